@@ -1,0 +1,1 @@
+"""From an event to NOMIS: queues, upstream services, domains, the store."""

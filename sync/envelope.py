@@ -1,0 +1,170 @@
+"""From the body of an SQS message to what it means: a domain event, a mapping retry, or something to pass over.
+
+The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. The event type is read
+inside it, since mapping retries carry no attributes.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from sync.clock import LONDON
+from sync.failures import MessageUnreadable
+
+_TIME = re.compile(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?$")
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """An event of a publishing service.
+
+    `occurred_at` keeps the offset it was written with (London where there was none); None when absent.
+    """
+
+    event_type: str
+    occurred_at: datetime | None = None
+    prisoner_id: str | None = None
+    additional_information: Mapping[str, Any] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        """`additionalInformation.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
+        value = self.additional_information.get(name)
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise MessageUnreadable(f"{self.event_type}: additionalInformation.{name} is missing")
+        return str(value)
+
+    def optional_text(self, name: str) -> str | None:
+        """`additionalInformation.<name>` as text, None when it is missing."""
+        value = self.additional_information.get(name)
+        return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+    def number(self, name: str) -> int:
+        """`additionalInformation.<name>` as a number, which may be written as text; raises `MessageUnreadable`."""
+        text = self.text(name)
+        if not re.fullmatch(r"\d{1,18}", text):
+            raise MessageUnreadable(f"{self.event_type}: additionalInformation.{name} is not a number")
+        return int(text)
+
+    def required_prisoner_id(self) -> str:
+        """`prisonerId`; raises `MessageUnreadable` when it is missing."""
+        if not self.prisoner_id:
+            raise MessageUnreadable(f"{self.event_type}: prisonerId is missing")
+        return self.prisoner_id
+
+    def required_occurred_at(self) -> datetime:
+        """`occurredAt`; raises `MessageUnreadable` when it is missing."""
+        if self.occurred_at is None:
+            raise MessageUnreadable(f"{self.event_type}: occurredAt is missing")
+        return self.occurred_at
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRetry:
+    """A creation whose mapping could not be saved: only the mapping call is to be repeated."""
+
+    mapping: Mapping[str, Any]
+    telemetry_attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unhandled:
+    """A message of a type that is none of ours: acknowledged and logged."""
+
+    message_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A readable message body; `sns_message_id` is the same in all deliveries of one publish."""
+
+    content: DomainEvent | MappingRetry | Unhandled
+    sns_message_id: str | None
+
+
+def read_envelope(body: str) -> Envelope:
+    """Reads the body of an SQS message. Raises `MessageUnreadable` for whatever cannot be understood."""
+    outer = _object(_json(body, "the message body"), "the message body")
+    message_type = outer.get("Type")
+    sns_message_id = outer.get("MessageId")
+    sns_message_id = sns_message_id if isinstance(sns_message_id, str) else None
+    if message_type == "Notification":
+        return Envelope(_domain_event(_inner(outer)), sns_message_id)
+    if message_type == "RETRY_CREATE_MAPPING":
+        return Envelope(_mapping_retry(_inner(outer)), sns_message_id)
+    if not isinstance(message_type, str):
+        raise MessageUnreadable("the message body has no Type")
+    return Envelope(Unhandled(message_type), sns_message_id)
+
+
+def parse_time(text: str) -> datetime:
+    """A date-time with offset, in UTC (`Z`) or local to London; fractions of 0 to 9 digits. Raises `ValueError`."""
+    match = _TIME.match(text)
+    if match is None:
+        raise ValueError(f"not a date-time: {text!r}")
+    moment, fraction, zone = match.groups()
+    value = datetime.fromisoformat(moment)
+    if fraction:
+        value = value.replace(microsecond=int(fraction[:6].ljust(6, "0")))
+    if zone is None:
+        return value.replace(tzinfo=LONDON)
+    return value.replace(tzinfo=UTC if zone == "Z" else datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo)
+
+
+def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
+    event_type = message.get("eventType")
+    if not isinstance(event_type, str) or not event_type:
+        raise MessageUnreadable("the event has no eventType")
+    information = message.get("additionalInformation")
+    if information is not None and not isinstance(information, dict):
+        raise MessageUnreadable(f"{event_type}: additionalInformation is not an object")
+    prisoner_id = message.get("prisonerId")
+    return DomainEvent(
+        event_type=event_type,
+        occurred_at=_occurred_at(message.get("occurredAt")),
+        prisoner_id=prisoner_id if isinstance(prisoner_id, str) else None,
+        additional_information=information or {},
+    )
+
+
+def _occurred_at(value: Any) -> datetime | None:
+    # Only some events use the time; one that cannot be read is a fault of those alone.
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_time(value)
+    except ValueError:
+        return None
+
+
+def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:
+    mapping = message.get("mapping")
+    if not isinstance(mapping, dict):
+        raise MessageUnreadable("the mapping retry has no mapping")
+    attributes = message.get("telemetryAttributes")
+    if not isinstance(attributes, dict):
+        attributes = {}
+    return MappingRetry(mapping, {str(key): str(value) for key, value in attributes.items() if value is not None})
+
+
+def _inner(outer: Mapping[str, Any]) -> Mapping[str, Any]:
+    message = outer.get("Message")
+    if not isinstance(message, str):
+        raise MessageUnreadable("the message body has no Message text")
+    return _object(_json(message, "Message"), "Message")
+
+
+def _json(text: str, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MessageUnreadable(f"{what} is not valid JSON: {error}") from error
+
+
+def _object(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise MessageUnreadable(f"{what} is not a JSON object")
+    return value

@@ -1,0 +1,113 @@
+"""What can go wrong, and whether trying again can mend it.
+
+*Recoverable* are time-outs, connection errors, 401 after a renewed token, 408, 425, 429 and 5xx, save NOMIS's answer about
+rows that should be unique. Everything else needs a change in the data: 400, 403, 404, 409, and rules that cannot be met.
+"""
+
+from dataclasses import dataclass
+
+#: NOMIS's answer when a booking has two allocations or attendances where there may be one.
+NON_UNIQUE_TEXT = "query did not return a unique result"
+
+_RECOVERABLE_STATUSES = frozenset({401, 408, 425, 429})
+
+
+class SyncError(Exception):
+    """Something the handling of a message, a prisoner or a page can fail with; `recoverable` says whether to try again."""
+
+    recoverable = False
+
+
+class UpstreamError(SyncError):
+    """A call to an upstream service failed.
+
+    `status` is None when no answer came. `outcome_unknown` says that a write may have been applied although it failed:
+    the answer was lost after the request had been sent, or a gateway gave up waiting for it.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        method: str,
+        path: str,
+        *,
+        status: int | None,
+        message: str,
+        outcome_unknown: bool = False,
+        more_info: object | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        answer = f"status {status}" if status is not None else "no answer"
+        super().__init__(f"{service}: {method} {path}: {answer}: {message}")
+        self.service = service
+        self.method = method
+        self.path = path
+        self.status = status
+        self.message = message
+        self.outcome_unknown = outcome_unknown
+        self.more_info = more_info
+        self.retry_after = retry_after
+
+    @property
+    def non_unique(self) -> bool:
+        """NOMIS holds duplicate rows for the pair that was asked for."""
+        return self.status == 500 and NON_UNIQUE_TEXT in self.message
+
+    @property
+    def recoverable(self) -> bool:  # type: ignore[override]
+        """Whether the same call may succeed later."""
+        if self.status is None or self.status in _RECOVERABLE_STATUSES:
+            return True
+        return self.status >= 500 and not self.non_unique
+
+
+class BreakerOpen(SyncError):
+    """The upstream is taken to be down, so the call was not made."""
+
+    recoverable = True
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"{service} is taken to be down; waiting for its health ping")
+        self.service = service
+
+
+class LeaseBusy(SyncError):
+    """Another process holds the lease of the entity; the message waits its turn."""
+
+    recoverable = True
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is being worked on elsewhere")
+        self.key = key
+
+
+class RuleError(SyncError):
+    """A rule of the domain cannot be met by the data: an unknown code, a missing field. Trying again does not help."""
+
+
+class MessageUnreadable(SyncError):
+    """A message is no valid JSON, or lacks a field that is read. It fails alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed attempt, as it is recorded: where it failed and why, without personal data."""
+
+    step: str | None
+    service: str | None
+    method: str | None
+    path: str | None
+    status: int | None
+    reason: str
+    recoverable: bool
+
+
+def describe_failure(error: BaseException, step: str | None = None) -> Failure:
+    """The record of `error`, which happened at `step`. Errors that are not a `SyncError` count as not recoverable."""
+    if isinstance(error, UpstreamError):
+        return Failure(step, error.service, error.method, error.path, error.status, error.message, error.recoverable)
+    if isinstance(error, BreakerOpen):
+        return Failure(step, error.service, None, None, None, str(error), recoverable=True)
+    if isinstance(error, SyncError):
+        return Failure(step, None, None, None, None, str(error), error.recoverable)
+    return Failure(step, None, None, None, None, f"{type(error).__name__}: {error}", recoverable=False)

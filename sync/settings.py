@@ -1,0 +1,305 @@
+"""The settings, and the only place that reads the environment.
+
+Each setting is an environment variable of the same name in upper case. The names of the replaced service are kept, so
+that its Kubernetes secrets and values carry over.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+
+#: The five queues, by the names that commands use.
+QUEUES = ("visit", "incentive", "activity", "appointment", "sentencing")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the text is one line that says which one, why, and what to change."""
+
+
+class UpstreamName(StrEnum):
+    """The services this program talks to, by the names used in logs, errors and health."""
+
+    OAUTH = "hmpps-auth"
+    NOMIS = "nomis"
+    MAPPING = "mapping"
+    VISITS = "visits"
+    INCENTIVES = "incentives"
+    ACTIVITIES = "activities"
+    APPOINTMENTS = "appointments"
+    SENTENCE_ADJUSTMENTS = "sentence-adjustments"
+    PRISONER_SEARCH = "prisoner-search"
+
+
+#: Upstream → (setting of its address, prefix of its credentials); HMPPS Auth itself has no credentials.
+_UPSTREAM_SETTINGS: dict[UpstreamName, tuple[str, str]] = {
+    UpstreamName.OAUTH: ("api_base_url_oauth", ""),
+    UpstreamName.NOMIS: ("api_base_url_nomis", "system"),
+    UpstreamName.MAPPING: ("api_base_url_mapping", "mapping"),
+    UpstreamName.VISITS: ("api_base_url_visits", "visits"),
+    UpstreamName.INCENTIVES: ("api_base_url_incentives", "incentives"),
+    UpstreamName.ACTIVITIES: ("api_base_url_activities", "activities"),
+    UpstreamName.APPOINTMENTS: ("api_base_url_appointments", "appointments"),
+    UpstreamName.SENTENCE_ADJUSTMENTS: ("api_base_url_sentence_adjustments", "sentence_adjustments"),
+    UpstreamName.PRISONER_SEARCH: ("api_base_url_prisoner_search", "prisoner_search"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """Address and credentials of one upstream service."""
+
+    name: UpstreamName
+    base_url: str
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """Names, keys and waits of one queue and its dead letter queue.
+
+    ``error_visibility_timeouts`` are seconds until the 1st, 2nd, … retry of a failed message; the last one repeats.
+    """
+
+    name: str
+    queue_name: str
+    dlq_name: str
+    queue_access_key_id: str | None
+    queue_secret_access_key: str | None
+    dlq_access_key_id: str | None
+    dlq_secret_access_key: str | None
+    error_visibility_timeouts: tuple[int, ...]
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseModel):
+    """Every setting of the program, read from the environment by `load_settings`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_base_url_oauth: str = Field("http://localhost:8090/auth", description="HMPPS Auth; its token endpoint is `{base}/oauth/token`")
+    api_base_url_nomis: str = Field("http://localhost:8082", description="hmpps-nomis-prisoner-api")
+    api_base_url_mapping: str = Field("http://localhost:8084", description="hmpps-nomis-mapping-service")
+    api_base_url_visits: str = Field("http://localhost:8080", description="visit-scheduler")
+    api_base_url_incentives: str = Field("http://localhost:8080", description="the incentives API")
+    api_base_url_activities: str = Field("http://localhost:8080", description="the activities API")
+    api_base_url_appointments: str = Field("http://localhost:8080", description="the activities API, for appointments")
+    api_base_url_sentence_adjustments: str = Field("http://localhost:8080", description="the adjustments API")
+    api_base_url_prisoner_search: str = Field("http://localhost:8080", description="prisoner-offender-search, for the fix of a missed received event")
+
+    system_client_id: str = Field("", description="credentials for NOMIS")
+    system_client_secret: SecretStr = Field(SecretStr(""), description="credentials for NOMIS")
+    mapping_client_id: str = Field("", description="credentials for the mapping service")
+    mapping_client_secret: SecretStr = Field(SecretStr(""), description="credentials for the mapping service")
+    visits_client_id: str = Field("", description="credentials for visit-scheduler")
+    visits_client_secret: SecretStr = Field(SecretStr(""), description="credentials for visit-scheduler")
+    incentives_client_id: str = Field("", description="credentials for the incentives API")
+    incentives_client_secret: SecretStr = Field(SecretStr(""), description="credentials for the incentives API")
+    activities_client_id: str = Field("", description="credentials for the activities API")
+    activities_client_secret: SecretStr = Field(SecretStr(""), description="credentials for the activities API")
+    appointments_client_id: str = Field("", description="credentials for appointments")
+    appointments_client_secret: SecretStr = Field(SecretStr(""), description="credentials for appointments")
+    sentence_adjustments_client_id: str = Field("", description="credentials for the adjustments API")
+    sentence_adjustments_client_secret: SecretStr = Field(SecretStr(""), description="credentials for the adjustments API")
+    prisoner_search_client_id: str = Field("", description="credentials for prisoner-offender-search")
+    prisoner_search_client_secret: SecretStr = Field(SecretStr(""), description="credentials for prisoner-offender-search")
+    api_timeout_seconds: Seconds = Field(60, description="the limit of one call")
+    api_ca_bundle: str | None = Field(None, description="a file of certificate authorities for the upstream services; unset: the system's own")
+
+    hmpps_sqs_provider: Literal["aws", "localstack"] = Field("aws", description="`aws`, or `localstack` for an endpoint of one's own, where missing queues, DLQs and subscriptions are made at start")
+    hmpps_sqs_localstack_url: str = Field("http://localhost:4566", description="that endpoint")
+    hmpps_sqs_region: str = Field("eu-west-2", description="the AWS region")
+    hmpps_sqs_error_visibility_timeout: tuple[int, ...] = Field((1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats")
+    hmpps_sqs_max_receive_count: int = Field(3, ge=1, description="receives before the DLQ, for queues made here (provider `localstack`)")
+    hmpps_sqs_visibility_timeout_seconds: int = Field(120, ge=1, description="visibility timeout the heartbeat renews")
+
+    database_url: str = Field("sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production")
+    database_auto_upgrade: bool = Field(True, description="bring the database to the current schema on start")
+
+    drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
+    drain_concurrency: int = Field(10, ge=1, le=200, description="messages in work at once, for each queue")
+    drain_batch_size: int = Field(1000, ge=10, description="messages gathered into one micro-batch at most")
+    drain_grace_seconds: Seconds = Field(30, description="after SIGTERM, how long work in hand may go on before it is handed back")
+    lease_seconds: Seconds = Field(60, description="how long a lease outlives its holder's last renewal")
+
+    tz: str = Field("Europe/London", description="time zone of the schedules")
+    reconciliation_schedule: str = Field("0 4 * * 1", description="cron of the weekly reconciliation, in `TZ`")
+    reconciliation_concurrency: int = Field(40, ge=1, le=200, description="calls in flight to one upstream at most; NOMIS answers 500 much above that")
+    reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
+    reconciliation_recheck_seconds: float = Field(15, ge=0, description="wait before the differences are read again")
+    reconciliation_in_flight_minutes: float = Field(10, ge=0, description="a difference whose DPS review is younger is in flight, not a mismatch")
+    reconciliation_near_hours: float = Field(24, gt=0, description="how near in time two records of one event lie, for the diagnosis")
+    reconciliation_exclusions: str | None = Field(None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`")
+    reconciliation_max_page_errors: int = Field(30, ge=0, description="page errors after which a run gives up")
+    reconciliation_max_unreadable_percent: float = Field(5, ge=0, le=100, description="share of unreadable prisoners after which a run gives up")
+    reports_location: str = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
+    reports_url: str | None = Field(None, description="address under which people reach the reports' folder, for links in Slack and email")
+
+    housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
+    housekeeping_max_returns: int = Field(10, ge=0, description="returns to the DLQ after which housekeeping leaves a message alone")
+    scheduler_reconciliation: bool = Field(True, description="the scheduler runs the weekly reconciliation (false: a CronJob does)")
+    scheduler_housekeeping: bool = Field(True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)")
+    health_port: int = Field(8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 takes a free one")
+    health_host: str = Field("0.0.0.0", description="address the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
+
+    slack_token: SecretStr | None = Field(None, description="no token: Slack is off, and the log says so once")
+    slack_channel: str = Field("#sycon-alerts", description="channel of the alerts")
+    slack_api_url: str | None = Field(None, description="Slack's own where unset")
+    smtp_url: SecretStr | None = Field(None, description="`smtp://user:password@host:port`, `smtps://…`; unset: no email")
+    reports_email_to: tuple[str, ...] = Field((), description="receivers of the weekly report, separated by commas")
+    reports_email_from: str | None = Field(None, description="sender of the weekly report")
+    alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
+    environment_name: str = Field("Production", description="name of the environment in the alert texts")
+
+    mock_visits_prison_id: str = Field("MDI", description="prison of the canned visit of the mock publishing service")
+    mock_visits_visitors: tuple[int, ...] = Field((4729570, 4729550), description="visitors of the canned visit")
+    log_format: Literal["json", "console"] | None = Field(None, description="`json`, or `console`, the default on a terminal")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severity that is logged")
+
+    _environment: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @field_validator("hmpps_sqs_error_visibility_timeout", "mock_visits_visitors", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return parse_numbers(value) if isinstance(value, str) else value
+
+    @field_validator("reports_email_to", mode="before")
+    @classmethod
+    def _addresses(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("tz")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("give a time zone such as Europe/London") from error
+        return value
+
+    @field_validator(*(field for field, _ in _UPSTREAM_SETTINGS.values()), "hmpps_sqs_localstack_url", "slack_api_url")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("give an address such as https://host.example")
+        return value.rstrip("/") if not value.endswith("/api/") else value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the schedules."""
+        return ZoneInfo(self.tz)
+
+    def upstream(self, name: UpstreamName) -> UpstreamSettings:
+        """Address and credentials of one upstream service; each service has its own client."""
+        url_field, prefix = _UPSTREAM_SETTINGS[name]
+        client_id = getattr(self, f"{prefix}_client_id") if prefix else ""
+        secret = getattr(self, f"{prefix}_client_secret").get_secret_value() if prefix else ""
+        return UpstreamSettings(name, getattr(self, url_field), client_id, secret)
+
+    def queue(self, name: str) -> QueueSettings:
+        """Names, keys and waits of the queue `name`, one of `QUEUES`."""
+        prefix = f"HMPPS_SQS_QUEUES_{name.upper()}_"
+        get = self._environment.get
+        waits = get(prefix + "ERROR_VISIBILITY_TIMEOUT")
+        return QueueSettings(
+            name=name,
+            queue_name=get(prefix + "QUEUE_NAME") or f"hmpps_prisoner_to_nomis_{name}_queue",
+            dlq_name=get(prefix + "DLQ_NAME") or f"hmpps_prisoner_to_nomis_{name}_dlq",
+            queue_access_key_id=get(prefix + "QUEUE_ACCESS_KEY_ID") or None,
+            queue_secret_access_key=get(prefix + "QUEUE_SECRET_ACCESS_KEY") or None,
+            dlq_access_key_id=get(prefix + "DLQ_ACCESS_KEY_ID") or None,
+            dlq_secret_access_key=get(prefix + "DLQ_SECRET_ACCESS_KEY") or None,
+            error_visibility_timeouts=parse_numbers(waits) if waits else self.hmpps_sqs_error_visibility_timeout,
+        )
+
+    def event_enabled(self, event_type: str) -> bool:
+        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true where unset."""
+        return self._flag(feature_variable(event_type), default=True)
+
+    def event_visibility_timeouts(self, queue: str, event_type: str) -> tuple[int, ...]:
+        """The waits before the retries of a message of `event_type`: the type's own where set, else the queue's."""
+        own = self._environment.get(f"HMPPS_SQS_QUEUES_{queue.upper()}_ERROR_VISIBILITY_TIMEOUT_{_upper(event_type)}")
+        return parse_numbers(own) if own else self.queue(queue).error_visibility_timeouts
+
+    @property
+    def delete_all_enabled(self) -> bool:
+        """Whether the delete-all commands (development only) may run: `FEATURE_EVENT_DELETEALL`, false where unset."""
+        return self._flag("FEATURE_EVENT_DELETEALL", default=False)
+
+    def _flag(self, variable: str, *, default: bool) -> bool:
+        value = self._environment.get(variable)
+        return default if value is None or not value.strip() else parse_flag(variable, value)
+
+    def _with_environment(self, environment: Mapping[str, str]) -> Self:
+        self._environment = {key.upper(): value for key, value in environment.items()}
+        for key, value in self._environment.items():
+            if key.startswith("FEATURE_EVENT_") and value.strip():
+                parse_flag(key, value)
+            if key.startswith("HMPPS_SQS_QUEUES_") and "ERROR_VISIBILITY_TIMEOUT" in key and value:
+                try:
+                    parse_numbers(value)
+                except ValueError as error:
+                    raise SettingsError(f"{key}: {value!r} is not a list of seconds; {error}") from error
+        return self
+
+
+def feature_variable(event_type: str) -> str:
+    """The environment variable that switches an event type: upper case, `.` and `-` as `_`."""
+    return f"FEATURE_EVENT_{_upper(event_type)}"
+
+
+def _upper(event_type: str) -> str:
+    return event_type.upper().replace(".", "_").replace("-", "_")
+
+
+def parse_flag(variable: str, value: str) -> bool:
+    """`true` or `false` of a switch; raises `SettingsError` for anything else."""
+    text = value.strip().lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off"):
+        return False
+    raise SettingsError(f"{variable}: {value!r} is neither true nor false; set it to true or false")
+
+
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas, at least one, none below 0; raises `ValueError` for anything else."""
+    try:
+        numbers = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError("give whole numbers separated by commas, such as 1,10,60,600") from error
+    if not numbers or min(numbers) < 0:
+        raise ValueError("give at least one number, none below 0")
+    return numbers
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings from the process's environment (or from `environment` alone, for tests and the demo).
+
+    Raises `SettingsError`, one line, for the first value that cannot be used.
+    """
+    source = dict(os.environ if environment is None else environment)
+    # An empty variable means "not set": Kubernetes and compose files leave such ones behind.
+    values = {key.lower(): value for key, value in source.items() if value != ""}
+    known = {name: values[name] for name in Settings.model_fields if name in values}
+    try:
+        settings = Settings.model_validate(known)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        shown = "" if "SECRET" in name or "TOKEN" in name or name in ("SMTP_URL", "DATABASE_URL") else f"{known.get(name.lower())!r}: "
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {shown}{reason}") from error
+    return settings._with_environment(source)
+

@@ -1,0 +1,245 @@
+"""HTTP to the upstream services, and the only place that makes HTTP sessions.
+
+Calls go through urllib3 (the engine of `requests`), which costs half the CPU of a `requests` call and so lets one process
+keep forty calls in flight. Tokens and pings, which are few, go through `requests`.
+"""
+
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+import requests
+import urllib3
+from urllib3 import exceptions as transport_errors
+
+from sync.failures import UpstreamError
+from sync.settings import Settings, UpstreamName
+from sync.upstream.tokens import TokenSource
+
+CONNECT_SECONDS = 5.0
+_SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+#: A gateway that gave up waiting says nothing about what the service behind it did.
+_OUTCOME_UNKNOWN_STATUSES = frozenset({502, 504})
+
+
+class CallObserver(Protocol):
+    """Something told of every call: the breaker, the metrics, the adaptive limit."""
+
+    def before_call(self, service: UpstreamName) -> None:
+        """May raise `BreakerOpen`: the call is then not made."""
+        ...
+
+    def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
+        """Told how the call ended and how long it took, in seconds."""
+        ...
+
+
+class ServiceClient:
+    """Calls to one upstream service, with its own token and a limit of calls in flight over the whole process."""
+
+    def __init__(
+        self,
+        name: UpstreamName,
+        base_url: str,
+        pool: urllib3.connectionpool.HTTPConnectionPool,
+        tokens: TokenSource,
+        in_flight: threading.Semaphore,
+        timeout_seconds: float,
+        observers: tuple[CallObserver, ...] = (),
+    ) -> None:
+        self.name = name
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._pool = pool
+        self._tokens = tokens
+        self._in_flight = in_flight
+        self._timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout_seconds), read=timeout_seconds)
+        self._observers = observers
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        none_on_404: bool = False,
+    ) -> Any:
+        """One call; the decoded JSON answer, None for an empty body (and for 404 with `none_on_404`).
+
+        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A lost connection is
+        tried once more where repeating is harmless (GET, PUT, DELETE). Raises `UpstreamError`, or `BreakerOpen` before the call.
+        """
+        for observer in self._observers:
+            observer.before_call(self.name)
+        content = None if body is None else orjson.dumps(body)
+        error: UpstreamError | None = None
+        started = time.perf_counter()
+        try:
+            return self._answer(method, path, self._send(method, path, query, content, headers), none_on_404)
+        except UpstreamError as caught:
+            error = caught
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            for observer in self._observers:
+                observer.after_call(self.name, method, error, seconds)
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, object] | None, content: bytes | None, headers: Mapping[str, str] | None
+    ) -> urllib3.BaseHTTPResponse:
+        token = self._tokens.token()
+        response = self._attempt(method, path, query, content, headers, token)
+        if response.status == 401:
+            self._tokens.discard(token)
+            response = self._attempt(method, path, query, content, headers, self._tokens.token())
+        return response
+
+    def _attempt(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
+        token: str,
+    ) -> urllib3.BaseHTTPResponse:
+        url = self._prefix + path
+        if query:
+            url += "?" + urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
+        sent = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        if headers:
+            sent.update(headers)
+        tries = 2 if method in _SAFE_TO_REPEAT else 1
+        while True:
+            tries -= 1
+            try:
+                with self._in_flight:
+                    return self._pool.urlopen(method, url, body=content, headers=sent, retries=False, timeout=self._timeout, redirect=False)
+            except (transport_errors.NewConnectionError, transport_errors.ConnectTimeoutError, transport_errors.SSLError) as error:
+                raise self._no_answer(method, path, error, outcome_unknown=False) from error
+            except transport_errors.ProtocolError as error:
+                # An idle connection that the service closed fails on its next use: try that once on a fresh one.
+                if not tries:
+                    raise self._no_answer(method, path, error, outcome_unknown=True) from error
+            except transport_errors.HTTPError as error:
+                raise self._no_answer(method, path, error, outcome_unknown=True) from error
+
+    def _no_answer(self, method: str, path: str, error: Exception, *, outcome_unknown: bool) -> UpstreamError:
+        unknown = outcome_unknown and method != "GET"
+        return UpstreamError(self.name, method, path, status=None, message=_reason(error), outcome_unknown=unknown)
+
+    def _answer(self, method: str, path: str, response: urllib3.BaseHTTPResponse, none_on_404: bool) -> Any:
+        status = response.status
+        data = response.data
+        if 200 <= status < 300:
+            if not data:
+                return None
+            try:
+                return orjson.loads(data)
+            except orjson.JSONDecodeError as error:
+                message = "the answer is not valid JSON"
+                unknown = method != "GET"
+                raise UpstreamError(self.name, method, path, status=None, message=message, outcome_unknown=unknown) from error
+        if status == 404 and none_on_404:
+            return None
+        message, more_info = _error_body(data)
+        raise UpstreamError(
+            self.name,
+            method,
+            path,
+            status=status,
+            message=message,
+            outcome_unknown=method != "GET" and status in _OUTCOME_UNKNOWN_STATUSES,
+            more_info=more_info,
+            retry_after=_retry_after(response.headers.get("Retry-After")),
+        )
+
+
+class Transport:
+    """Makes the clients of the upstream services. Close it at the end."""
+
+    def __init__(self, settings: Settings, observers: tuple[CallObserver, ...] = ()) -> None:
+        self._settings = settings
+        self._observers = observers
+        self._session = requests.Session()
+        # Proxies and certificates come from the settings alone, so a call does not search the environment each time.
+        self._session.trust_env = False
+        if settings.api_ca_bundle:
+            self._session.verify = settings.api_ca_bundle
+        self._pools: list[urllib3.connectionpool.HTTPConnectionPool] = []
+
+    def client(self, name: UpstreamName) -> ServiceClient:
+        """A client of `name` with its own connections, token and limit of calls in flight."""
+        settings = self._settings
+        upstream = settings.upstream(name)
+        tokens = TokenSource(settings.api_base_url_oauth, upstream, self._session, settings.api_timeout_seconds)
+        in_flight = threading.BoundedSemaphore(settings.reconciliation_concurrency)
+        return ServiceClient(
+            name, upstream.base_url, self._pool(upstream.base_url), tokens, in_flight, settings.api_timeout_seconds, self._observers
+        )
+
+    def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+        """Asks `{base}/health/ping`; None when the service is up, else why it is taken to be down."""
+        try:
+            response = self._session.get(f"{self._settings.upstream(name).base_url}/health/ping", timeout=timeout_seconds)
+        except requests.RequestException as error:
+            return type(error).__name__
+        return None if response.status_code == 200 else f"status {response.status_code}"
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for pool in self._pools:
+            pool.close()
+        self._session.close()
+
+    def _pool(self, base_url: str) -> urllib3.connectionpool.HTTPConnectionPool:
+        parts = urlsplit(base_url)
+        assert parts.hostname is not None
+        size = self._settings.reconciliation_concurrency
+        pool: urllib3.connectionpool.HTTPConnectionPool
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=self._settings.api_ca_bundle)
+            pool = urllib3.HTTPSConnectionPool(parts.hostname, parts.port, maxsize=size, block=False, ssl_context=context)
+        else:
+            pool = urllib3.HTTPConnectionPool(parts.hostname, parts.port, maxsize=size, block=False)
+        self._pools.append(pool)
+        return pool
+
+
+def segment(value: object) -> str:
+    """`value` as one segment of a path."""
+    return quote(str(value), safe="")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, transport_errors.TimeoutError):
+        return "timed out"
+    if isinstance(error, transport_errors.NewConnectionError):
+        return "connection refused"
+    return f"connection lost ({type(error).__name__})"
+
+
+def _error_body(data: bytes) -> tuple[str, object | None]:
+    """The message and `moreInfo` of the services' error body; a plain start of the text when it is none."""
+    try:
+        body = orjson.loads(data) if data else None
+    except orjson.JSONDecodeError:
+        return data[:200].decode("utf-8", "replace"), None
+    if not isinstance(body, dict):
+        return "", None
+    message = body.get("userMessage") or body.get("developerMessage") or body.get("error_description") or body.get("error") or ""
+    return str(message), body.get("moreInfo")
+
+
+def _retry_after(value: str | None) -> float | None:
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None
