@@ -1,0 +1,141 @@
+"""Faults that can be switched on for chosen requests, and what each of them did."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass, field
+
+BEFORE_WORK = frozenset({"status", "rate_limited", "timeout_before_write", "reset"})
+AFTER_WORK = frozenset({"delay", "timeout_after_write", "reset_after_write", "truncated", "trickle", "empty", "gzip", "chunked", "html"})
+KINDS = BEFORE_WORK | AFTER_WORK
+TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
+
+
+@dataclass(slots=True)
+class Fault:
+    """One fault: which requests it meets, how often, and what it does to them.
+
+    Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that come after the
+    work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets
+    the request through late.
+    """
+
+    id: int
+    service: str
+    method: str
+    path: str | None
+    kind: str
+    times: int | None = None
+    probability: float = 1.0
+    seed: int | None = None
+    skip: int = 0
+    containing: str | None = None
+    status: int = 503
+    body: object | None = None
+    ms: float = 0.0
+    hold: float = 30.0
+    retry_after: float = 1
+    hits: int = 0
+    passed: int = 0
+    _pattern: re.Pattern[str] | None = field(default=None, repr=False)
+    _random: random.Random = field(default_factory=random.Random, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown kind of fault {self.kind!r}: one of {', '.join(sorted(KINDS))}")
+        self._pattern = None if self.path is None else path_pattern(self.path)
+        self._random = random.Random(self.id if self.seed is None else self.seed)
+
+    @property
+    def prevents_work(self) -> bool:
+        """Whether the service never sees the request."""
+        return self.kind in BEFORE_WORK
+
+    @property
+    def seconds(self) -> float:
+        """How long a request is kept waiting by `delay` (`ms`) or a time-out (`hold`)."""
+        return self.ms / 1000 if self.kind == "delay" else self.hold
+
+    def meets(self, service: str, method: str, path: str, body: bytes) -> bool:
+        """Whether the fault strikes this request; counts what it lets pass."""
+        if self.service not in ("*", service) or self.method not in ("*", method):
+            return False
+        if self._pattern is not None and self._pattern.search(path) is None:
+            return False
+        if self.containing is not None and self.containing.encode() not in body:
+            return False
+        if self.times is not None and self.hits >= self.times:
+            return False
+        if self.passed < self.skip or (self.probability < 1.0 and self._random.random() >= self.probability):
+            self.passed += 1
+            return False
+        self.hits += 1
+        return True
+
+    def view(self) -> dict[str, object]:
+        """Return the fault as the control API shows it."""
+        return {
+            "id": self.id,
+            "service": self.service,
+            "method": self.method,
+            "path": self.path,
+            "kind": self.kind,
+            "times": self.times,
+            "probability": self.probability,
+            "hits": self.hits,
+        }
+
+
+class Faults:
+    """All faults that were switched on; the first that meets a request strikes."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._next_id = 1
+
+    @property
+    def any(self) -> bool:
+        """Whether any fault is switched on."""
+        return bool(self._faults)
+
+    def add(self, service: str = "*", method: str = "*", path: str | None = None, kind: str = "status", **parameters: object) -> Fault:
+        """Switch a fault on.
+
+        Raises:
+            ValueError: unknown kind or a path that is no regular expression.
+            TypeError: unknown parameter.
+        """
+        fault = Fault(self._next_id, service, method.upper(), path, kind, **parameters)  # type: ignore[arg-type]
+        self._next_id += 1
+        self._faults.append(fault)
+        return fault
+
+    def hit(self, service: str, method: str, path: str, body: bytes) -> Fault | None:
+        """Return the fault that strikes a request, if any."""
+        for fault in self._faults:
+            if fault.meets(service, method, path, body):
+                return fault
+        return None
+
+    def clear(self) -> None:
+        """Switch every fault off."""
+        self._faults.clear()
+
+    def views(self) -> list[dict[str, object]]:
+        """Return every fault that is on, with its hits."""
+        return [fault.view() for fault in self._faults]
+
+
+def path_pattern(path: str) -> re.Pattern[str]:
+    """Return the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (found anywhere).
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        if TEMPLATE_PARAMETER.search(path):
+            return re.compile("^" + TEMPLATE_PARAMETER.sub("[^/]+", path) + "$")
+        return re.compile(path)
+    except re.error as error:
+        raise ValueError(f"the path {path!r} of a fault is no regular expression: {error}") from error

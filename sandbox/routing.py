@@ -1,0 +1,70 @@
+"""Finds the endpoint of a path: a tree of path segments, literal ones before parameters."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+from urllib.parse import unquote
+
+Target = TypeVar("Target")
+
+
+class _Node(Generic[Target]):
+    """A place in the tree: what follows it, and the targets of the paths that end here with the names of their parameters."""
+
+    __slots__ = ("by_method", "literals", "parameter")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node[Target]] = {}
+        self.parameter: _Node[Target] | None = None
+        self.by_method: dict[str, tuple[Target, tuple[str, ...]]] = {}
+
+
+class Router(Generic[Target]):
+    """Templates such as `/visits/{visitId}` with one target for each method."""
+
+    def __init__(self) -> None:
+        """Start without templates."""
+        self._root: _Node[Target] = _Node()
+
+    def add(self, method: str, template: str, target: Target) -> None:
+        """Add one endpoint.
+
+        Raises:
+            ValueError: the same method and template are there already.
+        """
+        node = self._root
+        names: list[str] = []
+        for segment in template.strip("/").split("/"):
+            if segment.startswith("{"):
+                names.append(segment[1:-1])
+                if node.parameter is None:
+                    node.parameter = _Node()
+                node = node.parameter
+            else:
+                node = node.literals.setdefault(segment, _Node())
+        if method in node.by_method:
+            raise ValueError(f"{method} {template} is there twice")
+        node.by_method[method] = (target, tuple(names))
+
+    def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
+        """Return the targets of a path by method, each with its parameter names, and the values; None when there are none."""
+        values: list[str] = []
+        node = self._descend(self._root, path.strip("/").split("/"), 0, values)
+        return None if node is None else (node.by_method, values)
+
+    def _descend(self, node: _Node[Target], segments: list[str], depth: int, values: list[str]) -> _Node[Target] | None:
+        if depth == len(segments):
+            return node if node.by_method else None
+        segment = segments[depth]
+        literal = node.literals.get(segment)
+        if literal is not None:
+            found = self._descend(literal, segments, depth + 1, values)
+            if found is not None:
+                return found
+        if node.parameter is None or not segment:
+            return None
+        values.append(unquote(segment))
+        found = self._descend(node.parameter, segments, depth + 1, values)
+        if found is None:
+            values.pop()
+        return found

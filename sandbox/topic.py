@@ -1,0 +1,85 @@
+"""The topic of domain events: what the fake services publish goes through a real SNS interface to the queues of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sandbox.clock import LONDON
+
+TOPIC_NAME = "hmpps-domain-events"
+BATCH = 10
+REGION = "eu-west-2"
+KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
+
+
+class Topic:
+    """Publishes events in the order they were handed over, in a thread of its own, so that no HTTP answer waits for it.
+
+    Args:
+        endpoint_url: the SNS and SQS emulator; None publishes nothing and only remembers (a sandbox without queues).
+    """
+
+    def __init__(self, endpoint_url: str | None) -> None:
+        """Connect at the first event, not before."""
+        self.endpoint_url = endpoint_url
+        self.failed = 0
+        self._sns: Any = None
+        self._arn = ""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic")
+
+    def client(self, service: str) -> Any:
+        """Return a client of the emulator for one AWS service (`sns`, `sqs`)."""
+        import boto3
+
+        return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
+
+    def forget(self) -> None:
+        """Make the topic anew at the next event (the emulator was reset)."""
+        self._arn = ""
+
+    def publish(self, event: dict[str, object]) -> Future[int]:
+        """Publish one decoded event soon."""
+        return self.publish_all([event])
+
+    def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
+        """Publish events in order, ten at a time; the future gives how many were taken."""
+        return self.work(lambda: self._send(list(events)))
+
+    def work(self, task: Callable[[], int]) -> Future[int]:
+        """Do something in the thread of the topic, after what was handed over before."""
+        return self._thread.submit(task)
+
+    def close(self) -> None:
+        """End the thread, after what was handed over."""
+        self._thread.shutdown(wait=True)
+
+    def _send(self, events: list[dict[str, object]]) -> int:
+        if self.endpoint_url is None:
+            return 0
+        if self._sns is None:
+            self._sns = self.client("sns")
+        if not self._arn:
+            self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
+        taken = 0
+        for start in range(0, len(events), BATCH):
+            entries = [entry(str(place), event) for place, event in enumerate(events[start : start + BATCH])]
+            answer = self._sns.publish_batch(TopicArn=self._arn, PublishBatchRequestEntries=entries)
+            taken += len(answer["Successful"])
+            self.failed += len(answer.get("Failed", []))
+        return taken
+
+
+def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
+    """Return one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
+    attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
+    return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
+
+
+def with_offset(moment: datetime) -> str:
+    """Return a London time with its offset, as most publishers write `occurredAt`."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).isoformat()
