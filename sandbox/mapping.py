@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
-from zoneinfo import ZoneInfo
 
+from sandbox.clock import london_now
 from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Id: TypeAlias = int | str
 Key: TypeAlias = tuple[Id, ...]
 
-LONDON: Final = ZoneInfo("Europe/London")
 CONFLICT_CODE: Final = 1409
 LABEL_LENGTH: Final = 20
 
@@ -129,7 +128,8 @@ SHAPES: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)
 
 @dataclass(slots=True)
 class Row:
-    """One stored pair; `posted_at` is monotonic seconds, `raced` whether the race was played on it already."""
+    """One stored pair; `posted_at` is when on the clock of `time.perf_counter` (0 for history of the world), `raced` whether
+    a race was already played on it."""
 
     dps_id: Id
     nomis_id: Key
@@ -176,8 +176,8 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    With `race_ms` above 0 a post that meets a row stored less than that ago answers 500 once, as if both posts had
-    passed the look-up and the database constraint had refused the second.
+    A post that came in before the row it meets was stored has passed the look-up too: the database constraint refuses it
+    with 500. With `race_ms` above 0 a post that comes up to that much later counts as such a one, once for each row.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -241,14 +241,14 @@ def _poster(world: World, shape: Shape) -> Callable[[Request], Reply]:
             nomis_id=tuple(_value(column, body) for column in shape.nomis),
             mapping_type=mapping_type,
             label=_label(body),
-            created=datetime.now(LONDON).replace(tzinfo=None),
-            posted_at=time.monotonic(),
+            created=london_now(),
+            posted_at=time.perf_counter(),
         )
         table = world.mapping.tables[shape.domain]
         for found in (table.by_dps.get(row.dps_id), table.by_nomis.get(row.nomis_id)):
             if found is None:
                 continue
-            _play_race(world.mapping, shape, found)
+            _play_race(world.mapping, shape, found, request)
             if found.dps_id == row.dps_id and found.nomis_id == row.nomis_id:
                 return Reply(status=201)
             raise _conflict(table, found, row)
@@ -346,9 +346,12 @@ def _mapping_type(shape: Shape, body: dict[str, object]) -> str:
     return given
 
 
-def _play_race(state: MappingState, shape: Shape, found: Row) -> None:
-    fresh = (time.monotonic() - found.posted_at) * 1000 < state.race_ms
-    if found.posted_at and fresh and not found.raced:
+def _play_race(state: MappingState, shape: Shape, found: Row, request: Request) -> None:
+    if not found.posted_at:
+        return
+    both_looked_up = request.arrived < found.posted_at
+    forced = (request.arrived - found.posted_at) * 1000 < state.race_ms and not found.raced
+    if both_looked_up or forced:
         found.raced = True
         raise Refused(
             500,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox import mapping
+from sandbox import mapping, nomis_visits, visit_scheduler
 from sandbox.serving import Route
 from sandbox.world import World
 
@@ -24,8 +24,8 @@ def routes_of(world: World) -> dict[str, list[Route]]:
     """Return the endpoints of every service; NOMIS is one service made of several modules."""
     return {
         "mapping": mapping.routes(world),
-        "nomis": [],
-        "visits": [],
+        "nomis": [*nomis_visits.routes(world)],
+        "visits": visit_scheduler.routes(world),
         "incentives": [],
         "activities": [],
         "appointments": [],

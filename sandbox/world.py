@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from sandbox.clock import london_today
 from sandbox.mapping import MappingState
+from sandbox.nomis_visits import NomisVisits
+from sandbox.places import Places
+from sandbox.visit_scheduler import VisitScheduler
 
 if TYPE_CHECKING:
     from sandbox.topic import Topic
@@ -98,10 +101,18 @@ class World:
         self.by_booking: dict[int, Prisoner] = {}
         self.by_offender: dict[str, Prisoner] = {}
         self.mapping = MappingState(options.mapping_race_ms)
+        self.places = Places()
+        self.nomis_visits = NomisVisits()
+        self.visits = VisitScheduler(mock_prison_id="MDI" if options.mock_publishers else None)
 
     def random(self, name: str) -> random.Random:
         """Return a stream of random numbers of its own for one purpose, so that one purpose never shifts another."""
         return random.Random(f"{self.seed}:{name}")
+
+    def active_booking(self, offender_no: str) -> Prisoner | None:
+        """Return the person with an active booking, None when there is no such person or it was released."""
+        found = self.by_offender.get(offender_no)
+        return found if found is not None and found.active else None
 
     def add_prisoner(self, prisoner: Prisoner) -> None:
         """Take a person into the population."""
