@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sandbox import mapping, nomis_visits, visit_scheduler
+from sandbox import (
+    activities_views,
+    adjustments_api,
+    appointments_api,
+    mapping,
+    nomis_activity_routes,
+    nomis_appointments,
+    nomis_sentencing,
+    nomis_visits,
+    visit_scheduler,
+)
 from sandbox.serving import Route
 from sandbox.world import World
 
@@ -24,11 +34,16 @@ def routes_of(world: World) -> dict[str, list[Route]]:
     """Return the endpoints of every service; NOMIS is one service made of several modules."""
     return {
         "mapping": mapping.routes(world),
-        "nomis": [*nomis_visits.routes(world)],
+        "nomis": [
+            *nomis_visits.routes(world),
+            *nomis_activity_routes.routes(world),
+            *nomis_appointments.routes(world),
+            *nomis_sentencing.routes(world),
+        ],
         "visits": visit_scheduler.routes(world),
         "incentives": [],
-        "activities": [],
-        "appointments": [],
-        "adjustments": [],
+        "activities": activities_views.routes(world),
+        "appointments": appointments_api.routes(world),
+        "adjustments": adjustments_api.routes(world),
         "prisoner-search": [],
     }

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import TYPE_CHECKING
 
+from sandbox.activities_api import ActivitiesState
+from sandbox.adjustments_api import AdjustmentsState
+from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_today
 from sandbox.mapping import MappingState
+from sandbox.nomis_appointments import NomisAppointments
+from sandbox.nomis_courses import NomisCourses
+from sandbox.nomis_sentencing import NomisSentencing
 from sandbox.nomis_visits import NomisVisits
 from sandbox.places import Places
 from sandbox.visit_scheduler import VisitScheduler
@@ -104,6 +111,13 @@ class World:
         self.places = Places()
         self.nomis_visits = NomisVisits()
         self.visits = VisitScheduler(mock_prison_id="MDI" if options.mock_publishers else None)
+        event_ids = itertools.count(510_000_001)
+        self.nomis_courses = NomisCourses(event_ids)
+        self.nomis_appointments = NomisAppointments(event_ids)
+        self.nomis_sentencing = NomisSentencing()
+        self.activities = ActivitiesState()
+        self.appointments = AppointmentsState()
+        self.adjustments = AdjustmentsState(mocks=options.mock_publishers)
 
     def random(self, name: str) -> random.Random:
         """Return a stream of random numbers of its own for one purpose, so that one purpose never shifts another."""
