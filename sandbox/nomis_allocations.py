@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.bodies import Fields, bad_request, unexpected
 from sandbox.clock import london_today
-from sandbox.codes import ALLOCATION_END_REASONS, PAY_BANDS
+from sandbox.nomis_codes import ALLOCATION_END_REASONS, PAY_BANDS
 from sandbox.nomis_courses import course_or_404
 
 if TYPE_CHECKING:

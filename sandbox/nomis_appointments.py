@@ -7,10 +7,18 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Final
 
-from sandbox.bodies import Fields, bad_request, not_found, path_number, read_date, read_moment, unexpected
+from sandbox.bodies import (
+    Fields,
+    bad_request,
+    not_found,
+    path_number,
+    read_date,
+    read_moment,
+    unexpected,
+)
 from sandbox.clock import london_now
-from sandbox.codes import APPOINTMENT_SUBTYPES
 from sandbox.nomis_allocations import NOT_UNIQUE
+from sandbox.nomis_codes import APPOINTMENT_SUBTYPES
 from sandbox.nomis_courses import check_location
 from sandbox.nomis_visits import USER
 from sandbox.paging import page

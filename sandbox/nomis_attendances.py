@@ -8,9 +8,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sandbox.bodies import Fields, bad_request, not_found, unexpected
-from sandbox.codes import ATTENDANCE_OUTCOMES, EVENT_STATUSES
 from sandbox.nomis_allocations import NOT_UNIQUE
-from sandbox.nomis_courses import THOUSANDTH, Course, Session, course_or_400, session_or_400
+from sandbox.nomis_codes import ATTENDANCE_OUTCOMES, EVENT_STATUSES
+from sandbox.nomis_courses import (
+    THOUSANDTH,
+    Course,
+    Session,
+    course_or_400,
+    session_or_400,
+)
 
 if TYPE_CHECKING:
     from sandbox.world import World

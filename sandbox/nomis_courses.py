@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.bodies import Fields, bad_request, not_found
 from sandbox.clock import london_today
-from sandbox.codes import PAY_BANDS, PROGRAMS
+from sandbox.nomis_codes import PAY_BANDS, PROGRAMS
 from sandbox.serving import Refused
 
 if TYPE_CHECKING:
@@ -301,7 +301,7 @@ def _check_past(course: Course, asked: dict[Slot, bool]) -> None:
     saved = {slot for slot in course.sessions if slot[0] <= today}
     wanted = {slot for slot in asked if slot[0] <= today}
     if saved != wanted:
-        changed = sorted(saved ^ wanted)[0]
+        changed = min(saved ^ wanted)
         raise bad_request(f"Cannot update schedules starting before tomorrow, that of {changed[0]} {changed[1]}")
 
 

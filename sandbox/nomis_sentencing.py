@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.bodies import Fields, bad_request, not_found, path_number, read_date
 from sandbox.clock import london_now
-from sandbox.codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
+from sandbox.nomis_codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
 from sandbox.paging import page
 from sandbox.serving import Reply, Request, Route
 

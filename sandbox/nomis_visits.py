@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.bodies import Fields, bad_request, not_found, path_number
 from sandbox.clock import london_now
-from sandbox.codes import VISIT_OUTCOMES, VISIT_STATUSES, VISIT_TYPES
+from sandbox.nomis_codes import VISIT_OUTCOMES, VISIT_STATUSES, VISIT_TYPES
 from sandbox.paging import page
 from sandbox.serving import Refused, Reply, Request, Route
 
