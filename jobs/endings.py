@@ -1,0 +1,30 @@
+"""How a command ends: 0 when its work succeeded, 1 when the work failed, 2 when it was asked wrongly."""
+
+SUCCESS = 0
+WORK_FAILED = 1
+BAD_USAGE = 2
+
+
+class WorkFailed(Exception):
+    """The work itself failed; the text is one line for the person who reads stderr."""
+
+
+class UsageProblem(Exception):
+    """The command was asked for something it cannot do; the text is one line that says what to ask instead."""
+
+
+def one_line(error: BaseException) -> str:
+    """The text of `error` on one line; its kind where it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def ending_of(error: Exception) -> tuple[int, str]:
+    """Exit code and the one line for stderr that `error` ends a command with."""
+    from sync.failures import SyncError
+    from sync.settings import SettingsError
+
+    if isinstance(error, (UsageProblem, SettingsError)):
+        return BAD_USAGE, one_line(error)
+    if isinstance(error, (WorkFailed, SyncError)):
+        return WORK_FAILED, one_line(error)
+    return WORK_FAILED, f"{type(error).__name__}: {one_line(error)}"

@@ -1,0 +1,62 @@
+"""Logs: one line for each thing worth saying, to stderr; stdout is for results.
+
+JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) stands in every line of that thread.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+#: Libraries that say more than an operator wants to read; their warnings still come through.
+_TALKATIVE = ("apscheduler", "alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
+
+
+def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
+    """Sends all logs, those of libraries too, to `stream` (stderr). Without a format a terminal gets `console`, all else `json`."""
+    out = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ending: list[Processor]
+    if (log_format or ("console" if out.isatty() else "json")) == "console":
+        ending = [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+    else:
+        ending = [structlog.processors.format_exc_info, structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def traces_wanted() -> bool:
+    """Whether the log level asks for full traces of errors (`LOG_LEVEL=DEBUG`)."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+@contextmanager
+def bound(**values: str) -> Iterator[None]:
+    """Writes `values` into every log line of this thread for the `with` block."""
+    with structlog.contextvars.bound_contextvars(**values):
+        yield
