@@ -133,6 +133,7 @@ class Creation:
     post_mapping: posts it.
     duplicate_of: after a refusal that says only "exists already" (activities answer 400), the mapping that exists; else None.
     locate: after an unknown outcome, what NOMIS knows of the intent; `since` is when the intent was recorded.
+    passes_over: events that need nothing, told before any call (so before `find_mapping`); `ignored` is then tracked.
     """
 
     event_type: str
@@ -153,6 +154,7 @@ class Creation:
     retry_dps_id: Callable[[MappingRetry], str]
     duplicate_of: Callable[[Mapping[str, Any], Services], Mapping[str, Any] | None] | None = None
     ignored: str | None = None
+    passes_over: Callable[[DomainEvent], bool] | None = None
     severity: str = "medium"
 
 
