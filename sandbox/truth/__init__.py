@@ -1,0 +1,10 @@
+"""The sandbox's own idea of the truth: what NOMIS and the mappings must hold for every record that was published.
+
+Written from the rules of the synchronisation, independently of the program that is tried against it.
+"""
+
+from __future__ import annotations
+
+from sandbox.truth.verify import verify
+
+__all__ = ["verify"]

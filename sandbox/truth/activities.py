@@ -1,0 +1,232 @@
+"""What NOMIS must hold of the schedules, allocations and attendances of the activities API."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import TYPE_CHECKING, Final
+
+from sandbox.nomis_courses import Course
+from sandbox.published import Entity
+from sandbox.truth import findings
+from sandbox.truth.findings import Either, Findings
+
+if TYPE_CHECKING:
+    from sandbox.activities_api import DpsAllocation, DpsAttendance, Schedule
+    from sandbox.nomis_allocations import Allocation
+    from sandbox.nomis_attendances import Attendance
+    from sandbox.world import World
+
+PREFIX: Final = "SAA "
+SUMMARY_LENGTH: Final = 36
+SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED"})
+PAID_OUTCOMES: Final = {"ATTENDED": "ATT", "SICK": "ACCAB", "REST": "ACCAB", "OTHER": "ACCAB"}
+UNPAID_OUTCOMES: Final = {"ATTENDED": "UNBEH", "SICK": "REST", "REST": "REST", "OTHER": "UNACAB"}
+OUTCOMES: Final = {
+    "CANCELLED": "CANC",
+    "SUSPENDED": "SUS",
+    "REFUSED": "UNACAB",
+    "NOT_REQUIRED": "NREQ",
+    "CLASH": "ACCAB",
+}
+
+
+def verify(world: World, found: Findings) -> None:
+    """Check published schedules (found by the code of the course), allocations and attendances (found by their pair)."""
+    by_code: dict[str, list[Course]] = {}
+    for course in world.nomis_courses.courses.values():
+        by_code.setdefault(course.code, []).append(course)
+    for entity in world.published.of("activity"):
+        found.look("activity")
+        _verify_schedule(world, found, entity, by_code.get(str(entity.dps_id), []))
+    known = {str(entity.dps_id) for entity in world.published.of("activity") if entity.exists}
+    mapped = {row.nomis_id[0] for row in world.mapping.rows("activities")}
+    for course in world.nomis_courses.courses.values():
+        if course.id not in mapped:
+            found.unmapped_record("activity", course.code if course.code in known else None, nomis_id=course.id)
+    _verify_allocations(world, found)
+    _verify_attendances(world, found)
+
+
+def _verify_schedule(world: World, found: Findings, entity: Entity, courses: list[Course]) -> None:
+    schedule = world.activities.schedules.get(int(entity.dps_id))
+    if schedule is None or not entity.exists:
+        return
+    if not courses:
+        found.add("activity", schedule.id, findings.MISSING)
+        return
+    if len(courses) > 1:
+        found.add("activity", schedule.id, findings.DUPLICATE, nomis_ids=[each.id for each in courses])
+    mapped = world.mapping.nomis_id("activities", schedule.id)
+    if mapped is None:
+        found.add("activity", schedule.id, findings.UNMAPPED, nomis_id=courses[0].id)
+        return
+    course = next((each for each in courses if each.id == mapped[0]), None)
+    if course is None:
+        found.add("activity", schedule.id, findings.WRONGLY_MAPPED, mapped_to=mapped[0])
+        return
+    found.compare("activity", schedule.id, expected_course(schedule), _held_course(course))
+
+
+def expected_course(schedule: Schedule) -> dict[str, object]:
+    """The course that a schedule must have in NOMIS; created from the activity's dates, amended from the schedule's."""
+    activity = schedule.activity
+    return {
+        "prison_id": activity.prison_id,
+        "start": Either((schedule.start, activity.start)),
+        "end": Either((schedule.end, activity.end)),
+        "location_id": schedule.location_id,
+        "capacity": schedule.capacity,
+        "description": PREFIX + activity.summary[:SUMMARY_LENGTH],
+        "level": activity.level,
+        "program": activity.category,
+        "pay_per_session": activity.pay_per_session,
+        "exclude_bank_holidays": not schedule.runs_on_bank_holiday,
+        "rates": {(line.level, str(line.band)): (Decimal(line.rate) / 100).quantize(Decimal("0.001")) for line in activity.pay},
+        "rules": frozenset((slot.start, slot.end, slot.days) for slot in schedule.slots),
+        "sessions": {
+            (each.day, each.start, each.end): "CANC" if each.cancelled else "SCH" for each in schedule.instances
+        },
+    }
+
+
+def _held_course(course: Course) -> dict[str, object]:
+    return {
+        "prison_id": course.prison_id,
+        "start": course.start,
+        "end": course.end,
+        "location_id": course.location_id,
+        "capacity": course.capacity,
+        "description": course.description,
+        "level": course.level,
+        "program": course.program,
+        "pay_per_session": course.pay_per_session,
+        "exclude_bank_holidays": course.exclude_bank_holidays,
+        "rates": course.open_rates(),
+        "rules": frozenset(course.rules),
+        "sessions": {slot: session.status for slot, session in course.sessions.items()},
+    }
+
+
+def _course_of(world: World, schedule_id: int) -> Course | None:
+    mapped = world.mapping.nomis_id("activities", schedule_id)
+    return None if mapped is None else world.nomis_courses.courses.get(int(mapped[0]))
+
+
+def _verify_allocations(world: World, found: Findings) -> None:
+    for entity in world.published.of("allocation"):
+        found.look("allocation")
+        told = world.activities.allocations.get(int(entity.dps_id))
+        if told is None:
+            continue
+        newest = world.activities.allocations_of(told.schedule_id, told.prisoner_number)[-1]
+        course = _course_of(world, told.schedule_id)
+        rows = [] if course is None else world.nomis_courses.allocations_of.get((course.id, told.booking_id), [])
+        if not rows:
+            found.add("allocation", told.id, findings.MISSING, booking_id=told.booking_id)
+        elif len(rows) > 1:
+            found.add("allocation", told.id, findings.DUPLICATE, nomis_ids=[row.id for row in rows])
+        elif newest is told:
+            found.compare("allocation", told.id, expected_allocation(told), _held_allocation(rows[0]))
+
+
+def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
+    """The NOMIS row that an allocation must have; NOMIS keeps the comment of an end only with an end date."""
+    ended, suspended = allocation.status == "ENDED", allocation.status in SUSPENDED
+    comment = None
+    if allocation.end is not None:
+        if ended:
+            comment = _comment("Deallocated", allocation.ended_by, allocation.ended_at, allocation.ended_why)
+    elif suspended:
+        comment = _comment("Suspended", allocation.suspended_by, allocation.suspended_at, allocation.suspended_why)
+    return {
+        "band": str(allocation.band),
+        "end": allocation.end,
+        "end_reason": "PRG_END" if ended else None,
+        "comment": comment,
+        "suspended": suspended,
+    }
+
+
+def _comment(what: str, who: str | None, when: datetime | None, why: str | None) -> str:
+    moment = "null" if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{what} in DPS by {who or 'null'} at {moment} for reason {why or 'null'}"
+
+
+def _held_allocation(row: Allocation) -> dict[str, object]:
+    return {
+        "band": row.band,
+        "end": row.end,
+        "end_reason": row.end_reason,
+        "comment": row.comment,
+        "suspended": row.suspended,
+    }
+
+
+def _verify_attendances(world: World, found: Findings) -> None:
+    for entity in world.published.of("attendance"):
+        found.look("attendance")
+        told = world.activities.attendances.get(int(entity.dps_id))
+        allocation = None if told is None else world.activities.allocation_of(told)
+        if told is None or allocation is None:
+            continue
+        instance = world.activities.instances[told.instance_id]
+        course = _course_of(world, instance.schedule_id)
+        session = None if course is None else course.sessions.get((instance.day, instance.start, instance.end))
+        rows = (
+            []
+            if session is None
+            else world.nomis_courses.attendances_of.get((session.id, allocation.booking_id), [])
+        )
+        if not rows:
+            found.add("attendance", told.id, findings.MISSING, booking_id=allocation.booking_id)
+        elif len(rows) > 1:
+            found.add("attendance", told.id, findings.DUPLICATE, nomis_ids=[row.event_id for row in rows])
+        else:
+            found.compare("attendance", told.id, expected_attendance(told), _held_attendance(rows[0]))
+
+
+def expected_attendance(attendance: DpsAttendance) -> dict[str, object]:
+    """The NOMIS row that an attendance must have.
+
+    Locking keeps the status that NOMIS had, and expires one that was still scheduled or not there: which of the two it was
+    depends on what was written before.
+    """
+    paid = bool(attendance.issue_payment)
+    outcome = outcome_of(attendance.reason, paid=paid)
+    completed = "CANC" if attendance.reason == "CANCELLED" else "COMP"
+    status: object = {"WAITING": "SCH", "COMPLETED": completed}.get(attendance.status)
+    if attendance.status == "LOCKED":
+        status = "EXP" if attendance.reason is None else Either((completed, "EXP"))
+    bonus = None
+    if attendance.bonus is not None:
+        bonus = Decimal(attendance.bonus).quantize(Decimal("0.001"), ROUND_HALF_UP)
+    unexcused = outcome == "UNACAB"
+    return {
+        "status": status,
+        "outcome": outcome,
+        "comment": attendance.comment,
+        "unexcused": unexcused,
+        "authorised": outcome not in {None, "ATT", "UNBEH"} and not unexcused,
+        "paid": paid,
+        "bonus": bonus,
+    }
+
+
+def outcome_of(reason: str | None, *, paid: bool) -> str | None:
+    """The NOMIS outcome of a reason for an attendance, None without a reason."""
+    if reason is None:
+        return None
+    return OUTCOMES.get(reason) or (PAID_OUTCOMES if paid else UNPAID_OUTCOMES)[reason]
+
+
+def _held_attendance(row: Attendance) -> dict[str, object]:
+    return {
+        "status": row.status,
+        "outcome": row.outcome,
+        "comment": row.comment,
+        "unexcused": row.unexcused,
+        "authorised": row.authorised,
+        "paid": row.paid,
+        "bonus": row.bonus,
+    }

@@ -1,0 +1,29 @@
+"""One look over all domains: is every published record in NOMIS exactly once, mapped rightly and in the right state?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandbox.truth import activities, adjustments, appointments, incentives, visits
+from sandbox.truth.findings import Findings
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+
+def verify(world: World) -> dict[str, object]:
+    """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
+
+    Returns:
+        `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details), and
+        `surplus` (NOMIS records made since the start that no mapping points to).
+    """
+    found = Findings()
+    for domain in (visits, incentives, activities, appointments, adjustments):
+        domain.verify(world, found)
+    return {
+        "entities": sum(found.looked_at.values()),
+        "by_domain": dict(found.looked_at),
+        "problems": found.problems,
+        "surplus": found.surplus,
+    }

@@ -1,0 +1,101 @@
+"""What NOMIS must hold of the visits of visit-scheduler."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sandbox.nomis_visits import Visit, room_code
+from sandbox.published import Entity
+from sandbox.truth import findings
+from sandbox.truth.findings import Findings
+
+if TYPE_CHECKING:
+    from sandbox.visit_scheduler import BookedVisit
+    from sandbox.world import World
+
+COMMENT: Final = "Created by Book A Prison Visit. Reference: "
+ORDER_COMMENT: Final = "Created by Book A Prison Visit for visit with reference: "
+OUTCOMES: Final = {
+    "ADMINISTRATIVE_CANCELLATION": "ADMIN",
+    "ADMINISTRATIVE_ERROR": "ADMIN",
+    "BATCH_CANCELLATION": "ADMIN",
+    "ESTABLISHMENT_CANCELLED": "HMP",
+    "VISITOR_FAILED_SECURITY_CHECKS": "NO_ID",
+    "NO_VISITING_ORDER": "NO_VO",
+    "VISITOR_DID_NOT_ARRIVE": "NSHOW",
+    "PRISONER_CANCELLED": "OFFCANC",
+    "PRISONER_REFUSED_TO_ATTEND": "REFUSED",
+    "VISITOR_CANCELLED": "VISCANC",
+    "VISIT_ORDER_CANCELLED": "VO_CANCEL",
+}
+
+
+def verify(world: World, found: Findings) -> None:
+    """Check every published visit, found in NOMIS through the reference in its comment."""
+    by_reference: dict[str, list[Visit]] = {}
+    for visit in world.nomis_visits.visits.values():
+        by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)
+    for entity in world.published.of("visit"):
+        found.look("visit")
+        _verify_one(world, found, entity, by_reference.get(str(entity.dps_id), []))
+    known = {entity.dps_id for entity in world.published.of("visit") if entity.exists}
+    mapped = {row.nomis_id[0] for row in world.mapping.rows("visits")}
+    for visit in world.nomis_visits.visits.values():
+        if visit.id not in mapped:
+            reference = visit.comment.rpartition("eference: ")[2]
+            found.unmapped_record("visit", reference if reference in known else None, nomis_id=visit.id)
+
+
+def _verify_one(world: World, found: Findings, entity: Entity, records: list[Visit]) -> None:
+    reference = str(entity.dps_id)
+    if not entity.exists:
+        return
+    if not records:
+        found.add("visit", reference, findings.MISSING)
+        return
+    if len(records) > 1:
+        found.add("visit", reference, findings.DUPLICATE, nomis_ids=[each.id for each in records])
+    mapped = world.mapping.nomis_id("visits", reference)
+    if mapped is None:
+        found.add("visit", reference, findings.UNMAPPED, nomis_id=records[0].id)
+        return
+    record = next((each for each in records if each.id == mapped[0]), None)
+    if record is None:
+        found.add("visit", reference, findings.WRONGLY_MAPPED, mapped_to=mapped[0])
+        return
+    visit = world.visits.visits.get(reference)
+    if visit is not None:
+        found.compare("visit", reference, expected(visit, cancelled="cancelled" in entity.told), _held(record))
+
+
+def expected(visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:
+    """The NOMIS record that a visit must have."""
+    return {
+        "offender_no": visit.prisoner_id,
+        "prison_id": visit.prison_id,
+        "start": visit.start.replace(microsecond=0),
+        "end": visit.start.replace(
+            hour=visit.end.hour, minute=visit.end.minute, second=visit.end.second, microsecond=0
+        ),
+        "person_ids": frozenset(visit.person_ids),
+        "visit_type": "SCON",
+        "room": room_code(visit.prison_id, visit.room, closed=visit.restriction == "CLOSED"),
+        "status": "CANC" if cancelled else "SCH",
+        "outcome": OUTCOMES.get(visit.outcome or "", "ADMIN") if cancelled else None,
+        "comment": f"{COMMENT}{visit.reference}",
+    }
+
+
+def _held(record: Visit) -> dict[str, object]:
+    return {
+        "offender_no": record.offender_no,
+        "prison_id": record.prison_id,
+        "start": record.start,
+        "end": record.end,
+        "person_ids": frozenset(record.person_ids),
+        "visit_type": record.visit_type,
+        "room": record.room,
+        "status": record.status,
+        "outcome": record.outcome,
+        "comment": record.comment,
+    }
