@@ -1,0 +1,1 @@
+"""When and whether: the command line, the scheduler, the ledger of job runs."""

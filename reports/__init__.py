@@ -1,0 +1,1 @@
+"""From two systems to a report: list, snapshot, compare, diagnose, render, deliver."""
