@@ -8,7 +8,7 @@ from sync.upstream.transport import ServiceClient, Transport
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One client for each upstream service. The functions beside this module (`nomis_visits`, `mappings`, …) call them."""
+    """One client for each upstream service, called by the modules beside this one (`nomis_visits`, `mappings`, …)."""
 
     nomis: ServiceClient
     mapping: ServiceClient

@@ -1,7 +1,7 @@
 """HTTP to the upstream services, and the only place that makes HTTP sessions.
 
-Calls go through urllib3 (the engine of `requests`), which costs half the CPU of a `requests` call and so lets one process
-keep forty calls in flight. Tokens and pings, which are few, go through `requests`.
+Calls go through urllib3 (the engine of `requests`), which costs half the CPU of a `requests` call and so lets one
+process keep forty calls in flight. Tokens and pings, which are few, go through `requests`.
 """
 
 import ssl
@@ -71,8 +71,9 @@ class ServiceClient:
     ) -> Any:
         """One call; the decoded JSON answer, None for an empty body (and for 404 with `none_on_404`).
 
-        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A lost connection is
-        tried once more where repeating is harmless (GET, PUT, DELETE). Raises `UpstreamError`, or `BreakerOpen` before the call.
+        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A lost connection
+        is tried once more where repeating is harmless (GET, PUT, DELETE). Raises `UpstreamError`, or `BreakerOpen`
+        before the call.
         """
         for observer in self._observers:
             observer.before_call(self.name)
@@ -90,7 +91,12 @@ class ServiceClient:
                 observer.after_call(self.name, method, error, seconds)
 
     def _send(
-        self, method: str, path: str, query: Mapping[str, object] | None, content: bytes | None, headers: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        content: bytes | None,
+        headers: Mapping[str, str] | None,
     ) -> urllib3.BaseHTTPResponse:
         token = self._tokens.token()
         response = self._attempt(method, path, query, content, headers, token)
@@ -121,8 +127,14 @@ class ServiceClient:
             tries -= 1
             try:
                 with self._in_flight:
-                    return self._pool.urlopen(method, url, body=content, headers=sent, retries=False, timeout=self._timeout, redirect=False)
-            except (transport_errors.NewConnectionError, transport_errors.ConnectTimeoutError, transport_errors.SSLError) as error:
+                    return self._pool.urlopen(
+                        method, url, body=content, headers=sent, retries=False, timeout=self._timeout, redirect=False
+                    )
+            except (
+                transport_errors.NewConnectionError,
+                transport_errors.ConnectTimeoutError,
+                transport_errors.SSLError,
+            ) as error:
                 raise self._no_answer(method, path, error, outcome_unknown=False) from error
             except transport_errors.ProtocolError as error:
                 # An idle connection that the service closed fails on its next use: try that once on a fresh one.
@@ -146,7 +158,9 @@ class ServiceClient:
             except orjson.JSONDecodeError as error:
                 message = "the answer is not valid JSON"
                 unknown = method != "GET"
-                raise UpstreamError(self.name, method, path, status=None, message=message, outcome_unknown=unknown) from error
+                raise UpstreamError(
+                    self.name, method, path, status=None, message=message, outcome_unknown=unknown
+                ) from error
         if status == 404 and none_on_404:
             return None
         message, more_info = _error_body(data)
@@ -182,13 +196,21 @@ class Transport:
         tokens = TokenSource(settings.api_base_url_oauth, upstream, self._session, settings.api_timeout_seconds)
         in_flight = threading.BoundedSemaphore(settings.reconciliation_concurrency)
         return ServiceClient(
-            name, upstream.base_url, self._pool(upstream.base_url), tokens, in_flight, settings.api_timeout_seconds, self._observers
+            name,
+            upstream.base_url,
+            self._pool(upstream.base_url),
+            tokens,
+            in_flight,
+            settings.api_timeout_seconds,
+            self._observers,
         )
 
     def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
         """Asks `{base}/health/ping`; None when the service is up, else why it is taken to be down."""
         try:
-            response = self._session.get(f"{self._settings.upstream(name).base_url}/health/ping", timeout=timeout_seconds)
+            response = self._session.get(
+                f"{self._settings.upstream(name).base_url}/health/ping", timeout=timeout_seconds
+            )
         except requests.RequestException as error:
             return type(error).__name__
         return None if response.status_code == 200 else f"status {response.status_code}"
@@ -206,7 +228,9 @@ class Transport:
         pool: urllib3.connectionpool.HTTPConnectionPool
         if parts.scheme == "https":
             context = ssl.create_default_context(cafile=self._settings.api_ca_bundle)
-            pool = urllib3.HTTPSConnectionPool(parts.hostname, parts.port, maxsize=size, block=False, ssl_context=context)
+            pool = urllib3.HTTPSConnectionPool(
+                parts.hostname, parts.port, maxsize=size, block=False, ssl_context=context
+            )
         else:
             pool = urllib3.HTTPConnectionPool(parts.hostname, parts.port, maxsize=size, block=False)
         self._pools.append(pool)
@@ -234,8 +258,8 @@ def _error_body(data: bytes) -> tuple[str, object | None]:
         return data[:200].decode("utf-8", "replace"), None
     if not isinstance(body, dict):
         return "", None
-    message = body.get("userMessage") or body.get("developerMessage") or body.get("error_description") or body.get("error") or ""
-    return str(message), body.get("moreInfo")
+    texts = (body.get(name) for name in ("userMessage", "developerMessage", "error_description", "error"))
+    return next((str(text) for text in texts if text), ""), body.get("moreInfo")
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -1,0 +1,123 @@
+"""The incentives API: reviews of prisoners, current levels in bulk, global levels and those of each prison."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from sync.upstream.bodies import Answer, LocalDateTime, read_answer
+from sync.upstream.transport import ServiceClient, segment
+
+BULK_PATH = "/iep/reviews/bookings"
+
+
+class Review(Answer):
+    """One incentive review; `user_id` is `INCENTIVES_API` for reviews the service made itself."""
+
+    id: int
+    iep_code: str
+    booking_id: int
+    iep_date: date
+    iep_time: LocalDateTime
+    agency_id: str | None = None
+    prisoner_number: str | None = None
+    comments: str | None = None
+    user_id: str | None = None
+    review_type: str | None = None
+
+
+class ReviewSummary(Answer):
+    """What a booking or prisoner has now; `iep_details` are the reviews, newest first (empty without details)."""
+
+    id: int | None = None
+    iep_code: str
+    booking_id: int
+    prisoner_number: str | None = None
+    iep_date: date | None = None
+    iep_time: LocalDateTime | None = None
+    iep_details: tuple[Review, ...] = ()
+
+
+class CurrentLevel(Answer):
+    """The current level of a booking by its name, as the bulk call gives it."""
+
+    booking_id: int
+    iep_level: str
+
+
+class Level(Answer):
+    """A global level."""
+
+    code: str
+    name: str
+    active: bool
+    required: bool | None = None
+
+
+class PrisonIncentiveLevel(Answer):
+    """A level of one prison; limits are in pence."""
+
+    level_code: str
+    prison_id: str
+    active: bool
+    default_on_admission: bool
+    remand_transfer_limit_in_pence: int | None = None
+    remand_spend_limit_in_pence: int | None = None
+    convicted_transfer_limit_in_pence: int | None = None
+    convicted_spend_limit_in_pence: int | None = None
+    visit_orders: int | None = None
+    privileged_visit_orders: int | None = None
+
+
+class _Levels(Answer):
+    levels: tuple[Level, ...]
+
+
+class _Bulk(Answer):
+    bookings: tuple[CurrentLevel, ...]
+
+
+def review(incentives: ServiceClient, review_id: int | str) -> Review:
+    """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
+    path = f"/iep/reviews/id/{segment(review_id)}"
+    return read_answer(Review, incentives.call("GET", path), incentives, "GET", path)
+
+
+def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
+    """The current level of a booking by review time, None when it has no review."""
+    path = f"/iep/reviews/booking/{booking_id}"
+    query = {"with-details": "true" if with_details else "false"}
+    answer = incentives.call("GET", path, query=query, none_on_404=True)
+    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path)
+
+
+def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
+    """The current level and all reviews of a prisoner over every booking, None when there are none."""
+    path = f"/iep/reviews/prisoner/{segment(offender_no)}"
+    answer = incentives.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path)
+
+
+def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> tuple[CurrentLevel, ...]:
+    """The current levels of many bookings (at most 1,000) by name; a booking without one is absent."""
+    if not booking_ids:
+        return ()
+    answer = incentives.call("POST", BULK_PATH, body=list(booking_ids))
+    return read_answer(_Bulk, {"bookings": answer}, incentives, "POST", BULK_PATH).bookings
+
+
+def levels(incentives: ServiceClient) -> tuple[Level, ...]:
+    """All global levels in their order, inactive ones included."""
+    path = "/incentive/levels"
+    answer = incentives.call("GET", path, query={"with-inactive": "true"})
+    return read_answer(_Levels, {"levels": answer}, incentives, "GET", path).levels
+
+
+def level(incentives: ServiceClient, code: str) -> Level:
+    """One global level, active or not."""
+    path = f"/incentive/levels/{segment(code)}"
+    return read_answer(Level, incentives.call("GET", path), incentives, "GET", path)
+
+
+def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
+    """One level of a prison."""
+    path = f"/incentive/prison-levels/{segment(prison_id)}/level/{segment(code)}"
+    return read_answer(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path)

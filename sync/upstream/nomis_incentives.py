@@ -1,0 +1,143 @@
+"""NOMIS: the IEP records of a booking, the global levels (reference codes), and the levels of each prison."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer
+from sync.upstream.transport import ServiceClient, segment
+
+
+class IepLevel(Answer):
+    """A level by its code."""
+
+    code: str
+
+
+class IepRecord(Answer):
+    """An IEP record; times are local to London."""
+
+    booking_id: int
+    incentive_sequence: int
+    iep_date_time: LocalDateTime
+    prison_id: str
+    iep_level: IepLevel
+    user_id: str | None = None
+    comment_text: str | None = None
+    current_iep: bool | None = None
+    audit_module: str | None = None
+    when_created: LocalDateTime
+    when_updated: LocalDateTime | None = None
+    offender_no: str | None = None
+
+
+class IepCreated(Answer):
+    """Where a new IEP record stands."""
+
+    booking_id: int
+    sequence: int
+
+
+class CreateIep(Body):
+    """A new IEP record; `iep_date_time` is `yyyy-MM-dd'T'HH:mm:ss`, local."""
+
+    iep_level: str
+    iep_date_time: str
+    prison_id: str
+    user_id: str | None
+    comments: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """As of every body, but `userId` is always there: NOMIS wants the key, null or not."""
+        return {**super().as_json(), "userId": self.user_id}
+
+
+class GlobalLevel(Body):
+    """A level of the reference domain `IEP_LEVEL`."""
+
+    code: str
+    domain: str = "IEP_LEVEL"
+    description: str
+    active: bool
+
+
+class PrisonLevel(Body):
+    """A level of one prison; limits are in pence."""
+
+    level_code: str
+    active: bool
+    default_on_admission: bool
+    visit_order_allowance: int | None = None
+    privileged_visit_order_allowance: int | None = None
+    remand_transfer_limit_in_pence: int | None = None
+    remand_spend_limit_in_pence: int | None = None
+    convicted_transfer_limit_in_pence: int | None = None
+    convicted_spend_limit_in_pence: int | None = None
+
+
+def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any] | None:
+    """The current record of a booking as NOMIS gives it, None when there is none: for reads by the hundred thousand."""
+    body: Mapping[str, Any] | None = nomis.call("GET", f"/incentives/booking-id/{booking_id}/current", none_on_404=True)
+    return body
+
+
+def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
+    """The current record of a booking (latest date, then highest sequence), None when there is none."""
+    answer = current_iep_body(nomis, booking_id)
+    path = f"/incentives/booking-id/{booking_id}/current"
+    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path)
+
+
+def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
+    """One record of a booking, None where the sequence is a gap."""
+    path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
+    answer = nomis.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path)
+
+
+def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
+    """Makes a new record; repeating makes another. `body` is a `CreateIep` as JSON."""
+    path = f"/prisoners/booking-id/{booking_id}/incentives"
+    return read_answer(IepCreated, nomis.call("POST", path, body=body), nomis, "POST", path, creates=True)
+
+
+def global_level_exists(nomis: ServiceClient, code: str) -> bool:
+    """Whether NOMIS knows the level, active or not."""
+    return nomis.call("GET", _global(code), none_on_404=True) is not None
+
+
+def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
+    """Makes a level; one that exists is left as it is."""
+    nomis.call("POST", "/incentives/reference-codes", body=level.as_json())
+
+
+def update_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
+    """Changes the description of a level and whether it is active."""
+    nomis.call("PUT", _global(level.code), body=level.as_json())
+
+
+def reorder_global_levels(nomis: ServiceClient, codes: Sequence[str]) -> None:
+    """Gives the levels the order of `codes`; NOMIS skips codes that it does not know."""
+    nomis.call("POST", "/incentives/reference-codes/reorder", body={"codeList": list(codes)})
+
+
+def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool:
+    """Whether the level is set up in the prison, active or not."""
+    return nomis.call("GET", _of_prison(prison_id, code), none_on_404=True) is not None
+
+
+def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
+    """Sets a level up in a prison; one that is there is changed."""
+    nomis.call("POST", f"/incentives/prison/{segment(prison_id)}", body=level.as_json())
+
+
+def update_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
+    """Changes a level of a prison; one that is missing is made."""
+    nomis.call("PUT", _of_prison(prison_id, level.level_code), body=level.as_json())
+
+
+def _global(code: str) -> str:
+    return f"/incentives/reference-codes/{segment(code)}"
+
+
+def _of_prison(prison_id: str, code: str) -> str:
+    return f"/incentives/prison/{segment(prison_id)}/code/{segment(code)}"
