@@ -6,11 +6,16 @@ from sandbox import (
     activities_views,
     adjustments_api,
     appointments_api,
+    incentives_api,
     mapping,
     nomis_activity_routes,
     nomis_appointments,
+    nomis_incentives,
+    nomis_levels,
+    nomis_prisoners,
     nomis_sentencing,
     nomis_visits,
+    prisoner_search,
     visit_scheduler,
 )
 from sandbox.serving import Route
@@ -35,15 +40,18 @@ def routes_of(world: World) -> dict[str, list[Route]]:
     return {
         "mapping": mapping.routes(world),
         "nomis": [
+            *nomis_prisoners.routes(world),
+            *nomis_incentives.routes(world),
+            *nomis_levels.routes(world),
             *nomis_visits.routes(world),
             *nomis_activity_routes.routes(world),
             *nomis_appointments.routes(world),
             *nomis_sentencing.routes(world),
         ],
         "visits": visit_scheduler.routes(world),
-        "incentives": [],
+        "incentives": incentives_api.routes(world),
         "activities": activities_views.routes(world),
         "appointments": appointments_api.routes(world),
         "adjustments": adjustments_api.routes(world),
-        "prisoner-search": [],
+        "prisoner-search": prisoner_search.routes(world),
     }

@@ -1,15 +1,12 @@
-"""The topic of domain events: what the fake services publish goes through a real SNS interface to the queues of the program."""
+"""The topic of domain events: what the fake services publish goes through a real SNS interface to the queues."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
 
 import orjson
-
-from sandbox.clock import LONDON
 
 TOPIC_NAME = "hmpps-domain-events"
 BATCH = 10
@@ -79,7 +76,3 @@ def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
     attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
     return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
 
-
-def with_offset(moment: datetime) -> str:
-    """Return a London time with its offset, as most publishers write `occurredAt`."""
-    return (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).isoformat()

@@ -1,94 +1,36 @@
-"""The one world behind all fake services: a population drawn from a seed, and the state that each service holds about it."""
+"""The one world behind all fake services: a population drawn from a seed, and what each service holds about it."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, field, fields
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
 from datetime import date
 from typing import TYPE_CHECKING
 
 from sandbox.activities_api import ActivitiesState
 from sandbox.adjustments_api import AdjustmentsState
 from sandbox.appointments_api import AppointmentsState
-from sandbox.clock import london_today
+from sandbox.clock import london_now, london_today
+from sandbox.histories import Historian
+from sandbox.incentives import Incentives, Review
 from sandbox.mapping import MappingState
 from sandbox.nomis_appointments import NomisAppointments
 from sandbox.nomis_courses import NomisCourses
+from sandbox.nomis_incentives import NomisIncentives
 from sandbox.nomis_sentencing import NomisSentencing
 from sandbox.nomis_visits import NomisVisits
+from sandbox.options import Options
 from sandbox.places import Places
+from sandbox.planting import Plan, plant
+from sandbox.population import Prison, Prisoner, make_people, make_prisons, set_up_levels
+from sandbox.published import Published
 from sandbox.visit_scheduler import VisitScheduler
 
 if TYPE_CHECKING:
     from sandbox.topic import Topic
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a world is made from, and how its services behave.
-
-    Attributes:
-        prisoners: active prisoners.
-        seed: everything random comes from it; the same seed on the same `today` gives the same world.
-        today: the day that histories end at; the present day in London when None.
-        mismatch_rate: share of the prisoners whose levels differ by a planted cause.
-        every_cause: plant at least one of each cause.
-        mismatches: exact numbers by cause (`{"4": 3}`), in place of the rate.
-        in_flight: how many differences are only in flight (a review made moments ago that reaches NOMIS soon).
-        in_flight_seconds: how long until such a review reaches NOMIS, from its first reading.
-        excluded: how many of the mismatches are on the list of excluded bookings.
-        bulk: `on`, or the status (`404`, `405`) with which the incentives API answers its withdrawn bulk call.
-        moving: how many movements (releases and receptions in turn) each page of ids brings about.
-        nomis_pool: calls that NOMIS can work on at once before it answers 500; None for any number.
-        token_seconds: how long a token lasts.
-        mapping_race_ms: how long after a mapping is stored a second post of it loses the race with 500 (once); 0 never.
-        mock_publishers: answer visits and adjustments with the canned records of the replaced service.
-        nomis_duplicates: whether two simultaneous upserts make two allocations or attendances.
-    """
-
-    prisoners: int = 200
-    seed: int = 1
-    today: date | None = None
-    mismatch_rate: float = 0.001
-    every_cause: bool = False
-    mismatches: dict[str, int] = field(default_factory=dict)
-    in_flight: int = 0
-    in_flight_seconds: float = 2.0
-    excluded: int = 0
-    bulk: str = "on"
-    moving: int = 0
-    nomis_pool: int | None = None
-    token_seconds: int = 3600
-    mapping_race_ms: float = 0
-    mock_publishers: bool = False
-    nomis_duplicates: bool = False
-
-    @classmethod
-    def read(cls, given: dict[str, object]) -> Options:
-        """Return the options of a control request.
-
-        Raises:
-            ValueError: an option of another name.
-        """
-        known = {each.name for each in fields(cls)}
-        unknown = sorted(set(given) - known)
-        if unknown:
-            raise ValueError(f"no such option of a world: {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-        values = dict(given)
-        if isinstance(values.get("today"), str):
-            values["today"] = date.fromisoformat(str(values["today"]))
-        return cls(**values)  # type: ignore[arg-type]
-
-
-@dataclass(slots=True)
-class Prisoner:
-    """A person with the present booking. `prison_id` is where the person is now; `active` is false after a release."""
-
-    offender_no: str
-    booking_id: int
-    prison_id: str
-    active: bool = True
-
 
 class World:
     """Holds the population and one state object for each service.
@@ -103,10 +45,19 @@ class World:
         self.options = options
         self.seed = options.seed
         self.topic = topic
+        self.started = london_now()
+        self.published = Published()
         self.today: date = options.today or london_today()
+        self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))
         self.prisoners: list[Prisoner] = []
         self.by_booking: dict[int, Prisoner] = {}
         self.by_offender: dict[str, Prisoner] = {}
+        self.plan = Plan()
+        self.in_flight: dict[int, Review] = {}
+        self.moved: list[dict[str, object]] = []
+        self._first_read: dict[int, float] = {}
+        self.nomis_incentives = NomisIncentives(options.nomis_race_ms)
+        self.incentives = Incentives(self, options.bulk)
         self.mapping = MappingState(options.mapping_race_ms)
         self.places = Places()
         self.nomis_visits = NomisVisits()
@@ -118,6 +69,17 @@ class World:
         self.activities = ActivitiesState()
         self.appointments = AppointmentsState()
         self.adjustments = AdjustmentsState(mocks=options.mock_publishers)
+
+        self._populate()
+
+    def _populate(self) -> None:
+        set_up_levels(self, self.random("levels"))
+        make_people(self, self.options.prisoners, self.random("people"))
+        historian = Historian(self, self.random("histories"))
+        planted = plant(self, historian, self.random("planted"))
+        for prisoner in self.prisoners:
+            if prisoner.booking_id not in planted:
+                historian.ordinary(prisoner)
 
     def random(self, name: str) -> random.Random:
         """Return a stream of random numbers of its own for one purpose, so that one purpose never shifts another."""
@@ -133,3 +95,36 @@ class World:
         self.prisoners.append(prisoner)
         self.by_booking[prisoner.booking_id] = prisoner
         self.by_offender[prisoner.offender_no] = prisoner
+
+    def add_old_booking(self, prisoner: Prisoner) -> None:
+        """Take in a booking that is over, of a person or number that is not in prison now."""
+        self.by_booking[prisoner.booking_id] = prisoner
+        self.by_offender.setdefault(prisoner.offender_no, prisoner)
+
+    def new_booking_id(self) -> int:
+        """Return a booking id above all others."""
+        return max(self.by_booking, default=1_200_000) + 1
+
+    def bookings_of(self, offender_no: str) -> list[int]:
+        """Return the bookings of a person, the present one only as the world knows no others of the same number."""
+        prisoner = self.by_offender.get(offender_no)
+        return [] if prisoner is None else [prisoner.booking_id]
+
+    def settle_in_flight(self, booking_id: int) -> None:
+        """Let a review that was on its way reach NOMIS, once the time since the level was first read there has passed."""
+        first = self._first_read.setdefault(booking_id, time.monotonic())
+        waited = time.monotonic() - first
+        if waited == 0 or waited < self.options.in_flight_seconds:
+            return
+        review = self.in_flight.pop(booking_id)
+        record = self.nomis_incentives.add(
+            booking_id, review.code, review.at, review.prison_id, user_id=review.user_id, comment=review.comments, created=london_now()
+        )
+        self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
+
+    def publish(self, events: Iterable[dict[str, object]]) -> Future[int] | None:
+        """Hand events to the topic, in order, and remember what they told of; None in a world that publishes none."""
+        events = list(events)
+        for event in events:
+            self.published.note(event)
+        return None if self.topic is None else self.topic.publish_all(events)

@@ -1,0 +1,241 @@
+"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON over HTTP on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from sandbox.engine import Engine
+from sandbox.events import domain_event
+from sandbox.movements import Movements
+from sandbox.options import Options
+from sandbox.routing import Router
+from sandbox.waiting import send_waiting
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One control endpoint: `handler(engine, body, **path_params)` returns what is JSON-able, or awaits it.
+
+    A GET's query is its body. A ValueError, KeyError or TypeError is answered with 400 and its text.
+    """
+
+    method: str
+    template: str
+    handler: Callable[..., Any]
+
+
+class Control:
+    """Answers the control port of an engine."""
+
+    def __init__(self, engine: Engine, further: tuple[Command, ...] = ()) -> None:
+        """Take the engine and the commands of other modules."""
+        self.engine = engine
+        self.router: Router[Command] = Router()
+        for command in (*COMMANDS, *further):
+            self.router.add(command.method, command.template, command)
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one control request."""
+        found = self.router.find(http.path)
+        if found is None or http.method not in found[0]:
+            return _answer(404, {"error": f"no control {http.method} {http.path}"})
+        by_method, values = found
+        command, names = by_method[http.method]
+        raw = await http.read()
+        try:
+            body = orjson.loads(raw) if raw else dict(http.query)
+            result = command.handler(self.engine, body, **dict(zip(names, values, strict=True)))
+            if inspect.isawaitable(result):
+                result = await result
+            return _answer(200, result)
+        except (ValueError, KeyError, TypeError) as error:
+            traceback.print_exc()
+            return _answer(400, {"error": f"{type(error).__name__}: {error}"})
+        except Exception as error:
+            traceback.print_exc()
+            return _answer(500, {"error": f"{type(error).__name__}: {error}"})
+
+
+def _answer(status: int, body: object) -> web.Response:
+    content = orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    return web.Response(body=content, status=status, headers={"Content-Type": "application/json"})
+
+
+def where(engine: Engine, body: Body) -> object:
+    """Tell the ports of every service."""
+    return {"ports": engine.ports, "prisoners": len(engine.world.prisoners), "seed": engine.world.seed}
+
+
+def environment(engine: Engine, body: Body) -> object:
+    """Tell the settings with which the program runs against this sandbox."""
+    return engine.environment()
+
+
+def emulator(engine: Engine, body: Body) -> object:
+    """Take the address of the SNS and SQS emulator."""
+    engine.use_emulator(str(body["url"]))
+    return {}
+
+
+def reset(engine: Engine, body: Body) -> object:
+    """Make a new world from the options in the body."""
+    engine.reset(Options.read(body))
+    return where(engine, {})
+
+
+def add_fault(engine: Engine, body: Body) -> object:
+    """Switch a fault on."""
+    return engine.faults.add(**body).view()
+
+
+def list_faults(engine: Engine, body: Body) -> object:
+    """List the faults that are on, with their hits."""
+    return engine.faults.views()
+
+
+def clear_faults(engine: Engine, body: Body) -> object:
+    """Switch every fault off."""
+    engine.faults.clear()
+    return {}
+
+
+def latency(engine: Engine, body: Body) -> object:
+    """Set the latency in ms of one service, or of all without `service`."""
+    names = [str(body["service"])] if body.get("service") else list(engine.services)
+    for name in names:
+        engine.services[name].latency_seconds = float(body["ms"]) / 1000
+    return {}
+
+
+def requests(engine: Engine, body: Body) -> object:
+    """List the requests seen, oldest first, of one `service` or of all."""
+    wanted = body.get("service")
+    return [seen.view() for seen in engine.records.requests if wanted in (None, "", seen.service)]
+
+
+def journal(engine: Engine, body: Body) -> object:
+    """List the writes accepted, oldest first, of one `service` or of all."""
+    wanted = body.get("service")
+    return [accepted.view() for accepted in engine.records.journal if wanted in (None, "", accepted.service)]
+
+
+def clear_records(engine: Engine, body: Body) -> object:
+    """Empty the log of requests and the journal."""
+    engine.records.clear()
+    return {}
+
+
+def load(engine: Engine, body: Body) -> object:
+    """Tell how many calls each service had in flight at most since the reset."""
+    return {name: service.most_in_flight for name, service in engine.services.items()}
+
+
+def planted(engine: Engine, body: Body) -> object:
+    """List what was planted in the world, and its movements."""
+    return {**engine.world.plan.view(), "movements": engine.world.moved}
+
+
+async def waiting(engine: Engine, body: Body) -> object:
+    """Put the messages of the reviews that wait (row 1) on the queue named in the body."""
+    sent = send_waiting(engine.world.plan.waiting, engine.world.incentives, engine.topic, str(body["queue"]))
+    return {"sent": await asyncio.wrap_future(sent)}
+
+
+def prisoners(engine: Engine, body: Body) -> object:
+    """List the active prisoners."""
+    return [
+        {"offenderNo": each.offender_no, "bookingId": each.booking_id, "prisonId": each.prison_id}
+        for each in engine.world.prisoners
+        if each.active
+    ]
+
+
+def posted(engine: Engine, body: Body) -> object:
+    """List what was posted to Slack."""
+    return engine.slack.view()
+
+
+def expire_tokens(engine: Engine, body: Body) -> object:
+    """Make every token issued so far an expired one."""
+    engine.auth.expire_all()
+    return {}
+
+
+async def publish(engine: Engine, body: Body) -> object:
+    """Publish an event, `copies` times."""
+    occurred_at = datetime.fromisoformat(body["occurredAt"]) if body.get("occurredAt") else None
+    event = domain_event(body["eventType"], body.get("additionalInformation"), body.get("prisonerId"), occurred_at)
+    taken = await asyncio.wrap_future(engine.topic.publish_all([event] * int(body.get("copies", 1))))
+    return {"published": taken, "event": event}
+
+
+async def add_review(engine: Engine, body: Body) -> object:
+    """Make a review in DPS for a prisoner, and publish its event unless `publish` is false."""
+    world = engine.world
+    prisoner = world.by_offender[str(body["offenderNo"])]
+    at = datetime.fromisoformat(body["at"]) if body.get("at") else None
+    comments = body.get("comments")
+    review = world.incentives.add_review(prisoner.booking_id, str(body["iepCode"]), at, body.get("prisonId"), comments=comments)
+    if body.get("publish", True):
+        await asyncio.wrap_future(engine.topic.publish(world.incentives.inserted(review, body.get("reason"))))
+    return {"id": review.id, "bookingId": review.booking_id}
+
+
+def delete_record(engine: Engine, body: Body, booking: str, sequence: str) -> object:
+    """Delete an IEP record as the support team of NOMIS does."""
+    return {"deleted": engine.world.nomis_incentives.delete(int(booking), int(sequence))}
+
+
+def release(engine: Engine, body: Body, offender_no: str) -> object:
+    """Release a prisoner."""
+    Movements(engine.world).release(engine.world.by_offender[offender_no])
+    return {}
+
+
+def receive(engine: Engine, body: Body) -> object:
+    """Receive a new prisoner, at `prisonId` if given."""
+    prisoner = Movements(engine.world).receive(body.get("prisonId"))
+    return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "prisonId": prisoner.prison_id}
+
+
+def transfer(engine: Engine, body: Body, offender_no: str) -> object:
+    """Move a prisoner to `prisonId`; the received event is published unless `publish` is false (it is missed)."""
+    return Movements(engine.world).transfer(engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True)))
+
+
+COMMANDS = (
+    Command("GET", "/", where),
+    Command("GET", "/environment", environment),
+    Command("PUT", "/emulator", emulator),
+    Command("POST", "/reset", reset),
+    Command("POST", "/faults", add_fault),
+    Command("GET", "/faults", list_faults),
+    Command("DELETE", "/faults", clear_faults),
+    Command("PUT", "/latency", latency),
+    Command("GET", "/requests", requests),
+    Command("GET", "/journal", journal),
+    Command("DELETE", "/records", clear_records),
+    Command("GET", "/load", load),
+    Command("GET", "/planted", planted),
+    Command("POST", "/planted/waiting", waiting),
+    Command("GET", "/prisoners", prisoners),
+    Command("POST", "/prisoners", receive),
+    Command("POST", "/prisoners/{offender_no}/release", release),
+    Command("POST", "/prisoners/{offender_no}/transfer", transfer),
+    Command("GET", "/slack", posted),
+    Command("POST", "/tokens/expire", expire_tokens),
+    Command("POST", "/publish", publish),
+    Command("POST", "/reviews", add_review),
+    Command("DELETE", "/nomis/incentives/{booking}/{sequence}", delete_record),
+)

@@ -1,0 +1,36 @@
+"""The process that emulates AWS (SNS, SQS, S3, SES); the only one that imports moto."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import threading
+
+from sandbox import lifeline
+
+
+def main() -> None:
+    """Serve on a port, print it as one line of JSON, and go on until the standard input closes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    chosen = parser.parse_args()
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    over = threading.Event()
+    lifeline.hold(over.set)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    print(json.dumps({"port": port}), flush=True)
+    over.wait()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The one process behind all fake services: each on its own port, a control API beside them, one world at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler
+
+from sandbox.auth import CLIENTS, Auth
+from sandbox.faults import Faults
+from sandbox.options import Options
+from sandbox.records import Records
+from sandbox.serving import Route, Service
+from sandbox.services import NAMES, routes_of
+from sandbox.slack import Slack
+from sandbox.topic import Topic
+from sandbox.world import World
+
+LARGEST_BODY = 64 * 1024 * 1024
+BACKLOG = 1024
+WITHOUT_TOKENS = ("auth", "slack")
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Engine:
+    """Serves a world. Made inside a running event loop's process; nothing listens before `start`.
+
+    Args:
+        options: the world to begin with.
+        emulator_url: where SNS and SQS are, None for a sandbox without queues.
+    """
+
+    def __init__(self, options: Options, emulator_url: str | None = None) -> None:
+        """Make the world and its services."""
+        self.records = Records()
+        self.faults = Faults()
+        self.auth = Auth()
+        self.slack = Slack()
+        self.topic = Topic(emulator_url)
+        self.ports: dict[str, int] = {}
+        self.host = "127.0.0.1"
+        self._runners: list[web.ServerRunner] = []
+        self._adopt(options)
+        routes = self._routes()
+        self.services = {name: self._service(name, routes[name]) for name in NAMES}
+        self._behave()
+
+    def reset(self, options: Options) -> None:
+        """Put a new world in place of the present one; faults go off, latency to none, logs are emptied."""
+        self._adopt(options)
+        routes = self._routes()
+        for name, service in self.services.items():
+            service.install(routes[name])
+            service.latency_seconds = 0.0
+            service.most_in_flight = 0
+        self.faults.clear()
+        self.records.clear()
+        self.slack.clear()
+        self.topic.forget()
+        self._behave()
+
+    def use_emulator(self, url: str) -> None:
+        """Publish to another emulator from now on."""
+        self.topic.endpoint_url = url
+        self.topic.forget()
+
+    async def start(self, host: str, port_base: int, control: Handler) -> None:
+        """Listen: with `port_base` 0 on free ports, else on that port (control) and those after it in the order of the names."""
+        self.host = host
+        handlers: dict[str, Handler] = {"control": control} | {name: service.handle for name, service in self.services.items()}
+        for place, (name, handler) in enumerate(handlers.items()):
+            server = web.Server(handler, request_factory=_request, access_log=None)
+            runner = web.ServerRunner(server)
+            await runner.setup()
+            self._runners.append(runner)
+            listener = socket.create_server((host, port_base + place if port_base else 0), backlog=BACKLOG)
+            self.ports[name] = listener.getsockname()[1]
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+
+    async def stop(self) -> None:
+        """Stop listening and publishing."""
+        for runner in self._runners:
+            await runner.cleanup()
+        self.topic.close()
+
+    def url(self, name: str) -> str:
+        """Return the base address of a service."""
+        return f"http://{self.host}:{self.ports[name]}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings with which the program runs against this sandbox."""
+        settings = {
+            "API_BASE_URL_OAUTH": f"{self.url('auth')}/auth",
+            "API_BASE_URL_NOMIS": self.url("nomis"),
+            "API_BASE_URL_MAPPING": self.url("mapping"),
+            "API_BASE_URL_VISITS": self.url("visits"),
+            "API_BASE_URL_INCENTIVES": self.url("incentives"),
+            "API_BASE_URL_ACTIVITIES": self.url("activities"),
+            "API_BASE_URL_APPOINTMENTS": self.url("appointments"),
+            "API_BASE_URL_SENTENCE_ADJUSTMENTS": self.url("adjustments"),
+            "API_BASE_URL_PRISONER_SEARCH": self.url("prisoner-search"),
+            "SLACK_TOKEN": self.slack.token,
+            "SLACK_CHANNEL": self.slack.channel,
+            "SLACK_API_URL": f"{self.url('slack')}/api/",
+            "HMPPS_SQS_PROVIDER": "localstack",
+            "HMPPS_SQS_REGION": "eu-west-2",
+            "AWS_ACCESS_KEY_ID": "sandbox",
+            "AWS_SECRET_ACCESS_KEY": "sandbox",
+            "AWS_DEFAULT_REGION": "eu-west-2",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        for client in CLIENTS:
+            settings[f"{client.prefix}_CLIENT_ID"] = client.client_id
+            settings[f"{client.prefix}_CLIENT_SECRET"] = client.secret
+        if self.topic.endpoint_url is not None:
+            settings["HMPPS_SQS_LOCALSTACK_URL"] = self.topic.endpoint_url
+            settings["AWS_ENDPOINT_URL"] = self.topic.endpoint_url
+        return settings
+
+    def _adopt(self, options: Options) -> None:
+        gc.disable()
+        try:
+            self.world = World(options, self.topic)
+        finally:
+            gc.enable()
+        gc.freeze()
+
+    def _behave(self) -> None:
+        """Carry the options that tell how services behave into those services."""
+        self.auth.token_seconds = self.world.options.token_seconds
+        self.auth.tell_expiry = self.world.options.tell_expiry
+        self.services["nomis"].pool = self.world.options.nomis_pool
+
+    def _routes(self) -> dict[str, list[Route]]:
+        return {**routes_of(self.world), "auth": self.auth.routes(), "slack": self.slack.routes()}
+
+    def _service(self, name: str, routes: list[Route]) -> Service:
+        holder_of = None if name in WITHOUT_TOKENS else self.auth.holder_of
+        ping = "/auth/health/ping" if name == "auth" else "/health/ping"
+        return Service(name, routes, self.records, self.faults, holder_of, ping)
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: RequestHandler[web.BaseRequest],
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:
+    """Make a request whose body may be as large as an upload."""
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)

@@ -1,0 +1,279 @@
+"""The handle by which tests, the demo and the benchmarks start and steer a sandbox."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote, urlencode
+
+SECONDS_TO_END = 5
+SECONDS_TO_ANSWER = 300
+PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start, or refused what it was told to do."""
+
+
+class Sandbox:
+    """A running sandbox: one process with the fake services, one with the emulator of AWS.
+
+    Both end with this object (use it as a context manager) and with the process that holds it.
+    """
+
+    def __init__(self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]) -> None:
+        """Take processes that answer already; `start` makes them."""
+        self._server = server
+        self._emulator = emulator
+        self._ports = ports
+        self._emulator_url: str | None = None
+
+    @classmethod
+    def start(cls, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, moto: bool = True, **options: object) -> Sandbox:
+        """Start the processes and return once they answer.
+
+        Args:
+            prisoners: active prisoners of the world.
+            seed: of everything random.
+            latency_ms: how long every call takes at least.
+            moto: whether queues and topic are emulated too.
+            **options: further options of the world (`sandbox.options.Options`).
+
+        Raises:
+            SandboxError: a process did not come up; its own error is on stderr.
+        """
+        emulator = _spawn("sandbox.emulator") if moto else None
+        world = _world_options(prisoners, seed, options)
+        server = _spawn("sandbox.process", "--options", json.dumps(world))
+        try:
+            sandbox = cls(server, emulator, _first_line(server, "the fake services")["ports"])
+            if emulator is not None:
+                sandbox._emulator_url = f"http://127.0.0.1:{_first_line(emulator, 'the emulator of AWS')['port']}"
+                sandbox.control("PUT", "/emulator", {"url": sandbox._emulator_url})
+            if latency_ms:
+                sandbox.latency(latency_ms)
+        except BaseException:
+            _end(server, emulator)
+            raise
+        return sandbox
+
+    def __enter__(self) -> Sandbox:
+        """Return the sandbox itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop the processes."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the processes; nothing happens when they are stopped already."""
+        _end(self._server, self._emulator)
+
+    def url(self, service: str) -> str:
+        """Return the base address of a service, or of `control`."""
+        return f"http://127.0.0.1:{self._ports[service]}"
+
+    @property
+    def emulator_url(self) -> str:
+        """The address of SNS, SQS, S3 and SES.
+
+        Raises:
+            SandboxError: the sandbox was started without them.
+        """
+        if self._emulator_url is None:
+            raise SandboxError("this sandbox runs without queues: start it with moto=True")
+        return self._emulator_url
+
+    def environment(self) -> dict[str, str]:
+        """Return every setting with which the program runs against this sandbox."""
+        return dict(self.control("GET", "/environment"))
+
+    def reset(self, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, **options: object) -> None:
+        """Put a new world in place of the present one; queues, faults, latency, logs and Slack messages are gone."""
+        if self._emulator_url is not None:
+            _call(self._emulator_url, "POST", "/moto-api/reset", None)
+        self.control("POST", "/reset", _world_options(prisoners, seed, options))
+        if latency_ms:
+            self.latency(latency_ms)
+
+    def fault(
+        self,
+        service: str = "*",
+        method: str = "*",
+        path: str | None = None,
+        kind: str = "status",
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int | None = None,
+        **parameters: object,
+    ) -> int:
+        """Switch a fault on and return its id; kinds and further parameters are those of `sandbox.faults.Fault`."""
+        told = {"service": service, "method": method, "path": path, "kind": kind, "times": times, "probability": probability, "seed": seed}
+        return int(self.control("POST", "/faults", {**told, **parameters})["id"])
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the faults that are on, each with its `hits`."""
+        return list(self.control("GET", "/faults"))
+
+    def clear_faults(self) -> None:
+        """Switch every fault off."""
+        self.control("DELETE", "/faults")
+
+    def latency(self, ms: float, service: str | None = None) -> None:
+        """Let every call of a service, or of all, take at least so many milliseconds."""
+        self.control("PUT", "/latency", {"ms": ms, "service": service})
+
+    def requests(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return the requests seen since the reset, oldest first."""
+        return list(self.control("GET", _asking("/requests", service)))
+
+    def journal(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return the writes accepted since the reset, oldest first."""
+        return list(self.control("GET", _asking("/journal", service)))
+
+    def clear_records(self) -> None:
+        """Empty the log of requests and the journal."""
+        self.control("DELETE", "/records")
+
+    def load(self) -> dict[str, int]:
+        """Return how many calls each service had in flight at most since the reset."""
+        return dict(self.control("GET", "/load"))
+
+    def planted(self) -> dict[str, Any]:
+        """Return what was planted: `mismatches` by cause, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`."""
+        return dict(self.control("GET", "/planted"))
+
+    def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq") -> int:
+        """Put the messages of the planted reviews that wait (row 1) on a queue that exists already; returns how many."""
+        return int(self.control("POST", "/planted/waiting", {"queue": queue})["sent"])
+
+    def prisoners(self) -> list[dict[str, Any]]:
+        """Return the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""
+        return list(self.control("GET", "/prisoners"))
+
+    def slack(self) -> dict[str, Any]:
+        """Return what was posted to Slack: `messages` and `files`."""
+        return dict(self.control("GET", "/slack"))
+
+    def expire_tokens(self) -> None:
+        """Make every token issued so far an expired one."""
+        self.control("POST", "/tokens/expire")
+
+    def publish(
+        self,
+        event_type: str,
+        additional_information: dict[str, object] | None = None,
+        prisoner_id: str | None = None,
+        occurred_at: datetime | None = None,
+        copies: int = 1,
+    ) -> dict[str, Any]:
+        """Publish an event `copies` times and return it as published; it has been delivered to the queues when this returns."""
+        told = {
+            "eventType": event_type,
+            "additionalInformation": additional_information,
+            "prisonerId": prisoner_id,
+            "occurredAt": None if occurred_at is None else occurred_at.isoformat(),
+            "copies": copies,
+        }
+        return dict(self.control("POST", "/publish", told)["event"])
+
+    def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:
+        """Make a review in DPS (`at`, `prisonId`, `comments`, `reason`), publish its event, and return its id."""
+        return int(self.control("POST", "/reviews", {"offenderNo": offender_no, "iepCode": iep_code, "publish": publish, **more})["id"])
+
+    def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
+        """Delete an IEP record as only the support team of NOMIS can; returns whether it was there."""
+        return bool(self.control("DELETE", f"/nomis/incentives/{booking_id}/{sequence}")["deleted"])
+
+    def release(self, offender_no: str) -> None:
+        """Release a prisoner: the booking leaves the listing."""
+        self.control("POST", f"/prisoners/{quote(offender_no)}/release")
+
+    def receive(self, prison_id: str | None = None) -> dict[str, Any]:
+        """Receive a new prisoner and return who it is."""
+        return dict(self.control("POST", "/prisoners", {"prisonId": prison_id}))
+
+    def transfer(self, offender_no: str, prison_id: str, publish: bool = True) -> dict[str, Any]:
+        """Move a prisoner to another prison; without `publish` DPS misses it."""
+        return dict(self.control("POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}))
+
+    def control(self, method: str, path: str, body: object | None = None) -> Any:
+        """Call the control API.
+
+        Raises:
+            SandboxError: it refused; the text says why.
+        """
+        return _call(self.url("control"), method, path, body)
+
+
+def _world_options(prisoners: int, seed: int, options: dict[str, object]) -> dict[str, object]:
+    dated = {name: value.isoformat() if isinstance(value, date) else value for name, value in options.items()}
+    return {"prisoners": prisoners, "seed": seed, **dated}
+
+
+def _asking(path: str, service: str | None) -> str:
+    return path if service is None else f"{path}?{urlencode({'service': service})}"
+
+
+def _call(base: str, method: str, path: str, body: object | None) -> Any:
+    connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=SECONDS_TO_ANSWER)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise SandboxError(f"{method} {path} of the sandbox was refused with {answer.status}: {content.decode('utf-8', 'replace')}")
+    return json.loads(content) if content else None
+
+
+def _spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join(part for part in (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")) if part)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], int]:
+    """Start an emulator of AWS and return it with its port, once it answers.
+
+    Raises:
+        SandboxError: it did not come up.
+    """
+    process = _spawn("sandbox.emulator", "--host", host)
+    return process, int(_first_line(process, "the emulator of AWS")["port"])
+
+
+def _first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SandboxError(f"{what} did not start (exit code {process.wait(SECONDS_TO_END)}); see the error above")
+    return dict(json.loads(line))
+
+
+def _end(*processes: subprocess.Popen[bytes] | None) -> None:
+    for process in processes:
+        if process is not None and process.stdin is not None and not process.stdin.closed:
+            process.stdin.close()
+    for process in processes:
+        if process is None:
+            continue
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

@@ -1,0 +1,19 @@
+"""Ends a process of the sandbox with the one that started it, however that ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable
+
+
+def hold(ended: Callable[[], None]) -> None:
+    """Call `ended` (in a thread) once the other end of the standard input is closed, as it is when the parent is gone."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        ended()
+
+    threading.Thread(target=wait, name="lifeline", daemon=True).start()

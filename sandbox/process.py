@@ -1,0 +1,41 @@
+"""The process that serves the fake services."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Callable
+
+from sandbox import lifeline
+from sandbox.control import Control
+from sandbox.engine import Engine
+from sandbox.options import Options
+
+
+async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
+    """Serve an engine until `over` is set; `ready` is called once everything listens."""
+    await engine.start(host, port_base, Control(engine).handle)
+    ready()
+    await over.wait()
+    await engine.stop()
+
+
+def main() -> None:
+    """Serve a world on free ports, print them as one line of JSON, and go on until the standard input closes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--options", default="{}", help="the world, as JSON")
+    chosen = parser.parse_args()
+    asyncio.run(_run(Options.read(json.loads(chosen.options))))
+
+
+async def _run(options: Options) -> None:
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    lifeline.hold(lambda: loop.call_soon_threadsafe(over.set))
+    engine = Engine(options)
+    await serve(engine, "127.0.0.1", 0, lambda: print(json.dumps({"ports": engine.ports}), flush=True), over)
+
+
+if __name__ == "__main__":
+    main()

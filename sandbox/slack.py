@@ -1,0 +1,255 @@
+"""A fake of the parts of Slack that are used: messages with threads, and uploads of files in three steps."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from html import escape
+from urllib.parse import parse_qs
+
+import orjson
+
+from sandbox.clock import london_now
+from sandbox.serving import Reply, Request, Route
+
+LONGEST_TEXT = 40_000
+MOST_BLOCKS = 50
+LONGEST_SECTION = 3_000
+CHANNEL_IDS = {"#sycon-alerts": "C0SANDBOX1"}
+FIRST_SECOND = 1_684_742_400
+
+
+@dataclass(slots=True)
+class Message:
+    """A message that was posted; `thread_ts` is that of the message it answers."""
+
+    ts: str
+    channel: str
+    text: str
+    blocks: list[dict[str, object]]
+    thread_ts: str | None
+    posted: str
+
+    def view(self) -> dict[str, object]:
+        """Return the message as the control API shows it."""
+        return {
+            "ts": self.ts,
+            "channel": self.channel,
+            "text": self.text,
+            "blocks": self.blocks,
+            "thread_ts": self.thread_ts,
+            "posted": self.posted,
+        }
+
+
+@dataclass(slots=True)
+class File:
+    """An upload; `channel` is set when it was completed and so became visible."""
+
+    id: str
+    filename: str
+    length: int
+    content: bytes | None = None
+    title: str | None = None
+    channel: str | None = None
+    thread_ts: str | None = None
+    comment: str | None = None
+
+    def view(self) -> dict[str, object]:
+        """Return the upload as the control API shows it, its content as text."""
+        return {
+            "id": self.id,
+            "filename": self.filename,
+            "length": self.length,
+            "content": None if self.content is None else self.content.decode("utf-8", "replace"),
+            "title": self.title,
+            "channel": self.channel,
+            "thread_ts": self.thread_ts,
+            "initial_comment": self.comment,
+            "complete": self.channel is not None,
+        }
+
+
+@dataclass(slots=True)
+class Posted:
+    """Everything that was posted since the last reset."""
+
+    messages: list[Message] = field(default_factory=list)
+    files: dict[str, File] = field(default_factory=dict)
+
+
+class Slack:
+    """One workspace with one token; any channel exists."""
+
+    token = "xoxb-sandbox-token"
+    channel = "#sycon-alerts"
+
+    def __init__(self) -> None:
+        """Start with nothing posted."""
+        self.posted = Posted()
+        self._numbers = itertools.count(1)
+
+    def clear(self) -> None:
+        """Forget what was posted; later messages still get later time stamps."""
+        self.posted = Posted()
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints, the page to look at included."""
+        return [
+            Route("POST", "/api/auth.test", self._test),
+            Route("POST", "/api/chat.postMessage", self._post, writes=True),
+            Route("POST", "/api/files.getUploadURLExternal", self._offer, writes=True),
+            Route("POST", "/upload/{file_id}", self._upload),
+            Route("POST", "/api/files.completeUploadExternal", self._complete, writes=True),
+            Route("GET", "/", self._page),
+        ]
+
+    def view(self) -> dict[str, object]:
+        """Return everything posted as the control API shows it."""
+        messages = [message.view() for message in self.posted.messages]
+        return {"messages": messages, "files": [each.view() for each in self.posted.files.values()]}
+
+    def _test(self, request: Request) -> Reply:
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        return Reply(body={"ok": True, "team": "Sandbox", "user": "prisoner-to-nomis"})
+
+    def _post(self, request: Request) -> Reply:
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        form = arguments(request)
+        channel, text, thread = _text(form, "channel"), _text(form, "text"), _text(form, "thread_ts")
+        blocks = _array(form, "blocks")
+        if not channel:
+            return _failed("channel_not_found")
+        if blocks is None or any(not isinstance(block, dict) for block in blocks):
+            return _failed("invalid_blocks_format")
+        if not text and not blocks:
+            return _failed("no_text")
+        if len(text) > LONGEST_TEXT:
+            return _failed("msg_too_long")
+        if len(blocks) > MOST_BLOCKS or any(_too_long(block) for block in blocks):
+            return _failed("invalid_blocks")
+        known = {message.ts for message in self.posted.messages}
+        if thread and thread not in known:
+            return _failed("thread_not_found")
+        ts = f"{FIRST_SECOND + next(self._numbers)}.000100"
+        message = Message(ts, channel, text, blocks, thread or None, london_now().isoformat(timespec="seconds"))
+        self.posted.messages.append(message)
+        answer = {"text": text, "ts": ts, "type": "message", "blocks": blocks}
+        return Reply(body={"ok": True, "channel": CHANNEL_IDS.get(channel, channel), "ts": ts, "message": answer})
+
+    def _offer(self, request: Request) -> Reply:
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        form = arguments(request)
+        filename, length = _text(form, "filename"), _text(form, "length")
+        if not filename or not length.isdigit() or int(length) < 1:
+            return _failed("invalid_arguments")
+        file = File(f"F{next(self._numbers):08d}", filename, int(length))
+        self.posted.files[file.id] = file
+        address = f"http://{request.headers.get('Host', 'localhost')}/upload/{file.id}"
+        return Reply(body={"ok": True, "upload_url": address, "file_id": file.id})
+
+    def _upload(self, request: Request, file_id: str) -> Reply:
+        file = self.posted.files.get(file_id)
+        content = uploaded(request)
+        if file is None or len(content) != file.length:
+            return Reply(400, b"length differs from the one announced", {"Content-Type": "text/plain"})
+        file.content = content
+        return Reply(200, f"OK - {len(content)}".encode(), {"Content-Type": "text/plain"})
+
+    def _complete(self, request: Request) -> Reply:
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        form = arguments(request)
+        wanted = _array(form, "files")
+        if not wanted:
+            return _failed("invalid_arguments")
+        found: list[File] = []
+        for each in wanted:
+            file = self.posted.files.get(str(each.get("id"))) if isinstance(each, dict) else None
+            if file is None or file.content is None:
+                return _failed("file_not_found")
+            file.title = str(each["title"]) if each.get("title") else file.filename
+            found.append(file)
+        for file in found:
+            file.channel = _text(form, "channel_id") or None
+            file.thread_ts = _text(form, "thread_ts") or None
+            file.comment = _text(form, "initial_comment") or None
+        return Reply(body={"ok": True, "files": [{"id": file.id, "title": file.title} for file in found]})
+
+    def _page(self, request: Request) -> Reply:
+        rows = "".join(_message_html(message) for message in self.posted.messages)
+        files = "".join(
+            f"<li>{escape(each.filename)} ({each.length} bytes) in {escape(each.channel or 'nowhere yet')}</li>"
+            for each in self.posted.files.values()
+        )
+        text = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Slack of the sandbox</title>'
+            "<style>body{font:16px/1.4 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+            "article{border-left:4px solid #1d70b8;padding:.2rem 1rem;margin:1rem 0}article.reply{margin-left:3rem}"
+            "pre{white-space:pre-wrap;background:#f3f2f1;padding:.5rem}</style></head>"
+            f"<body><h1>Slack of the sandbox</h1>{rows or '<p>Nothing was posted.</p>'}<h2>Files</h2><ul>{files}</ul></body></html>"
+        )
+        return Reply(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    def _stranger(self, request: Request) -> bool:
+        held = request.headers.get("Authorization", "")
+        return held != f"Bearer {self.token}" and _text(arguments(request), "token") != self.token
+
+
+def arguments(request: Request) -> dict[str, object]:
+    """Return the arguments of a call: Slack takes JSON and forms alike."""
+    if "json" in request.headers.get("Content-Type", ""):
+        decoded = request.json()
+        return decoded if isinstance(decoded, dict) else {}
+    form = parse_qs(request.body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: values[0] for name, values in {**request.query, **form}.items()}
+
+
+def uploaded(request: Request) -> bytes:
+    """Return the bytes of an upload: the body as it is, or the one part of a multipart body."""
+    content_type = request.headers.get("Content-Type", "")
+    _, found, boundary = content_type.partition("boundary=")
+    if not found:
+        return request.body
+    part = request.body.split(b"--" + boundary.strip('"').encode())[1]
+    return part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+
+
+def _failed(error: str) -> Reply:
+    return Reply(body={"ok": False, "error": error})
+
+
+def _text(form: dict[str, object], name: str) -> str:
+    found = form.get(name)
+    return "" if found is None else str(found)
+
+
+def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None:
+    """Return an array, given as such or as its JSON text; None when it is neither, empty when it is absent."""
+    found = form.get(name)
+    if found is None or found == "":
+        return []
+    if isinstance(found, str):
+        try:
+            found = orjson.loads(found)
+        except orjson.JSONDecodeError:
+            return None
+    return found if isinstance(found, list) else None
+
+
+def _too_long(block: dict[str, object]) -> bool:
+    texts = [block.get("text"), *(block.get("fields") or [])] if isinstance(block.get("fields"), list) else [block.get("text")]
+    return any(isinstance(text, dict) and len(str(text.get("text", ""))) > LONGEST_SECTION for text in texts)
+
+
+def _message_html(message: Message) -> str:
+    blocks = orjson.dumps(message.blocks, option=orjson.OPT_INDENT_2).decode() if message.blocks else ""
+    kind = ' class="reply"' if message.thread_ts else ""
+    shown = f"<pre>{escape(blocks)}</pre>" if blocks else ""
+    return (
+        f"<article{kind}><p><b>{escape(message.channel)}</b> {escape(message.posted)}</p>"
+        f"<p>{escape(message.text)}</p>{shown}</article>"
+    )
