@@ -1,0 +1,56 @@
+"""Results on stdout: JSON for machines, aligned columns for people."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+
+
+def print_json(value: Any) -> None:
+    """Prints `value` as one line of JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints rows under their headings, in columns as wide as their widest cell; empty cells show as `-`."""
+    lines = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_pairs(pairs: Mapping[str, object]) -> None:
+    """Prints names and values, one pair a line."""
+    width = max((len(name) for name in pairs), default=0)
+    for name, value in pairs.items():
+        typer.echo(f"{name.ljust(width)}  {_cell(value)}")
+
+
+def counts_text(counts: Mapping[str, Any]) -> str:
+    """Counts on one line, those that are zero left out: `received 12, applied 11, failed 1`."""
+    parts = [f"{name.replace('_', ' ')} {value}" for name, value in counts.items() if value and not isinstance(value, (dict, list))]
+    return ", ".join(parts)
+
+
+def local_time(moment: datetime | None, zone: Any) -> str:
+    """A moment as people read it, in `zone`, to the second."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}" if moment else ""
+
+
+def duration_text(seconds: float | None) -> str:
+    """A duration in its two largest units: `2 h 5 min`, `3 min 12 s`, `0.4 s`."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)

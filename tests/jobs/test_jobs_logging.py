@@ -1,0 +1,82 @@
+"""Logs are one JSON object a line on the given stream, libraries included."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from jobs.logging import bound, configure_logging, traces_wanted
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def logged(stream: io.StringIO) -> list[dict[str, object]]:
+    """The lines of `stream`, read as JSON."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_lines_carry_what_is_bound() -> None:
+    """A line holds its message, its level, its time in UTC, its own fields and those bound around it."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    with bound(run_id="20230522-040000-ab12", queue="visit"):
+        structlog.get_logger("somewhere").info("batch", received=3)
+    (line,) = logged(stream)
+    assert line["message"] == "batch"
+    assert line["level"] == "info"
+    assert str(line["timestamp"]).endswith("Z")
+    assert (line["run_id"], line["queue"], line["received"]) == ("20230522-040000-ab12", "visit", 3)
+
+
+def test_libraries_log_in_the_same_form() -> None:
+    """A warning of a library is a JSON line too; its small talk is left out."""
+    stream = io.StringIO()
+    configure_logging("json", "DEBUG", stream)
+    logging.getLogger("botocore.session").info("small talk")
+    logging.getLogger("botocore.session").warning("no answer from %s", "sqs")
+    (line,) = logged(stream)
+    assert (line["message"], line["level"]) == ("no answer from sqs", "warning")
+
+
+def test_exceptions_stay_on_one_line() -> None:
+    """A trace is a field of the one line, so that a log collector keeps it together."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    try:
+        raise ValueError("seven")
+    except ValueError:
+        structlog.get_logger("somewhere").exception("failed")
+    (line,) = logged(stream)
+    assert "ValueError: seven" in str(line["exception"])
+
+
+def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
+    """Below the level nothing is written; DEBUG asks for full traces."""
+    stream = io.StringIO()
+    configure_logging("json", "WARNING", stream)
+    structlog.get_logger("somewhere").info("batch")
+    assert stream.getvalue() == ""
+    assert not traces_wanted()
+    configure_logging("console", "DEBUG", stream)
+    assert traces_wanted()
+
+
+def test_console_lines_are_plain_without_a_terminal() -> None:
+    """The console form has no colour codes where no terminal would show them."""
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+    structlog.get_logger("somewhere").info("batch", received=3)
+    assert "batch" in stream.getvalue()
+    assert "received=3" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
