@@ -41,7 +41,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Gives back an aware date-time in UTC."""
         if value is None:
             return None
@@ -69,7 +69,10 @@ leases = Table(
 )
 
 #: The creation protocol: one row a DPS record that is, or is being, created in NOMIS.
-#: state: intended → created → mapped; or ambiguous (outcome unknown), duplicate (the mapping was refused), abandoned (settled as not created).
+#: state: intended (a create may be under way, or its answer was lost) → created (NOMIS ids known) → mapped; or refused
+#: (known not to have been applied), ambiguous (a person has to look), duplicate (the mapping was refused), abandoned
+#: (settled by hand as not created). `attempts` counts the creates that were intended: a writer names the attempt it
+#: speaks of, so one that was overtaken changes nothing.
 creations = Table(
     "creations",
     metadata,
@@ -78,11 +81,12 @@ creations = Table(
     Column("dps_id", String(80), nullable=False),
     Column("state", String(20), nullable=False),
     Column("request", JSON, nullable=False),
-    Column("nomis_ids", JSON),
-    Column("mapping", JSON),
+    Column("nomis_ids", JSON(none_as_null=True)),
+    Column("mapping", JSON(none_as_null=True)),
     Column("properties", JSON, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("note", Text),
+    Column("intended_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("domain", "dps_id"),

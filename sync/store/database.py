@@ -1,0 +1,231 @@
+"""The database, and the only place that opens connections to it.
+
+SQLite serves one machine, with many threads and processes; PostgreSQL serves production. Both are used by short,
+explicit transactions of SQLAlchemy Core.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import StaticPool
+
+from sync.failures import SyncError
+from sync.settings import SettingsError
+
+#: How long a writer waits for its turn before the database counts as unavailable.
+BUSY_SECONDS = 30.0
+CONNECT_SECONDS = 5
+#: Connections kept open by a process, and further ones in a rush; transactions are short, so threads take turns.
+POOL_SIZE = 5
+POOL_OVERFLOW = 15
+
+#: Key of the lock under which one process at a time changes the schema of a PostgreSQL database.
+_UPGRADE_LOCK = 7_311_905_224
+_SQLITE_GENERIC_ERROR = 1
+_READ_ONLY_TRANSACTION = "25006"
+_READING = "sync_reading"
+
+
+class StoreUnavailable(SyncError):
+    """The database is away, full or locked; trying again may help."""
+
+    recoverable = True
+
+
+class Database:
+    """Transactions on one database. Safe to share between threads; make one for each process."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is opened yet. Raises `SettingsError` for an address that cannot be used."""
+        self._url = _parsed(url)
+        self.dialect = self._url.get_backend_name()
+        if self.dialect == "sqlite":
+            # Threads queue here, fairly and without polling, for the one writer that SQLite allows; processes poll.
+            self._turn: threading.Lock | None = threading.Lock()
+            self._in_memory = self._url.database in (None, "", ":memory:")
+            self._engine = _sqlite_engine(self._url, self._in_memory)
+        else:
+            self._turn = None
+            self._in_memory = False
+            self._engine = _postgresql_engine(self._url)
+        self._reader = self._engine.execution_options(**{_READING: True})
+
+    @property
+    def url_without_password(self) -> str:
+        """The address, fit to be shown."""
+        return self._url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back when it raises.
+
+        Never nested in one thread. Raises `StoreUnavailable` when the database is away or locked; what the block did is
+        then undone (only when the connection is lost in the very commit, it may have been kept).
+        """
+        with self._waiting_turn(), self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and so waits for no writer. Raises `StoreUnavailable` as `begin` does."""
+        turn = self._waiting_turn() if self._in_memory else nullcontext()
+        with turn, self._translated(), self._reader.begin() as connection:
+            yield connection
+
+    def upgrade(self) -> None:
+        """Brings the schema to the current revision; when several processes do so at once, one does the work."""
+        from alembic import command
+
+        with self.begin() as connection:
+            if self.dialect == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+            command.upgrade(_migrations(connection), "head")
+
+    def schema_is_current(self) -> bool:
+        """Whether the schema is at the newest revision that this program knows."""
+        from alembic.runtime.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+
+        with self.read() as connection:
+            present = MigrationContext.configure(connection).get_current_heads()
+        return set(present) == set(ScriptDirectory.from_config(_migrations(None)).get_heads())
+
+    def ping(self) -> None:
+        """Raises `StoreUnavailable` when the database does not answer."""
+        with self.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Closes all connections; new ones are opened when needed."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _waiting_turn(self) -> Iterator[None]:
+        turn = self._turn
+        if turn is None:
+            yield
+            return
+        if not turn.acquire(timeout=BUSY_SECONDS):
+            raise StoreUnavailable(f"database {self.url_without_password}: locked for {BUSY_SECONDS:.0f} s")
+        try:
+            yield
+        finally:
+            turn.release()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeoutError) as error:
+            if not _unavailable(error):
+                raise
+            cause = getattr(error, "orig", None) or error
+            reason = str(cause).strip().partition("\n")[0]
+            raise StoreUnavailable(f"database {self.url_without_password}: {reason}") from error
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(
+            "DATABASE_URL: give an address such as sqlite:///file.db or postgresql://user:password@host/name"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite")
+    raise SettingsError(f"DATABASE_URL: {backend} is not supported; use sqlite or postgresql")
+
+
+def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
+    arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+    if in_memory:
+        arguments["poolclass"] = StaticPool
+    else:
+        assert url.database is not None
+        folder = Path(url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
+        arguments |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
+    engine = create_engine(url, **arguments)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Transactions are begun by `_begin_sqlite` alone, so that DDL is transactional and writers queue at their start.
+    connection.isolation_level = None
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            # The change to WAL does not wait for other processes that open the new file at the same moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    arguments: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        # A server that vanished without a word is noticed within seconds, not hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "application_name": "prisoner-to-nomis",
+        "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+    }
+    return create_engine(
+        url,
+        connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        pool_pre_ping=True,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=BUSY_SECONDS,
+    )
+
+
+def _unavailable(error: Exception) -> bool:
+    if isinstance(error, PoolTimeoutError | InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error, OperationalError):
+        # SQLite reports faulty statements and missing tables as operational errors too: waiting does not mend those.
+        return getattr(error.orig, "sqlite_errorcode", None) != _SQLITE_GENERIC_ERROR
+    if isinstance(error, InternalError):
+        # The server was made a stand-by under our feet.
+        return getattr(error.orig, "sqlstate", None) == _READ_ONLY_TRANSACTION
+    return error.connection_invalidated
+
+
+def _migrations(connection: Connection | None) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,9 @@
+"""Run by Alembic on the connection and in the transaction that `Database.upgrade` gives."""
+
+from alembic import context
+
+from sync.store.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, compare_type=True)
+with context.begin_transaction():
+    context.run_migrations()
