@@ -1,0 +1,210 @@
+"""The activities API: activities, schedules, sessions, allocations and attendances; appointments by a client of their own."""
+
+from datetime import date, time
+from typing import Literal
+
+from sync.upstream.bodies import Answer, LocalDateTime, read_answer
+from sync.upstream.transport import ServiceClient
+
+PayPerSession = Literal["H", "F"]
+
+
+class Code(Answer):
+    """Something that is known by its code."""
+
+    code: str
+
+
+class PayBand(Answer):
+    """A pay band of a prison by its number in NOMIS."""
+
+    nomis_pay_band: int
+
+
+class Pay(Answer):
+    """A pay line: pence a session; piece work has no rate."""
+
+    incentive_nomis_code: str
+    prison_pay_band: PayBand
+    rate: int | None = None
+
+
+class ActivityOfSchedule(Answer):
+    """What a schedule says of its activity."""
+
+    id: int
+    pay_per_session: PayPerSession
+    minimum_incentive_nomis_code: str
+
+
+class Activity(Answer):
+    """An activity of a prison."""
+
+    id: int
+    prison_code: str
+    summary: str
+    category: Code
+    start_date: date
+    end_date: date | None = None
+    minimum_incentive_nomis_code: str
+    pay: tuple[Pay, ...]
+
+
+class Location(Answer):
+    """A location by its number in NOMIS."""
+
+    id: int
+
+
+class Instance(Answer):
+    """One dated session."""
+
+    id: int
+    date: date
+    start_time: time
+    end_time: time
+    cancelled: bool
+
+
+class Slot(Answer):
+    """The days of the week on which sessions of these times take place."""
+
+    start_time: time
+    end_time: time
+    monday_flag: bool
+    tuesday_flag: bool
+    wednesday_flag: bool
+    thursday_flag: bool
+    friday_flag: bool
+    saturday_flag: bool
+    sunday_flag: bool
+
+
+class Schedule(Answer):
+    """When and where an activity takes place."""
+
+    id: int
+    description: str
+    capacity: int
+    start_date: date
+    end_date: date | None = None
+    runs_on_bank_holiday: bool
+    internal_location: Location | None = None
+    instances: tuple[Instance, ...]
+    slots: tuple[Slot, ...]
+    activity: ActivityOfSchedule
+
+
+class ScheduleOfInstance(Answer):
+    """What a session says of its schedule."""
+
+    id: int
+
+
+class ScheduledInstance(Instance):
+    """One dated session with its schedule."""
+
+    activity_schedule: ScheduleOfInstance
+
+
+class Allocation(Answer):
+    """A prisoner's place on a schedule; times are local to London."""
+
+    id: int
+    prisoner_number: str
+    booking_id: int
+    schedule_id: int
+    start_date: date
+    end_date: date | None = None
+    prison_pay_band: PayBand
+    status: str
+    deallocated_by: str | None = None
+    deallocated_time: LocalDateTime | None = None
+    deallocated_reason: str | None = None
+    suspended_by: str | None = None
+    suspended_time: LocalDateTime | None = None
+    suspended_reason: str | None = None
+
+
+class _Allocations(Answer):
+    allocations: tuple[Allocation, ...]
+
+
+class Attendance(Answer):
+    """A prisoner's attendance of a session; the bonus is as the service gives it."""
+
+    attendance_id: int
+    scheduled_instance_id: int
+    activity_schedule_id: int
+    session_date: date
+    session_start_time: time
+    session_end_time: time
+    prisoner_number: str
+    booking_id: int
+    attendance_reason_code: str | None = None
+    comment: str | None = None
+    status: str
+    bonus_amount: int | None = None
+    issue_payment: bool | None = None
+
+
+class AppointmentInstance(Answer):
+    """One prisoner's appointment."""
+
+    id: int
+    booking_id: int
+    prison_code: str | None = None
+    category_code: str
+    internal_location_id: int | None = None
+    in_cell: bool = False
+    appointment_date: date
+    start_time: time
+    end_time: time | None = None
+
+
+def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
+    """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
+    path = f"/schedules/{schedule_id}"
+    return read_answer(Schedule, activities.call("GET", path), activities, "GET", path)
+
+
+def activity(activities: ServiceClient, activity_id: int) -> Activity:
+    """One activity."""
+    path = f"/activities/{activity_id}"
+    return read_answer(Activity, activities.call("GET", path), activities, "GET", path)
+
+
+def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
+    """One dated session."""
+    path = f"/scheduled-instances/{instance_id}"
+    return read_answer(ScheduledInstance, activities.call("GET", path), activities, "GET", path)
+
+
+def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
+    """One allocation."""
+    path = f"/allocations/id/{allocation_id}"
+    return read_answer(Allocation, activities.call("GET", path), activities, "GET", path)
+
+
+def allocations_of_schedule(activities: ServiceClient, schedule_id: int) -> tuple[Allocation, ...]:
+    """All allocations to a schedule, ended ones included; none for an unknown schedule."""
+    path = f"/schedules/{schedule_id}/allocations"
+    answer = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
+    return read_answer(_Allocations, {"allocations": answer or ()}, activities, "GET", path).allocations
+
+
+def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
+    """One attendance, as it is to be synchronised."""
+    path = f"/synchronisation/attendance/{attendance_id}"
+    return read_answer(Attendance, activities.call("GET", path), activities, "GET", path)
+
+
+def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
+    """One appointment instance."""
+    path = f"/appointment-instances/{instance_id}"
+    return read_answer(AppointmentInstance, appointments.call("GET", path), appointments, "GET", path)
+
+
+def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
+    """Whether the appointment instance is still there."""
+    return appointments.call("GET", f"/appointment-instances/{instance_id}", none_on_404=True) is not None

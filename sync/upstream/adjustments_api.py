@@ -1,0 +1,35 @@
+"""The adjustments API: days added to and taken off sentences and key dates."""
+
+from datetime import date
+
+from sync.upstream.bodies import Answer, read_answer
+from sync.upstream.transport import ServiceClient, segment
+
+#: The service chooses its endpoint by the content type of the request, although a GET has no content.
+_HEADERS = {"Content-Type": "application/vnd.nomis-offence+json"}
+
+
+class Adjustment(Answer):
+    """An adjustment; one without a sentence is of a key date."""
+
+    booking_id: int
+    sentence_sequence: int | None = None
+    adjustment_type: str
+    adjustment_date: date | None = None
+    adjustment_from_date: date | None = None
+    adjustment_days: int
+    comment: str | None = None
+    active: bool = True
+
+
+def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
+    """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
+    path = f"/legacy/adjustments/{segment(adjustment_id)}"
+    answer = adjustments.call("GET", path, headers=_HEADERS)
+    return read_answer(Adjustment, answer, adjustments, "GET", path)
+
+
+def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
+    """Whether the adjustment is still there."""
+    path = f"/legacy/adjustments/{segment(adjustment_id)}"
+    return adjustments.call("GET", path, headers=_HEADERS, none_on_404=True) is not None

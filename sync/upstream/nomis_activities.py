@@ -1,0 +1,186 @@
+"""NOMIS: course activities with their pay rates, rules and sessions, allocations and attendances."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from sync.upstream.bodies import Answer, Body, Money, read_answer
+from sync.upstream.transport import ServiceClient
+
+
+class PayRate(Body):
+    """What a half day pays at a level and pay band, in pounds."""
+
+    incentive_level: str
+    pay_band: str
+    rate: Money
+
+
+class CourseSchedule(Body):
+    """One dated session; times are `HH:mm`."""
+
+    date: date
+    start_time: str
+    end_time: str
+    cancelled: bool
+
+
+class ScheduleRule(Body):
+    """The days of the week on which sessions of these times take place."""
+
+    start_time: str
+    end_time: str
+    monday: bool
+    tuesday: bool
+    wednesday: bool
+    thursday: bool
+    friday: bool
+    saturday: bool
+    sunday: bool
+
+
+class UpdateActivity(Body):
+    """A course activity without what may not change."""
+
+    start_date: date
+    end_date: date | None
+    internal_location_id: int | None
+    capacity: int
+    pay_rates: tuple[PayRate, ...]
+    description: str
+    minimum_incentive_level_code: str
+    program_code: str
+    pay_per_session: str
+    schedules: tuple[CourseSchedule, ...]
+    schedule_rules: tuple[ScheduleRule, ...]
+    exclude_bank_holidays: bool
+
+
+class CreateActivity(UpdateActivity):
+    """A new course activity; its code holds at most 12 characters."""
+
+    code: str
+    prison_id: str
+
+
+class UpsertAllocation(Body):
+    """A booking's place on a course activity; NOMIS uses the start date only for a new one."""
+
+    booking_id: int
+    start_date: date
+    end_date: date | None
+    pay_band_code: str
+    end_reason: str | None
+    end_comment: str | None
+    suspended: bool
+    suspended_comment: str | None
+
+
+class AttendanceSession(Body):
+    """Which session of a course activity: times are `HH:mm`."""
+
+    schedule_date: date
+    start_time: str
+    end_time: str
+
+
+class UpsertAttendance(AttendanceSession):
+    """A booking's attendance of a session."""
+
+    event_status_code: str
+    event_outcome_code: str | None
+    comments: str | None
+    unexcused_absence: bool
+    authorised_absence: bool
+    paid: bool
+    bonus_pay: Money | None
+
+
+class ActivityCreated(Answer):
+    """The id of a new course activity."""
+
+    course_activity_id: int
+
+
+class ScheduleUpdated(Answer):
+    """The session that was changed."""
+
+    course_schedule_id: int
+
+
+class AllocationUpserted(Answer):
+    """The allocation that was made or changed."""
+
+    offender_program_reference_id: int
+    created: bool
+
+
+class AttendanceUpserted(Answer):
+    """The attendance that was made or changed."""
+
+    event_id: int
+    course_schedule_id: int
+    created: bool
+
+
+class AttendanceStatus(Answer):
+    """The status of an attendance: a code of the domain `EVENT_STS`."""
+
+    event_status: str
+
+
+def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
+    """Makes a course activity and returns its id; repeating makes another. `body` is a `CreateActivity` as JSON."""
+    path = "/activities"
+    answer = nomis.call("POST", path, body=body)
+    return read_answer(ActivityCreated, answer, nomis, "POST", path, creates=True).course_activity_id
+
+
+def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
+    """Changes a course activity with its pay rates, rules and sessions."""
+    nomis.call("PUT", f"/activities/{course_activity_id}", body=body.as_json())
+
+
+def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
+    """Deletes a course activity with all that hangs on it; an unknown one is nothing to do."""
+    nomis.call("DELETE", f"/activities/{course_activity_id}")
+
+
+def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseSchedule) -> int:
+    """Cancels a session or schedules it again; returns its id."""
+    path = f"/activities/{course_activity_id}/schedule"
+    answer = nomis.call("PUT", path, body=body.as_json())
+    return read_answer(ScheduleUpdated, answer, nomis, "PUT", path).course_schedule_id
+
+
+def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
+    """Makes or changes the allocation of a booking; two at the same moment make two, which NOMIS then stumbles over."""
+    path = f"/activities/{course_activity_id}/allocation"
+    return read_answer(AllocationUpserted, nomis.call("PUT", path, body=body.as_json()), nomis, "PUT", path)
+
+
+def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
+    """Deletes an allocation with its attendances; an unknown one is nothing to do. For repairs."""
+    nomis.call("DELETE", f"/allocations/{allocation_id}")
+
+
+def attendance_status(
+    nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
+) -> str | None:
+    """The status of a booking's attendance of a session, None when NOMIS has none."""
+    path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance-status"
+    answer = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
+    return None if answer is None else read_answer(AttendanceStatus, answer, nomis, "POST", path).event_status
+
+
+def upsert_attendance(
+    nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
+) -> AttendanceUpserted:
+    """Makes or changes the attendance of a booking; two at the same moment make two, which NOMIS then stumbles over."""
+    path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
+    return read_answer(AttendanceUpserted, nomis.call("POST", path, body=body.as_json()), nomis, "POST", path)
+
+
+def delete_attendance(nomis: ServiceClient, event_id: int) -> None:
+    """Deletes an attendance; an unknown one is nothing to do. For repairs."""
+    nomis.call("DELETE", f"/attendances/{event_id}")

@@ -1,0 +1,90 @@
+"""NOMIS: adjustments of sentences and of key dates, two families whose ids overlap."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any, Literal
+
+from sync.upstream.bodies import Answer, Body, read_answer, read_pages
+from sync.upstream.transport import ServiceClient
+
+#: The families as the mapping service writes them; NOMIS's own listing writes `KEY_DATE`.
+Category = Literal["SENTENCE", "KEY-DATE"]
+
+_PATHS: Mapping[Category, str] = {"SENTENCE": "/sentence-adjustments", "KEY-DATE": "/key-date-adjustments"}
+
+
+class AdjustmentBody(Body):
+    """An adjustment of either family; one of a key date must have a from-date."""
+
+    adjustment_type_code: str
+    adjustment_date: date
+    adjustment_from_date: date | None
+    adjustment_days: int
+    comment: str | None
+    active: bool
+
+
+class AdjustmentCreated(Answer):
+    """The id of a new adjustment, inside its family."""
+
+    id: int
+
+
+class AdjustmentType(Answer):
+    """A type by its code."""
+
+    code: str
+
+
+class NomisAdjustment(Answer):
+    """An adjustment as NOMIS holds it; hidden ones were made by NOMIS itself."""
+
+    booking_id: int
+    sentence_sequence: int | None = None
+    adjustment_type: AdjustmentType
+    adjustment_date: date | None = None
+    adjustment_from_date: date | None = None
+    adjustment_days: int
+    comment: str | None = None
+    hidden_from_users: bool = False
+
+
+class _Listed(Answer):
+    adjustment_id: int
+    adjustment_category: str
+
+
+def create_adjustment(
+    nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
+) -> int:
+    """Makes an adjustment of a sentence, or of a key date without one, and returns its id; repeating makes another."""
+    sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
+    path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
+    answer = nomis.call("POST", path, body=body)
+    return read_answer(AdjustmentCreated, answer, nomis, "POST", path, creates=True).id
+
+
+def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: AdjustmentBody) -> None:
+    """Changes an adjustment inside its family."""
+    nomis.call("PUT", f"{_PATHS[category]}/{adjustment_id}", body=body.as_json())
+
+
+def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
+    """Deletes an adjustment; an unknown one is nothing to do."""
+    nomis.call("DELETE", f"{_PATHS[category]}/{adjustment_id}")
+
+
+def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:
+    """An adjustment, None when there is none."""
+    path = f"{_PATHS[category]}/{adjustment_id}"
+    answer = nomis.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(NomisAdjustment, answer, nomis, "GET", path)
+
+
+def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
+    """The ids of the adjustments of a family created on `created_from` or later."""
+    path = "/adjustments/ids"
+    for each in read_pages(nomis, path, {"fromDate": created_from.isoformat()}):
+        listed = read_answer(_Listed, each, nomis, "GET", path)
+        if listed.adjustment_category.replace("_", "-") == category:
+            yield listed.adjustment_id

@@ -1,0 +1,93 @@
+"""NOMIS: appointments."""
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+
+from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer, read_pages
+from sync.upstream.transport import ServiceClient
+
+
+class UpdateAppointment(Body):
+    """An appointment without its booking; times are `HH:mm`."""
+
+    internal_location_id: int | None
+    event_date: date
+    start_time: str
+    end_time: str
+    event_sub_type: str
+
+
+class CreateAppointment(UpdateAppointment):
+    """A new appointment."""
+
+    booking_id: int
+
+
+class AppointmentCreated(Answer):
+    """The id of a new appointment."""
+
+    event_id: int
+
+
+class NomisAppointment(Answer):
+    """An appointment as NOMIS holds it; times are local to London."""
+
+    booking_id: int
+    prison_id: str | None = None
+    internal_location: int | None = None
+    start_date_time: LocalDateTime | None = None
+    end_date_time: LocalDateTime | None = None
+    subtype: str
+    created_date: LocalDateTime
+
+
+class _EventId(Answer):
+    event_id: int
+
+
+def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
+    """Makes an appointment and returns its id; repeating makes another. `body` is a `CreateAppointment` as JSON."""
+    path = "/appointments"
+    answer = nomis.call("POST", path, body=body)
+    return read_answer(AppointmentCreated, answer, nomis, "POST", path, creates=True).event_id
+
+
+def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
+    """Changes an appointment."""
+    nomis.call("PUT", f"/appointments/{event_id}", body=body.as_json())
+
+
+def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
+    """Cancels an appointment; repeating does nothing."""
+    nomis.call("PUT", f"/appointments/{event_id}/cancel")
+
+
+def delete_appointment(nomis: ServiceClient, event_id: int) -> None:
+    """Deletes an appointment; status 404 when there is none."""
+    nomis.call("DELETE", f"/appointments/{event_id}")
+
+
+def appointment_at(nomis: ServiceClient, booking_id: int, location_id: int, start: str) -> NomisAppointment | None:
+    """The appointment of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`), None when there is none.
+
+    NOMIS answers 500 when there are several.
+    """
+    path = f"/appointments/booking/{booking_id}/location/{location_id}/start/{start}"
+    answer = nomis.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path)
+
+
+def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
+    """An appointment, None when there is none."""
+    path = f"/appointments/{event_id}"
+    answer = nomis.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path)
+
+
+def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
+    """The ids of the appointments of a day, of one prison where it is given."""
+    path = "/appointments/ids"
+    query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
+    for each in read_pages(nomis, path, query):
+        yield read_answer(_EventId, each, nomis, "GET", path).event_id

@@ -1,0 +1,93 @@
+"""NOMIS: visits."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sync.upstream.bodies import Answer, Body, read_answer, read_pages
+from sync.upstream.transport import ServiceClient, segment
+
+
+class CreateVisit(Body):
+    """A new visit; `start_date_time` is `yyyy-MM-dd'T'HH:mm:ss` and `end_time` `HH:mm:ss`, both local."""
+
+    prison_id: str
+    start_date_time: str
+    end_time: str
+    visitor_person_ids: tuple[int, ...]
+    issue_date: str
+    visit_type: str
+    visit_comment: str
+    visit_order_comment: str
+    room: str
+    open_closed_status: str
+
+
+class UpdateVisit(Body):
+    """What of a visit may change."""
+
+    start_date_time: str
+    end_time: str
+    visitor_person_ids: tuple[int, ...]
+    room: str
+    open_closed_status: str
+
+
+class CancelVisit(Body):
+    """Why a visit is cancelled: a code of the domain `MOVE_CANC_RS`."""
+
+    outcome: str
+
+
+class VisitCreated(Answer):
+    """The id of a new visit."""
+
+    visit_id: int
+
+
+class NomisVisit(Answer):
+    """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit."""
+
+    visit_id: int
+    offender_no: str | None = None
+    comment_text: str | None = None
+
+
+class _VisitId(Answer):
+    visit_id: int
+
+
+def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
+    """Makes a visit and returns its id; repeating makes another. `body` is a `CreateVisit` as JSON."""
+    path = f"/prisoners/{segment(offender_no)}/visits"
+    answer = nomis.call("POST", path, body=body)
+    return read_answer(VisitCreated, answer, nomis, "POST", path, creates=True).visit_id
+
+
+def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: UpdateVisit) -> None:
+    """Changes a visit, whatever its status."""
+    nomis.call("PUT", f"/prisoners/{segment(offender_no)}/visits/{visit_id}", body=body.as_json())
+
+
+def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: CancelVisit) -> None:
+    """Cancels a visit; status 409 when it is cancelled already or no longer scheduled."""
+    nomis.call("PUT", f"/prisoners/{segment(offender_no)}/visits/{visit_id}/cancel", body=body.as_json())
+
+
+def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
+    """A visit, None when there is none."""
+    path = f"/visits/{visit_id}"
+    answer = nomis.call("GET", path, none_on_404=True)
+    return None if answer is None else read_answer(NomisVisit, answer, nomis, "GET", path)
+
+
+def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
+    """The ids of a prison's visits of one type created since `created_from` (local to London), oldest first."""
+    path = "/visits/ids"
+    query = {
+        "prisonIds": prison_id,
+        "visitTypes": visit_type,
+        "fromDateTime": created_from.replace(tzinfo=None).isoformat(timespec="seconds"),
+    }
+    for each in read_pages(nomis, path, query):
+        yield read_answer(_VisitId, each, nomis, "GET", path).visit_id
