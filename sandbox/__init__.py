@@ -1,4 +1,7 @@
-"""An embedded HMPPS: fake services over real HTTP around one population, with queues, faults, a journal and an idea of the truth."""
+"""An embedded HMPPS: fake services over real HTTP around one population.
+
+With queues, faults that can be switched on, a journal of accepted writes, and an idea of the truth of its own.
+"""
 
 from sandbox.handle import Sandbox, SandboxError
 

@@ -20,13 +20,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--advertise", help="host name to print in the settings, in place of --host")
-    parser.add_argument("--port-base", type=int, default=8100, help="port of the control API; the services follow it; 0 takes free ones")
+    parser.add_argument(
+        "--port-base", type=int, default=8100, help="port of the control API; the services follow it; 0 takes free ones"
+    )
     parser.add_argument("--prisoners", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--latency-ms", type=float, default=0, help="how long every call takes at least")
     parser.add_argument("--mismatch-rate", type=float, default=0.001, help="share of prisoners whose levels differ")
     parser.add_argument("--every-cause", action="store_true", help="plant a mismatch of every probable cause")
-    parser.add_argument("--emulator-url", help="SNS and SQS that run elsewhere; without it an emulator is started as well")
+    parser.add_argument(
+        "--emulator-url", help="SNS and SQS that run elsewhere; without it an emulator is started as well"
+    )
     chosen = parser.parse_args()
     options = Options(chosen.prisoners, chosen.seed, mismatch_rate=chosen.mismatch_rate, every_cause=chosen.every_cause)
     emulator: subprocess.Popen[bytes] | None = None
@@ -53,8 +57,8 @@ async def _run(engine: Engine, chosen: argparse.Namespace) -> None:
     def ready() -> None:
         engine.host = chosen.advertise or chosen.host
         for name, value in engine.environment().items():
-            print(f"export {name}={shlex.quote(value)}")
-        print(f"The control API is at {engine.url('control')}; end with Ctrl+C.", file=sys.stderr)
+            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+        sys.stderr.write(f"The control API is at {engine.url('control')}; end with Ctrl+C.\n")
         sys.stdout.flush()
 
     await serve(engine, chosen.host, chosen.port_base, ready, over)

@@ -51,7 +51,7 @@ CLIENTS = (
 
 
 class Token(NamedTuple):
-    """What a token says: its holder, the service the holder may call, and when it was issued and ends (epoch seconds)."""
+    """What a token says: its holder, the service it is for, and when it was issued and ends (epoch seconds)."""
 
     holder: Holder
     service: str
@@ -90,7 +90,10 @@ class Auth:
         form = parse_qs(request.body.decode("utf-8", "replace"))
         grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]
         if grant != "client_credentials":
-            return Reply(400, {"error": "unsupported_grant_type", "error_description": f"OAuth 2.0 Parameter: grant_type {grant}"})
+            return Reply(
+                400,
+                {"error": "unsupported_grant_type", "error_description": f"OAuth 2.0 Parameter: grant_type {grant}"},
+            )
         now = time.time()
         authorities = [f"ROLE_{role}" for role in client.roles]
         claims = {
@@ -104,8 +107,15 @@ class Auth:
             "exp": now + self.token_seconds,
         }
         token = self._sign(claims)
-        self._tokens[token] = Token(Holder(client.client_id, frozenset(client.roles)), client.service, now, now + self.token_seconds)
-        body: dict[str, object] = {"access_token": token, "token_type": "bearer", "scope": "read write", "jti": claims["jti"]}
+        self._tokens[token] = Token(
+            Holder(client.client_id, frozenset(client.roles)), client.service, now, now + self.token_seconds
+        )
+        body: dict[str, object] = {
+            "access_token": token,
+            "token_type": "bearer",
+            "scope": "read write",
+            "jti": claims["jti"],
+        }
         if self.tell_expiry:
             body["expires_in"] = int(self.token_seconds)
         return Reply(body=body)
@@ -114,7 +124,7 @@ class Auth:
         """Return who holds the token of a bearer header.
 
         Raises:
-            Refused: 401 when there is none, it is not one of ours, has expired, or belongs to the client of another service.
+            Refused: 401 when there is none, it is unknown, has expired, or belongs to the client of another service.
         """
         token = self._tokens.get(authorization[7:]) if authorization[:7].lower() == "bearer " else None
         if token is None or token.service != service:

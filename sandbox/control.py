@@ -1,4 +1,4 @@
-"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON over HTTP on a port of its own."""
+"""The control API: what tests, the demo and people by hand do to the sandbox, as JSON on a port of its own."""
 
 from __future__ import annotations
 
@@ -186,7 +186,9 @@ async def add_review(engine: Engine, body: Body) -> object:
     prisoner = world.by_offender[str(body["offenderNo"])]
     at = datetime.fromisoformat(body["at"]) if body.get("at") else None
     comments = body.get("comments")
-    review = world.incentives.add_review(prisoner.booking_id, str(body["iepCode"]), at, body.get("prisonId"), comments=comments)
+    review = world.incentives.add_review(
+        prisoner.booking_id, str(body["iepCode"]), at, body.get("prisonId"), comments=comments
+    )
     if body.get("publish", True):
         await asyncio.wrap_future(engine.topic.publish(world.incentives.inserted(review, body.get("reason"))))
     return {"id": review.id, "bookingId": review.booking_id}
@@ -211,7 +213,9 @@ def receive(engine: Engine, body: Body) -> object:
 
 def transfer(engine: Engine, body: Body, offender_no: str) -> object:
     """Move a prisoner to `prisonId`; the received event is published unless `publish` is false (it is missed)."""
-    return Movements(engine.world).transfer(engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True)))
+    return Movements(engine.world).transfer(
+        engine.world.by_offender[offender_no], str(body["prisonId"]), bool(body.get("publish", True))
+    )
 
 
 COMMANDS = (

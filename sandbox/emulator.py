@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import sys
 import threading
 
 from sandbox import lifeline
@@ -27,7 +28,8 @@ def main() -> None:
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    print(json.dumps({"port": port}), flush=True)
+    sys.stdout.write(json.dumps({"port": port}) + "\n")
+    sys.stdout.flush()
     over.wait()
     os._exit(0)
 

@@ -17,8 +17,8 @@ from sandbox.auth import CLIENTS, Auth
 from sandbox.faults import Faults
 from sandbox.options import Options
 from sandbox.records import Records
-from sandbox.serving import Route, Service
 from sandbox.services import NAMES, routes_of
+from sandbox.serving import Route, Service
 from sandbox.slack import Slack
 from sandbox.topic import Topic
 from sandbox.world import World
@@ -72,9 +72,11 @@ class Engine:
         self.topic.forget()
 
     async def start(self, host: str, port_base: int, control: Handler) -> None:
-        """Listen: with `port_base` 0 on free ports, else on that port (control) and those after it in the order of the names."""
+        """Listen: with `port_base` 0 on free ports, else on that one (control) and the next ones."""
         self.host = host
-        handlers: dict[str, Handler] = {"control": control} | {name: service.handle for name, service in self.services.items()}
+        handlers: dict[str, Handler] = {"control": control} | {
+            name: service.handle for name, service in self.services.items()
+        }
         for place, (name, handler) in enumerate(handlers.items()):
             server = web.Server(handler, request_factory=_request, access_log=None)
             runner = web.ServerRunner(server)
@@ -150,7 +152,7 @@ class Engine:
 def _request(
     message: RawRequestMessage,
     payload: StreamReader,
-    protocol: RequestHandler[web.BaseRequest],
+    protocol: RequestHandler,
     writer: AbstractStreamWriter,
     task: asyncio.Task[None],
 ) -> web.BaseRequest:

@@ -29,8 +29,8 @@ def domain_event(
 ) -> dict[str, object]:
     """Return the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
 
-    Activities and appointments write a local time without offset and the version as text `1`; visits and prisoner search the
-    number 1, the others the text `1.0`, all with the offset.
+    Activities and appointments write a local time without offset and the version as text `1`; visits and prisoner
+    search the number 1, the others the text `1.0`, all with the offset.
     """
     moment = occurred_at or london_now()
     if event_type.startswith(("activities.", "appointments.")):

@@ -7,7 +7,9 @@ import re
 from dataclasses import dataclass, field
 
 BEFORE_WORK = frozenset({"status", "rate_limited", "timeout_before_write", "reset"})
-AFTER_WORK = frozenset({"delay", "timeout_after_write", "reset_after_write", "truncated", "trickle", "empty", "gzip", "chunked", "html"})
+AFTER_WORK = frozenset(
+    {"delay", "timeout_after_write", "reset_after_write", "truncated", "trickle", "empty", "gzip", "chunked", "html"}
+)
 KINDS = BEFORE_WORK | AFTER_WORK
 TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 
@@ -16,9 +18,9 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 class Fault:
     """One fault: which requests it meets, how often, and what it does to them.
 
-    Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that come after the
-    work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets
-    the request through late.
+    Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
+    come after the work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`,
+    `chunked`, `html`. `delay` lets the request through late.
     """
 
     id: int
@@ -99,7 +101,9 @@ class Faults:
         """Whether any fault is switched on."""
         return bool(self._faults)
 
-    def add(self, service: str = "*", method: str = "*", path: str | None = None, kind: str = "status", **parameters: object) -> Fault:
+    def add(
+        self, service: str = "*", method: str = "*", path: str | None = None, kind: str = "status", **parameters: object
+    ) -> Fault:
         """Switch a fault on.
 
         Raises:
@@ -128,7 +132,7 @@ class Faults:
 
 
 def path_pattern(path: str) -> re.Pattern[str]:
-    """Return the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (found anywhere).
+    """Return the pattern of a path template (`/visits/{id}`, the whole path) or of a regular expression (anywhere).
 
     Raises:
         ValueError: it is neither.

@@ -28,7 +28,9 @@ class Sandbox:
     Both end with this object (use it as a context manager) and with the process that holds it.
     """
 
-    def __init__(self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]) -> None:
+    def __init__(
+        self, server: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None, ports: dict[str, int]
+    ) -> None:
         """Take processes that answer already; `start` makes them."""
         self._server = server
         self._emulator = emulator
@@ -36,7 +38,9 @@ class Sandbox:
         self._emulator_url: str | None = None
 
     @classmethod
-    def start(cls, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, moto: bool = True, **options: object) -> Sandbox:
+    def start(
+        cls, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, moto: bool = True, **options: object
+    ) -> Sandbox:
         """Start the processes and return once they answer.
 
         Args:
@@ -68,7 +72,9 @@ class Sandbox:
         """Return the sandbox itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Stop the processes."""
         self.stop()
 
@@ -115,7 +121,15 @@ class Sandbox:
         **parameters: object,
     ) -> int:
         """Switch a fault on and return its id; kinds and further parameters are those of `sandbox.faults.Fault`."""
-        told = {"service": service, "method": method, "path": path, "kind": kind, "times": times, "probability": probability, "seed": seed}
+        told = {
+            "service": service,
+            "method": method,
+            "path": path,
+            "kind": kind,
+            "times": times,
+            "probability": probability,
+            "seed": seed,
+        }
         return int(self.control("POST", "/faults", {**told, **parameters})["id"])
 
     def faults(self) -> list[dict[str, Any]]:
@@ -147,11 +161,11 @@ class Sandbox:
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
-        """Return what was planted: `mismatches` by cause, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`."""
+        """Return what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`."""
         return dict(self.control("GET", "/planted"))
 
     def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq") -> int:
-        """Put the messages of the planted reviews that wait (row 1) on a queue that exists already; returns how many."""
+        """Put the messages of the planted reviews that wait (row 1) on a queue that is there; returns how many."""
         return int(self.control("POST", "/planted/waiting", {"queue": queue})["sent"])
 
     def prisoners(self) -> list[dict[str, Any]]:
@@ -174,7 +188,7 @@ class Sandbox:
         occurred_at: datetime | None = None,
         copies: int = 1,
     ) -> dict[str, Any]:
-        """Publish an event `copies` times and return it as published; it has been delivered to the queues when this returns."""
+        """Publish an event `copies` times and return it as published; it is on the queues when this returns."""
         told = {
             "eventType": event_type,
             "additionalInformation": additional_information,
@@ -186,7 +200,11 @@ class Sandbox:
 
     def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:
         """Make a review in DPS (`at`, `prisonId`, `comments`, `reason`), publish its event, and return its id."""
-        return int(self.control("POST", "/reviews", {"offenderNo": offender_no, "iepCode": iep_code, "publish": publish, **more})["id"])
+        return int(
+            self.control(
+                "POST", "/reviews", {"offenderNo": offender_no, "iepCode": iep_code, "publish": publish, **more}
+            )["id"]
+        )
 
     def delete_nomis_incentive(self, booking_id: int, sequence: int) -> bool:
         """Delete an IEP record as only the support team of NOMIS can; returns whether it was there."""
@@ -202,7 +220,11 @@ class Sandbox:
 
     def transfer(self, offender_no: str, prison_id: str, publish: bool = True) -> dict[str, Any]:
         """Move a prisoner to another prison; without `publish` DPS misses it."""
-        return dict(self.control("POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}))
+        return dict(
+            self.control(
+                "POST", f"/prisoners/{quote(offender_no)}/transfer", {"prisonId": prison_id, "publish": publish}
+            )
+        )
 
     def control(self, method: str, path: str, body: object | None = None) -> Any:
         """Call the control API.
@@ -225,13 +247,17 @@ def _asking(path: str, service: str | None) -> str:
 def _call(base: str, method: str, path: str, body: object | None) -> Any:
     connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=SECONDS_TO_ANSWER)
     try:
-        connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(
+            method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json"}
+        )
         answer = connection.getresponse()
         content = answer.read()
     finally:
         connection.close()
     if answer.status >= 400:
-        raise SandboxError(f"{method} {path} of the sandbox was refused with {answer.status}: {content.decode('utf-8', 'replace')}")
+        raise SandboxError(
+            f"{method} {path} of the sandbox was refused with {answer.status}: {content.decode('utf-8', 'replace')}"
+        )
     return json.loads(content) if content else None
 
 

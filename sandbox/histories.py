@@ -30,7 +30,7 @@ COMMENTS = (
 
 
 class Historian:
-    """Writes what happened into NOMIS, the incentives API and the mapping service, as the real systems would have done."""
+    """Writes what happened into NOMIS, the incentives API and the mapping service, as the real systems do."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         """Take the world to write to and the stream of chance to draw from."""
@@ -42,7 +42,9 @@ class Historian:
 
     def moment(self, days_back: int) -> datetime:
         """Return a time of the working day, so many days ago, with a fraction of a second."""
-        return self.midnight + timedelta(days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000)
+        return self.midnight + timedelta(
+            days=-days_back, seconds=28_800 + int(self.chance.random() * 36_000), microseconds=204_000
+        )
 
     def user(self) -> str:
         """Return the user name of somebody who reviews."""
@@ -65,7 +67,9 @@ class Historian:
             user, comment = self.user(), self.comment()
         else:
             user, comment = SYSTEM_USER, TRANSFERRED if kind == "TRANSFER" else ON_ARRIVAL
-        return self.world.incentives.add(prisoner.booking_id, prisoner.offender_no, code, at, prison_id, kind, user, comment)
+        return self.world.incentives.add(
+            prisoner.booking_id, prisoner.offender_no, code, at, prison_id, kind, user, comment
+        )
 
     def write(self, review: Review) -> IepRecord:
         """Write a review to NOMIS and map it, as the synchronisation does."""
@@ -90,7 +94,9 @@ class Historian:
     def in_nomis(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, module: str) -> IepRecord:
         """Make a record in NOMIS alone, by a user on a screen or by NOMIS itself."""
         user = self.user() if module == BY_SCREEN else "OMS_OWNER"
-        return self.world.nomis_incentives.add(prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user)
+        return self.world.nomis_incentives.add(
+            prisoner.booking_id, code, at.replace(microsecond=0), prison_id, module, user
+        )
 
     def on_screen(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str) -> None:
         """Make a record on the NOMIS screen that the other synchronisation brings to DPS."""
@@ -99,7 +105,7 @@ class Historian:
         self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "NOMIS_CREATED")
 
     def arrival(self, prisoner: Prisoner, code: str, at: datetime, prison_id: str, kind: str) -> None:
-        """Let somebody arrive: NOMIS writes the default level of the prison, DPS its review, which is written after it."""
+        """Let somebody arrive: NOMIS writes the default level of the prison, and after it the review of DPS."""
         module = BY_TRANSFER if kind == "TRANSFER" else BY_ADMISSION
         self.in_nomis(prisoner, default_level(prison_id), at, prison_id, module)
         self.synchronised(prisoner, code, at, prison_id, kind)

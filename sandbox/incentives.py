@@ -119,15 +119,19 @@ class Incentives:
         return domain_event("incentives.iep-review.inserted", information)
 
     def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
-        """Make the review that an arrival brings about, at the prison where the person is now; None for other reasons."""
+        """Make the review that an arrival brings about, at the prison where the person is; None for other reasons."""
         review_type = REVIEW_OF_REASON.get(reason)
         prisoner = self.world.by_offender.get(offender_no)
         if review_type is None or prisoner is None:
             return None
         arrived = review_type == "TRANSFER"
-        code = self.transferred_level(offender_no, prisoner.prison_id) if arrived else self.default_of(prisoner.prison_id)
+        code = (
+            self.transferred_level(offender_no, prisoner.prison_id) if arrived else self.default_of(prisoner.prison_id)
+        )
         comment = TRANSFERRED if arrived else ON_ARRIVAL
-        return self.add_review(prisoner.booking_id, code, occurred_at, prisoner.prison_id, SYSTEM_USER, comment, review_type)
+        return self.add_review(
+            prisoner.booking_id, code, occurred_at, prisoner.prison_id, SYSTEM_USER, comment, review_type
+        )
 
     def default_of(self, prison_id: str) -> str:
         """Return the level on admission: the one flagged so, else Standard, else the first active one."""
@@ -139,9 +143,11 @@ class Incentives:
         return "STD" if "STD" in codes or not codes else codes[0]
 
     def transferred_level(self, offender_no: str, prison_id: str) -> str:
-        """Return the level kept on a transfer: that of the last review elsewhere, or the nearest that the new prison has."""
+        """Return the level kept on a transfer: that of the last review elsewhere, or the nearest there is."""
         elsewhere = [
-            review for review in self.reviews_of(offender_no) if review.prison_id != prison_id and review.code in self.levels
+            review
+            for review in self.reviews_of(offender_no)
+            if review.prison_id != prison_id and review.code in self.levels
         ]
         if not elsewhere:
             return self.default_of(prison_id)
@@ -156,7 +162,11 @@ class Incentives:
 
     def reviews_of(self, offender_no: str) -> list[Review]:
         """Return the reviews of a person, over all bookings, newest first."""
-        found = [review for booking_id in self.world.bookings_of(offender_no) for review in self.by_booking.get(booking_id, ())]
+        found = [
+            review
+            for booking_id in self.world.bookings_of(offender_no)
+            for review in self.by_booking.get(booking_id, ())
+        ]
         return sorted(found, key=lambda each: each.at, reverse=True)
 
     def name_of(self, code: str) -> str:

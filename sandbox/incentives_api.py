@@ -41,10 +41,14 @@ def _review_routes(world: World) -> list[Route]:
 
     def bulk(request: Request) -> Reply:
         if state.bulk != "on":
-            raise Refused(int(state.bulk), "Not Found: No handler found" if state.bulk == "404" else "Method Not Allowed")
+            raise Refused(
+                int(state.bulk), "Not Found: No handler found" if state.bulk == "404" else "Method Not Allowed"
+            )
         asked = request.json()
         if not isinstance(asked, list) or not all(isinstance(each, int) for each in asked):
-            raise Refused(400, "Validation failure: Couldn't read request body: JSON parse error: an array of numbers is wanted")
+            raise Refused(
+                400, "Validation failure: Couldn't read request body: JSON parse error: an array of numbers is wanted"
+            )
         if not asked:
             raise Refused(400, "Validation failure: getCurrentIEPLevelForPrisoner.bookingIds: must not be empty")
         found = [

@@ -1,4 +1,4 @@
-"""Incentive levels as the two sides hold them at the start: global ones, and those of each prison with limits and allowances."""
+"""Incentive levels as the two sides hold them at the start: global ones, and those of each prison with limits."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class NomisPrisonLevel:
 
 
 class Allowance(NamedTuple):
-    """Limits in pence (remand and convicted transfer; spend is ten times that) and visit orders (ordinary, privileged)."""
+    """Transfer limits in pence (remand, convicted; spend is ten times that) and visit orders (ordinary, privileged)."""
 
     remand_transfer: int
     convicted_transfer: int
@@ -93,7 +93,7 @@ def dps_levels() -> dict[str, Level]:
 
 
 def nomis_codes() -> dict[str, ReferenceCode]:
-    """Return the levels that NOMIS knows; `EN3` is not among them, `ENT` is still active there, `EN4` is one from before DPS."""
+    """Return the levels that NOMIS knows: not `EN3`, `ENT` still active, and `EN4` from before DPS."""
     known = (
         ReferenceCode("BAS", "Basic", 1),
         ReferenceCode("ENT", "Entry", 2),

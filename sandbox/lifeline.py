@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 def hold(ended: Callable[[], None]) -> None:
-    """Call `ended` (in a thread) once the other end of the standard input is closed, as it is when the parent is gone."""
+    """Call `ended` (in a thread) once the other end of the standard input closes, as it does when the parent ends."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sandbox import levels
@@ -50,8 +51,8 @@ class IepRecord:
 class NomisIncentives:
     """The IEP records by booking in order of their sequence, the reference codes, and the levels of each prison.
 
-    With `race_ms` above 0 a record posted less than that after another of the same booking fails once, as two at the same
-    moment do on the primary key.
+    With `race_ms` above 0 a record posted less than that after another of the same booking fails once, as two at the
+    same moment do on the primary key.
     """
 
     def __init__(self, race_ms: float = 0) -> None:
@@ -64,7 +65,7 @@ class NomisIncentives:
         self._posted: dict[int, float] = {}
 
     def current(self, booking_id: int) -> IepRecord | None:
-        """Return the record of the latest date, of those the one with the highest sequence; the time of day does not count."""
+        """Return the record of the latest date, of those the one with the highest sequence; the time does not count."""
         records = self.records.get(booking_id)
         return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
 
@@ -112,63 +113,72 @@ class NomisIncentives:
 
 def routes(world: World) -> list[Route]:
     """Return the endpoints of IEP records."""
-
-    def create(request: Request, booking: str) -> Reply:
-        booking_id = path_number(booking, "bookingId")
-        fields = Fields.of(request)
-        level, at, prison_id = fields.text("iepLevel"), fields.moment("iepDateTime"), fields.text("prisonId")
-        user_id, comment = fields.optional_text("userId"), fields.optional_text("comments")
-        if booking_id not in world.by_booking:
-            raise not_found(f"Booking {booking_id} not found")
-        if prison_id not in world.prisons:
-            raise bad_request(f"Prison with id={prison_id} does not exist")
-        state = world.nomis_incentives
-        if (prison_id, level) not in state.prison_levels:
-            raise bad_request(f"IEP type {level} does not exist for prison {prison_id}")
-        if comment is not None and len(comment) > LONGEST_COMMENT:
-            raise unexpected(f'ORA-12899: value too large for column "COMMENT_TEXT" (actual: {len(comment)}, maximum: 240)')
-        if state.race_ms and state.races(booking_id):
-            raise unexpected("ORA-00001: unique constraint (OMS_OWNER.OFFENDER_IEP_LEVELS_PK) violated")
-        record = state.add(booking_id, level, at, prison_id, BY_API, user_id, comment, london_now())
-        return Reply(201, {"bookingId": booking_id, "sequence": record.sequence})
-
-    def current(request: Request, booking: str) -> Reply:
-        booking_id = path_number(booking, "bookingId")
-        if booking_id not in world.by_booking:
-            raise not_found(f"Booking {booking_id} not found")
-        if booking_id in world.in_flight:
-            world.settle_in_flight(booking_id)
-        record = world.nomis_incentives.current(booking_id)
-        if record is None:
-            raise not_found(f"Current Incentive not found, booking id {booking_id}")
-        return Reply(body=view(world, record, is_current=True))
-
-    def one(request: Request, booking: str, sequence: str) -> Reply:
-        booking_id, wanted = path_number(booking, "bookingId"), path_number(sequence, "incentiveSequence")
-        if booking_id not in world.by_booking:
-            raise not_found(f"Booking {booking_id} not found")
-        record = world.nomis_incentives.record(booking_id, wanted)
-        if record is None:
-            raise not_found(f"Incentive not found, booking id {booking_id}, sequence {wanted}")
-        return Reply(body=view(world, record, is_current=record is world.nomis_incentives.current(booking_id)))
-
-    def ids(request: Request) -> Reply:
-        first, last = _day(request, "fromDate"), _day(request, "toDate")
-        found = [
-            record
-            for records in world.nomis_incentives.records.values()
-            for record in records
-            if (first is None or record.created.date() >= first) and (last is None or record.created.date() <= last)
-        ]
-        found.sort(key=lambda each: (each.created, each.booking_id, each.sequence))
-        return page(request, found, lambda start, end: [{"bookingId": r.booking_id, "sequence": r.sequence} for r in found[start:end]])
-
     return [
-        Route("POST", "/prisoners/booking-id/{booking}/incentives", create, ROLE, writes=True),
-        Route("GET", "/incentives/booking-id/{booking}/current", current, ROLE),
-        Route("GET", "/incentives/booking-id/{booking}/incentive-sequence/{sequence}", one, ROLE),
-        Route("GET", "/incentives/ids", ids, ROLE),
+        Route("POST", "/prisoners/booking-id/{booking}/incentives", partial(_create, world), ROLE, writes=True),
+        Route("GET", "/incentives/booking-id/{booking}/current", partial(_current, world), ROLE),
+        Route("GET", "/incentives/booking-id/{booking}/incentive-sequence/{sequence}", partial(_one, world), ROLE),
+        Route("GET", "/incentives/ids", partial(_ids, world), ROLE),
     ]
+
+
+def _create(world: World, request: Request, booking: str) -> Reply:
+    booking_id = path_number(booking, "bookingId")
+    fields = Fields.of(request)
+    level, at, prison_id = fields.text("iepLevel"), fields.moment("iepDateTime"), fields.text("prisonId")
+    user_id, comment = fields.optional_text("userId"), fields.optional_text("comments")
+    _check_booking(world, booking_id)
+    if prison_id not in world.prisons:
+        raise bad_request(f"Prison with id={prison_id} does not exist")
+    state = world.nomis_incentives
+    if (prison_id, level) not in state.prison_levels:
+        raise bad_request(f"IEP type {level} does not exist for prison {prison_id}")
+    if comment is not None and len(comment) > LONGEST_COMMENT:
+        raise unexpected(f'ORA-12899: value too large for column "COMMENT_TEXT" (actual: {len(comment)}, maximum: 240)')
+    if state.race_ms and state.races(booking_id):
+        raise unexpected("ORA-00001: unique constraint (OMS_OWNER.OFFENDER_IEP_LEVELS_PK) violated")
+    record = state.add(booking_id, level, at, prison_id, BY_API, user_id, comment, london_now())
+    return Reply(201, {"bookingId": booking_id, "sequence": record.sequence})
+
+
+def _current(world: World, request: Request, booking: str) -> Reply:
+    booking_id = path_number(booking, "bookingId")
+    _check_booking(world, booking_id)
+    if booking_id in world.in_flight:
+        world.settle_in_flight(booking_id)
+    record = world.nomis_incentives.current(booking_id)
+    if record is None:
+        raise not_found(f"Current Incentive not found, booking id {booking_id}")
+    return Reply(body=view(world, record, is_current=True))
+
+
+def _one(world: World, request: Request, booking: str, sequence: str) -> Reply:
+    booking_id, wanted = path_number(booking, "bookingId"), path_number(sequence, "incentiveSequence")
+    _check_booking(world, booking_id)
+    record = world.nomis_incentives.record(booking_id, wanted)
+    if record is None:
+        raise not_found(f"Incentive not found, booking id {booking_id}, sequence {wanted}")
+    return Reply(body=view(world, record, is_current=record is world.nomis_incentives.current(booking_id)))
+
+
+def _ids(world: World, request: Request) -> Reply:
+    first, last = _day(request, "fromDate"), _day(request, "toDate")
+    found = [
+        record
+        for records in world.nomis_incentives.records.values()
+        for record in records
+        if (first is None or record.created.date() >= first) and (last is None or record.created.date() <= last)
+    ]
+    found.sort(key=lambda each: (each.created, each.booking_id, each.sequence))
+
+    def view_of(start: int, end: int) -> list[object]:
+        return [{"bookingId": each.booking_id, "sequence": each.sequence} for each in found[start:end]]
+
+    return page(request, found, view_of)
+
+
+def _check_booking(world: World, booking_id: int) -> None:
+    if booking_id not in world.by_booking:
+        raise not_found(f"Booking {booking_id} not found")
 
 
 def view(world: World, record: IepRecord, is_current: bool) -> dict[str, object]:

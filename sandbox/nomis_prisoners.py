@@ -24,7 +24,9 @@ def routes(world: World) -> list[Route]:
         found = page(
             request,
             active,
-            lambda start, end: [{"bookingId": each.booking_id, "offenderNo": each.offender_no} for each in active[start:end]],
+            lambda start, end: [
+                {"bookingId": each.booking_id, "offenderNo": each.offender_no} for each in active[start:end]
+            ],
         )
         movements.after_page(world.options.moving)
         return found

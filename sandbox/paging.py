@@ -22,7 +22,7 @@ def page(request: Request, items: Sequence[object] | int, view: Callable[[int, i
     """Return one page of a listing.
 
     Args:
-        request: its `page` (from 0, negative counts as 0) and `size` (20 when absent, silently at most 20,000) are read.
+        request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most 20,000) are read.
         items: the whole listing, or how long it is.
         view: gives the content from a start index up to, not including, an end index.
     """
@@ -45,7 +45,14 @@ def page(request: Request, items: Sequence[object] | int, view: Callable[[int, i
             "first": wanted == 0,
             "last": wanted >= pages - 1,
             "empty": not content,
-            "pageable": {"pageNumber": wanted, "pageSize": size, "offset": start, "paged": True, "unpaged": False, "sort": sort},
+            "pageable": {
+                "pageNumber": wanted,
+                "pageSize": size,
+                "offset": start,
+                "paged": True,
+                "unpaged": False,
+                "sort": sort,
+            },
             "sort": sort,
         }
     )

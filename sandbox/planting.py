@@ -111,7 +111,9 @@ def plant(world: World, historian: Historian, chance: random.Random) -> set[int]
     matching = 1 if options.excluded else 0
     wanted = sum(counts.values()) + options.in_flight + options.excluded + matching + 2 * special
     if wanted > len(world.prisoners):
-        raise ValueError(f"{wanted} bookings are to be planted in a world of {len(world.prisoners)} prisoners: raise `prisoners`")
+        raise ValueError(
+            f"{wanted} bookings are to be planted in a world of {len(world.prisoners)} prisoners: raise `prisoners`"
+        )
     chosen = iter(chance.sample(world.prisoners, wanted))
     planter = _Planter(world, historian)
     plan = world.plan
@@ -160,7 +162,9 @@ class _Planter:
     def in_flight(self, prisoner: Prisoner) -> None:
         """Leave a review of a moment ago on its way to NOMIS."""
         before = self._settled(prisoner)
-        review = self.told.review(prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id)
+        review = self.told.review(
+            prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
+        )
         self.world.in_flight[prisoner.booking_id] = review
         self._list(prisoner, "in_flight", None)
 
@@ -173,7 +177,9 @@ class _Planter:
     def unmapped(self, prisoner: Prisoner) -> None:
         """Use a level from before DPS, for which the bulk call has no name."""
         key = (prisoner.prison_id, BEFORE_DPS)
-        self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(*key, active=False, default_on_admission=False)
+        self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(
+            *key, active=False, default_on_admission=False
+        )
         self.told.synchronised(prisoner, BEFORE_DPS, self.told.moment(200), prisoner.prison_id)
         self.world.plan.unmapped.append(prisoner)
 
@@ -186,7 +192,9 @@ class _Planter:
     def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
         """Give the booking an older review that both sides agree on, and return its level."""
         level = self.told.level_but(*but)
-        self.told.synchronised(prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id)
+        self.told.synchronised(
+            prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id
+        )
         return level
 
     def _recently(self) -> int:
@@ -251,7 +259,9 @@ class _Planter:
     def _merged(self, prisoner: Prisoner, turn: int) -> None:
         """Move the record of a merged booking here in NOMIS, while DPS keeps its review under the old number."""
         chance = self.told.chance
-        old = Prisoner(new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False)
+        old = Prisoner(
+            new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
+        )
         self.world.add_old_booking(old)
         here = prisoner.prison_id
         review = self.told.review(old, "STD", self.told.moment(60), here)

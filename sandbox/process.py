@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import sys
 from collections.abc import Callable
 
 from sandbox import lifeline
@@ -32,9 +33,18 @@ def main() -> None:
 async def _run(options: Options) -> None:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    lifeline.hold(lambda: loop.call_soon_threadsafe(over.set))
+
+    def end() -> None:
+        loop.call_soon_threadsafe(over.set)
+
+    lifeline.hold(end)
     engine = Engine(options)
-    await serve(engine, "127.0.0.1", 0, lambda: print(json.dumps({"ports": engine.ports}), flush=True), over)
+
+    def ready() -> None:
+        sys.stdout.write(json.dumps({"ports": engine.ports}) + "\n")
+        sys.stdout.flush()
+
+    await serve(engine, "127.0.0.1", 0, ready, over)
 
 
 if __name__ == "__main__":

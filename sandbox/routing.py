@@ -9,7 +9,7 @@ Target = TypeVar("Target")
 
 
 class _Node(Generic[Target]):
-    """A place in the tree: what follows it, and the targets of the paths that end here with the names of their parameters."""
+    """A place in the tree: what follows it, and the targets of paths that end here with their parameter names."""
 
     __slots__ = ("by_method", "literals", "parameter")
 
@@ -47,7 +47,7 @@ class Router(Generic[Target]):
         node.by_method[method] = (target, tuple(names))
 
     def find(self, path: str) -> tuple[dict[str, tuple[Target, tuple[str, ...]]], list[str]] | None:
-        """Return the targets of a path by method, each with its parameter names, and the values; None when there are none."""
+        """Return the targets of a path by method, each with parameter names, and the values; None if unknown."""
         values: list[str] = []
         node = self._descend(self._root, path.strip("/").split("/"), 0, values)
         return None if node is None else (node.by_method, values)

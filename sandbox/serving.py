@@ -1,7 +1,8 @@
 """What one fake service is made of: requests, replies, refusals, routes, and the handler that ties them to HTTP.
 
-Handlers are plain functions that change the in-memory world. Everything around them (tokens and roles, latency, faults, the pool of
-connections of NOMIS, the log of requests, the journal of accepted writes) is done here, once, for every service.
+Handlers are plain functions that change the in-memory world. Everything around them (tokens and roles, latency, faults,
+the pool of connections of NOMIS, the log of requests, the journal of accepted writes) is done here, once, for every
+service.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 NO_QUERY: Mapping[str, list[str]] = {}
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - a refusal is an answer of the service, not an error of the sandbox
     """A request that the service turns down, with the words of its error body.
 
-    `user_message` carries the prefix of the service (`Bad request: …`); `developer_message` is the same without the prefix when
-    it is not given.
+    `user_message` carries the prefix of the service (`Bad request: …`); `developer_message` is the same without the
+    prefix when it is not given.
     """
 
     def __init__(
@@ -63,8 +64,9 @@ class Refused(Exception):
 class Request:
     """What a handler sees of a request.
 
-    `headers` finds names in any case; `client_id` is that of the token, empty where none is needed; `arrived` is when the request came
-    in, before any latency, on the clock of `time.perf_counter`: what was stored after that moment a real transaction would not see.
+    `headers` finds names in any case; `client_id` is that of the token, empty where none is needed; `arrived` is when
+    the request came in, before any latency, on the clock of `time.perf_counter`: what was stored after that moment a
+    real transaction would not see.
     """
 
     method: str
@@ -105,7 +107,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role, and whether it writes."""
+    """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role.
+
+    `writes` tells that an accepted request belongs into the journal.
+    """
 
     method: str
     template: str
@@ -130,7 +135,8 @@ class Service:
         routes: its endpoints.
         records: where requests and accepted writes are kept.
         faults: the faults that are switched on, of all services.
-        holder_of: finds the holder of a bearer token for this service or raises `Refused` 401; None when the service looks at no token.
+        holder_of: finds the holder of a bearer token for this service or raises `Refused` 401; None when the service
+            looks at no token.
         ping: the path of its health ping.
         pool: how many calls it can work on at once before it answers 500, None for any number.
     """
@@ -186,9 +192,9 @@ class Service:
             return response
         finally:
             self.in_flight -= 1
-            self.records.requests.append(
-                Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, (time.perf_counter() - started) * 1000, fault)
-            )
+            took = (time.perf_counter() - started) * 1000
+            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took, fault)
+            self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float) -> tuple[str, Reply]:
         """Return who called and what the service says to it; nothing leaves this method as an exception."""
@@ -235,11 +241,12 @@ class Service:
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
         """Answer by a fault that keeps the request from the service."""
         if fault.kind == "status":
-            body = fault.body if fault.body is not None else Refused(fault.status, f"Unexpected error: fault {fault.id}").body()
-            return to_http(Reply(fault.status, body))
+            said = Refused(fault.status, f"Unexpected error: fault {fault.id}").body()
+            return to_http(Reply(fault.status, said if fault.body is None else fault.body))
         if fault.kind == "rate_limited":
-            body = {"ok": False, "error": "ratelimited"} if self.name == "slack" else Refused(429, "Too many requests").body()
-            return to_http(Reply(429, body, {"Retry-After": str(fault.retry_after)}))
+            slack = {"ok": False, "error": "ratelimited"}
+            said = slack if self.name == "slack" else Refused(429, "Too many requests").body()
+            return to_http(Reply(429, said, {"Retry-After": str(fault.retry_after)}))
         if fault.kind == "timeout_before_write":
             await asyncio.sleep(fault.seconds)
         return drop(http)
@@ -263,4 +270,5 @@ def to_http(reply: Reply) -> web.Response:
     if body is None:
         return web.Response(status=reply.status, headers=reply.headers or None)
     content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return web.Response(body=content, status=reply.status, headers={**JSON_HEADERS, **reply.headers} if reply.headers else JSON_HEADERS)
+    headers = {**JSON_HEADERS, **reply.headers} if reply.headers else JSON_HEADERS
+    return web.Response(body=content, status=reply.status, headers=headers)

@@ -190,7 +190,8 @@ class Slack:
             "<style>body{font:16px/1.4 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
             "article{border-left:4px solid #1d70b8;padding:.2rem 1rem;margin:1rem 0}article.reply{margin-left:3rem}"
             "pre{white-space:pre-wrap;background:#f3f2f1;padding:.5rem}</style></head>"
-            f"<body><h1>Slack of the sandbox</h1>{rows or '<p>Nothing was posted.</p>'}<h2>Files</h2><ul>{files}</ul></body></html>"
+            f"<body><h1>Slack of the sandbox</h1>{rows or '<p>Nothing was posted.</p>'}"
+            f"<h2>Files</h2><ul>{files}</ul></body></html>"
         )
         return Reply(200, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
 
@@ -241,7 +242,8 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
 
 
 def _too_long(block: dict[str, object]) -> bool:
-    texts = [block.get("text"), *(block.get("fields") or [])] if isinstance(block.get("fields"), list) else [block.get("text")]
+    fields = block.get("fields")
+    texts = [block.get("text"), *(fields if isinstance(fields, list) else [])]
     return any(isinstance(text, dict) and len(str(text.get("text", ""))) > LONGEST_SECTION for text in texts)
 
 

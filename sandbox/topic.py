@@ -75,4 +75,3 @@ def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
     """Return one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
     attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
     return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
-

@@ -13,7 +13,7 @@ from sandbox.topic import Topic
 
 
 def send_waiting(reviews: Sequence[Review], incentives: Incentives, topic: Topic, queue: str) -> Future[int]:
-    """Send the event of each review to a queue or dead letter queue by its name; the future gives how many were sent."""
+    """Send the event of each review to the queue of a name (main or dead letter); the future gives how many."""
     events = [incentives.inserted(review) for review in reviews]
     return topic.work(lambda: _send(topic, queue, events))
 

@@ -45,7 +45,9 @@ async def answer_badly(fault: Fault, response: web.Response, http: web.BaseReque
         page = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
         return web.Response(body=page, status=response.status, headers={"Content-Type": "text/html"})
     if fault.kind == "gzip":
-        return web.Response(body=gzip.compress(body), status=response.status, headers={**headers, "Content-Encoding": "gzip"})
+        return web.Response(
+            body=gzip.compress(body), status=response.status, headers={**headers, "Content-Encoding": "gzip"}
+        )
     stream = web.StreamResponse(status=response.status, headers=headers)
     if fault.kind == "chunked":
         stream.enable_chunked_encoding()

@@ -32,6 +32,7 @@ from sandbox.visit_scheduler import VisitScheduler
 if TYPE_CHECKING:
     from sandbox.topic import Topic
 
+
 class World:
     """Holds the population and one state object for each service.
 
@@ -111,14 +112,20 @@ class World:
         return [] if prisoner is None else [prisoner.booking_id]
 
     def settle_in_flight(self, booking_id: int) -> None:
-        """Let a review that was on its way reach NOMIS, once the time since the level was first read there has passed."""
+        """Let a review that was on its way reach NOMIS, once enough time since the first reading has passed."""
         first = self._first_read.setdefault(booking_id, time.monotonic())
         waited = time.monotonic() - first
         if waited == 0 or waited < self.options.in_flight_seconds:
             return
         review = self.in_flight.pop(booking_id)
         record = self.nomis_incentives.add(
-            booking_id, review.code, review.at, review.prison_id, user_id=review.user_id, comment=review.comments, created=london_now()
+            booking_id,
+            review.code,
+            review.at,
+            review.prison_id,
+            user_id=review.user_id,
+            comment=review.comments,
+            created=london_now(),
         )
         self.mapping.add_incentive(review.id, booking_id, record.sequence, "INCENTIVE_CREATED")
 
