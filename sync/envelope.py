@@ -32,10 +32,7 @@ class DomainEvent:
 
     def text(self, name: str) -> str:
         """`additionalInformation.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
-        value = self.additional_information.get(name)
-        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise MessageUnreadable(f"{self.event_type}: additionalInformation.{name} is missing")
-        return str(value)
+        return _text(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def optional_text(self, name: str) -> str | None:
         """`additionalInformation.<name>` as text, None when it is missing."""
@@ -44,10 +41,7 @@ class DomainEvent:
 
     def number(self, name: str) -> int:
         """`additionalInformation.<name>` as a number, which may be written as text; raises `MessageUnreadable`."""
-        text = self.text(name)
-        if not re.fullmatch(r"\d{1,18}", text):
-            raise MessageUnreadable(f"{self.event_type}: additionalInformation.{name} is not a number")
-        return int(text)
+        return _number(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def required_prisoner_id(self) -> str:
         """`prisonerId`; raises `MessageUnreadable` when it is missing."""
@@ -68,6 +62,14 @@ class MappingRetry:
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]
+
+    def text(self, name: str) -> str:
+        """`mapping.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
+        return _text(self.mapping, name, "mapping retry: mapping")
+
+    def number(self, name: str) -> int:
+        """`mapping.<name>` as a number, which may be written as text; raises `MessageUnreadable`."""
+        return _number(self.mapping, name, "mapping retry: mapping")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,20 @@ def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:
     if not isinstance(attributes, dict):
         attributes = {}
     return MappingRetry(mapping, {str(key): str(value) for key, value in attributes.items() if value is not None})
+
+
+def _text(values: Mapping[str, Any], name: str, of: str) -> str:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise MessageUnreadable(f"{of}.{name} is missing")
+    return str(value)
+
+
+def _number(values: Mapping[str, Any], name: str, of: str) -> int:
+    text = _text(values, name, of)
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise MessageUnreadable(f"{of}.{name} is not a number")
+    return int(text)
 
 
 def _inner(outer: Mapping[str, Any]) -> Mapping[str, Any]:

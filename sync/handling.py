@@ -65,6 +65,13 @@ class Work(Protocol):
         """
         ...
 
+    def creation_open(self, name: str, dps_id: str) -> bool:
+        """Whether a creation of this DPS record was begun and is not settled.
+
+        NOMIS then has, or may get, a record that no mapping points to yet. `name` is that of the `Creation`.
+        """
+        ...
+
     def track(self, name: str, properties: Properties) -> None:
         """Tracks a telemetry event."""
         ...
