@@ -4,7 +4,6 @@ Times are stored in UTC. `Json` columns hold plain JSON. The migrations beside t
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     JSON,

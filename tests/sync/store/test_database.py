@@ -1,0 +1,247 @@
+"""The database under many threads and processes, with its schema, on both kinds of database."""
+
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import func, insert, inspect, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from sync.clock import now
+from sync.settings import SettingsError
+from sync.store.database import Database, StoreUnavailable
+from sync.store.tables import actions, leases, metadata
+from tests.databases import PostgresServer, make_database
+
+
+def lease(key: str) -> dict[str, object]:
+    """A row of some table."""
+    return {"key": key, "owner": "me", "expires_at": now()}
+
+
+def upgrade(url: str) -> None:
+    """What each of several processes does at its start."""
+    database = Database(url)
+    database.upgrade()
+    assert database.schema_is_current()
+
+
+def write_rows(url: str, prefix: str) -> None:
+    """Many small transactions that read, then write."""
+    database = Database(url)
+    for number in range(40):
+        with database.begin() as connection:
+            connection.execute(select(func.count()).select_from(leases)).scalar_one()
+            connection.execute(insert(leases), lease(f"{prefix}-{number}"))
+
+
+def in_processes(target: object, *arguments: tuple[str, ...]) -> list[int | None]:
+    """The exit codes of one process for each tuple of arguments."""
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=target, args=one) for one in arguments]  # type: ignore[arg-type]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    return [process.exitcode for process in started]
+
+
+def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
+    """Autogenerate finds nothing to add: the explicit revision and the tables say the same."""
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
+    """Starting together on an empty database, every process ends with the current schema."""
+    for url in (
+        f"sqlite:///{tmp_path}/new/folder/store.db",
+        make_database(postgres).render_as_string(hide_password=False),
+    ):
+        assert in_processes(upgrade, (url,), (url,), (url,)) == [0, 0, 0]
+
+
+def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
+    """`schema_is_current` tells an empty database from one that was upgraded."""
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+    assert not database.schema_is_current()
+    database.upgrade()
+    assert database.schema_is_current()
+
+
+def test_a_change_of_the_schema_is_undone_with_its_transaction(tmp_path: Path) -> None:
+    """The schema changes in one transaction: a change that breaks off leaves no table behind."""
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+
+    def change_and_fail() -> None:
+        with database.begin() as connection:
+            metadata.create_all(connection)
+            connection.execute(insert(leases), [lease("same"), lease("same")])
+
+    with pytest.raises(IntegrityError):
+        change_and_fail()
+    with database.read() as connection:
+        assert inspect(connection).get_table_names() == []
+
+
+def test_a_failing_block_is_rolled_back(database: Database) -> None:
+    """What a block wrote before it raised is undone."""
+
+    def write_and_fail() -> None:
+        with database.begin() as connection:
+            connection.execute(insert(leases), lease("a"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    with database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(leases)).scalar_one() == 0
+
+
+def test_threads_and_processes_write_side_by_side(database: Database, database_url: str) -> None:
+    """Transactions of many threads and processes that read before they write all succeed."""
+    threads = [threading.Thread(target=write_rows, args=(database_url, f"thread-{n}")) for n in range(4)]
+
+    def write_shared(prefix: str) -> None:
+        for number in range(40):
+            with database.begin() as connection:
+                connection.execute(insert(leases), lease(f"{prefix}-{number}"))
+
+    threads += [threading.Thread(target=write_shared, args=(f"shared-{n}",)) for n in range(30)]
+    for thread in threads:
+        thread.start()
+    assert in_processes(write_rows, (database_url, "process-1"), (database_url, "process-2")) == [0, 0]
+    for thread in threads:
+        thread.join(60)
+    with database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(leases)).scalar_one() == 40 * 36
+
+
+def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
+    """Reading goes on beside a transaction that writes, and sees what was committed before."""
+    with database.begin() as writing:
+        writing.execute(insert(leases), lease("a"))
+        seen: list[int] = []
+
+        def read() -> None:
+            with database.read() as connection:
+                seen.append(connection.execute(select(func.count()).select_from(leases)).scalar_one())
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(10)
+        assert seen == [0]
+
+
+def test_times_come_back_aware_and_in_utc(database: Database) -> None:
+    """A stored moment is the same moment when it is read, and a naive one is refused."""
+    moment = now()
+    row = {"time": moment, "who": "a", "action": "b", "target": "c", "details": {}, "outcome": "d"}
+    with database.begin() as connection:
+        connection.execute(insert(actions), row)
+        assert connection.execute(select(actions.c.time)).scalar_one() == moment
+    with pytest.raises(Exception, match="without time zone"), database.begin() as connection:
+        connection.execute(insert(actions), row | {"time": moment.replace(tzinfo=None)})
+
+
+def test_a_database_that_goes_away_is_unavailable_and_comes_back() -> None:
+    """While the server is away every transaction says so; when it is back, the same object works again."""
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+        database.ping()
+        server.stop()
+        with pytest.raises(StoreUnavailable) as caught:
+            database.ping()
+        assert caught.value.recoverable
+        with pytest.raises(StoreUnavailable), database.begin() as connection:
+            connection.execute(insert(leases), lease("a"))
+        server.start()
+        with database.begin() as connection:
+            connection.execute(insert(leases), lease("a"))
+        database.dispose()
+    finally:
+        server.close()
+
+
+def test_a_connection_lost_inside_a_transaction_is_unavailable() -> None:
+    """A server that crashes between two statements makes the transaction fail as unavailable."""
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+
+        def write_while_the_server_crashes() -> None:
+            with database.begin() as connection:
+                connection.execute(insert(leases), lease("a"))
+                server.stop()
+                connection.execute(insert(leases), lease("b"))
+
+        with pytest.raises(StoreUnavailable):
+            write_while_the_server_crashes()
+        database.dispose()
+    finally:
+        server.close()
+
+
+def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
+    """A SQLite database whose file turned into something else is unavailable, and named without its password."""
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+    (tmp_path / "store.db").mkdir()
+    with pytest.raises(StoreUnavailable, match="unable to open database file"):
+        database.ping()
+
+
+def test_a_faulty_statement_is_no_outage(database: Database) -> None:
+    """A missing table is a fault to be mended, not something to wait for."""
+    with pytest.raises(DBAPIError), database.begin() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+
+
+def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that does not get its turn fails as unavailable instead of waiting for ever."""
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path}/store.db"
+    first, second = Database(url), Database(url)
+    first.upgrade()
+    with first.begin():
+        with pytest.raises(StoreUnavailable, match="locked"), second.begin():
+            pass
+        with pytest.raises(StoreUnavailable, match="locked"), first.begin():
+            pass
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://user:secret@host/name", "sqlite:////proc/1/nowhere/store.db"])
+def test_an_unusable_address_is_one_clear_line(url: str) -> None:
+    """Addresses that cannot be used are refused in one line that names the setting and shows no password."""
+    with pytest.raises(SettingsError) as caught:
+        Database(url)
+    assert str(caught.value).startswith("DATABASE_URL: ")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_address_is_shown_without_password() -> None:
+    """A PostgreSQL address is taken in its plain form and shown without its password."""
+    shown = Database("postgresql://user:secret@host/name").url_without_password
+    assert shown == "postgresql+psycopg://user:***@host/name"
+
+
+def test_a_database_in_memory_serves_several_threads() -> None:
+    """The database in memory, of use for trying things out, is one and the same for all threads."""
+    database = Database("sqlite://")
+    database.upgrade()
+    threads = [threading.Thread(target=database.ping) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert database.schema_is_current()
