@@ -207,6 +207,12 @@ class Settings(BaseModel):
         secret = getattr(self, f"{prefix}_client_secret").get_secret_value() if prefix else ""
         return UpstreamSettings(name, getattr(self, url_field), client_id, secret)
 
+    def upstream_variables(self, name: UpstreamName) -> tuple[str, ...]:
+        """The environment variables of an upstream service: that of its address, then those of its credentials where it has any."""
+        url_field, prefix = _UPSTREAM_SETTINGS[name]
+        variables = (url_field, f"{prefix}_client_id", f"{prefix}_client_secret") if prefix else (url_field,)
+        return tuple(variable.upper() for variable in variables)
+
     def queue(self, name: str) -> QueueSettings:
         """Names, keys and waits of the queue `name`, one of `QUEUES`."""
         prefix = f"HMPPS_SQS_QUEUES_{name.upper()}_"

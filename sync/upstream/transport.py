@@ -90,6 +90,10 @@ class ServiceClient:
             for observer in self._observers:
                 observer.after_call(self.name, method, error, seconds)
 
+    def authenticate(self) -> None:
+        """Makes sure that HMPPS Auth gives this client a token. Raises `UpstreamError` (service `hmpps-auth`) when it does not."""
+        self._tokens.token()
+
     def _send(
         self,
         method: str,
