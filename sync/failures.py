@@ -61,6 +61,15 @@ class UpstreamError(SyncError):
         return self.status >= 500 and not self.non_unique
 
 
+class NeverAccepted(UpstreamError):
+    """A call that the service cannot take as it is, although its status says otherwise; trying again does not help."""
+
+    @property
+    def recoverable(self) -> bool:  # type: ignore[override]
+        """Never."""
+        return False
+
+
 class BreakerOpen(SyncError):
     """The upstream is taken to be down, so the call was not made."""
 

@@ -81,8 +81,9 @@ class Work(Protocol):
 class Update:
     """An event that changes, cancels, deletes or upserts: idempotent, and safe to repeat.
 
-    `apply` raises on failure. On success `success` is tracked with the trail's properties, on failure `failed` (where there
-    is one). `apply` may return another event name, tracked in place of `success` (an ignored event, inserted or updated).
+    `apply` raises on failure. On success `success` is tracked with the trail's properties, on failure `failed` (where
+    there is one). `apply` may return another event name, tracked in place of `success` (an ignored event, inserted or
+    updated).
     """
 
     event_type: str
@@ -136,9 +137,9 @@ class Creation:
     find_mapping: the mapping of a DPS id as the mapping service gives it, None when there is none.
     prepare: reads the DPS record and transforms it; raises `RuleError` or `UpstreamError`.
     create: sends the request to NOMIS and returns the ids, named as the fields of the mapping.
-    mapping: the body of the mapping POST from DPS id and NOMIS ids, null fields included as the retry message writes them.
+    mapping: the body of the mapping POST from DPS id and NOMIS ids, null fields included as the retry message has them.
     post_mapping: posts it.
-    duplicate_of: after a refusal that says only "exists already" (activities answer 400), the mapping that exists; else None.
+    duplicate_of: after a refusal that says only "exists already" (activities answer 400), the mapping that exists.
     locate: after an unknown outcome, what NOMIS knows of the intent; `since` is when the intent was recorded.
     passes_over: events that need nothing, told before any call (so before `find_mapping`); `ignored` is then tracked.
     """
@@ -163,6 +164,14 @@ class Creation:
     ignored: str | None = None
     passes_over: Callable[[DomainEvent], bool] | None = None
     severity: str = "medium"
+
+
+def creation_lease(name: str, dps_id: str) -> str:
+    """The key of the lease under which a DPS record is created; `name` is that of the `Creation`.
+
+    A deletion holds it too, so that it never meets a creation that is under way.
+    """
+    return f"create:{name}:{dps_id}"
 
 
 @dataclass(frozen=True, slots=True)
