@@ -5,34 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import orjson
 from aiohttp import web
 
+from sandbox.command import Body, Command
 from sandbox.engine import Engine
 from sandbox.events import domain_event
 from sandbox.movements import Movements
 from sandbox.options import Options
 from sandbox.routing import Router
 from sandbox.waiting import send_waiting
-
-Body = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One control endpoint: `handler(engine, body, **path_params)` returns what is JSON-able, or awaits it.
-
-    A GET's query is its body. A ValueError, KeyError or TypeError is answered with 400 and its text.
-    """
-
-    method: str
-    template: str
-    handler: Callable[..., Any]
 
 
 class Control:
@@ -176,8 +160,14 @@ async def publish(engine: Engine, body: Body) -> object:
     """Publish an event, `copies` times."""
     occurred_at = datetime.fromisoformat(body["occurredAt"]) if body.get("occurredAt") else None
     event = domain_event(body["eventType"], body.get("additionalInformation"), body.get("prisonerId"), occurred_at)
-    taken = await asyncio.wrap_future(engine.topic.publish_all([event] * int(body.get("copies", 1))))
+    taken = await _out(engine, [event] * int(body.get("copies", 1)))
     return {"published": taken, "event": event}
+
+
+async def _out(engine: Engine, events: list[dict[str, object]]) -> int:
+    """Publish events and wait until they are out."""
+    future = engine.world.publish(events)
+    return 0 if future is None else await asyncio.wrap_future(future)
 
 
 async def add_review(engine: Engine, body: Body) -> object:
@@ -190,7 +180,7 @@ async def add_review(engine: Engine, body: Body) -> object:
         prisoner.booking_id, str(body["iepCode"]), at, body.get("prisonId"), comments=comments
     )
     if body.get("publish", True):
-        await asyncio.wrap_future(engine.topic.publish(world.incentives.inserted(review, body.get("reason"))))
+        await _out(engine, [world.incentives.inserted(review, body.get("reason"))])
     return {"id": review.id, "bookingId": review.booking_id}
 
 

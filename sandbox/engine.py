@@ -25,6 +25,7 @@ from sandbox.world import World
 
 LARGEST_BODY = 64 * 1024 * 1024
 BACKLOG = 1024
+SHUTDOWN_SECONDS = 0.1
 WITHOUT_TOKENS = ("auth", "slack")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -79,7 +80,7 @@ class Engine:
         }
         for place, (name, handler) in enumerate(handlers.items()):
             server = web.Server(handler, request_factory=_request, access_log=None)
-            runner = web.ServerRunner(server)
+            runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
             await runner.setup()
             self._runners.append(runner)
             listener = socket.create_server((host, port_base + place if port_base else 0), backlog=BACKLOG)

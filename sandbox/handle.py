@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -197,6 +198,59 @@ class Sandbox:
             "copies": copies,
         }
         return dict(self.control("POST", "/publish", told)["event"])
+
+    def traffic(
+        self, events: int = 500, seed: int = 1, queues: Sequence[str] | None = None, **more: object
+    ) -> dict[str, Any]:
+        """Let the publishing services change and tell of it; returns what was planned once all of it is published.
+
+        Args:
+            events: how many events.
+            seed: of everything random.
+            queues: the queue ids that get traffic, all by default. The queues must be there.
+            **more: what to plant (`sandbox.traffic.plan.Asked`): `duplicates`, `out_of_order`, `chains`, `malformed`,
+                `refused`, `vanished`; `queue_names` where queues have other names.
+
+        Raises:
+            SandboxError: publishing failed.
+        """
+        asked = {"events": events, "seed": seed, "queues": None if queues is None else list(queues), **more}
+        planned = dict(self.control("POST", "/traffic", asked))
+        progress = self.control("GET", "/traffic?wait=true")
+        if progress["error"] is not None:
+            raise SandboxError(f"publishing traffic failed after {progress['sent']} messages: {progress['error']}")
+        return {**planned, "sent": progress["sent"]}
+
+    def verify(self) -> dict[str, Any]:
+        """Compare NOMIS and the mappings with everything published: `entities`, `by_domain`, `problems`, `surplus`."""
+        return dict(self.control("GET", "/verify"))
+
+    def put(self, kind: str, **fields: object) -> dict[str, Any]:
+        """Make a record of a publishing service, or change the given fields of one; dates and times as ISO text.
+
+        `kind` is `visit` (known by `reference`), `activity`, `schedule`, `instance`, `allocation`, `attendance`,
+        `appointment` or `adjustment` (known by `id`); the fields are those of the state modules.
+
+        Raises:
+            SandboxError: fields are missing or wrong; the text says which.
+        """
+        return dict(self.control("POST", f"/entities/{kind}", fields))
+
+    def entities(self, kind: str) -> list[dict[str, Any]]:
+        """Return the records of one kind of a publishing service."""
+        return list(self.control("GET", f"/entities/{kind}"))
+
+    def drop(self, kind: str, dps_id: int | str) -> None:
+        """Remove a record of a publishing service: from now on it answers 404."""
+        self.control("DELETE", f"/entities/{kind}/{quote(str(dps_id))}")
+
+    def nomis(self, kind: str) -> list[dict[str, Any]]:
+        """Return what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and the others."""
+        return list(self.control("GET", f"/nomis/{kind}"))
+
+    def mappings(self, domain: str) -> list[dict[str, Any]]:
+        """Return the mappings of `visits`, `incentives`, `activities`, `appointments` or `adjustments`."""
+        return list(self.control("GET", f"/mappings/{domain}"))
 
     def add_review(self, offender_no: str, iep_code: str, publish: bool = True, **more: object) -> int:
         """Make a review in DPS (`at`, `prisonId`, `comments`, `reason`), publish its event, and return its id."""

@@ -176,17 +176,18 @@ class Service:
         self.in_flight += 1
         if self.in_flight > self.most_in_flight:
             self.most_in_flight = self.in_flight
+        crowded = self.pool is not None and self.in_flight > self.pool
         client_id = ""
         status = 0
         try:
-            if self.latency_seconds and http.path != self.ping:
+            if self.latency_seconds and not crowded and http.path != self.ping:
                 await asyncio.sleep(self.latency_seconds)
             if fault is not None and fault.prevents_work:
                 response = await self._refuse_by(fault, http)
             else:
                 if fault is not None and fault.kind == "delay":
                     await asyncio.sleep(fault.seconds)
-                client_id, reply = self._reply(http, body, started)
+                client_id, reply = self._reply(http, body, started, crowded)
                 response = await self._answer(reply, fault, http)
             status = response.status
             return response
@@ -196,13 +197,13 @@ class Service:
             seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took, fault)
             self.records.requests.append(seen)
 
-    def _reply(self, http: web.BaseRequest, body: bytes, started: float) -> tuple[str, Reply]:
+    def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
         """Return who called and what the service says to it; nothing leaves this method as an exception."""
         client_id = ""
         try:
             if http.path == self.ping:
                 return client_id, Reply(body={"status": "UP"})
-            if self.pool is not None and self.in_flight > self.pool:
+            if crowded:
                 raise Refused(
                     500,
                     "Unexpected error: Unable to acquire JDBC Connection",

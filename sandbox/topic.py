@@ -45,17 +45,18 @@ class Topic:
 
     def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
         """Publish events in order, ten at a time; the future gives how many were taken."""
-        return self.work(lambda: self._send(list(events)))
+        return self.work(lambda: self.send(list(events)))
 
     def work(self, task: Callable[[], int]) -> Future[int]:
         """Do something in the thread of the topic, after what was handed over before."""
         return self._thread.submit(task)
 
     def close(self) -> None:
-        """End the thread, after what was handed over."""
-        self._thread.shutdown(wait=True)
+        """End the thread, without what has not begun to go out."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _send(self, events: list[dict[str, object]]) -> int:
+    def send(self, events: list[dict[str, object]]) -> int:
+        """Publish events in order now; to be called in the thread of the topic (`work`) alone. Returns how many were taken."""
         if self.endpoint_url is None:
             return 0
         if self._sns is None:
