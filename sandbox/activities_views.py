@@ -19,29 +19,29 @@ def routes(world: World) -> list[Route]:
     """The reads that are used here; only that of an attendance wants a role."""
     held = world.activities
 
-    def schedule(request: Request, id: str) -> Reply:
-        return Reply(body=_schedule(world, _get(held.schedules, id, "Activity Schedule")))
+    def schedule(request: Request, number: str) -> Reply:
+        return Reply(body=_schedule(world, _get(held.schedules, number, "Activity Schedule")))
 
-    def activity(request: Request, id: str) -> Reply:
-        found = _get(held.activities, id, "Activity")
+    def activity(request: Request, number: str) -> Reply:
+        found = _get(held.activities, number, "Activity")
         schedules = [_schedule(world, each) for each in held.schedules.values() if each.activity is found]
         return Reply(body=_activity(found, schedules))
 
-    def instance(request: Request, id: str) -> Reply:
-        return Reply(body=_scheduled(world, _get(held.instances, id, "Scheduled Instance")))
+    def instance(request: Request, number: str) -> Reply:
+        return Reply(body=_scheduled(world, _get(held.instances, number, "Scheduled Instance")))
 
-    def allocation(request: Request, id: str) -> Reply:
-        return Reply(body=_allocation(world, _get(held.allocations, id, "Allocation")))
+    def allocation(request: Request, number: str) -> Reply:
+        return Reply(body=_allocation(world, _get(held.allocations, number, "Allocation")))
 
-    def attendance(request: Request, id: str) -> Reply:
-        return Reply(body=_attendance(world, _get(held.attendances, id, "Attendance sync")))
+    def attendance(request: Request, number: str) -> Reply:
+        return Reply(body=_attendance(world, _get(held.attendances, number, "Attendance sync")))
 
     return [
-        Route("GET", "/schedules/{id}", schedule),
-        Route("GET", "/activities/{id}", activity),
-        Route("GET", "/scheduled-instances/{id}", instance),
-        Route("GET", "/allocations/id/{id}", allocation),
-        Route("GET", "/synchronisation/attendance/{id}", attendance, SYNCHRONISATION_ROLE),
+        Route("GET", "/schedules/{number}", schedule),
+        Route("GET", "/activities/{number}", activity),
+        Route("GET", "/scheduled-instances/{number}", instance),
+        Route("GET", "/allocations/id/{number}", allocation),
+        Route("GET", "/synchronisation/attendance/{number}", attendance, SYNCHRONISATION_ROLE),
     ]
 
 

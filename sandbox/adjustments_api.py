@@ -44,7 +44,7 @@ class AdjustmentsState:
     mocks: bool = False
 
     def find(self, adjustment_id: str) -> DpsAdjustment | None:
-        """The adjustment with this id, a canned one where mocks are on (of a sentence when the id ends in `S`), else None."""
+        """The adjustment with this id, where mocks are on else a canned one (of a sentence when the id ends in `S`)."""
         found = self.adjustments.get(adjustment_id)
         if found is not None or not self.mocks:
             return found
@@ -65,17 +65,17 @@ class AdjustmentsState:
 def routes(world: World) -> list[Route]:
     """The read that is used here; it answers 415 without its own content type, although there is no body."""
 
-    def get(request: Request, id: str) -> Reply:
+    def get(request: Request, number: str) -> Reply:
         if request.headers.get("Content-Type", "").partition(";")[0].strip() != CONTENT_TYPE:
             raise Refused(415, f"Content type '{request.headers.get('Content-Type')}' not supported")
-        if not world.adjustments.mocks and not _UUID.fullmatch(id):
-            raise Refused(400, f"Validation failure: Invalid UUID string: {id}")
-        found = world.adjustments.find(id)
+        if not world.adjustments.mocks and not _UUID.fullmatch(number):
+            raise Refused(400, f"Validation failure: Invalid UUID string: {number}")
+        found = world.adjustments.find(number)
         if found is None:
-            raise Refused(404, f"No adjustment found with id {id}")
+            raise Refused(404, f"No adjustment found with id {number}")
         return Reply(body=_view(found))
 
-    return [Route("GET", "/legacy/adjustments/{id}", get, ROLE)]
+    return [Route("GET", "/legacy/adjustments/{number}", get, ROLE)]
 
 
 def _view(found: DpsAdjustment) -> dict[str, object]:

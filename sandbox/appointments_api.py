@@ -43,13 +43,13 @@ class AppointmentsState:
 def routes(world: World) -> list[Route]:
     """The read that is used here."""
 
-    def get(request: Request, id: str) -> Reply:
-        found = world.appointments.instances.get(int(id)) if id.isdigit() else None
+    def get(request: Request, number: str) -> Reply:
+        found = world.appointments.instances.get(int(number)) if number.isdigit() else None
         if found is None:
-            raise Refused(404, f"Not found: Appointment Instance {id} not found")
+            raise Refused(404, f"Not found: Appointment Instance {number} not found")
         return Reply(body=_view(found))
 
-    return [Route("GET", "/appointment-instances/{id}", get)]
+    return [Route("GET", "/appointment-instances/{number}", get)]
 
 
 def _view(found: AppointmentInstance) -> dict[str, object]:

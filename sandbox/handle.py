@@ -245,7 +245,7 @@ class Sandbox:
         self.control("DELETE", f"/entities/{kind}/{quote(str(dps_id))}")
 
     def nomis(self, kind: str) -> list[dict[str, Any]]:
-        """Return what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and the others."""
+        """Return what NOMIS holds of a kind: `visit`, `incentive`, `course`, `allocation`, `attendance` and others."""
         return list(self.control("GET", f"/nomis/{kind}"))
 
     def mappings(self, domain: str) -> list[dict[str, Any]]:

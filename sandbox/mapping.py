@@ -128,8 +128,11 @@ SHAPES: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)
 
 @dataclass(slots=True)
 class Row:
-    """One stored pair; `posted_at` is when on the clock of `time.perf_counter` (0 for history of the world), `raced` whether
-    a race was already played on it."""
+    """One stored pair.
+
+    `posted_at` is when, on the clock of `time.perf_counter`, 0 for history of the world; `raced` whether a race was
+    already played on it.
+    """
 
     dps_id: Id
     nomis_id: Key
@@ -176,8 +179,8 @@ class Table:
 class MappingState:
     """All tables of the mapping service.
 
-    A post that came in before the row it meets was stored has passed the look-up too: the database constraint refuses it
-    with 500. With `race_ms` above 0 a post that comes up to that much later counts as such a one, once for each row.
+    A post that came in before the row it meets was stored has passed the look-up too: the database constraint refuses
+    it with 500. With `race_ms` above 0 a post that comes up to that much later counts as such a one, once for each row.
     """
 
     def __init__(self, race_ms: float = 0) -> None:

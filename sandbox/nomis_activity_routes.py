@@ -40,11 +40,15 @@ def routes(world: World) -> list[Route]:
     def attend(request: Request, course_id: str, booking_id: str) -> Reply:
         course, booking = path_number(course_id, "courseActivityId"), path_number(booking_id, "bookingId")
         attendance, created = upsert_attendance(world, course, booking, Fields.of(request), request.arrived)
-        return Reply(body={"eventId": attendance.event_id, "courseScheduleId": attendance.session_id, "created": created})
+        return Reply(
+            body={"eventId": attendance.event_id, "courseScheduleId": attendance.session_id, "created": created}
+        )
 
     def status(request: Request, course_id: str, booking_id: str) -> Reply:
         course, booking = path_number(course_id, "courseActivityId"), path_number(booking_id, "bookingId")
-        return Reply(body={"eventStatus": attendance_status(world, course, booking, Fields.of(request), request.arrived)})
+        return Reply(
+            body={"eventStatus": attendance_status(world, course, booking, Fields.of(request), request.arrived)}
+        )
 
     courses = world.nomis_courses
     attendance_path = f"{COURSE}/booking/{{booking_id}}/attendance"
@@ -56,8 +60,8 @@ def routes(world: World) -> list[Route]:
         Route("PUT", f"{COURSE}/allocation", allocate, ROLE, writes=True),
         Route("POST", attendance_path, attend, ROLE, writes=True),
         Route("POST", f"{attendance_path}-status", status, ROLE),
-        Route("DELETE", "/allocations/{id}", _remover("id", courses.remove_allocation), ROLE, writes=True),
-        Route("DELETE", "/attendances/{id}", _remover("id", courses.remove_attendance), ROLE, writes=True),
+        Route("DELETE", "/allocations/{number}", _remover("number", courses.remove_allocation), ROLE, writes=True),
+        Route("DELETE", "/attendances/{number}", _remover("number", courses.remove_attendance), ROLE, writes=True),
     ]
 
 

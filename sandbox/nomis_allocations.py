@@ -53,8 +53,8 @@ class Allocation:
 def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: float) -> tuple[Allocation, bool]:
     """Write the allocation of a booking to a course; tell whether it was created.
 
-    Two rows of the pair that are open make NOMIS fail with 500. Where the world lets simultaneous upserts make duplicates,
-    a row stored after this request came in is not seen.
+    Two open rows of the pair make NOMIS fail with 500. Where the world lets simultaneous upserts make duplicates, a row
+    stored after this request came in is not seen.
     """
     booking_id = fields.number("bookingId")
     band = fields.text("payBandCode", shortest=1, longest=12)
@@ -66,7 +66,9 @@ def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: flo
     _check(world, course_id, booking_id, band, end_reason)
     courses = world.nomis_courses
     rows = courses.allocations_of.setdefault((course_id, booking_id), [])
-    seen = [row for row in rows if row.status == "ALLOC" and not (world.options.nomis_duplicates and row.stored > arrived)]
+    seen = [
+        row for row in rows if row.status == "ALLOC" and not (world.options.nomis_duplicates and row.stored > arrived)
+    ]
     if len(seen) > 1:
         raise unexpected(NOT_UNIQUE)
     created = not seen
@@ -122,7 +124,9 @@ def _check(world: World, course_id: int, booking_id: int, band: str, end_reason:
     if prisoner is None:
         raise bad_request(f"Booking with id={booking_id} does not exist")
     if prisoner.prison_id != course.prison_id or not prisoner.active:
-        raise bad_request(f"Prisoner is at prison={prisoner.prison_id}, not the Course activity prison={course.prison_id}")
+        raise bad_request(
+            f"Prisoner is at prison={prisoner.prison_id}, not the Course activity prison={course.prison_id}"
+        )
     if course.end is not None and course.end < london_today():
         raise bad_request(f"Course activity with id={course_id} has expired")
     if band not in PAY_BANDS:

@@ -84,7 +84,8 @@ def routes(world: World) -> list[Route]:
         found = [
             each
             for each in world.nomis_appointments.appointments.values()
-            if (each.booking_id, each.location_id, datetime.combine(each.day, each.start)) == (booking, location, moment)
+            if (each.booking_id, each.location_id, datetime.combine(each.day, each.start))
+            == (booking, location, moment)
         ]
         if len(found) > 1:
             raise unexpected(NOT_UNIQUE)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Attendance:
-    """One booking at one session. `transaction` is the payment, once made; `stored` is on the clock of `time.perf_counter`."""
+    """One booking at one session.
+
+    `transaction` is the payment, once made; `stored` is when, on the clock of `time.perf_counter`.
+    """
 
     event_id: int
     course_id: int
@@ -48,8 +51,8 @@ def upsert_attendance(
 ) -> tuple[Attendance, bool]:
     """Write the attendance of a booking at a session; tell whether it was created.
 
-    Refused with 400: unknown course, session or booking, no allocation, unknown codes, a paid attendance. Two rows of the
-    pair make NOMIS fail with 500.
+    Refused with 400: unknown course, session or booking, no allocation, unknown codes, a paid attendance. Two rows of
+    the pair make NOMIS fail with 500.
     """
     status, outcome = fields.text("eventStatusCode"), fields.optional_text("eventOutcomeCode")
     comment, bonus = fields.optional_text("comments"), fields.money("bonusPay")
@@ -82,7 +85,9 @@ def attendance_status(world: World, course_id: int, booking_id: int, fields: Fie
     _, session = _session(world, course_id, booking_id, fields)
     found = _seen(world, session, booking_id, arrived)
     if found is None:
-        raise not_found(f"Attendance for activity={course_id}, booking={booking_id}, session={session.id} does not exist")
+        raise not_found(
+            f"Attendance for activity={course_id}, booking={booking_id}, session={session.id} does not exist"
+        )
     return found.status
 
 

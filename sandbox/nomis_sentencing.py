@@ -22,7 +22,10 @@ FIRST_ID: Final = 33_001
 
 @dataclass(slots=True)
 class NomisAdjustment:
-    """One adjustment of either family; `sentence` is None for a key date. A hidden one belongs to the key-date one `made_by`."""
+    """One adjustment of either family; `sentence` is None for a key date.
+
+    A hidden one belongs to the key-date adjustment `made_by`.
+    """
 
     id: int
     booking_id: int
@@ -75,27 +78,27 @@ def routes(world: World) -> list[Route]:
         booking = path_number(booking_id, "bookingId")
         return Reply(201, {"id": create_key_date_adjustment(world, booking, Fields.of(request)).id})
 
-    def update_sentence(request: Request, id: str) -> Reply:
-        update_adjustment(_found(world.nomis_sentencing.sentence, id, "Sentence"), Fields.of(request))
+    def update_sentence(request: Request, number: str) -> Reply:
+        update_adjustment(_found(world.nomis_sentencing.sentence, number, "Sentence"), Fields.of(request))
         return Reply()
 
-    def update_key_date(request: Request, id: str) -> Reply:
-        update_adjustment(_found(world.nomis_sentencing.key_date, id, "Key date"), Fields.of(request))
+    def update_key_date(request: Request, number: str) -> Reply:
+        update_adjustment(_found(world.nomis_sentencing.key_date, number, "Key date"), Fields.of(request))
         return Reply()
 
-    def delete_sentence(request: Request, id: str) -> Reply:
-        world.nomis_sentencing.delete_sentence(path_number(id, "adjustmentId"))
+    def delete_sentence(request: Request, number: str) -> Reply:
+        world.nomis_sentencing.delete_sentence(path_number(number, "adjustmentId"))
         return Reply(status=204)
 
-    def delete_key_date(request: Request, id: str) -> Reply:
-        world.nomis_sentencing.delete_key_date(path_number(id, "adjustmentId"))
+    def delete_key_date(request: Request, number: str) -> Reply:
+        world.nomis_sentencing.delete_key_date(path_number(number, "adjustmentId"))
         return Reply(status=204)
 
-    def get_sentence(request: Request, id: str) -> Reply:
-        return Reply(body=_view(world, _found(world.nomis_sentencing.sentence, id, "Sentence")))
+    def get_sentence(request: Request, number: str) -> Reply:
+        return Reply(body=_view(world, _found(world.nomis_sentencing.sentence, number, "Sentence")))
 
-    def get_key_date(request: Request, id: str) -> Reply:
-        return Reply(body=_view(world, _found(world.nomis_sentencing.key_date, id, "Key date")))
+    def get_key_date(request: Request, number: str) -> Reply:
+        return Reply(body=_view(world, _found(world.nomis_sentencing.key_date, number, "Key date")))
 
     def ids(request: Request) -> Reply:
         found = _listed(world, request)
@@ -105,12 +108,12 @@ def routes(world: World) -> list[Route]:
     return [
         Route("POST", f"{of_booking}/sentences/{{sequence}}/adjustments", create_sentence, ROLE, writes=True),
         Route("POST", f"{of_booking}/adjustments", create_key_date, ROLE, writes=True),
-        Route("GET", "/sentence-adjustments/{id}", get_sentence, ROLE),
-        Route("PUT", "/sentence-adjustments/{id}", update_sentence, ROLE, writes=True),
-        Route("DELETE", "/sentence-adjustments/{id}", delete_sentence, ROLE, writes=True),
-        Route("GET", "/key-date-adjustments/{id}", get_key_date, ROLE),
-        Route("PUT", "/key-date-adjustments/{id}", update_key_date, ROLE, writes=True),
-        Route("DELETE", "/key-date-adjustments/{id}", delete_key_date, ROLE, writes=True),
+        Route("GET", "/sentence-adjustments/{number}", get_sentence, ROLE),
+        Route("PUT", "/sentence-adjustments/{number}", update_sentence, ROLE, writes=True),
+        Route("DELETE", "/sentence-adjustments/{number}", delete_sentence, ROLE, writes=True),
+        Route("GET", "/key-date-adjustments/{number}", get_key_date, ROLE),
+        Route("PUT", "/key-date-adjustments/{number}", update_key_date, ROLE, writes=True),
+        Route("DELETE", "/key-date-adjustments/{number}", delete_key_date, ROLE, writes=True),
         Route("GET", "/adjustments/ids", ids, ROLE),
     ]
 

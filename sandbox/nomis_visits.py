@@ -185,8 +185,8 @@ def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
 def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
     """Cancel a scheduled visit and give its order back.
 
-    Checked in this order: the visit exists (404), the outcome is known (400), it is not yet cancelled (409), it is still
-    scheduled (409), it is a visit of that offender (400).
+    Checked in this order: the visit exists (404), the outcome is known (400), it is not yet cancelled (409), it is
+    still scheduled (409), it is a visit of that offender (400).
     """
     outcome = fields.text("outcome")
     visit = _visit(world, visit_id)

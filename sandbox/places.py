@@ -5,10 +5,11 @@ They are worked out from ids instead of being stored, so that a large population
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
-from string import ascii_uppercase as LETTERS
 from typing import Final
 
+LETTERS: Final = string.ascii_uppercase
 FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
 FIRST_PERSON: Final = 4_700_000

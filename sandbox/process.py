@@ -8,7 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from sandbox import lifeline
+from sandbox import domain_commands, lifeline
 from sandbox.control import Control
 from sandbox.engine import Engine
 from sandbox.options import Options
@@ -16,7 +16,7 @@ from sandbox.options import Options
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
     """Serve an engine until `over` is set; `ready` is called once everything listens."""
-    await engine.start(host, port_base, Control(engine).handle)
+    await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
     ready()
     await over.wait()
     await engine.stop()

@@ -56,7 +56,7 @@ class Topic:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def send(self, events: list[dict[str, object]]) -> int:
-        """Publish events in order now; to be called in the thread of the topic (`work`) alone. Returns how many were taken."""
+        """Publish events in order now, in the thread of the topic (`work`) alone; returns how many were taken."""
         if self.endpoint_url is None:
             return 0
         if self._sns is None:

@@ -37,7 +37,7 @@ class BookedVisit:
 class VisitScheduler:
     """The visits of visit-scheduler by reference.
 
-    With `mock_prison_id` set every unknown reference is answered with a canned visit at that prison by `mock_person_ids`.
+    With `mock_prison_id` set every unknown reference is answered with a canned visit there by `mock_person_ids`.
     """
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)

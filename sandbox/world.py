@@ -31,6 +31,7 @@ from sandbox.visit_scheduler import VisitScheduler
 
 if TYPE_CHECKING:
     from sandbox.topic import Topic
+    from sandbox.traffic.run import Publication
 
 
 class World:
@@ -48,6 +49,7 @@ class World:
         self.topic = topic
         self.started = london_now()
         self.published = Published()
+        self.publications: list[Publication] = []
         self.today: date = options.today or london_today()
         self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))
         self.prisoners: list[Prisoner] = []

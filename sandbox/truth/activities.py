@@ -32,7 +32,7 @@ OUTCOMES: Final = {
 
 
 def verify(world: World, found: Findings) -> None:
-    """Check published schedules (found by the code of the course), allocations and attendances (found by their pair)."""
+    """Check published schedules (found by the code of the course), allocations and attendances (by their pair)."""
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)
@@ -82,7 +82,9 @@ def expected_course(schedule: Schedule) -> dict[str, object]:
         "program": activity.category,
         "pay_per_session": activity.pay_per_session,
         "exclude_bank_holidays": not schedule.runs_on_bank_holiday,
-        "rates": {(line.level, str(line.band)): (Decimal(line.rate) / 100).quantize(Decimal("0.001")) for line in activity.pay},
+        "rates": {
+            (line.level, str(line.band)): (Decimal(line.rate) / 100).quantize(Decimal("0.001")) for line in activity.pay
+        },
         "rules": frozenset((slot.start, slot.end, slot.days) for slot in schedule.slots),
         "sessions": {
             (each.day, each.start, each.end): "CANC" if each.cancelled else "SCH" for each in schedule.instances
@@ -174,9 +176,7 @@ def _verify_attendances(world: World, found: Findings) -> None:
         course = _course_of(world, instance.schedule_id)
         session = None if course is None else course.sessions.get((instance.day, instance.start, instance.end))
         rows = (
-            []
-            if session is None
-            else world.nomis_courses.attendances_of.get((session.id, allocation.booking_id), [])
+            [] if session is None else world.nomis_courses.attendances_of.get((session.id, allocation.booking_id), [])
         )
         if not rows:
             found.add("attendance", told.id, findings.MISSING, booking_id=allocation.booking_id)
@@ -189,8 +189,8 @@ def _verify_attendances(world: World, found: Findings) -> None:
 def expected_attendance(attendance: DpsAttendance) -> dict[str, object]:
     """The NOMIS row that an attendance must have.
 
-    Locking keeps the status that NOMIS had, and expires one that was still scheduled or not there: which of the two it was
-    depends on what was written before.
+    Locking keeps the status that NOMIS had, and expires one that was still scheduled or not there: which of the two it
+    was depends on what was written before.
     """
     paid = bool(attendance.issue_payment)
     outcome = outcome_of(attendance.reason, paid=paid)

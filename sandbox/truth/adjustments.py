@@ -17,7 +17,7 @@ Key = tuple[int, str]
 
 
 def verify(world: World, found: Findings) -> None:
-    """Check every published adjustment through its mapping; an unmapped record belongs to the one with the same values."""
+    """Check every published adjustment through its mapping; an unmapped record belongs to the one with its values."""
     mapped = {row.nomis_id for row in world.mapping.rows("adjustments")}
     known = {}
     for entity in world.published.of("adjustment"):

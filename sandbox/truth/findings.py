@@ -36,7 +36,7 @@ class Findings:
         self.problems.append({"domain": domain, "dps_id": dps_id, "problem": problem, **plain(details)})
 
     def unmapped_record(self, domain: str, dps_id: int | str | None, **details: object) -> None:
-        """List a NOMIS record that no mapping points to; one that belongs to no entity either is a problem of its own."""
+        """List a NOMIS record that no mapping points to; one that belongs to no entity is a problem of its own."""
         self.surplus.append({"domain": domain, "dps_id": dps_id, **plain(details)})
         if dps_id is None:
             self.add(domain, None, SURPLUS, **details)

@@ -15,8 +15,8 @@ def verify(world: World) -> dict[str, object]:
     """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
 
     Returns:
-        `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details), and
-        `surplus` (NOMIS records made since the start that no mapping points to).
+        `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details),
+        and `surplus` (NOMIS records made since the start that no mapping points to).
     """
     found = Findings()
     for domain in (visits, incentives, activities, appointments, adjustments):

@@ -1,0 +1,264 @@
+"""Activities with their schedules, allocations and attendances as prisons run them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sandbox.activities_api import DpsAllocation, DpsAttendance, Instance, Pay, Schedule
+from sandbox.clock import london_now, london_today
+from sandbox.traffic.people import People
+from sandbox.traffic.schedules import ScheduleMaker
+from sandbox.traffic.settled_activities import settle_allocation, settle_schedule
+from sandbox.traffic.steps import Step, Story
+
+if TYPE_CHECKING:
+    from sandbox.population import Prisoner
+    from sandbox.world import World
+
+REASONS: Final = (
+    *("ATTENDED",) * 4,
+    "SICK",
+    "REFUSED",
+    "NOT_REQUIRED",
+    "REST",
+    "CLASH",
+    "OTHER",
+    "SUSPENDED",
+    "CANCELLED",
+)
+STAFF: Final = ("A.JONES", "SMITH_GEN", "Activities Management Service")
+ALLOCATIONS_OF_A_SCHEDULE: Final = 12
+SHARES: Final = {
+    "attendance": 60,
+    "allocation": 18,
+    "settled_allocation": 8,
+    "schedule": 7,
+    "settled_schedule": 4,
+    "session": 3,
+}
+
+
+class ActivityStories:
+    """Stories of activities, mostly attendances, on schedules that were synchronised long before.
+
+    New schedules stand alone, so that no story waits for another; the parts of a `chain` depend on each other.
+    """
+
+    def __init__(self, world: World, people: People, chance: random.Random) -> None:
+        """Use the given source of chance alone."""
+        self._world, self._people, self._chance = world, people, chance
+        self._maker = ScheduleMaker(world, chance)
+        self._schedules: list[Schedule] = []
+        self._allocated: list[DpsAllocation] = []
+        self._pairs: set[tuple[int, str]] = set()
+        self._seats: list[tuple[DpsAllocation, Instance]] = []
+        self._cancelled: set[int] = set()
+
+    def story(self) -> Story:
+        """A story of the kind that comes up."""
+        kinds: dict[str, Callable[[], Story]] = {
+            "attendance": self._attendance_story,
+            "allocation": self._allocation_story,
+            "settled_allocation": self._settled_allocation_story,
+            "schedule": self._schedule_story,
+            "settled_schedule": self._settled_schedule_story,
+            "session": self._session_story,
+        }
+        drawn = self._chance.choices(list(SHARES), list(SHARES.values()))[0]
+        return kinds[drawn]()
+
+    def chain(self) -> Story:
+        """A new schedule, an allocation to it, and an attendance of that: each needs what came before it."""
+        schedule = self._maker.schedule(self._people.prison())
+        allocation = self._new_allocation(
+            schedule, self._chance.choice(self._people.in_prison(schedule.activity.prison_id))
+        )
+        attendance = self._new_attendance(allocation, schedule.instances[0])
+        return [
+            self._maker.created(schedule),
+            self._step("allocation", allocation.id, "create", "prisoner.allocated", lambda: self._hold(allocation)),
+            self._attendance(attendance, "create", lambda: self._attend(attendance)),
+        ]
+
+    def _schedule_story(self) -> Story:
+        schedule = self._maker.schedule(self._people.prison())
+        story = [self._maker.created(schedule)]
+        if self._chance.random() < 0.5:
+            story.extend(self._maker.amended(schedule) for _ in range(self._chance.randint(1, 3)))
+        return story
+
+    def _settled_schedule_story(self) -> Story:
+        schedule = self._a_schedule()
+        return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
+
+    def _session_story(self) -> Story:
+        """Cancel a session to come, and perhaps hold it after all."""
+        schedule = self._a_schedule()
+        open_sessions = [
+            each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
+        ]
+        if not open_sessions:
+            return self._attendance_story()
+        instance = self._chance.choice(open_sessions)
+        self._cancelled.add(instance.id)
+        story = [self._session(instance, cancelled=True)]
+        if self._chance.random() < 0.3:
+            story.append(self._session(instance, cancelled=False))
+        return story
+
+    def _allocation_story(self) -> Story:
+        schedule, prisoner = self._free_place()
+        allocation = self._new_allocation(schedule, prisoner)
+        story = [
+            self._step("allocation", allocation.id, "create", "prisoner.allocated", lambda: self._hold(allocation))
+        ]
+        if self._chance.random() < 0.3:
+            story.append(self._allocation_amended(allocation))
+        return story
+
+    def _settled_allocation_story(self) -> Story:
+        self._fill()
+        allocation = self._chance.choice(self._allocated)
+        return [self._allocation_amended(allocation) for _ in range(self._chance.randint(1, 2))]
+
+    def _attendance_story(self) -> Story:
+        self._fill()
+        allocation, instance = self._seats.pop(self._chance.randrange(len(self._seats)))
+        attendance = self._new_attendance(allocation, instance)
+        story = [self._attendance(attendance, "create", lambda: self._attend(attendance))]
+        drawn = self._chance.random()
+        if drawn < 0.5:
+            story.append(self._marked(attendance))
+        if drawn < 0.1:
+            story.append(self._marked(attendance))
+        return story
+
+    def _a_schedule(self) -> Schedule:
+        self._fill()
+        return self._chance.choice(self._schedules)
+
+    def _fill(self) -> None:
+        """Make another settled schedule with settled allocations when the seats run out."""
+        if self._seats:
+            return
+        prison_id = self._people.prison()
+        schedule = self._maker.schedule(prison_id)
+        settle_schedule(self._world, schedule)
+        self._schedules.append(schedule)
+        people = self._people.in_prison(prison_id)
+        for prisoner in self._chance.sample(people, min(ALLOCATIONS_OF_A_SCHEDULE, len(people))):
+            allocation = self._new_allocation(schedule, prisoner)
+            settle_allocation(self._world, allocation)
+            self._allocated.append(allocation)
+            self._seats.extend((allocation, each) for each in schedule.instances if each.day <= london_today())
+
+    def _free_place(self) -> tuple[Schedule, Prisoner]:
+        """A settled schedule and somebody of its prison who is not on it."""
+        self._fill()
+        for schedule in self._chance.sample(self._schedules, len(self._schedules)):
+            for prisoner in self._people.in_prison(schedule.activity.prison_id):
+                if (schedule.id, prisoner.offender_no) not in self._pairs:
+                    return schedule, prisoner
+        schedule = self._maker.schedule(self._people.prison())
+        settle_schedule(self._world, schedule)
+        self._schedules.append(schedule)
+        return schedule, self._chance.choice(self._people.in_prison(schedule.activity.prison_id))
+
+    def _new_allocation(self, schedule: Schedule, prisoner: Prisoner) -> DpsAllocation:
+        self._pairs.add((schedule.id, prisoner.offender_no))
+        return DpsAllocation(
+            id=next(self._world.activities.allocation_ids),
+            schedule_id=schedule.id,
+            prisoner_number=prisoner.offender_no,
+            booking_id=prisoner.booking_id,
+            band=self._chance.choice(schedule.activity.pay).band,
+            start=london_today() - timedelta(days=self._chance.randint(0, 5)),
+        )
+
+    def _new_attendance(self, allocation: DpsAllocation, instance: Instance) -> DpsAttendance:
+        number = next(self._world.activities.attendance_ids)
+        return DpsAttendance(number, instance.id, allocation.prisoner_number)
+
+    def _allocation_amended(self, allocation: DpsAllocation) -> Step:
+        schedule = self._world.activities.schedules[allocation.schedule_id]
+        who, when = self._chance.choice(STAFF), london_now().replace(microsecond=0)
+        drawn = self._chance.random()
+        values: dict[str, object] = {
+            "status": "ACTIVE",
+            "suspended_by": None,
+            "suspended_at": None,
+            "suspended_why": None,
+        }
+        if drawn < 0.3:
+            status = self._chance.choice(("SUSPENDED", "AUTO_SUSPENDED"))
+            values = {
+                "status": status,
+                "suspended_by": who,
+                "suspended_at": when,
+                "suspended_why": "Temporarily absent",
+            }
+        elif drawn < 0.6:
+            values["band"] = self._chance.choice(_held_bands(schedule.activity.pay))
+        elif drawn < 0.8:
+            values.update(
+                status="ENDED", end=london_today(), ended_by=who, ended_at=when, ended_why="Completed the course"
+            )
+        else:
+            values["end"] = london_today() + timedelta(days=self._chance.randint(5, 60))
+        if values["status"] != "ENDED":
+            values |= {"ended_by": None, "ended_at": None, "ended_why": None} | (
+                {} if "end" in values else {"end": None}
+            )
+        return self._step(
+            "allocation", allocation.id, "update", "prisoner.allocation-amended", lambda: _set(allocation, values)
+        )
+
+    def _marked(self, attendance: DpsAttendance) -> Step:
+        """Mark an attendance as attended or not, or lock one that nobody marked."""
+        values: dict[str, object] = {"status": "LOCKED"}
+        if self._chance.random() < 0.9:
+            paid = self._chance.random() < 0.7
+            values = {
+                "status": "COMPLETED",
+                "reason": self._chance.choice(REASONS),
+                "issue_payment": paid,
+                "pay": 100 if paid else None,
+                "bonus": self._chance.choice((None, None, None, 50)) if paid else None,
+                "comment": self._chance.choice((None, None, "Left early")),
+            }
+        return self._attendance(attendance, "update", lambda: _set(attendance, values))
+
+    def _attendance(self, attendance: DpsAttendance, kind: str, change: Callable[[], None]) -> Step:
+        event_type = "prisoner.attendance-created" if kind == "create" else "prisoner.attendance-amended"
+        return self._step("attendance", attendance.id, kind, event_type, change)
+
+    def _session(self, instance: Instance, *, cancelled: bool) -> Step:
+        return self._step(
+            "session",
+            instance.id,
+            "update",
+            "scheduled-instance.amended",
+            lambda: _set(instance, {"cancelled": cancelled}),
+        )
+
+    def _step(self, domain: str, dps_id: int, kind: str, event_type: str, change: Callable[[], None]) -> Step:
+        key = {"session": "scheduledInstanceId"}.get(domain, f"{domain}Id")
+        return Step(domain, dps_id, kind, f"activities.{event_type}", {key: dps_id}, change)
+
+    def _hold(self, allocation: DpsAllocation) -> None:
+        self._world.activities.add_allocation(allocation)
+
+    def _attend(self, attendance: DpsAttendance) -> None:
+        self._world.activities.attendances[attendance.id] = attendance
+
+
+def _held_bands(pay: list[Pay]) -> list[int]:
+    return sorted({line.band for line in pay})
+
+
+def _set(record: object, values: dict[str, object]) -> None:
+    for name, value in values.items():
+        setattr(record, name, value)

@@ -1,0 +1,294 @@
+"""Planning traffic: stories of all domains woven together, with duplicates and other disorder planted in them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from sandbox.clock import london_now
+from sandbox.events import domain_event
+from sandbox.traffic.activities import ActivityStories
+from sandbox.traffic.adjustments import AdjustmentStories
+from sandbox.traffic.appointments import AppointmentStories
+from sandbox.traffic.incentives import IncentiveStories
+from sandbox.traffic.malformed import vanished, write_malformed
+from sandbox.traffic.people import People
+from sandbox.traffic.steps import Counted, Step, Stories, Story
+from sandbox.traffic.visits import VisitStories
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+SHARES: Final = {"visit": 20, "incentive": 10, "activity": 45, "appointment": 15, "sentencing": 10}
+QUEUES: Final = tuple(SHARES)
+SPACING: Final = timedelta(milliseconds=137)
+FURTHEST_DUPLICATE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What traffic is asked for.
+
+    Attributes:
+        events: events of stories; duplicates, chains, malformed, refused and vanished ones come on top.
+        seed: everything random comes from it.
+        queues: the queues that get traffic; all by default.
+        duplicates: how many events arrive twice, by turns published twice and delivered twice with one SNS id.
+        out_of_order: how many neighbouring events of one record are published in the wrong order.
+        chains: how many new schedules get allocations and attendances at once, each event needing the one before.
+        malformed: how many unreadable messages are put on the queues.
+        refused: how many appointments are in a cell, which NOMIS refuses.
+        vanished: how many creation events tell of records that are nowhere.
+        queue_names: name of the SQS queue by queue id, where it is not the usual one.
+    """
+
+    events: int = 500
+    seed: int = 1
+    queues: tuple[str, ...] = QUEUES
+    duplicates: int = 0
+    out_of_order: int = 0
+    chains: int = 0
+    malformed: int = 0
+    refused: int = 0
+    vanished: int = 0
+    queue_names: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, given: dict[str, object]) -> Asked:
+        """What a control request asks for; null means the default.
+
+        Raises:
+            ValueError: an unknown name, an unknown queue or a negative number.
+        """
+        known = {each.name for each in fields(cls)}
+        values = {name: value for name, value in given.items() if value is not None}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"traffic has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+        if "queues" in values:
+            values["queues"] = tuple(values["queues"])  # type: ignore[arg-type]
+        asked = cls(**values)  # type: ignore[arg-type]
+        strange = sorted(set(asked.queues) - set(QUEUES))
+        if strange or not asked.queues:
+            raise ValueError(f"no such queue: {', '.join(strange) or 'none given'}; there are {', '.join(QUEUES)}")
+        numbers = (asked.events, asked.duplicates, asked.out_of_order, asked.chains, asked.malformed, asked.refused)
+        if min(*numbers, asked.vanished) < 0:
+            raise ValueError("numbers of traffic cannot be negative")
+        return asked
+
+    def queue_name(self, queue: str) -> str:
+        """The name of the SQS queue of a queue id."""
+        return self.queue_names.get(queue, f"hmpps_prisoner_to_nomis_{queue}_queue")
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing to publish: the changes to make first, then an event through SNS, or a body straight to a queue."""
+
+    queue: str
+    step: Step | None = None
+    event: dict[str, object] | None = None
+    changes: list[Callable[[], None]] = field(default_factory=list)
+    copies: int = 0
+    body: str | None = None
+
+
+@dataclass(slots=True)
+class Planned:
+    """Traffic that is ready to be published, and the list of everything planted in it."""
+
+    asked: Asked
+    items: list[Item]
+    double_published: Counted
+    delivered_twice: Counted
+    out_of_order: Counted
+    refused: Counted
+    vanished: Counted
+    malformed: list[dict[str, object]]
+    coalescible: int
+    entities: int
+
+    def view(self) -> dict[str, object]:
+        """What was planned, as the control API shows it."""
+        steps = [item.step for item in self.items if item.step is not None]
+        messages = [item.copies or 1 for item in self.items]
+        by_queue: Counter[str] = Counter()
+        for item, count in zip(self.items, messages, strict=True):
+            by_queue[item.queue] += count
+        return {
+            "messages": sum(messages),
+            "published": dict(sorted(Counter(step.event_type for step in steps).items())),
+            "by_queue": dict(sorted(by_queue.items())),
+            "entities": self.entities,
+            "created": len({step.entity for step in steps if step.kind == "create"}),
+            "ignorable": sum(step.kind == "ignore" for step in steps),
+            "coalescible": self.coalescible,
+            "duplicates": {
+                "published_twice": self.double_published.found,
+                "delivered_twice": self.delivered_twice.found,
+            },
+            "out_of_order": self.out_of_order.found,
+            "refused": self.refused.found,
+            "vanished": self.vanished.found,
+            "malformed": self.malformed,
+        }
+
+
+def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
+    """Make up traffic; what was synchronised before is put into the world at once, all else when it is published."""
+    chance = random.Random(asked.seed)
+    people = People(world, chance)
+    makers: dict[str, Stories] = {
+        "visit": VisitStories(world, people, chance),
+        "incentive": IncentiveStories(world, people, chance),
+        "activity": ActivityStories(world, people, chance),
+        "appointment": AppointmentStories(world, people, chance),
+        "sentencing": AdjustmentStories(world, people, chance),
+    }
+    stories = _stories(asked, makers, chance)
+    special = _special(asked, makers)
+    woven = _woven([*stories, *special], chance)
+    moment = (now or london_now()) - SPACING * len(woven)
+    items = [
+        Item(step.queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
+        for place, step in enumerate(woven)
+    ]
+    swapped = _swap(items, asked.out_of_order, chance)
+    _vanish(items, asked, chance, moment)
+    doubled, redelivered = _duplicate(items, asked.duplicates, chance)
+    malformed = _break(items, asked, chance)
+    updates = Counter(step.entity for step in woven if step.kind == "update")
+    return Planned(
+        asked=asked,
+        items=items,
+        double_published=doubled,
+        delivered_twice=redelivered,
+        out_of_order=swapped,
+        refused=_counted([step for step in woven if step.refused]),
+        vanished=_counted([item.step for item in items if item.step is not None and item.step.kind == "vanished"]),
+        malformed=malformed,
+        coalescible=sum(count - 1 for count in updates.values()),
+        entities=len({step.entity for step in woven if step.kind != "ignore"}),
+    )
+
+
+def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) -> list[Story]:
+    """Stories of the asked queues in their shares, exactly as many events as asked for: the last may be cut short."""
+    weights = [SHARES[queue] for queue in asked.queues]
+    stories: list[Story] = []
+    left = asked.events
+    while left > 0:
+        queue = chance.choices(asked.queues, weights)[0]
+        story = makers[queue].story()[:left]
+        stories.append(story)
+        left -= len(story)
+    return stories
+
+
+def _special(asked: Asked, makers: dict[str, Stories]) -> list[Story]:
+    stories: list[Story] = []
+    activities, appointments = makers["activity"], makers["appointment"]
+    if isinstance(activities, ActivityStories):
+        stories.extend(activities.chain() for _ in range(asked.chains))
+    if isinstance(appointments, AppointmentStories):
+        stories.extend(appointments.refused_story() for _ in range(asked.refused))
+    return stories
+
+
+def _woven(stories: list[Story], chance: random.Random) -> list[Step]:
+    """All steps in the order in which they happen: stories run side by side, each in its own order."""
+    placed: list[tuple[float, int, Step]] = []
+    numbers = itertools.count()
+    for story in stories:
+        at = chance.random()
+        for step in story:
+            placed.append((at, next(numbers), step))
+            at += chance.random() * 0.02
+    return [step for _, _, step in sorted(placed, key=lambda each: each[:2])]
+
+
+def _event(step: Step, moment: datetime) -> dict[str, object]:
+    """The event of a step; visit-scheduler writes fractions of seven digits."""
+    event = domain_event(step.event_type, step.information, step.prisoner_id, moment)
+    if step.domain == "visit":
+        event["occurredAt"] = re.sub(r"(\.\d{6})", r"\g<1>0", str(event["occurredAt"]))
+    return event
+
+
+def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
+    """Publish some neighbouring events of one record in the wrong order; both changes are made before the first."""
+    swapped = Counted()
+    last: dict[tuple[str, int | str], int] = {}
+    pairs: list[tuple[int, int]] = []
+    for place, item in enumerate(items):
+        step = item.step
+        if step is None or step.domain == "level-order":
+            continue
+        if step.entity in last:
+            pairs.append((last[step.entity], place))
+        last[step.entity] = place
+    used: set[int] = set()
+    chance.shuffle(pairs)
+    for first, second in pairs:
+        if len(swapped.found) == wanted:
+            break
+        if first in used or second in used:
+            continue
+        used.update((first, second))
+        early, late = items[first], items[second]
+        items[first], items[second] = late, early
+        late.changes, early.changes = [*early.changes, *late.changes], []
+        if late.step is not None and early.step is not None:
+            swapped.add(late.step, before=early.step.event_type)
+    return swapped
+
+
+def _vanish(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
+    for _ in range(asked.vanished):
+        step = vanished(chance.choice(asked.queues), chance)
+        items.insert(chance.randint(0, len(items)), Item(step.queue, step, _event(step, moment)))
+
+
+def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
+    """Let some events arrive twice: by turns published twice, soon after each other, or delivered twice at once."""
+    doubled, redelivered = Counted(), Counted()
+    able = [
+        item
+        for item in items
+        if item.step is not None and item.step.kind in {"create", "update"} and not item.step.refused
+    ]
+    for number, item in enumerate(chance.sample(able, min(wanted, len(able)))):
+        if item.step is None:
+            continue
+        if number % 2:
+            item.copies = 2
+            redelivered.add(item.step)
+        else:
+            place = next(index for index, each in enumerate(items) if each is item)
+            later = min(len(items), place + 1 + chance.randint(0, FURTHEST_DUPLICATE))
+            items.insert(later, Item(item.queue, item.step, item.event))
+            doubled.add(item.step)
+    return doubled, redelivered
+
+
+def _break(items: list[Item], asked: Asked, chance: random.Random) -> list[dict[str, object]]:
+    listed: list[dict[str, object]] = []
+    for number in range(asked.malformed):
+        queue = asked.queues[number % len(asked.queues)]
+        kind, body = write_malformed(queue, number, chance)
+        items.insert(chance.randint(0, len(items)), Item(queue, body=body))
+        listed.append({"queue": queue, "kind": kind})
+    return listed
+
+
+def _counted(steps: list[Step]) -> Counted:
+    counted = Counted()
+    for step in steps:
+        counted.add(step)
+    return counted

@@ -1,0 +1,126 @@
+"""Publishing planned traffic through the topic, in its thread, while the services go on answering."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox.topic import BATCH
+from sandbox.traffic.malformed import envelope
+from sandbox.traffic.plan import Asked, Item, Planned, plan
+
+if TYPE_CHECKING:
+    from sandbox.topic import Topic
+    from sandbox.world import World
+
+SQS_BATCH: Final = 10
+
+
+class Publication:
+    """Traffic on its way out: how many messages are out, whether it is all, and what went wrong."""
+
+    def __init__(self, world: World, planned: Planned) -> None:
+        """Take traffic that was planned in this world."""
+        self._world, self._planned = world, planned
+        self._urls: dict[str, str] = {}
+        self._sqs: Any = None
+        self.sent = 0
+        self.finished = threading.Event()
+        self.error: str | None = None
+
+    def run(self) -> int:
+        """Make the changes and publish the events, in order; returns how many messages went out."""
+        topic = self._world.topic
+        try:
+            for batch in _batches(self._planned.items):
+                self._send(topic, batch)
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self.finished.set()
+        return self.sent
+
+    def view(self) -> dict[str, object]:
+        """How far it is."""
+        return {"done": self.finished.is_set(), "sent": self.sent, "error": self.error}
+
+    def _send(self, topic: Topic | None, batch: list[Item]) -> None:
+        events = []
+        for item in batch:
+            for change in item.changes:
+                change()
+            if item.event is not None:
+                self._note(item)
+                if not item.copies:
+                    events.append(item.event)
+        if topic is None or topic.endpoint_url is None:
+            return
+        if events:
+            self.sent += topic.send(events)
+        for item in batch:
+            if item.copies or item.body is not None:
+                self._straight(topic, item)
+
+    def _note(self, item: Item) -> None:
+        step = item.step
+        if item.event is None or step is None or step.kind == "vanished":
+            return
+        entity = self._world.published.note(item.event)
+        if entity is not None and step.refused:
+            entity.refused = True
+
+    def _straight(self, topic: Topic, item: Item) -> None:
+        """Put a message on its queue without SNS: a broken one, or the same delivery several times."""
+        if self._sqs is None:
+            self._sqs = topic.client("sqs")
+        url = self._urls.get(item.queue)
+        if url is None:
+            name = self._planned.asked.queue_name(item.queue)
+            url = self._urls[item.queue] = self._sqs.get_queue_url(QueueName=name)["QueueUrl"]
+        body = item.body if item.body is not None else envelope(item.event or {}, str(uuid.uuid4()))
+        for _ in range(item.copies or 1):
+            self._sqs.send_message(QueueUrl=url, MessageBody=body)
+            self.sent += 1
+
+
+def start(world: World, body: dict[str, object]) -> dict[str, object]:
+    """Plan traffic and begin to publish it; returns what was planned. `progress` tells when it is out.
+
+    Raises:
+        ValueError: what was asked for makes no sense.
+    """
+    asked = Asked.read(body)
+    planned = plan(world, asked)
+    publication = Publication(world, planned)
+    world.publications.append(publication)
+    if world.topic is None:
+        publication.run()
+    else:
+        world.topic.work(publication.run)
+    return planned.view()
+
+
+def progress(world: World) -> dict[str, object]:
+    """How far the last traffic of this world is; without any, done."""
+    if not world.publications:
+        return {"done": True, "sent": 0, "error": None}
+    return world.publications[-1].view()
+
+
+def _batches(items: list[Item]) -> Iterator[list[Item]]:
+    """Runs of at most ten items; the same delivery twice and broken messages stand alone, so that the order is kept."""
+    batch: list[Item] = []
+    for item in items:
+        alone = bool(item.copies) or item.body is not None
+        if batch and (alone or len(batch) == BATCH):
+            yield batch
+            batch = []
+        if alone:
+            yield [item]
+        else:
+            batch.append(item)
+    if batch:
+        yield batch
