@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
@@ -33,6 +34,11 @@ _UPGRADE_LOCK = 7_311_905_224
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
 _READING = "sync_reading"
+#: How `JSON` columns are written and read.
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_deserializer": orjson.loads,
+}
 
 
 class StoreUnavailable(SyncError):
@@ -149,7 +155,7 @@ def _parsed(url: str) -> URL:
 
 
 def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
-    arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+    arguments = _JSON | {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
     if in_memory:
         arguments["poolclass"] = StaticPool
     else:
@@ -201,6 +207,7 @@ def _postgresql_engine(url: URL) -> Engine:
     return create_engine(
         url,
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
+        **_JSON,
         pool_pre_ping=True,
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,

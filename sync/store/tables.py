@@ -63,7 +63,7 @@ leases = Table(
     "leases",
     metadata,
     Column("key", String(200), primary_key=True),
-    Column("owner", String(100), nullable=False),
+    Column("owner", String(200), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
 

@@ -125,7 +125,7 @@ def upgrade() -> None:
     op.create_table(
         "leases",
         sa.Column("key", sa.String(length=200), nullable=False),
-        sa.Column("owner", sa.String(length=100), nullable=False),
+        sa.Column("owner", sa.String(length=200), nullable=False),
         sa.Column("expires_at", _time(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_leases"),
     )

@@ -1,0 +1,38 @@
+"""Which upstreams are taken to be down, shared by all processes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from sync.clock import now
+from sync.store.tables import breakers
+from sync.store.upserts import insert_into
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRow:
+    """The state of one upstream's breaker: `open` (down), `half-open` (being tried) or `closed`."""
+
+    service: str
+    state: str
+    opened_at: datetime | None
+    changed_at: datetime
+    reason: str | None
+
+
+def read_breakers(connection: Connection) -> dict[str, BreakerRow]:
+    """The breakers that were ever opened, by service."""
+    return {row.service: BreakerRow(*row) for row in connection.execute(select(breakers))}
+
+
+def set_breaker(
+    connection: Connection, service: str, state: str, *, opened_at: datetime | None = None, reason: str | None = None
+) -> bool:
+    """Puts a breaker into `state`; False when it was in that state already (then nothing is changed)."""
+    values = {"state": state, "opened_at": opened_at, "changed_at": now(), "reason": reason}
+    statement = insert_into(connection, breakers).values(values | {"service": service})
+    statement = statement.on_conflict_do_update(
+        index_elements=[breakers.c.service], set_=values, where=breakers.c.state != state
+    )
+    return connection.execute(statement).rowcount == 1

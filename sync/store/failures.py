@@ -1,0 +1,99 @@
+"""The record of failed attempts: which message, at which step, why, and whether trying again may help."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+
+from sync.failures import Failure
+from sync.store.database import Database
+from sync.store.tables import failures
+
+_TEXT_LIMITS = {name: column.type.length for name, column in failures.c.items() if hasattr(column.type, "length")}
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """One failed attempt at a message. `attempt` counts the receives; `entity` is what the event was about."""
+
+    time: datetime
+    queue: str
+    message_id: str
+    sns_message_id: str | None
+    event_type: str | None
+    entity: str | None
+    attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many attempts of a queue failed, by whether trying again may help."""
+
+    queue: str
+    recoverable: int
+    not_recoverable: int
+
+
+def record_failures(connection: Connection, rows: Iterable[FailedAttempt]) -> None:
+    """Records failed attempts; texts that are longer than their column are cut."""
+    values = [_values(row) for row in rows]
+    if values:
+        connection.execute(insert(failures), values)
+
+
+def last_failure(
+    database: Database, *, sns_message_id: str | None = None, message_id: str | None = None
+) -> FailedAttempt | None:
+    """The last failed attempt at a message, by the id that survives a re-drive or else by that of SQS."""
+    columns = failures.c
+    for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
+        if value is None:
+            continue
+        with database.read() as connection:
+            query = select(failures).where(column == value).order_by(columns.id.desc()).limit(1)
+            row = connection.execute(query).one_or_none()
+        if row is not None:
+            return _attempt(row)
+    return None
+
+
+def counts(connection: Connection, since: datetime) -> list[FailureCount]:
+    """The failed attempts since `since` (aware), by queue."""
+    columns = failures.c
+    recoverable = func.count().filter(columns.recoverable.is_(True))
+    query = select(columns.queue, recoverable, func.count() - recoverable).where(columns.time >= since)
+    rows = connection.execute(query.group_by(columns.queue).order_by(columns.queue))
+    return [FailureCount(*row) for row in rows]
+
+
+def _values(row: FailedAttempt) -> dict[str, Any]:
+    failure = row.failure
+    values = {
+        "time": row.time,
+        "queue": row.queue,
+        "message_id": row.message_id,
+        "sns_message_id": row.sns_message_id,
+        "event_type": row.event_type,
+        "entity": row.entity,
+        "attempt": row.attempt,
+        "step": failure.step,
+        "service": failure.service,
+        "method": failure.method,
+        "path": failure.path,
+        "status": failure.status,
+        "reason": failure.reason,
+        "recoverable": failure.recoverable,
+    }
+    return {
+        name: value[: _TEXT_LIMITS.get(name)] if isinstance(value, str) else value for name, value in values.items()
+    }
+
+
+def _attempt(row: Row[Any]) -> FailedAttempt:
+    failure = Failure(row.step, row.service, row.method, row.path, row.status, row.reason, row.recoverable)
+    return FailedAttempt(
+        row.time, row.queue, row.message_id, row.sns_message_id, row.event_type, row.entity, row.attempt, failure
+    )

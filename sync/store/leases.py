@@ -1,0 +1,153 @@
+"""Leases: one holder at a time for an entity, between all threads and processes that share the database.
+
+A lease outlives its holder by its length at most. It is taken over at once where its holder is known to be dead: a
+process of the same machine that is no longer there.
+"""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import ColumnElement, Connection, Interval, bindparam, delete, func, literal, select, update
+
+from sync.clock import now
+from sync.failures import LeaseBusy
+from sync.store.database import Database, StoreUnavailable
+from sync.store.processes import process_is_gone, this_process
+from sync.store.tables import UtcDateTime, leases
+from sync.store.upserts import insert_into
+
+_RENEWALS_IN_A_LEASE = 3
+_LONGEST_KEY = 200
+_LONGEST_NAME = 80
+
+_MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
+
+
+class Leases:
+    """The leases one process holds. Safe to share between threads, which exclude each other as processes do.
+
+    `owner` is who holds them, for people; `seconds` is how long a lease outlives its holder's last renewal.
+    """
+
+    def __init__(self, database: Database, owner: str, seconds: float) -> None:
+        self._database = database
+        self._length = timedelta(seconds=seconds)
+        self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}
+        self._unreleased: dict[str, str] = {}
+        self._stopping = threading.Event()
+        self._renewing: threading.Thread | None = None
+
+    def acquire(self, key: str) -> bool:
+        """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`."""
+        if len(key) > _LONGEST_KEY:
+            raise ValueError(f"a lease's key has at most {_LONGEST_KEY} characters")
+        with self._lock:
+            if key in self._held:
+                return False
+        # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
+        owner = f"{self._owner}|{next(self._numbers)}"
+        with self._database.begin() as connection:
+            taken = self._take(connection, key, owner)
+        if taken:
+            with self._lock:
+                self._held[key] = owner
+        return taken
+
+    def release(self, key: str) -> None:
+        """Gives the lease of `key` back. With the database away it is given back later, or expires."""
+        with self._lock:
+            owner = self._held.pop(key, None)
+        if owner is None:
+            return
+        try:
+            with self._database.begin() as connection:
+                connection.execute(delete(leases).where(_MINE), {"the_key": key, "the_owner": owner})
+        except StoreUnavailable:
+            with self._lock:
+                self._unreleased[key] = owner
+
+    @contextmanager
+    def held(self, key: str) -> Iterator[None]:
+        """Holds the lease of `key` for the `with` block. Raises `LeaseBusy` when another holds it."""
+        if not self.acquire(key):
+            raise LeaseBusy(key)
+        try:
+            yield
+        finally:
+            self.release(key)
+
+    def renew(self) -> None:
+        """Renews all that is held, and gives back what could not be given back before. Raises `StoreUnavailable`."""
+        with self._lock:
+            held = _rows(self._held)
+            unreleased = _rows(self._unreleased)
+        if not held and not unreleased:
+            return
+        with self._database.begin() as connection:
+            if held:
+                expiry = _from_now(connection, self._length)
+                connection.execute(update(leases).where(_MINE).values(expires_at=expiry), held)
+            if unreleased:
+                connection.execute(delete(leases).where(_MINE), unreleased)
+        with self._lock:
+            for row in unreleased:
+                if self._unreleased.get(row["the_key"]) == row["the_owner"]:
+                    del self._unreleased[row["the_key"]]
+
+    def start_renewing(self) -> None:
+        """Renews in a thread of its own until `stop`."""
+        self._stopping.clear()
+        self._renewing = threading.Thread(target=self._renew_until_stopped, name="lease-renewal", daemon=True)
+        self._renewing.start()
+
+    def stop(self) -> None:
+        """Ends the renewing. What is still held expires by itself, since its work may still be under way."""
+        self._stopping.set()
+        if self._renewing is not None:
+            self._renewing.join()
+            self._renewing = None
+
+    def _renew_until_stopped(self) -> None:
+        while not self._stopping.wait(self._length.total_seconds() / _RENEWALS_IN_A_LEASE):
+            try:
+                self.renew()
+            except StoreUnavailable as error:
+                structlog.get_logger().warning("leases-not-renewed", reason=str(error))
+
+    def _take(self, connection: Connection, key: str, owner: str) -> bool:
+        expiry = _from_now(connection, self._length)
+        taking = insert_into(connection, leases).values(key=key, owner=owner, expires_at=expiry)
+        taking = taking.on_conflict_do_update(
+            index_elements=[leases.c.key],
+            set_={"owner": taking.excluded.owner, "expires_at": taking.excluded.expires_at},
+            where=leases.c.expires_at < _from_now(connection, timedelta()),
+        )
+        if connection.execute(taking).rowcount == 1:
+            return True
+        holder = connection.execute(select(leases.c.owner).where(leases.c.key == key)).scalar()
+        if holder is None or not process_is_gone(_process_of(holder)):
+            return False
+        inheriting = update(leases).where(leases.c.key == key, leases.c.owner == holder)
+        return connection.execute(inheriting.values(owner=owner, expires_at=expiry)).rowcount == 1
+
+
+def _rows(owners: dict[str, str]) -> list[dict[str, str]]:
+    return [{"the_key": key, "the_owner": owner} for key, owner in owners.items()]
+
+
+def _process_of(owner: str) -> str:
+    return owner.rpartition("|")[0].rpartition("|")[2]
+
+
+def _from_now(connection: Connection, delay: timedelta) -> ColumnElement[datetime]:
+    """`delay` from now. PostgreSQL serves many machines, so its own clock counts; SQLite serves one."""
+    if connection.dialect.name == "postgresql":
+        return func.clock_timestamp(type_=UtcDateTime()) + literal(delay, Interval())
+    return literal(now() + delay, UtcDateTime())
