@@ -1,0 +1,91 @@
+"""Every event type: its queue, what handles it, what it tracks, and its switch.
+
+`python -m sync.catalogue` prints the table; with `--check FILE` it tells whether FILE holds it as it is now.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sync.domains import activity, appointment, incentive, sentencing, visit
+from sync.handling import Creation, Domain, Update
+from sync.settings import feature_variable
+
+#: The domains by queue id, in the order of the queues.
+DOMAINS: Mapping[str, Domain] = {
+    module.DOMAIN.queue: module.DOMAIN for module in (visit, incentive, activity, appointment, sentencing)
+}
+
+_HEADER = """\
+# Events
+
+What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off.
+Made from the code by `make docs`.
+
+| event type | queue | handler | telemetry events | feature switch |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def event_types(queue: str) -> tuple[str, ...]:
+    """The event types that a queue receives, which are the values of its subscription's filter."""
+    return tuple(DOMAINS[queue].handlers)
+
+
+def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
+    """The names of the telemetry events that a handler's messages may track."""
+    if isinstance(handler, Creation):
+        name = handler.name
+        return tuple(
+            dict.fromkeys(
+                (
+                    f"{name}-create-success",
+                    f"{name}-create-failed",
+                    *((handler.ignored,) if handler.ignored else ()),
+                    f"{name}-create-duplicate",
+                    f"to-nomis-synch-{name}-duplicate",
+                    f"{name}-mapping-create-failed",
+                    f"{handler.queue}-create-mapping-retry",
+                    handler.retry_success,
+                )
+            )
+        )
+    return (handler.success, *handler.others, *((handler.failed,) if handler.failed else ()))
+
+
+def event_table() -> str:
+    """The table of all events as a Markdown page."""
+    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows())
+
+
+def _rows() -> Iterator[tuple[str, ...]]:
+    for queue, domain in DOMAINS.items():
+        for event_type, handler in domain.handlers.items():
+            function = handler.prepare if isinstance(handler, Creation) else handler.apply
+            module = function.__module__.removeprefix("sync.domains.")
+            does = "creates" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
+            names = ", ".join(f"`{name}`" for name in tracked_events(handler))
+            yield f"`{event_type}`", f"`{queue}`", f"`{module}`: {does}", names, f"`{feature_variable(event_type)}`"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table, writes it to a file, or checks that a file holds it; 1 when it does not."""
+    parser = argparse.ArgumentParser(description="The table of all events.")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
+    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the table as it is now")
+    chosen = parser.parse_args(arguments)
+    table = event_table()
+    if chosen.write is not None:
+        chosen.write.write_text(table, encoding="utf-8")
+    elif chosen.check is None:
+        sys.stdout.write(table)
+    elif not chosen.check.exists() or chosen.check.read_text(encoding="utf-8") != table:
+        sys.stderr.write(f"{chosen.check} is out of date; run `make docs`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""What a failed message probably needs: one line of advice from where and how it failed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sync.failures import NON_UNIQUE_TEXT, Failure
+
+RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
+UNRECOVERABLE = "the request was refused and will be again: mend the data, or note the message and purge it"
+UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
+
+
+@dataclass(frozen=True, slots=True)
+class _Advice:
+    """Advice for the failures it fits; the first that fits is given."""
+
+    fits: Callable[[str, Failure], bool]
+    text: str
+
+
+def hint(event_type: str | None, failure: Failure) -> str:
+    """What is to be done about a message of `event_type` that failed with `failure`, in one line."""
+    event = event_type or ""
+    return next(advice.text for advice in _ADVICE if advice.fits(event, failure))
+
+
+def _refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
+    """A failure of `service` with one of the statuses, whose path and reason hold the words."""
+
+    def fits(_: str, failure: Failure) -> bool:
+        return (
+            failure.service == service
+            and failure.status in statuses
+            and path in (failure.path or "")
+            and words.lower() in failure.reason.lower()
+        )
+
+    return fits
+
+
+def _non_unique(path: str) -> Callable[[str, Failure], bool]:
+    return _refused("nomis", 500, path=path, words=NON_UNIQUE_TEXT)
+
+
+def _missing_mapping(event_type: str, failure: Failure) -> bool:
+    return _refused("mapping", 404)(event_type, failure)
+
+
+def _missing_in_dps(_: str, failure: Failure) -> bool:
+    return failure.status == 404 and failure.service not in ("nomis", "mapping", None)
+
+
+def _missing_session(event_type: str, failure: Failure) -> bool:
+    return event_type == "activities.scheduled-instance.amended" and _refused("nomis", 404)(event_type, failure)
+
+
+def _amend_refused(event_type: str, failure: Failure) -> bool:
+    return event_type == "activities.activity-schedule.amended" and _refused("nomis", 400)(event_type, failure)
+
+
+def _credentials(_: str, failure: Failure) -> bool:
+    return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status is not None)
+
+
+def _rule(_: str, failure: Failure) -> bool:
+    return failure.service is None and not failure.recoverable
+
+
+_ADVICE = (
+    _Advice(
+        _non_unique("/allocation"),
+        "NOMIS holds two allocations of this booking and activity: delete one (`activities delete-allocation`), "
+        "then leave the message",
+    ),
+    _Advice(
+        _non_unique("/attendance"),
+        "NOMIS holds two attendances of this booking and session: delete one (`activities delete-attendance`), "
+        "then leave the message",
+    ),
+    _Advice(
+        _refused("nomis", 500, words="without a location"),
+        "NOMIS cannot hold an appointment in a cell: tell the prison, then purge the message",
+    ),
+    _Advice(
+        _refused("nomis", 400, path="/attendance", words="paid"),
+        "NOMIS payroll has paid this attendance: nothing is left to synchronise, purge the message",
+    ),
+    _Advice(
+        _refused("nomis", 400, path="/allocation", words="prison"),
+        "the prisoner is not in the activity's prison (transferred or released): inform the prison or the DPS team",
+    ),
+    _Advice(
+        _refused("nomis", 400, path="/allocation", words="expire"),
+        "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team",
+    ),
+    _Advice(
+        _refused("nomis", 400, path="/allocation", words="ended"),
+        "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team",
+    ),
+    _Advice(
+        _refused("mapping", 400, path="/mapping/activities"),
+        "the schedule or the course is mapped otherwise, so the new course is a duplicate: see `duplicates list`",
+    ),
+    _Advice(
+        _missing_mapping,
+        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); "
+        "heals when that succeeds",
+    ),
+    _Advice(
+        _missing_session,
+        "nearly always a second delivery, or a session that an amend has removed: a retry does nothing more",
+    ),
+    _Advice(_amend_refused, "DPS allowed what NOMIS refuses: read the reason, then inform the DPS team"),
+    _Advice(
+        _missing_in_dps,
+        "DPS has no such record (its change was rolled back, or it is deleted): purge the message if it stays so",
+    ),
+    _Advice(_credentials, "credentials or their roles are wrong: mend the client, then leave the message"),
+    _Advice(lambda _, failure: failure.step in ("read message", "read event"), UNREADABLE),
+    _Advice(_rule, "a rule cannot be met by the data: read the reason and mend the record in DPS, or extend the rule"),
+    _Advice(lambda _, failure: failure.recoverable, RECOVERABLE),
+    _Advice(lambda _, __: True, UNRECOVERABLE),
+)
