@@ -30,6 +30,12 @@ def routes(world: World) -> list[Route]:
     def instance(request: Request, number: str) -> Reply:
         return Reply(body=_scheduled(world, _get(held.instances, number, "Scheduled Instance")))
 
+    def allocations(request: Request, number: str) -> Reply:
+        found = _get(held.schedules, number, "Activity Schedule")
+        open_only = request.first("activeOnly", "true") != "false"
+        listed = [each for each in held.allocations.values() if each.schedule_id == found.id]
+        return Reply(body=[_allocation(world, each) for each in listed if not (open_only and each.status == "ENDED")])
+
     def allocation(request: Request, number: str) -> Reply:
         return Reply(body=_allocation(world, _get(held.allocations, number, "Allocation")))
 
@@ -40,6 +46,7 @@ def routes(world: World) -> list[Route]:
         Route("GET", "/schedules/{number}", schedule),
         Route("GET", "/activities/{number}", activity),
         Route("GET", "/scheduled-instances/{number}", instance),
+        Route("GET", "/schedules/{number}/allocations", allocations),
         Route("GET", "/allocations/id/{number}", allocation),
         Route("GET", "/synchronisation/attendance/{number}", attendance, SYNCHRONISATION_ROLE),
     ]

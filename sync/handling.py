@@ -72,6 +72,10 @@ class Work(Protocol):
         """
         ...
 
+    def forget_creation(self, name: str, dps_id: str) -> None:
+        """Forgets the creation of a DPS record whose NOMIS record and mapping were deleted on purpose."""
+        ...
+
     def track(self, name: str, properties: Properties) -> None:
         """Tracks a telemetry event."""
         ...

@@ -186,6 +186,7 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
                 raise
         work.trail.at("delete mapping")
         mappings.delete_appointment_mapping(services.mapping, instance_id)
+        work.forget_creation(NAME, instance_id)
         return None
 
 

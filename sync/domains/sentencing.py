@@ -186,6 +186,7 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
         nomis_adjustments.delete_adjustment(services.nomis, category, nomis_id)
         work.trail.at("delete mapping")
         mappings.delete_adjustment_mapping(services.mapping, adjustment_id)
+        work.forget_creation(NAME, adjustment_id)
     return None
 
 
