@@ -247,10 +247,11 @@ def segment(value: object) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, transport_errors.TimeoutError):
-        return "timed out"
+    # A refused connection is a kind of time-out to urllib3, so it is asked for first.
     if isinstance(error, transport_errors.NewConnectionError):
         return "connection refused"
+    if isinstance(error, transport_errors.TimeoutError):
+        return "timed out"
     return f"connection lost ({type(error).__name__})"
 
 

@@ -1,0 +1,279 @@
+"""Calls to upstream services over real HTTP: what comes back, and what is known when nothing does."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from sync.settings import UpstreamName, load_settings
+from sync.upstream import incentives_api, mappings, nomis_incentives, nomis_prisoners, nomis_visits
+from sync.upstream.services import Services, connect
+from sync.upstream.transport import Transport, segment
+
+VISIT_POST = "/prisoners/{offender_no}/visits"
+
+
+class Ear:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
+
+    def before_call(self, service: UpstreamName) -> None:
+        """Nothing keeps a call from being made."""
+
+    def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
+        """Keeps service, method and status of the error."""
+        assert seconds > 0
+        self.calls.append((service, method, None if error is None else error.status or "no answer"))
+
+
+@pytest.fixture
+def ear() -> Ear:
+    """What hears of every call."""
+    return Ear()
+
+
+@pytest.fixture
+def services(sandbox: Sandbox, ear: Ear) -> Iterator[Services]:
+    """The services of the sandbox, with time-outs of a second."""
+    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (ear,))
+    yield connect(transport)
+    transport.close()
+
+
+def post_visit(services: Services) -> None:
+    """Posts a visit that NOMIS would refuse if it read it."""
+    services.nomis.call("POST", "/prisoners/A1234BC/visits", body={})
+
+
+def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
+    """An answer comes back decoded, page by page."""
+    page = nomis_prisoners.prisoner_page(services.nomis, 1, 50)
+    assert (page.number, page.total_elements, page.total_pages, page.last) == (1, 200, 4, False)
+    first = nomis_prisoners.prisoner_page(services.nomis, 0, 50)
+    assert first.prisoners[-1].booking_id < page.prisoners[0].booking_id
+    assert {each.offender_no for each in page.prisoners} <= {each["offenderNo"] for each in sandbox.prisoners()}
+
+
+def test_404_is_none_where_it_means_none(services: Services) -> None:
+    """A look-up gives None for 404; a read of what must be there raises with the status."""
+    assert nomis_incentives.current_iep(services.nomis, 1) is None
+    assert mappings.find_visit_mapping(services.mapping, "no-such") is None
+    with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
+        mappings.visit_mapping(services.mapping, "no-such")
+
+
+def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, ear: Ear) -> None:
+    """A token that a service refuses is renewed and the call repeated, which the caller does not notice."""
+    nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    sandbox.expire_tokens()
+    nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    asked = [each["status"] for each in sandbox.requests("nomis")]
+    assert asked == [200, 401, 200]
+    assert [call[2] for call in ear.calls] == [None, None]
+
+
+def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
+    """A service that refuses the renewed token too ends in an error, after two calls."""
+    sandbox.fault("nomis", kind="status", status=401)
+    with pytest.raises(UpstreamError, match="status 401") as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert caught.value.recoverable
+    assert len(sandbox.requests("nomis")) == 2
+
+
+@pytest.mark.parametrize("kind", ["timeout_after_write", "timeout_before_write", "reset", "reset_after_write"])
+def test_lost_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services, kind: str) -> None:
+    """A write whose answer is lost may have been applied; it is not repeated."""
+    sandbox.fault("nomis", "POST", VISIT_POST, kind=kind, hold=3)
+    with pytest.raises(UpstreamError) as caught:
+        post_visit(services)
+    assert caught.value.outcome_unknown
+    assert caught.value.recoverable
+    assert str(caught.value).startswith("nomis: POST /prisoners/A1234BC/visits: no answer: ")
+    assert sum(each["method"] == "POST" for each in sandbox.requests("nomis")) <= 1
+    assert sum(fault["hits"] for fault in sandbox.faults()) == 1
+
+
+def test_truncated_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services) -> None:
+    """A write whose answer breaks off may have been applied."""
+    sandbox.fault("mapping", "POST", kind="truncated")
+    body = {"vsipId": "aa-bb", "nomisId": 1, "mappingType": "ONLINE"}
+    with pytest.raises(UpstreamError) as caught:
+        mappings.post_mapping(services.mapping, mappings.VISITS, body)
+    assert caught.value.outcome_unknown
+
+
+def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Services) -> None:
+    """A read whose answer breaks off is harmless: it is tried once more, and its outcome is never in doubt."""
+    sandbox.fault("nomis", "GET", kind="truncated", times=1)
+    assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
+    sandbox.fault("nomis", "GET", kind="truncated")
+    with pytest.raises(UpstreamError) as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert not caught.value.outcome_unknown
+    assert caught.value.recoverable
+
+
+def test_refused_connection_is_known(sandbox: Sandbox) -> None:
+    """A connection that is refused never reached the service: the write was not applied."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
+    with pytest.raises(UpstreamError) as caught:
+        post_visit(connect(transport))
+    transport.close()
+    assert (caught.value.outcome_unknown, caught.value.recoverable) == (False, True)
+    assert str(caught.value) == "nomis: POST /prisoners/A1234BC/visits: no answer: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "recoverable", "unknown"),
+    [
+        (400, False, False),
+        (403, False, False),
+        (404, False, False),
+        (408, True, False),
+        (409, False, False),
+        (425, True, False),
+        (429, True, False),
+        (500, True, False),
+        (502, True, True),
+        (503, True, False),
+        (504, True, True),
+    ],
+)
+def test_statuses(sandbox: Sandbox, services: Services, status: int, recoverable: bool, unknown: bool) -> None:
+    """Each status says whether a repeat may help, and whether a write may have been applied."""
+    sandbox.fault("nomis", "POST", kind="status", status=status)
+    with pytest.raises(UpstreamError, match=f"^nomis: POST /prisoners/A1234BC/visits: status {status}: ") as caught:
+        post_visit(services)
+    assert (caught.value.status, caught.value.recoverable) == (status, recoverable)
+    assert caught.value.outcome_unknown is unknown
+
+
+def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Services) -> None:
+    """NOMIS's 500 about a result that is not unique is told apart from those that heal."""
+    body = {"userMessage": "Unexpected error: query did not return a unique result: 2"}
+    sandbox.fault("nomis", kind="status", status=500, body=body)
+    with pytest.raises(UpstreamError) as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert caught.value.non_unique
+    assert not caught.value.recoverable
+
+
+def test_conflict_carries_both_mappings(services: Services) -> None:
+    """A refused mapping carries the existing and the refused one."""
+    mappings.post_mapping(services.mapping, mappings.VISITS, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
+    with pytest.raises(UpstreamError) as caught:
+        mappings.post_mapping(
+            services.mapping, mappings.VISITS, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"}
+        )
+    assert caught.value.status == 409
+    more = caught.value.more_info
+    assert isinstance(more, dict)
+    assert (more["existing"]["nomisId"], more["duplicate"]["nomisId"]) == (1, 2)
+
+
+def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
+    """The wait that a service asks for comes with the error."""
+    sandbox.fault("nomis", kind="rate_limited", retry_after=7)
+    with pytest.raises(UpstreamError) as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert caught.value.retry_after == 7
+
+
+@pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
+def test_unusual_answers_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
+    """Compressed, chunked and slowly dripping answers are read like others."""
+    sandbox.fault("nomis", kind=kind, ms=5)
+    assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
+
+
+def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
+    """A page in place of an answer is an error; after a create the outcome is unknown."""
+    sandbox.fault("nomis", kind="html")
+    with pytest.raises(UpstreamError, match="not valid JSON") as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert not caught.value.outcome_unknown
+
+
+def test_empty_answer_names_the_fields(sandbox: Sandbox, services: Services) -> None:
+    """An empty answer where a body is needed is an error of that call, which repeating does not mend."""
+    sandbox.fault("nomis", kind="empty")
+    with pytest.raises(UpstreamError, match=r"^nomis: GET /prisoners/ids: status 200: .* body ") as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert not caught.value.recoverable
+
+
+def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
+    """An answer that does not fit is told by service, call and field names, never by the values in it."""
+    answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
+    sandbox.fault("incentives", kind="status", status=200, body=answer)
+    with pytest.raises(UpstreamError) as caught:
+        incentives_api.review(services.incentives, 7)
+    text = str(caught.value)
+    assert text.startswith("incentives: GET /iep/reviews/id/7: status 200: the answer cannot be used: ")
+    assert "id (int_parsing)" in text
+    assert "iepTime (missing)" in text
+    assert "personal" not in text
+    assert "secret" not in text
+
+
+def test_unusable_answer_of_a_create_is_unknown(sandbox: Sandbox, services: Services) -> None:
+    """A create that answers without the id has made something that nobody knows: its outcome is unknown."""
+    sandbox.fault("nomis", "POST", kind="status", status=201, body={"visit": 1})
+    with pytest.raises(UpstreamError, match="visitId") as caught:
+        nomis_visits.create_visit(services.nomis, "A1234BC", {})
+    assert caught.value.outcome_unknown
+
+
+def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, ear: Ear) -> None:
+    """Observers are told of good and bad calls alike, with the service and the error."""
+    nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    sandbox.fault("mapping", kind="status", status=503, times=1)
+    with pytest.raises(UpstreamError):
+        mappings.find_visit_mapping(services.mapping, "x")
+    assert ear.calls == [(UpstreamName.NOMIS, "GET", None), (UpstreamName.MAPPING, "GET", 503)]
+
+
+def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
+    """No more calls are in flight to one service than the setting allows, however many threads ask."""
+    transport = Transport(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
+    services = connect(transport)
+    sandbox.latency(20, "nomis")
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda page: nomis_prisoners.prisoner_page(services.nomis, page, 10), range(20)))
+    transport.close()
+    # The service sees the end of a call a moment after its caller, so for that moment it counts one in two calls.
+    assert 1 < sandbox.load()["nomis"] <= 10
+
+
+def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -> None:
+    """Every service is called with the token of its own client."""
+    environment = sandbox.environment()
+    nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    mappings.find_visit_mapping(services.mapping, "x")
+    assert {each["client_id"] for each in sandbox.requests("nomis")} == {environment["SYSTEM_CLIENT_ID"]}
+    assert {each["client_id"] for each in sandbox.requests("mapping")} == {environment["MAPPING_CLIENT_ID"]}
+
+
+def test_segments_are_quoted() -> None:
+    """Whatever comes from outside stays one segment of a path."""
+    assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
+
+
+def test_ping(sandbox: Sandbox) -> None:
+    """A ping needs no token and tells when a service is down."""
+    transport = Transport(load_settings(sandbox.environment()))
+    assert transport.ping(UpstreamName.NOMIS) is None
+    sandbox.fault("nomis", path="/health/ping", kind="status", status=503)
+    assert transport.ping(UpstreamName.NOMIS) == "status 503"
+    transport.close()
