@@ -1,7 +1,7 @@
 """From the body of an SQS message to what it means: a domain event, a mapping retry, or something to pass over.
 
-The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. The event type is read
-inside it, since mapping retries carry no attributes.
+The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. The event type is
+read inside it, since mapping retries carry no attributes.
 """
 
 import re
@@ -100,6 +100,12 @@ def read_envelope(body: str) -> Envelope:
     if not isinstance(message_type, str):
         raise MessageUnreadable("the message body has no Type")
     return Envelope(Unhandled(message_type), sns_message_id)
+
+
+def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mapping[str, str]) -> str:
+    """The body of a mapping retry, as `read_envelope` and the replaced service read it."""
+    message = orjson.dumps({"mapping": mapping, "telemetryAttributes": telemetry_attributes}).decode()
+    return orjson.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": message, "MessageId": None}).decode()
 
 
 def parse_time(text: str) -> datetime:

@@ -149,8 +149,12 @@ def record_doubt(connection: Connection, domain: str, dps_id: str, attempt: int,
 
 
 def record_ambiguous(connection: Connection, domain: str, dps_id: str, attempt: int, note: str) -> bool:
-    """Records that nobody can tell whether an attempt was applied."""
-    return _change(connection, domain, dps_id, attempt, {"state": CreationState.AMBIGUOUS, "note": note})
+    """Records that nobody can tell whether an attempt was applied, or what became of a record whose mapping vanished."""
+    columns = creations.c
+    doubtful = columns.state.in_([CreationState.INTENDED, CreationState.MAPPED])
+    same = (columns.domain == domain, columns.dps_id == dps_id, columns.attempts == attempt)
+    values = {"state": CreationState.AMBIGUOUS, "note": note, "updated_at": now()}
+    return connection.execute(update(creations).where(*same, doubtful).values(values)).rowcount == 1
 
 
 def record_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> bool:

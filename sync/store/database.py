@@ -209,6 +209,8 @@ def _postgresql_engine(url: URL) -> Engine:
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         **_JSON,
         pool_pre_ping=True,
+        # Conditional inserts tell by their row count whether they took effect.
+        execution_options={"preserve_rowcount": True},
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=BUSY_SECONDS,

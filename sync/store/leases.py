@@ -132,7 +132,7 @@ class Leases:
         if connection.execute(taking).rowcount == 1:
             return True
         holder = connection.execute(select(leases.c.owner).where(leases.c.key == key)).scalar()
-        if holder is None or not process_is_gone(_process_of(holder)):
+        if holder is None or not holder_is_gone(holder):
             return False
         inheriting = update(leases).where(leases.c.key == key, leases.c.owner == holder)
         return connection.execute(inheriting.values(owner=owner, expires_at=expiry)).rowcount == 1
@@ -142,8 +142,9 @@ def _rows(owners: dict[str, str]) -> list[dict[str, str]]:
     return [{"the_key": key, "the_owner": owner} for key, owner in owners.items()]
 
 
-def _process_of(owner: str) -> str:
-    return owner.rpartition("|")[0].rpartition("|")[2]
+def holder_is_gone(owner: str) -> bool:
+    """Whether the `owner` of a lease is known to be dead: a process of this machine that is no longer there."""
+    return process_is_gone(owner.rpartition("|")[0].rpartition("|")[2])
 
 
 def _from_now(connection: Connection, delay: timedelta) -> ColumnElement[datetime]:

@@ -1,0 +1,168 @@
+"""What the creation protocol writes down, each step in one transaction, together with the telemetry that tells of it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from sync.conflicts import Conflict, pair_of, same_pair
+from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.handling import Creation, Properties, creation_lease
+from sync.store import creations, findings
+from sync.store.creations import CreationRecord, CreationState
+from sync.store.database import Database, StoreUnavailable
+from sync.store.findings import FindingKind, record_finding
+from sync.store.telemetry import StoredTelemetry
+from sync.telemetry import text_properties
+
+WHO = "prisoner-to-nomis"
+
+
+class CreationLedger:
+    """The records of creations. Safe to share between threads; the caller holds the lease of the DPS record.
+
+    What happened in NOMIS while the database was away is kept in memory, and written before the record is next read.
+    """
+
+    def __init__(self, database: Database, telemetry: StoredTelemetry) -> None:
+        self._database = database
+        self._telemetry = telemetry
+        self._unwritten: dict[tuple[str, str], Callable[[Connection], object]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
+        """The record as it is now, None when there is none."""
+        key = (creation.name, dps_id)
+        with self._lock:
+            write = self._unwritten.get(key)
+        if write is not None:
+            with self._database.begin() as connection:
+                write(connection)
+            with self._lock:
+                self._unwritten.pop(key, None)
+        with self._database.read() as connection:
+            return creations.find(connection, creation.name, dps_id)
+
+    def intend(
+        self,
+        creation: Creation,
+        dps_id: str,
+        request: Mapping[str, Any],
+        properties: Properties,
+        after: CreationRecord | None,
+    ) -> int:
+        """Records that a create is about to be sent; the number of the attempt. `after` is the record as it was read.
+
+        Raises `LeaseBusy` when another process was quicker although we held the lease.
+        """
+        name, told = creation.name, text_properties(properties)
+        attempt = 1 if after is None else after.attempts + 1
+        try:
+            with self._database.begin() as connection:
+                intended = creations.record_intent(connection, name, dps_id, request, told, after)
+        except StoreUnavailable:
+            # The connection may have been lost in the very commit: nothing was sent, whatever the record says.
+            self._keep(creation, dps_id, lambda c: creations.record_refused(c, name, dps_id, attempt, "not sent"))
+            raise
+        if not intended:
+            raise LeaseBusy(creation_lease(name, dps_id))
+        return attempt
+
+    def failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
+        """Records how a create failed: refused, so that the next delivery creates, or with an outcome unknown."""
+        name, note = creation.name, str(error)
+        refused = isinstance(error, BreakerOpen) or (isinstance(error, UpstreamError) and not error.outcome_unknown)
+        write = creations.record_refused if refused else creations.record_doubt
+        self._write(creation, dps_id, lambda connection: write(connection, name, dps_id, attempt, note))
+
+    def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Records the NOMIS ids; the mapping that is to be saved. Goes on when the database is away."""
+        name, mapping = creation.name, creation.mapping(dps_id, nomis_ids)
+        self._write(
+            creation,
+            dps_id,
+            lambda connection: creations.record_created(connection, name, dps_id, attempt, nomis_ids, mapping),
+        )
+        return mapping
+
+    def mapped(
+        self, creation: Creation, dps_id: str, mapping: Mapping[str, Any], event_name: str, properties: Properties
+    ) -> None:
+        """Records that the mapping is saved, and tracks that the creation succeeded."""
+        with self._database.begin() as connection:
+            if _is_of(creations.find(connection, creation.name, dps_id), mapping):
+                creations.record_mapped(connection, creation.name, dps_id, mapping)
+            self._telemetry.track_with(connection, event_name, properties)
+
+    def mapped_otherwise(self, creation: Creation, record: CreationRecord, mapping: Mapping[str, Any]) -> None:
+        """Records that an open creation found a mapping that others saved; a doubt about it is settled by that."""
+        with self._database.begin() as connection:
+            creations.record_mapped(connection, creation.name, record.dps_id, mapping)
+            doubt = findings.find(connection, _doubt_key(record))
+            if doubt is not None:
+                findings.resolve(connection, doubt.id, WHO, "a mapping was saved meanwhile")
+
+    def conflicting(
+        self,
+        creation: Creation,
+        dps_id: str,
+        mapping: Mapping[str, Any],
+        conflict: Conflict,
+        properties: Mapping[str, str],
+        failed: str | None,
+    ) -> None:
+        """Records that the mapping was refused: a finding, alerted once, after the event `failed` where there is one."""
+        event_name = f"to-nomis-synch-{creation.name}-duplicate"
+        told = {**properties, **conflict.properties()}
+        ids = ",".join(f"{name}={value}" for name, value in sorted(pair_of(mapping).items()))
+        key = f"duplicate:{creation.name}:{ids}"
+        with self._database.begin() as connection:
+            if _is_of(creations.find(connection, creation.name, dps_id), mapping):
+                creations.record_duplicate(connection, creation.name, dps_id, mapping)
+            if failed is not None:
+                self._telemetry.track_with(connection, failed, properties)
+            self._telemetry.track_with(connection, event_name, told)
+            kind, severity = FindingKind.DUPLICATE, creation.severity
+            record_finding(connection, key, kind, creation.name, severity, event_name, told, alert=True)
+
+    def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
+        """Records that nobody can tell whether NOMIS has the record: a finding, alerted once."""
+        event_name, told = f"{creation.name}-create-ambiguous", text_properties(properties)
+        note = record.note or "no answer was recorded"
+        with self._database.begin() as connection:
+            creations.record_ambiguous(connection, creation.name, record.dps_id, record.attempts, note)
+            self._telemetry.track_with(connection, event_name, told)
+            record_finding(
+                connection,
+                _doubt_key(record),
+                FindingKind.AMBIGUOUS,
+                creation.name,
+                creation.severity,
+                event_name,
+                told,
+                alert=True,
+                command=f"prisoner-to-nomis creations settle {record.id}",
+            )
+
+    def _write(self, creation: Creation, dps_id: str, write: Callable[[Connection], object]) -> None:
+        try:
+            with self._database.begin() as connection:
+                write(connection)
+        except StoreUnavailable:
+            self._keep(creation, dps_id, write)
+
+    def _keep(self, creation: Creation, dps_id: str, write: Callable[[Connection], object]) -> None:
+        with self._lock:
+            self._unwritten[creation.name, dps_id] = write
+
+
+def _is_of(record: CreationRecord | None, mapping: Mapping[str, Any]) -> bool:
+    """Whether `mapping` is that of the record, or may be: a retry message of another origin leaves the record alone."""
+    if record is None:
+        return False
+    return record.mapping is None or same_pair(record.mapping, mapping)
+
+
+def _doubt_key(record: CreationRecord) -> str:
+    return f"ambiguous:{record.domain}:{record.dps_id}:{record.attempts}"
