@@ -65,12 +65,14 @@ class Auth:
     Attributes:
         token_seconds: how long a new token lasts.
         tell_expiry: whether the answer says so (`expires_in`).
+        roles: the roles of clients by service, where they are not to have their own.
     """
 
     def __init__(self) -> None:
         """Start with a signing key of its own."""
         self.token_seconds: float = 3600
         self.tell_expiry = True
+        self.roles: dict[str, tuple[str, ...]] = {}
         self._clients = {client.client_id: client for client in CLIENTS}
         self._key = secrets.token_bytes(32)
         self._tokens: dict[str, Token] = {}
@@ -95,7 +97,8 @@ class Auth:
                 {"error": "unsupported_grant_type", "error_description": f"OAuth 2.0 Parameter: grant_type {grant}"},
             )
         now = time.time()
-        authorities = [f"ROLE_{role}" for role in client.roles]
+        roles = self.roles.get(client.service, client.roles)
+        authorities = [f"ROLE_{role}" for role in roles]
         claims = {
             "sub": client.client_id,
             "client_id": client.client_id,
@@ -108,7 +111,7 @@ class Auth:
         }
         token = self._sign(claims)
         self._tokens[token] = Token(
-            Holder(client.client_id, frozenset(client.roles)), client.service, now, now + self.token_seconds
+            Holder(client.client_id, frozenset(roles)), client.service, now, now + self.token_seconds
         )
         body: dict[str, object] = {
             "access_token": token,

@@ -156,6 +156,13 @@ def expire_tokens(engine: Engine, body: Body) -> object:
     return {}
 
 
+def grant(engine: Engine, body: Body) -> object:
+    """Give the client of a service other roles, in the tokens issued from now on."""
+    engine.auth.roles[str(body["service"])] = tuple(body["roles"])
+    engine.auth.expire_all()
+    return {}
+
+
 async def publish(engine: Engine, body: Body) -> object:
     """Publish an event, `copies` times."""
     occurred_at = datetime.fromisoformat(body["occurredAt"]) if body.get("occurredAt") else None
@@ -229,6 +236,7 @@ COMMANDS = (
     Command("POST", "/prisoners/{offender_no}/transfer", transfer),
     Command("GET", "/slack", posted),
     Command("POST", "/tokens/expire", expire_tokens),
+    Command("PUT", "/roles", grant),
     Command("POST", "/publish", publish),
     Command("POST", "/reviews", add_review),
     Command("DELETE", "/nomis/incentives/{booking}/{sequence}", delete_record),

@@ -137,6 +137,7 @@ class Engine:
 
     def _behave(self) -> None:
         """Carry the options that tell how services behave into those services."""
+        self.auth.roles.clear()
         self.auth.token_seconds = self.world.options.token_seconds
         self.auth.tell_expiry = self.world.options.tell_expiry
         self.services["nomis"].pool = self.world.options.nomis_pool

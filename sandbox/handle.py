@@ -181,6 +181,10 @@ class Sandbox:
         """Make every token issued so far an expired one."""
         self.control("POST", "/tokens/expire")
 
+    def grant(self, service: str, roles: Sequence[str]) -> None:
+        """Give the client of a service other roles than its own until the next reset; its tokens expire."""
+        self.control("PUT", "/roles", {"service": service, "roles": list(roles)})
+
     def publish(
         self,
         event_type: str,

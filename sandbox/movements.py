@@ -56,15 +56,15 @@ class Movements:
     def transfer(self, prisoner: Prisoner, prison_id: str, published: bool) -> dict[str, object]:
         """Move a person to another prison: NOMIS writes its record; DPS hears of it only if the event is published."""
         world = self.world
-        arrived = london_now().replace(microsecond=0)
+        arrived = london_now()
+        noted = arrived.replace(microsecond=0)
         prisoner.prison_id = prison_id
-        world.nomis_incentives.add(
-            prisoner.booking_id, default_level(prison_id), arrived, prison_id, BY_TRANSFER, "OMS_OWNER"
-        )
+        level = default_level(prison_id)
+        world.nomis_incentives.add(prisoner.booking_id, level, noted, prison_id, BY_TRANSFER, "OMS_OWNER")
         if published:
             publish_received(world, prisoner.offender_no, "TRANSFERRED", prison_id, arrived)
         self._note("transfer", prisoner)
-        return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "occurredAt": arrived.isoformat()}
+        return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "occurredAt": noted.isoformat()}
 
     def _note(self, kind: str, prisoner: Prisoner) -> None:
         self.world.moved.append(

@@ -115,9 +115,12 @@ class World:
 
     def settle_in_flight(self, booking_id: int) -> None:
         """Let a review that was on its way reach NOMIS, once enough time since the first reading has passed."""
-        first = self._first_read.setdefault(booking_id, time.monotonic())
-        waited = time.monotonic() - first
-        if waited == 0 or waited < self.options.in_flight_seconds:
+        now = time.monotonic()
+        first = self._first_read.get(booking_id)
+        if first is None:
+            self._first_read[booking_id] = now
+            return
+        if now - first < self.options.in_flight_seconds:
             return
         review = self.in_flight.pop(booking_id)
         record = self.nomis_incentives.add(

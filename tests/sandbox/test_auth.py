@@ -1,0 +1,80 @@
+"""Tokens and roles of the fake services."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from sandbox import Sandbox
+from tests.sandboxes import PREFIXES, Caller
+
+READS = {
+    "nomis": ("/prisoners/ids", "SYNCHRONISATION_REPORTING"),
+    "mapping": ("/mapping/incentives/incentive-id/1", "NOMIS_INCENTIVES"),
+    "visits": ("/visits/aa-bb-cc-dd", "VISIT_SCHEDULER"),
+    "prisoner-search": ("/events/prisoner/received/A1234BC", "EVENTS_ADMIN"),
+}
+
+
+def test_token_says_who_may_do_what_until_when(caller: Caller) -> None:
+    """A token carries client, roles and end, and the answer tells how long it lasts."""
+    answer = caller.ask_token("nomis").json()
+    claims = json.loads(base64.urlsafe_b64decode(answer["access_token"].split(".")[1] + "=="))
+    assert answer["token_type"] == "bearer"
+    assert answer["expires_in"] == 3600
+    assert claims["client_id"] == caller.environment["SYSTEM_CLIENT_ID"]
+    assert "ROLE_SYNCHRONISATION_REPORTING" in claims["authorities"]
+    assert claims["exp"] - claims["iat"] == 3600
+
+
+def test_wrong_secret_gets_no_token(caller: Caller) -> None:
+    """Bad credentials are answered with 401."""
+    assert caller.ask_token("nomis", secret="wrong").status_code == 401
+
+
+@pytest.mark.parametrize("service", sorted(PREFIXES))
+def test_only_the_token_of_its_own_client_opens_a_service(caller: Caller, service: str) -> None:
+    """No token, a made-up one, and that of another service's client are all answered with 401."""
+    other = "mapping" if service != "mapping" else "nomis"
+    for token in ("", "made.up.token", caller.token(other)):
+        assert caller.call(service, "GET", "/anything", token=token).status_code == 401
+    assert caller.call(service, "GET", "/anything").status_code == 404
+
+
+def test_expired_token_is_refused(sandbox: Sandbox) -> None:
+    """A token is of no use past its end, nor after all were made to expire."""
+    sandbox.reset(prisoners=20, token_seconds=0, tell_expiry=False)
+    caller = Caller(sandbox)
+    answer = caller.ask_token("nomis").json()
+    assert "expires_in" not in answer
+    assert caller.call("nomis", "GET", "/prisoners/ids", token=answer["access_token"]).status_code == 401
+    sandbox.reset(prisoners=20)
+    assert caller.call("nomis", "GET", "/prisoners/ids").status_code == 200
+    sandbox.expire_tokens()
+    assert caller.call("nomis", "GET", "/prisoners/ids").status_code == 401
+
+
+@pytest.mark.parametrize("service", sorted(READS))
+def test_missing_role_is_forbidden(sandbox: Sandbox, caller: Caller, service: str) -> None:
+    """A token without the role of an endpoint is answered with 403, one with it is not."""
+    path, role = READS[service]
+    method = "PUT" if service == "prisoner-search" else "GET"
+    sandbox.grant(service, ["SOMETHING_ELSE"])
+    assert caller.call(service, method, path, json={}).status_code == 403
+    sandbox.grant(service, [role])
+    assert Caller(sandbox).call(service, method, path, json={}).status_code in (200, 400, 404)
+
+
+def test_health_needs_no_token(caller: Caller) -> None:
+    """Every service tells without a token that it is up."""
+    for service in PREFIXES:
+        assert caller.call(service, "GET", "/health/ping", token="").json() == {"status": "UP"}
+    assert caller.call("auth", "GET", "/auth/health/ping", token="").json() == {"status": "UP"}
+
+
+def test_unknown_paths_and_methods_are_told_apart(caller: Caller) -> None:
+    """An unknown path is 404, a known one with another method 405."""
+    assert caller.call("nomis", "GET", "/nowhere").status_code == 404
+    assert caller.call("nomis", "DELETE", "/prisoners/ids").status_code == 405

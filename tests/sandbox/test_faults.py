@@ -1,0 +1,134 @@
+"""Faults that can be switched on: what the caller sees, and whether the work was done."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox import Sandbox, SandboxError
+from sandbox.faults import KINDS, Fault, Faults
+from tests.sandboxes import Caller
+
+PATH = "/prisoners/booking-id/{bookingId}/incentives"
+DROPPED = {
+    "timeout_after_write": True,
+    "timeout_before_write": False,
+    "reset": False,
+    "reset_after_write": True,
+    "truncated": True,
+}
+
+
+def post(caller: Caller) -> requests.Response:
+    """Write an incentive for the first prisoner."""
+    prisoner = caller.sandbox.prisoners()[0]
+    body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:00:00", "prisonId": prisoner["prisonId"], "userId": None}
+    return caller.call("nomis", "POST", f"/prisoners/booking-id/{prisoner['bookingId']}/incentives", body)
+
+
+@pytest.mark.parametrize(("kind", "written"), sorted(DROPPED.items()))
+def test_answer_is_lost(sandbox: Sandbox, caller: Caller, kind: str, written: bool) -> None:
+    """The caller gets no whole answer; the journal tells whether the write was applied; the next call is answered."""
+    sandbox.fault("nomis", "POST", PATH, kind=kind, times=1, hold=0.01)
+    with pytest.raises(requests.exceptions.RequestException):
+        post(caller)
+    assert len(sandbox.journal("nomis")) == (1 if written else 0)
+    assert post(caller).status_code == 201
+    assert len(sandbox.journal("nomis")) == (2 if written else 1)
+    assert [fault["hits"] for fault in sandbox.faults()] == [1]
+
+
+def test_status_is_answered_in_place_of_the_service(sandbox: Sandbox, caller: Caller) -> None:
+    """The chosen status and body come back a set number of times, and nothing is written."""
+    sandbox.fault("nomis", path=PATH, kind="status", status=503, times=2)
+    assert [post(caller).status_code for _ in range(3)] == [503, 503, 201]
+    sandbox.fault("nomis", path=PATH, kind="status", status=400, body={"userMessage": "Bad request: no"})
+    assert post(caller).json() == {"userMessage": "Bad request: no"}
+    assert len(sandbox.journal("nomis")) == 1
+
+
+def test_rate_limit_says_when_to_come_again(sandbox: Sandbox, caller: Caller) -> None:
+    """A rate limit is a 429 with Retry-After."""
+    sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
+    answer = post(caller)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+
+
+@pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
+def test_odd_answers_are_whole(sandbox: Sandbox, caller: Caller, kind: str) -> None:
+    """Late, dripping, compressed and chunked answers carry the same body as ordinary ones."""
+    plain = caller.get("nomis", "/prisoners/ids?size=50")
+    sandbox.fault("nomis", kind=kind, ms=1, times=1)
+    assert caller.get("nomis", "/prisoners/ids?size=50") == plain
+    assert sandbox.faults()[0]["hits"] == 1
+
+
+def test_empty_and_foreign_bodies(sandbox: Sandbox, caller: Caller) -> None:
+    """A write can be applied and answered by nothing, or by a page of a proxy."""
+    sandbox.fault("nomis", "POST", kind="empty", times=1)
+    answer = post(caller)
+    assert (answer.status_code, answer.content) == (201, b"")
+    sandbox.fault("nomis", "POST", kind="html", times=1)
+    assert "Bad Gateway" in post(caller).text
+    assert len(sandbox.journal("nomis")) == 2
+
+
+def test_requests_tell_which_fault_struck(sandbox: Sandbox, caller: Caller) -> None:
+    """The log of requests names service, path, status and fault; what got no answer has status 0."""
+    fault_id = sandbox.fault("mapping", kind="reset")
+    with pytest.raises(requests.exceptions.ConnectionError):
+        caller.call("mapping", "GET", "/health/ping", token="")
+    seen = sandbox.requests("mapping")
+    assert [(each["path"], each["status"], each["fault"]) for each in seen] == [("/health/ping", 0, fault_id)]
+    sandbox.clear_faults()
+    assert caller.call("mapping", "GET", "/health/ping", token="").status_code == 200
+
+
+def strikes(**parameters: Any) -> Fault:
+    """Return a fault that answers 503."""
+    return Faults().add(**{"service": "nomis", "kind": "status", **parameters})
+
+
+def test_which_requests_a_fault_meets() -> None:
+    """Service, method, template, expression and content each narrow what a fault meets."""
+    assert strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7", b"")
+    assert not strikes(path="/visits/{id}").meets("nomis", "GET", "/visits/7/cancel", b"")
+    assert strikes(path=r"booking-id/\d{3}/").meets("nomis", "GET", "/incentives/booking-id/123/current", b"")
+    assert not strikes(method="POST").meets("nomis", "GET", "/visits/7", b"")
+    assert not strikes().meets("mapping", "GET", "/visits/7", b"")
+    assert not strikes(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "B"}')
+    assert strikes(containing="A1234BC").meets("nomis", "POST", "/", b'{"offenderNo": "A1234BC"}')
+
+
+def test_how_often_a_fault_strikes() -> None:
+    """`skip` lets the first pass, `times` ends it, and a probability with a seed gives the same series each time."""
+    fault = strikes(skip=1, times=2)
+    assert [fault.meets("nomis", "GET", "/", b"") for _ in range(5)] == [False, True, True, False, False]
+    one, other = strikes(probability=0.5, seed=3), strikes(probability=0.5, seed=3)
+    series = [one.meets("nomis", "GET", "/", b"") for _ in range(50)]
+    assert [other.meets("nomis", "GET", "/", b"") for _ in range(50)] == series
+    assert 5 < sum(series) < 45
+
+
+def test_unknown_kind_is_refused(sandbox: Sandbox) -> None:
+    """A fault of an unknown kind is refused with the known ones."""
+    with pytest.raises(SandboxError, match="unknown kind of fault 'earthquake'") as refusal:
+        sandbox.fault("nomis", kind="earthquake")
+    assert all(kind in str(refusal.value) for kind in KINDS)
+
+
+def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> None:
+    """With a pool of two, the third call at one moment is refused with the 500 of an exhausted pool."""
+    sandbox.reset(prisoners=20, nomis_pool=2, latency_ms=300)
+    caller = Caller(sandbox)
+    caller.token("nomis")
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: caller.call("nomis", "GET", "/prisoners/ids"), range(6)))
+    refused = [answer for answer in answers if answer.status_code == 500]
+    assert refused
+    assert len(refused) < 6
+    assert "Unable to acquire JDBC Connection" in refused[0].json()["userMessage"]
+    assert sandbox.load()["nomis"] > 2

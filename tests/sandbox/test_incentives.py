@@ -1,0 +1,314 @@
+"""Incentives on both sides: which record is current, how strict NOMIS is, what the bulk call and an arrival do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import boto3
+import pytest
+
+from sandbox import Sandbox
+from tests.sandboxes import Caller
+
+RECEIVED = "prisoner-offender-search.prisoner.received"
+INSERTED = "incentives.iep-review.inserted"
+
+
+def body_of(prison_id: str, **changes: Any) -> dict[str, Any]:
+    """Return a good body for an IEP record, with some fields changed."""
+    body = {
+        "iepLevel": "STD",
+        "iepDateTime": "2023-05-22T10:00:00",
+        "prisonId": prison_id,
+        "userId": "AB1",
+        "comments": "ok",
+    }
+    return {**body, **changes}
+
+
+def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> Any:
+    """Write an IEP record for a booking."""
+    return caller.call("nomis", "POST", f"/prisoners/booking-id/{booking_id}/incentives", body_of(prison_id, **changes))
+
+
+@pytest.fixture
+def empty_booking(caller: Caller) -> dict[str, Any]:
+    """A prisoner without any record on either side."""
+    for prisoner in caller.sandbox.prisoners():
+        if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
+            return prisoner
+    raise AssertionError("the world has nobody without a record")
+
+
+def test_current_is_the_latest_date_then_the_highest_sequence(caller: Caller, empty_booking: dict[str, Any]) -> None:
+    """The time of day does not count: of two records of one day the one written last is current."""
+    booking, prison = empty_booking["bookingId"], empty_booking["prisonId"]
+    path = f"/incentives/booking-id/{booking}"
+    written = [
+        write(caller, booking, prison, iepDateTime=at, iepLevel=level).json()["sequence"]
+        for at, level in (
+            ("2023-05-22T15:00:00", "ENH"),
+            ("2023-05-22T09:00:00", "STD"),
+            ("2023-05-21T23:59:59", "BAS"),
+        )
+    ]
+    assert written == [1, 2, 3]
+    current = caller.get("nomis", f"{path}/current")
+    assert (current["incentiveSequence"], current["iepLevel"]) == (2, {"code": "STD", "description": "Standard"})
+    assert current["auditModule"] == "JDBC Thin Client"
+    flags = [caller.get("nomis", f"{path}/incentive-sequence/{n}")["currentIep"] for n in written]
+    assert flags == [False, True, False]
+    assert caller.sandbox.delete_nomis_incentive(booking, 2)
+    assert caller.get("nomis", f"{path}/incentive-sequence/2") is None
+    assert caller.get("nomis", f"{path}/current")["incentiveSequence"] == 1
+    assert write(caller, booking, prison).json() == {"bookingId": booking, "sequence": 4}
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({"prisonId": "ZZZ"}, 400, "Bad request: Prison"),
+        ({"iepLevel": "EN3"}, 400, "Bad request: IEP type EN3 does not exist for prison"),
+        ({"iepDateTime": "2023-05-22T10:00"}, 400, "Bad request: "),
+        ({"iepDateTime": "2023-05-22T10:00:00.123"}, 400, "Bad request: "),
+        ({"iepLevel": None}, 400, "Bad request: "),
+        ({"comments": "x" * 241}, 500, "Unexpected error: "),
+    ],
+)
+def test_nomis_refuses_what_is_wrong(
+    caller: Caller, empty_booking: dict[str, Any], change: dict[str, Any], status: int, words: str
+) -> None:
+    """Each wrong field is refused with its reason, and nothing is written."""
+    answer = write(caller, empty_booking["bookingId"], empty_booking["prisonId"], **change)
+    assert answer.status_code == status
+    assert answer.json()["userMessage"].startswith(words)
+    assert caller.sandbox.journal("nomis") == []
+
+
+def test_nomis_looks_at_the_booking_first(caller: Caller) -> None:
+    """An unknown booking is 404 even when prison and level are unknown too; an inactive level of a prison will do."""
+    assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
+    prisoner = caller.sandbox.prisoners()[0]
+    assert write(caller, prisoner["bookingId"], prisoner["prisonId"], iepLevel="ENT", userId=None).status_code == 201
+    assert caller.call("nomis", "GET", "/incentives/booking-id/99/current").status_code == 404
+
+
+def test_two_records_at_one_moment_race_on_the_key(sandbox: Sandbox) -> None:
+    """With the race switched on the second record fails with 500 and is written when it is repeated."""
+    sandbox.reset(prisoners=20, nomis_race_ms=60_000)
+    caller = Caller(sandbox)
+    prisoner = sandbox.prisoners()[0]
+    where = (caller, prisoner["bookingId"], prisoner["prisonId"])
+    assert [write(*where).status_code for _ in range(3)] == [201, 500, 201]
+
+
+def test_global_levels_of_nomis(caller: Caller) -> None:
+    """A level is made once, changed, expired and put in order."""
+    path = "/incentives/reference-codes"
+    assert caller.get("nomis", f"{path}/EN3") is None
+    made = caller.call(
+        "nomis", "POST", path, {"code": "EN3", "domain": "IEP_LEVEL", "description": "Enhanced 3", "active": True}
+    )
+    assert made.status_code == 201
+    assert made.json()["sequence"] == 7
+    again = caller.call("nomis", "POST", path, {"code": "EN3", "description": "Other", "active": False})
+    assert (again.status_code, again.json()["description"]) == (201, "Enhanced 3")
+    expired = caller.call("nomis", "PUT", f"{path}/EN3", {"description": "Enhanced three", "active": False}).json()
+    assert (expired["description"], expired["active"], "expiredDate" in expired) == ("Enhanced three", False, True)
+    revived = caller.call("nomis", "PUT", f"{path}/EN3", {"description": "Enhanced three", "active": True}).json()
+    assert "expiredDate" not in revived
+    assert caller.call("nomis", "PUT", f"{path}/XXX", {"description": "x", "active": True}).status_code == 404
+    order = caller.call("nomis", "POST", f"{path}/reorder", {"codeList": ["EN3", "XXX", "BAS"]})
+    assert (order.status_code, order.content) == (200, b"")
+    assert caller.get("nomis", f"{path}/EN3")["sequence"] == 1
+    assert caller.get("nomis", f"{path}/BAS")["sequence"] == 3
+
+
+def test_prison_levels_of_nomis(caller: Caller) -> None:
+    """A prison's level is made or changed by either call; an unknown prison is 400 to read and 404 to write."""
+    body = {"levelCode": "EN2", "active": True, "defaultOnAdmission": False, "remandTransferLimitInPence": 6600}
+    path = "/incentives/prison/MDI"
+    assert caller.get("nomis", f"{path}/code/EN2") is None
+    made = caller.call("nomis", "POST", path, body)
+    assert (made.status_code, made.json()["remandTransferLimitInPence"]) == (201, 6600)
+    assert "visitOrderAllowance" not in made.json()
+    changed = caller.call("nomis", "PUT", f"{path}/code/EN2", {**body, "active": False, "visitOrderAllowance": 2})
+    assert (changed.status_code, changed.json()["visitOrderAllowance"]) == (200, 2)
+    assert caller.get("nomis", f"{path}/code/EN2")["active"] is False
+    assert caller.call("nomis", "GET", "/incentives/prison/ZZZ/code/STD").status_code == 400
+    assert caller.call("nomis", "POST", "/incentives/prison/ZZZ", body).status_code == 404
+    assert caller.call("nomis", "POST", path, {**body, "levelCode": "XXX"}).status_code == 400
+    assert caller.call("nomis", "PUT", f"{path}/code/XXX", body).status_code == 404
+
+
+def test_ids_of_incentives_are_filtered_by_creation(caller: Caller, empty_booking: dict[str, Any]) -> None:
+    """The listing tells what was made on a day, whatever the date of the review."""
+    write(caller, empty_booking["bookingId"], empty_booking["prisonId"], iepDateTime="2020-01-01T10:00:00")
+    today = datetime.now(ZoneInfo("Europe/London")).date()
+    page = caller.get("nomis", f"/incentives/ids?fromDate={today}&latestOnly=true")
+    assert page["content"] == [{"bookingId": empty_booking["bookingId"], "sequence": 1}]
+    assert caller.get("nomis", "/incentives/ids?size=1")["totalElements"] > 300
+
+
+def test_bulk_tells_names_of_flagged_reviews(sandbox: Sandbox) -> None:
+    """The bulk call tells the same as the single ones, but for back-dated reviews and levels it has no name for."""
+    sandbox.reset(prisoners=60, every_cause=True)
+    caller = Caller(sandbox)
+    names = {each["name"]: each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")}
+    bookings = [each["bookingId"] for each in sandbox.prisoners()]
+    answered = caller.call("incentives", "POST", "/iep/reviews/bookings", bookings).json()
+    bulk = {each["bookingId"]: each["iepLevel"] for each in answered}
+    planted = sandbox.planted()
+    assert {booking for booking, name in bulk.items() if name == "Unmapped"} == set(planted["unmapped"])
+    differing = set()
+    for booking in bookings:
+        single = caller.get("incentives", f"/iep/reviews/booking/{booking}?with-details=false")
+        assert (single is None) == (booking not in bulk)
+        if single is not None:
+            assert single["iepDetails"] == []
+            if names.get(bulk[booking]) != single["iepCode"]:
+                differing.add(booking)
+    assert differing == {*planted["bulkDiffers"], *planted["unmapped"]}
+
+
+def test_bulk_refuses_nothing_and_can_be_withdrawn(sandbox: Sandbox, caller: Caller) -> None:
+    """An empty array is 400; a later version of the service answers 404 or 405."""
+    assert caller.call("incentives", "POST", "/iep/reviews/bookings", []).status_code == 400
+    assert caller.call("incentives", "POST", "/iep/reviews/bookings", {"a": 1}).status_code == 400
+    for status in ("404", "405"):
+        sandbox.reset(prisoners=20, bulk=status)
+        assert Caller(sandbox).call("incentives", "POST", "/iep/reviews/bookings", [1]).status_code == int(status)
+
+
+def test_reviews_are_read_by_id_booking_and_person(caller: Caller, empty_booking: dict[str, Any]) -> None:
+    """One review is found in all three ways; the newest by time comes first."""
+    number, booking = empty_booking["offenderNo"], empty_booking["bookingId"]
+    later = caller.sandbox.add_review(number, "ENH", publish=False, at="2023-05-22T10:00:00.125", comments="<b>")
+    earlier = caller.sandbox.add_review(number, "STD", publish=False, at="2023-05-01T10:00:00")
+    detail = caller.get("incentives", f"/iep/reviews/id/{later}")
+    assert (detail["iepCode"], detail["iepTime"], detail["comments"]) == ("ENH", "2023-05-22T10:00:00.125000", "<b>")
+    assert detail["agencyId"] == empty_booking["prisonId"]
+    for path in (f"booking/{booking}", f"prisoner/{number}"):
+        summary = caller.get("incentives", f"/iep/reviews/{path}")
+        assert (summary["id"], summary["iepCode"], summary["iepLevel"]) == (later, "ENH", "Enhanced")
+        assert [each["id"] for each in summary["iepDetails"]] == [later, earlier]
+    assert caller.get("incentives", "/iep/reviews/id/1") is None
+    assert caller.get("incentives", "/iep/reviews/prisoner/Z9999ZZ") is None
+
+
+def test_levels_of_dps(caller: Caller) -> None:
+    """Inactive levels are listed only on demand, in the global order, and can always be read one by one."""
+    codes = [each["code"] for each in caller.get("incentives", "/incentive/levels")]
+    assert codes == ["BAS", "STD", "ENH", "EN2", "EN3"]
+    assert [each["code"] for each in caller.get("incentives", "/incentive/levels?with-inactive=true")] == [
+        *codes,
+        "ENT",
+    ]
+    assert caller.get("incentives", "/incentive/levels/ENT")["active"] is False
+    level = caller.get("incentives", "/incentive/prison-levels/PDI/level/ENH")
+    assert (level["defaultOnAdmission"], level["visitOrders"]) == (True, 1)
+    assert level["convictedSpendLimitInPence"] == 10 * level["convictedTransferLimitInPence"]
+    assert caller.get("incentives", "/incentive/prison-levels/MDI/level/EN3") is None
+
+
+@pytest.fixture
+def missed_transfer(sandbox: Sandbox) -> Sandbox:
+    """A sandbox in whose world one transfer was missed."""
+    sandbox.reset(prisoners=30, mismatches={"4": 1})
+    return sandbox
+
+
+@pytest.fixture
+def subscribed(missed_transfer: Sandbox) -> Callable[[], list[dict[str, Any]]]:
+    """What reads the events off a queue that takes received events and new reviews."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-2"}
+    session: Any = boto3.session.Session(**keys)
+    sns, sqs = (session.client(name, endpoint_url=missed_transfer.emulator_url) for name in ("sns", "sqs"))
+    queue = sqs.create_queue(QueueName="test_of_received")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = sns.create_topic(Name="hmpps-domain-events")["TopicArn"]
+    policy = json.dumps({"eventType": [RECEIVED, INSERTED]})
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
+
+    def read() -> list[dict[str, Any]]:
+        messages = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2).get("Messages", [])
+        return [json.loads(json.loads(message["Body"])["Message"]) for message in messages]
+
+    return read
+
+
+def test_received_event_has_its_effect(
+    missed_transfer: Sandbox, subscribed: Callable[[], list[dict[str, Any]]]
+) -> None:
+    """A missed transfer that is received again makes a review with the kept level, and both events are published."""
+    caller = Caller(missed_transfer)
+    (missed,) = missed_transfer.planted()["mismatches"]
+    nomis = caller.get("nomis", f"/incentives/booking-id/{missed['bookingId']}/current")
+    body = {"reason": "TRANSFERRED", "prisonId": nomis["prisonId"], "occurredAt": nomis["iepDateTime"]}
+    path = f"/events/prisoner/received/{missed['offenderNo']}"
+    answer = caller.call("prisoner-search", "PUT", path, body)
+    assert (answer.status_code, answer.content) == (202, b"")
+    review = caller.get("incentives", f"/iep/reviews/booking/{missed['bookingId']}")["iepDetails"][0]
+    assert (review["reviewType"], review["iepCode"], review["agencyId"], review["iepTime"], review["userId"]) == (
+        "TRANSFER",
+        missed["dps"],
+        nomis["prisonId"],
+        nomis["iepDateTime"],
+        "INCENTIVES_API",
+    )
+    events: list[dict[str, Any]] = []
+    while len(events) < 2:
+        found = subscribed()
+        assert found, f"only {len(events)} events came"
+        events += found
+    by_type = {event["eventType"]: event for event in events}
+    assert by_type[RECEIVED]["additionalInformation"]["nomsNumber"] == missed["offenderNo"]
+    assert by_type[INSERTED]["additionalInformation"] == {
+        "id": review["id"],
+        "nomsNumber": missed["offenderNo"],
+        "reason": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "review_type"),
+    [("NEW_ADMISSION", "INITIAL"), ("READMISSION", "READMISSION"), ("RETURN_FROM_COURT", None)],
+)
+def test_reason_decides_on_the_review(
+    caller: Caller, empty_booking: dict[str, Any], reason: str, review_type: str | None
+) -> None:
+    """Admissions give the default level of the prison, a return from court nothing."""
+    body = {"reason": reason, "prisonId": empty_booking["prisonId"], "occurredAt": "2023-05-20T15:22:00"}
+    number = empty_booking["offenderNo"].lower()
+    assert caller.call("prisoner-search", "PUT", f"/events/prisoner/received/{number}", body).status_code == 202
+    summary = caller.get("incentives", f"/iep/reviews/booking/{empty_booking['bookingId']}")
+    assert (summary["iepDetails"][0]["reviewType"] if summary else None) == review_type
+    if summary:
+        path = f"/incentive/prison-levels/{empty_booking['prisonId']}/level/{summary['iepCode']}"
+        assert caller.get("incentives", path)["defaultOnAdmission"] is True
+
+
+def test_received_event_is_checked(caller: Caller) -> None:
+    """Bad numbers, reasons and times are refused."""
+    good = {"reason": "TRANSFERRED", "prisonId": "LEI", "occurredAt": "2023-05-20T15:22:00"}
+    wrong = [{**good, "reason": "BORED"}, {**good, "occurredAt": "yesterday"}, {**good, "prisonId": ""}]
+    path = "/events/prisoner/received"
+    assert [caller.call("prisoner-search", "PUT", f"{path}/A1234BC", body).status_code for body in wrong] == [400] * 3
+    assert caller.call("prisoner-search", "PUT", f"{path}/12345", good).status_code == 400
+
+
+def test_transfer_to_a_prison_without_the_level_takes_the_next(sandbox: Sandbox, caller: Caller) -> None:
+    """Somebody on Enhanced 2 who comes to a prison without it is Enhanced; an unpublished transfer is missed."""
+    person = sandbox.receive("PDI")
+    sandbox.add_review(person["offenderNo"], "EN2", publish=False)
+    sandbox.transfer(person["offenderNo"], "MDI")
+    review = caller.get("incentives", f"/iep/reviews/booking/{person['bookingId']}")["iepDetails"][0]
+    assert (review["iepCode"], review["agencyId"], review["reviewType"]) == ("ENH", "MDI", "TRANSFER")
+    sandbox.transfer(person["offenderNo"], "LEI", publish=False)
+    nomis = caller.get("nomis", f"/incentives/booking-id/{person['bookingId']}/current")
+    assert (nomis["auditModule"], nomis["prisonId"], nomis["iepLevel"]["code"]) == ("OIDITRAN", "LEI", "STD")
+    assert len(caller.get("incentives", f"/iep/reviews/booking/{person['bookingId']}")["iepDetails"]) == 3

@@ -1,0 +1,122 @@
+"""The processes of a sandbox: the handle, the foreground command, and that nothing outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import boto3
+import pytest
+import requests
+
+from sandbox import Sandbox, SandboxError
+
+HOLDER = """
+import sys, time
+from sandbox import Sandbox
+sandbox = Sandbox.start(prisoners=5)
+print(sandbox.url("nomis"), sandbox.emulator_url, flush=True)
+time.sleep(300)
+"""
+DEADLINE_SECONDS = 20
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait until something is true, for a bounded time."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it did not become true in time"
+
+
+def listens(url: str) -> bool:
+    """Whether anything accepts connections at an address."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def test_nothing_outlives_a_killed_parent() -> None:
+    """Services and emulator end when the process that holds them is killed."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    urls = holder.stdout.readline().split()
+    assert len(urls) == 2
+    assert all(listens(url) for url in urls)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    until(lambda: not any(listens(url) for url in urls))
+
+
+def test_foreground_command_prints_settings() -> None:
+    """`python -m sandbox` prints settings to export, serves until it is interrupted, and ends with 0."""
+    command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "12", "--seed", "3"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    assert process.stdout is not None
+    assert process.stderr is not None
+    control = re.search(r"http://\S+", process.stderr.readline())
+    assert control is not None
+    assert requests.get(control[0].rstrip(";"), timeout=30).json()["prisoners"] == 12
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
+    assert process.returncode == 0, errors
+    settings = dict(re.findall(r"^export (\w+)=(.*)$", output, re.MULTILINE))
+    assert len(settings) == len(output.splitlines())
+    assert settings["HMPPS_SQS_PROVIDER"] == "localstack"
+    assert settings["API_BASE_URL_OAUTH"].endswith("/auth")
+
+
+def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:
+    """The settings hold a base address and credentials for each service, and where the queues are."""
+    environment = sandbox.environment()
+    services = "NOMIS MAPPING VISITS INCENTIVES ACTIVITIES APPOINTMENTS SENTENCE_ADJUSTMENTS PRISONER_SEARCH"
+    for service in services.split():
+        assert environment[f"API_BASE_URL_{service}"].startswith("http://127.0.0.1:")
+        prefix = "SYSTEM" if service == "NOMIS" else service
+        assert environment[f"{prefix}_CLIENT_ID"]
+        assert environment[f"{prefix}_CLIENT_SECRET"]
+    assert environment["HMPPS_SQS_LOCALSTACK_URL"] == sandbox.emulator_url
+
+
+def test_reset_empties_everything(sandbox: Sandbox) -> None:
+    """After a reset there are no queues, faults, requests or changes of the world before."""
+    before = sandbox.prisoners()
+    sqs = boto3.session.Session().client(
+        "sqs",
+        region_name="eu-west-2",
+        endpoint_url=sandbox.emulator_url,
+        aws_access_key_id="t",
+        aws_secret_access_key="t",
+    )
+    sqs.create_queue(QueueName="left_over")
+    sandbox.fault("nomis", kind="reset")
+    sandbox.release(before[0]["offenderNo"])
+    requests.get(sandbox.url("mapping") + "/health/ping", timeout=30)
+    assert len(sandbox.prisoners()) == 199
+    sandbox.reset()
+    assert sandbox.prisoners() == before
+    assert (sandbox.faults(), sandbox.requests(), sandbox.journal()) == ([], [], [])
+    assert "QueueUrls" not in sqs.list_queues()
+
+
+def test_wrong_options_are_named(sandbox: Sandbox) -> None:
+    """A world with an unknown option is refused by its name; the old world goes on."""
+    with pytest.raises(SandboxError, match="no such option of a world: colour"):
+        sandbox.reset(colour="blue")
+    assert len(sandbox.prisoners()) == 200
+
+
+def test_sandbox_without_queues_says_so() -> None:
+    """Without the emulator there is no address of queues, and everything else works."""
+    with Sandbox.start(prisoners=5, moto=False) as sandbox:
+        assert "HMPPS_SQS_LOCALSTACK_URL" not in sandbox.environment()
+        assert len(sandbox.prisoners()) == 5
+        with pytest.raises(SandboxError, match="moto=True"):
+            _ = sandbox.emulator_url

@@ -1,0 +1,103 @@
+"""The fake Slack, through Slack's own client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+from sandbox import Sandbox
+
+CHANNEL = "#sycon-alerts"
+
+
+@pytest.fixture
+def slack(sandbox: Sandbox) -> WebClient:
+    """A client of the fake with its token."""
+    environment = sandbox.environment()
+    return WebClient(token=environment["SLACK_TOKEN"], base_url=environment["SLACK_API_URL"])
+
+
+def section(text: str) -> dict[str, Any]:
+    """Return a block of text."""
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+
+
+def test_message_and_its_thread(sandbox: Sandbox, slack: WebClient) -> None:
+    """A message gets a time stamp, an answer hangs on it, both are listed as they were posted."""
+    first = slack.chat_postMessage(channel=CHANNEL, text="3 mismatches", blocks=[section("*3* mismatches")])
+    slack.chat_postMessage(channel=CHANNEL, text="the details", thread_ts=first["ts"])
+    messages = sandbox.slack()["messages"]
+    assert [(each["channel"], each["text"], each["thread_ts"]) for each in messages] == [
+        (CHANNEL, "3 mismatches", None),
+        (CHANNEL, "the details", first["ts"]),
+    ]
+    assert messages[0]["blocks"] == [section("*3* mismatches")]
+    assert messages[0]["ts"] < messages[1]["ts"]
+
+
+def test_file_in_three_steps(sandbox: Sandbox, slack: WebClient) -> None:
+    """A file is announced, uploaded and completed; its content is what was sent."""
+    content = "offenderNo,nomis,dps\n" + "A1234BC,STD,ENH\n" * 100_000
+    parent = slack.chat_postMessage(channel=CHANNEL, text="report")
+    slack.files_upload_v2(
+        filename="report.csv",
+        content=content,
+        channel="C0SANDBOX1",
+        initial_comment="all of them",
+        thread_ts=parent["ts"],
+    )
+    (file,) = sandbox.slack()["files"]
+    assert (file["filename"], file["complete"], file["channel"]) == ("report.csv", True, "C0SANDBOX1")
+    assert (file["initial_comment"], file["thread_ts"]) == ("all of them", parent["ts"])
+    assert file["content"] == content
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"text": "x" * 40_001}, "msg_too_long"),
+        ({"text": "x", "blocks": [section("y")] * 51}, "invalid_blocks"),
+        ({"text": "x", "blocks": [section("y" * 3_001)]}, "invalid_blocks"),
+        ({"text": "x", "thread_ts": "1.1"}, "thread_not_found"),
+    ],
+)
+def test_limits(sandbox: Sandbox, slack: WebClient, message: dict[str, Any], error: str) -> None:
+    """What is too long or hangs on nothing is refused and not posted."""
+    with pytest.raises(SlackApiError) as refusal:
+        slack.chat_postMessage(channel=CHANNEL, **message)
+    assert refusal.value.response["error"] == error
+    assert sandbox.slack()["messages"] == []
+
+
+def test_wrong_token_and_wrong_length(sandbox: Sandbox, slack: WebClient) -> None:
+    """Another token is refused; an upload of another length than announced too."""
+    with pytest.raises(SlackApiError, match="invalid_auth"):
+        WebClient(token="xoxb-other", base_url=slack.base_url).chat_postMessage(channel=CHANNEL, text="x")
+    offer = slack.files_getUploadURLExternal(filename="a.csv", length=5)
+    assert requests.post(offer["upload_url"], b"toolong", timeout=30).status_code == 400
+    with pytest.raises(SlackApiError, match="file_not_found"):
+        slack.files_completeUploadExternal(files=[{"id": offer["file_id"]}], channel_id="C1")
+
+
+def test_rate_limit(sandbox: Sandbox, slack: WebClient) -> None:
+    """A rate limit is a 429 with Retry-After, after which the message can be posted."""
+    sandbox.fault("slack", path="chat.postMessage", kind="rate_limited", retry_after=3, times=1)
+    with pytest.raises(SlackApiError) as refusal:
+        slack.chat_postMessage(channel=CHANNEL, text="x")
+    assert refusal.value.response.status_code == 429
+    assert refusal.value.response.headers["Retry-After"] == "3"
+    slack.chat_postMessage(channel=CHANNEL, text="x")
+    assert len(sandbox.slack()["messages"]) == 1
+
+
+def test_page_shows_what_was_posted_as_text(sandbox: Sandbox, slack: WebClient) -> None:
+    """Markup in a message is shown, not carried out."""
+    slack.chat_postMessage(channel=CHANNEL, text="<script>alert(1)</script>")
+    page = requests.get(sandbox.url("slack") + "/", timeout=30)
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.text
+    assert "<script>" not in page.text

@@ -1,0 +1,83 @@
+"""The sandbox that the tests of one worker share: started once, a new world for each test that asks for it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+
+PREFIXES = {
+    "nomis": "SYSTEM",
+    "mapping": "MAPPING",
+    "visits": "VISITS",
+    "incentives": "INCENTIVES",
+    "activities": "ACTIVITIES",
+    "appointments": "APPOINTMENTS",
+    "adjustments": "SENTENCE_ADJUSTMENTS",
+    "prisoner-search": "PRISONER_SEARCH",
+}
+
+
+class Caller:
+    """Calls the fake services as the program would, with a token of the right client unless told otherwise."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        """Take the sandbox whose services to call."""
+        self.sandbox = sandbox
+        self.environment = sandbox.environment()
+        self._tokens: dict[str, str] = {}
+
+    def ask_token(self, service: str, secret: str | None = None) -> requests.Response:
+        """Ask auth for a token of the client of a service, with another secret if given."""
+        prefix = PREFIXES[service]
+        pair = f"{self.environment[f'{prefix}_CLIENT_ID']}:{secret or self.environment[f'{prefix}_CLIENT_SECRET']}"
+        headers = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        where = f"{self.environment['API_BASE_URL_OAUTH']}/oauth/token"
+        return requests.post(where, {"grant_type": "client_credentials"}, headers=headers, timeout=30)
+
+    def token(self, service: str) -> str:
+        """Return a token for a service, the same one each time."""
+        if service not in self._tokens:
+            self._tokens[service] = self.ask_token(service).json()["access_token"]
+        return self._tokens[service]
+
+    def call(
+        self, service: str, method: str, path: str, json: Any = None, token: str | None = None
+    ) -> requests.Response:
+        """Call a service; an empty token sends none."""
+        held = self.token(service) if token is None else token
+        headers = {"Authorization": f"Bearer {held}"} if held else {}
+        return requests.request(method, self.sandbox.url(service) + path, json=json, headers=headers, timeout=30)
+
+    def get(self, service: str, path: str) -> Any:
+        """Return the decoded answer of a GET, None for 404."""
+        answer = self.call(service, "GET", path)
+        if answer.status_code == requests.codes.not_found:
+            return None
+        answer.raise_for_status()
+        return answer.json()
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[Sandbox]:
+    """The processes of a sandbox with an emulator of AWS, for as long as the worker lives."""
+    with Sandbox.start() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
+    """A sandbox with a new world of 200 prisoners, without faults, messages and logs."""
+    running_sandbox.reset()
+    return running_sandbox
+
+
+@pytest.fixture
+def caller(sandbox: Sandbox) -> Caller:
+    """A caller of the services of that sandbox."""
+    return Caller(sandbox)
