@@ -1,4 +1,4 @@
-"""What the mapping service says when it refuses a pair: whether it is ours after all, and what a finding tells of it."""
+"""What it means when the mapping service refuses a pair: ours after all, or a conflict and with which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -28,6 +28,10 @@ from sync.telemetry import text_properties
 SETTLING_SECONDS = 10.0
 
 _NOT_FOUND = 404
+#: NOMIS is known not to have the record.
+_CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
+#: NOMIS has had the record.
+_WAS_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
 
 class OutcomeSettling(LeaseBusy):
@@ -75,7 +79,7 @@ class CreationProtocol:
             record = self._ledger.read(creation, dps_id)
             if mapping is not None:
                 return self._meet_mapping(creation, mapping, record, work)
-            if record is None or record.state in (CreationState.REFUSED, CreationState.ABANDONED):
+            if record is None or record.state in _CREATED_AGAIN:
                 return self._create_anew(creation, event, dps_id, record, work)
             work.trail.add(**record.properties)
             if record.state is CreationState.AMBIGUOUS:
@@ -198,7 +202,7 @@ def _prepare(
     try:
         return creation.prepare(event, work)
     except UpstreamError as error:
-        if record is not None and record.state is CreationState.MAPPED and error.status == _NOT_FOUND:
+        if record is not None and record.state in _WAS_THERE and error.status == _NOT_FOUND:
             return None
         raise
 

@@ -1,4 +1,4 @@
-"""What the creation protocol writes down, each step in one transaction, together with the telemetry that tells of it."""
+"""What the creation protocol writes down: each step in one transaction, with the telemetry that tells of it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from sync.conflicts import Conflict, pair_of, same_pair
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
 from sync.handling import Creation, Properties, creation_lease
 from sync.store import creations, findings
-from sync.store.creations import CreationRecord, CreationState
+from sync.store.creations import CreationRecord
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
 from sync.store.telemetry import StoredTelemetry
@@ -112,7 +112,7 @@ class CreationLedger:
         properties: Mapping[str, str],
         failed: str | None,
     ) -> None:
-        """Records that the mapping was refused: a finding, alerted once, after the event `failed` where there is one."""
+        """Records that the mapping was refused: a finding, alerted once, after the event `failed` where given."""
         event_name = f"to-nomis-synch-{creation.name}-duplicate"
         told = {**properties, **conflict.properties()}
         ids = ",".join(f"{name}={value}" for name, value in sorted(pair_of(mapping).items()))

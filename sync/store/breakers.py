@@ -31,7 +31,7 @@ def set_breaker(
 ) -> bool:
     """Puts a breaker into `state`; False when it was in that state already (then nothing is changed)."""
     values = {"state": state, "opened_at": opened_at, "changed_at": now(), "reason": reason}
-    statement = insert_into(connection, breakers).values(values | {"service": service})
+    statement = insert_into(connection.dialect.name, breakers).values(values | {"service": service})
     statement = statement.on_conflict_do_update(
         index_elements=[breakers.c.service], set_=values, where=breakers.c.state != state
     )

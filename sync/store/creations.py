@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, delete, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, case, select, update
 
 from sync.clock import now
 from sync.store.tables import creations
@@ -36,10 +36,24 @@ class CreationState(StrEnum):
     AMBIGUOUS = "ambiguous"
     #: A person said that NOMIS does not have it: the next delivery creates.
     ABANDONED = "abandoned"
+    #: It was created, and deleted since on purpose, with its mapping.
+    DELETED = "deleted"
 
 
 #: A creation that was begun and is not settled: NOMIS has, or may get, a record that no mapping points to.
 OPEN_STATES = frozenset({CreationState.INTENDED, CreationState.CREATED, CreationState.AMBIGUOUS})
+
+# Made once, since building a statement costs more than running it; values are given when one is executed.
+_OF_RECORD = (creations.c.domain == bindparam("the_domain")) & (creations.c.dps_id == bindparam("the_dps_id"))
+_OF_ATTEMPT = _OF_RECORD & (creations.c.attempts == bindparam("the_attempt"))
+_FIND = select(creations).where(_OF_RECORD)
+_STATE = select(creations.c.state).where(_OF_RECORD)
+_SETTLE = update(creations).where(_OF_RECORD)
+_CHANGE = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
+_DOUBT = update(creations).where(_OF_ATTEMPT, creations.c.state.in_([CreationState.INTENDED, CreationState.MAPPED]))
+_INTEND_FIRST = {
+    dialect: insert_into(dialect, creations).on_conflict_do_nothing() for dialect in ("sqlite", "postgresql")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +77,7 @@ class CreationRecord:
 
 def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
     """The record of a DPS id of `domain` (the name of its `Creation`), None when there is none."""
-    query = select(creations).where(creations.c.domain == domain, creations.c.dps_id == dps_id)
-    return _record(connection.execute(query).one_or_none())
+    return _record(connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none())
 
 
 def get(connection: Connection, creation_id: int) -> CreationRecord | None:
@@ -74,8 +87,7 @@ def get(connection: Connection, creation_id: int) -> CreationRecord | None:
 
 def is_open(connection: Connection, domain: str, dps_id: str) -> bool:
     """Whether a creation was begun and is not settled."""
-    query = select(creations.c.state).where(creations.c.domain == domain, creations.c.dps_id == dps_id)
-    state = connection.execute(query).scalar()
+    state = connection.execute(_STATE, {"the_domain": domain, "the_dps_id": dps_id}).scalar()
     return state is not None and CreationState(state) in OPEN_STATES
 
 
@@ -117,12 +129,12 @@ def record_intent(
     }
     if after is None:
         values |= {"domain": domain, "dps_id": dps_id, "created_at": moment}
-        statement: Any = insert_into(connection, creations).values(values).on_conflict_do_nothing()
+        changed = connection.execute(_INTEND_FIRST[connection.dialect.name], values)
     else:
         columns = creations.c
         same = (columns.id == after.id, columns.attempts == after.attempts, columns.state == after.state)
-        statement = update(creations).where(*same).values(values)
-    return int(values["attempts"]) if connection.execute(statement).rowcount == 1 else None
+        changed = connection.execute(update(creations).where(*same).values(values))
+    return int(values["attempts"]) if changed.rowcount == 1 else None
 
 
 def record_created(
@@ -149,12 +161,9 @@ def record_doubt(connection: Connection, domain: str, dps_id: str, attempt: int,
 
 
 def record_ambiguous(connection: Connection, domain: str, dps_id: str, attempt: int, note: str) -> bool:
-    """Records that nobody can tell whether an attempt was applied, or what became of a record whose mapping vanished."""
-    columns = creations.c
-    doubtful = columns.state.in_([CreationState.INTENDED, CreationState.MAPPED])
-    same = (columns.domain == domain, columns.dps_id == dps_id, columns.attempts == attempt)
-    values = {"state": CreationState.AMBIGUOUS, "note": note, "updated_at": now()}
-    return connection.execute(update(creations).where(*same, doubtful).values(values)).rowcount == 1
+    """Records that nobody can tell whether NOMIS has the record of an attempt, or has it still."""
+    values = {"state": CreationState.AMBIGUOUS, "note": note}
+    return _change(connection, domain, dps_id, attempt, values, _DOUBT)
 
 
 def record_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> bool:
@@ -181,23 +190,27 @@ def abandon(connection: Connection, creation_id: int, note: str) -> bool:
 
 
 def forget(connection: Connection, domain: str, dps_id: str) -> bool:
-    """Removes the record, after the NOMIS record and its mapping were removed on purpose; False when there is none."""
-    gone = delete(creations).where(creations.c.domain == domain, creations.c.dps_id == dps_id)
-    return connection.execute(gone).rowcount == 1
+    """Records that the NOMIS record and its mapping were deleted on purpose; False when there is no record.
+
+    A late delivery of the creating event then creates only what DPS still has.
+    """
+    values = {"state": CreationState.DELETED, "nomis_ids": None, "mapping": None, "updated_at": now()}
+    of = {"the_domain": domain, "the_dps_id": dps_id}
+    return connection.execute(_SETTLE, values | of).rowcount == 1
 
 
-def _change(connection: Connection, domain: str, dps_id: str, attempt: int, values: dict[str, Any]) -> bool:
-    """Changes an intent that is still open and of this attempt."""
-    columns = creations.c
-    same = (columns.domain == domain, columns.dps_id == dps_id, columns.attempts == attempt)
-    statement = update(creations).where(*same, columns.state == CreationState.INTENDED)
-    return connection.execute(statement.values(values | {"updated_at": now()})).rowcount == 1
+def _change(
+    connection: Connection, domain: str, dps_id: str, attempt: int, values: dict[str, Any], statement: Update = _CHANGE
+) -> bool:
+    """Changes a record that is still at this attempt, and still open as `statement` says."""
+    of = {"the_domain": domain, "the_dps_id": dps_id, "the_attempt": attempt}
+    return connection.execute(statement, values | of | {"updated_at": now()}).rowcount == 1
 
 
 def _settle(connection: Connection, domain: str, dps_id: str, state: CreationState, mapping: Mapping[str, Any]) -> bool:
-    statement = update(creations).where(creations.c.domain == domain, creations.c.dps_id == dps_id)
+    of = {"the_domain": domain, "the_dps_id": dps_id}
     values = {"state": state, "mapping": dict(mapping), "updated_at": now()}
-    return connection.execute(statement.values(values)).rowcount == 1
+    return connection.execute(_SETTLE, values | of).rowcount == 1
 
 
 def _decide(connection: Connection, creation_id: int, values: dict[str, Any]) -> bool:

@@ -79,7 +79,9 @@ def record_finding(
         "status": "open",
         "created_at": moment,
     }
-    statement = insert_into(connection, findings).values(values).on_conflict_do_nothing().returning(findings.c.id)
+    statement = (
+        insert_into(connection.dialect.name, findings).values(values).on_conflict_do_nothing().returning(findings.c.id)
+    )
     finding_id = connection.execute(statement).scalar()
     if finding_id is None:
         return False

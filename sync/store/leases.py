@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Interval, bindparam, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Interval, bindparam, delete, func, select, update
 
 from sync.clock import now
 from sync.failures import LeaseBusy
@@ -25,6 +25,8 @@ _LONGEST_KEY = 200
 _LONGEST_NAME = 80
 
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
+_RELEASE = delete(leases).where(_MINE)
+_HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
 class Leases:
@@ -37,6 +39,26 @@ class Leases:
         self._database = database
         self._length = timedelta(seconds=seconds)
         self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
+        moment: ColumnElement[datetime] = bindparam("moment", type_=UtcDateTime)
+        expiry: ColumnElement[datetime] = bindparam("expiry", type_=UtcDateTime)
+        if database.dialect == "postgresql":
+            # Many machines share it, so its own clock counts.
+            moment = func.clock_timestamp(type_=UtcDateTime)
+            expiry = moment + bindparam("length", type_=Interval)
+        taking = insert_into(database.dialect, leases).values(
+            key=bindparam("the_key"), owner=bindparam("the_owner"), expires_at=expiry
+        )
+        self._taking = taking.on_conflict_do_update(
+            index_elements=[leases.c.key],
+            set_={"owner": taking.excluded.owner, "expires_at": taking.excluded.expires_at},
+            where=leases.c.expires_at < moment,
+        )
+        self._renewal = update(leases).where(_MINE).values(expires_at=expiry)
+        self._inheritance = (
+            update(leases)
+            .where(leases.c.key == bindparam("the_key"), leases.c.owner == bindparam("the_holder"))
+            .values(owner=bindparam("the_owner"), expires_at=expiry)
+        )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
@@ -68,7 +90,7 @@ class Leases:
             return
         try:
             with self._database.begin() as connection:
-                connection.execute(delete(leases).where(_MINE), {"the_key": key, "the_owner": owner})
+                connection.execute(_RELEASE, {"the_key": key, "the_owner": owner})
         except StoreUnavailable:
             with self._lock:
                 self._unreleased[key] = owner
@@ -92,10 +114,9 @@ class Leases:
             return
         with self._database.begin() as connection:
             if held:
-                expiry = _from_now(connection, self._length)
-                connection.execute(update(leases).where(_MINE).values(expires_at=expiry), held)
+                connection.execute(self._renewal, [row | self._times() for row in held])
             if unreleased:
-                connection.execute(delete(leases).where(_MINE), unreleased)
+                connection.execute(_RELEASE, unreleased)
         with self._lock:
             for row in unreleased:
                 if self._unreleased.get(row["the_key"]) == row["the_owner"]:
@@ -122,33 +143,24 @@ class Leases:
                 structlog.get_logger().warning("leases-not-renewed", reason=str(error))
 
     def _take(self, connection: Connection, key: str, owner: str) -> bool:
-        expiry = _from_now(connection, self._length)
-        taking = insert_into(connection, leases).values(key=key, owner=owner, expires_at=expiry)
-        taking = taking.on_conflict_do_update(
-            index_elements=[leases.c.key],
-            set_={"owner": taking.excluded.owner, "expires_at": taking.excluded.expires_at},
-            where=leases.c.expires_at < _from_now(connection, timedelta()),
-        )
-        if connection.execute(taking).rowcount == 1:
+        wanted = {"the_key": key, "the_owner": owner, **self._times()}
+        if connection.execute(self._taking, wanted).rowcount == 1:
             return True
-        holder = connection.execute(select(leases.c.owner).where(leases.c.key == key)).scalar()
-        if holder is None or not holder_is_gone(holder):
+        holder = connection.execute(_HOLDER, wanted).scalar()
+        if holder is None or not process_is_gone(_process_of(holder)):
             return False
-        inheriting = update(leases).where(leases.c.key == key, leases.c.owner == holder)
-        return connection.execute(inheriting.values(owner=owner, expires_at=expiry)).rowcount == 1
+        return connection.execute(self._inheritance, wanted | {"the_holder": holder}).rowcount == 1
+
+    def _times(self) -> dict[str, object]:
+        if self._database.dialect == "postgresql":
+            return {"length": self._length}
+        moment = now()
+        return {"moment": moment, "expiry": moment + self._length}
 
 
 def _rows(owners: dict[str, str]) -> list[dict[str, str]]:
     return [{"the_key": key, "the_owner": owner} for key, owner in owners.items()]
 
 
-def holder_is_gone(owner: str) -> bool:
-    """Whether the `owner` of a lease is known to be dead: a process of this machine that is no longer there."""
-    return process_is_gone(owner.rpartition("|")[0].rpartition("|")[2])
-
-
-def _from_now(connection: Connection, delay: timedelta) -> ColumnElement[datetime]:
-    """`delay` from now. PostgreSQL serves many machines, so its own clock counts; SQLite serves one."""
-    if connection.dialect.name == "postgresql":
-        return func.clock_timestamp(type_=UtcDateTime()) + literal(delay, Interval())
-    return literal(now() + delay, UtcDateTime())
+def _process_of(owner: str) -> str:
+    return owner.rpartition("|")[0].rpartition("|")[2]

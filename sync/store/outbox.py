@@ -56,7 +56,7 @@ def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str
         "next_attempt_at": moment,
         "created_at": moment,
     }
-    statement = insert_into(connection, outbox).values(values).on_conflict_do_nothing()
+    statement = insert_into(connection.dialect.name, outbox).values(values).on_conflict_do_nothing()
     return connection.execute(statement).rowcount == 1
 
 

@@ -15,6 +15,7 @@ from sync.telemetry import text_properties
 #: So many gathered events are written without waiting for the end of a batch.
 FLUSH_AT = 200
 _PAGE = 1000
+_INSERT = insert(telemetry_events)
 
 
 class StoredTelemetry:
@@ -44,7 +45,7 @@ class StoredTelemetry:
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
         """Tracks one event in the transaction of `connection`: it is there exactly when what it tells of is."""
-        connection.execute(insert(telemetry_events), self._row(name, properties))
+        connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
         """Writes what was gathered, in one transaction. Raises `StoreUnavailable`; the events are then kept."""
@@ -56,7 +57,7 @@ class StoredTelemetry:
                 return
             try:
                 with self._database.begin() as connection:
-                    connection.execute(insert(telemetry_events), rows)
+                    connection.execute(_INSERT, rows)
             except BaseException:
                 with self._gathering:
                     self._gathered[:0] = rows
