@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from datetime import datetime
 from typing import Final
 
 import orjson
@@ -37,7 +38,7 @@ def envelope(event: dict[str, object] | str, message_id: str | None = None) -> s
     return orjson.dumps(body).decode()
 
 
-def write_malformed(queue: str, number: int, chance: random.Random) -> tuple[str, str]:
+def write_malformed(queue: str, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
     """One broken message for a queue: which kind it is (they take turns) and its body."""
     kind = KINDS[number % len(KINDS)]
     _, event_type, key = CREATIONS[queue]
@@ -48,7 +49,9 @@ def write_malformed(queue: str, number: int, chance: random.Random) -> tuple[str
         return kind, orjson.dumps({"Type": "Notification", "MessageId": message_id}).decode()
     if kind == "message_not_json":
         return kind, envelope("{half an event", message_id)
-    event = domain_event(event_type, {} if kind == "no_id" else {key: None}, "A0000AA" if queue == "visit" else None)
+    event = domain_event(
+        event_type, {} if kind == "no_id" else {key: None}, "A0000AA" if queue == "visit" else None, moment
+    )
     if kind == "no_event_type":
         del event["eventType"]
     return kind, envelope(event, message_id)

@@ -162,7 +162,7 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
     swapped = _swap(items, asked.out_of_order, chance)
     _vanish(items, asked, chance, moment)
     doubled, redelivered = _duplicate(items, asked.duplicates, chance)
-    malformed = _break(items, asked, chance)
+    malformed = _break(items, asked, chance, moment)
     updates = Counter(step.entity for step in woven if step.kind == "update")
     return Planned(
         asked=asked,
@@ -277,11 +277,11 @@ def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[C
     return doubled, redelivered
 
 
-def _break(items: list[Item], asked: Asked, chance: random.Random) -> list[dict[str, object]]:
+def _break(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> list[dict[str, object]]:
     listed: list[dict[str, object]] = []
     for number in range(asked.malformed):
         queue = asked.queues[number % len(asked.queues)]
-        kind, body = write_malformed(queue, number, chance)
+        kind, body = write_malformed(queue, number, chance, moment)
         items.insert(chance.randint(0, len(items)), Item(queue, body=body))
         listed.append({"queue": queue, "kind": kind})
     return listed

@@ -1,0 +1,186 @@
+"""The mapping service: idempotent posts, unique keys, conflicts, look-ups and limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from tests.sandboxes import Caller
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain's endpoints with a body, and the same body with another DPS id and another NOMIS id."""
+
+    path: str
+    body: dict[str, Any]
+    dps: dict[str, Any]
+    nomis: dict[str, Any]
+    by_dps: str
+    by_nomis: str | None
+    deletable: bool = True
+
+
+DOMAINS = {
+    "visits": Domain(
+        "/mapping/visits",
+        {"nomisId": 1, "vsipId": "aa-bb", "mappingType": "ONLINE"},
+        {"vsipId": "cc-dd"},
+        {"nomisId": 2},
+        "/mapping/visits/vsipId/aa-bb",
+        "/mapping/visits/nomisId/1",
+        deletable=False,
+    ),
+    "incentives": Domain(
+        "/mapping/incentives",
+        {"nomisBookingId": 9, "nomisIncentiveSequence": 1, "incentiveId": 5, "mappingType": "INCENTIVE_CREATED"},
+        {"incentiveId": 6},
+        {"nomisIncentiveSequence": 2},
+        "/mapping/incentives/incentive-id/5",
+        "/mapping/incentives/nomis-booking-id/9/nomis-incentive-sequence/1",
+    ),
+    "activities": Domain(
+        "/mapping/activities",
+        {"activityScheduleId": 3, "nomisCourseActivityId": 4, "mappingType": "ACTIVITY_CREATED"},
+        {"activityScheduleId": 30},
+        {"nomisCourseActivityId": 40},
+        "/mapping/activities/activity-schedule-id/3",
+        None,
+    ),
+    "appointments": Domain(
+        "/mapping/appointments",
+        {"appointmentInstanceId": 3, "nomisEventId": 4},
+        {"appointmentInstanceId": 30},
+        {"nomisEventId": 40},
+        "/mapping/appointments/appointment-instance-id/3",
+        "/mapping/appointments/nomis-event-id/4",
+    ),
+    "adjustments": Domain(
+        "/mapping/sentencing/adjustments",
+        {
+            "adjustmentId": "a-1",
+            "nomisAdjustmentId": 4,
+            "nomisAdjustmentCategory": "KEY-DATE",
+            "mappingType": "SENTENCING_CREATED",
+        },
+        {"adjustmentId": "a-2"},
+        {"nomisAdjustmentCategory": "SENTENCE"},
+        "/mapping/sentencing/adjustments/adjustment-id/a-1",
+        "/mapping/sentencing/adjustments/nomis-adjustment-category/KEY-DATE/nomis-adjustment-id/4",
+    ),
+}
+EACH = pytest.mark.parametrize("name", DOMAINS)
+
+
+@pytest.fixture
+def posted(caller: Caller, name: str) -> Domain:
+    """A domain whose body was posted once; population mappings are out of the way by their ids."""
+    domain = DOMAINS[name]
+    assert caller.call("mapping", "POST", domain.path, domain.body).status_code == 201
+    return domain
+
+
+@EACH
+def test_same_pair_is_accepted_again(caller: Caller, posted: Domain, name: str) -> None:
+    """The same pair posted again answers 201 with an empty body and changes nothing."""
+    again = caller.call("mapping", "POST", posted.path, posted.body)
+    assert (again.status_code, again.content) == (201, b"")
+    held = caller.get("mapping", posted.by_dps)
+    assert posted.body.items() <= held.items()
+    assert None not in held.values()
+
+
+@pytest.mark.parametrize("side", ["dps", "nomis"])
+@pytest.mark.parametrize("name", ["visits", "incentives", "appointments", "adjustments"])
+def test_other_pair_with_a_known_id_is_a_conflict(caller: Caller, posted: Domain, name: str, side: str) -> None:
+    """Another pair with either id is 409 with code 1409 and both mappings."""
+    other = posted.body | (posted.dps if side == "dps" else posted.nomis)
+    answer = caller.call("mapping", "POST", posted.path, other)
+    body = answer.json()
+    assert (answer.status_code, body["errorCode"]) == (409, 1409)
+    assert body["userMessage"].startswith("Conflict: ")
+    assert posted.body.items() <= body["moreInfo"]["existing"].items()
+    assert other.items() <= body["moreInfo"]["duplicate"].items()
+    assert "whenCreated" in body["moreInfo"]["existing"]
+    assert "whenCreated" not in body["moreInfo"]["duplicate"]
+
+
+@pytest.mark.parametrize("side", ["dps", "nomis"])
+@pytest.mark.parametrize("name", ["activities"])
+def test_activities_answer_a_conflict_with_400(caller: Caller, posted: Domain, name: str, side: str) -> None:
+    """A duplicate activity is a validation failure without more information."""
+    answer = caller.call("mapping", "POST", posted.path, posted.body | getattr(posted, side))
+    assert (answer.status_code, answer.json()["moreInfo"]) == (400, None)
+    assert answer.json()["userMessage"].startswith("Validation failure: ")
+    assert "already exists" in answer.json()["userMessage"]
+
+
+@EACH
+def test_look_ups_find_and_deletes_forget(caller: Caller, posted: Domain, name: str) -> None:
+    """A pair is found by both ids; deleting is 204 twice and frees both ids."""
+    assert caller.get("mapping", posted.by_dps) is not None
+    if posted.by_nomis is not None:
+        assert caller.get("mapping", posted.by_nomis) == caller.get("mapping", posted.by_dps)
+    if not posted.deletable:
+        assert caller.call("mapping", "DELETE", posted.by_dps).status_code == 405
+        return
+    assert [caller.call("mapping", "DELETE", posted.by_dps).status_code for _ in range(2)] == [204, 204]
+    answer = caller.call("mapping", "GET", posted.by_dps)
+    assert answer.status_code == 404
+    assert answer.json()["userMessage"].startswith("Not Found: ")
+    assert caller.call("mapping", "POST", posted.path, posted.body | posted.dps).status_code == 201
+
+
+@EACH
+def test_missing_and_overlong_fields_are_refused(caller: Caller, name: str) -> None:
+    """A missing id is 400, an unknown mapping type 500, text over its limit 400."""
+    domain = DOMAINS[name]
+    for field in domain.dps:
+        answer = caller.call("mapping", "POST", domain.path, {**domain.body, field: None})
+        assert answer.status_code == 400
+        assert answer.json()["userMessage"].startswith(f"Validation failure: {field}")
+    strange = caller.call("mapping", "POST", domain.path, domain.body | {"mappingType": "STRANGE"})
+    assert strange.status_code == 500
+    assert strange.json()["userMessage"].startswith("Unexpected error: ")
+    long_type = caller.call("mapping", "POST", domain.path, domain.body | {"mappingType": "X" * 21})
+    assert long_type.status_code == 400
+
+
+def test_text_limits(caller: Caller) -> None:
+    """References hold 40, adjustment ids 64, labels 20 characters; numbers may come as text."""
+    visit = DOMAINS["visits"].body
+    for body, status in (
+        (visit | {"vsipId": "x" * 40, "nomisId": "77", "label": "y" * 20}, 201),
+        (visit | {"vsipId": "x" * 41}, 400),
+        (visit | {"label": "y" * 21}, 400),
+        (visit | {"nomisId": "seven"}, 400),
+    ):
+        assert caller.call("mapping", "POST", "/mapping/visits", body).status_code == status
+    assert caller.get("mapping", "/mapping/visits/nomisId/77")["nomisId"] == 77
+    adjustment = DOMAINS["adjustments"]
+    for length, status in ((64, 201), (65, 400)):
+        body = adjustment.body | {"adjustmentId": "z" * length}
+        assert caller.call("mapping", "POST", adjustment.path, body).status_code == status
+
+
+def test_lists_hold_every_pair(caller: Caller) -> None:
+    """Activities and appointments are listed whole; appointments get their type by default."""
+    for name in ("activities", "appointments"):
+        domain = DOMAINS[name]
+        for body in (domain.body, domain.body | domain.dps | domain.nomis):
+            caller.call("mapping", "POST", domain.path, body)
+        assert len(caller.get("mapping", domain.path)) == 2
+    assert {each["mappingType"] for each in caller.get("mapping", "/mapping/appointments")} == {"APPOINTMENT_CREATED"}
+
+
+def test_race_of_two_posts_answers_500_once(running_sandbox: Sandbox) -> None:
+    """A post that lost the race on the unique key is 500; repeated it is accepted or a conflict."""
+    running_sandbox.reset(mapping_race_ms=60_000)
+    caller = Caller(running_sandbox)
+    visit = DOMAINS["visits"]
+    statuses = [caller.call("mapping", "POST", visit.path, visit.body).status_code for _ in range(3)]
+    assert statuses == [201, 500, 201]
+    assert caller.call("mapping", "POST", visit.path, visit.body | visit.nomis).status_code == 409

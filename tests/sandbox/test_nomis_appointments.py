@@ -1,0 +1,85 @@
+"""Appointments in NOMIS: checks, reads, cancellation, deletion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sandboxes import Caller
+
+
+@pytest.fixture
+def body(caller: Caller) -> dict[str, Any]:
+    """A good appointment of the first prisoner."""
+    person = caller.sandbox.prisoners()[0]
+    room = caller.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
+    return {
+        "bookingId": person["bookingId"],
+        "eventDate": "2030-05-22",
+        "startTime": "09:00",
+        "endTime": "10:30",
+        "internalLocationId": room,
+        "eventSubType": "CHAP",
+    }
+
+
+def create(caller: Caller, body: dict[str, Any]) -> int:
+    """Make an appointment and return its number."""
+    answer = caller.call("nomis", "POST", "/appointments", body)
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["eventId"])
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "reason"),
+    [
+        ({"bookingId": 5}, 400, "Bad request: Booking with id=5 not found"),
+        ({"internalLocationId": None}, 500, "Unexpected error: The given id must not be null"),
+        ({"internalLocationId": 5}, 400, "Bad request: Location with id=5 does not exist"),
+        ({"endTime": "08:59"}, 400, "Bad request: End time must be after start time"),
+        ({"endTime": None}, 400, "Bad request: JSON parse error"),
+        ({"eventSubType": "GYM"}, 400, "Bad request: EventSubType with code=GYM does not exist"),
+    ],
+)
+def test_bad_appointments_are_refused(
+    caller: Caller, body: dict[str, Any], change: dict[str, Any], status: int, reason: str
+) -> None:
+    """Each failed check answers with its reason; one in a cell is an unexpected error."""
+    answer = caller.call("nomis", "POST", "/appointments", body | change)
+    assert answer.status_code == status
+    assert answer.json()["userMessage"].startswith(reason)
+
+
+def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, Any]) -> None:
+    """Creation wants a room of the prisoner's prison; an update wants only one that exists."""
+    people = caller.sandbox.prisoners()
+    other = next(each for each in people if each["prisonId"] != people[0]["prisonId"])
+    room = caller.sandbox.control("GET", f"/locations/{other['prisonId']}")[0]["id"]
+    moved = body | {"internalLocationId": room}
+    assert caller.call("nomis", "POST", "/appointments", moved).status_code == 400
+    event = create(caller, body)
+    assert caller.call("nomis", "PUT", f"/appointments/{event}", moved).status_code == 200
+    assert caller.get("nomis", f"/appointments/{event}")["internalLocation"] == room
+
+
+def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
+    """One is found, none is 404, two are an unexpected error; the listing goes by the day of the event."""
+    path = f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
+    assert caller.get("nomis", path) is None
+    create(caller, body)
+    assert caller.get("nomis", path)["startDateTime"] == "2030-05-22T09:00:00"
+    create(caller, body)
+    assert caller.call("nomis", "GET", path).status_code == 500
+    assert caller.get("nomis", "/appointments/ids?fromDate=2030-05-22&toDate=2030-05-22")["totalElements"] == 2
+    assert caller.get("nomis", "/appointments/ids?fromDate=2030-05-23")["totalElements"] == 0
+
+
+def test_cancel_is_repeatable_and_delete_is_not(caller: Caller, body: dict[str, Any]) -> None:
+    """Cancelling twice is well; deleting answers 404 the second time."""
+    event = create(caller, body)
+    assert [caller.call("nomis", "PUT", f"/appointments/{event}/cancel").status_code for _ in range(2)] == [200, 200]
+    assert caller.get("nomis", f"/appointments/{event}")["status"] == "CANC"
+    assert [caller.call("nomis", "DELETE", f"/appointments/{event}").status_code for _ in range(2)] == [204, 404]
+    assert caller.call("nomis", "PUT", f"/appointments/{event}/cancel").status_code == 404
+    assert caller.call("nomis", "PUT", f"/appointments/{event}", body).status_code == 404

@@ -1,0 +1,314 @@
+"""Courses, allocations and attendances in NOMIS: what is refused and why, versions, upserts and duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from tests.sandboxes import Caller
+
+Change = Callable[[dict[str, Any]], None]
+NOT_UNIQUE = "query did not return a unique result"
+
+
+@pytest.fixture
+def person(caller: Caller) -> dict[str, Any]:
+    """Somebody in prison."""
+    return caller.sandbox.prisoners()[0]
+
+
+def session(days: int, start: str = "08:30", *, cancelled: bool = False) -> dict[str, Any]:
+    """A session so many days from today."""
+    day = (date.today() + timedelta(days=days)).isoformat()  # noqa: DTZ011 - tests run far from midnight
+    return {"date": day, "startTime": start, "endTime": "11:45", "cancelled": cancelled}
+
+
+def course_body(person: dict[str, Any]) -> dict[str, Any]:
+    """A good course in the person's prison, with a session yesterday and one in a week."""
+    week = dict.fromkeys(("monday", "tuesday", "wednesday", "thursday", "friday"), True)
+    return {
+        "code": "318",
+        "startDate": session(-10)["date"],
+        "prisonId": person["prisonId"],
+        "capacity": 20,
+        "payRates": [
+            {"incentiveLevel": "STD", "payBand": "5", "rate": 1.5},
+            {"incentiveLevel": "STD", "payBand": "6", "rate": 2},
+        ],
+        "description": "SAA Maths level 1",
+        "minimumIncentiveLevelCode": "STD",
+        "programCode": "SAA_EDUCATION",
+        "payPerSession": "H",
+        "schedules": [session(-1), session(7)],
+        "scheduleRules": [{"startTime": "08:30", "endTime": "11:45", **week, "saturday": False, "sunday": False}],
+        "excludeBankHolidays": True,
+    }
+
+
+def make_course(caller: Caller, person: dict[str, Any]) -> int:
+    """Make a course and return its number."""
+    answer = caller.call("nomis", "POST", "/activities", course_body(person))
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["courseActivityId"])
+
+
+def allocate(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
+    """Allocate somebody to a course and return the answer."""
+    body = {"bookingId": person["bookingId"], "payBandCode": "5", "startDate": session(0)["date"], **more}
+    return caller.call("nomis", "PUT", f"/activities/{course}/allocation", body)
+
+
+def attend(caller: Caller, course: int, person: dict[str, Any], **more: Any) -> Any:
+    """Write the attendance of yesterday's session and return the answer."""
+    slot = session(-1)
+    body = {
+        "scheduleDate": slot["date"],
+        "startTime": slot["startTime"],
+        "endTime": slot["endTime"],
+        "eventStatusCode": "SCH",
+        **more,
+    }
+    path = f"/activities/{course}/booking/{person['bookingId']}/attendance"
+    return caller.call("nomis", "POST", path, body)
+
+
+def changed(name: str, value: Any) -> Change:
+    """A change of one field of a course body."""
+    return lambda body: body.__setitem__(name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (changed("code", "1234567890123"), "Validation failed for code"),
+        (changed("code", ""), "Validation failed for code"),
+        (changed("description", "x" * 41), "Validation failed for description"),
+        (changed("capacity", 1000), "Validation failed for capacity"),
+        (changed("prisonId", "ZZZ"), "Prison with id=ZZZ does not exist"),
+        (changed("internalLocationId", 5), "Location with id=5 does not exist"),
+        (changed("minimumIncentiveLevelCode", "EN9"), "IEP type EN9 does not exist"),
+        (changed("programCode", "NONE"), "Program Service with code=NONE does not exist"),
+        (changed("payPerSession", "X"), "JSON parse error"),
+        (changed("payRates", [{"incentiveLevel": "STD", "payBand": "11", "rate": 1}]), "Pay band code 11"),
+        (changed("payRates", [{"incentiveLevel": "XXX", "payBand": "1", "rate": 1}]), "Pay rate IEP type XXX"),
+        (changed("payRates", None), "JSON parse error"),
+        (changed("excludeBankHolidays", None), "JSON parse error"),
+        (changed("schedules", [session(-20)]), "Schedule for date"),
+        (changed("schedules", [{**session(1), "endTime": "08:00"}]), "Schedule for date"),
+    ],
+)
+def test_bad_courses_are_refused(caller: Caller, person: dict[str, Any], change: Change, reason: str) -> None:
+    """Every failed check of a course is 400 with its reason."""
+    body = course_body(person)
+    change(body)
+    answer = caller.call("nomis", "POST", "/activities", body)
+    assert answer.status_code == 400
+    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+
+
+def test_location_must_lie_in_the_prison(caller: Caller, person: dict[str, Any]) -> None:
+    """A room of another prison is refused, one of the same accepted."""
+    other = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
+    for prison_id, status in ((other["prisonId"], 400), (person["prisonId"], 201)):
+        room = caller.sandbox.control("GET", f"/locations/{prison_id}")[0]["id"]
+        body = {**course_body(person), "internalLocationId": room}
+        assert caller.call("nomis", "POST", "/activities", body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("sessions", "status"),
+    [
+        ([session(-1), session(8)], 200),
+        ([session(-1, cancelled=True), session(7)], 200),
+        ([session(7)], 400),
+        ([session(-1), session(-2), session(7)], 400),
+        ([session(-1, "08:00"), session(7)], 400),
+        ([session(-1), session(0), session(7)], 400),
+    ],
+)
+def test_past_sessions_cannot_be_touched(
+    caller: Caller, person: dict[str, Any], sessions: list[dict[str, Any]], status: int
+) -> None:
+    """Only the cancelled state of sessions up to today may change; those to come are free."""
+    course = make_course(caller, person)
+    body = {**course_body(person), "schedules": sessions}
+    assert caller.call("nomis", "PUT", f"/activities/{course}", body).status_code == status
+
+
+def test_pay_rates_are_versioned_and_bands_in_use_stay(caller: Caller, person: dict[str, Any]) -> None:
+    """A changed rate ends today and starts tomorrow; a dropped one ends; one in use cannot be dropped."""
+    course = make_course(caller, person)
+    assert allocate(caller, course, person).status_code == 200
+    body = course_body(person)
+    without = {**body, "payRates": [body["payRates"][1]]}
+    refused = caller.call("nomis", "PUT", f"/activities/{course}", without)
+    assert (refused.status_code, "Pay band 5 is allocated" in refused.json()["userMessage"]) == (400, True)
+    dearer = {**body, "payRates": [{"incentiveLevel": "STD", "payBand": "5", "rate": 1.75}]}
+    assert caller.call("nomis", "PUT", f"/activities/{course}", dearer).status_code == 200
+    today, tomorrow = session(0)["date"], session(1)["date"]
+    rates = [
+        (each["band"], each["rate"], each["start"], each["end"])
+        for each in caller.sandbox.nomis("course")[0]["pay_rates"]
+    ]
+    begun = body["startDate"]
+    assert rates == [("5", "1.500", begun, today), ("6", "2.000", begun, today), ("5", "1.750", tomorrow, None)]
+    assert caller.call("nomis", "PUT", "/activities/1", body).status_code == 404
+
+
+def test_session_update_wants_the_exact_session(caller: Caller, person: dict[str, Any]) -> None:
+    """A session is cancelled and restored by date, start and end; any other answers 404."""
+    course = make_course(caller, person)
+    path = f"/activities/{course}/schedule"
+    first = caller.call("nomis", "PUT", path, session(7, cancelled=True))
+    again = caller.call("nomis", "PUT", path, session(7, cancelled=True))
+    assert (first.status_code, first.json()) == (200, again.json())
+    assert caller.call("nomis", "PUT", path, session(6)).status_code == 404
+    assert caller.call("nomis", "PUT", path, session(7, "08:31")).status_code == 404
+
+
+def test_allocation_is_created_once_then_changed(caller: Caller, person: dict[str, Any]) -> None:
+    """The second call changes the row: band, end, reason and comment, never the start."""
+    course = make_course(caller, person)
+    first, second = (
+        allocate(caller, course, person).json(),
+        allocate(
+            caller,
+            course,
+            person,
+            payBandCode="6",
+            startDate="2023-01-01",
+            endDate=session(3)["date"],
+            endReason="PRG_END",
+            endComment="over",
+            suspended=True,
+            suspendedComment="away",
+        ).json(),
+    )
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["offenderProgramReferenceId"] == second["offenderProgramReferenceId"]
+    row = caller.sandbox.nomis("allocation")[0]
+    assert (row["start"], row["comment"], row["status"]) == (session(0)["date"], "over", "ALLOC")
+    assert [band["band"] for band in row["bands"]] == ["5", "6"]
+    allocate(caller, course, person, suspended=True, suspendedComment="away")
+    assert caller.sandbox.nomis("allocation")[0]["comment"] == "away"
+    allocate(caller, course, person, suspendedComment="away")
+    assert caller.sandbox.nomis("allocation")[0]["comment"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"payBandCode": "7"}, "Pay band code 7 does not exist for course"),
+        ({"payBandCode": "99"}, "Pay band code 99 does not exist"),
+        ({"endReason": "NONE"}, "End reason code=NONE does not exist"),
+        ({"endReason": "x" * 13}, "Validation failed for endReason"),
+        ({"endComment": "x" * 241}, "Validation failed for endComment"),
+        ({"bookingId": 5}, "Booking with id=5 does not exist"),
+    ],
+)
+def test_bad_allocations_are_refused(
+    caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
+) -> None:
+    """Each failed check of an allocation is 400 with its reason."""
+    answer = allocate(caller, make_course(caller, person), person, **change)
+    assert answer.status_code == 400
+    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+
+
+def test_allocation_needs_the_prison_and_a_running_course(caller: Caller, person: dict[str, Any]) -> None:
+    """Somebody elsewhere or a course that is over is 400, an unknown course 404."""
+    course = make_course(caller, person)
+    elsewhere = next(each for each in caller.sandbox.prisoners() if each["prisonId"] != person["prisonId"])
+    assert "Prisoner is at prison" in allocate(caller, course, elsewhere).json()["userMessage"]
+    assert allocate(caller, 1, person).status_code == 404
+    over = {**course_body(person), "endDate": session(-1)["date"], "schedules": [session(-1), session(7)]}
+    caller.call("nomis", "PUT", f"/activities/{course}", over)
+    assert "has expired" in allocate(caller, course, person).json()["userMessage"]
+
+
+def test_duplicate_allocations_break_the_upsert_until_one_is_deleted(caller: Caller, person: dict[str, Any]) -> None:
+    """Two rows answer 500 with the text of the database; after a delete of one all is well."""
+    course = make_course(caller, person)
+    number = allocate(caller, course, person).json()["offenderProgramReferenceId"]
+    second = caller.sandbox.control("POST", f"/nomis/duplicates/allocation/{number}")["id"]
+    broken = allocate(caller, course, person)
+    assert (broken.status_code, NOT_UNIQUE in broken.json()["userMessage"]) == (500, True)
+    for _ in range(2):
+        assert caller.call("nomis", "DELETE", f"/allocations/{second}").status_code == 204
+    assert allocate(caller, course, person).json()["offenderProgramReferenceId"] == number
+
+
+def test_simultaneous_allocations_make_two_rows(running_sandbox: Sandbox) -> None:
+    """Calls that overlap do not see each other's row where the world lets them; later ones find both."""
+    running_sandbox.reset(nomis_duplicates=True)
+    caller = Caller(running_sandbox)
+    person = running_sandbox.prisoners()[0]
+    course = make_course(caller, person)
+    running_sandbox.latency(200, "nomis")
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: allocate(caller, course, person), range(2)))
+    assert [answer.json()["created"] for answer in answers] == [True, True]
+    assert allocate(caller, course, person).status_code == 500
+
+
+def test_attendance_is_created_once_then_changed_until_paid(caller: Caller, person: dict[str, Any]) -> None:
+    """The second call changes the row; once payroll has paid, it is refused."""
+    course = make_course(caller, person)
+    allocate(caller, course, person)
+    status_path = f"/activities/{course}/booking/{person['bookingId']}/attendance-status"
+    slot = {"scheduleDate": session(-1)["date"], "startTime": "08:30", "endTime": "11:45"}
+    assert caller.call("nomis", "POST", status_path, slot).status_code == 404
+    first = attend(caller, course, person)
+    paid = attend(caller, course, person, eventStatusCode="COMP", eventOutcomeCode="ATT", paid=True, bonusPay=0.5)
+    assert (first.json()["created"], paid.json()["created"]) == (True, False)
+    assert caller.call("nomis", "POST", status_path, slot).json() == {"eventStatus": "COMP"}
+    row = caller.sandbox.nomis("attendance")[0]
+    assert (row["outcome"], row["bonus"], row["performance"]) == ("ATT", "0.500", "STANDARD")
+    caller.sandbox.control("POST", f"/nomis/paid/{row['event_id']}")
+    refused = attend(caller, course, person)
+    assert (refused.status_code, "already been paid" in refused.json()["userMessage"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"startTime": "09:00"}, "Course schedule for activity"),
+        ({"eventStatusCode": "NONE"}, "Event status code NONE"),
+        ({"eventOutcomeCode": "NONE"}, "Attendance outcome code NONE"),
+        ({"eventStatusCode": None}, "JSON parse error"),
+    ],
+)
+def test_bad_attendances_are_refused(
+    caller: Caller, person: dict[str, Any], change: dict[str, Any], reason: str
+) -> None:
+    """Each failed check of an attendance is 400 with its reason."""
+    course = make_course(caller, person)
+    allocate(caller, course, person)
+    answer = attend(caller, course, person, **change)
+    assert answer.status_code == 400
+    assert answer.json()["userMessage"].startswith(f"Bad request: {reason}")
+
+
+def test_attendance_needs_course_and_allocation(caller: Caller, person: dict[str, Any]) -> None:
+    """An unknown course is 400 here, not 404; without an allocation it is 400 too."""
+    course = make_course(caller, person)
+    assert attend(caller, 1, person).status_code == 400
+    assert "Offender program profile" in attend(caller, course, person).json()["userMessage"]
+
+
+def test_duplicate_attendances_and_the_delete_of_a_course(caller: Caller, person: dict[str, Any]) -> None:
+    """Two rows answer 500 to writing and to the status; deleting the course removes all that hangs on it."""
+    course = make_course(caller, person)
+    allocate(caller, course, person)
+    event = attend(caller, course, person).json()["eventId"]
+    caller.sandbox.control("POST", f"/nomis/duplicates/attendance/{event}")
+    assert NOT_UNIQUE in attend(caller, course, person).json()["userMessage"]
+    caller.call("nomis", "DELETE", f"/attendances/{event}")
+    assert attend(caller, course, person).status_code == 200
+    assert [caller.call("nomis", "DELETE", f"/activities/{course}").status_code for _ in range(2)] == [204, 204]
+    assert caller.sandbox.nomis("allocation") == caller.sandbox.nomis("attendance") == []

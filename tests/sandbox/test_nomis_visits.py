@@ -1,0 +1,153 @@
+"""Visits in NOMIS: the checks and their order, orders and balances, cancellation, listings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sandboxes import Caller
+
+BODY: dict[str, Any] = {
+    "startDateTime": "2030-06-02T14:00:00",
+    "endTime": "15:00:00",
+    "visitorPersonIds": [4729570, 4729550],
+    "visitType": "SCON",
+    "issueDate": "2030-05-22",
+    "visitComment": "Created by Book A Prison Visit. Reference: bq-te-ke-ol",
+    "room": "Visits Main Hall",
+    "openClosedStatus": "OPEN",
+}
+
+
+@pytest.fixture
+def person(caller: Caller) -> dict[str, Any]:
+    """Somebody in prison whose booking has a visit balance with a privileged order left."""
+    return next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 and each["bookingId"] % 3 == 1)
+
+
+def body_of(person: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A good body of a visit, with changes; None leaves a field out."""
+    body = {**BODY, "prisonId": person["prisonId"], **more}
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def create(caller: Caller, person: dict[str, Any], **more: Any) -> int:
+    """Make a visit and return its number."""
+    answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **more))
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["visitId"])
+
+
+def cancel(caller: Caller, person: dict[str, Any], visit: int, outcome: str) -> int:
+    """Cancel a visit and return the status of the answer."""
+    path = f"/prisoners/{person['offenderNo']}/visits/{visit}/cancel"
+    return caller.call("nomis", "PUT", path, {"outcome": outcome}).status_code
+
+
+def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> None:
+    """Nothing looks for an equal visit, and the reference can be read back from each."""
+    first, second = create(caller, person), create(caller, person)
+    assert first != second
+    visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
+    assert {visit["commentText"] for visit in visits} == {BODY["visitComment"]}
+    assert visits[0]["agencyInternalLocation"]["code"] == f"{person['prisonId']}-VSIP-MAIN-HALL-SOC"
+    assert [each["personId"] for each in visits[0]["visitors"]] == [4729570, 4729550]
+    assert visits[0]["leadVisitor"]["personId"] == 4729570
+    assert visits[0]["visitStatus"]["code"] == "SCH"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "reason"),
+    [
+        ({"visitType": "FAMILY"}, 400, "Bad request: Invalid visit type: FAMILY"),
+        ({"prisonId": "ZZZ"}, 400, "Bad request: Prison with id=ZZZ does not exist"),
+        ({"visitorPersonIds": [1]}, 400, "Bad request: Person with id=1 does not exist"),
+        ({"startDateTime": "2030-06-02T14:00:00.123"}, 400, "Bad request: JSON parse error"),
+        ({"startDateTime": None}, 400, "Bad request: JSON parse error"),
+        ({"endTime": "25:00"}, 400, "Bad request: JSON parse error"),
+        ({"room": None}, 400, "Bad request: JSON parse error"),
+        ({"issueDate": "22/05/2030"}, 400, "Bad request: JSON parse error"),
+    ],
+)
+def test_bad_bodies_are_refused(
+    caller: Caller, person: dict[str, Any], change: dict[str, Any], status: int, reason: str
+) -> None:
+    """Each failed check answers with its reason, and nothing is written."""
+    answer = caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", body_of(person, **change))
+    assert answer.status_code == status
+    assert answer.json()["userMessage"].startswith(reason)
+    assert caller.sandbox.journal("nomis") == []
+
+
+def test_checks_come_in_their_order(caller: Caller, person: dict[str, Any]) -> None:
+    """The offender's number is checked before the booking, the booking before the type of the visit."""
+    bad = body_of(person, visitType="NONE")
+    assert (
+        caller.call("nomis", "POST", "/prisoners/a1234bc/visits", bad)
+        .json()["userMessage"]
+        .startswith("Validation failure: ")
+    )
+    assert caller.call("nomis", "POST", "/prisoners/Z9999ZZ/visits", bad).status_code == 404
+    caller.sandbox.release(person["offenderNo"])
+    assert caller.call("nomis", "POST", f"/prisoners/{person['offenderNo']}/visits", bad).status_code == 404
+
+
+def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[str, Any]) -> None:
+    """A change replaces what it names; another offender's visit is not found."""
+    visit = create(caller, person)
+    change = {
+        "startDateTime": "2030-06-03T09:30:00",
+        "endTime": "10:15",
+        "visitorPersonIds": [4729999],
+        "room": "Video Link",
+        "openClosedStatus": "CLOSED",
+    }
+    path = f"/prisoners/{person['offenderNo']}/visits/{visit}"
+    assert caller.call("nomis", "PUT", path, change).status_code == 200
+    held = caller.get("nomis", f"/visits/{visit}")
+    assert (held["startDateTime"], held["endDateTime"]) == ("2030-06-03T09:30:00", "2030-06-03T10:15:00")
+    assert [each["personId"] for each in held["visitors"]] == [4729999]
+    assert held["agencyInternalLocation"]["code"].endswith("-VSIP-VIDEO-LINK-CLO")
+    other = next(each for each in caller.sandbox.prisoners() if each != person)
+    assert caller.call("nomis", "PUT", f"/prisoners/{other['offenderNo']}/visits/{visit}", change).status_code == 404
+
+
+def test_cancel_rules(caller: Caller, person: dict[str, Any]) -> None:
+    """Unknown visit 404, unknown outcome 400, other offender 400, cancelled already 409."""
+    visit = create(caller, person)
+    other = next(each for each in caller.sandbox.prisoners() if each != person)
+    assert cancel(caller, person, 1, "NONE") == 404
+    assert cancel(caller, other, visit, "NONE") == 400
+    assert cancel(caller, other, visit, "VISCANC") == 400
+    assert cancel(caller, person, visit, "VISCANC") == 200
+    assert cancel(caller, person, visit, "NONE") == 400
+    assert cancel(caller, other, visit, "VISCANC") == 409
+    held = caller.get("nomis", f"/visits/{visit}")
+    assert (held["visitStatus"]["code"], held["visitOutcome"]["code"]) == ("CANC", "VISCANC")
+
+
+def test_orders_take_from_the_balance_and_give_back(caller: Caller, person: dict[str, Any]) -> None:
+    """A privileged order is used first; cancelling gives the same kind back; a booking on remand has none."""
+    first = create(caller, person)
+    second = create(caller, person)
+    orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
+    assert [orders[each]["kind"] for each in (first, second)] == ["PVO", "VO"]
+    assert orders[first]["expires"] == "2030-06-19"
+    cancel(caller, person, first, "ADMIN")
+    third = create(caller, person)
+    orders = {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}
+    assert (orders[first]["status"], orders[third]["kind"]) == ("CANC", "PVO")
+    remand = next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 == 0)
+    visit = create(caller, remand)
+    assert {each["id"]: each["order"] for each in caller.sandbox.nomis("visit")}[visit] is None
+
+
+def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> None:
+    """The listing goes by the time of creation, not of the visit, and by prison and type."""
+    visits = [create(caller, person) for _ in range(3)]
+    listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&fromDateTime=2023-01-01T00:00:00&size=2")
+    assert [each["visitId"] for each in listed["content"]] == visits[:2]
+    assert listed["totalElements"] == 3
+    assert caller.get("nomis", "/visits/ids?fromDateTime=2030-01-01T00:00:00")["totalElements"] == 0
+    assert caller.get("nomis", "/visits/ids?visitTypes=OFFI")["totalElements"] == 0

@@ -1,0 +1,152 @@
+"""The publishing services: what they answer, and what they demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox import Sandbox
+from tests.sandboxes import Caller
+
+UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
+VENDOR = "application/vnd.nomis-offence+json"
+
+
+def adjustment(caller: Caller, adjustment_id: str, content_type: str | None) -> requests.Response:
+    """Read an adjustment with a content type."""
+    headers = {"Authorization": f"Bearer {caller.token('adjustments')}"}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    url = f"{caller.sandbox.url('adjustments')}/legacy/adjustments/{adjustment_id}"
+    return requests.get(url, headers=headers, timeout=30)
+
+
+def schedule(prison_id: str) -> dict[str, Any]:
+    """A schedule of one slot and one instance."""
+    activity = {
+        "id": 201,
+        "prison_id": prison_id,
+        "summary": "Maths level 1",
+        "category": "SAA_EDUCATION",
+        "start": "2023-05-01",
+        "end": None,
+        "level": "STD",
+        "pay_per_session": "H",
+        "pay": [{"level": "STD", "band": 5, "rate": 150}],
+    }
+    return {
+        "id": 318,
+        "activity": activity,
+        "description": "Monday",
+        "capacity": 10,
+        "start": "2023-05-01",
+        "end": None,
+        "runs_on_bank_holiday": True,
+        "location_id": None,
+        "slots": [{"start": "08:30", "end": "11:45", "days": [True, *[False] * 6]}],
+        "instances": [{"id": 7, "schedule_id": 318, "day": "2023-05-22", "start": "08:30", "end": "11:45"}],
+    }
+
+
+def test_visit(caller: Caller) -> None:
+    """A visit carries the fields that the synchronisation reads; an unknown one is 404."""
+    caller.sandbox.put(
+        "visit",
+        reference="bq-te-ke-ol",
+        prisoner_id="A4471CK",
+        prison_id="MDI",
+        room="Visits Main Hall",
+        start="2023-06-02T14:00:00",
+        end="2023-06-02T15:00:00",
+        person_ids=[4729570],
+    )
+    held = caller.get("visits", "/visits/bq-te-ke-ol")
+    assert (held["startTimestamp"], held["visitRestriction"]) == ("2023-06-02T14:00:00", "OPEN")
+    assert [each["nomisPersonId"] for each in held["visitors"]] == [4729570]
+    assert caller.get("visits", "/visits/no-no") is None
+
+
+def test_schedule_activity_and_instance(caller: Caller) -> None:
+    """The three reads of an activity agree with each other."""
+    caller.sandbox.put("schedule", **schedule("MDI"))
+    held = caller.get("activities", "/schedules/318")
+    assert (held["activity"]["id"], held["slots"][0]["mondayFlag"], held["slots"][0]["daysOfWeek"]) == (
+        201,
+        True,
+        ["Mon"],
+    )
+    assert held["instances"][0]["startTime"] == "08:30"
+    activity = caller.get("activities", "/activities/201")
+    assert (activity["pay"][0]["prisonPayBand"]["nomisPayBand"], activity["pay"][0]["rate"]) == (5, 150)
+    assert caller.get("activities", "/scheduled-instances/7")["activitySchedule"]["id"] == 318
+    assert caller.get("activities", "/schedules/1") is None
+
+
+def test_attendance_takes_the_booking_of_the_newest_allocation(caller: Caller) -> None:
+    """The read for the synchronisation joins allocations; times of allocations come with and without Z."""
+    caller.sandbox.put("schedule", **schedule("MDI"))
+    for number, booking in ((1, 11), (2, 22)):
+        caller.sandbox.put(
+            "allocation",
+            id=number,
+            schedule_id=318,
+            prisoner_number="A4471CK",
+            booking_id=booking,
+            band=5,
+            start="2023-05-01",
+            status="ENDED",
+            ended_at="2023-05-20T22:00:00",
+        )
+    caller.sandbox.put("attendance", id=5, instance_id=7, prisoner_number="A4471CK")
+    held = caller.get("activities", "/synchronisation/attendance/5")
+    assert (held["bookingId"], held["sessionDate"], held["status"]) == (22, "2023-05-22", "WAITING")
+    times = [caller.get("activities", f"/allocations/id/{number}")["deallocatedTime"] for number in (1, 2)]
+    assert times == ["2023-05-20T22:00:00Z", "2023-05-20T22:00:00"]
+
+
+def test_attendance_wants_its_role(caller: Caller) -> None:
+    """The synchronisation read is refused to a token without its role; the appointments client has none."""
+    caller.sandbox.put("schedule", **schedule("MDI"))
+    token = caller.token("appointments")
+    answer = caller.call("activities", "GET", "/synchronisation/attendance/5", token=token)
+    assert answer.status_code in {401, 403}
+
+
+def test_adjustment_wants_its_content_type(caller: Caller) -> None:
+    """Without the vendor content type 415, with it 404 or the adjustment, 400 for what is no UUID."""
+    assert adjustment(caller, UUID, None).status_code == 415
+    assert adjustment(caller, UUID, "application/json").status_code == 415
+    assert adjustment(caller, UUID, VENDOR).status_code == 404
+    assert adjustment(caller, "17", VENDOR).status_code == 400
+    values = {"booking_id": 11, "offender_no": "A4471CK", "sentence": None, "type": "ADA", "days": 3, "comment": None}
+    caller.sandbox.put("adjustment", id=UUID, day="2023-05-22", start="2023-05-22", **values)
+    assert adjustment(caller, UUID, VENDOR).json()["adjustmentType"] == "ADA"
+
+
+def test_mock_publishers_answer_with_canned_records(running_sandbox: Sandbox) -> None:
+    """With mocks on, any visit and any adjustment is answered; one ending in S is of a sentence."""
+    running_sandbox.reset(mock_publishers=True)
+    caller = Caller(running_sandbox)
+    visit = caller.get("visits", "/visits/anything")
+    assert (visit["reference"], visit["prisonId"], visit["prisonerId"]) == ("anything", "MDI", "A7948DY")
+    assert [each["nomisPersonId"] for each in visit["visitors"]] == [4729570, 4729550]
+    assert adjustment(caller, "17S", VENDOR).json()["sentenceSequence"] == 1
+    assert adjustment(caller, "17", VENDOR).json()["adjustmentType"] == "ADA"
+
+
+@pytest.mark.parametrize("kind", ["visit", "appointment"])
+def test_dropped_records_are_not_found(caller: Caller, kind: str) -> None:
+    """A record that was dropped answers 404."""
+    if kind == "visit":
+        values: dict[str, Any] = {"reference": "aa", "prisoner_id": "A1234BC", "room": "Hall", "person_ids": []}
+        values |= {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
+    else:
+        values = {"id": 9, "booking_id": 1, "prisoner_number": "A1234BC", "category": "CHAP", "location_id": 5}
+        values |= {"in_cell": False, "day": "2023-05-22", "start": "09:00", "end": None}
+    caller.sandbox.put(kind, prison_id="MDI", **values)
+    service, path = ("visits", "/visits/aa") if kind == "visit" else ("appointments", "/appointment-instances/9")
+    assert caller.get(service, path) is not None
+    caller.sandbox.drop(kind, "aa" if kind == "visit" else 9)
+    assert caller.get(service, path) is None

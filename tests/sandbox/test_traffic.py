@@ -1,0 +1,186 @@
+"""Traffic: the same seed gives the same events, what is planted is listed, and all of it reaches the queues."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import boto3
+import pytest
+
+from sandbox import Sandbox, SandboxError
+from sandbox.options import Options
+from sandbox.traffic import Asked, Planned, plan
+from sandbox.traffic.run import Publication
+from sandbox.world import World
+
+NOW = datetime(2026, 5, 22, 10, 0, 0, 1)  # noqa: DTZ001 - the services write local times
+PREFIXES = {
+    "visit": "prison-visit.",
+    "incentive": "incentives.",
+    "activity": "activities.",
+    "appointment": "appointments.",
+    "sentencing": "release-date-adjustments.",
+}
+
+
+def planned(events: int = 300, seed: int = 1, **more: Any) -> Planned:
+    """Traffic in a world of its own."""
+    return plan(World(Options(prisoners=150, seed=5)), Asked.read({"events": events, "seed": seed, **more}), NOW)
+
+
+def told(traffic: Planned) -> list[object]:
+    """What the items tell, in order."""
+    return [item.event or item.body for item in traffic.items]
+
+
+def test_seed_decides_everything() -> None:
+    """Two worlds of one seed get the same events of one seed; another seed gives others."""
+    more = {"duplicates": 8, "out_of_order": 5, "malformed": 6, "vanished": 2, "refused": 2, "chains": 2}
+    first, second, third = planned(**more), planned(**more), planned(seed=2, **more)
+    assert told(first) == told(second)
+    assert first.view() == second.view()
+    assert told(first) != told(third)
+
+
+def test_every_queue_gets_its_share_and_only_those_asked_for() -> None:
+    """All queues get events by default, only the named ones otherwise, exactly as many as asked for."""
+    everything = planned(events=400)
+    assert set(everything.view()["by_queue"]) == set(PREFIXES)  # type: ignore[call-overload]
+    assert len(everything.items) == 400
+    some = planned(events=50, queues=["visit", "sentencing"])
+    types = {item.step.event_type for item in some.items if item.step is not None}
+    assert {kind.partition(".")[0] for kind in types} == {"prison-visit", "release-date-adjustments"}
+
+
+def test_times_rise_and_have_the_form_of_their_publisher() -> None:
+    """Events of one record have rising times; activities write local times, the others an offset."""
+    last: dict[object, datetime] = {}
+    for item in planned().items:
+        assert item.event is not None
+        assert item.step is not None
+        text = str(item.event["occurredAt"])
+        moment = datetime.fromisoformat(text)
+        local = item.step.event_type.startswith(("activities.", "appointments."))
+        assert (moment.tzinfo is None) == local
+        if item.step.domain == "visit":
+            assert len(text.partition(".")[2].partition("+")[0]) == 7
+        assert item.step.entity not in last or last[item.step.entity] < moment
+        last[item.step.entity] = moment
+
+
+def test_duplicates_are_planted_and_listed() -> None:
+    """Half are published twice, half delivered twice; the list names each, and no creation of a record is lost."""
+    traffic = planned(duplicates=10)
+    view = traffic.view()
+    duplicates: Any = view["duplicates"]
+    assert [len(duplicates[kind]) for kind in ("published_twice", "delivered_twice")] == [5, 5]
+    assert view["messages"] == 310
+    assert sum(item.copies == 2 for item in traffic.items) == 5
+    events = Counter(json.dumps(item.event, sort_keys=True) for item in traffic.items)
+    assert sorted(events.values())[-6:] == [1, 2, 2, 2, 2, 2]
+
+
+def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
+    """A swapped pair has falling times, and the record is there when the first of it is published."""
+    traffic = planned(out_of_order=6)
+    assert len(traffic.out_of_order.found) == 6
+    last: dict[object, str] = {}
+    falling = 0
+    for item in traffic.items:
+        assert item.event is not None
+        assert item.step is not None
+        text = str(item.event["occurredAt"])
+        falling += item.step.entity in last and text < last[item.step.entity]
+        last[item.step.entity] = text
+    assert falling >= 6
+
+
+def test_malformed_vanished_and_refused_are_listed() -> None:
+    """What cannot be worked comes on top and is listed by kind."""
+    view = planned(malformed=6, vanished=3, refused=2).view()
+    assert view["messages"] == 300 + 6 + 3 + 2
+    malformed: Any = view["malformed"]
+    assert {each["kind"] for each in malformed} == {
+        "not_json",
+        "no_message",
+        "message_not_json",
+        "no_id",
+        "null_id",
+        "no_event_type",
+    }
+    assert [len(view[kind]) for kind in ("vanished", "refused")] == [3, 2]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
+def test_senseless_wishes_are_refused(asked: dict[str, object]) -> None:
+    """Unknown names, unknown queues and negative numbers are refused with their reason."""
+    with pytest.raises(ValueError, match=r"traffic|queue|negative"):
+        Asked.read(asked)
+
+
+def test_changes_are_made_when_their_event_is_published() -> None:
+    """Nothing new can be read before publication; after it every told record can be, unless deleted."""
+    world = World(Options(prisoners=150, seed=5))
+    traffic = plan(world, Asked(events=300))
+    new = [item.step for item in traffic.items if item.step is not None and item.step.kind == "create"]
+    visits = {step.dps_id for step in new if step.domain == "visit"}
+    schedules = {step.dps_id for step in new if step.domain == "activity"}
+    assert visits
+    assert not visits & set(world.visits.visits)
+    Publication(world, traffic).run()
+    assert visits <= set(world.visits.visits)
+    assert schedules <= set(world.activities.schedules)
+
+
+@pytest.fixture
+def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
+    """The five queues with their subscriptions, as clients of them by id."""
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
+    session = boto3.session.Session(**keys)
+    sns, sqs = (session.client(name, endpoint_url=sandbox.emulator_url) for name in ("sns", "sqs"))
+    topic = sns.create_topic(Name="hmpps-domain-events")["TopicArn"]
+    made: dict[str, Any] = {"sqs": sqs}
+    for queue, prefix in PREFIXES.items():
+        url = sqs.create_queue(QueueName=f"hmpps_prisoner_to_nomis_{queue}_queue")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        policy = json.dumps({"eventType": [{"prefix": prefix}]})
+        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
+        made[queue] = url
+    yield made
+    sns.close()
+    sqs.close()
+
+
+def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
+    """Everything on a queue, decoded where it can be."""
+    bodies: list[dict[str, Any]] = []
+    while True:
+        found = queues["sqs"].receive_message(QueueUrl=queues[queue], MaxNumberOfMessages=10).get("Messages", [])
+        if not found:
+            return bodies
+        for message in found:
+            try:
+                bodies.append(json.loads(message["Body"]))
+            except ValueError:
+                bodies.append({"unreadable": message["Body"]})
+
+
+def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
+    """Every queue holds what was planned, twice deliveries with one SNS id among it."""
+    view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5)
+    assert view["sent"] == view["messages"]
+    bodies = {queue: received(queues, queue) for queue in PREFIXES}
+    assert {queue: len(found) for queue, found in bodies.items() if found} == view["by_queue"]
+    ids = Counter(body["MessageId"] for found in bodies.values() for body in found if "MessageId" in body)
+    assert sorted(ids.values())[-2:] == [2, 2]
+    assert [body for body in bodies["visit"] if "unreadable" in body] == [{"unreadable": "this is not JSON"}]
+
+
+def test_failing_publication_is_told(sandbox: Sandbox) -> None:
+    """Traffic that cannot be published ends with the reason, not with silence."""
+    with pytest.raises(SandboxError, match="failed after"):
+        sandbox.traffic(events=5, queues=["visit"], malformed=1, queue_names={"visit": "nowhere"})
