@@ -43,7 +43,9 @@ class Control:
             if inspect.isawaitable(result):
                 result = await result
             return _answer(200, result)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
+            return _answer(400, {"error": str(error)})
+        except (KeyError, TypeError) as error:
             traceback.print_exc()
             return _answer(400, {"error": f"{type(error).__name__}: {error}"})
         except Exception as error:

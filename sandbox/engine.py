@@ -26,6 +26,7 @@ from sandbox.world import World
 LARGEST_BODY = 64 * 1024 * 1024
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 0.1
+LARGE_WORLD = 20_000
 WITHOUT_TOKENS = ("auth", "slack")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -52,6 +53,7 @@ class Engine:
         routes = self._routes()
         self.services = {name: self._service(name, routes[name]) for name in NAMES}
         self._behave()
+        self._settle_memory()
 
     def reset(self, options: Options) -> None:
         """Put a new world in place of the present one; faults go off, latency to none, logs are emptied."""
@@ -66,6 +68,7 @@ class Engine:
         self.slack.clear()
         self.topic.forget()
         self._behave()
+        self._settle_memory()
 
     def use_emulator(self, url: str) -> None:
         """Publish to another emulator from now on."""
@@ -128,12 +131,19 @@ class Engine:
         return settings
 
     def _adopt(self, options: Options) -> None:
+        """Make a new world without the collector looking at each of its many objects on the way."""
+        gc.unfreeze()
         gc.disable()
         try:
             self.world = World(options, self.topic)
         finally:
             gc.enable()
-        gc.freeze()
+
+    def _settle_memory(self) -> None:
+        """Let go of the world before and, where the new one is large, keep the collector off it for good."""
+        if self.world.options.prisoners >= LARGE_WORLD:
+            gc.collect()
+            gc.freeze()
 
     def _behave(self) -> None:
         """Carry the options that tell how services behave into those services."""

@@ -326,6 +326,7 @@ def _spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl+C is for the parent, which then ends these
     )
 
 
