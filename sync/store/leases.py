@@ -147,7 +147,7 @@ class Leases:
         if connection.execute(self._taking, wanted).rowcount == 1:
             return True
         holder = connection.execute(_HOLDER, wanted).scalar()
-        if holder is None or not process_is_gone(_process_of(holder)):
+        if holder is None or not holder_is_gone(holder):
             return False
         return connection.execute(self._inheritance, wanted | {"the_holder": holder}).rowcount == 1
 
@@ -162,5 +162,6 @@ def _rows(owners: dict[str, str]) -> list[dict[str, str]]:
     return [{"the_key": key, "the_owner": owner} for key, owner in owners.items()]
 
 
-def _process_of(owner: str) -> str:
-    return owner.rpartition("|")[0].rpartition("|")[2]
+def holder_is_gone(owner: str) -> bool:
+    """Whether the `owner` of a lease is known to be dead: a process of this machine that is no longer there."""
+    return process_is_gone(owner.rpartition("|")[0].rpartition("|")[2])
