@@ -1,8 +1,8 @@
 """Cron lines, read as cron means them, and the moments they name in a time zone.
 
-Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday; when both
-the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats, a line that names
-its hours fires once (one that fires every hour goes on by real time).
+Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
+when both the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats,
+a line that names its hours fires once (one that fires every hour goes on by real time).
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         ]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first moment after `previous_fire_time`, or from `now` on where there is none; None when there is no further one."""
+        """The first moment after `previous_fire_time`, or from `now` on where that is None; None when none comes."""
         moments = [self._next(trigger, previous_fire_time, now) for trigger in self._triggers]
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -90,7 +90,9 @@ def _weekday_names(field: str) -> str:
             start = _weekday_number(first)
             end = _weekday_number(last) if last else (6 if step else start)
         if end < start or not (step.isdigit() and int(step) > 0 if step else "/" not in part):
-            raise ValueError(f"{part!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps")
+            raise ValueError(
+                f"{part!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
+            )
         numbers.update(number % 7 for number in range(start, end + 1, int(step or 1)))
     return ",".join(_WEEKDAYS[number] for number in sorted(numbers))
 

@@ -5,11 +5,11 @@ WORK_FAILED = 1
 BAD_USAGE = 2
 
 
-class WorkFailed(Exception):
+class WorkError(Exception):
     """The work itself failed; the text is one line for the person who reads stderr."""
 
 
-class UsageProblem(Exception):
+class UsageError(Exception):
     """The command was asked for something it cannot do; the text is one line that says what to ask instead."""
 
 
@@ -23,8 +23,8 @@ def ending_of(error: Exception) -> tuple[int, str]:
     from sync.failures import SyncError
     from sync.settings import SettingsError
 
-    if isinstance(error, (UsageProblem, SettingsError)):
+    if isinstance(error, (UsageError, SettingsError)):
         return BAD_USAGE, one_line(error)
-    if isinstance(error, (WorkFailed, SyncError)):
+    if isinstance(error, (WorkError, SyncError)):
         return WORK_FAILED, one_line(error)
     return WORK_FAILED, f"{type(error).__name__}: {one_line(error)}"

@@ -1,6 +1,7 @@
 """Logs: one line for each thing worth saying, to stderr; stdout is for results.
 
-JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) stands in every line of that thread.
+JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) stands in every line of
+that thread.
 """
 
 import logging
@@ -17,7 +18,10 @@ _TALKATIVE = ("apscheduler", "alembic", "boto3", "botocore", "s3transfer", "urll
 
 
 def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
-    """Sends all logs, those of libraries too, to `stream` (stderr). Without a format a terminal gets `console`, all else `json`."""
+    """Sends all logs, those of libraries too, to `stream` (stderr where None).
+
+    Without a format a terminal gets `console`, all else `json`.
+    """
     out = stream or sys.stderr
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -30,7 +34,11 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     if (log_format or ("console" if out.isatty() else "json")) == "console":
         ending = [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     else:
-        ending = [structlog.processors.format_exc_info, structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer()]
+        ending = [
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -10,7 +10,7 @@ from jobs.logging import traces_wanted
 
 
 class Outage:
-    """Whether one piece of repeated work fails at present; its first failure and its recovery are logged, nothing between."""
+    """Whether a piece of repeated work fails at present; logs its first failure and its recovery, nothing between."""
 
     def __init__(self, what: str) -> None:
         """`what` names the work in the log, such as `drain of visit`."""
@@ -37,7 +37,13 @@ class Outage:
             self._failures += 1
             self._reason = one_line(error)
         if first:
-            self._log.error("work-failing", work=self._what, reason=self._reason, error=type(error).__name__, exc_info=traces_wanted())
+            self._log.error(
+                "work-failing",
+                work=self._what,
+                reason=self._reason,
+                error=type(error).__name__,
+                exc_info=traces_wanted(),
+            )
 
     def worked(self) -> None:
         """The work succeeded."""

@@ -30,7 +30,11 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
 
 def counts_text(counts: Mapping[str, Any]) -> str:
     """Counts on one line, those that are zero left out: `received 12, applied 11, failed 1`."""
-    parts = [f"{name.replace('_', ' ')} {value}" for name, value in counts.items() if value and not isinstance(value, (dict, list))]
+    parts = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in counts.items()
+        if value and not isinstance(value, (dict, list))
+    ]
     return ", ".join(parts)
 
 

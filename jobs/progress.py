@@ -13,7 +13,10 @@ ProgressCallback = Callable[[str, int, int], None]
 
 @contextmanager
 def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
-    """Gives a callback for many threads. Without a terminal a stage is said when it begins, once in `every_seconds`, and when it ends."""
+    """Gives a callback for many threads.
+
+    Without a terminal a stage is said when it begins, once in `every_seconds`, and when it ends.
+    """
     out = stream or sys.stderr
     if out.isatty():
         with _bars(out) as callback:

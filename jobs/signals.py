@@ -15,15 +15,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` once, in a thread of its own, at the first signal of the `with` block; a second signal ends the process.
+    """Calls `stop`, in a thread of its own, at the first signal of the `with` block.
 
-    Only the main thread may enter this.
+    A second signal ends the process. Only the main thread may enter this.
     """
-    # The handler may interrupt the main thread while it holds any lock, so it does the one thing that never waits for one.
+    # The handler may interrupt the main thread while it holds any lock, so it does the one thing that never waits for
+    # one.
     signals: SimpleQueue[bool] = SimpleQueue()
     asked = False
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             os._exit(WORK_FAILED)

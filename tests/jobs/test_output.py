@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs.endings import BAD_USAGE, WORK_FAILED, UsageProblem, WorkFailed, ending_of
+from jobs.endings import BAD_USAGE, WORK_FAILED, UsageError, WorkError, ending_of
 from jobs.moments import read_moment
 from jobs.output import counts_text, duration_text, print_json, print_table
 from jobs.progress import live_progress
@@ -51,7 +51,7 @@ def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_moments_are_refused(text: str) -> None:
     """What is no moment is bad usage."""
-    with pytest.raises(UsageProblem):
+    with pytest.raises(UsageError):
         read_moment(text, LONDON)
 
 
@@ -59,8 +59,8 @@ def test_other_moments_are_refused(text: str) -> None:
     ("error", "code", "line"),
     [
         (SettingsError("TZ: 'x': give a time zone"), BAD_USAGE, "TZ: 'x': give a time zone"),
-        (UsageProblem("there is no run x"), BAD_USAGE, "there is no run x"),
-        (WorkFailed("the queue\ncannot be reached"), WORK_FAILED, "the queue cannot be reached"),
+        (UsageError("there is no run x"), BAD_USAGE, "there is no run x"),
+        (WorkError("the queue\ncannot be reached"), WORK_FAILED, "the queue cannot be reached"),
         (
             UpstreamError("nomis", "GET", "/visits/1", status=503, message="busy"),
             WORK_FAILED,
@@ -83,4 +83,8 @@ def test_progress_without_a_terminal_is_a_few_lines() -> None:
             report("levels", done, 1000)
         report("levels", 1000, 1000)
         report("listing", 7, 0)
-    assert stream.getvalue().splitlines() == ["levels: 0 of 1,000 (0 %)", "levels: 1,000 of 1,000 (100 %)", "listing: 7"]
+    assert stream.getvalue().splitlines() == [
+        "levels: 0 of 1,000 (0 %)",
+        "levels: 1,000 of 1,000 (100 %)",
+        "listing: 7",
+    ]

@@ -22,7 +22,9 @@ print("finished", flush=True)
 @contextmanager
 def process(what: str) -> Iterator[subprocess.Popen[str]]:
     """A process that has entered `stopping`, whose stop does `what`."""
-    with subprocess.Popen([sys.executable, "-c", _PROGRAM.format(what=what)], stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM.format(what=what)], stdout=subprocess.PIPE, text=True
+    ) as running:
         try:
             assert running.stdout is not None
             assert running.stdout.readline() == "ready\n"

@@ -1,0 +1,31 @@
+"""`check`: is everything there that the program needs?"""
+
+from typing import Annotated
+
+import typer
+
+
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """Checks settings, database, queues, credentials and every upstream service.
+
+    One line each: `ok`, or `DOWN` and what to change. Exits 1 if anything is down, 2 if a setting cannot be read.
+    """
+    from jobs.checking import check_everything
+    from jobs.composition import open_program
+    from jobs.endings import WORK_FAILED
+    from jobs.output import print_json
+
+    with open_program(prepare_database=False) as program:
+        findings = check_everything(program)
+    width = max(len(finding.name) for finding in findings)
+    if as_json:
+        print_json(
+            {"ok": all(finding.ok for finding in findings), "checks": [finding.as_dict() for finding in findings]}
+        )
+    else:
+        for finding in findings:
+            typer.echo(f"{finding.name.ljust(width)}  {'ok' if finding.ok else 'DOWN'}  {finding.detail}".rstrip())
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(WORK_FAILED)

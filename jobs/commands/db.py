@@ -1,0 +1,22 @@
+"""`db`: the database's schema."""
+
+import typer
+
+app = typer.Typer(name="db", help="The database.", no_args_is_help=True)
+
+
+@app.callback()
+def database() -> None:
+    """The database."""
+
+
+@app.command("upgrade")
+def upgrade() -> None:
+    """Brings the database to the current schema; safe when several processes start at once."""
+    from jobs.composition import open_program
+
+    with open_program(prepare_database=False) as program:
+        current = program.database.schema_is_current()
+        program.database.upgrade()
+        done = "the schema is current already" if current else "upgraded to the current schema"
+        typer.echo(f"{program.database.url_without_password}: {done}")

@@ -1,0 +1,15 @@
+"""`scheduler`: the long-running process."""
+
+
+def scheduler() -> None:
+    """Drains every queue again and again, runs the weekly reconciliation and the DLQ housekeeping, sends what is due.
+
+    A micro-batch of every queue each DRAIN_INTERVAL_SECONDS; the reconciliation by RECONCILIATION_SCHEDULE and the
+    housekeeping by HOUSEKEEPING_SCHEDULE, in TZ. When the database, a queue or a service is away it says so once,
+    goes on and heals. SIGTERM finishes the work in hand and exits 0; a second one ends at once.
+    """
+    from jobs.composition import open_program
+    from jobs.serving import serve
+
+    with open_program(prepare_database=False) as program:
+        serve(program)

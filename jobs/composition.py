@@ -1,0 +1,228 @@
+"""The composition root: the one place that builds the program from its parts.
+
+Each part is built when it is first asked for, so a command builds only what it needs; all are closed in reverse order
+at the end.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from jobs.endings import WorkError
+from jobs.ledger import Ledger
+from jobs.logging import configure_logging
+from sync.settings import Settings, UpstreamName, load_settings
+from sync.store.database import Database
+from sync.store.leases import Leases
+
+if TYPE_CHECKING:
+    pass
+
+Part = TypeVar("Part")
+
+#: The service whose records the events of a queue tell of.
+_PUBLISHERS = {
+    "visit": UpstreamName.VISITS,
+    "incentive": UpstreamName.INCENTIVES,
+    "activity": UpstreamName.ACTIVITIES,
+    "appointment": UpstreamName.APPOINTMENTS,
+    "sentencing": UpstreamName.SENTENCE_ADJUSTMENTS,
+}
+
+
+class Program:
+    """The parts of the program, for one process and one set of settings. Safe to share between threads."""
+
+    def __init__(self, settings: Settings, *, prepare_database: bool = True) -> None:
+        """`prepare_database` brings the schema up to date, or says that it is not, when the database is first used."""
+        self.settings = settings
+        self._prepare_database = prepare_database
+        self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
+        self._parts: dict[str, Any] = {}
+        self._closing = ExitStack()
+
+    def close(self) -> None:
+        """Closes what was built, the last part first."""
+        self._closing.close()
+
+    @property
+    def database(self) -> Database:
+        """The database, with the current schema."""
+        return self._once("database", self._open_database)
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of this process, renewed while it lives."""
+        return self._once("leases", self._hold_leases)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of job runs."""
+        return self._once("ledger", lambda: Ledger(self.database, self.leases))
+
+    @property
+    def telemetry(self) -> "StoredTelemetry":
+        """Where custom events are tracked; what was gathered is written at the end at the latest."""
+        return self._once("telemetry", self._start_telemetry)
+
+    @property
+    def breakers(self) -> "Breakers":
+        """The breakers of the upstream services."""
+        return self._once("breakers", self._make_breakers)
+
+    @property
+    def transport(self) -> "Transport":
+        """HTTP to the upstream services, watched by the breakers."""
+        return self._once("transport", self._open_transport)
+
+    @property
+    def services(self) -> "Services":
+        """The upstream services."""
+        return self._once("services", self._connect_services)
+
+    @property
+    def aws(self) -> "Aws":
+        """Clients of AWS."""
+        return self._once("aws", self._make_aws)
+
+    @property
+    def creations(self) -> "CreationProtocol":
+        """The protocol by which records are created in NOMIS."""
+        return self._once("creations", self._make_creations)
+
+    def queue_pair(self, queue: str) -> "QueuePair":
+        """The queue and the dead letter queue of a queue id; made first where the provider is `localstack`.
+
+        Raises `QueueUnavailable`.
+        """
+        return self._once(f"queue {queue}", lambda: self._open_queue(queue))
+
+    def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
+        """The drain of a queue.
+
+        While an upstream is down its messages are held for `hold_seconds` and then handed back; None holds them until it
+        is up. Raises `QueueUnavailable`.
+        """
+        return self._once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
+
+    def _open_database(self) -> Database:
+        database = Database(self.settings.database_url)
+        self._closing.callback(database.dispose)
+        if self._prepare_database:
+            self.bring_up_to_date(database)
+        return database
+
+    def bring_up_to_date(self, database: Database) -> None:
+        """Upgrades the schema where `DATABASE_AUTO_UPGRADE` allows it; raises `WorkError` when it is not current."""
+        if database.schema_is_current():
+            return
+        if not self.settings.database_auto_upgrade:
+            raise WorkError("the database has not the current schema: run `prisoner-to-nomis db upgrade`")
+        database.upgrade()
+
+    def _hold_leases(self) -> Leases:
+        leases = Leases(self.database, f"{socket.gethostname()}:{os.getpid()}", self.settings.lease_seconds)
+        leases.start_renewing()
+        self._closing.callback(leases.stop)
+        return leases
+
+    def _start_telemetry(self) -> "StoredTelemetry":
+        import structlog
+
+        from sync.store.telemetry import StoredTelemetry
+
+        telemetry = StoredTelemetry(self.database, structlog.get_logger("telemetry"))
+        self._closing.callback(telemetry.flush)
+        return telemetry
+
+    def _make_breakers(self) -> "Breakers":
+        from sync.upstream.breaker import Breakers
+
+        return Breakers(self.database, self.telemetry, lambda name: self.transport.ping(name))
+
+    def _open_transport(self) -> "Transport":
+        from sync.upstream.transport import Transport
+
+        transport = Transport(self.settings, (self.breakers,))
+        self._closing.callback(transport.close)
+        return transport
+
+    def _connect_services(self) -> "Services":
+        from sync.upstream.services import connect
+
+        return connect(self.transport)
+
+    def _make_aws(self) -> "Aws":
+        from sync.queues.aws import Aws
+
+        return Aws(self.settings)
+
+    def _open_queue(self, queue: str) -> "QueuePair":
+        from sync.catalogue import event_types
+        from sync.queues.setup import open_queues
+
+        return open_queues(self.settings, self.aws, {queue: event_types(queue)})[queue]
+
+    def _make_creations(self) -> "CreationProtocol":
+        from sync.creation import CreationProtocol
+    from sync.drain import Drain
+
+        def send_retry(queue: str, body: str) -> str:
+            return self.queue_pair(queue).main.send(body)
+
+        return CreationProtocol(self.database, self.leases, self.telemetry, send_retry)
+
+    def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
+        from sync.catalogue import DOMAINS
+        from sync.drain import Drain
+        from sync.work import Workshop
+
+        domain = DOMAINS[queue]
+        workshop = Workshop(
+            self.settings, domain, self.services, self.creations, self.leases, self.telemetry, self.database
+        )
+        drain = Drain(
+            domain,
+            self.queue_pair(queue).main,
+            self.settings,
+            workshop,
+            self.leases,
+            self.telemetry,
+            self.database,
+            self.breakers,
+            (UpstreamName.NOMIS, UpstreamName.MAPPING, _PUBLISHERS[queue]),
+            hold_seconds=hold_seconds,
+        )
+        self._closing.callback(drain.close)
+        return drain
+
+    def _once(self, name: str, make: Callable[[], Part]) -> Part:
+        # A lock for each part, so that a queue which is slow to answer holds up nobody who needs another part.
+        with self._lock:
+            making = self._making.setdefault(name, threading.Lock())
+        with making:
+            if name not in self._parts:
+                self._parts[name] = make()
+            part: Part = self._parts[name]
+            return part
+
+
+@contextmanager
+def open_program(
+    environment: Mapping[str, str] | None = None, *, prepare_database: bool = True, log_to: TextIO | None = None
+) -> Iterator[Program]:
+    """The program with the settings of the environment (or of `environment` alone), closed at the end of the block.
+
+    Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given.
+    """
+    settings = load_settings(environment)
+    configure_logging(settings.log_format, settings.log_level, log_to)
+    program = Program(settings, prepare_database=prepare_database)
+    try:
+        yield program
+    finally:
+        program.close()

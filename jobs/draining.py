@@ -1,0 +1,168 @@
+"""The `drain` job: micro-batches of some queues, side by side, as one run of the ledger."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from jobs.composition import Program
+from jobs.endings import UsageError, WorkError, ending_of
+from jobs.ledger import RunInHand, Trigger
+from jobs.logging import bound, traces_wanted
+from jobs.output import counts_text, duration_text, print_json
+from jobs.signals import stopping
+from sync.settings import QUEUES
+
+if TYPE_CHECKING:
+    from sync.drain import BatchSummary, Drain
+
+JOB = "drain"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainParameters:
+    """What a drain was asked for. `max_batches` is for each queue; with it the drain goes on until empty as well."""
+
+    queues: tuple[str, ...] = QUEUES
+    until_empty: bool = False
+    max_batches: int | None = None
+
+    @classmethod
+    def of(cls, names: Sequence[str], *, until_empty: bool, max_batches: int | None) -> Self:
+        """The parameters with the named queues (all where none is named). Raises `UsageError` for other names."""
+        return cls(read_queues(names), until_empty or max_batches is not None, max_batches)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The parameters as the ledger keeps them."""
+        return {"queues": list(self.queues), "untilEmpty": self.until_empty, "maxBatches": self.max_batches}
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Self:
+        """The parameters of an earlier run."""
+        return cls.of(kept["queues"], until_empty=kept["untilEmpty"], max_batches=kept["maxBatches"])
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """What the drains of the queues did; `errors` has the queues whose drain broke off, with the reason on one line."""
+
+    summaries: Mapping[str, "BatchSummary"]
+    errors: Mapping[str, str]
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """The counts over all queues; the seconds are those of the slowest."""
+        if not self.summaries:
+            return {}
+        totals = reduce(add, self.summaries.values()).as_dict()
+        totals.pop("queue", None)
+        return totals | {"seconds": round(max(summary.seconds for summary in self.summaries.values()), 3)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The totals, and the same for each queue."""
+        return {
+            **self.totals,
+            "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
+            "errors": dict(self.errors),
+        }
+
+
+def read_queues(names: Sequence[str]) -> tuple[str, ...]:
+    """The named queues, each once, all where none is named. Raises `UsageError` for other names."""
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown:
+        raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")
+    return tuple(name for name in QUEUES if not names or name in names)
+
+
+def run_drain(
+    program: Program,
+    parameters: DrainParameters,
+    *,
+    as_json: bool = False,
+    trigger: Trigger = Trigger.MANUAL,
+    rerun_of: str | None = None,
+) -> None:
+    """Drains, records the run, and prints what was done. Raises `WorkError` when the work itself failed."""
+    with (
+        program.ledger.run(JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as in_hand,
+        bound(run_id=in_hand.id),
+    ):
+        result = drain_queues(program, parameters)
+        in_hand.counts.update(result.as_dict())
+        program.telemetry.flush()
+        send_due(program)
+        _print(in_hand, result, as_json=as_json)
+        _judge(result)
+
+
+def send_due(program: Program) -> None:
+    """Sends the alerts that are due; those that cannot be sent now stay in the outbox for the next time."""
+    try:
+        program.outbox.send_due()
+    except Exception as error:  # the alerts are kept, and the work they tell of is done
+        structlog.get_logger("jobs.draining").warning("alerts-kept", reason=ending_of(error)[1])
+
+
+def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
+    """Drains the queues side by side, one thread each; SIGTERM finishes what is in work."""
+    drains: dict[str, Drain] = {}
+    summaries: dict[str, BatchSummary] = {}
+    errors: dict[str, str] = {}
+    asked = threading.Event()
+
+    def drain(queue: str) -> None:
+        with bound(queue=queue):
+            try:
+                drains[queue] = program.open_drain(queue)
+                if not asked.is_set():
+                    summaries[queue] = _drain(drains[queue], parameters)
+            except Exception as error:  # one queue out of reach must not stop the others
+                errors[queue] = ending_of(error)[1]
+                structlog.get_logger("jobs.draining").error(
+                    "drain-failed", reason=errors[queue], exc_info=traces_wanted()
+                )
+
+    def stop() -> None:
+        asked.set()
+        for one in list(drains.values()):
+            one.stop()
+
+    threads = [threading.Thread(target=drain, args=(queue,), name=f"drain {queue}") for queue in parameters.queues]
+    with stopping(stop):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return DrainResult({name: summaries[name] for name in parameters.queues if name in summaries}, errors)
+
+
+def _drain(drain: "Drain", parameters: DrainParameters) -> "BatchSummary":
+    return drain.run_until_empty(parameters.max_batches) if parameters.until_empty else drain.run_batch()
+
+
+def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": in_hand.id, **result.as_dict()})
+        return
+    import typer
+
+    totals = result.totals
+    seconds = totals.pop("seconds", None)
+    queues = ", ".join(result.summaries)
+    typer.echo(
+        f"drained {queues}: {counts_text(totals) or 'nothing received'}; {duration_text(seconds)}"
+        if queues
+        else "drained nothing"
+    )
+
+
+def _judge(result: DrainResult) -> None:
+    """Raises `WorkError` when the work itself failed; messages that failed one by one are their queue's business."""
+    problems = [f"{queue}: {reason}" for queue, reason in result.errors.items()]
+    if problems:
+        raise WorkError("; ".join(problems))
