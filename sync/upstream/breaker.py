@@ -28,6 +28,8 @@ FAILURES_TO_OPEN = 5
 #: The pause between pings, doubled each time a call fails although the ping succeeded.
 PING_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
+#: A trial that has told nothing for so long is given to another call.
+LONGEST_TRIAL_SECONDS = 120.0
 
 
 class BreakerState(StrEnum):
@@ -77,7 +79,8 @@ class Breakers:
             if circuit.state is BreakerState.OPEN:
                 raise BreakerOpen(service)
             if circuit.state is BreakerState.HALF_OPEN:
-                if circuit.trial_thread not in (None, threading.get_ident()):
+                tried = circuit.trial_thread not in (None, threading.get_ident())
+                if tried and self._monotonic() - circuit.trial_since < LONGEST_TRIAL_SECONDS:
                     raise BreakerOpen(service)
                 circuit.trial_thread = threading.get_ident()
                 circuit.trial_since = self._monotonic()
@@ -102,6 +105,10 @@ class Breakers:
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
         """Those of `services` that are taken to be down at present (half open is not)."""
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
+
+    def trying(self, services: Iterable[UpstreamName]) -> bool:
+        """Whether one of `services` is being tried, so that work is best begun one message at a time."""
+        return any(self._circuits[name].state is BreakerState.HALF_OPEN for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
         """Pings those of `services` that are down and due; True when none of them is down any more."""

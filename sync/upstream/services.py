@@ -32,3 +32,17 @@ def connect(transport: Transport) -> Services:
         sentence_adjustments=transport.client(UpstreamName.SENTENCE_ADJUSTMENTS),
         prisoner_search=transport.client(UpstreamName.PRISONER_SEARCH),
     )
+
+
+_PUBLISHERS = {
+    "visit": UpstreamName.VISITS,
+    "incentive": UpstreamName.INCENTIVES,
+    "activity": UpstreamName.ACTIVITIES,
+    "appointment": UpstreamName.APPOINTMENTS,
+    "sentencing": UpstreamName.SENTENCE_ADJUSTMENTS,
+}
+
+
+def upstreams_of(queue: str) -> tuple[UpstreamName, ...]:
+    """The services without which no message of the queue id can be handled."""
+    return UpstreamName.NOMIS, UpstreamName.MAPPING, _PUBLISHERS[queue]

@@ -1,0 +1,246 @@
+"""The drain of one queue: receive, read, gather, apply, settle.
+
+A micro-batch is gathered whole, so that updates of one record can be coalesced; its lanes are then worked side by side,
+and messages are settled as their lanes get along. A heartbeat keeps every message in hand hidden meanwhile.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from sync.batch import BatchWork
+from sync.failures import SyncError
+from sync.gather import gather
+from sync.handling import Domain
+from sync.queues.heartbeat import Heartbeat
+from sync.queues.queue import BATCH, Message, Queue
+from sync.settings import Settings, UpstreamName
+from sync.settle import Settler
+from sync.store.database import Database
+from sync.store.leases import Leases
+from sync.telemetry import Telemetry
+from sync.upstream.breaker import Breakers
+from sync.work import Workshop
+
+#: The longest a batch is gathered, and the long poll for its first message, in seconds.
+GATHER_SECONDS = 20.0
+FIRST_WAIT_SECONDS = 1
+#: How often a drain that waits for an upstream looks again.
+_LOOK_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """What became of the messages of a batch; every received message is in exactly one of the counts."""
+
+    queue: str
+    received: int = 0
+    applied: int = 0
+    coalesced: int = 0
+    ignored: int = 0
+    duplicate: int = 0
+    retry_queued: int = 0
+    switched_off: int = 0
+    unhandled: int = 0
+    ambiguous: int = 0
+    failed: int = 0
+    unreadable: int = 0
+    deferred: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "BatchSummary") -> "BatchSummary":
+        """Both together; the queue is named when it is the same."""
+        name = self.queue if self.queue == other.queue else "all"
+        mine, theirs = asdict(self), asdict(other)
+        return BatchSummary(name, **{key: mine[key] + theirs[key] for key in mine if key != "queue"})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts by name, for JSON; seconds with three decimals."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+
+class UpstreamsDown(SyncError):
+    """Upstream services stayed down for longer than the drain was to wait; the messages are back on the queue."""
+
+    recoverable = True
+
+    def __init__(self, services: Iterable[UpstreamName]) -> None:
+        super().__init__(f"{', '.join(services)} did not answer; the messages wait on the queue")
+
+
+class Drain:
+    """Drains one queue. Use as a context manager; `stop` may be called from any thread.
+
+    `upstreams` are the services without which no message of the queue can be handled. `hold_seconds`: how long messages
+    are held in hand while one of them is down before they are handed back; None: until it is up again.
+    `receivers`: receives made side by side once a queue proves to be full.
+    """
+
+    def __init__(
+        self,
+        domain: Domain,
+        main: Queue,
+        settings: Settings,
+        workshop: Workshop,
+        leases: Leases,
+        telemetry: Telemetry,
+        database: Database,
+        breakers: Breakers,
+        upstreams: Sequence[UpstreamName],
+        *,
+        hold_seconds: float | None = None,
+        receivers: int = 1,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.queue = domain.queue
+        self._domain = domain
+        self._main = main
+        self._settings = settings
+        self._workshop = workshop
+        self._leases = leases
+        self._breakers = breakers
+        self._upstreams = tuple(upstreams)
+        self._hold_seconds = hold_seconds
+        self._receivers = receivers
+        self._monotonic = monotonic
+        self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
+        self._settler = Settler(domain.queue, main, self._heartbeat, settings, telemetry, database)
+        self._pool = ThreadPoolExecutor(settings.drain_concurrency, thread_name_prefix=f"work {domain.queue}")
+        self._receiving = ThreadPoolExecutor(receivers + 1, thread_name_prefix=f"receive {domain.queue}")
+        self._stopping = threading.Event()
+        self._stop_at: float | None = None
+        self._paused = False
+        self._log = structlog.get_logger("sync.drain")
+        self._heartbeat.__enter__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the threads; nothing is in hand any more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._receiving.shutdown(wait=True)
+        self._heartbeat.__exit__()
+
+    def stop(self) -> None:
+        """No further receive; work in hand is finished or, past `DRAIN_GRACE_SECONDS`, handed back at once."""
+        if not self._stopping.is_set():
+            self._stop_at = self._monotonic() + self._settings.drain_grace_seconds
+            self._stopping.set()
+
+    def run_batch(self) -> BatchSummary:
+        """One micro-batch. Raises `QueueUnavailable`, and `UpstreamsDown` when held up longer than `hold_seconds`."""
+        started = self._monotonic()
+        if not self._upstreams_up():
+            return BatchSummary(self.queue)
+        return self._work(self._gather(), started)
+
+    def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
+        """Micro-batches until a receive comes back empty (or `max_batches`); the next is gathered during the work.
+
+        Raises as `run_batch` does.
+        """
+        total = BatchSummary(self.queue)
+        ahead: Future[list[Message]] | None = None
+        while not self._stopping.is_set() and (max_batches is None or total.batches < max_batches):
+            started = self._monotonic()
+            if ahead is None and not self._upstreams_up():
+                continue
+            messages = self._gather() if ahead is None else ahead.result()
+            fresh = ahead is None
+            ahead = None
+            if not messages and fresh:
+                break
+            if messages and (max_batches is None or total.batches + 1 < max_batches):
+                ahead = self._receiving.submit(self._gather)
+            try:
+                total += self._work(messages, started)
+            except BaseException:
+                self._hand_back(ahead)
+                raise
+        self._hand_back(ahead)
+        return total
+
+    def _upstreams_up(self) -> bool:
+        """Whether receiving makes sense; an upstream that is down is pinged, and waited for as the drain was told."""
+        since = self._monotonic()
+        while not self._stopping.is_set():
+            if self._breakers.probe(self._upstreams):
+                self._say_paused(False)
+                return True
+            self._say_paused(True)
+            if self._hold_seconds is None:
+                return False
+            if self._monotonic() - since > self._hold_seconds:
+                raise UpstreamsDown(self._breakers.open_services(self._upstreams))
+            self._stopping.wait(_LOOK_SECONDS)
+        return False
+
+    def _say_paused(self, paused: bool) -> None:
+        if paused != self._paused:
+            self._paused = paused
+            down = self._breakers.open_services(self._upstreams)
+            self._log.warning("receiving-paused" if paused else "receiving-resumed", queue=self.queue, down=down)
+
+    def _gather(self) -> list[Message]:
+        """Receives until nothing comes, the batch is full, or it took long enough; all are in hand from then on."""
+        messages: list[Message] = []
+        deadline = self._monotonic() + GATHER_SECONDS
+        size = self._settings.drain_batch_size
+        visibility = self._settings.hmpps_sqs_visibility_timeout_seconds
+        wait = FIRST_WAIT_SECONDS
+        while len(messages) < size and not self._stopping.is_set() and self._monotonic() < deadline:
+            side_by_side = self._receivers if messages else 1
+            receives = [
+                self._receiving.submit(self._main.receive, BATCH, wait, visibility) for _ in range(side_by_side - 1)
+            ]
+            received = [self._main.receive(BATCH, wait, visibility), *(receive.result() for receive in receives)]
+            for some in received:
+                self._heartbeat.hold(some)
+                messages.extend(some)
+            if not all(received):
+                break
+            wait = 0
+        return messages
+
+    def _hand_back(self, ahead: "Future[list[Message]] | None") -> None:
+        if ahead is not None:
+            messages = ahead.result()
+            self._heartbeat.let_go(messages)
+            self._main.change_visibility(messages, 0)
+
+    def _work(self, messages: list[Message], started: float) -> BatchSummary:
+        if not messages:
+            return BatchSummary(self.queue)
+        batch = BatchWork(
+            self.queue,
+            gather(messages, self._domain),
+            pool=self._pool,
+            settings=self._settings,
+            workshop=self._workshop,
+            settler=self._settler,
+            leases=self._leases,
+            breakers=self._breakers,
+            upstreams=self._upstreams,
+            hold_seconds=self._hold_seconds,
+            stop_at=lambda: self._stop_at,
+            monotonic=self._monotonic,
+        )
+        outcomes = batch.run()
+        if batch.gave_up:
+            raise UpstreamsDown(self._breakers.open_services(self._upstreams) or self._upstreams)
+        seconds = self._monotonic() - started
+        counts = {outcome.value: number for outcome, number in outcomes.items()}
+        return BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)

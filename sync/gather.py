@@ -1,0 +1,129 @@
+"""From a batch of messages to lanes of tasks: one lane an entity, in the order things occurred, updates coalesced.
+
+Pure functions: nothing here calls a queue or a service.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sync.envelope import DomainEvent, Envelope, MappingRetry, read_envelope
+from sync.failures import MessageUnreadable
+from sync.handling import Absorb, Creation, Domain, Update
+from sync.queues.queue import Message
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One message to handle, with the messages whose events it brings along.
+
+    `content` says what the message is; None (with `unreadable`) when it cannot be understood. `handler` is None for
+    what is acknowledged without work, and for mapping retries, which the creation protocol takes.
+    """
+
+    message: Message
+    content: DomainEvent | MappingRetry | None
+    handler: Creation | Update | None
+    entity: str | None
+    sns_message_id: str | None = None
+    message_type: str | None = None
+    unreadable: MessageUnreadable | None = None
+    absorbed: tuple["Task", ...] = ()
+
+    @property
+    def event_type(self) -> str | None:
+        """The event type, or the type of the message where it is no event; None when unreadable."""
+        return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that this task settles."""
+        return (*(task.message for task in self.absorbed), self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The tasks of one entity, to be done one after the other. `key` names its lease, None where none is needed."""
+
+    key: str | None
+    tasks: tuple[Task, ...]
+
+
+def gather(messages: Iterable[Message], domain: Domain) -> list[Lane]:
+    """The lanes of a batch, in the order in which their first messages arrived.
+
+    Every message is in exactly one task. Events of one entity share a lane, ordered by `occurredAt` (by the time of
+    sending where that is absent; in the order of arrival where equal), a creation before the updates. Neighbouring
+    updates of one event type become one task, whose run writes the state that the last of them left. Creations, and
+    updates that declare it, are never absorbed. Everything that is no event of ours has a lane of its own.
+    """
+    lanes: dict[str, list[Task]] = {}
+    for message in messages:
+        task = read_task(message, domain)
+        key = task.entity or f"message {message.message_id} {message.receipt_handle}"
+        lanes.setdefault(key, []).append(task)
+    return [_lane(tasks) for tasks in lanes.values()]
+
+
+def read_task(message: Message, domain: Domain) -> Task:
+    """What one message asks for. Never raises: what cannot be understood is a task with `unreadable`."""
+    try:
+        envelope = read_envelope(message.body)
+        return _task(message, envelope, domain)
+    except MessageUnreadable as error:
+        return Task(message, None, None, None, unreadable=error)
+
+
+def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
+    content = envelope.content
+    if isinstance(content, DomainEvent):
+        handler = domain.handlers.get(content.event_type)
+        entity = None
+        if handler is not None:
+            entity = handler.entity(content)
+            # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
+            handler.start(content)
+        return Task(message, content, handler, entity, envelope.sns_message_id)
+    if isinstance(content, MappingRetry):
+        return Task(message, content, None, None, envelope.sns_message_id, message_type="RETRY_CREATE_MAPPING")
+    return Task(message, None, None, None, envelope.sns_message_id, message_type=content.message_type)
+
+
+def _lane(tasks: Sequence[Task]) -> Lane:
+    ordered = _coalesced(sorted(tasks, key=_moment))
+    alone = len(ordered) == 1 and not isinstance(ordered[0].handler, Update)
+    # A creation alone is protected by its own lease; what works on the state of an entity holds the entity's.
+    return Lane(None if alone else ordered[0].entity, tuple(ordered))
+
+
+def _moment(task: Task) -> tuple[bool, datetime]:
+    occurred_at = task.content.occurred_at if isinstance(task.content, DomainEvent) else None
+    return not isinstance(task.handler, Creation), occurred_at or task.message.sent_at or _LONG_AGO
+
+
+def _coalesced(tasks: Iterable[Task]) -> list[Task]:
+    done: list[Task] = []
+    for task in tasks:
+        if done and _absorbs(task, done[-1]):
+            earlier = done.pop()
+            task = Task(
+                task.message,
+                task.content,
+                task.handler,
+                task.entity,
+                task.sns_message_id,
+                absorbed=(*earlier.absorbed, _alone(earlier)),
+            )
+        done.append(task)
+    return done
+
+
+def _alone(task: Task) -> Task:
+    return Task(task.message, task.content, task.handler, task.entity, task.sns_message_id)
+
+
+def _absorbs(later: Task, earlier: Task) -> bool:
+    handler = later.handler
+    return isinstance(handler, Update) and handler.absorb is Absorb.BY_LATER and handler is earlier.handler

@@ -1,0 +1,156 @@
+"""One SQS queue: receive, delete, change visibility, send, count.
+
+Batch calls answer 200 although single entries failed, so every answer's `Failed` entries are looked at and tried again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sync.failures import SyncError
+
+#: SQS takes at most so many entries in a batch call, and gives at most so many messages in a receive.
+BATCH = 10
+#: The longest time a message can be hidden for, in seconds.
+MOST_VISIBILITY_SECONDS = 43_200
+_TRIES = 4
+
+
+class QueueUnavailable(SyncError):
+    """SQS did not answer, or refused; the text names the queue and the call."""
+
+    recoverable = True
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A received message. `receive_count` includes this receive; `sent_at` is the time of the first sending."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receive_count: int
+    sent_at: datetime | None = None
+    attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """SQS's approximate numbers."""
+
+    visible: int
+    in_flight: int
+    delayed: int
+
+    @property
+    def total(self) -> int:
+        """All messages that are on the queue in whatever state."""
+        return self.visible + self.in_flight + self.delayed
+
+
+class Queue:
+    """A main queue or a dead letter queue, over a boto3 SQS client. Safe to share between threads."""
+
+    def __init__(self, client: Any, name: str, url: str) -> None:
+        self._client = client
+        self.name = name
+        self.url = url
+
+    def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
+        """Up to `most` (≤ 10) messages, waiting for the first one up to `wait_seconds` (≤ 20).
+
+        `visibility_seconds`: how long they are hidden; the queue's own time where None. Raises `QueueUnavailable`.
+        """
+        options: dict[str, Any] = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
+        answer = self._call(
+            "receive_message",
+            MaxNumberOfMessages=most,
+            WaitTimeSeconds=wait_seconds,
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            MessageAttributeNames=["All"],
+            **options,
+        )
+        return [_message(entry) for entry in answer.get("Messages", ())]
+
+    def delete(self, messages: Sequence[Message]) -> list[Message]:
+        """Deletes messages in batches of ten; those that could not be deleted after several tries are given back."""
+        return self._in_batches("delete_message_batch", messages, lambda _message: {})
+
+    def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
+        """Lets messages come again after `seconds`; those for which it failed after several tries are given back."""
+        hidden = max(0, min(int(seconds), MOST_VISIBILITY_SECONDS))
+        return self._in_batches(
+            "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
+        )
+
+    def send(self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+        """Sends one message and returns its id. Raises `QueueUnavailable`."""
+        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}))
+        return str(answer["MessageId"])
+
+    def counts(self) -> QueueCounts:
+        """How many messages there are, by SQS's approximate numbers. Raises `QueueUnavailable`."""
+        names = ("", "NotVisible", "Delayed")
+        wanted = [f"ApproximateNumberOfMessages{name}" for name in names]
+        answer = self._call("get_queue_attributes", AttributeNames=wanted)["Attributes"]
+        return QueueCounts(*(int(answer.get(name, 0)) for name in wanted))
+
+    def has_redrive_policy(self) -> bool:
+        """Whether messages that fail too often go to a dead letter queue. Raises `QueueUnavailable`."""
+        answer = self._call("get_queue_attributes", AttributeNames=["RedrivePolicy"])
+        return bool(answer.get("Attributes", {}).get("RedrivePolicy"))
+
+    def _in_batches(
+        self, call: str, messages: Sequence[Message], extra: Callable[[Message], dict[str, Any]]
+    ) -> list[Message]:
+        left: list[Message] = []
+        for batch in _batches(messages):
+            left.extend(self._batch(call, batch, extra))
+        return left
+
+    def _batch(self, call: str, batch: Sequence[Message], extra: Callable[[Message], dict[str, Any]]) -> list[Message]:
+        todo = list(batch)
+        for _ in range(_TRIES):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": message.receipt_handle, **extra(message)}
+                for number, message in enumerate(todo)
+            ]
+            try:
+                answer = self._call(call, Entries=entries)
+            except QueueUnavailable:
+                continue
+            todo = [todo[int(failed["Id"])] for failed in answer.get("Failed", ())]
+            if not todo:
+                return []
+        return todo
+
+    def _call(self, name: str, **arguments: Any) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer: dict[str, Any] = getattr(self._client, name)(QueueUrl=self.url, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            raise QueueUnavailable(f"queue {self.name}: {name}: {code}") from error
+        except BotoCoreError as error:
+            raise QueueUnavailable(f"queue {self.name}: {name}: {type(error).__name__}") from error
+        return answer
+
+
+def _message(entry: Mapping[str, Any]) -> Message:
+    attributes = entry.get("Attributes", {})
+    sent = attributes.get("SentTimestamp")
+    return Message(
+        message_id=entry["MessageId"],
+        receipt_handle=entry["ReceiptHandle"],
+        body=entry["Body"],
+        receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
+        sent_at=None if sent is None else datetime.fromtimestamp(int(sent) / 1000, UTC),
+        attributes=entry.get("MessageAttributes", {}),
+    )
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    for start in range(0, len(messages), BATCH):
+        yield messages[start : start + BATCH]

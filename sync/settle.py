@@ -1,0 +1,134 @@
+"""The end of each message: deleted, or made visible again after its wait, with the cause recorded."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from sync.clock import now
+from sync.failures import Failure
+from sync.gather import Task
+from sync.outcome import Outcome
+from sync.queues.heartbeat import Heartbeat
+from sync.queues.queue import Message, Queue
+from sync.settings import Settings
+from sync.store.database import Database, StoreUnavailable
+from sync.store.failures import FailedAttempt, record_failures
+from sync.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back."""
+
+    task: Task
+    outcome: Outcome
+    failure: Failure | None = None
+    wait_seconds: int | None = None
+
+
+class Settler:
+    """Settles the messages of one queue."""
+
+    def __init__(
+        self,
+        queue_name: str,
+        queue: Queue,
+        heartbeat: Heartbeat,
+        settings: Settings,
+        telemetry: Telemetry,
+        database: Database,
+    ) -> None:
+        self._name = queue_name
+        self._queue = queue
+        self._heartbeat = heartbeat
+        self._settings = settings
+        self._telemetry = telemetry
+        self._database = database
+        self._log = structlog.get_logger("sync.settle")
+
+    def settle(self, ended: Sequence[Ended]) -> Counter[Outcome]:
+        """Records what is to be recorded, then deletes or hands back; the outcomes counted by message.
+
+        Nothing is deleted whose telemetry is not in the database: with the database away, messages come again after
+        their wait, and their effects are then found done.
+        """
+        try:
+            self._telemetry.flush()
+            self._record(ended)
+            kept = True
+        except StoreUnavailable as error:
+            self._log.error("database-away", queue=self._name, reason=str(error), messages=len(ended))
+            kept = False
+        done: list[Message] = []
+        waiting: defaultdict[int, list[Message]] = defaultdict(list)
+        outcomes: Counter[Outcome] = Counter()
+        for end in ended:
+            outcome = end.outcome if kept or not end.outcome.settled else Outcome.DEFERRED
+            self._count(outcomes, end.task, outcome)
+            for message in end.task.messages:
+                if outcome.settled:
+                    done.append(message)
+                else:
+                    waiting[self._wait(end, message)].append(message)
+        self._finish(done, waiting)
+        return outcomes
+
+    def _count(self, outcomes: Counter[Outcome], task: Task, outcome: Outcome) -> None:
+        outcomes[outcome] += 1
+        absorbed = Outcome.COALESCED if outcome.settled else outcome
+        outcomes[absorbed] += len(task.absorbed)
+
+    def _wait(self, end: Ended, message: Message) -> int:
+        if end.wait_seconds is not None:
+            return end.wait_seconds
+        waits = self._settings.event_visibility_timeouts(self._name, end.task.event_type or "")
+        return waits[min(message.receive_count, len(waits)) - 1]
+
+    def _finish(self, done: list[Message], waiting: dict[int, list[Message]]) -> None:
+        self._heartbeat.let_go(done)
+        left = self._queue.delete(done)
+        if left:
+            # They come again when their visibility ends, and their effects are then found done.
+            self._log.warning("messages-not-deleted", queue=self._name, messages=len(left))
+        for seconds, messages in waiting.items():
+            self._heartbeat.let_go(messages)
+            left = self._queue.change_visibility(messages, seconds)
+            if left:
+                self._log.warning("visibility-not-changed", queue=self._name, messages=len(left))
+
+    def _record(self, ended: Sequence[Ended]) -> None:
+        rows = [
+            FailedAttempt(
+                time=now(),
+                queue=self._name,
+                message_id=message.message_id,
+                sns_message_id=end.task.sns_message_id,
+                event_type=end.task.event_type,
+                entity=end.task.entity,
+                attempt=message.receive_count,
+                failure=end.failure,
+            )
+            for end in ended
+            if end.failure is not None
+            for message in end.task.messages
+        ]
+        if rows:
+            with self._database.begin() as connection:
+                record_failures(connection, rows)
+            for row in rows:
+                self._log.warning(
+                    "message-failed",
+                    queue=self._name,
+                    message_id=row.message_id,
+                    event_type=row.event_type,
+                    entity=row.entity,
+                    attempt=row.attempt,
+                    step=row.failure.step,
+                    service=row.failure.service,
+                    method=row.failure.method,
+                    path=row.failure.path,
+                    status=row.failure.status,
+                    recoverable=row.failure.recoverable,
+                )

@@ -1,0 +1,111 @@
+"""What a handler is given while it works on one event, and how one task is worked."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import structlog
+
+from sync.creation import CreationProtocol
+from sync.envelope import DomainEvent, MappingRetry
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable
+from sync.gather import Task
+from sync.handling import Creation, Domain, Trail, Update
+from sync.outcome import Outcome
+from sync.settings import Settings
+from sync.store.creations import forget, is_open
+from sync.store.database import Database, StoreUnavailable
+from sync.store.leases import Leases
+from sync.telemetry import Telemetry
+from sync.upstream.services import Services
+
+
+class HandlerWork:
+    """The `Work` of one event."""
+
+    def __init__(self, services: Services, leases: Leases, telemetry: Telemetry, database: Database) -> None:
+        self.services = services
+        self.trail = Trail()
+        self._leases = leases
+        self._telemetry = telemetry
+        self._database = database
+
+    @contextmanager
+    def lease(self, key: str) -> Iterator[None]:
+        """Holds `key` alone, between all processes. Raises `LeaseBusy`."""
+        with self._leases.held(key):
+            yield
+
+    def creation_open(self, name: str, dps_id: str) -> bool:
+        """Whether a creation of this DPS record was begun and is not settled."""
+        with self._database.read() as connection:
+            return is_open(connection, name, dps_id)
+
+    def forget_creation(self, name: str, dps_id: str) -> None:
+        """Forgets the creation of a DPS record whose NOMIS record and mapping were deleted on purpose."""
+        with self._database.begin() as connection:
+            forget(connection, name, dps_id)
+
+    def track(self, name: str, properties: Mapping[str, object]) -> None:
+        """Tracks a telemetry event."""
+        self._telemetry.track(name, properties)
+
+
+class Workshop:
+    """Works tasks of one queue by the rules of its domain. Safe to share between threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        domain: Domain,
+        services: Services,
+        protocol: CreationProtocol,
+        leases: Leases,
+        telemetry: Telemetry,
+        database: Database,
+    ) -> None:
+        self._settings = settings
+        self._domain = domain
+        self._services = services
+        self._protocol = protocol
+        self._leases = leases
+        self._telemetry = telemetry
+        self._database = database
+        self._log = structlog.get_logger("sync.work")
+
+    def begin(self) -> HandlerWork:
+        """The work of one task; its trail tells afterwards how far it came."""
+        return HandlerWork(self._services, self._leases, self._telemetry, self._database)
+
+    def work(self, task: Task, work: HandlerWork) -> Outcome:
+        """Works one task and tells how it ended. Raises whatever made the attempt fail."""
+        if task.unreadable is not None:
+            raise task.unreadable
+        content, handler = task.content, task.handler
+        if isinstance(content, MappingRetry):
+            return self._protocol.retry_mapping(self._domain.creation, content, work)
+        if not isinstance(content, DomainEvent) or handler is None:
+            self._log.info("message-unhandled", type=task.event_type, message_id=task.message.message_id)
+            return Outcome.UNHANDLED
+        if not self._settings.event_enabled(content.event_type):
+            self._log.warning("event-switched-off", event_type=content.event_type, message_id=task.message.message_id)
+            return Outcome.SWITCHED_OFF
+        if isinstance(handler, Creation):
+            return self._protocol.create(handler, content, work)
+        return self._update(handler, content, work, task)
+
+    def _update(self, handler: Update, event: DomainEvent, work: HandlerWork, task: Task) -> Outcome:
+        try:
+            work.trail.add(**handler.start(event))
+            name = handler.apply(event, work)
+        except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
+            # Nothing was tried against the record itself: that is no failure of the update.
+            raise
+        except Exception:
+            if handler.failed is not None:
+                work.track(handler.failed, work.trail.properties)
+            raise
+        work.track(name or handler.success, work.trail.properties)
+        for absorbed in task.absorbed:
+            told = {"eventType": handler.event_type, "entity": task.entity, "messageId": absorbed.message.message_id}
+            work.track("message-coalesced", told)
+        return Outcome.IGNORED if name is not None and name.endswith("-ignored") else Outcome.APPLIED
