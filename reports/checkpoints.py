@@ -1,0 +1,229 @@
+"""What of a reconciliation survives the death of its process: run, population, finished pages, result."""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from reports.levels import NONE, Codebook
+from reports.listing import Listing, PageFailure
+from reports.reading import Unreadable
+from reports.result import ReconciliationResult
+from reports.snapshot import PageLevels
+from sync.clock import now
+from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
+from sync.upstream.nomis_prisoners import PrisonerId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_RUNS = reconciliation_runs.c
+_PAGES = reconciliation_pages.c
+RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it is recorded. `finished_shards` are the shards that have read all their prisoners."""
+
+    id: str
+    status: str
+    parameters: Mapping[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    total_elements: int | None
+    shards: int
+    finished_shards: tuple[int, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no result yet."""
+        return self.status == RUNNING
+
+    @property
+    def all_read(self) -> bool:
+        """Whether every shard has read its prisoners."""
+        return len(self.finished_shards) == self.shards
+
+
+_RECORD = (
+    _RUNS.id,
+    _RUNS.status,
+    _RUNS.parameters,
+    _RUNS.started_at,
+    _RUNS.finished_at,
+    _RUNS.total_elements,
+    _RUNS.shards,
+    _RUNS.finished_shards,
+)
+
+
+def create_run(connection: Connection, run_id: str, parameters: Mapping[str, Any], shards: int) -> RunRecord:
+    """Records a new run."""
+    values: dict[str, Any] = {"id": run_id, "status": RUNNING, "parameters": dict(parameters), "started_at": now()}
+    connection.execute(insert(reconciliation_runs), values | {"shards": shards, "finished_shards": []})
+    found = find_run(connection, run_id)
+    assert found is not None
+    return found
+
+
+def find_run(connection: Connection, run_id: str) -> RunRecord | None:
+    """The run of this id, None when there is none."""
+    row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def open_runs(connection: Connection, since: datetime) -> list[RunRecord]:
+    """Runs without a result that began after `since`, newest first."""
+    query = select(*_RECORD).where(_RUNS.status == RUNNING, _RUNS.started_at >= since).order_by(_RUNS.started_at.desc())
+    return [_record(row) for row in connection.execute(query)]
+
+
+def reopen_run(connection: Connection, run_id: str) -> None:
+    """Opens a run again that ended incomplete or failed; what its shards have read stays."""
+    values = {"status": RUNNING, "finished_at": None, "finished_shards": []}
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+
+
+def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
+    """Records that a shard has read all its prisoners; the run as it stands then."""
+    row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id).with_for_update()).one()
+    finished = sorted({*row.finished_shards, shard})
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(finished_shards=finished))
+    found = find_run(connection, run_id)
+    assert found is not None
+    return found
+
+
+def save_population(connection: Connection, run_id: str, listing: Listing) -> None:
+    """Records who is to be read."""
+    content = {
+        "bookings": [each.booking_id for each in listing.prisoners],
+        "offenders": [each.offender_no for each in listing.prisoners],
+        "total": listing.total_elements,
+        "failedPages": [[each.page, each.reason] for each in listing.failed_pages],
+        "repeats": listing.repeats,
+        "foundAgain": listing.found_again,
+    }
+    values = {"total_elements": listing.total_elements, "population": _packed(content)}
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+
+
+def load_population(connection: Connection, run_id: str) -> Listing | None:
+    """Who is to be read, None when nobody has listed them yet."""
+    packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
+    if packed is None:
+        return None
+    content = _unpacked(packed)
+    prisoners = zip(content["bookings"], content["offenders"], strict=True)
+    failures = tuple(PageFailure(page, reason) for page, reason in content["failedPages"])
+    return Listing(
+        tuple(PrisonerId(booking_id, offender_no) for booking_id, offender_no in prisoners),
+        content["total"],
+        failures,
+        content["repeats"],
+        content["foundAgain"],
+    )
+
+
+def save_page(
+    connection: Connection, run_id: str, shard: int, page: PageLevels, levels: Codebook, prisons: Codebook
+) -> None:
+    """The checkpoint: a finished page is never read again."""
+    content = {
+        "bookings": [each.booking_id for each in page.prisoners],
+        "offenders": [each.offender_no for each in page.prisoners],
+        "nomis": page.nomis.tolist(),
+        "dps": page.dps.tolist(),
+        "prisons": page.prisons.tolist(),
+        "levelCodes": list(levels.texts),
+        "prisonCodes": list(prisons.texts),
+        "unreadable": [[booking, why.reason, why.network] for booking, why in page.unreadable.items()],
+    }
+    values = {"run_id": run_id, "shard": shard, "page": page.number, "finished_at": now(), "rows": _packed(content)}
+    connection.execute(insert(reconciliation_pages), values)
+
+
+def load_pages(
+    connection: Connection, run_id: str, levels: Codebook, prisons: Codebook, shard: int | None = None
+) -> Iterator[PageLevels]:
+    """The finished pages of a run, or of one of its shards, oldest first, in the numbers of the given codebooks."""
+    query = select(_PAGES.page, _PAGES.rows).where(_PAGES.run_id == run_id)
+    if shard is not None:
+        query = query.where(_PAGES.shard == shard)
+    for number, packed in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
+        content = _unpacked(packed)
+        level_numbers = [*(levels.number(code) for code in content["levelCodes"]), NONE]
+        prison_numbers = [*(prisons.number(code) for code in content["prisonCodes"]), NONE]
+        yield PageLevels(
+            number,
+            [PrisonerId(*each) for each in zip(content["bookings"], content["offenders"], strict=True)],
+            nomis=array("h", [level_numbers[each] for each in content["nomis"]]),
+            dps=array("h", [level_numbers[each] for each in content["dps"]]),
+            prisons=array("h", [prison_numbers[each] for each in content["prisons"]]),
+            unreadable={booking: Unreadable(reason, network) for booking, reason, network in content["unreadable"]},
+        )
+
+
+def save_result(connection: Connection, result: ReconciliationResult) -> None:
+    """Records how a run ended. A complete run needs no pages any more, nor do the runs before it that ended."""
+    run_id = result.run_id
+    values: dict[str, Any] = {
+        "status": result.status,
+        "finished_at": result.finished_at,
+        "result": zlib.compress(result.to_json().encode(), 6),
+    }
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+    if result.status == "complete":
+        ended = select(_RUNS.id).where(_RUNS.status != RUNNING)
+        connection.execute(delete(reconciliation_pages).where(_PAGES.run_id.in_(ended)))
+    connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
+    rows = [
+        {
+            "run_id": run_id,
+            "booking_id": each.booking_id,
+            "offender_no": each.offender_no,
+            "prison_id": each.prison_id,
+            "nomis_level": each.nomis_level,
+            "dps_level": each.dps_level,
+            "since": each.since,
+            "standing": each.standing,
+            "cause": str(each.diagnosis.number) if each.diagnosis else None,
+        }
+        for each in result.mismatches
+    ]
+    if rows:
+        connection.execute(insert(reconciliation_mismatches), rows)
+
+
+def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
+    """The result of a run, None when it has none or there is no such run."""
+    packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
+    return None if packed is None else ReconciliationResult.from_json(zlib.decompress(packed))
+
+
+def finished_runs(connection: Connection, limit: int) -> list[ReconciliationResult]:
+    """The results of the last runs that ended, newest first."""
+    query = select(_RUNS.result).where(_RUNS.result.is_not(None)).order_by(_RUNS.started_at.desc(), _RUNS.id)
+    packed = connection.execute(query.limit(limit)).scalars()
+    return [ReconciliationResult.from_json(zlib.decompress(each)) for each in packed]
+
+
+def _packed(content: Mapping[str, Any]) -> bytes:
+    return zlib.compress(orjson.dumps(content), 1)
+
+
+def _unpacked(packed: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
+    return content
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    values = dict(row._mapping)
+    return RunRecord(**values | {"finished_shards": tuple(values["finished_shards"])})

@@ -1,0 +1,49 @@
+"""Single prisoners, for a run that looks at them alone: which booking of theirs is the active one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.listing import StillListed, list_prisoners
+from sync.upstream import incentives_api
+from sync.upstream.nomis_prisoners import PrisonerId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sync.upstream.services import Services
+
+#: Pages of this size are read to find one booking among tens of thousands.
+_SEARCHED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The active bookings of the prisoners asked for, and who has none."""
+
+    prisoners: tuple[PrisonerId, ...]
+    not_found: tuple[str, ...]
+
+
+def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int) -> Chosen:
+    """Finds the active booking of each prisoner: the one of the newest DPS review, if it is still active, else by the list.
+
+    Raises `SyncError` when a service cannot be read.
+    """
+    size = max(page_size, _SEARCHED_AT_ONCE)
+    still_listed = StillListed(services.nomis, size, size)
+    found: dict[str, PrisonerId] = {}
+    searched = list(dict.fromkeys(offender_nos))
+    for offender_no in searched:
+        summary = incentives_api.prisoner_summary(services.incentives, offender_no)
+        if summary is not None and still_listed(summary.booking_id):
+            found[offender_no] = PrisonerId(summary.booking_id, offender_no)
+    missing = {offender_no for offender_no in searched if offender_no not in found}
+    if missing:
+        # No review, or one of an earlier booking: the list of active bookings knows, and it has to be searched whole.
+        for prisoner in list_prisoners(services.nomis, size).prisoners:
+            if prisoner.offender_no in missing:
+                found[prisoner.offender_no] = prisoner
+    ordered = tuple(found[offender_no] for offender_no in searched if offender_no in found)
+    return Chosen(ordered, tuple(offender_no for offender_no in searched if offender_no not in found))

@@ -1,0 +1,267 @@
+"""From the pages of a run to its result: compare, look again, compare with earlier runs, diagnose."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from reports.diagnose import diagnose
+from reports.evidence import Evidence, Pair, gather
+from reports.exclusions import NO_LONGER_NEEDED
+from reports.portray import portray
+from reports.reading import why_unreadable
+from reports.result import (
+    Excluded,
+    InFlight,
+    Mismatch,
+    ReconciliationResult,
+    Resolved,
+    Status,
+    TrendPoint,
+    Unread,
+    UnreadPage,
+)
+from reports.waiting import Waiting
+from sync.failures import SyncError
+from sync.upstream.nomis_prisoners import PrisonerId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from reports.exclusions import Exclusion
+    from reports.gathered import Gathered
+    from reports.history import Baseline
+    from reports.listing import Listing
+    from reports.recheck import Recheck, Rechecked
+    from sync.upstream.services import Services
+
+#: Mismatches whose evidence is read at once, and at most; more than that has one common cause.
+_DIAGNOSED_AT_ONCE = 8
+MOST_DIAGNOSED = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a conclusion needs to know beside what was read.
+
+    failure: why the run gave up, None when it read everyone it could. partial: the run looks at some prisoners only.
+    """
+
+    run_id: str
+    environment: str
+    started_at: datetime
+    parameters: Mapping[str, object]
+    prisons: tuple[str, ...]
+    listing: Listing
+    not_found: tuple[str, ...]
+    failure: str | None
+    baseline: Baseline
+    trend: tuple[TrendPoint, ...]
+    exclusions: Mapping[int, Exclusion]
+    near: timedelta
+
+
+class Conclusion:
+    """Draws the result of one run."""
+
+    def __init__(
+        self,
+        services: Services,
+        recheck: Recheck,
+        circumstances: Circumstances,
+        clock: Callable[[], datetime],
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._services = services
+        self._recheck = recheck
+        self._about = circumstances
+        self._clock = clock
+        self._progress = progress
+
+    def draw(self, gathered: Gathered, wait: Callable[[], None]) -> ReconciliationResult:
+        """The result. `wait` lets what is in flight arrive; it is called only when something differs."""
+        about = self._about
+        if about.prisons:
+            gathered = gathered.only_prisons(about.prisons, unknown_too=True)
+        candidates = [
+            PrisonerId(int(booking_id), gathered.offenders[int(booking_id)])
+            for booking_id in gathered.compare().differences["booking_id"]
+        ]
+        if candidates:
+            wait()
+        seen = self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
+        if about.prisons:
+            seen = _at_prisons(seen, about.prisons)
+        pairs = [*seen.confirmed, *seen.settled, *(pair for pair, _ in seen.in_flight)]
+        aside = {each.booking_id for each in seen.released} | {each.booking_id for each, _ in seen.unread}
+        if about.prisons:
+            named = {pair.booking_id for pair in pairs}
+            known = gathered.only_prisons(about.prisons, unknown_too=False)
+            aside |= {int(each) for each in gathered.bookings} - {int(each) for each in known.bookings} - named
+        final = gathered.amended(pairs, aside)
+        unread = self._unread(gathered, seen)
+        mismatches = self._mismatches(
+            [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
+        )
+        excluded = self._excluded(seen, final, unread)
+        return ReconciliationResult(
+            run_id=about.run_id,
+            status=self._status(unread),
+            environment=about.environment,
+            started_at=about.started_at,
+            finished_at=self._clock(),
+            parameters=dict(about.parameters),
+            failure=about.failure,
+            total=about.listing.total_elements,
+            listed=len(about.listing.prisoners),
+            compared=len(final.bookings),
+            settled_on_recheck=len(seen.settled),
+            released=tuple(each.offender_no for each in seen.released),
+            mismatches=tuple(mismatches),
+            in_flight=tuple(_in_flight(pair, why) for pair, why in seen.in_flight),
+            excluded=excluded,
+            unneeded_exclusions=self._unneeded(excluded),
+            resolved=self._resolved(final, mismatches, seen, unread),
+            unread=unread,
+            unread_pages=tuple(UnreadPage(page=each.page, reason=each.reason) for each in about.listing.failed_pages),
+            prisons=final.by_prison(mismatches),
+            matrix=final.matrix(),
+            trend=self._trend(len(final.bookings), len(mismatches), unread),
+            compared_with=about.baseline.run_id,
+        )
+
+    def _status(self, unread: Sequence[Unread]) -> Status:
+        if self._about.failure is not None:
+            return "failed"
+        return "incomplete" if unread or self._about.listing.failed_pages else "complete"
+
+    def _unread(self, gathered: Gathered, seen: Rechecked) -> tuple[Unread, ...]:
+        at_first = [
+            Unread(
+                offender_no=gathered.offenders[booking_id],
+                booking_id=booking_id,
+                reason=why.reason,
+                network=why.network,
+            )
+            for booking_id, why in gathered.unreadable.items()
+        ]
+        later = [
+            Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network)
+            for each, why in seen.unread
+        ]
+        never = [
+            Unread(offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS")
+            for each in self._about.not_found
+        ]
+        return tuple(sorted([*at_first, *later, *never], key=lambda each: each.booking_id or 0))
+
+    def _mismatches(self, pairs: Sequence[Pair], seen: Rechecked) -> list[Mismatch]:
+        waiting = seen.waiting or Waiting()
+        done = 0
+
+        def investigate(pair: Pair) -> Mismatch:
+            nonlocal done
+            found = self._mismatch(pair, waiting)
+            done += 1
+            self._progress("finding causes", done, min(len(pairs), MOST_DIAGNOSED))
+            return found
+
+        with ThreadPoolExecutor(_DIAGNOSED_AT_ONCE, thread_name_prefix="diagnosis") as pool:
+            found = list(pool.map(investigate, pairs[:MOST_DIAGNOSED]))
+        beyond = f"more than {MOST_DIAGNOSED} mismatches: look for one common cause first"
+        return found + [self._bare(pair, beyond) for pair in pairs[MOST_DIAGNOSED:]]
+
+    def _mismatch(self, pair: Pair, waiting: Waiting) -> Mismatch:
+        try:
+            evidence = gather(self._services, pair, waiting, self._about.near)
+            diagnosis = diagnose(evidence, self._about.near)
+            if diagnosis.number in (9, 10):
+                # Nobody but a person can tell: that person wants to see all there is.
+                evidence = gather(self._services, pair, waiting, self._about.near, whole=True)
+        except SyncError as error:
+            return self._bare(pair, why_unreadable(error).reason)
+        standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
+        return portray(evidence, diagnosis, standing, since)
+
+    def _bare(self, pair: Pair, why: str) -> Mismatch:
+        standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
+        return portray(Evidence(pair), None, standing, since, missing=why)
+
+    def _excluded(self, seen: Rechecked, final: Gathered, unread: Sequence[Unread]) -> tuple[Excluded, ...]:
+        exclusions = self._about.exclusions
+        if not exclusions:
+            return ()
+        differing = {pair.booking_id: pair for pair in (*seen.confirmed, *(pair for pair, _ in seen.in_flight))}
+        failed = {each.booking_id for each in unread}
+        levels = {
+            int(booking_id): final.levels.text(int(level))
+            for booking_id, level in zip(final.bookings, final.nomis, strict=True)
+            if int(booking_id) in exclusions
+        }
+        found = []
+        for booking_id, exclusion in exclusions.items():
+            pair = differing.get(booking_id)
+            if booking_id in failed or (pair is None and booking_id not in levels):
+                continue
+            found.append(
+                Excluded(
+                    offender_no=final.offenders[booking_id],
+                    booking_id=booking_id,
+                    nomis_level=pair.nomis_level if pair else levels[booking_id],
+                    dps_level=pair.dps_level if pair else levels[booking_id],
+                    reason=exclusion.reason if pair else NO_LONGER_NEEDED,
+                    still_differs=pair is not None,
+                )
+            )
+        return tuple(sorted(found, key=lambda each: each.booking_id))
+
+    def _unneeded(self, excluded: Sequence[Excluded]) -> tuple[str, ...]:
+        return tuple(f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs)
+
+    def _resolved(
+        self, final: Gathered, mismatches: Sequence[Mismatch], seen: Rechecked, unread: Sequence[Unread]
+    ) -> tuple[Resolved, ...]:
+        about = self._about
+        if not about.baseline.mismatches:
+            return ()
+        read = {int(booking_id) for booking_id in final.bookings}
+        open_still = {each.booking_id for each in mismatches} | {pair.booking_id for pair, _ in seen.in_flight}
+        open_still |= {pair.booking_id for pair in seen.confirmed} | {
+            each.booking_id for each in unread if each.booking_id
+        }
+        listed = {each.booking_id for each in about.listing.prisoners}
+        released = {each.booking_id for each in seen.released}
+        all_listed = about.failure is None and not about.listing.failed_pages
+        partial = bool(about.prisons or about.parameters.get("offender_nos"))
+        return about.baseline.resolved(
+            equal=lambda booking_id: booking_id in read and booking_id not in open_still,
+            gone=lambda booking_id: booking_id in released or (all_listed and not partial and booking_id not in listed),
+            examined=lambda booking_id: not partial or booking_id in read,
+        )
+
+    def _trend(self, compared: int, mismatches: int, unread: Sequence[Unread]) -> tuple[TrendPoint, ...]:
+        about = self._about
+        if self._status(unread) != "complete" or about.prisons or about.parameters.get("offender_nos"):
+            return about.trend
+        point = TrendPoint(run_id=about.run_id, started_at=about.started_at, compared=compared, mismatches=mismatches)
+        return (*about.trend, point)
+
+
+def _in_flight(pair: Pair, why: str) -> InFlight:
+    return InFlight(
+        offender_no=pair.offender_no,
+        booking_id=pair.booking_id,
+        nomis_level=pair.nomis_level,
+        dps_level=pair.dps_level,
+        why=why,
+    )
+
+
+def _at_prisons(seen: Rechecked, prisons: tuple[str, ...]) -> Rechecked:
+    """What concerns the prisons: where NOMIS has no record, the prison of the DPS review tells."""
+    seen.confirmed = [pair for pair in seen.confirmed if pair.prison_id in prisons]
+    seen.settled = [pair for pair in seen.settled if pair.prison_id in prisons]
+    seen.in_flight = [(pair, why) for pair, why in seen.in_flight if pair.prison_id in prisons]
+    return seen

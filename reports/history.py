@@ -1,0 +1,116 @@
+"""Against earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
+
+Only complete runs over everyone count as earlier runs: one that left somebody out cannot tell what is resolved.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import Connection, select
+
+from reports.result import Resolved, Standing, TrendPoint
+from sync.store.tables import reconciliation_mismatches, reconciliation_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Runs in the trend: half a year of weeks.
+TREND_RUNS = 26
+_FILTERS = ("prisons", "offender_nos")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A mismatch of the last complete run."""
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None
+    dps_level: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The last complete run over everyone; `run_id` is None when there was none yet."""
+
+    run_id: str | None
+    mismatches: Mapping[int, Earlier]
+
+    def standing(self, booking_id: int, started_at: datetime) -> tuple[Standing, datetime]:
+        """Whether a mismatch of a run that began at `started_at` is new, and since when it has been there."""
+        earlier = self.mismatches.get(booking_id)
+        return ("new", started_at) if earlier is None else ("persisting", earlier.since)
+
+    def resolved(
+        self, equal: Callable[[int], bool], gone: Callable[[int], bool], examined: Callable[[int], bool]
+    ) -> tuple[Resolved, ...]:
+        """The earlier mismatches that are none any more: read and `equal`, or `gone` from the list.
+
+        A booking that was not read, or is not `examined` in this run, is left as it was.
+        """
+        found = []
+        for booking_id, earlier in sorted(self.mismatches.items()):
+            if not examined(booking_id):
+                continue
+            if equal(booking_id):
+                found.append(_resolved(earlier, "equal"))
+            elif gone(booking_id):
+                found.append(_resolved(earlier, "released"))
+        return tuple(found)
+
+
+def read_baseline(connection: Connection, before: datetime) -> Baseline:
+    """The last complete run over everyone that began before `before`."""
+    run_id = next((row.id for row in _complete_runs(connection, before, 50)), None)
+    if run_id is None:
+        return Baseline(None, {})
+    columns = reconciliation_mismatches.c
+    query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
+    rows = connection.execute(query.where(columns.run_id == run_id))
+    return Baseline(run_id, {row.booking_id: Earlier(**row._mapping) for row in rows})
+
+
+def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ...]:
+    """The complete runs over everyone that began before `before`, oldest first."""
+    points = []
+    for row in _complete_runs(connection, before, TREND_RUNS):
+        packed = connection.execute(
+            select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == row.id)
+        ).scalar_one()
+        content = orjson.loads(zlib.decompress(packed))
+        point = TrendPoint(
+            run_id=row.id,
+            started_at=row.started_at,
+            compared=content["compared"],
+            mismatches=len(content["mismatches"]),
+        )
+        points.append(point)
+    return tuple(reversed(points))
+
+
+def _complete_runs(connection: Connection, before: datetime, limit: int) -> list[Any]:
+    columns = reconciliation_runs.c
+    query = select(columns.id, columns.started_at, columns.parameters).where(
+        columns.status == "complete", columns.started_at < before
+    )
+    rows = connection.execute(query.order_by(columns.started_at.desc()).limit(limit * 4))
+    return [row for row in rows if not any(row.parameters.get(name) for name in _FILTERS)][:limit]
+
+
+def _resolved(earlier: Earlier, how: str) -> Resolved:
+    return Resolved.model_validate(
+        {
+            "offender_no": earlier.offender_no,
+            "booking_id": earlier.booking_id,
+            "nomis_level": earlier.nomis_level,
+            "dps_level": earlier.dps_level,
+            "since": earlier.since,
+            "how": how,
+        }
+    )

@@ -1,0 +1,242 @@
+"""The listing of active prisoners: pages read ahead over a population that moves while it is paged."""
+
+from __future__ import annotations
+
+import random
+import time
+from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.reading import WAITS, why_unreadable
+from sync.failures import SyncError
+from sync.upstream.nomis_prisoners import PrisonerId, PrisonerPage, prisoner_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sync.upstream.transport import ServiceClient
+
+PAGES_AHEAD = 8
+#: How often the pages are read in all, at most, to find what moved out of sight between two pages.
+MOST_SWEEPS = 3
+_FURTHEST_PAGE = 20_000
+
+
+class ListingFailed(SyncError):
+    """Not even the number of prisoners could be read, or too many pages failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageFailure:
+    """A page of ids that could not be read, and why."""
+
+    page: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The active bookings, each once, by booking id ascending.
+
+    total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that only a
+    further sweep found. failed_pages: pages that could not be read; whoever is on them is missing.
+    """
+
+    prisoners: tuple[PrisonerId, ...]
+    total_elements: int
+    failed_pages: tuple[PageFailure, ...] = ()
+    repeats: int = 0
+    found_again: int = 0
+
+
+def list_prisoners(
+    nomis: ServiceClient,
+    page_size: int,
+    *,
+    max_page_errors: int = 30,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Listing:
+    """Lists every active booking.
+
+    The pages are read again, cut at other places, when the total changed while they were read or says that bookings are
+    missing: who moved from one page to the next between two reads is then in the middle of a page. Raises `ListingFailed`
+    when the count cannot be read or more than `max_page_errors` pages fail.
+    """
+    found: dict[int, PrisonerId] = {}
+    first = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
+    first.run(found)
+    repeats, total = first.repeats, first.total
+    after_first = len(found)
+    latest = first
+    for turn in range(1, MOST_SWEEPS):
+        # A failed page leaves its bookings missing; a sweep with other cuts cannot read them either, save by luck.
+        if first.failures or not (latest.moved or len(found) < latest.total):
+            break
+        known = len(found)
+        latest = _Sweep(nomis, _other_size(page_size, turn), max_page_errors, sleep)
+        latest.run(found)
+        total = latest.total
+        if latest.failures or (len(found) == known and not latest.moved):
+            break
+    ordered = tuple(found[booking_id] for booking_id in sorted(found))
+    return Listing(ordered, total, tuple(first.failures), repeats, len(found) - after_first)
+
+
+def list_pages(
+    nomis: ServiceClient, page_size: int, pages: Iterable[int]
+) -> tuple[list[PrisonerId], list[PageFailure]]:
+    """Reads the named pages again, such as those that failed before: their bookings, and which failed once more."""
+    prisoners: list[PrisonerId] = []
+    failures: list[PageFailure] = []
+    for number in pages:
+        answer = _read_page(nomis, number, page_size, time.sleep)
+        if isinstance(answer, PageFailure):
+            failures.append(answer)
+        else:
+            prisoners.extend(answer.prisoners)
+    return prisoners, failures
+
+
+class StillListed:
+    """Tells whether a booking is still on the list of active ones, by reading only the pages it may be on."""
+
+    def __init__(self, nomis: ServiceClient, page_size: int, total_elements: int) -> None:
+        self._nomis = nomis
+        self._size = page_size
+        self._pages: dict[int, PrisonerPage] = {}
+        self._last_page = max(0, (total_elements - 1) // page_size)
+
+    def __call__(self, booking_id: int, offender_no: str | None = None) -> bool:
+        """Whether the booking is active. Pages read before are used, but absence is told from fresh pages alone.
+
+        Raises `UpstreamError` when a page cannot be read.
+        """
+        return self._on_page(booking_id, fresh=False) or self._on_page(booking_id, fresh=True)
+
+    def _on_page(self, booking_id: int, *, fresh: bool) -> bool:
+        lowest, highest = 0, self._last_page
+        while lowest <= highest:
+            number = (lowest + highest) // 2
+            page = self._page(number, fresh=fresh)
+            self._last_page = max(0, page.total_pages - 1)
+            ids = [each.booking_id for each in page.prisoners]
+            if not ids or booking_id < ids[0]:
+                highest = number - 1
+            elif booking_id > ids[-1]:
+                if page.last:
+                    return False
+                lowest = number + 1
+                if lowest > highest:
+                    highest = self._last_page
+            else:
+                place = bisect_left(ids, booking_id)
+                return ids[place] == booking_id
+        return False
+
+    def _page(self, number: int, *, fresh: bool) -> PrisonerPage:
+        page = None if fresh else self._pages.get(number)
+        if page is None:
+            page = prisoner_page(self._nomis, number, self._size)
+            self._pages[number] = page
+        return page
+
+
+class _Sweep:
+    """One reading of all pages."""
+
+    def __init__(
+        self,
+        nomis: ServiceClient,
+        page_size: int,
+        max_page_errors: int,
+        sleep: Callable[[float], None],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._nomis = nomis
+        self._size = page_size
+        self._max_page_errors = max_page_errors
+        self._sleep = sleep
+        self._progress = progress
+        self.total = 0
+        self.moved = False
+        self.repeats = 0
+        self.failures: list[PageFailure] = []
+        self._last_read = -1
+
+    def run(self, found: dict[int, PrisonerId]) -> None:
+        """Adds what the pages hold to `found`."""
+        begun = self._begin(found)
+        with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="listing") as pool:
+            numbers = range(begun + 1, self._pages())
+            try:
+                for answer in pool.map(self._read, numbers):
+                    self._take(answer, found)
+            except ListingFailed:
+                pool.shutdown(cancel_futures=True)
+                raise
+        number = self._pages_seen(begun)
+        # Receptions lengthen the list while it is read: go on until the last page says that it is the last.
+        while number < self._pages() and number < _FURTHEST_PAGE:
+            self._take(self._read(number), found)
+            number += 1
+
+    def _begin(self, found: dict[int, PrisonerId]) -> int:
+        """Reads the first page, or the second where the first fails, to learn how many there are; returns its number."""
+        for number in (0, 1):
+            answer = self._read(number)
+            if not isinstance(answer, PageFailure):
+                self.total = answer.total_elements
+                if number and not answer.prisoners:
+                    break
+                self._take(answer, found)
+                return number
+            self._take(answer, found)
+        raise ListingFailed(f"the number of active prisoners could not be read: {self.failures[0].reason}")
+
+    def _pages(self) -> int:
+        return -(-self.total // self._size)
+
+    def _pages_seen(self, begun: int) -> int:
+        return max(self._last_read, begun, *(failure.page for failure in self.failures), 0) + 1
+
+    def _read(self, number: int) -> PrisonerPage | PageFailure:
+        return _read_page(self._nomis, number, self._size, self._sleep)
+
+    def _take(self, answer: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
+        if isinstance(answer, PageFailure):
+            self.failures.append(answer)
+            if len(self.failures) > self._max_page_errors:
+                raise ListingFailed(f"more than {self._max_page_errors} pages failed; the last one: {answer.reason}")
+            return
+        self._last_read = max(self._last_read, answer.number)
+        if answer.total_elements != self.total:
+            self.moved = True
+            self.total = answer.total_elements
+        seen_before = 0
+        for prisoner in answer.prisoners:
+            seen_before += prisoner.booking_id in found
+            found[prisoner.booking_id] = prisoner
+        self.repeats += seen_before
+        self._progress(len(found), max(self.total, len(found)))
+
+
+def _read_page(
+    nomis: ServiceClient, number: int, size: int, sleep: Callable[[float], None]
+) -> PrisonerPage | PageFailure:
+    for attempt in range(len(WAITS) + 1):
+        try:
+            return prisoner_page(nomis, number, size)
+        except SyncError as error:
+            if not error.recoverable or attempt == len(WAITS):
+                return PageFailure(number, why_unreadable(error).reason)
+            asked = getattr(error, "retry_after", None) or 0.0
+            sleep(max(WAITS[attempt] * (1 + random.random()), min(asked, 60.0)))
+    raise AssertionError("unreachable")
+
+
+def _other_size(page_size: int, turn: int) -> int:
+    """A page size whose cuts fall elsewhere: a good third of a page apart from the first on."""
+    return min(20_000, page_size + max(1, page_size // 3) * turn)

@@ -1,0 +1,170 @@
+"""Reads one thing for each of many, side by side: a pace that gives way, repeats with growing waits, nothing lost uncounted."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from sync.failures import BreakerOpen, SyncError, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from reports.pace import Pace
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+#: Waits before the 2nd, 3rd, … attempt at one read, in seconds, each lengthened by chance up to the double.
+WAITS = (0.1, 0.4, 1.6)
+#: How long a service may be down in all before its reads are given up.
+OUTAGE_SECONDS = 600.0
+_BREAKER_PAUSE_SECONDS = 1.0
+_OVERLOADED = frozenset({429, 500, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why something could not be read: in plain words, and whether the network failed (no answer came at all)."""
+
+    reason: str
+    network: bool
+
+
+class Reading(Generic[Item, Value]):
+    """Threads that call `read(item)` for every item and hand the value, or why there is none, to `deliver`.
+
+    `deliver` is called from many threads, exactly once for each item unless the reading is stopped. Errors that may pass are
+    tried again; a service that is taken to be down is waited for. Nothing is ever raised out of a thread: an error that was
+    not foreseen is delivered as unreadable.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[Item], Value],
+        deliver: Callable[[Item, Value | Unreadable], None],
+        pace: Pace,
+        outage_seconds: float = OUTAGE_SECONDS,
+    ) -> None:
+        self._name = name
+        self._read = read
+        self._deliver = deliver
+        self._pace = pace
+        self._pending: deque[tuple[Item, int]] = deque()
+        self._later: list[tuple[float, float, Item, int]] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._stopped = False
+        self._outage_left = outage_seconds
+        self._threads: list[threading.Thread] = []
+
+    def add(self, items: Iterable[Item]) -> None:
+        """Gives work; threads are started when first needed."""
+        self._pending.extend((item, 0) for item in items)
+        with self._changed:
+            if not self._threads:
+                workers = range(
+                    min(self._pace.maximum, max(1, len(self._pending))) if self._closed else self._pace.maximum
+                )
+                self._threads = [
+                    threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
+                    for number in workers
+                ]
+                for thread in self._threads:
+                    thread.start()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Says that no more is added: threads end when all is read."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends at once: calls under way are finished, the rest is left unread."""
+        self._stopped = True
+        self._pending.clear()
+        self.close()
+        self._pace.wake()
+
+    def join(self) -> None:
+        """Returns when every thread has ended."""
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, number: int) -> None:
+        pace, pending, read = self._pace, self._pending, self._read
+        while True:
+            if number >= pace.allowed or pace.paused_until:
+                pace.wait_turn(number, self._over)
+            try:
+                item, attempt = pending.popleft()
+            except IndexError:
+                waiting = self._next()
+                if waiting is None:
+                    return
+                item, attempt = waiting
+            started = time.perf_counter()
+            try:
+                value = read(item)
+            except Exception as error:
+                self._failed(item, attempt, error)
+            else:
+                pace.answered(time.perf_counter() - started)
+                self._deliver(item, value)
+
+    def _over(self) -> bool:
+        return self._stopped or (self._closed and not self._pending and not self._later)
+
+    def _next(self) -> tuple[Item, int] | None:
+        with self._changed:
+            while True:
+                if self._stopped:
+                    return None
+                if self._pending:
+                    return self._pending.popleft()
+                now = time.monotonic()
+                if self._later and self._later[0][0] <= now:
+                    _, _, item, attempt = heapq.heappop(self._later)
+                    return item, attempt
+                if self._closed and not self._later:
+                    return None
+                self._changed.wait(self._later[0][0] - now if self._later else None)
+
+    def _failed(self, item: Item, attempt: int, error: Exception) -> None:
+        if isinstance(error, BreakerOpen):
+            self._pace.pause(_BREAKER_PAUSE_SECONDS)
+            with self._changed:
+                self._outage_left -= _BREAKER_PAUSE_SECONDS / self._pace.maximum
+                worth_waiting = self._outage_left > 0
+            if worth_waiting and not self._stopped:
+                self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
+                return
+        if isinstance(error, UpstreamError) and error.status in _OVERLOADED:
+            self._pace.refused(error.retry_after if error.status in (429, 503) else None)
+        if isinstance(error, SyncError) and error.recoverable and attempt < len(WAITS) and not self._stopped:
+            wait = WAITS[attempt] * (1 + random.random())
+            retry_after = error.retry_after if isinstance(error, UpstreamError) else None
+            self._again(item, attempt + 1, max(wait, min(retry_after or 0.0, 60.0)))
+            return
+        self._deliver(item, why_unreadable(error))
+
+    def _again(self, item: Item, attempt: int, seconds: float) -> None:
+        with self._changed:
+            heapq.heappush(self._later, (time.monotonic() + seconds, random.random(), item, attempt))
+            self._changed.notify()
+
+
+def why_unreadable(error: Exception) -> Unreadable:
+    """An error as the reason that is reported; only errors of this program's own kinds tell their text."""
+    if isinstance(error, UpstreamError):
+        return Unreadable(str(error), network=error.status is None)
+    if isinstance(error, SyncError):
+        return Unreadable(str(error), network=isinstance(error, BreakerOpen))
+    return Unreadable(f"unexpected {type(error).__name__}", network=False)

@@ -1,0 +1,121 @@
+"""The second look: each difference is read again by the single calls, and dropped if it was only in flight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from reports.evidence import Pair, read_pair
+from reports.pace import Pace
+from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, why_unreadable
+from sync.clock import LONDON
+from sync.failures import SyncError
+from sync.upstream.nomis_prisoners import PrisonerId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reports.waiting import Peek, Waiting
+    from sync.upstream.services import Services
+
+JUST_NOW = "the DPS review is only some minutes old"
+ON_QUEUE = "its message waits on the incentive queue"
+
+
+@dataclass(slots=True)
+class Rechecked:
+    """What became of the candidates: each is in exactly one of the lists.
+
+    confirmed: they still differ. settled: equal by now. in_flight: they differ, and why that will pass. released: no longer on
+    the list of active bookings. unread: one of the sides could not be read.
+    """
+
+    confirmed: list[Pair] = field(default_factory=list)
+    settled: list[Pair] = field(default_factory=list)
+    in_flight: list[tuple[Pair, str]] = field(default_factory=list)
+    released: list[PrisonerId] = field(default_factory=list)
+    unread: list[tuple[PrisonerId, Unreadable]] = field(default_factory=list)
+    waiting: Waiting | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """How the second look is done.
+
+    still_listed: whether a booking is still active; None to take that for granted. in_flight: a review younger than this is
+    on its way. peek: tells what waits on the queues; asked at most once, and only when something still differs.
+    """
+
+    services: Services
+    concurrency: int
+    in_flight: timedelta
+    peek: Peek
+    clock: Callable[[], datetime]
+    still_listed: Callable[[int], bool] | None = None
+    outage_seconds: float = OUTAGE_SECONDS
+
+    def __call__(
+        self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Rechecked:
+        """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
+        found = Rechecked()
+        pairs = self._read(candidates, found, progress)
+        differing = [pair for pair in pairs if not pair.equal]
+        found.settled = [pair for pair in pairs if pair.equal]
+        if not differing:
+            return found
+        found.waiting = self.peek()
+        for pair in differing:
+            self._judge(pair, found)
+        return found
+
+    def _read(
+        self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
+    ) -> list[Pair]:
+        pairs: list[Pair] = []
+        done = 0
+
+        def read(each: PrisonerId) -> Pair:
+            return read_pair(self.services, each.booking_id, each.offender_no)
+
+        def deliver(each: PrisonerId, value: Pair | Unreadable) -> None:
+            nonlocal done
+            if isinstance(value, Unreadable):
+                found.unread.append((each, value))
+            else:
+                pairs.append(value)
+            done += 1
+            progress(done, len(candidates))
+
+        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
+        reading.close()
+        reading.add(candidates)
+        reading.join()
+        return sorted(pairs, key=lambda pair: pair.booking_id)
+
+    def _judge(self, pair: Pair, found: Rechecked) -> None:
+        prisoner = PrisonerId(pair.booking_id, pair.offender_no)
+        if self.still_listed is not None:
+            try:
+                if not self.still_listed(pair.booking_id):
+                    found.released.append(prisoner)
+                    return
+            except SyncError as error:
+                found.unread.append((prisoner, why_unreadable(error)))
+                return
+        why = self._why_in_flight(pair, found.waiting)
+        if why is None:
+            found.confirmed.append(pair)
+        else:
+            found.in_flight.append((pair, why))
+
+    def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
+        review = pair.newest_review
+        if review is None:
+            return None
+        # What waits on the dead letter queue will not pass by itself: it stays a mismatch, with that as its cause.
+        if waiting is not None and waiting.where(review.id) == "queue":
+            return ON_QUEUE
+        local = self.clock().astimezone(LONDON).replace(tzinfo=None)
+        return JUST_NOW if local - review.iep_time < self.in_flight else None

@@ -1,0 +1,52 @@
+"""The commands and requests that mend a difference, as they are to be typed or sent."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.evidence import Pair
+    from sync.upstream.nomis_incentives import IepRecord
+
+_PROGRAM = "prisoner-to-nomis"
+RETRY_DLQ = f"{_PROGRAM} dlq retry incentive"
+SUPPORT_CHANNEL = "#dps-appsupport"
+
+
+def reconcile_again(pair: Pair) -> str:
+    """Looks again whether the levels agree."""
+    return f"{_PROGRAM} reconcile incentives --prisoner {pair.offender_no}"
+
+
+def explain(pair: Pair) -> str:
+    """Shows both histories."""
+    return f"{_PROGRAM} reconcile explain {pair.offender_no}"
+
+
+def receive_again(pair: Pair, prison_id: str, reason: str, occurred_at: datetime) -> tuple[str, ...]:
+    """Publishes a received event that was missed, then looks again."""
+    moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
+    command = f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {prison_id} --reason {reason} --occurred-at {moment}"
+    return command, reconcile_again(pair)
+
+
+def repair(pair: Pair) -> tuple[str, ...]:
+    """Writes the current DPS level to NOMIS again, then looks again."""
+    return f"{_PROGRAM} incentives repair {pair.offender_no}", reconcile_again(pair)
+
+
+def support_request(pair: Pair, surplus: Sequence[IepRecord], why: str = "NOMIS made them by itself") -> str:
+    """The text of a request to the NOMIS support team to delete IEP records, which only they can."""
+    records = "; ".join(
+        f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "
+        f"{each.prison_id}, made by {each.audit_module or 'an unknown module'})"
+        for each in sorted(surplus, key=lambda each: each.incentive_sequence)
+    )
+    level = pair.dps_level or "none"
+    return (
+        f"To {SUPPORT_CHANNEL}: please delete the following IEP record(s) of prisoner {pair.offender_no}, booking "
+        f"{pair.booking_id}: {records}. {why}; the right level is {level}, as in DPS."
+    )

@@ -1,0 +1,229 @@
+"""The result of a reconciliation: one frozen object, of which the report, the CSV, the JSON and the messages are views."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+Status = Literal["complete", "incomplete", "failed"]
+Standing = Literal["new", "persisting"]
+Confidence = Literal["high", "medium", "low"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", ser_json_inf_nan="null"
+    )
+
+
+class Side(_Part):
+    """The current level of one side; `at` is local to London, `origin` the audit module or the kind of review."""
+
+    level: str
+    at: datetime | None = None
+    prison_id: str | None = None
+    origin: str | None = None
+    user_id: str | None = None
+    #: The sequence of the IEP record in NOMIS, or the id of the review in DPS.
+    record: int
+
+
+class EvidenceRow(_Part):
+    """One record of either history, as it stands in the report; `note` says what is remarkable about it."""
+
+    side: Literal["NOMIS", "DPS"]
+    at: datetime
+    level: str
+    prison_id: str | None = None
+    origin: str | None = None
+    user_id: str | None = None
+    record: int
+    current: bool = False
+    note: str = ""
+
+
+class Diagnosis(_Part):
+    """Why two levels differ, which side is right, and what mends it.
+
+    number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a request to the
+    NOMIS support team, where only they can mend it.
+    """
+
+    number: int
+    cause: str
+    confidence: Confidence
+    right_side: Literal["NOMIS", "DPS", "unknown"]
+    explanation: str
+    action: str
+    commands: tuple[str, ...] = ()
+    request: str | None = None
+
+
+class Mismatch(_Part):
+    """A prisoner whose levels differ, confirmed by reading both again."""
+
+    offender_no: str
+    booking_id: int
+    prison_id: str | None = None
+    nomis: Side | None = None
+    dps: Side | None = None
+    standing: Standing = "new"
+    since: datetime
+    diagnosis: Diagnosis | None = None
+    evidence: tuple[EvidenceRow, ...] = ()
+    #: Why the evidence could not be read, where it could not.
+    evidence_missing: str | None = None
+
+    @property
+    def nomis_level(self) -> str | None:
+        """The level in NOMIS, None for none."""
+        return self.nomis.level if self.nomis else None
+
+    @property
+    def dps_level(self) -> str | None:
+        """The level in DPS, None for none."""
+        return self.dps.level if self.dps else None
+
+
+class InFlight(_Part):
+    """A difference that is only on its way: `why` says what is expected to settle it."""
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None = None
+    dps_level: str | None = None
+    why: str
+
+
+class Excluded(_Part):
+    """A booking on the list of exclusions: still different, or equal by now so that the entry is no longer needed."""
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None = None
+    dps_level: str | None = None
+    reason: str
+    still_differs: bool
+
+
+class Resolved(_Part):
+    """A mismatch of the last complete run that is none any more."""
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None = None
+    dps_level: str | None = None
+    since: datetime
+    how: Literal["equal", "released"]
+
+
+class Unread(_Part):
+    """A prisoner whose levels could not be read. `network`: no answer came at all."""
+
+    offender_no: str
+    booking_id: int | None
+    reason: str
+    network: bool = False
+
+
+class UnreadPage(_Part):
+    """A page of prisoner ids that could not be read; whoever is on it was not checked."""
+
+    page: int
+    reason: str
+
+
+class PrisonCount(_Part):
+    """One prison: prisoners compared, mismatches, and how many of those are new."""
+
+    prison_id: str | None
+    compared: int
+    mismatches: int
+    new: int
+
+
+class MatrixCell(_Part):
+    """How many prisoners have this pair of levels; None for no level."""
+
+    nomis_level: str | None
+    dps_level: str | None
+    count: int
+
+
+class TrendPoint(_Part):
+    """An earlier complete run, or this one."""
+
+    run_id: str
+    started_at: datetime
+    compared: int
+    mismatches: int
+
+
+class ReconciliationResult(_Part):
+    """Everything a run found. Frozen; `to_json` and `from_json` are inverse to each other.
+
+    listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are known on
+    both sides. released: differences dropped because the booking left the list during the run.
+    """
+
+    run_id: str
+    status: Status
+    environment: str
+    started_at: datetime
+    finished_at: datetime
+    parameters: dict[str, object] = {}
+    failure: str | None = None
+    total: int
+    listed: int
+    compared: int
+    settled_on_recheck: int = 0
+    released: tuple[str, ...] = ()
+    mismatches: tuple[Mismatch, ...] = ()
+    in_flight: tuple[InFlight, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    unneeded_exclusions: tuple[str, ...] = ()
+    resolved: tuple[Resolved, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    unread_pages: tuple[UnreadPage, ...] = ()
+    prisons: tuple[PrisonCount, ...] = ()
+    matrix: tuple[MatrixCell, ...] = ()
+    trend: tuple[TrendPoint, ...] = ()
+    compared_with: str | None = None
+
+    @property
+    def new(self) -> int:
+        """Mismatches that the last complete run did not have."""
+        return sum(each.standing == "new" for each in self.mismatches)
+
+    @property
+    def persisting(self) -> int:
+        """Mismatches that the last complete run had already."""
+        return len(self.mismatches) - self.new
+
+    def counts(self) -> dict[str, int]:
+        """The figures of the run, by plain names, for the ledger and for summaries."""
+        return {
+            "prisoners": self.total,
+            "compared": self.compared,
+            "mismatches": len(self.mismatches),
+            "new": self.new,
+            "persisting": self.persisting,
+            "resolved": len(self.resolved),
+            "in_flight": len(self.in_flight),
+            "excluded": sum(each.still_differs for each in self.excluded),
+            "released": len(self.released),
+            "unread_prisoners": len(self.unread),
+            "unread_pages": len(self.unread_pages),
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The whole result as JSON, with camelCase names."""
+        return self.model_dump_json(by_alias=True, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """A result from its JSON; raises `pydantic.ValidationError`."""
+        return cls.model_validate_json(text)

@@ -1,0 +1,243 @@
+"""The level of every prisoner in each system: NOMIS one by one, DPS in bulk, both side by side."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reports.levels import NONE, Codebook, level_of_record, names_to_codes
+from reports.pace import Pace
+from reports.reading import OUTAGE_SECONDS, WAITS, Reading, Unreadable
+from sync.failures import SyncError, UpstreamError
+from sync.upstream import incentives_api
+from sync.upstream.nomis_incentives import current_iep_body
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from sync.upstream.nomis_prisoners import PrisonerId
+    from sync.upstream.services import Services
+
+#: The bulk call takes at most so many bookings.
+LARGEST_BULK = 1_000
+#: Bulk calls under way at once; each stands for hundreds of single ones.
+BULK_AHEAD = 4
+#: What the bulk call says of a level that has no name.
+UNNAMED = "Unmapped"
+_WITHDRAWN = frozenset({404, 405})
+
+
+@dataclass(slots=True)
+class PageLevels:
+    """The levels of one page of prisoners, as numbers of the codebooks (`NONE` for none).
+
+    unreadable: bookings whose level could not be read, by booking id; their numbers mean nothing.
+    """
+
+    number: int
+    prisoners: Sequence[PrisonerId]
+    nomis: array[int]
+    dps: array[int]
+    prisons: array[int]
+    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+
+
+class Snapshot:
+    """Reads the levels of many prisoners and gives back page after page, as they are finished.
+
+    Never more than `concurrency` calls are in flight to one service. `levels` and `prisons` are the codebooks.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        concurrency: int,
+        page_size: int,
+        outage_seconds: float = OUTAGE_SECONDS,
+    ) -> None:
+        self.levels = Codebook()
+        self.prisons = Codebook()
+        self._services = services
+        self._page_size = page_size
+        self._outage_seconds = outage_seconds
+        self.nomis_pace = Pace(concurrency)
+        self.dps_pace = Pace(concurrency)
+        self._finished: queue.SimpleQueue[PageLevels | Exception] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._bulk_withdrawn = False
+        self._stopped = threading.Event()
+
+    def pages(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> Generator[PageLevels, None, None]:
+        """Reads everyone and yields each page when it is finished, in any order; numbered from `first_number`.
+
+        Closing the iterator stops the reading. Raises `UpstreamError` when the names of the levels cannot be read.
+        """
+        if not prisoners:
+            return
+        names = self._names()
+        size = self._page_size
+        starts = range(0, len(prisoners), size)
+        pages = [
+            self._page(first_number + place, prisoners[start : start + size]) for place, start in enumerate(starts)
+        ]
+        # Each prisoner is finished when both sides are read, so a page counts down from twice its size.
+        left = [2 * len(page.prisoners) for page in pages]
+        nomis = self._nomis_reading(pages, left)
+        dps = self._dps_reading(pages, left)
+        bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
+        try:
+            waiting = [bulk.submit(self._read_bulk, place, pages, left, names, dps) for place in range(len(pages))]
+            nomis.close()
+            nomis.add(range(len(prisoners)))
+            bulk.submit(_close_after, waiting, dps)
+            for _ in pages:
+                finished = self._finished.get()
+                if isinstance(finished, Exception):
+                    raise finished
+                yield finished
+        finally:
+            self._stopped.set()
+            bulk.shutdown(wait=True, cancel_futures=True)
+            nomis.stop()
+            dps.stop()
+            nomis.join()
+            dps.join()
+
+    def _names(self) -> Mapping[str, str]:
+        for wait in (*WAITS, None):
+            try:
+                return names_to_codes(self._services.incentives)
+            except SyncError as error:
+                if wait is None or not error.recoverable:
+                    raise
+                time.sleep(wait * (1 + random.random()))
+        raise AssertionError("unreachable")
+
+    def _page(self, number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
+        def unset(kind: str) -> array[int]:
+            return array(kind, [NONE]) * len(prisoners)
+
+        return PageLevels(number, prisoners, nomis=unset("h"), dps=unset("h"), prisons=unset("h"))
+
+    def _nomis_reading(self, pages: list[PageLevels], left: list[int]) -> Reading[int, Any]:
+        client, size = self._services.nomis, self._page_size
+        levels, prisons = self.levels, self.prisons
+
+        def read(item: int) -> tuple[int, int]:
+            booking_id = pages[item // size].prisoners[item % size].booking_id
+            body = current_iep_body(client, booking_id)
+            if body is None:
+                return NONE, NONE
+            code, prison = level_of_record(body, booking_id)
+            return levels.number(code), prisons.number(prison)
+
+        def deliver(item: int, value: tuple[int, int] | Unreadable) -> None:
+            place, within = divmod(item, size)
+            page = pages[place]
+            if isinstance(value, Unreadable):
+                self._note_unreadable(page, within, value)
+            else:
+                page.nomis[within], page.prisons[within] = value
+            self._count_down(pages, left, place, 1)
+
+        return Reading("nomis", read, deliver, self.nomis_pace, self._outage_seconds)
+
+    def _dps_reading(self, pages: list[PageLevels], left: list[int]) -> Reading[int, Any]:
+        client, size, levels = self._services.incentives, self._page_size, self.levels
+
+        def read(item: int) -> int:
+            booking_id = pages[item // size].prisoners[item % size].booking_id
+            summary = incentives_api.booking_summary(client, booking_id, with_details=False)
+            return NONE if summary is None else levels.number(summary.iep_code)
+
+        def deliver(item: int, value: int | Unreadable) -> None:
+            place, within = divmod(item, size)
+            page = pages[place]
+            if isinstance(value, Unreadable):
+                self._note_unreadable(page, within, value)
+            else:
+                page.dps[within] = value
+            self._count_down(pages, left, place, 1)
+
+        return Reading("dps", read, deliver, self.dps_pace, self._outage_seconds)
+
+    def _read_bulk(
+        self, place: int, pages: list[PageLevels], left: list[int], names: Mapping[str, str], singly: Reading[int, Any]
+    ) -> None:
+        """Reads a page's DPS levels in bulk; what the bulk call cannot tell is read one by one."""
+        page = pages[place]
+        try:
+            unsettled = self._bulk_levels(page, names)
+        except Exception as error:  # a page must be finished somehow, or the run would wait for ever
+            self._finished.put(error)
+            return
+        singly.add(place * self._page_size + within for within in unsettled)
+        self._count_down(pages, left, place, len(page.prisoners) - len(unsettled))
+
+    def _bulk_levels(self, page: PageLevels, names: Mapping[str, str]) -> list[int]:
+        """Fills in the levels; returns the places that have to be read singly."""
+        places = {prisoner.booking_id: place for place, prisoner in enumerate(page.prisoners)}
+        ids = list(places)
+        unsettled: list[int] = []
+        for start in range(0, len(ids), LARGEST_BULK):
+            chunk = ids[start : start + LARGEST_BULK]
+            answer = self._bulk(chunk)
+            if answer is None:
+                unsettled.extend(places[booking_id] for booking_id in chunk)
+                continue
+            for each in answer:
+                within = places.get(each.booking_id)
+                if within is None:
+                    continue
+                code = names.get(each.iep_level)
+                if code is None or each.iep_level == UNNAMED:
+                    unsettled.append(within)
+                else:
+                    page.dps[within] = self.levels.number(code)
+        return unsettled
+
+    def _bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:
+        """One bulk call, tried again while that may help; None when the levels have to be read singly."""
+        for wait in (*WAITS, None):
+            if self._bulk_withdrawn or self._stopped.is_set():
+                return None
+            try:
+                return incentives_api.current_levels(self._services.incentives, booking_ids)
+            except UpstreamError as error:
+                if error.status in _WITHDRAWN:
+                    self._bulk_withdrawn = True
+                    return None
+                if wait is None or not error.recoverable:
+                    return None
+                pause = max(wait * (1 + random.random()), min(error.retry_after or 0.0, 60.0))
+            except SyncError:
+                if wait is None:
+                    return None
+                pause = wait
+            self._stopped.wait(pause)
+        return None
+
+    def _note_unreadable(self, page: PageLevels, within: int, why: Unreadable) -> None:
+        with self._lock:
+            page.unreadable.setdefault(page.prisoners[within].booking_id, why)
+
+    def _count_down(self, pages: list[PageLevels], left: list[int], place: int, by: int) -> None:
+        with self._lock:
+            left[place] -= by
+            finished = not left[place] and by
+        if finished:
+            self._finished.put(pages[place])
+
+
+def _close_after(waiting: Sequence[Future[None]], reading: Reading[int, Any]) -> None:
+    """Says that nothing more is to be read singly, once all bulk calls have been looked at."""
+    for each in waiting:
+        each.result()
+    reading.close()
