@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,44 +14,17 @@ from sandbox import Sandbox
 from sync.catalogue import DOMAINS
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry, read_envelope
-from sync.handling import Creation, Properties, Trail
+from sync.handling import Creation, Trail
 from sync.outcome import Outcome
 from sync.settings import load_settings
-from sync.store import creations
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
+from sync.work import HandlerWork
 
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
-
-
-class OneEvent:
-    """What a handler may use for one event."""
-
-    def __init__(self, driver: Driver) -> None:
-        self.trail = Trail()
-        self.services = driver.services
-        self._driver = driver
-
-    def lease(self, key: str) -> AbstractContextManager[None]:
-        """A lease of the driver's database."""
-        return self._driver.leases.held(key)
-
-    def creation_open(self, name: str, dps_id: str) -> bool:
-        """Asks the record of creations."""
-        with self._driver.database.begin() as connection:
-            return creations.is_open(connection, name, dps_id)
-
-    def forget_creation(self, name: str, dps_id: str) -> None:
-        """Removes the record of a creation."""
-        with self._driver.database.begin() as connection:
-            creations.forget(connection, name, dps_id)
-
-    def track(self, name: str, properties: Properties) -> None:
-        """Tracks through the driver's telemetry."""
-        self._driver.telemetry.track(name, properties)
 
 
 class Driver:
@@ -72,7 +45,7 @@ class Driver:
     ) -> Outcome | str:
         """Handles an event; the outcome of a creation, or the name of the event that an update tracked."""
         event = DomainEvent(event_type, occurred_at, prisoner_id, information)
-        work, handler = OneEvent(self), HANDLERS[event_type]
+        work, handler = self._work(), HANDLERS[event_type]
         self.trail = work.trail
         if isinstance(handler, Creation):
             return self._protocol.create(handler, event, work)
@@ -91,13 +64,16 @@ class Driver:
         """Handles the body of a mapping retry."""
         retry = read_envelope(body).content
         assert isinstance(retry, MappingRetry)
-        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, OneEvent(self))
+        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, self._work())
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
         """The events tracked so far, those of these names where names are given, oldest first."""
         self.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         return [each for each in events if not names or each[0] in names]
+
+    def _work(self) -> HandlerWork:
+        return HandlerWork(self.services, self.leases, self.telemetry, self.database)
 
     def _send_retry(self, queue: str, body: str) -> str:
         self.retries.append((queue, body))

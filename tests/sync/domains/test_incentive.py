@@ -1,0 +1,208 @@
+"""Incentive reviews: from the incentives API to NOMIS, one record each, also where two say the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.envelope import DomainEvent
+from sync.failures import UpstreamError
+from sync.outcome import Outcome
+from sync.upstream import nomis_incentives
+from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
+
+INSERTED = "incentives.iep-review.inserted"
+
+
+def review(driver: Driver, prisoner: Prisoner, code: str = "ENH", at: str = "2026-01-05T10:20:30") -> int:
+    """Makes a review in DPS without telling anyone."""
+    return driver.sandbox.add_review(prisoner.offender_no, code, publish=False, at=at)
+
+
+def insert(driver: Driver, review_id: int, prisoner: Prisoner, **more: Any) -> Outcome | str:
+    """Handles the event of a new review."""
+    return driver.handle(INSERTED, id=review_id, nomsNumber=prisoner.offender_no, **more)
+
+
+def records(driver: Driver, prisoner: Prisoner) -> list[dict[str, Any]]:
+    """The booking's IEP records in NOMIS by sequence."""
+    found = [each for each in driver.sandbox.nomis("incentive") if each["booking_id"] == prisoner.booking_id]
+    return sorted(found, key=lambda each: int(each["sequence"]))
+
+
+def mapped_sequence(driver: Driver, review_id: int) -> int | None:
+    """The sequence that a review is mapped to."""
+    found = [each for each in driver.sandbox.mappings("incentives") if each["incentiveId"] == review_id]
+    return int(found[0]["nomisIncentiveSequence"]) if found else None
+
+
+def test_review_is_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
+    """A review becomes an IEP record with level, local time to the second, prison and user, mapped and told."""
+    review_id = review(driver, prisoner)
+    before = len(records(driver, prisoner))
+    assert insert(driver, review_id, prisoner) is Outcome.APPLIED
+    (*_, record) = records(driver, prisoner)
+    assert len(records(driver, prisoner)) == before + 1
+    assert (record["level"], record["at"]) == ("ENH", "2026-01-05T10:20:30")
+    assert mapped_sequence(driver, review_id) == record["sequence"]
+    ((_, properties),) = driver.tracked("incentive-create-success")
+    assert properties == {
+        "id": str(review_id),
+        "offenderNo": prisoner.offender_no,
+        "prisonId": record["prison_id"],
+        "iep": "ENH",
+        "iepDate": "2026-01-05",
+        "iepTime": "10:20:30",
+        "nomisBookingId": str(prisoner.booking_id),
+        "nomisIncentiveSequence": str(record["sequence"]),
+        "incentiveId": str(review_id),
+        "mappingType": "INCENTIVE_CREATED",
+    }
+
+
+def test_review_made_in_nomis_is_ignored_unread(driver: Driver, prisoner: Prisoner) -> None:
+    """A review that a user made in NOMIS is ignored before any call, even when DPS does not have it."""
+    assert insert(driver, 999_999_999, prisoner, reason="USER_CREATED_NOMIS") is Outcome.IGNORED
+    assert driver.sandbox.requests("incentives") == []
+    assert driver.tracked() == [
+        ("incentive-create-ignored", {"id": "999999999", "offenderNo": prisoner.offender_no}),
+    ]
+
+
+def test_unknown_prisoner_is_told_as_unknown(driver: Driver) -> None:
+    """An event without a prisoner number tells `unknown`; a review that DPS does not have fails."""
+    with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
+        driver.handle(INSERTED, id="1")
+    assert driver.tracked() == [("incentive-create-failed", {"id": "1", "offenderNo": "unknown"})]
+
+
+def test_lookup_errors_are_tracked(driver: Driver, prisoner: Prisoner, sandbox: Sandbox) -> None:
+    """An error of the look-up before the create is tracked too."""
+    sandbox.fault("mapping", "GET", kind="status", status=503)
+    with pytest.raises(UpstreamError):
+        insert(driver, 5, prisoner)
+    assert [name for name, _ in driver.tracked()] == ["incentive-create-failed"]
+
+
+@pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
+def test_lost_answer_is_found_again(driver: Driver, prisoner: Prisoner, at: str) -> None:
+    """A record whose answer was lost is found again, also one of an earlier date, which is not the current record."""
+    review_id = review(driver, prisoner, at=at)
+    before = len(records(driver, prisoner))
+    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        insert(driver, review_id, prisoner)
+    assert insert(driver, review_id, prisoner) is Outcome.APPLIED
+    assert len(records(driver, prisoner)) == before + 1
+    assert mapped_sequence(driver, review_id) == records(driver, prisoner)[-1]["sequence"]
+
+
+def test_the_record_of_another_review_is_not_ours(driver: Driver, prisoner: Prisoner) -> None:
+    """A record that says the same but is mapped to another review is not taken for ours: a second one is made."""
+    first, second = review(driver, prisoner), review(driver, prisoner)
+    insert(driver, first, prisoner)
+    before = len(records(driver, prisoner))
+    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        insert(driver, second, prisoner)
+    assert insert(driver, second, prisoner) is Outcome.APPLIED
+    assert len(records(driver, prisoner)) == before + 1
+    assert mapped_sequence(driver, first) != mapped_sequence(driver, second)
+
+
+def test_two_unmapped_records_need_a_person(driver: Driver, prisoner: Prisoner) -> None:
+    """Two unmapped records that say the same cannot be told apart: nothing is created or mapped."""
+    review_id = review(driver, prisoner)
+    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        insert(driver, review_id, prisoner)
+    sent = next(each["body"] for each in driver.sandbox.journal("nomis"))
+    nomis_incentives.create_iep(driver.services.nomis, prisoner.booking_id, sent)
+    before = len(records(driver, prisoner))
+    assert insert(driver, review_id, prisoner) is Outcome.AMBIGUOUS
+    assert len(records(driver, prisoner)) == before
+    assert mapped_sequence(driver, review_id) is None
+
+
+def test_retry_message_saves_the_mapping(driver: Driver, prisoner: Prisoner) -> None:
+    """The retry message tells the mapping in the words of the replaced service."""
+    review_id = review(driver, prisoner)
+    driver.sandbox.fault("mapping", "POST", kind="status", status=500, times=1)
+    assert insert(driver, review_id, prisoner) is Outcome.RETRY_QUEUED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    sequence = mapped_sequence(driver, review_id)
+    ids = f"nomisBookingId={prisoner.booking_id}, nomisIncentiveSequence={sequence}, incentiveId={review_id}"
+    assert driver.tracked("incentive-retry-success")[0][1] == {"id": f"IncentiveMapping({ids})"}
+
+
+def test_reviews_of_a_prisoner_share_a_lane() -> None:
+    """Two reviews of a prisoner are handled one after the other, since NOMIS orders a day's records as written."""
+    entity = HANDLERS[INSERTED].entity
+    one, other, nobody = (
+        entity(DomainEvent(INSERTED, additional_information=each))
+        for each in ({"id": 1, "nomsNumber": "A1234BC"}, {"id": 2, "nomsNumber": "A1234BC"}, {"id": 2})
+    )
+    assert one == other != nobody
+
+
+def level_in_nomis(driver: Driver, code: str) -> dict[str, Any]:
+    """A global level as NOMIS holds it."""
+    return dict(driver.services.nomis.call("GET", f"/incentives/reference-codes/{code}"))
+
+
+def test_level_is_updated(driver: Driver) -> None:
+    """A level that NOMIS has is updated."""
+    assert driver.handle("incentives.level.changed", incentiveLevel="STD") == "global-incentive-level-updated"
+    assert driver.tracked() == [
+        ("global-incentive-level-updated", {"code": "STD", "description": "Standard", "active": "true"}),
+    ]
+    (sent,) = driver.sandbox.journal("nomis")
+    assert sent["body"] == {"code": "STD", "domain": "IEP_LEVEL", "description": "Standard", "active": True}
+
+
+def test_new_level_takes_its_place_in_the_order(driver: Driver) -> None:
+    """A level that NOMIS does not have is made, and takes its place even when the order was told before."""
+    assert driver.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
+    assert driver.handle("incentives.level.changed", incentiveLevel="EN3") == "global-incentive-level-inserted"
+    place = {code: level_in_nomis(driver, code)["sequence"] for code in ("BAS", "STD", "ENH", "EN2", "EN3", "ENT")}
+    assert sorted(place, key=lambda code: int(place[code])) == ["BAS", "STD", "ENH", "EN2", "EN3", "ENT"]
+    assert driver.tracked() == [
+        ("global-incentive-levels-reordered", {"orderedIepCodes": "[BAS, STD, ENH, EN2, EN3, ENT]"}),
+        ("global-incentive-level-inserted", {"code": "EN3", "description": "Enhanced 3", "active": "true"}),
+    ]
+
+
+@pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
+def test_prison_level_is_written(driver: Driver, prison_id: str, code: str) -> None:
+    """A prison's level is written with limits in pence and both allowances, whether NOMIS has it or not."""
+    dps = driver.services.incentives.call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
+    driver.sandbox.fault("incentives", kind="status", status=200, body={**dps, "levelCode": code, "visitOrders": 3})
+    exists = driver.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}", none_on_404=True)
+    expected = f"prison-incentive-level-{'inserted' if exists is None else 'updated'}"
+    assert driver.handle("incentives.prison-level.changed", incentiveLevel=code, prisonId=prison_id) == expected
+    held = driver.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}")
+    assert (held["visitOrderAllowance"], held["privilegedVisitOrderAllowance"]) == (3, dps["privilegedVisitOrders"])
+    assert held["remandTransferLimitInPence"] == dps["remandTransferLimitInPence"]
+    ((_, properties),) = driver.tracked(expected)
+    assert properties == {
+        "code": code,
+        "prison": prison_id,
+        "defaultOnAdmission": str(dps["defaultOnAdmission"]).lower(),
+        "active": "true",
+        "visitOrders": "3",
+        "privilegedVisitOrders": str(dps["privilegedVisitOrders"]),
+        "remandTransferLimitInPence": str(dps["remandTransferLimitInPence"]),
+        "remandSpendLimitInPence": str(dps["remandSpendLimitInPence"]),
+        "convictedSpendLimitInPence": str(dps["convictedSpendLimitInPence"]),
+        "convictedTransferLimitInPence": str(dps["convictedTransferLimitInPence"]),
+    }
+
+
+def test_reference_data_fails_untracked(driver: Driver, sandbox: Sandbox) -> None:
+    """Failures of reference data raise, and no event tells of them."""
+    sandbox.fault("nomis", kind="status", status=500)
+    with pytest.raises(UpstreamError):
+        driver.handle("incentives.level.changed", incentiveLevel="STD")
+    assert driver.tracked() == []
