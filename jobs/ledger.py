@@ -137,11 +137,11 @@ class Ledger:
         finally:
             self._leases.release(lease)
 
-    def is_done(self, run_id: str) -> bool:
-        """Whether the run of this id has ended, or goes on in a living process; an interrupted one is not done."""
+    def standing(self, run_id: str) -> Status | None:
+        """How the run of this id stands; None when there is none."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
-        return row is not None and _job_run(row).status != Status.INTERRUPTED
+        return None if row is None else Status(_job_run(row).status)
 
     def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
         """The last `limit` runs (of one job), newest first."""

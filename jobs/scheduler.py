@@ -19,14 +19,16 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sync.drain import BatchSummary
 
 from jobs.cron import CronSchedule
-from jobs.ledger import AlreadyStartedError, Ledger, RunInHand, Trigger, scheduled_run_id
+from jobs.ledger import AlreadyStartedError, Ledger, RunInHand, Status, Trigger, scheduled_run_id
 from jobs.logging import bound
 from jobs.outage import Outage
 from sync import clock
 
 HEARTBEAT_SECONDS = 60
-CATCH_UP_CHECK_SECONDS = 20
-OUTBOX_SECONDS = 3
+OUTBOX_SECONDS = 3.0
+#: How often it is looked whether a job is due, and how soon again after a job was found to be at work elsewhere or failed.
+_DUE_SECONDS = 1
+_LOOK_AGAIN_SECONDS = 20
 
 
 class Draining(Protocol):
@@ -69,6 +71,7 @@ class Scheduler:
         jobs: Sequence[ScheduledJob],
         ledger: Ledger,
         send_due: Callable[[], Mapping[str, int]],
+        outbox_seconds: float = OUTBOX_SECONDS,
         now: Callable[[], datetime] = clock.now,
     ) -> None:
         self._open_drain = open_drain
@@ -77,6 +80,7 @@ class Scheduler:
         self._jobs = tuple(jobs)
         self._ledger = ledger
         self._send_due = send_due
+        self._outbox_seconds = outbox_seconds
         self._now = now
         self._log = structlog.get_logger("jobs.scheduler")
         self._stopping = threading.Event()
@@ -85,7 +89,7 @@ class Scheduler:
         self._totals: Counter[str] = Counter()
         self._progress: dict[str, float] = {}
         self._done: dict[str, datetime] = {}
-        self._at_work = {job.name: threading.Lock() for job in self._jobs}
+        self._look_again: dict[str, float] = {}
         self._outages = {name: Outage(f"drain of {name}") for name in self._queues}
         self._outages |= {job.name: Outage(job.name) for job in self._jobs}
         self._outages["outbox"] = Outage("outbox")
@@ -138,13 +142,13 @@ class Scheduler:
 
     def _executors(self) -> dict[str, ThreadPoolExecutor]:
         return {
-            "default": ThreadPoolExecutor(max(1, 2 * len(self._jobs))),
+            "default": ThreadPoolExecutor(max(1, len(self._jobs))),
             "drains": ThreadPoolExecutor(max(1, len(self._queues))),
             "outbox": ThreadPoolExecutor(1),
         }
 
     def _add_work(self, timer: BackgroundScheduler) -> None:
-        begin = self._now()
+        begin = clock.now()
         for name in self._queues:
             timer.add_job(
                 self._drain,
@@ -155,16 +159,19 @@ class Scheduler:
                 next_run_time=begin,
             )
         for job in self._jobs:
-            timer.add_job(self._run_due, job.schedule, args=(job,), id=job.name)
             timer.add_job(
                 self._run_due,
-                IntervalTrigger(seconds=CATCH_UP_CHECK_SECONDS),
+                IntervalTrigger(seconds=_DUE_SECONDS),
                 args=(job,),
-                id=f"{job.name} catch-up",
+                id=job.name,
                 next_run_time=begin,
             )
         timer.add_job(
-            self._send, IntervalTrigger(seconds=OUTBOX_SECONDS), id="outbox", executor="outbox", next_run_time=begin
+            self._send,
+            IntervalTrigger(seconds=self._outbox_seconds),
+            id="outbox",
+            executor="outbox",
+            next_run_time=begin,
         )
 
     def _finish(self, timer: BackgroundScheduler) -> None:
@@ -208,31 +215,29 @@ class Scheduler:
 
     def _run_due(self, job: ScheduledJob) -> None:
         """Runs `job` for its latest moment, unless that was done before or is being done, here or elsewhere."""
-        if not self._at_work[job.name].acquire(blocking=False):
+        moment = job.schedule.latest(self._now(), job.catch_up)
+        if self._stopping.is_set() or moment is None or self._done.get(job.name) == moment:
             return
-        try:
-            moment = job.schedule.latest(self._now(), job.catch_up)
-            if not self._stopping.is_set() and moment is not None and self._done.get(job.name) != moment:
-                self._run_moment(job, moment)
-        finally:
-            self._at_work[job.name].release()
-
-    def _run_moment(self, job: ScheduledJob, moment: datetime) -> None:
+        if time.monotonic() < self._look_again.get(job.name, 0):
+            return
         run_id = scheduled_run_id(job.name, moment)
         with bound(run_id=run_id):
             try:
-                if not self._ledger.is_done(run_id):
+                standing = self._ledger.standing(run_id)
+                if standing in (None, Status.INTERRUPTED):
                     self._run(job, run_id)
-                else:
-                    self._done[job.name] = moment
             except AlreadyStartedError:
-                pass
-            except (
-                Exception
-            ) as error:  # recorded in the ledger where that is possible; the next moment is tried whatever happened
+                standing = Status.RUNNING
+            except Exception as error:  # in the ledger where that is possible; the next moment is tried all the same
                 self._outages[job.name].failed(error)
-            else:
-                self._outages[job.name].worked()
+                self._look_again[job.name] = time.monotonic() + _LOOK_AGAIN_SECONDS
+                return
+        if standing is Status.RUNNING:
+            # In another process, which may yet die before it is done.
+            self._look_again[job.name] = time.monotonic() + _LOOK_AGAIN_SECONDS
+        else:
+            self._done[job.name] = moment
+        self._outages[job.name].worked()
 
     def _run(self, job: ScheduledJob, run_id: str) -> None:
         with self._ledger.run(job.name, {}, trigger=Trigger.SCHEDULE, run_id=run_id) as in_hand:

@@ -126,7 +126,7 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
     for thread in threads:
         thread.join(60)
     assert sorted(results) == ["left"] * 5 + ["ran"]
-    assert make_ledger("later").is_done(run_id)
+    assert make_ledger("later").standing(run_id) is Status.SUCCESS
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> None:
@@ -135,7 +135,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> Non
     first, second = make_ledger("first"), make_ledger("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
-    assert not second.is_done(run_id)
+    assert second.standing(run_id) is Status.INTERRUPTED
     with second.run("reconcile-incentives", {}, run_id=run_id) as in_hand:
         assert in_hand.resumed
     assert only(second.recent()).status == Status.SUCCESS
