@@ -71,9 +71,12 @@ def read_task(message: Message, domain: Domain) -> Task:
     """What one message asks for. Never raises: what cannot be understood is a task with `unreadable`."""
     try:
         envelope = read_envelope(message.body)
-        return _task(message, envelope, domain)
     except MessageUnreadable as error:
         return Task(message, None, None, None, unreadable=error)
+    try:
+        return _task(message, envelope, domain)
+    except MessageUnreadable as error:
+        return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), unreadable=error)
 
 
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
@@ -82,13 +85,26 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
         handler = domain.handlers.get(content.event_type)
         entity = None
         if handler is not None:
-            entity = handler.entity(content)
+            entity = _entity(handler, content)
             # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
             handler.start(content)
         return Task(message, content, handler, entity, envelope.sns_message_id)
-    if isinstance(content, MappingRetry):
-        return Task(message, content, None, None, envelope.sns_message_id, message_type="RETRY_CREATE_MAPPING")
-    return Task(message, None, None, None, envelope.sns_message_id, message_type=content.message_type)
+    retry = content if isinstance(content, MappingRetry) else None
+    return Task(message, retry, None, None, envelope.sns_message_id, _type(envelope))
+
+
+def _type(envelope: Envelope) -> str:
+    content = envelope.content
+    if isinstance(content, DomainEvent):
+        return content.event_type
+    return "RETRY_CREATE_MAPPING" if isinstance(content, MappingRetry) else content.message_type
+
+
+def _entity(handler: Creation | Update, event: DomainEvent) -> str:
+    entity = handler.entity(event)
+    if "\x00" in entity:
+        raise MessageUnreadable(f"{event.event_type}: an id holds a NUL")
+    return entity
 
 
 def _lane(tasks: Sequence[Task]) -> Lane:

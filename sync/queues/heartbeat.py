@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Iterable
+from typing import Self
 
 import structlog
 
-from sync.queues.queue import Message, Queue
+from sync.queues.queue import BATCH, Message, Queue
 
 _RENEWALS_IN_A_TIMEOUT = 3
 
@@ -13,7 +14,7 @@ _RENEWALS_IN_A_TIMEOUT = 3
 class Heartbeat:
     """One thread that renews the visibility of every message in hand, well before it runs out.
 
-    `visibility_seconds` is what each renewal asks for. Use as a context manager, or call `start` and `stop`.
+    `visibility_seconds` is what each renewal asks for. Use as a context manager.
     """
 
     def __init__(self, queue: Queue, visibility_seconds: int) -> None:
@@ -39,7 +40,7 @@ class Heartbeat:
             for message in messages:
                 self._in_hand.pop(message.receipt_handle, None)
 
-    def __enter__(self) -> "Heartbeat":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat {self._queue.name}", daemon=True)
         self._thread.start()
         return self
@@ -53,8 +54,11 @@ class Heartbeat:
         while not self._stopping.wait(self._seconds / _RENEWALS_IN_A_TIMEOUT):
             with self._lock:
                 in_hand = list(self._in_hand.values())
-            for start in range(0, len(in_hand), 10):
-                self._renew(in_hand[start : start + 10])
+            for start in range(0, len(in_hand), BATCH):
+                try:
+                    self._renew(in_hand[start : start + BATCH])
+                except Exception:  # whatever it is, the next beat must come
+                    self._log.exception("heartbeat-broke", queue=self._queue.name)
 
     def _renew(self, batch: list[Message]) -> None:
         # Under the lock, so that none is renewed after it was let go; a batch at a time, so that nobody waits long.

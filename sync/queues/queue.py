@@ -3,6 +3,7 @@
 Batch calls answer 200 although single entries failed, so every answer's `Failed` entries are looked at and tried again.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,9 @@ from sync.failures import SyncError
 BATCH = 10
 #: The longest time a message can be hidden for, in seconds.
 MOST_VISIBILITY_SECONDS = 43_200
+#: A batch call is made at most so often, for the entries that are left, with a pause that grows between.
 _TRIES = 4
+_PAUSE_SECONDS = 0.1
 
 
 class QueueUnavailable(SyncError):
@@ -111,10 +114,12 @@ class Queue:
 
     def _batch(self, call: str, batch: Sequence[Message], extra: Callable[[Message], dict[str, Any]]) -> list[Message]:
         todo = list(batch)
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
+            if number:
+                time.sleep(_PAUSE_SECONDS * number)
             entries = [
-                {"Id": str(number), "ReceiptHandle": message.receipt_handle, **extra(message)}
-                for number, message in enumerate(todo)
+                {"Id": str(place), "ReceiptHandle": message.receipt_handle, **extra(message)}
+                for place, message in enumerate(todo)
             ]
             try:
                 answer = self._call(call, Entries=entries)

@@ -88,7 +88,9 @@ def _values(row: FailedAttempt) -> dict[str, Any]:
         "recoverable": failure.recoverable,
     }
     return {
-        name: value[: _TEXT_LIMITS.get(name)] if isinstance(value, str) else value for name, value in values.items()
+        # PostgreSQL takes no NUL in texts, and a message may hold anything.
+        name: value.replace("\x00", "")[: _TEXT_LIMITS.get(name)] if isinstance(value, str) else value
+        for name, value in values.items()
     }
 
 

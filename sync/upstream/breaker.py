@@ -1,8 +1,9 @@
 """A breaker for each upstream: when most calls fail as recoverable, the service is taken to be down.
 
 While it is open no call is made and the drain receives nothing, so that an outage leaves messages waiting on the queue,
-not on the dead letter queue. A health ping that succeeds lets one call try; when that succeeds too, the breaker closes.
-The state is kept in the database, so a process that starts during an outage asks before it receives.
+not on the dead letter queue. A health ping that succeeds lets one call try; when that succeeds too, the breaker closes,
+and the calls come back a few at first. The state is kept in the database: processes tell each other, and one that
+starts during an outage asks before it receives.
 """
 
 import threading
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 import structlog
@@ -21,15 +23,26 @@ from sync.store.breakers import read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
 from sync.telemetry import Telemetry
 
-#: The calls that are looked at, and how many of them at least have to have failed.
+#: The calls that are looked at, and how many of them at least have to have failed. Three, since a message that is alone
+#: on its queue makes no more calls than that before it would go to the dead letter queue.
 WINDOW_CALLS = 20
 WINDOW_SECONDS = 60.0
-FAILURES_TO_OPEN = 5
+FAILURES_TO_OPEN = 3
 #: The pause between pings, doubled each time a call fails although the ping succeeded.
 PING_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 #: A trial that has told nothing for so long is given to another call.
 LONGEST_TRIAL_SECONDS = 120.0
+#: A service that answers pings and that nobody calls for so long counts as up.
+UNTRIED_SECONDS = 60.0
+#: After closing: calls in flight at first, one more for each that succeeds, until so many or so late that all may call.
+FIRST_IN_FLIGHT = 2
+ENOUGH_IN_FLIGHT = 32
+RAMP_SECONDS = 15.0
+#: How often the state that processes share is read.
+SHARED_SECONDS = 5.0
+
+_UNAUTHORIZED = 401
 
 
 class BreakerState(StrEnum):
@@ -46,8 +59,42 @@ class _Circuit:
     recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
     pause: float = PING_SECONDS
     next_ping: float = 0.0
+    half_open_since: float = 0.0
     trial_thread: int | None = None
     trial_since: float = 0.0
+    #: Calls that may be in flight while the breaker has only just closed, None when any number may.
+    allowed: int | None = None
+    in_flight: int = 0
+    ramp_ends: float = 0.0
+    shared: tuple[str, datetime] | None = None
+
+    def open(self, moment: float, longest_pause: float, retry_after: float | None) -> None:
+        """Takes the service to be down; the pause before the next ping grows when it was only being tried."""
+        tried = self.state is BreakerState.HALF_OPEN
+        self.pause = min(self.pause * 2, longest_pause) if tried else PING_SECONDS
+        self.next_ping = moment + max(self.pause if tried else 0.0, min(retry_after or 0.0, longest_pause))
+        self.state = BreakerState.OPEN
+        self.allowed = None
+        self.recent.clear()
+
+    def half_open(self, moment: float) -> None:
+        """Lets one call at a time try."""
+        self.state = BreakerState.HALF_OPEN
+        self.half_open_since = moment
+        self.trial_thread = None
+
+    def close(self, moment: float) -> None:
+        """Lets calls be made again, a few at first."""
+        self.state = BreakerState.CLOSED
+        self.pause = PING_SECONDS
+        self.allowed, self.in_flight, self.ramp_ends = FIRST_IN_FLIGHT, 0, moment + RAMP_SECONDS
+        self.recent.clear()
+
+    def mostly_failing(self, since: float) -> bool:
+        """Whether most of the recent calls failed, and enough of them."""
+        outcomes = [failed for moment, failed in self.recent if moment >= since]
+        failures = sum(outcomes)
+        return failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes)
 
 
 class Breakers:
@@ -65,42 +112,55 @@ class Breakers:
         self._telemetry = telemetry
         self._ping = ping
         self._monotonic = monotonic
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._circuits = {name: _Circuit() for name in UpstreamName}
         self._log = structlog.get_logger("sync.upstream.breaker")
+        self._next_reading = 0.0
         self._read_shared_state()
 
     def before_call(self, service: UpstreamName) -> None:
-        """Raises `BreakerOpen` while the service is taken to be down; lets one call at a time try when half open."""
+        """Raises `BreakerOpen` while the service is taken to be down; lets one call at a time try when half open.
+
+        Just after closing, calls above a small but growing number wait here for their turn. A call that comes when a
+        ping is due makes the ping, so that a process which drains nothing finds out too.
+        """
         circuit = self._circuits[service]
-        if circuit.state is BreakerState.CLOSED:
+        if circuit.state is BreakerState.CLOSED and circuit.allowed is None:
             return
-        with self._lock:
+        if circuit.state is BreakerState.OPEN:
+            self._ping_when_due(service, circuit)
+        with self._changed:
+            if circuit.state is BreakerState.CLOSED:
+                self._wait_for_turn(circuit)
             if circuit.state is BreakerState.OPEN:
                 raise BreakerOpen(service)
             if circuit.state is BreakerState.HALF_OPEN:
-                tried = circuit.trial_thread not in (None, threading.get_ident())
-                if tried and self._monotonic() - circuit.trial_since < LONGEST_TRIAL_SECONDS:
-                    raise BreakerOpen(service)
-                circuit.trial_thread = threading.get_ident()
-                circuit.trial_since = self._monotonic()
+                self._try(service, circuit)
 
     def after_call(self, service: UpstreamName, _method: str, error: UpstreamError | None, _seconds: float) -> None:
         """Counts how the call ended; opens or closes the breaker."""
-        failed = error is not None and error.recoverable
+        # Credentials that are refused are no outage: the service answers.
+        failed = error is not None and error.recoverable and error.status != _UNAUTHORIZED
         circuit = self._circuits[service]
-        with self._lock:
-            if circuit.state is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
+        with self._changed:
+            moment, before = self._monotonic(), circuit.state
+            if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
-                changed = self._open(circuit, longer=True) if failed else self._close(circuit)
-            else:
-                circuit.recent.append((self._monotonic(), failed))
-                changed = circuit.state is BreakerState.CLOSED and failed and self._mostly_failing(circuit)
-                if changed:
-                    self._open(circuit, longer=False)
-            state = circuit.state
-        if changed:
-            self._tell(service, state, str(error) if error else None)
+                if failed:
+                    circuit.open(moment, LONGEST_PAUSE_SECONDS, error.retry_after if error else None)
+                else:
+                    circuit.close(moment)
+            elif before is BreakerState.CLOSED:
+                self._end_turn(circuit, failed)
+                circuit.recent.append((moment, failed))
+                if failed and circuit.mostly_failing(moment - WINDOW_SECONDS):
+                    circuit.open(moment, LONGEST_PAUSE_SECONDS, error.retry_after if error else None)
+            after = circuit.state
+            if after is not before:
+                self._changed.notify_all()
+        # A trial that failed leaves the service down, as it was.
+        if after is not before and not (before is BreakerState.HALF_OPEN and after is BreakerState.OPEN):
+            self._tell(service, after, str(error) if error else None)
 
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
         """Those of `services` that are taken to be down at present (half open is not)."""
@@ -111,62 +171,105 @@ class Breakers:
         return any(self._circuits[name].state is BreakerState.HALF_OPEN for name in services)
 
     def probe(self, services: Iterable[UpstreamName]) -> bool:
-        """Pings those of `services` that are down and due; True when none of them is down any more."""
-        for name in self.open_services(services):
+        """Pings those of `services` that are down and due; True when none of them is down any more.
+
+        Learns from time to time what other processes found.
+        """
+        services = tuple(services)
+        if self._monotonic() >= self._next_reading:
+            self._read_shared_state()
+        for name in services:
             circuit = self._circuits[name]
-            with self._lock:
-                due = circuit.state is BreakerState.OPEN and self._monotonic() >= circuit.next_ping
-                if due:
-                    circuit.next_ping = self._monotonic() + circuit.pause
-            if due and self._ping(name) is None and self._ping(UpstreamName.OAUTH) is None:
-                with self._lock:
-                    if circuit.state is BreakerState.OPEN:
-                        circuit.state = BreakerState.HALF_OPEN
-                        circuit.trial_thread = None
+            if circuit.state is BreakerState.OPEN:
+                self._ping_when_due(name, circuit)
+            elif circuit.state is BreakerState.HALF_OPEN:
+                self._close_when_untried(name, circuit)
         return not self.open_services(services)
 
     def states(self) -> dict[UpstreamName, BreakerState]:
         """The state of every breaker."""
         return {name: circuit.state for name, circuit in self._circuits.items()}
 
-    def _mostly_failing(self, circuit: _Circuit) -> bool:
-        since = self._monotonic() - WINDOW_SECONDS
-        outcomes = [failed for moment, failed in circuit.recent if moment >= since]
-        failures = sum(outcomes)
-        return failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes)
+    def _wait_for_turn(self, circuit: _Circuit) -> None:
+        while circuit.allowed is not None and circuit.in_flight >= circuit.allowed:
+            remaining = circuit.ramp_ends - self._monotonic()
+            if remaining <= 0:
+                circuit.allowed = None
+                self._changed.notify_all()
+                return
+            self._changed.wait(min(remaining, 1.0))
+        circuit.in_flight += 1
 
-    def _open(self, circuit: _Circuit, *, longer: bool) -> bool:
-        changed = circuit.state is BreakerState.CLOSED
-        circuit.state = BreakerState.OPEN
-        circuit.pause = min(circuit.pause * 2, LONGEST_PAUSE_SECONDS) if longer else PING_SECONDS
-        circuit.next_ping = self._monotonic() + (circuit.pause if longer else 0)
-        circuit.recent.clear()
-        return changed
+    def _end_turn(self, circuit: _Circuit, failed: bool) -> None:
+        if circuit.allowed is None:
+            return
+        circuit.in_flight = max(0, circuit.in_flight - 1)
+        if not failed:
+            circuit.allowed = None if circuit.allowed >= ENOUGH_IN_FLIGHT else circuit.allowed + 1
+        self._changed.notify_all()
 
-    def _close(self, circuit: _Circuit) -> bool:
-        circuit.state = BreakerState.CLOSED
-        circuit.pause = PING_SECONDS
-        circuit.recent.clear()
-        return True
+    def _try(self, service: UpstreamName, circuit: _Circuit) -> None:
+        tried_by_other = circuit.trial_thread not in (None, threading.get_ident())
+        if tried_by_other and self._monotonic() - circuit.trial_since < LONGEST_TRIAL_SECONDS:
+            raise BreakerOpen(service)
+        circuit.trial_thread = threading.get_ident()
+        circuit.trial_since = self._monotonic()
+
+    def _ping_when_due(self, name: UpstreamName, circuit: _Circuit) -> None:
+        with self._changed:
+            if circuit.state is not BreakerState.OPEN or self._monotonic() < circuit.next_ping:
+                return
+            # Whoever looks meanwhile sees that the ping is not due.
+            circuit.next_ping = self._monotonic() + circuit.pause
+        # A service whose tokens cannot be had is as good as down.
+        if self._ping(name) is None and self._ping(UpstreamName.OAUTH) is None:
+            with self._changed:
+                if circuit.state is BreakerState.OPEN:
+                    circuit.half_open(self._monotonic())
+
+    def _close_when_untried(self, name: UpstreamName, circuit: _Circuit) -> None:
+        with self._changed:
+            moment = self._monotonic()
+            untried = circuit.state is BreakerState.HALF_OPEN and circuit.trial_thread is None
+            if not untried or moment - circuit.half_open_since < UNTRIED_SECONDS:
+                return
+            circuit.close(moment)
+        self._tell(name, BreakerState.CLOSED, None)
 
     def _tell(self, service: UpstreamName, state: BreakerState, reason: str | None) -> None:
         opened = state is BreakerState.OPEN
         log = self._log.error if opened else self._log.info
         log("upstream-down" if opened else "upstream-up", service=service, reason=reason)
-        self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
         try:
             with self._database.begin() as connection:
-                set_breaker(connection, service, state, opened_at=now() if opened else None, reason=reason)
+                news = set_breaker(connection, service, state, opened_at=now() if opened else None, reason=reason)
         except StoreUnavailable as error:
             self._log.warning("breaker-state-not-kept", service=service, reason=str(error))
+            news = True
+        if news:
+            # Of several processes that meet one outage, the first tells of it.
+            self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
 
     def _read_shared_state(self) -> None:
+        self._next_reading = self._monotonic() + SHARED_SECONDS
         try:
             with self._database.read() as connection:
                 rows = read_breakers(connection)
         except StoreUnavailable as error:
             self._log.warning("breaker-state-not-read", reason=str(error))
             return
-        for name, circuit in self._circuits.items():
-            if name in rows and rows[name].state == BreakerState.OPEN:
-                circuit.state = BreakerState.OPEN
+        with self._changed:
+            for name, circuit in self._circuits.items():
+                row = rows.get(name)
+                if row is not None and circuit.shared != (row.state, row.changed_at):
+                    circuit.shared = (row.state, row.changed_at)
+                    self._adopt(circuit, row.state)
+            self._changed.notify_all()
+
+    def _adopt(self, circuit: _Circuit, state: str) -> None:
+        """Takes over what another process found; what this one wrote itself is no news."""
+        moment = self._monotonic()
+        if state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
+            circuit.open(moment, LONGEST_PAUSE_SECONDS, None)
+        elif state == BreakerState.CLOSED and circuit.state is not BreakerState.CLOSED:
+            circuit.close(moment)
