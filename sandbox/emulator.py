@@ -25,6 +25,9 @@ def main() -> None:
     lifeline.hold(over.set)
     from moto.server import ThreadedMotoServer
 
+    from sandbox.haste import hasten
+
+    hasten()
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

@@ -1,0 +1,68 @@
+"""The quick ways of the emulator of SQS: they count, hide, delay and expire as the slow ones do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import boto3
+import pytest
+
+from sandbox import Sandbox
+
+BOTH_WAYS = """
+from datetime import datetime
+from moto.core.utils import unix_time_millis
+from moto.sqs.models import sqs_backends
+import sys
+
+if sys.argv[1] == "quick":
+    from sandbox.haste import hasten, milliseconds
+    hasten()
+    assert milliseconds(datetime(2023, 5, 22)) == unix_time_millis(datetime(2023, 5, 22))
+backend = sqs_backends["123456789012"]["eu-west-2"]
+queue = backend.create_queue("q", {})
+for number in range(12):
+    backend.send_message("q", str(number), delay_seconds=900 if number >= 9 else None)
+backend.send_message("q", "old").sent_timestamp = 0
+taken = backend.receive_message("q", 4, 0, 120)
+counts = backend.get_queue_attributes("q", [
+    "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible",
+])
+rest = [message.body for message in backend.receive_message("q", 10, 0, 120)]
+print([message.body for message in taken], counts, rest)
+"""
+
+
+def test_answers_are_those_of_the_slow_ways() -> None:
+    """Messages received, hidden, delayed and too old are told the same by both."""
+    said = [
+        subprocess.run([sys.executable, "-c", BOTH_WAYS, way], capture_output=True, text=True, check=True).stdout
+        for way in ("slow", "quick")
+    ]
+    assert said[0] == said[1]
+    assert "'ApproximateNumberOfMessagesDelayed': 3" in said[0]
+
+
+@pytest.fixture
+def sqs(sandbox: Sandbox) -> Any:
+    """A client of the emulator's SQS."""
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "y", "region_name": "eu-west-2"}
+    return boto3.session.Session(**keys).client("sqs", endpoint_url=sandbox.emulator_url)
+
+
+def test_visibility_and_dead_letters_over_http(sqs: Any) -> None:
+    """A message shown again is received again, and goes to the dead letter queue on the receive after the last."""
+    dead = sqs.create_queue(QueueName="dead")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    redrive = f'{{"deadLetterTargetArn": "{arn}", "maxReceiveCount": 2}}'
+    main = sqs.create_queue(QueueName="main", Attributes={"RedrivePolicy": redrive})["QueueUrl"]
+    sqs.send_message(QueueUrl=main, MessageBody="hello")
+    for _ in range(2):
+        received = sqs.receive_message(QueueUrl=main)["Messages"]
+        assert sqs.receive_message(QueueUrl=main).get("Messages", []) == []
+        handle = received[0]["ReceiptHandle"]
+        sqs.change_message_visibility(QueueUrl=main, ReceiptHandle=handle, VisibilityTimeout=0)
+    assert sqs.receive_message(QueueUrl=main).get("Messages", []) == []
+    assert sqs.receive_message(QueueUrl=dead)["Messages"][0]["Body"] == "hello"
