@@ -14,8 +14,10 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from reports.levels import NONE, Codebook
 from reports.listing import Listing, PageFailure
 from reports.reading import Unreadable
+from reports.render import RunLine
 from reports.result import ReconciliationResult
 from reports.snapshot import PageLevels
+from reports.wording import scope
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 from sync.upstream.nomis_prisoners import PrisonerId
@@ -87,7 +89,7 @@ def open_runs(connection: Connection, since: datetime) -> list[RunRecord]:
 
 def reopen_run(connection: Connection, run_id: str) -> None:
     """Opens a run again that ended incomplete or failed; what its shards have read stays."""
-    values = {"status": RUNNING, "finished_at": None, "finished_shards": []}
+    values: dict[str, Any] = {"status": RUNNING, "finished_at": None, "finished_shards": []}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
 
 
@@ -208,13 +210,6 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
     return None if packed is None else ReconciliationResult.from_json(zlib.decompress(packed))
 
 
-def finished_runs(connection: Connection, limit: int) -> list[ReconciliationResult]:
-    """The results of the last runs that ended, newest first."""
-    query = select(_RUNS.result).where(_RUNS.result.is_not(None)).order_by(_RUNS.started_at.desc(), _RUNS.id)
-    packed = connection.execute(query.limit(limit)).scalars()
-    return [ReconciliationResult.from_json(zlib.decompress(each)) for each in packed]
-
-
 def _packed(content: Mapping[str, Any]) -> bytes:
     return zlib.compress(orjson.dumps(content), 1)
 
@@ -227,3 +222,24 @@ def _unpacked(packed: bytes) -> dict[str, Any]:
 def _record(row: Row[Any]) -> RunRecord:
     values = dict(row._mapping)
     return RunRecord(**values | {"finished_shards": tuple(values["finished_shards"])})
+
+
+def run_lines(connection: Connection, limit: int = 500) -> list[RunLine]:
+    """The runs that ended, newest first, as the index shows them."""
+    query = select(_RUNS.id, _RUNS.result).where(_RUNS.result.is_not(None)).order_by(_RUNS.started_at.desc(), _RUNS.id)
+    lines = []
+    for run_id, packed in connection.execute(query.limit(limit)):
+        content = _unpacked(packed)
+        lines.append(
+            RunLine(
+                run_id=run_id,
+                status=content["status"],
+                started_at=datetime.fromisoformat(content["startedAt"]),
+                compared=content["compared"],
+                mismatches=len(content["mismatches"]),
+                new=sum(each["standing"] == "new" for each in content["mismatches"]),
+                unread=len(content["unread"]),
+                scope=scope(content["parameters"]),
+            )
+        )
+    return lines

@@ -1,0 +1,171 @@
+"""Where reports are kept: a folder or a bucket, `<run id>/report.html|mismatches.csv|result.json` and an index of all runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from reports.render import RunLine, render_index, render_report
+from reports.spreadsheet import render_csv
+from sync.failures import SyncError
+from sync.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reports.result import ReconciliationResult
+
+REPORT = "report.html"
+CSV = "mismatches.csv"
+JSON = "result.json"
+INDEX = "index.html"
+_TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
+_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+
+
+class ArchiveUnavailable(SyncError):
+    """The folder or the bucket cannot be written to; trying again may help."""
+
+    recoverable = True
+
+
+class Archive(Protocol):
+    """A place for the files of runs."""
+
+    def write(self, name: str, content: str) -> None:
+        """Writes a file, whole or not at all. `name` may have one folder. Raises `ArchiveUnavailable`."""
+        ...
+
+    def run_ids(self) -> set[str]:
+        """The runs whose report is kept. Raises `ArchiveUnavailable`."""
+        ...
+
+    def location(self, name: str) -> str:
+        """Where a file is, for people."""
+        ...
+
+
+def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
+    """The archive of `REPORTS_LOCATION`. `make_s3` makes a client of S3, when one is needed. Raises `SettingsError`."""
+    location = settings.reports_location
+    if not location.startswith("s3://"):
+        return Folder(Path(location))
+    parts = urlsplit(location)
+    if not parts.netloc:
+        raise SettingsError(f"REPORTS_LOCATION: {location!r} names no bucket; give s3://bucket/prefix or a folder")
+    return Bucket(make_s3(), parts.netloc, parts.path.strip("/"))
+
+
+def store_report(archive: Archive, result: ReconciliationResult) -> str:
+    """Writes the three files of a run; where its report is then. Raises `ArchiveUnavailable`."""
+    if not _RUN_ID.match(result.run_id):
+        raise ValueError(f"{result.run_id!r} cannot be the name of a folder")
+    archive.write(f"{result.run_id}/{JSON}", result.to_json(indent=1))
+    archive.write(f"{result.run_id}/{CSV}", render_csv(result))
+    archive.write(f"{result.run_id}/{REPORT}", render_report(result))
+    return archive.location(f"{result.run_id}/{REPORT}")
+
+
+def store_index(archive: Archive, runs: Iterable[RunLine], environment_name: str) -> None:
+    """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`."""
+    kept = archive.run_ids()
+    lines: Sequence[RunLine] = [run for run in runs if run.run_id in kept]
+    archive.write(INDEX, render_index(lines, environment_name))
+
+
+def report_link(settings: Settings, run_id: str) -> str | None:
+    """The address under which people reach the report of a run, None where no address is set."""
+    return f"{settings.reports_url.rstrip('/')}/{run_id}/{REPORT}" if settings.reports_url else None
+
+
+class Folder:
+    """An archive in a folder, which is made when it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, name: str, content: str) -> None:
+        """Writes beside the target and renames, so that nobody ever reads half a file."""
+        target = self._root / name
+        temporary: str | None = None
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(target)
+        except OSError as error:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    Path(temporary).unlink()
+            raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
+
+    def run_ids(self) -> set[str]:
+        """The folders that hold a report."""
+        try:
+            return {found.parent.name for found in self._root.glob(f"*/{REPORT}")}
+        except OSError as error:
+            raise ArchiveUnavailable(f"{self._root} cannot be read: {error.strerror}") from error
+
+    def location(self, name: str) -> str:
+        """The path, from the root of the file system."""
+        return str((self._root / name).resolve())
+
+
+class Bucket:
+    """An archive in a bucket of S3, under a prefix."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def write(self, name: str, content: str) -> None:
+        """Puts one object, which S3 does whole or not at all."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + name,
+                Body=content.encode(),
+                ContentType=_TYPES[Path(name).suffix],
+                CacheControl="no-cache",
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise ArchiveUnavailable(f"{self.location(name)} cannot be written: {_reason(error)}") from error
+
+    def run_ids(self) -> set[str]:
+        """The runs that have a report."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: set[str] = set()
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            for page in pages:
+                for each in page.get("Contents", ()):
+                    run_id, _, name = each["Key"].removeprefix(self._prefix).rpartition("/")
+                    if name == REPORT:
+                        found.add(run_id)
+        except (BotoCoreError, ClientError) as error:
+            raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {_reason(error)}") from error
+        return found
+
+    def location(self, name: str) -> str:
+        """The address in the manner of `s3://`."""
+        return f"s3://{self._bucket}/{self._prefix}{name}"
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", type(error).__name__))
+    return type(error).__name__
