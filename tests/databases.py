@@ -44,7 +44,9 @@ class PostgresServer:
         return make_url(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
 
     def start(self) -> None:
-        """Starts the server and returns when it answers."""
+        """Starts the server, if it does not run, and returns when it answers."""
+        if self._process is not None:
+            return
         options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
         place = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._folder)]
         self._process = self._run("postgres", *place, *options)

@@ -75,15 +75,19 @@ class Leases:
                 return False
         # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
         owner = f"{self._owner}|{next(self._numbers)}"
+        unreleased = self._rows_unreleased()
         with self._database.begin() as connection:
+            if unreleased:
+                connection.execute(_RELEASE, unreleased)
             taken = self._take(connection, key, owner)
+        self._forget_unreleased(unreleased)
         if taken:
             with self._lock:
                 self._held[key] = owner
         return taken
 
     def release(self, key: str) -> None:
-        """Gives the lease of `key` back. With the database away it is given back later, or expires."""
+        """Gives the lease of `key` back; with the database away, as soon as it is there again."""
         with self._lock:
             owner = self._held.pop(key, None)
         if owner is None:
@@ -109,7 +113,7 @@ class Leases:
         """Renews all that is held, and gives back what could not be given back before. Raises `StoreUnavailable`."""
         with self._lock:
             held = _rows(self._held)
-            unreleased = _rows(self._unreleased)
+        unreleased = self._rows_unreleased()
         if not held and not unreleased:
             return
         with self._database.begin() as connection:
@@ -117,10 +121,7 @@ class Leases:
                 connection.execute(self._renewal, [row | self._times() for row in held])
             if unreleased:
                 connection.execute(_RELEASE, unreleased)
-        with self._lock:
-            for row in unreleased:
-                if self._unreleased.get(row["the_key"]) == row["the_owner"]:
-                    del self._unreleased[row["the_key"]]
+        self._forget_unreleased(unreleased)
 
     def start_renewing(self) -> None:
         """Renews in a thread of its own until `stop`."""
@@ -141,6 +142,16 @@ class Leases:
                 self.renew()
             except StoreUnavailable as error:
                 structlog.get_logger().warning("leases-not-renewed", reason=str(error))
+
+    def _rows_unreleased(self) -> list[dict[str, str]]:
+        with self._lock:
+            return _rows(self._unreleased)
+
+    def _forget_unreleased(self, released: list[dict[str, str]]) -> None:
+        with self._lock:
+            for row in released:
+                if self._unreleased.get(row["the_key"]) == row["the_owner"]:
+                    del self._unreleased[row["the_key"]]
 
     def _take(self, connection: Connection, key: str, owner: str) -> bool:
         wanted = {"the_key": key, "the_owner": owner, **self._times()}

@@ -70,8 +70,8 @@ leases = Table(
 #: The creation protocol: one row a DPS record that is, or is being, created in NOMIS.
 #: state: intended (a create may be under way, or its answer was lost) → created (NOMIS ids known) → mapped; or refused
 #: (known not to have been applied), ambiguous (a person has to look), duplicate (the mapping was refused), abandoned
-#: (settled by hand as not created), deleted (with its mapping, on purpose). `attempts` counts the creates that were intended: a writer names the attempt it
-#: speaks of, so one that was overtaken changes nothing.
+#: (settled by hand as not created), deleted (with its mapping, on purpose). `attempts` counts the creates that were
+#: intended: a writer names the attempt it speaks of, so one that was overtaken changes nothing.
 creations = Table(
     "creations",
     metadata,

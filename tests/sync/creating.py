@@ -1,0 +1,264 @@
+"""One process's view of the creation protocol against the sandbox: deliveries of events, and what came of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import structlog
+
+from sandbox import Sandbox
+from sync.catalogue import DOMAINS
+from sync.creation import CreationProtocol
+from sync.envelope import DomainEvent, MappingRetry, read_envelope
+from sync.failures import LeaseBusy
+from sync.outcome import Outcome
+from sync.settings import load_settings
+from sync.store import creations, findings, outbox
+from sync.store.creations import CreationRecord
+from sync.store.database import Database
+from sync.store.findings import Finding
+from sync.store.leases import Leases
+from sync.store.outbox import Delivery
+from sync.store.telemetry import StoredTelemetry, read_events
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+from sync.work import HandlerWork
+
+VISIT = DOMAINS["visit"].creation
+ACTIVITY = DOMAINS["activity"].creation
+
+_numbers = itertools.count(10_000 * (os.getpid() % 10_000))
+Tracked = tuple[str, dict[str, str]]
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """An event about a new DPS record of the sandbox, and who it is about."""
+
+    event: DomainEvent
+    dps_id: str
+    offender_no: str
+
+
+def book_visit(sandbox: Sandbox) -> Booking:
+    """A new visit in visit-scheduler, and its `booked` event."""
+    prisoner = sandbox.prisoners()[0]
+    reference = f"ref-{next(_numbers)}"
+    sandbox.put(
+        "visit",
+        reference=reference,
+        prisoner_id=prisoner["offenderNo"],
+        prison_id=prisoner["prisonId"],
+        room="Visits Main Hall",
+        start="2023-06-02T14:00:00",
+        end="2023-06-02T15:00:00",
+        person_ids=[],
+    )
+    moment = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
+    event = DomainEvent(VISIT.event_type, moment, prisoner["offenderNo"], {"reference": reference})
+    return Booking(event, reference, prisoner["offenderNo"])
+
+
+def make_schedule(sandbox: Sandbox) -> Booking:
+    """A new activity schedule in the activities API, and its `created` event."""
+    prisoner = sandbox.prisoners()[0]
+    number = next(_numbers)
+    activity = {
+        "id": number,
+        "prison_id": prisoner["prisonId"],
+        "summary": "Maths level 1",
+        "category": "SAA_EDUCATION",
+        "start": "2023-05-01",
+        "end": None,
+        "level": "STD",
+        "pay_per_session": "H",
+        "pay": [{"level": "STD", "band": 5, "rate": 150}],
+    }
+    sandbox.put(
+        "schedule",
+        id=number,
+        activity=activity,
+        description="Monday",
+        capacity=10,
+        start="2023-05-01",
+        end=None,
+        runs_on_bank_holiday=True,
+        location_id=None,
+        slots=[],
+        instances=[],
+    )
+    event = DomainEvent(ACTIVITY.event_type, additional_information={"activityScheduleId": number})
+    return Booking(event, str(number), prisoner["offenderNo"])
+
+
+class Consumer:
+    """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
+
+    `settling_seconds` is that of the protocol; leases are not renewed, so one of `lease_seconds` ends by itself.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        database_url: str,
+        *,
+        settling_seconds: float = 0,
+        lease_seconds: float = 60,
+        timeout_seconds: float = 1,
+    ) -> None:
+        settings = {**environment, "API_TIMEOUT_SECONDS": str(timeout_seconds), "DATABASE_URL": database_url}
+        self.database = Database(database_url)
+        self.leases = Leases(self.database, "consumer", lease_seconds)
+        self.telemetry = StoredTelemetry(self.database, structlog.get_logger())
+        self.sent: list[tuple[str, str]] = []
+        self.sending_fails: Exception | None = None
+        self._transport = Transport(load_settings(settings))
+        self.services = connect(self._transport)
+        self._protocol = CreationProtocol(
+            self.database, self.leases, self.telemetry, self._send, settling_seconds=settling_seconds
+        )
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._transport.close()
+        self.database.dispose()
+
+    def deliver(self, booking: Booking) -> Outcome:
+        """Handles one delivery of a booking's event."""
+        creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
+        return self._protocol.create(creation, booking.event, self._work())
+
+    def deliver_when_free(self, booking: Booking) -> Outcome:
+        """Handles one delivery, waiting for the lease as the drain does."""
+        return until(lambda: self._unless_busy(booking))
+
+    def deliver_retry(self, queue: str, body: str) -> Outcome:
+        """Handles the body of a mapping retry."""
+        retry = read_envelope(body).content
+        assert isinstance(retry, MappingRetry)
+        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, self._work())
+
+    def tracked(self) -> list[Tracked]:
+        """Every event tracked so far, by whichever process, oldest first."""
+        self.telemetry.flush()
+        return [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
+
+    def names(self) -> list[str]:
+        """The names of the events tracked so far."""
+        return [name for name, _ in self.tracked()]
+
+    def record(self, booking: Booking, name: str = VISIT.name) -> CreationRecord:
+        """The record of a creation."""
+        with self.database.read() as connection:
+            found = creations.find(connection, name, booking.dps_id)
+        assert found is not None
+        return found
+
+    def findings(self) -> list[Finding]:
+        """The open findings."""
+        with self.database.read() as connection:
+            return findings.list_findings(connection)
+
+    def alerts(self) -> list[Delivery]:
+        """The alerts that wait to be sent."""
+        with self.database.read() as connection:
+            return outbox.due(connection, 100)
+
+    def _unless_busy(self, booking: Booking) -> Outcome | None:
+        try:
+            return self.deliver(booking)
+        except LeaseBusy:
+            return None
+
+    def _work(self) -> HandlerWork:
+        return HandlerWork(self.services, self.leases, self.telemetry, self.database)
+
+    def _send(self, queue: str, body: str) -> str:
+        if self.sending_fails is not None:
+            raise self.sending_fails
+        self.sent.append((queue, body))
+        return f"message-{len(self.sent)}"
+
+
+def other_number() -> int:
+    """A NOMIS id that belongs to somebody else."""
+    return 7_000_000_000 + next(_numbers)
+
+
+def until(look: Callable[[], Found | None], seconds: float = 20) -> Found:
+    """What `look` gives as soon as it gives something true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def visits_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+    """The NOMIS visits made for a booking, by the reference in their comment."""
+    return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
+
+
+def courses_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+    """The NOMIS courses made for a schedule, by their code."""
+    return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
+
+
+def mapped_to(sandbox: Sandbox, booking: Booking) -> int | None:
+    """The NOMIS id that a booking is mapped to."""
+    for each in sandbox.mappings("visits") + sandbox.mappings("activities"):
+        if booking.dps_id in (each.get("vsipId"), str(each.get("activityScheduleId"))):
+            found = each.get("nomisId", each.get("nomisCourseActivityId"))
+            return None if found is None else int(found)
+    return None
+
+
+def hits(sandbox: Sandbox, fault_id: int) -> int:
+    """How many requests a fault has met."""
+    return next(int(each["hits"]) for each in sandbox.faults() if each["id"] == fault_id)
+
+
+def deliver_in_a_process(environment: dict[str, str], database_url: str, booking: Booking) -> None:
+    """What a child process does: one delivery, with calls that wait long enough to be killed in."""
+    Consumer(environment, database_url, timeout_seconds=60).deliver(booking)
+
+
+def deliver_all_in_a_process(environment: dict[str, str], database_url: str, bookings: list[Booking]) -> None:
+    """What each of several racing processes does: all deliveries, some at once."""
+    consumer = Consumer(environment, database_url, timeout_seconds=30)
+    threads = [threading.Thread(target=consumer.deliver_when_free, args=(each,)) for each in bookings]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    consumer.telemetry.flush()
+
+
+def kill(process: Any) -> None:
+    """Ends a child process as `kill -9` does."""
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+    assert process.exitcode == -signal.SIGKILL
+
+
+@contextmanager
+def consuming(sandbox: Sandbox, database_url: str, **options: Any) -> Iterator[Consumer]:
+    """A consumer that is closed at the end."""
+    consumer = Consumer(sandbox.environment(), database_url, **options)
+    try:
+        yield consumer
+    finally:
+        consumer.close()

@@ -1,0 +1,386 @@
+"""The creation protocol through deaths, lost answers, two processes, and a database that goes away.
+
+What the next delivery finds, and does, after a death at each point:
+
+| died …                                        | mapping | record   | NOMIS    | next delivery              |
+| --------------------------------------------- | ------- | -------- | -------- | -------------------------- |
+| before the intent                             | no      | none     | nothing  | creates                    |
+| after the intent, before NOMIS has the write  | no      | intended | nothing  | looks, settles, creates    |
+| after NOMIS has the write, before the answer  | no      | intended | a record | looks, finds it, maps it   |
+| … where no read exists (courses)              | no      | intended | a record | asks a person, never again |
+| after the answer, before it is recorded       | no      | intended | a record | as the two above           |
+| after the record, before the mapping is saved | no      | created  | a record | maps it                    |
+| after the mapping is saved, before the answer | ours    | created  | a record | success, as it would be    |
+| after the success, before the acknowledgement | ours    | mapped   | a record | duplicate, acknowledged    |
+| after the retry message, before the ack       | no      | created  | a record | maps it, as the retry does |
+
+| two at once …                                 | what happens                                                |
+| --------------------------------------------- | ----------------------------------------------------------- |
+| both before the lease                         | one holds it, the other waits, then meets the mapping       |
+| the holder is slow, its lease has expired     | the other finds a young intent and waits; the first ends    |
+| … and the intent counts as settled            | both create; the second mapping is refused: never silent    |
+| the holder wakes up before it has intended    | its intent is refused, as the record has changed: it waits  |
+| a retry message and the event itself          | both post the same pair                                     |
+
+| the database goes away …                      | what happens                                                |
+| --------------------------------------------- | ----------------------------------------------------------- |
+| before the intent                             | nothing is called in NOMIS; the message stays               |
+| while NOMIS creates                           | mapped all the same; the id is remembered, or looked up     |
+| while NOMIS refuses                           | remembered: no doubt is left                                |
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import LeaseBusy, UpstreamError
+from sync.outcome import Outcome
+from sync.store.creations import CreationState
+from sync.store.database import Database, StoreUnavailable
+from tests.databases import PostgresServer, make_database
+from tests.sync.creating import (
+    Booking,
+    Consumer,
+    book_visit,
+    consuming,
+    courses_of,
+    deliver_all_in_a_process,
+    deliver_in_a_process,
+    hits,
+    kill,
+    make_schedule,
+    mapped_to,
+    until,
+    visits_of,
+)
+
+VISITS = "/prisoners/{offenderNo}/visits"
+CONTEXT = multiprocessing.get_context("forkserver")
+# What children need is imported once, so that each is there at once.
+CONTEXT.set_forkserver_preload(["tests.sync.creating"])
+
+
+def die_in(
+    sandbox: Sandbox, database_url: str, booking: Booking, service: str, method: str, path: str, kind: str
+) -> None:
+    """Kills a process while one of its calls hangs: before the service did it, or after."""
+    fault = sandbox.fault(service, method, path, kind=kind, times=1, hold=60, ms=60_000)
+    child = CONTEXT.Process(target=deliver_in_a_process, args=(sandbox.environment(), database_url, booking))
+    child.start()
+    until(lambda: hits(sandbox, fault) == 1)
+    if kind == "timeout_after_write":
+        until(lambda: [each for each in sandbox.journal(service) if booking.dps_id in str(each["body"])])
+    kill(child)
+
+
+@pytest.fixture
+def survivor(upstream: Sandbox, database_url: str) -> Iterator[Consumer]:
+    """The process that gets the next delivery."""
+    with consuming(upstream, database_url) as consumer:
+        yield consumer
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "kind"),
+    [
+        ("mapping", "GET", "/mapping/visits/vsipId/{vsipId}", "timeout_before_write"),
+        ("visits", "GET", "/visits/{reference}", "timeout_before_write"),
+        ("nomis", "POST", VISITS, "timeout_before_write"),
+        ("nomis", "POST", VISITS, "timeout_after_write"),
+        ("mapping", "POST", "/mapping/visits", "timeout_before_write"),
+        ("mapping", "POST", "/mapping/visits", "timeout_after_write"),
+    ],
+)
+def test_a_death_at_any_call_leaves_one_visit(
+    upstream: Sandbox, survivor: Consumer, database_url: str, service: str, method: str, path: str, kind: str
+) -> None:
+    """Wherever kill -9 strikes, the next delivery succeeds at once and NOMIS has the visit once, mapped."""
+    booking = book_visit(upstream)
+    die_in(upstream, database_url, booking, service, method, path, kind)
+    assert survivor.deliver(booking) is Outcome.APPLIED
+    [visit_id] = visits_of(upstream, booking)
+    assert mapped_to(upstream, booking) == visit_id
+    assert survivor.record(booking).state is CreationState.MAPPED
+    assert survivor.names() == ["visit-create-success"]
+    assert survivor.findings() == []
+    assert survivor.deliver(booking) is Outcome.DUPLICATE
+
+
+@pytest.mark.parametrize("kind", ["timeout_before_write", "timeout_after_write"])
+def test_a_death_while_nobody_can_tell_is_for_a_person(
+    upstream: Sandbox, survivor: Consumer, database_url: str, kind: str
+) -> None:
+    """A course whose create was cut off is never created again by itself, whether NOMIS has it or not."""
+    booking = make_schedule(upstream)
+    die_in(upstream, database_url, booking, "nomis", "POST", "/activities", kind)
+    assert survivor.deliver(booking) is Outcome.AMBIGUOUS
+    assert len(courses_of(upstream, booking)) == (1 if kind == "timeout_after_write" else 0)
+    assert [finding.kind for finding in survivor.findings()] == ["ambiguous"]
+    assert len(survivor.alerts()) == 1
+
+
+def test_a_death_with_a_known_course_leaves_one_course(
+    upstream: Sandbox, survivor: Consumer, database_url: str
+) -> None:
+    """A course whose id is on record is only mapped."""
+    booking = make_schedule(upstream)
+    die_in(upstream, database_url, booking, "mapping", "POST", "/mapping/activities", "timeout_before_write")
+    assert survivor.deliver(booking) is Outcome.APPLIED
+    [course_id] = courses_of(upstream, booking)
+    assert mapped_to(upstream, booking) == course_id
+
+
+def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
+    """After a death NOMIS is not believed at once when it does not have the record: the create may be under way."""
+    booking = book_visit(upstream)
+    die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
+    with consuming(upstream, database_url, settling_seconds=60) as cautious, pytest.raises(LeaseBusy):
+        cautious.deliver(booking)
+    assert visits_of(upstream, booking) == []
+    with consuming(upstream, database_url) as later:
+        assert later.deliver(booking) is Outcome.APPLIED
+
+
+def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
+    """Two processes, and threads in each, get every event twice at the same moment: one record each."""
+    bookings = [book_visit(upstream) for _ in range(10)]
+    arguments = (upstream.environment(), database_url, bookings + bookings)
+    racing = [CONTEXT.Process(target=deliver_all_in_a_process, args=arguments) for _ in range(2)]
+    for process in racing:
+        process.start()
+    for process in racing:
+        process.join(60)
+    assert [process.exitcode for process in racing] == [0, 0]
+    assert [len(visits_of(upstream, booking)) for booking in bookings] == [1] * 10
+    with consuming(upstream, database_url) as reader:
+        names = reader.names()
+        assert (names.count("visit-create-success"), names.count("visit-create-duplicate")) == (10, 30)
+        assert reader.findings() == []
+
+
+def slow_create(sandbox: Sandbox, consumer: Consumer, booking: Booking) -> tuple[threading.Thread, list[object]]:
+    """A delivery in a thread, whose create is slow; returned when NOMIS has the request but has not worked on it."""
+    fault = sandbox.fault("nomis", "POST", VISITS, kind="delay", times=1, ms=1500)
+    ended: list[object] = []
+
+    def deliver() -> None:
+        try:
+            ended.append(consumer.deliver(booking))
+        except LeaseBusy as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=deliver)
+    thread.start()
+    until(lambda: hits(sandbox, fault) == 1)
+    return thread, ended
+
+
+def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
+    """Another process takes the lease over, sees a young intent, and leaves it alone."""
+    booking = book_visit(upstream)
+    with (
+        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
+        consuming(upstream, database_url, settling_seconds=30) as other,
+    ):
+        thread, ended = slow_create(upstream, slow, booking)
+        with pytest.raises(LeaseBusy, match="got no answer"):
+            until(lambda: other.deliver(booking) if not _busy_elsewhere(other, booking) else None)
+        thread.join(20)
+        assert ended == [Outcome.APPLIED]
+        assert other.deliver(booking) is Outcome.DUPLICATE
+        assert len(visits_of(upstream, booking)) == 1
+
+
+def _busy_elsewhere(consumer: Consumer, booking: Booking) -> bool:
+    key = f"create:visit:{booking.dps_id}"
+    if not consumer.leases.acquire(key):
+        return True
+    consumer.leases.release(key)
+    return False
+
+
+def test_two_creates_in_spite_of_everything_are_never_silent(upstream: Sandbox, database_url: str) -> None:
+    """Lease expired, intent taken as settled: NOMIS gets two records, and a finding tells which is surplus."""
+    booking = book_visit(upstream)
+    with (
+        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
+        consuming(upstream, database_url, settling_seconds=0) as hasty,
+    ):
+        thread, ended = slow_create(upstream, slow, booking)
+        until(lambda: not _busy_elsewhere(hasty, booking))
+        assert hasty.deliver(booking) is Outcome.APPLIED
+        thread.join(20)
+        assert ended == [Outcome.DUPLICATE]
+        first, second = visits_of(upstream, booking)
+        [finding] = hasty.findings()
+        surplus, kept = finding.properties["duplicateNomisId"], finding.properties["existingNomisId"]
+        assert {int(surplus), int(kept)} == {first, second}
+        assert mapped_to(upstream, booking) == int(kept)
+        assert hasty.record(booking).nomis_ids == {"nomisId": int(kept)}
+
+
+def test_a_holder_that_wakes_up_too_late_does_not_create(upstream: Sandbox, database_url: str) -> None:
+    """A process that lost its lease while it read the visit finds its intent refused, and creates nothing."""
+    booking = book_visit(upstream)
+    with (
+        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
+        consuming(upstream, database_url) as other,
+    ):
+        fault = upstream.fault("visits", "GET", "/visits/{reference}", kind="delay", times=1, ms=1500)
+        ended: list[BaseException] = []
+
+        def deliver() -> None:
+            try:
+                slow.deliver(booking)
+            except LeaseBusy as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        until(lambda: hits(upstream, fault) == 1)
+        until(lambda: not _busy_elsewhere(other, booking))
+        assert other.deliver(booking) is Outcome.APPLIED
+        thread.join(20)
+        assert len(ended) == 1
+        assert len(visits_of(upstream, booking)) == 1
+        assert slow.deliver(booking) is Outcome.DUPLICATE
+
+
+def test_a_retry_and_the_event_itself_do_the_same(survivor: Consumer, upstream: Sandbox) -> None:
+    """The event delivered again before its retry message saves the mapping; the retry then finds it saved."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
+    assert survivor.deliver(booking) is Outcome.RETRY_QUEUED
+    assert survivor.deliver(booking) is Outcome.APPLIED
+    assert survivor.deliver_retry(*survivor.sent[0]) is Outcome.APPLIED
+    assert len(visits_of(upstream, booking)) == 1
+    assert survivor.findings() == []
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may be stopped."""
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def server(own_server: PostgresServer) -> PostgresServer:
+    """That server, running."""
+    own_server.start()
+    return own_server
+
+
+@pytest.fixture
+def lost_url(server: PostgresServer) -> str:
+    """An empty database of that server, with the current schema."""
+    url = make_database(server.url).render_as_string()
+    database = Database(url)
+    database.upgrade()
+    database.dispose()
+    return url
+
+
+def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
+    """The message stays; when the database is back the next delivery creates."""
+    booking = book_visit(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        server.stop()
+        upstream.clear_records()
+        with pytest.raises(StoreUnavailable):
+            consumer.deliver(booking)
+        assert upstream.requests("nomis") == []
+        server.start()
+        assert consumer.deliver(booking) is Outcome.APPLIED
+        assert consumer.names() == ["visit-create-success"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_database_lost_during_the_create_makes_no_second_visit(
+    upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
+) -> None:
+    """The mapping is saved all the same; the next delivery, also by another process, knows the record as its own."""
+    booking = book_visit(upstream)
+    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
+        lose_during_create(upstream, server, consumer, booking, VISITS)
+        [visit_id] = visits_of(upstream, booking)
+        assert mapped_to(upstream, booking) == visit_id
+        server.start()
+        consumer.leases.renew()
+        with consuming(upstream, lost_url) as other:
+            next_one = other if restarted else consumer
+            assert next_one.deliver_when_free(booking) is Outcome.APPLIED
+            assert next_one.names() == ["visit-create-success"]
+        assert visits_of(upstream, booking) == [visit_id]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_database_lost_during_the_create_of_a_course_leaves_no_doubt(
+    upstream: Sandbox, server: PostgresServer, lost_url: str, mapped: bool
+) -> None:
+    """The process remembers the id that it could not write, whether the mapping could be saved or not."""
+    booking = make_schedule(upstream)
+    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
+        if not mapped:
+            upstream.fault("mapping", "POST", "/mapping/activities", status=503, times=1)
+            consumer.sending_fails = ConnectionError("queue away")
+        lose_during_create(upstream, server, consumer, booking, "/activities")
+        consumer.sending_fails = None
+        server.start()
+        assert consumer.deliver_when_free(booking) is Outcome.APPLIED
+        [course_id] = courses_of(upstream, booking)
+        assert mapped_to(upstream, booking) == course_id
+        assert consumer.findings() == []
+
+
+def test_a_refusal_that_could_not_be_written_leaves_no_doubt(
+    upstream: Sandbox, server: PostgresServer, lost_url: str
+) -> None:
+    """A create that was refused while the database was away is simply sent again."""
+    booking = make_schedule(upstream)
+    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
+        fault = upstream.fault("nomis", "POST", "/activities", kind="delay", times=1, ms=600)
+        upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
+        ended: list[Exception] = []
+        thread = threading.Thread(target=lambda: ended.append(failure_of(consumer, booking)))
+        thread.start()
+        until(lambda: hits(upstream, fault) == 1)
+        server.stop()
+        thread.join(20)
+        assert isinstance(ended[0], UpstreamError)
+        assert ended[0].status == 400
+        server.start()
+        upstream.put("schedule", id=int(booking.dps_id), capacity=10)
+        assert consumer.deliver_when_free(booking) is Outcome.APPLIED
+        assert len(courses_of(upstream, booking)) == 1
+
+
+def lose_during_create(
+    sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: Booking, path: str
+) -> None:
+    """A delivery that loses its database while NOMIS is at work on its create."""
+    fault = sandbox.fault("nomis", "POST", path, kind="delay", times=1, ms=600)
+    ended: list[Exception] = []
+    thread = threading.Thread(target=lambda: ended.append(failure_of(consumer, booking)))
+    thread.start()
+    until(lambda: hits(sandbox, fault) == 1)
+    server.stop()
+    thread.join(20)
+    assert isinstance(ended[0], StoreUnavailable | ConnectionError)
+
+
+def failure_of(consumer: Consumer, booking: Booking) -> Exception:
+    """What makes a delivery fail."""
+    try:
+        consumer.deliver(booking)
+    except Exception as error:
+        return error
+    raise AssertionError("the delivery did not fail")
