@@ -213,7 +213,7 @@ class Sandbox:
             seed: of everything random.
             queues: the queue ids that get traffic, all by default. The queues must be there.
             **more: what to plant (`sandbox.traffic.plan.Asked`): `duplicates`, `out_of_order`, `chains`, `malformed`,
-                `refused`, `vanished`; `queue_names` where queues have other names.
+                `refused`, `vanished`, `unknown`; `queue_names` where queues have other names.
 
         Raises:
             SandboxError: publishing failed.

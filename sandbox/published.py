@@ -35,13 +35,15 @@ LEVEL_ORDER: Final = "incentives.levels.reordered"
 class Entity:
     """One record of a new service and what was told of it (`created`, `changed`, `cancelled`, `deleted`).
 
-    `refused` marks one that NOMIS cannot hold, so that it must have no record there.
+    `refused` marks one that NOMIS cannot hold, so that it must have no record there. `first_told` is the date, as
+    written, in the first event of its creation.
     """
 
     domain: str
     dps_id: int | str
     told: set[str] = field(default_factory=set)
     refused: bool = False
+    first_told: str | None = None
 
     @property
     def exists(self) -> bool:
@@ -87,7 +89,10 @@ class Published:
         dps_id = information.get(key)
         if dps_id is None:
             return None
-        return self.tell(domain, _id(domain, dps_id), what)
+        entity = self.tell(domain, _id(domain, dps_id), what)
+        if what == "created" and entity.first_told is None:
+            entity.first_told = str(event.get("occurredAt"))[:10]
+        return entity
 
 
 def _id(domain: str, dps_id: object) -> int | str:

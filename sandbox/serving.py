@@ -27,7 +27,7 @@ JSON_HEADERS = {"Content-Type": "application/json"}
 NO_QUERY: Mapping[str, list[str]] = {}
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer of the service, not an error of the sandbox
+class Refused(Exception):
     """A request that the service turns down, with the words of its error body.
 
     `user_message` carries the prefix of the service (`Bad request: …`); `developer_message` is the same without the

@@ -1,4 +1,4 @@
-"""Messages that cannot be worked: unreadable ones, and events about records that are nowhere."""
+"""Messages that come to nothing: unreadable ones, those about records that are nowhere, those of unknown types."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ CREATIONS: Final = {
     "activity": ("activity", "activities.activity-schedule.created", "activityScheduleId"),
     "appointment": ("appointment", "appointments.appointment-instance.created", "appointmentInstanceId"),
     "sentencing": ("adjustment", "release-date-adjustments.adjustment.inserted", "id"),
+}
+UNKNOWN: Final = {
+    "visit": "prison-visit.extended",
+    "incentive": "incentives.iep-review.updated",
+    "activity": "activities.activity-schedule.extended",
+    "appointment": "appointments.appointment-instance.uncancelled",
+    "sentencing": "release-date-adjustments.adjustment.recalculated",
 }
 KINDS: Final = ("not_json", "no_message", "message_not_json", "no_id", "null_id", "no_event_type")
 FIRST_NOWHERE: Final = 900_000_000
@@ -68,3 +75,10 @@ def vanished(queue: str, chance: random.Random) -> Step:
     if domain == "adjustment":
         dps_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     return Step(domain, dps_id, "vanished", event_type, {key: dps_id}, prisoner_id=prisoner)
+
+
+def unknown(queue: str, chance: random.Random) -> Step:
+    """An event of a type that nobody handles, about a record that is nowhere."""
+    step = vanished(queue, chance)
+    step.kind, step.event_type = "unknown", UNKNOWN[queue]
+    return step

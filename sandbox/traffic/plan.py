@@ -17,7 +17,7 @@ from sandbox.traffic.activities import ActivityStories
 from sandbox.traffic.adjustments import AdjustmentStories
 from sandbox.traffic.appointments import AppointmentStories
 from sandbox.traffic.incentives import IncentiveStories
-from sandbox.traffic.malformed import vanished, write_malformed
+from sandbox.traffic.malformed import unknown, vanished, write_malformed
 from sandbox.traffic.people import People
 from sandbox.traffic.steps import Counted, Step, Stories, Story
 from sandbox.traffic.visits import VisitStories
@@ -45,6 +45,8 @@ class Asked:
         malformed: how many unreadable messages are put on the queues.
         refused: how many appointments are in a cell, which NOMIS refuses.
         vanished: how many creation events tell of records that are nowhere.
+        unknown: how many events are of types that nobody handles, by turns published (subscriptions filter them) and
+            put on the queue as if a filter let them pass.
         queue_names: name of the SQS queue by queue id, where it is not the usual one.
     """
 
@@ -57,6 +59,7 @@ class Asked:
     malformed: int = 0
     refused: int = 0
     vanished: int = 0
+    unknown: int = 0
     queue_names: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -78,7 +81,7 @@ class Asked:
         if strange or not asked.queues:
             raise ValueError(f"no such queue: {', '.join(strange) or 'none given'}; there are {', '.join(QUEUES)}")
         numbers = (asked.events, asked.duplicates, asked.out_of_order, asked.chains, asked.malformed, asked.refused)
-        if min(*numbers, asked.vanished) < 0:
+        if min(*numbers, asked.vanished, asked.unknown) < 0:
             raise ValueError("numbers of traffic cannot be negative")
         return asked
 
@@ -98,6 +101,11 @@ class Item:
     copies: int = 0
     body: str | None = None
 
+    @property
+    def filtered(self) -> bool:
+        """Whether the subscriptions keep it from every queue."""
+        return self.step is not None and self.step.kind == "unknown" and not self.copies
+
 
 @dataclass(slots=True)
 class Planned:
@@ -110,6 +118,7 @@ class Planned:
     out_of_order: Counted
     refused: Counted
     vanished: Counted
+    unknown: Counted
     malformed: list[dict[str, object]]
     coalescible: int
     entities: int
@@ -120,7 +129,8 @@ class Planned:
         messages = [item.copies or 1 for item in self.items]
         by_queue: Counter[str] = Counter()
         for item, count in zip(self.items, messages, strict=True):
-            by_queue[item.queue] += count
+            if not item.filtered:
+                by_queue[item.queue] += count
         return {
             "messages": sum(messages),
             "published": dict(sorted(Counter(step.event_type for step in steps).items())),
@@ -136,6 +146,7 @@ class Planned:
             "out_of_order": self.out_of_order.found,
             "refused": self.refused.found,
             "vanished": self.vanished.found,
+            "unknown": self.unknown.found,
             "malformed": self.malformed,
         }
 
@@ -161,6 +172,7 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
     ]
     swapped = _swap(items, asked.out_of_order, chance)
     _vanish(items, asked, chance, moment)
+    _add_unknown(items, asked, chance, moment)
     doubled, redelivered = _duplicate(items, asked.duplicates, chance)
     malformed = _break(items, asked, chance, moment)
     updates = Counter(step.entity for step in woven if step.kind == "update")
@@ -171,7 +183,8 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
         delivered_twice=redelivered,
         out_of_order=swapped,
         refused=_counted([step for step in woven if step.refused]),
-        vanished=_counted([item.step for item in items if item.step is not None and item.step.kind == "vanished"]),
+        vanished=_counted(_of_kind(items, "vanished")),
+        unknown=_counted(_of_kind(items, "unknown")),
         malformed=malformed,
         coalescible=sum(count - 1 for count in updates.values()),
         entities=len({step.entity for step in woven if step.kind != "ignore"}),
@@ -253,6 +266,17 @@ def _vanish(items: list[Item], asked: Asked, chance: random.Random, moment: date
     for _ in range(asked.vanished):
         step = vanished(chance.choice(asked.queues), chance)
         items.insert(chance.randint(0, len(items)), Item(step.queue, step, _event(step, moment)))
+
+
+def _add_unknown(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
+    for number in range(asked.unknown):
+        step = unknown(asked.queues[number % len(asked.queues)], chance)
+        item = Item(step.queue, step, _event(step, moment), copies=number % 2)
+        items.insert(chance.randint(0, len(items)), item)
+
+
+def _of_kind(items: list[Item], kind: str) -> list[Step]:
+    return [item.step for item in items if item.step is not None and item.step.kind == kind]
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:

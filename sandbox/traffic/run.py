@@ -66,7 +66,7 @@ class Publication:
 
     def _note(self, item: Item) -> None:
         step = item.step
-        if item.event is None or step is None or step.kind == "vanished":
+        if item.event is None or step is None or step.kind in {"vanished", "unknown"}:
             return
         entity = self._world.published.note(item.event)
         if entity is not None and step.refused:

@@ -66,6 +66,9 @@ def _verify_one(world: World, found: Findings, entity: Entity, records: list[Vis
     visit = world.visits.visits.get(reference)
     if visit is not None:
         found.compare("visit", reference, expected(visit, cancelled="cancelled" in entity.told), _held(record))
+    if record.order is not None and entity.first_told is not None:
+        issued = {"order_issued": record.order.issued.isoformat()}
+        found.compare("visit", reference, {"order_issued": entity.first_told}, issued)
 
 
 def expected(visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:

@@ -13,11 +13,13 @@ import pytest
 
 from sandbox import Sandbox, SandboxError
 from sandbox.options import Options
+from sandbox.published import KINDS, LEVEL_ORDER, PRISON_LEVEL
 from sandbox.traffic import Asked, Planned, plan
 from sandbox.traffic.run import Publication
 from sandbox.world import World
 
 NOW = datetime(2026, 5, 22, 10, 0, 0, 1)  # noqa: DTZ001 - the services write local times
+SESSION = "activities.scheduled-instance.amended"
 PREFIXES = {
     "visit": "prison-visit.",
     "incentive": "incentives.",
@@ -101,8 +103,8 @@ def test_swapped_pairs_are_in_the_wrong_order_with_both_changes_made() -> None:
 
 def test_malformed_vanished_and_refused_are_listed() -> None:
     """What cannot be worked comes on top and is listed by kind."""
-    view = planned(malformed=6, vanished=3, refused=2).view()
-    assert view["messages"] == 300 + 6 + 3 + 2
+    view = planned(malformed=6, vanished=3, refused=2, unknown=4).view()
+    assert view["messages"] == 300 + 6 + 3 + 2 + 4
     malformed: Any = view["malformed"]
     assert {each["kind"] for each in malformed} == {
         "not_json",
@@ -112,7 +114,7 @@ def test_malformed_vanished_and_refused_are_listed() -> None:
         "null_id",
         "no_event_type",
     }
-    assert [len(view[kind]) for kind in ("vanished", "refused")] == [3, 2]  # type: ignore[arg-type]
+    assert [len(view[kind]) for kind in ("vanished", "refused", "unknown")] == [3, 2, 4]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("asked", [{"event": 5}, {"queues": ["visits"]}, {"queues": []}, {"events": -1}])
@@ -147,7 +149,8 @@ def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     for queue, prefix in PREFIXES.items():
         url = sqs.create_queue(QueueName=f"hmpps_prisoner_to_nomis_{queue}_queue")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        policy = json.dumps({"eventType": [{"prefix": prefix}]})
+        types = [kind for kind in (*KINDS, PRISON_LEVEL, LEVEL_ORDER, SESSION) if kind.startswith(prefix)]
+        policy = json.dumps({"eventType": types})
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
         made[queue] = url
     yield made
@@ -171,10 +174,12 @@ def received(queues: dict[str, Any], queue: str) -> list[dict[str, Any]]:
 
 def test_everything_reaches_the_queues(sandbox: Sandbox, queues: dict[str, Any]) -> None:
     """Every queue holds what was planned, twice deliveries with one SNS id among it."""
-    view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5)
+    view = sandbox.traffic(events=60, seed=3, duplicates=4, malformed=5, unknown=2)
     assert view["sent"] == view["messages"]
     bodies = {queue: received(queues, queue) for queue in PREFIXES}
     assert {queue: len(found) for queue, found in bodies.items() if found} == view["by_queue"]
+    types = {json.loads(body["Message"])["eventType"] for body in bodies["incentive"] if "Message" in body}
+    assert "incentives.iep-review.updated" in types
     ids = Counter(body["MessageId"] for found in bodies.values() for body in found if "MessageId" in body)
     assert sorted(ids.values())[-2:] == [2, 2]
     assert [body for body in bodies["visit"] if "unreadable" in body] == [{"unreadable": "this is not JSON"}]
