@@ -1,0 +1,102 @@
+"""The catalogue: every event type, its queue, its switch and what it tracks, as the document says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync import catalogue
+from sync.catalogue import DOMAINS, event_table, event_types, tracked_events
+from sync.handling import Absorb, Creation
+from sync.settings import QUEUES, feature_variable
+
+EVENT_TYPES = {
+    "visit": {"prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"},
+    "incentive": {
+        "incentives.iep-review.inserted",
+        "incentives.level.changed",
+        "incentives.levels.reordered",
+        "incentives.prison-level.changed",
+    },
+    "activity": {
+        "activities.activity-schedule.created",
+        "activities.activity-schedule.amended",
+        "activities.scheduled-instance.amended",
+        "activities.prisoner.allocated",
+        "activities.prisoner.deallocated",
+        "activities.prisoner.allocation-amended",
+        "activities.prisoner.attendance-created",
+        "activities.prisoner.attendance-amended",
+    },
+    "appointment": {
+        "appointments.appointment-instance.created",
+        "appointments.appointment-instance.updated",
+        "appointments.appointment-instance.cancelled",
+        "appointments.appointment-instance.deleted",
+    },
+    "sentencing": {
+        "release-date-adjustments.adjustment.inserted",
+        "release-date-adjustments.adjustment.updated",
+        "release-date-adjustments.adjustment.deleted",
+    },
+}
+
+
+def test_every_queue_has_its_events() -> None:
+    """Each queue receives the event types that are agreed for it, no more and no fewer."""
+    assert tuple(DOMAINS) == QUEUES
+    assert {queue: set(event_types(queue)) for queue in DOMAINS} == EVENT_TYPES
+
+
+def test_names_that_are_irregular_stay_so() -> None:
+    """Retry events keep the names that differ by domain."""
+    told = {queue: domain.creation.retry_success for queue, domain in DOMAINS.items()}
+    assert told == {
+        "visit": "visit-retry-success",
+        "incentive": "incentive-retry-success",
+        "activity": "activity-create-mapping-retry-success",
+        "appointment": "appointment-create-mapping-retry-success",
+        "sentencing": "sentencing-adjustment-create-success",
+    }
+    assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["sentencing"].creation)
+
+
+def test_what_may_not_be_absorbed() -> None:
+    """Creations, cancellations and deletions are never absorbed; whatever writes the current state may be."""
+    kept = {
+        handler.event_type
+        for domain in DOMAINS.values()
+        for handler in domain.updates
+        if handler.absorb is Absorb.NEVER
+    }
+    assert kept == {
+        "prison-visit.cancelled",
+        "appointments.appointment-instance.cancelled",
+        "appointments.appointment-instance.deleted",
+        "release-date-adjustments.adjustment.deleted",
+    }
+
+
+def test_the_table_names_everything() -> None:
+    """The table has one row for each event type, with its switch and every event that it may track."""
+    rows = [line for line in event_table().splitlines() if line.startswith("| `")]
+    handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
+    assert len(rows) == len(handlers) == 22
+    for row, handler in zip(rows, handlers, strict=True):
+        assert feature_variable(handler.event_type) in row
+        assert all(f"`{name}`" in row for name in tracked_events(handler))
+        assert ("creates" in row) is isinstance(handler, Creation)
+
+
+def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check passes for the written table and fails for any other text, saying what to do."""
+    document = tmp_path / "events.md"
+    assert catalogue.main(["--check", str(document)]) == 1
+    assert catalogue.main(["--write", str(document)]) == 0
+    assert catalogue.main(["--check", str(document)]) == 0
+    document.write_text(document.read_text() + "\n")
+    assert catalogue.main(["--check", str(document)]) == 1
+    assert "make docs" in capsys.readouterr().err
+    assert catalogue.main([]) == 0
+    assert capsys.readouterr().out == event_table()

@@ -1,0 +1,75 @@
+"""Advice for failed messages: each kind of failure gets the advice of the runbook."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sync.failures import Failure
+from sync.hints import RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
+
+ALLOCATED = "activities.prisoner.allocated"
+ATTENDED = "activities.prisoner.attendance-amended"
+
+
+def failure(**changes: Any) -> Failure:
+    """A failure of a call to NOMIS, changed as a test needs it."""
+    values: dict[str, Any] = {
+        "step": "update visit",
+        "service": "nomis",
+        "method": "PUT",
+        "path": "/prisoners/A1234BC/visits/1",
+        "status": 500,
+        "reason": "Unexpected error",
+        "recoverable": True,
+    }
+    return Failure(**{**values, **changes})
+
+
+NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
+
+
+@pytest.mark.parametrize(
+    ("event_type", "changes", "words"),
+    [
+        (ALLOCATED, {"path": "/activities/1/allocation", "reason": NON_UNIQUE}, "delete-allocation"),
+        (ATTENDED, {"path": "/activities/1/booking/2/attendance", "reason": NON_UNIQUE}, "delete-attendance"),
+        (ATTENDED, {"path": "/activities/1/booking/2/attendance-status", "reason": NON_UNIQUE}, "delete-attendance"),
+        (ATTENDED, {"path": "/x/attendance", "status": 400, "reason": "has already been paid"}, "payroll"),
+        (ALLOCATED, {"path": "/x/allocation", "status": 400, "reason": "Prisoner is at prison=LEI"}, "transferred"),
+        (ALLOCATED, {"path": "/x/allocation", "status": 400, "reason": "id=1 has expired"}, "has ended"),
+        ("activities.activity-schedule.created", {"service": "mapping", "path": "/mapping/activities", "status": 400},
+         "duplicates list"),
+        ("prison-visit.changed", {"service": "mapping", "status": 404}, "never created in NOMIS"),
+        ("activities.scheduled-instance.amended", {"status": 404}, "second delivery"),
+        ("activities.activity-schedule.amended", {"status": 400}, "NOMIS refuses"),
+        ("prison-visit.booked", {"service": "visits", "status": 404}, "DPS has no such record"),
+        ("appointments.appointment-instance.created", {"reason": "NOMIS takes no appointment without a location, …"},
+         "in a cell"),
+        ("prison-visit.booked", {"status": 403}, "credentials"),
+        ("prison-visit.booked", {"service": "hmpps-auth", "status": 401}, "credentials"),
+    ],
+)  # fmt: skip
+def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words: str) -> None:
+    """A failure that the runbook knows gets its advice."""
+    changes = {"recoverable": changes.get("status", 500) >= 500, **changes}
+    assert words in hint(event_type, failure(**changes))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
+def test_outages_heal(status: int | None) -> None:
+    """Time-outs and errors of servers heal by the re-drive."""
+    assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
+
+
+def test_refusals_do_not_heal() -> None:
+    """A refusal without a row of its own is the data's."""
+    assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
+
+
+def test_rules_and_unreadable_messages() -> None:
+    """A rule that cannot be met, and a message that cannot be read, are told apart."""
+    rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
+    assert "rule" in hint("prison-visit.booked", rule)
+    assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
