@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from jobs.endings import WorkError
 from jobs.ledger import Ledger
 from jobs.logging import configure_logging
+from sync import clock
 from sync.settings import Settings, UpstreamName, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
-    pass
+    from jobs.progress import ProgressCallback
+    from reports.reconciliation import IncentiveReconciliation
+    from sync.creation import CreationProtocol
+    from sync.drain import Drain
+    from sync.queues.aws import Aws
+    from sync.queues.setup import QueuePair
+    from sync.store.telemetry import StoredTelemetry
+    from sync.upstream.breaker import Breakers
+    from sync.upstream.services import Services
+    from sync.upstream.transport import Transport
 
 Part = TypeVar("Part")
 
@@ -104,10 +114,20 @@ class Program:
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.
 
-        While an upstream is down its messages are held for `hold_seconds` and then handed back; None holds them until it
-        is up. Raises `QueueUnavailable`.
+        While an upstream is down its messages are held for `hold_seconds` and then handed back; None holds them until
+        it is up. Raises `QueueUnavailable`.
         """
         return self._once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
+
+    def reconciliation(self, progress: "ProgressCallback") -> "IncentiveReconciliation":
+        """The incentive reconciliation, which tells `progress` how far it is."""
+        from jobs.waiting_reviews import peek_from
+        from reports.reconciliation import IncentiveReconciliation
+
+        peek = peek_from(lambda: self.queue_pair("incentive"))
+        return IncentiveReconciliation(
+            self.settings, self.database, self.services, self.telemetry, peek, progress, clock.now
+        )
 
     def _open_database(self) -> Database:
         database = Database(self.settings.database_url)
@@ -169,7 +189,6 @@ class Program:
 
     def _make_creations(self) -> "CreationProtocol":
         from sync.creation import CreationProtocol
-    from sync.drain import Drain
 
         def send_retry(queue: str, body: str) -> str:
             return self.queue_pair(queue).main.send(body)

@@ -13,6 +13,13 @@ class UsageError(Exception):
     """The command was asked for something it cannot do; the text is one line that says what to ask instead."""
 
 
+class StopAskedError(BaseException):
+    """The work was asked to stop before its end; what is finished is kept, and it can be gone on with.
+
+    No `Exception`, so that nothing takes it for a failure of the work.
+    """
+
+
 def one_line(error: BaseException) -> str:
     """The text of `error` on one line; its kind where it has no text."""
     return " ".join(str(error).split()) or type(error).__name__

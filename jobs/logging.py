@@ -45,7 +45,7 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(out) if stream else _ToStderr()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
@@ -56,6 +56,14 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever stderr is at the moment, so that log lines do not tear progress bars that take its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def traces_wanted() -> bool:

@@ -9,24 +9,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
-from sync.drain import BatchSummary
 
 from jobs.cron import CronSchedule
+from jobs.endings import StopAskedError
 from jobs.ledger import AlreadyStartedError, Ledger, RunInHand, Status, Trigger, scheduled_run_id
 from jobs.logging import bound
 from jobs.outage import Outage
 from sync import clock
+from sync.drain import BatchSummary
 
 HEARTBEAT_SECONDS = 60
 OUTBOX_SECONDS = 3.0
-#: How often it is looked whether a job is due, and how soon again after a job was found to be at work elsewhere or failed.
+#: How often it is looked whether a job is due, and how soon again after a job was found to be at work elsewhere or
+#: failed.
 _DUE_SECONDS = 1
 _LOOK_AGAIN_SECONDS = 20
 
@@ -47,16 +49,15 @@ class Draining(Protocol):
 class ScheduledJob:
     """A job with a schedule.
 
-    run: does the work of one moment, puts counts into the run in hand, and raises when it fails.
+    run: does the work of one moment, puts counts into the run in hand, and raises when it fails; `StopAskedError` when
+        the process is to end before the work has, which another process then takes over.
     catch_up: how long after its moment a run that was missed or interrupted is still worth starting.
-    stop: asks a run that goes on to end at the next good point; it is then taken over by another process.
     """
 
     name: str
     schedule: CronSchedule
     run: Callable[[RunInHand], None]
     catch_up: timedelta
-    stop: Callable[[], None]
 
 
 class Scheduler:
@@ -96,7 +97,7 @@ class Scheduler:
 
     def run(self) -> dict[str, int]:
         """Works until `stop` is called and the work in hand is finished; what the drains did, counted by outcome."""
-        timer = BackgroundScheduler(timezone=clock.UTC, executors=self._executors(), job_defaults=_JOB_DEFAULTS)
+        timer = BackgroundScheduler(timezone=UTC, executors=self._executors(), job_defaults=_JOB_DEFAULTS)
         self._add_work(timer)
         timer.start()
         started = time.monotonic()
@@ -122,8 +123,6 @@ class Scheduler:
             drains = list(self._drains.values())
         for drain in drains:
             drain.stop()
-        for job in self._jobs:
-            job.stop()
 
     def totals(self) -> dict[str, int]:
         """Messages since the start, by what became of them; outcomes that never happened are left out."""
@@ -226,6 +225,9 @@ class Scheduler:
                 standing = self._ledger.standing(run_id)
                 if standing in (None, Status.INTERRUPTED):
                     self._run(job, run_id)
+            except StopAskedError as error:
+                self._log.info("job-stopped", job=job.name, reason=str(error))
+                return
             except AlreadyStartedError:
                 standing = Status.RUNNING
             except Exception as error:  # in the ledger where that is possible; the next moment is tried all the same

@@ -2,10 +2,10 @@
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import SimpleQueue
 from types import FrameType
 
 from jobs.endings import WORK_FAILED
@@ -19,29 +19,36 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
     A second signal ends the process. Only the main thread may enter this.
     """
-    # The handler may interrupt the main thread while it holds any lock, so it does the one thing that never waits for
-    # one.
-    signals: SimpleQueue[bool] = SimpleQueue()
-    asked = False
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            os._exit(WORK_FAILED)
-        asked = True
-        signals.put(True)
-
-    def listen() -> None:
-        if signals.get():
-            stop()
-
-    listener = threading.Thread(target=listen, name="signals", daemon=True)
+    # Each signal is written to a socket by Python's own handler, below the interpreter: no lock that the main thread holds
+    # or waits for can keep a signal from being seen.
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    listener = threading.Thread(target=_listen, args=(heard, stop), name="signals", daemon=True)
     listener.start()
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    before = {number: signal.signal(number, _noted) for number in _SIGNALS}
+    told_before = signal.set_wakeup_fd(told.fileno())
     try:
         yield
     finally:
+        signal.set_wakeup_fd(told_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        signals.put(False)
+        told.close()
         listener.join()
+        heard.close()
+
+
+def _listen(heard: socket.socket, stop: Callable[[], None]) -> None:
+    asked = False
+    while number := heard.recv(1):
+        if number[0] not in _SIGNALS:
+            continue
+        if asked:
+            os._exit(WORK_FAILED)
+        asked = True
+        # In a thread of its own again, so that a stop which is slow does not keep the second signal from being heard.
+        threading.Thread(target=stop, name="stop", daemon=True).start()
+
+
+def _noted(_number: int, _frame: FrameType | None) -> None:
+    """Keeps the signal from ending the process; what is to be done about it is done by the listener."""

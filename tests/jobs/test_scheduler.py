@@ -55,7 +55,7 @@ def nothing_due() -> Mapping[str, int]:
 
 def job(run: Callable[[RunInHand], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> ScheduledJob:
     """A job of the weekly schedule that is worth catching up for six hours."""
-    return ScheduledJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6), lambda: None)
+    return ScheduledJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
 class Running:

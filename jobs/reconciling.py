@@ -1,0 +1,181 @@
+"""The `reconcile incentives` job: a run of the reconciliation as a run of the ledger."""
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from jobs.composition import Program
+from jobs.draining import send_due
+from jobs.endings import StopAskedError, UsageError, WorkError
+from jobs.ledger import RunInHand, Status, Trigger
+from jobs.logging import bound
+from jobs.output import counts_text, print_json, print_table
+from jobs.progress import ProgressCallback, live_progress
+from jobs.signals import stopping
+from reports.reconciliation import ReconciliationOutcome, ReconciliationParameters
+from reports.result import ReconciliationResult
+
+JOB = "reconcile-incentives"
+_OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
+_PRISON_ID = re.compile(r"[A-Z]{3}")
+_STATUSES = {
+    "complete": Status.SUCCESS,
+    "incomplete": Status.INCOMPLETE,
+    "failed": Status.FAILED,
+    "unfinished shard": Status.SUCCESS,
+}
+#: Mismatches that are listed on the screen; the report has all of them.
+_MOST_LISTED = 50
+
+
+def read_offender_no(text: str) -> str:
+    """A prisoner number such as A1234BC. Raises `UsageError`."""
+    if not _OFFENDER_NO.fullmatch(text.strip().upper()):
+        raise UsageError(f"{text!r} is no prisoner number: give one such as A1234BC")
+    return text.strip().upper()
+
+
+def read_prison_id(text: str) -> str:
+    """A prison id such as MDI. Raises `UsageError`."""
+    if not _PRISON_ID.fullmatch(text.strip().upper()):
+        raise UsageError(f"{text!r} is no prison id: give three letters such as MDI")
+    return text.strip().upper()
+
+
+def read_parameters(
+    prisons: Sequence[str], prisoners: Sequence[str], shards: int, shard: int, resume: str | None, *, notify: bool
+) -> ReconciliationParameters:
+    """The parameters as a person gave them. Raises `UsageError` for those that make no sense."""
+    if not 0 <= shard < shards:
+        raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
+    return ReconciliationParameters(
+        prisons=tuple(dict.fromkeys(read_prison_id(prison) for prison in prisons)),
+        offender_nos=tuple(dict.fromkeys(read_offender_no(prisoner) for prisoner in prisoners)),
+        shards=shards,
+        shard=shard,
+        resume=resume,
+        notify=notify,
+    )
+
+
+def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
+    """The parameters as the ledger keeps them."""
+    return {
+        "prisons": list(parameters.prisons),
+        "prisoners": list(parameters.offender_nos),
+        "shards": parameters.shards,
+        "shard": parameters.shard,
+        "resume": parameters.resume,
+        "notify": parameters.notify,
+    }
+
+
+def parameters_from_dict(kept: Mapping[str, Any]) -> ReconciliationParameters:
+    """The parameters of an earlier run, to run it again from its beginning."""
+    return read_parameters(
+        kept.get("prisons", ()),
+        kept.get("prisoners", ()),
+        kept.get("shards", 1),
+        kept.get("shard", 0),
+        None,
+        notify=kept.get("notify", True),
+    )
+
+
+def run_reconciliation(
+    program: Program,
+    parameters: ReconciliationParameters,
+    *,
+    as_json: bool = False,
+    trigger: Trigger = Trigger.MANUAL,
+    rerun_of: str | None = None,
+) -> ReconciliationOutcome:
+    """Reconciles, records the run, delivers what is to be delivered, and prints what was found.
+
+    Raises `WorkError` when the run is not complete, or was asked to stop.
+    """
+    asked = threading.Event()
+    kept = parameters_as_dict(parameters)
+    try:
+        with (
+            program.ledger.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as in_hand,
+            bound(run_id=in_hand.id),
+            stopping(asked.set),
+        ):
+            with live_progress() as progress:
+                outcome = reconcile(program, in_hand, parameters, asked, progress)
+            send_due(program)
+    except StopAskedError as error:
+        raise WorkError(str(error)) from None
+    _print(outcome, as_json=as_json)
+    if outcome.status not in ("complete", "unfinished shard"):
+        assert outcome.result is not None
+        raise WorkError(f"reconciliation {outcome.run_id} is {outcome.status}: {_shortfall(outcome.result)}")
+    return outcome
+
+
+def reconcile(
+    program: Program,
+    in_hand: RunInHand,
+    parameters: ReconciliationParameters,
+    asked: threading.Event,
+    progress: ProgressCallback,
+) -> ReconciliationOutcome:
+    """One run; its counts and status are put into `in_hand`. Raises `StopAskedError` soon after `asked` is set."""
+
+    def watched(stage: str, done: int, total: int) -> None:
+        progress(stage, done, total)
+        if asked.is_set():
+            again = parameters.resume or in_hand.id
+            raise StopAskedError(f"stopped while {stage}; go on with: reconcile incentives --resume {again}")
+
+    outcome = program.reconciliation(watched).run(in_hand.id, parameters)
+    in_hand.counts["reconciliation"] = outcome.run_id
+    in_hand.status = _STATUSES[outcome.status]
+    if outcome.result is not None:
+        in_hand.counts |= outcome.result.counts()
+        in_hand.error = None if outcome.status == "complete" else _shortfall(outcome.result)
+    return outcome
+
+
+def _shortfall(result: ReconciliationResult) -> str:
+    """Why a run is not complete, on one line."""
+    if result.failure:
+        return result.failure
+    prisoners, pages = len(result.unread), len(result.unread_pages)
+    return f"{prisoners} prisoners and {pages} pages of prisoners could not be read; the report names them"
+
+
+def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
+    result = outcome.result
+    if result is None:
+        told = {"runId": outcome.run_id, "status": outcome.status}
+        print_json(told) if as_json else typer.echo(f"{outcome.run_id}: this shard is done, others are still at work")
+    elif as_json:
+        typer.echo(result.to_json())
+    else:
+        typer.echo(f"{result.run_id} {result.status}: {counts_text(result.counts())}")
+        _print_mismatches(result)
+
+
+def _print_mismatches(result: ReconciliationResult) -> None:
+    if not result.mismatches:
+        return
+    rows = [
+        (
+            each.offender_no,
+            each.booking_id,
+            each.prison_id,
+            each.nomis_level,
+            each.dps_level,
+            each.standing,
+            each.diagnosis.cause if each.diagnosis else each.evidence_missing,
+        )
+        for each in result.mismatches[:_MOST_LISTED]
+    ]
+    print_table(("PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
+    if len(result.mismatches) > _MOST_LISTED:
+        typer.echo(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")

@@ -1,0 +1,112 @@
+"""The `scheduler` command: the scheduler over the whole program, from waiting for its database to its end."""
+
+import threading
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from jobs import reconciling
+from jobs.composition import Program
+from jobs.cron import read_schedule
+from jobs.ledger import RunInHand
+from jobs.outage import Outage
+from jobs.reconciling import reconcile
+from jobs.scheduler import ScheduledJob, Scheduler
+from jobs.signals import stopping
+from reports.checkpoints import find_run, load_result
+from reports.reconciliation import ReconciliationParameters
+from sync.settings import QUEUES
+from sync.store.database import StoreUnavailable
+
+JOB = "scheduler"
+#: A weekly report that is some hours late is still worth having.
+RECONCILIATION_CATCH_UP = timedelta(hours=6)
+_DATABASE_SECONDS = 2.0
+
+
+def serve(program: Program) -> None:
+    """Runs the scheduler until SIGTERM or SIGINT; the work in hand is finished first.
+
+    Raises `SettingsError` for a schedule that is no cron line.
+    """
+    asked = threading.Event()
+    jobs = scheduled_jobs(program, asked)
+    schedulers: list[Scheduler] = []
+
+    def stop() -> None:
+        asked.set()
+        for scheduler in schedulers:
+            scheduler.stop()
+
+    with stopping(stop):
+        if not _database_is_ready(program, asked):
+            return
+        scheduler = make_scheduler(program, jobs)
+        schedulers.append(scheduler)
+        try:
+            with program.ledger.run(JOB, {"queues": list(QUEUES)}) as in_hand:
+                if asked.is_set():
+                    scheduler.stop()
+                in_hand.counts.update(scheduler.run())
+        except StoreUnavailable as error:
+            # The work is finished, and only its entry in the ledger is not; there the run shows as interrupted.
+            structlog.get_logger("jobs.serving").warning("run-not-recorded", reason=str(error))
+
+
+def make_scheduler(program: Program, jobs: Sequence[ScheduledJob]) -> Scheduler:
+    """The scheduler of the program, whose database is ready."""
+    return Scheduler(
+        open_drain=program.open_drain,
+        queues=QUEUES,
+        drain_interval_seconds=program.settings.drain_interval_seconds,
+        jobs=jobs,
+        ledger=program.ledger,
+        send_due=lambda: program.outbox.send_due(),
+    )
+
+
+def scheduled_jobs(program: Program, asked: threading.Event) -> list[ScheduledJob]:
+    """The jobs that the settings switch on; they end at their next good point when `asked` is set."""
+    settings = program.settings
+    jobs: list[ScheduledJob] = []
+    if settings.scheduler_reconciliation:
+        schedule = read_schedule("RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone)
+        jobs.append(
+            ScheduledJob(
+                reconciling.JOB,
+                schedule,
+                lambda in_hand: _reconcile(program, in_hand, asked),
+                RECONCILIATION_CATCH_UP,
+            )
+        )
+    return jobs
+
+
+def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:
+    """The weekly run; one that an earlier process began is gone on with."""
+    with program.database.read() as connection:
+        begun = find_run(connection, in_hand.id)
+        result = load_result(connection, in_hand.id) if begun is not None and not begun.is_open else None
+    if result is not None:
+        # The earlier process had its result, and died before the ledger had it.
+        in_hand.counts |= result.counts()
+        return
+    log = structlog.get_logger("jobs.serving")
+    parameters = ReconciliationParameters(resume=in_hand.id if begun is not None else None)
+    reconcile(program, in_hand, parameters, asked, lambda *progress: log.debug("progress", progress=progress))
+
+
+def _database_is_ready(program: Program, asked: threading.Event) -> bool:
+    """Waits until the database is there with the current schema; False when it was asked to stop before."""
+    outage = Outage("database")
+    while not asked.is_set():
+        try:
+            program.bring_up_to_date(program.database)
+        except StoreUnavailable as error:
+            outage.failed(error)
+            asked.wait(_DATABASE_SECONDS)
+        else:
+            outage.worked()
+            return True
+    return False
