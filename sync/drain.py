@@ -15,11 +15,12 @@ from typing import Any, Self
 import structlog
 
 from sync.batch import BatchWork
+from sync.crew import Crew
 from sync.failures import SyncError
 from sync.gather import gather
 from sync.handling import Domain
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import BATCH, Message, Queue
+from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings import Settings, UpstreamName
 from sync.settle import Settler
 from sync.store.database import Database
@@ -112,7 +113,8 @@ class Drain:
         self._monotonic = monotonic
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
         self._settler = Settler(domain.queue, main, self._heartbeat, settings, telemetry, database)
-        self._pool = ThreadPoolExecutor(settings.drain_concurrency, thread_name_prefix=f"work {domain.queue}")
+        self._database = database
+        self._crew = Crew(settings.drain_concurrency, f"work {domain.queue}")
         self._receiving = ThreadPoolExecutor(receivers + 1, thread_name_prefix=f"receive {domain.queue}")
         self._stopping = threading.Event()
         self._stop_at: float | None = None
@@ -130,7 +132,7 @@ class Drain:
 
     def close(self) -> None:
         """Ends the threads; nothing is in hand any more."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._crew.close()
         self._receiving.shutdown(wait=True)
         self._heartbeat.__exit__()
 
@@ -157,6 +159,7 @@ class Drain:
         while not self._stopping.is_set() and (max_batches is None or total.batches < max_batches):
             started = self._monotonic()
             if ahead is None and not self._upstreams_up():
+                self._stopping.wait(_LOOK_SECONDS)
                 continue
             messages = self._gather() if ahead is None else ahead.result()
             fresh = ahead is None
@@ -195,31 +198,51 @@ class Drain:
             self._log.warning("receiving-paused" if paused else "receiving-resumed", queue=self.queue, down=down)
 
     def _gather(self) -> list[Message]:
-        """Receives until nothing comes, the batch is full, or it took long enough; all are in hand from then on."""
+        """Receives until nothing comes, the batch is full, or it took long enough; all are in hand from then on.
+
+        Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: with the database away each
+        receive would only bring its messages nearer to the dead letter queue.
+        """
+        self._database.ping()
         messages: list[Message] = []
         deadline = self._monotonic() + GATHER_SECONDS
-        size = self._settings.drain_batch_size
-        visibility = self._settings.hmpps_sqs_visibility_timeout_seconds
         wait = FIRST_WAIT_SECONDS
-        while len(messages) < size and not self._stopping.is_set() and self._monotonic() < deadline:
-            side_by_side = self._receivers if messages else 1
-            receives = [
-                self._receiving.submit(self._main.receive, BATCH, wait, visibility) for _ in range(side_by_side - 1)
-            ]
-            received = [self._main.receive(BATCH, wait, visibility), *(receive.result() for receive in receives)]
-            for some in received:
-                self._heartbeat.hold(some)
-                messages.extend(some)
+        while len(messages) < self._settings.drain_batch_size and self._monotonic() < deadline:
+            if self._stopping.is_set():
+                break
+            receives = [self._receiving.submit(self._receive, wait) for _ in range(self._receivers if messages else 1)]
+            received: list[list[Message]] = []
+            for receive in receives:
+                try:
+                    received.append(receive.result())
+                except QueueUnavailable as error:
+                    if not messages and len(receives) == 1:
+                        raise
+                    # What was received is worked; the next batch meets the error again if it lasts.
+                    self._log.warning("receive-failed", queue=self.queue, reason=str(error))
+                    received.append([])
+            messages.extend(message for some in received for message in some)
             if not all(received):
                 break
             wait = 0
         return messages
 
+    def _receive(self, wait_seconds: int) -> list[Message]:
+        messages = self._main.receive(BATCH, wait_seconds, self._settings.hmpps_sqs_visibility_timeout_seconds)
+        self._heartbeat.hold(messages)
+        return messages
+
     def _hand_back(self, ahead: "Future[list[Message]] | None") -> None:
-        if ahead is not None:
+        """Puts a batch that was gathered ahead back on the queue, at once to be had by others."""
+        if ahead is None:
+            return
+        try:
             messages = ahead.result()
-            self._heartbeat.let_go(messages)
-            self._main.change_visibility(messages, 0)
+        except SyncError as error:
+            self._log.warning("receive-failed", queue=self.queue, reason=str(error))
+            return
+        self._heartbeat.let_go(messages)
+        self._main.change_visibility(messages, 0)
 
     def _work(self, messages: list[Message], started: float) -> BatchSummary:
         if not messages:
@@ -227,7 +250,7 @@ class Drain:
         batch = BatchWork(
             self.queue,
             gather(messages, self._domain),
-            pool=self._pool,
+            crew=self._crew,
             settings=self._settings,
             workshop=self._workshop,
             settler=self._settler,
@@ -238,7 +261,11 @@ class Drain:
             stop_at=lambda: self._stop_at,
             monotonic=self._monotonic,
         )
-        outcomes = batch.run()
+        try:
+            outcomes = batch.run()
+        finally:
+            # Whatever happened, nothing stays hidden for longer than its visibility lasts.
+            self._heartbeat.let_go(messages)
         if batch.gave_up:
             raise UpstreamsDown(self._breakers.open_services(self._upstreams) or self._upstreams)
         seconds = self._monotonic() - started

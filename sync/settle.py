@@ -54,13 +54,7 @@ class Settler:
         Nothing is deleted whose telemetry is not in the database: with the database away, messages come again after
         their wait, and their effects are then found done.
         """
-        try:
-            self._telemetry.flush()
-            self._record(ended)
-            kept = True
-        except StoreUnavailable as error:
-            self._log.error("database-away", queue=self._name, reason=str(error), messages=len(ended))
-            kept = False
+        kept = self._keep(ended)
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
         outcomes: Counter[Outcome] = Counter()
@@ -74,6 +68,18 @@ class Settler:
                     waiting[self._wait(end, message)].append(message)
         self._finish(done, waiting)
         return outcomes
+
+    def _keep(self, ended: Sequence[Ended]) -> bool:
+        """Writes telemetry and failures; whether they are in the database."""
+        try:
+            self._telemetry.flush()
+            self._record(ended)
+        except StoreUnavailable as error:
+            self._log.error("database-away", queue=self._name, reason=str(error), messages=len(ended))
+            return False
+        except Exception:  # a fault of one record must not keep all others from being settled
+            self._log.exception("failures-not-recorded", queue=self._name, messages=len(ended))
+        return True
 
     def _count(self, outcomes: Counter[Outcome], task: Task, outcome: Outcome) -> None:
         outcomes[outcome] += 1
@@ -114,21 +120,21 @@ class Settler:
             if end.failure is not None
             for message in end.task.messages
         ]
+        for row in rows:
+            self._log.warning(
+                "message-failed",
+                queue=self._name,
+                message_id=row.message_id,
+                event_type=row.event_type,
+                entity=row.entity,
+                attempt=row.attempt,
+                step=row.failure.step,
+                service=row.failure.service,
+                method=row.failure.method,
+                path=row.failure.path,
+                status=row.failure.status,
+                recoverable=row.failure.recoverable,
+            )
         if rows:
             with self._database.begin() as connection:
                 record_failures(connection, rows)
-            for row in rows:
-                self._log.warning(
-                    "message-failed",
-                    queue=self._name,
-                    message_id=row.message_id,
-                    event_type=row.event_type,
-                    entity=row.entity,
-                    attempt=row.attempt,
-                    step=row.failure.step,
-                    service=row.failure.service,
-                    method=row.failure.method,
-                    path=row.failure.path,
-                    status=row.failure.status,
-                    recoverable=row.failure.recoverable,
-                )

@@ -1,5 +1,6 @@
 """What a handler is given while it works on one event, and how one task is worked."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -18,6 +19,11 @@ from sync.store.leases import Leases
 from sync.telemetry import Telemetry
 from sync.upstream.services import Services
 
+#: How long a handler waits for a lease before its message waits in hand, and the pauses between its looks.
+_LEASE_WAIT_SECONDS = 1.0
+_LEASE_PAUSE_SECONDS = 0.01
+_LEASE_LONGEST_PAUSE_SECONDS = 0.1
+
 
 class HandlerWork:
     """The `Work` of one event."""
@@ -31,9 +37,21 @@ class HandlerWork:
 
     @contextmanager
     def lease(self, key: str) -> Iterator[None]:
-        """Holds `key` alone, between all processes. Raises `LeaseBusy`."""
-        with self._leases.held(key):
+        """Holds `key` alone, between all processes; waits a moment for it. Raises `LeaseBusy`.
+
+        Entities that share a lease, such as the attendances of one booking, mostly wait for each other's single call.
+        """
+        deadline = time.monotonic() + _LEASE_WAIT_SECONDS
+        pause = _LEASE_PAUSE_SECONDS
+        while not self._leases.acquire(key):
+            if time.monotonic() > deadline:
+                raise LeaseBusy(key)
+            time.sleep(pause)
+            pause = min(2 * pause, _LEASE_LONGEST_PAUSE_SECONDS)
+        try:
             yield
+        finally:
+            self._leases.release(key)
 
     def creation_open(self, name: str, dps_id: str) -> bool:
         """Whether a creation of this DPS record was begun and is not settled."""

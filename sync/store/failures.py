@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, or_, select
 
 from sync.failures import Failure
 from sync.store.database import Database
@@ -45,19 +45,35 @@ def record_failures(connection: Connection, rows: Iterable[FailedAttempt]) -> No
 
 
 def last_failure(
-    database: Database, *, sns_message_id: str | None = None, message_id: str | None = None
+    database: Database,
+    *,
+    queue: str | None = None,
+    sns_message_id: str | None = None,
+    message_id: str | None = None,
 ) -> FailedAttempt | None:
-    """The last failed attempt at a message, by the id that survives a re-drive or else by that of SQS."""
+    """The last failed attempt at a message (of `queue`, where given), by the id that survives a re-drive or else by that of SQS."""
     columns = failures.c
     for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
         if value is None:
             continue
         with database.read() as connection:
-            query = select(failures).where(column == value).order_by(columns.id.desc()).limit(1)
-            row = connection.execute(query).one_or_none()
+            query = select(failures).where(column == value)
+            if queue is not None:
+                query = query.where(columns.queue == queue)
+            row = connection.execute(query.order_by(columns.id.desc()).limit(1)).one_or_none()
         if row is not None:
             return _attempt(row)
     return None
+
+
+def count_attempts(connection: Connection, queue: str, sns_message_id: str | None, message_id: str) -> int:
+    """How many attempts at a message of `queue` failed, over all its deliveries where it has an id that survives a re-drive."""
+    columns = failures.c
+    same = columns.message_id == message_id
+    if sns_message_id is not None:
+        same = or_(same, columns.sns_message_id == sns_message_id)
+    query = select(func.count()).select_from(failures).where(columns.queue == queue, same)
+    return connection.execute(query).scalar_one()
 
 
 def counts(connection: Connection, since: datetime) -> list[FailureCount]:
