@@ -1,7 +1,8 @@
 """What can go wrong, and whether trying again can mend it.
 
-*Recoverable* are time-outs, connection errors, 401 after a renewed token, 408, 425, 429 and 5xx, save NOMIS's answer about
-rows that should be unique. Everything else needs a change in the data: 400, 403, 404, 409, and rules that cannot be met.
+*Recoverable* are time-outs, connection errors, 401 after a renewed token, 408, 425, 429 and 5xx, save NOMIS's answer
+about rows that should be unique. Everything else needs a change in the data: 400, 403, 404, 409, and rules that cannot
+be met.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ _RECOVERABLE_STATUSES = frozenset({401, 408, 425, 429})
 
 
 class SyncError(Exception):
-    """Something the handling of a message, a prisoner or a page can fail with; `recoverable` says whether to try again."""
+    """What the handling of a message, prisoner or page can fail with; `recoverable`: whether to try again."""
 
     recoverable = False
 

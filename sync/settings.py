@@ -85,7 +85,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    api_base_url_oauth: str = Field("http://localhost:8090/auth", description="HMPPS Auth; its token endpoint is `{base}/oauth/token`")
+    api_base_url_oauth: str = Field(
+        "http://localhost:8090/auth", description="HMPPS Auth; its token endpoint is `{base}/oauth/token`"
+    )
     api_base_url_nomis: str = Field("http://localhost:8082", description="hmpps-nomis-prisoner-api")
     api_base_url_mapping: str = Field("http://localhost:8084", description="hmpps-nomis-mapping-service")
     api_base_url_visits: str = Field("http://localhost:8080", description="visit-scheduler")
@@ -93,7 +95,9 @@ class Settings(BaseModel):
     api_base_url_activities: str = Field("http://localhost:8080", description="the activities API")
     api_base_url_appointments: str = Field("http://localhost:8080", description="the activities API, for appointments")
     api_base_url_sentence_adjustments: str = Field("http://localhost:8080", description="the adjustments API")
-    api_base_url_prisoner_search: str = Field("http://localhost:8080", description="prisoner-offender-search, for the fix of a missed received event")
+    api_base_url_prisoner_search: str = Field(
+        "http://localhost:8080", description="prisoner-offender-search, for the fix of a missed received event"
+    )
 
     system_client_id: str = Field("", description="credentials for NOMIS")
     system_client_secret: SecretStr = Field(SecretStr(""), description="credentials for NOMIS")
@@ -108,52 +112,91 @@ class Settings(BaseModel):
     appointments_client_id: str = Field("", description="credentials for appointments")
     appointments_client_secret: SecretStr = Field(SecretStr(""), description="credentials for appointments")
     sentence_adjustments_client_id: str = Field("", description="credentials for the adjustments API")
-    sentence_adjustments_client_secret: SecretStr = Field(SecretStr(""), description="credentials for the adjustments API")
+    sentence_adjustments_client_secret: SecretStr = Field(
+        SecretStr(""), description="credentials for the adjustments API"
+    )
     prisoner_search_client_id: str = Field("", description="credentials for prisoner-offender-search")
-    prisoner_search_client_secret: SecretStr = Field(SecretStr(""), description="credentials for prisoner-offender-search")
+    prisoner_search_client_secret: SecretStr = Field(
+        SecretStr(""), description="credentials for prisoner-offender-search"
+    )
     api_timeout_seconds: Seconds = Field(60, description="the limit of one call")
-    api_ca_bundle: str | None = Field(None, description="a file of certificate authorities for the upstream services; unset: the system's own")
+    api_ca_bundle: str | None = Field(
+        None, description="a file of certificate authorities for the upstream services; unset: the system's own"
+    )
 
-    hmpps_sqs_provider: Literal["aws", "localstack"] = Field("aws", description="`aws`, or `localstack` for an endpoint of one's own, where missing queues, DLQs and subscriptions are made at start")
+    hmpps_sqs_provider: Literal["aws", "localstack"] = Field(
+        "aws",
+        description="`aws`, or `localstack` for an endpoint of one's own, where what is missing is made at start",
+    )
     hmpps_sqs_localstack_url: str = Field("http://localhost:4566", description="that endpoint")
     hmpps_sqs_region: str = Field("eu-west-2", description="the AWS region")
-    hmpps_sqs_error_visibility_timeout: tuple[int, ...] = Field((1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats")
-    hmpps_sqs_max_receive_count: int = Field(3, ge=1, description="receives before the DLQ, for queues made here (provider `localstack`)")
+    hmpps_sqs_error_visibility_timeout: tuple[int, ...] = Field(
+        (1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats"
+    )
+    hmpps_sqs_max_receive_count: int = Field(
+        3, ge=1, description="receives before the DLQ, for queues made here (provider `localstack`)"
+    )
     hmpps_sqs_visibility_timeout_seconds: int = Field(120, ge=1, description="visibility timeout the heartbeat renews")
 
-    database_url: str = Field("sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production")
+    database_url: str = Field(
+        "sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production"
+    )
     database_auto_upgrade: bool = Field(True, description="bring the database to the current schema on start")
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
     drain_concurrency: int = Field(10, ge=1, le=200, description="messages in work at once, for each queue")
     drain_batch_size: int = Field(1000, ge=10, description="messages gathered into one micro-batch at most")
-    drain_grace_seconds: Seconds = Field(30, description="after SIGTERM, how long work in hand may go on before it is handed back")
+    drain_grace_seconds: Seconds = Field(
+        30, description="after SIGTERM, how long work in hand may go on before it is handed back"
+    )
     lease_seconds: Seconds = Field(60, description="how long a lease outlives its holder's last renewal")
 
     tz: str = Field("Europe/London", description="time zone of the schedules")
     reconciliation_schedule: str = Field("0 4 * * 1", description="cron of the weekly reconciliation, in `TZ`")
-    reconciliation_concurrency: int = Field(40, ge=1, le=200, description="calls in flight to one upstream at most; NOMIS answers 500 much above that")
+    reconciliation_concurrency: int = Field(
+        40, ge=1, le=200, description="calls in flight to one upstream at most; NOMIS answers 500 much above that"
+    )
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
     reconciliation_recheck_seconds: float = Field(15, ge=0, description="wait before the differences are read again")
-    reconciliation_in_flight_minutes: float = Field(10, ge=0, description="a difference whose DPS review is younger is in flight, not a mismatch")
-    reconciliation_near_hours: float = Field(24, gt=0, description="how near in time two records of one event lie, for the diagnosis")
-    reconciliation_exclusions: str | None = Field(None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`")
+    reconciliation_in_flight_minutes: float = Field(
+        10, ge=0, description="a difference whose DPS review is younger is in flight, not a mismatch"
+    )
+    reconciliation_near_hours: float = Field(
+        24, gt=0, description="how near in time two records of one event lie, for the diagnosis"
+    )
+    reconciliation_exclusions: str | None = Field(
+        None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
+    )
     reconciliation_max_page_errors: int = Field(30, ge=0, description="page errors after which a run gives up")
-    reconciliation_max_unreadable_percent: float = Field(5, ge=0, le=100, description="share of unreadable prisoners after which a run gives up")
+    reconciliation_max_unreadable_percent: float = Field(
+        5, ge=0, le=100, description="share of unreadable prisoners after which a run gives up"
+    )
     reports_location: str = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
-    reports_url: str | None = Field(None, description="address under which people reach the reports' folder, for links in Slack and email")
+    reports_url: str | None = Field(
+        None, description="address under which people reach the reports' folder, for links in Slack and email"
+    )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
-    housekeeping_max_returns: int = Field(10, ge=0, description="returns to the DLQ after which housekeeping leaves a message alone")
-    scheduler_reconciliation: bool = Field(True, description="the scheduler runs the weekly reconciliation (false: a CronJob does)")
-    scheduler_housekeeping: bool = Field(True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)")
-    health_port: int = Field(8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 takes a free one")
+    housekeeping_max_returns: int = Field(
+        10, ge=0, description="returns to the DLQ after which housekeeping leaves a message alone"
+    )
+    scheduler_reconciliation: bool = Field(
+        True, description="the scheduler runs the weekly reconciliation (false: a CronJob does)"
+    )
+    scheduler_housekeeping: bool = Field(
+        True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)"
+    )
+    health_port: int = Field(
+        8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 takes a free one"
+    )
     health_host: str = Field("0.0.0.0", description="address the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
 
     slack_token: SecretStr | None = Field(None, description="no token: Slack is off, and the log says so once")
     slack_channel: str = Field("#sycon-alerts", description="channel of the alerts")
     slack_api_url: str | None = Field(None, description="Slack's own where unset")
-    smtp_url: SecretStr | None = Field(None, description="`smtp://user:password@host:port`, `smtps://…`; unset: no email")
+    smtp_url: SecretStr | None = Field(
+        None, description="`smtp://user:password@host:port`, `smtps://…`; unset: no email"
+    )
     reports_email_to: tuple[str, ...] = Field((), description="receivers of the weekly report, separated by commas")
     reports_email_from: str | None = Field(None, description="sender of the weekly report")
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
@@ -161,7 +204,9 @@ class Settings(BaseModel):
 
     mock_visits_prison_id: str = Field("MDI", description="prison of the canned visit of the mock publishing service")
     mock_visits_visitors: tuple[int, ...] = Field((4729570, 4729550), description="visitors of the canned visit")
-    log_format: Literal["json", "console"] | None = Field(None, description="`json`, or `console`, the default on a terminal")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="`json`, or `console`, the default on a terminal"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severity that is logged")
 
     _environment: Mapping[str, str] = PrivateAttr(default_factory=dict)
@@ -208,7 +253,7 @@ class Settings(BaseModel):
         return UpstreamSettings(name, getattr(self, url_field), client_id, secret)
 
     def upstream_variables(self, name: UpstreamName) -> tuple[str, ...]:
-        """The environment variables of an upstream service: that of its address, then those of its credentials where it has any."""
+        """The variables of an upstream service: its address, then its credentials where it has any."""
         url_field, prefix = _UPSTREAM_SETTINGS[name]
         variables = (url_field, f"{prefix}_client_id", f"{prefix}_client_secret") if prefix else (url_field,)
         return tuple(variable.upper() for variable in variables)
@@ -304,8 +349,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).upper() if first["loc"] else "settings"
-        shown = "" if "SECRET" in name or "TOKEN" in name or name in ("SMTP_URL", "DATABASE_URL") else f"{known.get(name.lower())!r}: "
+        shown = (
+            ""
+            if "SECRET" in name or "TOKEN" in name or name in ("SMTP_URL", "DATABASE_URL")
+            else f"{known.get(name.lower())!r}: "
+        )
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {shown}{reason}") from error
     return settings._with_environment(source)
-

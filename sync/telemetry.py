@@ -17,7 +17,7 @@ class Telemetry(Protocol):
 
 
 def as_text(value: object) -> str:
-    """A property value as the replaced service wrote it: `true`/`false`, `null` inside texts, everything else as text."""
+    """A property value as the replaced service wrote it: `true` and `false`, everything else as text."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

@@ -91,7 +91,7 @@ class ServiceClient:
                 observer.after_call(self.name, method, error, seconds)
 
     def authenticate(self) -> None:
-        """Makes sure that HMPPS Auth gives this client a token. Raises `UpstreamError` (service `hmpps-auth`) when it does not."""
+        """Makes sure that HMPPS Auth gives this client a token; raises `UpstreamError` (`hmpps-auth`) else."""
         self._tokens.token()
 
     def _send(

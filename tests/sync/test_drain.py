@@ -80,7 +80,7 @@ def settle(drain: Drain, queue: Queue, seconds: float = 20) -> BatchSummary:
 
 
 def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Program) -> None:
-    """Duplicates, double publishes and out-of-order pairs included, NOMIS has each record once and in its last state."""
+    """Double publishes and out-of-order pairs included, NOMIS has each record once and in its last state."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
     assert summary.received >= 120
