@@ -10,120 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_now
+from sandbox.mapping_shapes import SHAPES, Column, Id, Key, Shape
 from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:
     from sandbox.world import World
 
-Id: TypeAlias = int | str
-Key: TypeAlias = tuple[Id, ...]
-
 CONFLICT_CODE: Final = 1409
 LABEL_LENGTH: Final = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One field of a mapping: its JSON name, whether it is a number, its greatest length as text, its only values."""
-
-    name: str
-    number: bool = True
-    length: int | None = None
-    values: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What the mapping of one domain looks like and how its endpoints are called.
-
-    `dps` is the column of the new service's id; `nomis` the column or columns that together are the NOMIS id.
-    """
-
-    domain: str
-    noun: str
-    path: str
-    role: str
-    dps: Column
-    nomis: tuple[Column, ...]
-    types: frozenset[str]
-    default_type: str | None = None
-    dps_path: str = ""
-    nomis_path: str | None = None
-    deletable: bool = True
-    listed: bool = False
-    dated: bool = True
-    labelled: bool = True
-    conflicts_as_bad_request: bool = False
-
-
-VISITS: Final = Shape(
-    domain="visits",
-    noun="Visit",
-    path="/mapping/visits",
-    role="NOMIS_VISITS",
-    dps=Column("vsipId", number=False, length=40),
-    nomis=(Column("nomisId"),),
-    types=frozenset({"ONLINE", "MIGRATED"}),
-    dps_path="/mapping/visits/vsipId/{dps_id}",
-    nomis_path="/mapping/visits/nomisId/{nomis_1}",
-    deletable=False,
-)
-INCENTIVES: Final = Shape(
-    domain="incentives",
-    noun="Incentive",
-    path="/mapping/incentives",
-    role="NOMIS_INCENTIVES",
-    dps=Column("incentiveId"),
-    nomis=(Column("nomisBookingId"), Column("nomisIncentiveSequence")),
-    types=frozenset({"INCENTIVE_CREATED", "NOMIS_CREATED", "MIGRATED"}),
-    dps_path="/mapping/incentives/incentive-id/{dps_id}",
-    nomis_path="/mapping/incentives/nomis-booking-id/{nomis_1}/nomis-incentive-sequence/{nomis_2}",
-)
-ACTIVITIES: Final = Shape(
-    domain="activities",
-    noun="Activity",
-    path="/mapping/activities",
-    role="NOMIS_ACTIVITIES",
-    dps=Column("activityScheduleId"),
-    nomis=(Column("nomisCourseActivityId"),),
-    types=frozenset({"ACTIVITY_CREATED", "NOMIS_CREATED"}),
-    dps_path="/mapping/activities/activity-schedule-id/{dps_id}",
-    listed=True,
-    dated=False,
-    labelled=False,
-    conflicts_as_bad_request=True,
-)
-APPOINTMENTS: Final = Shape(
-    domain="appointments",
-    noun="Appointment",
-    path="/mapping/appointments",
-    role="NOMIS_APPOINTMENTS",
-    dps=Column("appointmentInstanceId"),
-    nomis=(Column("nomisEventId"),),
-    types=frozenset({"APPOINTMENT_CREATED", "MIGRATED"}),
-    default_type="APPOINTMENT_CREATED",
-    dps_path="/mapping/appointments/appointment-instance-id/{dps_id}",
-    nomis_path="/mapping/appointments/nomis-event-id/{nomis_1}",
-    listed=True,
-)
-ADJUSTMENTS: Final = Shape(
-    domain="adjustments",
-    noun="Sentence adjustment",
-    path="/mapping/sentencing/adjustments",
-    role="NOMIS_SENTENCING",
-    dps=Column("adjustmentId", number=False, length=64),
-    nomis=(
-        Column("nomisAdjustmentId"),
-        Column("nomisAdjustmentCategory", number=False, values=frozenset({"SENTENCE", "KEY-DATE"})),
-    ),
-    types=frozenset({"SENTENCING_CREATED", "NOMIS_CREATED", "MIGRATED"}),
-    dps_path="/mapping/sentencing/adjustments/adjustment-id/{dps_id}",
-    nomis_path="/mapping/sentencing/adjustments/nomis-adjustment-category/{nomis_2}/nomis-adjustment-id/{nomis_1}",
-)
-SHAPES: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)
 
 
 @dataclass(slots=True)

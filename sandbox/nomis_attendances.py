@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from sandbox.bodies import Fields, bad_request, not_found, unexpected
 from sandbox.nomis_allocations import NOT_UNIQUE
 from sandbox.nomis_codes import ATTENDANCE_OUTCOMES, EVENT_STATUSES
+from sandbox.nomis_course_request import THOUSANDTH
 from sandbox.nomis_courses import (
-    THOUSANDTH,
     Course,
     Session,
     course_or_400,

@@ -10,24 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sandbox.bodies import Fields, bad_request, not_found
 from sandbox.clock import london_today
 from sandbox.nomis_codes import PAY_BANDS, PROGRAMS
+from sandbox.nomis_course_request import CourseRequest, Rule, Slot, read_course
 from sandbox.serving import Refused
 
 if TYPE_CHECKING:
     from sandbox.nomis_allocations import Allocation
     from sandbox.nomis_attendances import Attendance
     from sandbox.world import World
-
-LARGEST_CAPACITY: Final = 999
-DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-THOUSANDTH: Final = Decimal("0.001")
-
-Rule = tuple[time, time, tuple[bool, ...]]
-Slot = tuple[date, time, time]
 
 
 @dataclass(slots=True)
@@ -89,24 +83,6 @@ class Course:
         return {(rate.level, rate.band): rate.rate for rate in self.pay_rates if rate.end is None}
 
 
-@dataclass(frozen=True, slots=True)
-class CourseRequest:
-    """What creation and change of a course have in common, read and checked for form alone."""
-
-    start: date
-    end: date | None
-    location_id: int | None
-    capacity: int
-    description: str
-    level: str
-    program: str
-    pay_per_session: str
-    exclude_bank_holidays: bool
-    rates: dict[tuple[str, str], Decimal]
-    rules: list[Rule]
-    sessions: dict[Slot, bool]
-
-
 class NomisCourses:
     """Every course, session, allocation and attendance of NOMIS.
 
@@ -163,7 +139,7 @@ def create_course(world: World, fields: Fields) -> Course:
     """Make a course with its pay rates, rules and sessions; every failed check is 400."""
     code = fields.text("code", shortest=1, longest=12)
     prison_id = fields.text("prisonId")
-    asked = _read(fields)
+    asked = read_course(fields)
     if prison_id not in world.prisons:
         raise bad_request(f"Prison with id={prison_id} does not exist")
     _check(world, prison_id, asked)
@@ -191,7 +167,7 @@ def create_course(world: World, fields: Fields) -> Course:
 
 def update_course(world: World, course_id: int, fields: Fields) -> None:
     """Change a course: versioned pay rates, replaced rules and future sessions, past sessions untouchable."""
-    asked = _read(fields)
+    asked = read_course(fields)
     course = course_or_404(world, course_id)
     if asked.end is not None and asked.start > asked.end:
         raise bad_request(f"Start date {asked.start} must not be after end date {asked.end}")
@@ -222,44 +198,6 @@ def update_session(world: World, course_id: int, fields: Fields) -> Session:
         raise not_found(f"Course schedule for activity {course_id} with slot {slot} does not exist")
     session.status = "CANC" if cancelled else "SCH"
     return session
-
-
-def _read(fields: Fields) -> CourseRequest:
-    capacity = fields.number("capacity")
-    if capacity > LARGEST_CAPACITY:
-        raise bad_request(f"Validation failed for capacity: must be less than or equal to {LARGEST_CAPACITY}")
-    return CourseRequest(
-        start=fields.day("startDate"),
-        end=fields.optional_day("endDate"),
-        location_id=fields.optional_number("internalLocationId"),
-        capacity=capacity,
-        description=fields.text("description", shortest=1, longest=40),
-        level=fields.text("minimumIncentiveLevelCode"),
-        program=fields.text("programCode"),
-        pay_per_session=fields.choice("payPerSession", ("H", "F")),
-        exclude_bank_holidays=fields.flag("excludeBankHolidays"),
-        rates={_rate_key(each): _rate(each) for each in fields.objects("payRates", required=True)},
-        rules=[_rule(each) for each in fields.objects("scheduleRules", required=False)],
-        sessions={
-            (each.day("date"), each.clock_time("startTime"), each.clock_time("endTime")): each.flag("cancelled")
-            for each in fields.objects("schedules", required=False)
-        },
-    )
-
-
-def _rate_key(fields: Fields) -> tuple[str, str]:
-    return fields.text("incentiveLevel"), fields.text("payBand")
-
-
-def _rate(fields: Fields) -> Decimal:
-    rate = fields.money("rate")
-    if rate is None:
-        raise bad_request("JSON parse error: value failed for JSON property rate due to missing (therefore NULL) value")
-    return rate.quantize(THOUSANDTH)
-
-
-def _rule(fields: Fields) -> Rule:
-    return fields.clock_time("startTime"), fields.clock_time("endTime"), tuple(fields.flag(day) for day in DAYS)
 
 
 def _check(world: World, prison_id: str, asked: CourseRequest) -> None:

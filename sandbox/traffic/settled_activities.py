@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.bodies import Fields
 from sandbox.nomis_allocations import upsert_allocation
-from sandbox.nomis_courses import DAYS, create_course
+from sandbox.nomis_course_request import DAYS
+from sandbox.nomis_courses import create_course
 from sandbox.traffic.schedules import hold
 from sandbox.truth.activities import PREFIX, SUMMARY_LENGTH
 
