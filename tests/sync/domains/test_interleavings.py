@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def stories(draw: st.DrawFn, changes: int) -> tuple[list[Step], list[int]]:
 def play(
     driver: Driver,
     story: tuple[Sequence[Step], Sequence[int]],
-    changes: Sequence[Callable[[], None]],
+    changes: Sequence[Callable[[], object]],
     deliver: Callable[[int], object],
 ) -> None:
     """Plays a story: what fails is delivered again, after all changes, until nothing more succeeds."""
@@ -92,9 +93,7 @@ def test_visits(driver: Driver, prisoner: Prisoner, story: tuple[list[Step], lis
     ]
     words = ["booked", "changed", "changed", "cancelled" if cancels else "changed"]
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id}
-    changes = [
-        lambda state=state: driver.sandbox.put("visit", reference=reference, **owner, **state) for state in states
-    ]
+    changes = [partial(driver.sandbox.put, "visit", reference=reference, **owner, **state) for state in states]
 
     def deliver(change: int) -> object:
         moment = datetime(2023, 5, 22, tzinfo=UTC) + timedelta(minutes=change)
@@ -134,7 +133,7 @@ def test_appointments(driver: Driver, prisoner: Prisoner, story: tuple[list[Step
     play(
         driver,
         story,
-        [lambda place=place: change(place) for place in range(4)],
+        [partial(change, place) for place in range(4)],
         lambda place: driver.handle(f"appointments.appointment-instance.{words[place]}", appointmentInstanceId=number),
     )
     records = [each for each in driver.sandbox.nomis("appointment") if each["day"] == day]
@@ -176,7 +175,7 @@ def test_adjustments(
     play(
         driver,
         story,
-        [lambda step=step: change(step) for step in range(4)],
+        [partial(change, step) for step in range(4)],
         lambda step: driver.handle(
             f"release-date-adjustments.adjustment.{words[step]}",
             id=number,
@@ -247,7 +246,7 @@ def test_allocations(scheduled: Driver, prisoner: Prisoner, story: tuple[list[St
     play(
         scheduled,
         story,
-        [lambda state=state: scheduled.sandbox.put("allocation", **base, **state) for state in states],
+        [partial(scheduled.sandbox.put, "allocation", **base, **state) for state in states],
         lambda step: scheduled.handle(f"activities.prisoner.{words[step]}", allocationId=states[step]["id"]),
     )
     (row,) = [each for each in scheduled.sandbox.nomis("allocation") if each["booking_id"] == prisoner.booking_id]
