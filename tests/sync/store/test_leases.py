@@ -1,0 +1,231 @@
+"""Leases between threads, processes, deaths and outages."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from datetime import datetime, timedelta
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+from structlog.testing import capture_logs
+
+from sync.clock import now
+from sync.failures import LeaseBusy
+from sync.store import processes
+from sync.store.database import Database, StoreUnavailable
+from sync.store.leases import Leases
+from sync.store.tables import leases
+from tests.databases import PostgresServer
+
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def until(look: Callable[[], object], seconds: float = 20) -> None:
+    """Waits until `look` gives something true."""
+    deadline = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def hold(url: str, key: str, held: Event) -> None:
+    """What a process does that holds a lease until it is killed."""
+    process_leases = Leases(Database(url), "holder", 600)
+    assert process_leases.acquire(key)
+    held.set()
+    threading.Event().wait()
+
+
+def count_alone(url: str, folder: str) -> None:
+    """What racing processes do: a step that would go wrong if two did it at once."""
+    mine = Leases(Database(url), "racer", 60)
+    marker, counter = Path(folder) / "busy", Path(folder) / "counter"
+    for _ in range(15):
+        until(lambda: mine.acquire("one"))
+        marker.touch(exist_ok=False)
+        counter.write_text(str(int(counter.read_text()) + 1))
+        marker.unlink()
+        mine.release("one")
+
+
+def test_one_holder_at_a_time(database: Database) -> None:
+    """A held key is refused to every other, in this process and elsewhere, until it is released."""
+    one, other = Leases(database, "one", 60), Leases(database, "other", 60)
+    assert one.acquire("a")
+    assert not one.acquire("a")
+    assert not other.acquire("a")
+    assert other.acquire("b")
+    one.release("a")
+    assert other.acquire("a")
+
+
+def test_a_with_block_holds_and_releases(database: Database) -> None:
+    """`held` refuses others with `LeaseBusy`, and releases also when the block raises."""
+    one, other = Leases(database, "one", 60), Leases(database, "other", 60)
+
+    def fail() -> None:
+        with one.held("a"):
+            with pytest.raises(LeaseBusy) as caught, other.held("a"):
+                pass
+            assert caught.value.recoverable
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with other.held("a"):
+        pass
+
+
+def test_racing_processes_take_turns(database: Database, database_url: str, tmp_path: Path) -> None:
+    """Processes that race for one key are never inside at the same time, and each gets its turns."""
+    (tmp_path / "counter").write_text("0")
+    racing = [CONTEXT.Process(target=count_alone, args=(database_url, str(tmp_path))) for _ in range(3)]
+    for process in racing:
+        process.start()
+    for process in racing:
+        process.join(60)
+    assert [process.exitcode for process in racing] == [0, 0, 0]
+    assert (tmp_path / "counter").read_text() == "45"
+
+
+def test_racing_threads_take_turns(database: Database) -> None:
+    """Threads that share one object exclude each other as processes do."""
+    shared, inside, most = Leases(database, "shared", 60), [0], [0]
+
+    def work() -> None:
+        for _ in range(10):
+            until(lambda: shared.acquire("a"))
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            inside[0] -= 1
+            shared.release("a")
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (inside, most) == ([0], [1])
+
+
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
+    """A holder that was killed is known to be gone, however long its lease."""
+    held = CONTEXT.Event()
+    child = CONTEXT.Process(target=hold, args=(database_url, "a", held))
+    child.start()
+    assert held.wait(30)
+    mine = Leases(database, "mine", 60)
+    assert not mine.acquire("a")
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(10)
+    assert mine.acquire("a")
+
+
+def test_a_holder_elsewhere_is_waited_for(database: Database) -> None:
+    """Whether a process of another machine lives cannot be told from here: its lease runs its time."""
+    elsewhere = Leases(database, "elsewhere", 60)
+    assert elsewhere.acquire("a")
+    with database.begin() as connection:
+        connection.execute(update(leases).values(owner="pod|0a1b2c3d-0000:4026531836/17/4711|1"))
+    mine = Leases(database, "mine", 60)
+    assert not mine.acquire("a")
+    with database.begin() as connection:
+        connection.execute(update(leases).values(expires_at=now()))
+    assert mine.acquire("a")
+
+
+def test_an_expired_lease_is_taken_over_and_not_released_by_its_old_holder(database: Database) -> None:
+    """Who lost a lease cannot release that of the next holder, nor renew it."""
+    slow, next_one, third = Leases(database, "slow", 0.01), Leases(database, "next", 60), Leases(database, "third", 60)
+    assert slow.acquire("a")
+    until(lambda: next_one.acquire("a"))
+    slow.renew()
+    slow.release("a")
+    assert not third.acquire("a")
+
+
+def expiry(database: Database) -> datetime:
+    """When the only lease there is ends."""
+    with database.read() as connection:
+        found: datetime = connection.execute(select(leases.c.expires_at)).scalar_one()
+    return found
+
+
+def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
+    """While its holder renews, a lease is prolonged again and again; after that it ends."""
+    holder, other = Leases(database, "holder", 0.6), Leases(database, "other", 60)
+    holder.acquire("a")
+    first = expiry(database)
+    holder.start_renewing()
+    until(lambda: expiry(database) > first + timedelta(seconds=1))
+    holder.stop()
+    until(lambda: other.acquire("a"))
+
+
+def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
+    """With the database away a release is not lost: the next transaction gives the lease back."""
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+        mine, other = Leases(database, "mine", 600), Leases(database, "other", 600)
+        assert mine.acquire("a")
+        assert mine.acquire("b")
+        server.stop()
+        mine.release("a")
+        mine.release("b")
+        with pytest.raises(StoreUnavailable):
+            mine.acquire("a")
+        server.start()
+        assert mine.acquire("a")
+        assert other.acquire("b")
+        mine.renew()
+        assert not other.acquire("a")
+        database.dispose()
+    finally:
+        server.close()
+
+
+def test_renewing_goes_on_through_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal that fails is said in the log and tried again, so a short outage costs no lease."""
+    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
+    url = f"sqlite:///{tmp_path}/store.db"
+    database, outside = Database(url), Database(url)
+    database.upgrade()
+    holder = Leases(database, "holder", 0.6)
+    holder.acquire("a")
+    first = expiry(database)
+    with capture_logs() as logs:
+        with outside.begin():
+            holder.start_renewing()
+            until(lambda: [each for each in logs if each["event"] == "leases-not-renewed"])
+        until(lambda: expiry(database) > first)
+    holder.stop()
+
+
+def test_a_key_that_is_too_long_is_refused(database: Database) -> None:
+    """A key longer than its column would be cut on one database and refused on another."""
+    with pytest.raises(ValueError, match="200 characters"):
+        Leases(database, "me", 60).acquire("x" * 201)
+
+
+def test_processes_are_told_apart() -> None:
+    """The present process is there; one that ended, or whose number was used again, is gone; others cannot be told."""
+    mine = processes.this_process()
+    place, number, start = mine.split("/")
+    assert not processes.process_is_gone(mine)
+    assert processes.process_is_gone(f"{place}/{number}/{int(start) - 1}")
+    child = CONTEXT.Process(target=os.getpid)
+    child.start()
+    child.join(30)
+    assert processes.process_is_gone(f"{place}/{child.pid}/{start}")
+    assert not processes.process_is_gone(f"other-{place}/{number}/1")
+    assert not processes.process_is_gone("nonsense")

@@ -1,0 +1,333 @@
+"""Creations, findings, deliveries, failures, breakers and actions, as they are recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from sync.clock import now
+from sync.failures import Failure
+from sync.store import actions, breakers, creations, failures, findings, outbox, tables
+from sync.store.creations import CreationRecord, CreationState
+from sync.store.database import Database
+from sync.store.failures import FailedAttempt
+from sync.store.findings import FindingKind
+from sync.store.outbox import Delivery, DeliveryState
+
+IDS = {"nomisId": 8811001}
+MAPPING = {"nomisId": "8811001", "vsipId": "bq", "label": None}
+
+
+def intend(connection: Connection, after: CreationRecord | None = None, dps_id: str = "bq") -> int | None:
+    """An intent."""
+    return creations.record_intent(connection, "visit", dps_id, {"body": {"a": [1]}}, {"visitId": dps_id}, after)
+
+
+def found(connection: Connection, dps_id: str = "bq") -> CreationRecord:
+    """The record, which must be there."""
+    record = creations.find(connection, "visit", dps_id)
+    assert record is not None
+    return record
+
+
+def test_a_creation_goes_its_way(database: Database) -> None:
+    """Intended, created, mapped: each state holds what the next delivery needs."""
+    with database.begin() as connection:
+        assert creations.find(connection, "visit", "bq") is None
+        assert intend(connection) == 1
+        record = found(connection)
+        assert (record.state, record.request, record.mapping) == (CreationState.INTENDED, {"body": {"a": [1]}}, None)
+        assert record.properties == {"visitId": "bq"}
+        assert creations.is_open(connection, "visit", "bq")
+        assert creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
+        record = found(connection)
+        assert (record.state, record.nomis_ids, record.mapping) == (CreationState.CREATED, IDS, MAPPING)
+        assert creations.record_mapped(connection, "visit", "bq", MAPPING)
+        assert found(connection).state is CreationState.MAPPED
+        assert not creations.is_open(connection, "visit", "bq")
+        assert creations.get(connection, record.id) == found(connection)
+
+
+def test_only_one_intent_follows_what_was_read(database: Database) -> None:
+    """Two that decided on the same record: the second is told so and changes nothing."""
+    with database.begin() as connection:
+        assert intend(connection) == 1
+        assert intend(connection) is None
+        record = found(connection)
+        assert creations.record_refused(connection, "visit", "bq", 1, "status 500")
+        assert intend(connection, record) is None
+        refused = found(connection)
+        assert intend(connection, refused) == 2
+        assert intend(connection, refused) is None
+        assert found(connection).attempts == 2
+
+
+def test_an_overtaken_attempt_changes_nothing(database: Database) -> None:
+    """What speaks of an earlier attempt, or of one that is settled, is not written."""
+    with database.begin() as connection:
+        intend(connection)
+        intend(connection, found(connection))
+        assert not creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
+        assert not creations.record_refused(connection, "visit", "bq", 1, "late")
+        assert not creations.record_ambiguous(connection, "visit", "bq", 1, "late")
+        assert creations.record_doubt(connection, "visit", "bq", 2, "timed out")
+        record = found(connection)
+        assert (record.state, record.note, record.mapping) == (CreationState.INTENDED, "timed out", None)
+        creations.record_created(connection, "visit", "bq", 2, IDS, MAPPING)
+        assert not creations.record_refused(connection, "visit", "bq", 2, "late")
+
+
+def test_people_settle_open_creations(database: Database) -> None:
+    """An open creation is settled as found, or as not created; a closed one is left alone."""
+    with database.begin() as connection:
+        for dps_id in ("a", "b"):
+            intend(connection, dps_id=dps_id)
+            assert creations.record_ambiguous(connection, "visit", dps_id, 1, "no answer")
+        a, b = found(connection, "a"), found(connection, "b")
+        assert creations.settle(connection, a.id, IDS, MAPPING, "seen in NOMIS")
+        assert not creations.settle(connection, a.id, IDS, MAPPING, "again")
+        assert creations.abandon(connection, b.id, "not in NOMIS")
+        assert (found(connection, "a").state, found(connection, "a").nomis_ids) == (CreationState.MAPPED, IDS)
+        assert (found(connection, "b").state, found(connection, "b").note) == (CreationState.ABANDONED, "not in NOMIS")
+        assert not creations.settle(connection, 999, IDS, MAPPING, "nobody")
+
+
+def test_open_creations_are_listed_with_the_ambiguous_ones_first(database: Database) -> None:
+    """Closed ones are left out unless asked for."""
+    with database.begin() as connection:
+        for dps_id in ("mapped", "ambiguous", "intended"):
+            intend(connection, dps_id=dps_id)
+        creations.record_mapped(connection, "visit", "mapped", MAPPING)
+        creations.record_ambiguous(connection, "visit", "ambiguous", 1, "no answer")
+        assert [each.dps_id for each in creations.list_creations(connection)] == ["ambiguous", "intended"]
+        every = creations.list_creations(connection, list(CreationState))
+        assert {each.dps_id for each in every} == {"mapped", "ambiguous", "intended"}
+        assert len(creations.list_creations(connection, limit=1)) == 1
+
+
+def test_a_deleted_creation_is_remembered_as_such(database: Database) -> None:
+    """The record says that the NOMIS record is gone, and names it no more."""
+    with database.begin() as connection:
+        assert not creations.forget(connection, "visit", "bq")
+        intend(connection)
+        creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
+        assert creations.forget(connection, "visit", "bq")
+        record = found(connection)
+        assert (record.state, record.nomis_ids, record.mapping) == (CreationState.DELETED, None, None)
+
+
+def record_one(connection: Connection, key: str = "k", alert: bool = True, **more: Any) -> bool:
+    """A finding."""
+    told = {"visitId": "bq"}
+    kind, name = FindingKind.DUPLICATE, "to-nomis-synch-visit-duplicate"
+    return findings.record_finding(connection, key, kind, "visit", "serious", name, told, alert, **more)
+
+
+def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
+    """However often it is recorded; the alert carries all that a reader needs."""
+    with database.begin() as connection:
+        assert record_one(connection)
+        assert not record_one(connection)
+        [finding] = findings.list_findings(connection)
+        [alert] = outbox.due(connection, 10)
+    payload = dict(alert.payload)
+    assert payload.pop("time") == finding.created_at.isoformat(timespec="milliseconds")
+    assert payload == {
+        "kind": "alert",
+        "event": "to-nomis-synch-visit-duplicate",
+        "properties": {"visitId": "bq"},
+        "domain": "visit",
+        "severity": "serious",
+        "command": f"prisoner-to-nomis duplicates show {finding.id}",
+    }
+    assert (finding.kind, finding.status, alert.channel) == (FindingKind.DUPLICATE, "open", "slack")
+
+
+def test_a_finding_and_its_alert_are_undone_together(database: Database) -> None:
+    """Neither is there without the other, whatever happens before the end of the transaction."""
+
+    def fail() -> None:
+        with database.begin() as connection:
+            record_one(connection)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.begin() as connection:
+        assert findings.list_findings(connection) == []
+        assert outbox.due(connection, 10) == []
+        assert record_one(connection)
+
+
+def test_a_finding_may_come_without_alert_and_with_a_command(database: Database) -> None:
+    """Without alert nothing is to be sent; a command of one's own gets the finding's number."""
+    with database.begin() as connection:
+        record_one(connection, "quiet", alert=False)
+        assert outbox.due(connection, 10) == []
+        record_one(connection, "own", command="look at {id}")
+        finding = findings.find(connection, "own")
+        assert finding is not None
+        assert outbox.due(connection, 10)[0].payload["command"] == f"look at {finding.id}"
+
+
+def test_findings_are_listed_and_resolved(database: Database) -> None:
+    """Newest first, by status, kind and domain; a resolved one says by whom, and is not resolved twice."""
+    with database.begin() as connection:
+        for key in ("a", "b"):
+            record_one(connection, key)
+        newest, oldest = findings.list_findings(connection, kind=FindingKind.DUPLICATE, domain="visit")
+        assert (newest.key, oldest.key) == ("b", "a")
+        assert findings.list_findings(connection, kind=FindingKind.AMBIGUOUS) == []
+        assert findings.list_findings(connection, domain="activity") == []
+        assert findings.resolve(connection, oldest.id, "jane", "cancelled")
+        assert not findings.resolve(connection, oldest.id, "joe", "again")
+        assert [each.key for each in findings.list_findings(connection)] == ["b"]
+        assert len(findings.list_findings(connection, status=None)) == 2
+        resolved = findings.get(connection, oldest.id)
+        assert resolved is not None
+        assert (resolved.status, resolved.resolved_by, resolved.resolution) == ("resolved", "jane", "cancelled")
+        assert findings.get(connection, 999) is None
+
+
+def claim(connection: Connection, delivery: Delivery) -> Delivery | None:
+    """A claim of one minute."""
+    return outbox.claim(connection, delivery, now() + timedelta(minutes=1))
+
+
+def test_a_delivery_is_sent_once(database: Database) -> None:
+    """Enqueued once by its key, claimed by one sender, completed, and never due again."""
+    with database.begin() as connection:
+        assert outbox.enqueue(connection, "run-1:slack", "slack", {"run": 1})
+        assert not outbox.enqueue(connection, "run-1:slack", "slack", {"run": 2})
+        [seen] = outbox.due(connection, 10)
+        assert (seen.key, seen.payload, seen.progress, seen.attempts) == ("run-1:slack", {"run": 1}, {}, 0)
+        mine = claim(connection, seen)
+        assert mine is not None
+        assert claim(connection, seen) is None
+        assert outbox.due(connection, 10) == []
+        assert outbox.note_progress(connection, mine, {"thread": "17.2"})
+        assert outbox.complete(connection, mine)
+        assert not outbox.complete(connection, mine)
+        assert not outbox.enqueue(connection, "run-1:slack", "slack", {"run": 3})
+        sent = outbox.find(connection, "run-1:slack")
+        assert sent is not None
+        assert (sent.state, sent.progress) == (DeliveryState.SENT, {"thread": "17.2"})
+        assert sent.sent_at is not None
+        assert outbox.counts(connection)[DeliveryState.SENT] == 1
+        assert outbox.find(connection, "unknown") is None
+
+
+def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
+    """When a claim has run out the delivery is due again with its progress; the late sender can change nothing."""
+    with database.begin() as connection:
+        outbox.enqueue(connection, "a", "email", {})
+        first = outbox.claim(connection, outbox.due(connection, 1)[0], now() - timedelta(seconds=1))
+        assert first is not None
+        outbox.note_progress(connection, first, {"step": 1})
+        [again] = outbox.due(connection, 10)
+        second = claim(connection, again)
+        assert second is not None
+        assert (second.progress, second.attempts) == ({"step": 1}, 2)
+        assert not outbox.note_progress(connection, first, {"step": 9})
+        assert not outbox.complete(connection, first)
+        assert not outbox.retry_later(connection, first, now(), "late")
+        assert outbox.complete(connection, second)
+
+
+def test_a_delivery_is_put_off_or_given_up(database: Database) -> None:
+    """Put off, it is due at its time with its last error kept; given up, it is never due."""
+    with database.begin() as connection:
+        outbox.enqueue(connection, "a", "slack", {})
+        mine = claim(connection, outbox.due(connection, 1)[0])
+        assert mine is not None
+        later = now() + timedelta(minutes=5)
+        assert outbox.retry_later(connection, mine, later, "status 429")
+        assert outbox.due(connection, 10) == []
+        [due] = outbox.due(connection, 10, later)
+        assert due.last_error == "status 429"
+        last = claim(connection, due)
+        assert last is not None
+        assert outbox.give_up(connection, last, "channel_not_found")
+        assert outbox.due(connection, 10, later + timedelta(days=1)) == []
+        assert outbox.counts(connection) == {
+            DeliveryState.PENDING: 0,
+            DeliveryState.SENT: 0,
+            DeliveryState.FAILED: 1,
+        }
+
+
+ATTEMPT = FailedAttempt(
+    time=now(),
+    queue="visit",
+    message_id="m-1",
+    sns_message_id="s-1",
+    event_type="prison-visit.booked",
+    entity="visit:bq",
+    attempt=1,
+    failure=Failure("create visit", "nomis", "POST", "/visits", 503, "busy", recoverable=True),
+)
+
+
+def test_the_last_failure_of_a_message_is_found(database: Database) -> None:
+    """By the id that survives a re-drive, else by that of SQS."""
+    final = replace(ATTEMPT.failure, status=400, reason="no such room", recoverable=False)
+    last = replace(ATTEMPT, message_id="m-2", attempt=2, failure=final)
+    with database.begin() as connection:
+        failures.record_failures(connection, [ATTEMPT, last])
+        failures.record_failures(connection, [])
+    assert failures.last_failure(database, sns_message_id="s-1", message_id="m-1") == last
+    assert failures.last_failure(database, message_id="m-1") == ATTEMPT
+    assert failures.last_failure(database, sns_message_id="unknown", message_id="m-2") == last
+    assert failures.last_failure(database, message_id="unknown") is None
+    assert failures.last_failure(database) is None
+
+
+def test_failures_are_counted_by_queue_and_kind(database: Database) -> None:
+    """Since a moment, recoverable ones apart."""
+    final = replace(ATTEMPT, failure=replace(ATTEMPT.failure, recoverable=False))
+    old = replace(ATTEMPT, time=ATTEMPT.time - timedelta(days=2))
+    with database.begin() as connection:
+        failures.record_failures(connection, [ATTEMPT, ATTEMPT, final, old, replace(ATTEMPT, queue="activity")])
+        counted = failures.counts(connection, ATTEMPT.time - timedelta(hours=1))
+    assert [(each.queue, each.recoverable, each.not_recoverable) for each in counted] == [
+        ("activity", 1, 0),
+        ("visit", 2, 1),
+    ]
+
+
+def test_texts_too_long_for_their_column_are_cut(database: Database) -> None:
+    """A path without end is recorded as far as it fits, and does not stop the others."""
+    long = replace(ATTEMPT, entity="e" * 900, failure=replace(ATTEMPT.failure, path="/" + "p" * 900, reason="r" * 900))
+    with database.begin() as connection:
+        failures.record_failures(connection, [long, ATTEMPT])
+    kept = failures.last_failure(database, message_id="m-1")
+    assert kept == ATTEMPT
+    with database.read() as connection:
+        [row, _] = connection.execute(tables.failures.select().order_by(tables.failures.c.id))
+    assert (len(row.entity), len(row.path), len(row.reason)) == (200, 500, 900)
+
+
+def test_breakers_are_shared(database: Database) -> None:
+    """A change of state is told to one process, and seen by all."""
+    opened = now()
+    with database.begin() as connection:
+        assert breakers.set_breaker(connection, "nomis", "open", opened_at=opened, reason="status 503")
+        assert not breakers.set_breaker(connection, "nomis", "open", reason="another")
+        row = breakers.read_breakers(connection)["nomis"]
+        assert (row.state, row.opened_at, row.reason) == ("open", opened, "status 503")
+        assert breakers.set_breaker(connection, "nomis", "closed")
+        assert breakers.read_breakers(connection)["nomis"].opened_at is None
+
+
+def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
+    """Newest first."""
+    with database.begin() as connection:
+        actions.record_action(connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "cancelled")
+        actions.record_action(connection, "joe", "dlq purge", "visit", {}, "3 messages")
+        last, first = actions.list_actions(connection)
+    assert (last.who, first.who) == ("joe", "jane")
+    assert (first.action, first.target, first.details) == ("duplicates resolve", "visit 8811002", {"dryRun": False})

@@ -1,0 +1,136 @@
+"""Tracked events: gathered, written, read, never lost."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from structlog import get_logger
+from structlog.testing import capture_logs
+
+from sync.clock import now
+from sync.store.database import Database, StoreUnavailable
+from sync.store.telemetry import FLUSH_AT, StoredTelemetry, read_events
+from tests.databases import PostgresServer
+
+
+def stored(database: Database) -> StoredTelemetry:
+    """Telemetry on a database."""
+    return StoredTelemetry(database, get_logger())
+
+
+def test_events_are_read_as_they_were_tracked(database: Database) -> None:
+    """Oldest first, properties as text, unknown ones left out; the log has name and properties at once."""
+    telemetry = stored(database)
+    with capture_logs() as logs:
+        telemetry.track("first", {"number": 5, "truth": True, "unknown": None})
+        telemetry.track("second", {})
+    assert [(each["event"], each["properties"]) for each in logs] == [
+        ("first", {"number": "5", "truth": "true"}),
+        ("second", {}),
+    ]
+    assert list(read_events(database)) == []
+    telemetry.flush()
+    telemetry.flush()
+    events = list(read_events(database))
+    assert [(each["name"], each["properties"]) for each in events] == [
+        ("first", {"number": "5", "truth": "true"}),
+        ("second", {}),
+    ]
+    assert events[0]["time"].endswith("+00:00")
+
+
+def test_events_are_narrowed_down_by_name_and_time(database: Database) -> None:
+    """`name` and `since` choose; both may be left out."""
+    telemetry = stored(database)
+    telemetry.track("a", {})
+    telemetry.flush()
+    moment = now()
+    telemetry.track("a", {"late": "yes"})
+    telemetry.track("b", {})
+    telemetry.flush()
+    assert len(list(read_events(database, name="a"))) == 2
+    assert [each["name"] for each in read_events(database, since=moment)] == ["a", "b"]
+    assert [each["properties"] for each in read_events(database, name="a", since=moment)] == [{"late": "yes"}]
+    assert list(read_events(database, since=now() + timedelta(hours=1))) == []
+
+
+def test_any_number_of_events_is_read_in_order(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading in pages loses and repeats nothing, also where events share a moment."""
+    monkeypatch.setattr("sync.store.telemetry._PAGE", 7)
+    moment = now()
+    monkeypatch.setattr("sync.store.telemetry.now", lambda: moment)
+    telemetry = stored(database)
+    for number in range(50):
+        telemetry.track("each", {"number": number})
+    telemetry.flush()
+    assert [each["properties"]["number"] for each in read_events(database)] == [str(number) for number in range(50)]
+
+
+def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
+    """At the limit what was gathered is written by itself."""
+    telemetry = stored(database)
+    for _ in range(FLUSH_AT + 1):
+        telemetry.track("each", {})
+    assert len(list(read_events(database))) == FLUSH_AT
+
+
+def test_an_event_of_a_transaction_is_there_exactly_when_the_transaction_is(database: Database) -> None:
+    """Tracked within a transaction, an event is undone with it."""
+    telemetry = stored(database)
+
+    def fail() -> None:
+        with database.begin() as connection:
+            telemetry.track_with(connection, "undone", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.begin() as connection:
+        telemetry.track_with(connection, "kept", {"a": 1})
+    assert [(each["name"], each["properties"]) for each in read_events(database)] == [("kept", {"a": "1"})]
+
+
+def test_many_threads_lose_nothing(database: Database) -> None:
+    """Threads that track and flush at once end with every event, once."""
+    telemetry = stored(database)
+
+    def work(thread: int) -> None:
+        for number in range(60):
+            telemetry.track("each", {"id": f"{thread}-{number}"})
+            if number % 20 == 0:
+                telemetry.flush()
+        telemetry.flush()
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    found = [each["properties"]["id"] for each in read_events(database)]
+    assert len(found) == len(set(found)) == 480
+
+
+def test_an_outage_loses_nothing() -> None:
+    """With the database away tracking goes on, a flush says so, and the next one writes all in order."""
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+        telemetry = stored(database)
+        server.stop()
+        for number in range(FLUSH_AT + 5):
+            telemetry.track("each", {"number": number})
+        with pytest.raises(StoreUnavailable):
+            telemetry.flush()
+        server.start()
+        telemetry.track("each", {"number": "last"})
+        telemetry.flush()
+        found: list[Any] = [each["properties"]["number"] for each in read_events(database)]
+        assert found == [*(str(number) for number in range(FLUSH_AT + 5)), "last"]
+        database.dispose()
+    finally:
+        server.close()
