@@ -83,6 +83,16 @@ def report_link(settings: Settings, run_id: str) -> str | None:
     return f"{settings.reports_url.rstrip('/')}/{run_id}/{REPORT}" if settings.reports_url else None
 
 
+def report_path(settings: Settings, run_id: str) -> str:
+    """Where the report of a run is to be found: its address where one is set, else the place it is kept at."""
+    link = report_link(settings, run_id)
+    if link is not None:
+        return link
+    location = settings.reports_location
+    root = location.rstrip("/") if location.startswith("s3://") else str(Path(location).resolve())
+    return f"{root}/{run_id}/{REPORT}"
+
+
 class Folder:
     """An archive in a folder, which is made when it is missing."""
 

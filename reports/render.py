@@ -97,6 +97,7 @@ def render_report(result: ReconciliationResult) -> str:
             matrix=matrix,
             prisons=result.prisons,
             affected=affected,
+            aside=len(result.in_flight) + sum(each.still_differs for each in result.excluded),
             mismatches=mismatches,
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
@@ -152,7 +153,7 @@ def environment() -> jinja2.Environment:
 
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("templates", ""),
-        autoescape=lambda name: name is None or not name.endswith(".txt.j2"),
+        autoescape=jinja2.select_autoescape(("html.j2",), ("txt.j2",), default=True, default_for_string=True),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -160,6 +161,7 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "day": wording.day,
         "moment": wording.short_moment,
+        "exact": wording.exact_moment,
         "long_moment": wording.long_moment,
         "thousands": wording.thousands,
     }

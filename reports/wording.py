@@ -138,6 +138,11 @@ def short_moment(moment: datetime) -> str:
     return f"{day(moment)}, {local(moment):%H:%M}"
 
 
+def exact_moment(moment: datetime) -> str:
+    """`22 May 2023, 04:00:07`: some records lie seconds apart."""
+    return f"{day(moment)}, {local(moment):%H:%M:%S}"
+
+
 def long_moment(moment: datetime) -> str:
     """`Monday 22 May 2023 at 04:00`."""
     here = local(moment)

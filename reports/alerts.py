@@ -1,0 +1,62 @@
+"""The texts of alerts: what operators know them by, with everything that is needed to act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports.events import MISMATCH, REPORT
+from reports.masking import Masking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
+TEXTS = {
+    "to-nomis-synch-activity-duplicate": "To NOMIS synchronisation duplicate activity detected in {environment}",
+    "to-nomis-synch-incentive-duplicate": "To NOMIS synchronisation duplicate incentive detected in {environment}",
+    "to-nomis-synch-visit-duplicate": "To NOMIS synchronisation duplicate visit detected in {environment}",
+    "to-nomis-synch-sentencing-adjustment-duplicate": (
+        "To NOMIS synchronisation duplicate sentencing adjustment detected in {environment}"
+    ),
+    "to-nomis-synch-appointment-duplicate": "To NOMIS synchronisation duplicate appointment detected in {environment}",
+    MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+    REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+}
+_OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
+
+
+def alert_title(event: str, environment: str) -> str:
+    """The text an alert is known by."""
+    return TEXTS.get(event, _OTHERS).format(environment=environment, event=event)
+
+
+def slack_text(text: str) -> str:
+    """A text in which Slack sees no link, mention or command of its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def slack_code(text: str) -> str:
+    """A text to be copied as it is."""
+    return "`" + slack_text(text).replace("`", "'") + "`"
+
+
+def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> str:
+    """The Slack message of one alert: event, time, all properties, domain, severity, and the command that is proposed."""
+    event = str(payload["event"])
+    lines = [f"*{slack_text(alert_title(event, environment))}*"]
+    facts = [event, str(payload["time"])]
+    facts += [f"{name} {payload[name]}" for name in ("domain", "severity") if payload.get(name)]
+    lines.append(slack_text(" · ".join(facts)))
+    for name, value in dict(payload.get("properties") or {}).items():
+        lines.append(f"{slack_text(str(name))}: {slack_text(_property(str(name), str(value), masking))}")
+    if payload.get("command"):
+        lines.append(slack_code(masking.text(str(payload["command"]))))
+    if payload.get("link"):
+        lines.append(slack_text(str(payload["link"])))
+    return "\n".join(lines)
+
+
+def _property(name: str, value: str, masking: Masking) -> str:
+    if masking.on and "booking" in name.lower():
+        return masking.booking(int(value)) if value.isdigit() else masking.text(value)
+    return masking.text(value)

@@ -1,0 +1,140 @@
+"""Email: the report to each receiver, over SMTP with STARTTLS where it is offered, or over TLS from the start."""
+
+from __future__ import annotations
+
+import hashlib
+import smtplib
+import ssl
+from contextlib import contextmanager
+from email.message import EmailMessage
+from email.utils import format_datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from reports.sending import TryLater
+from sync.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from reports.messages import EmailReport
+    from reports.sending import Note
+
+TIMEOUT_SECONDS = 30
+_PORTS = {"smtp": 25, "smtps": 465}
+_LATER_SECONDS = 60.0
+_REFUSED_SECONDS = 600.0
+
+
+class Mail:
+    """A mail server, as `SMTP_URL` names it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `SettingsError` for an address that cannot be used; nothing is called yet."""
+        assert settings.smtp_url is not None
+        parts = urlsplit(settings.smtp_url.get_secret_value())
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise SettingsError("SMTP_URL: the port is no number; give smtp://user:password@host:port") from error
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise SettingsError("SMTP_URL: give smtp://user:password@host:port or smtps://user:password@host:port")
+        self._tls_at_once = parts.scheme == "smtps"
+        self._host = parts.hostname
+        self._port = port or _PORTS[parts.scheme]
+        self._user = unquote(parts.username) if parts.username else None
+        self._password = unquote(parts.password or "")
+        self._to: Sequence[str] = settings.reports_email_to
+        self._from = settings.reports_email_from or (self._to[0] if self._to else "")
+        self._ca_bundle = settings.api_ca_bundle
+
+    def send_report(
+        self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
+    ) -> list[str]:
+        """Sends the report to each receiver who has not had it yet; who was refused for good.
+
+        All copies have the same message id, so that a copy sent twice after a crash is one to mail clients. Raises `TryLater`.
+        """
+        message = self._message(key, report, written)
+        sent: list[str] = list(progress.get("sent", ()))
+        refused: list[str] = list(progress.get("refused", ()))
+        postponed: str | None = None
+        try:
+            with self._connection() as server:
+                for address in self._to:
+                    if address in sent or address in refused:
+                        continue
+                    outcome = _send_to(server, message, self._from, address)
+                    if outcome is None:
+                        sent.append(address)
+                    elif outcome >= 500:
+                        refused.append(address)
+                    else:
+                        postponed = f"mail: {address} was put off with {outcome}"
+                    note({"sent": sent, "refused": refused})
+        except smtplib.SMTPAuthenticationError as error:
+            raise TryLater(f"mail: {self._host} refused the user name or password", _REFUSED_SECONDS) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise TryLater(f"mail: {self._host}:{self._port}: {_reason(error)}", _LATER_SECONDS) from error
+        if postponed is not None:
+            raise TryLater(postponed, _REFUSED_SECONDS, whole_channel=False)
+        return refused
+
+    @contextmanager
+    def _connection(self) -> Iterator[smtplib.SMTP]:
+        context = ssl.create_default_context(cafile=self._ca_bundle)
+        server: smtplib.SMTP
+        if self._tls_at_once:
+            server = smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        with server:
+            server.ehlo()
+            secure = self._tls_at_once
+            if not secure and server.has_extn("starttls"):
+                server.starttls(context=context)
+                server.ehlo()
+                secure = True
+            if self._user is not None:
+                if not secure and not _is_this_machine(self._host):
+                    raise TryLater(f"mail: {self._host} offers no TLS, so the password was not sent", _REFUSED_SECONDS)
+                server.login(self._user, self._password)
+            yield server
+
+    def _message(self, key: str, report: EmailReport, written: datetime) -> EmailMessage:
+        message = EmailMessage()
+        message["Subject"] = " ".join(report.subject.split())
+        message["From"] = self._from
+        message["To"] = ", ".join(self._to)
+        message["Date"] = format_datetime(written)
+        message["Message-ID"] = f"<{hashlib.sha256(key.encode()).hexdigest()[:32]}@prisoner-to-nomis>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(report.text)
+        message.add_alternative(report.html, subtype="html")
+        if report.csv is not None:
+            message.add_attachment(report.csv.encode(), maintype="text", subtype="csv", filename=report.csv_name)
+        return message
+
+
+def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> int | None:
+    """Sends one copy; None when it was taken, else the status by which the receiver was refused."""
+    try:
+        server.send_message(message, from_addr=sender, to_addrs=[address])
+    except smtplib.SMTPRecipientsRefused as error:
+        return int(error.recipients[address][0])
+    return None
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, smtplib.SMTPResponseException):
+        return f"status {error.smtp_code}"
+    return getattr(error, "strerror", None) or type(error).__name__

@@ -1,0 +1,153 @@
+"""What Slack and email say of a run: a summary, and every mismatching prisoner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports import wording
+from reports.alerts import alert_title, slack_code, slack_text
+from reports.events import REPORT
+from reports.render import environment
+from reports.spreadsheet import render_csv
+
+if TYPE_CHECKING:
+    from reports.masking import Masking
+    from reports.result import Mismatch, ReconciliationResult
+
+#: Slack takes 40,000 characters in a message, and cuts off what is longer.
+LONGEST_SLACK_TEXT = 39_000
+#: Mismatches in the body of an email; the attached CSV has them all.
+MOST_IN_EMAIL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SlackReport:
+    """The messages of a run: the summary, and the answers in its thread. `csv` is None when nothing differs."""
+
+    summary: str
+    thread: tuple[str, ...]
+    csv: str | None
+    csv_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmailReport:
+    """The email of a run. `csv` is None when nothing differs."""
+
+    subject: str
+    text: str
+    html: str
+    csv: str | None
+    csv_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    cells: tuple[str, ...]
+    cause: str
+    commands: tuple[str, ...]
+
+
+def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> SlackReport:
+    """The Slack messages of a run; `place` is where its report is."""
+    lines = [f"*{slack_text(_title(result))}*", slack_text(wording.headline(result))]
+    warning = wording.warning(result)
+    if warning:
+        lines.append(f"*{slack_text(masking.text(warning))}*")
+    lines.append(slack_text(wording.summary(result)))
+    facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
+    lines.append(slack_text(" · ".join(facts)))
+    lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
+    lines.append(f"Report: {slack_text(place)}")
+    thread = _packed([_slack_line(each, masking) for each in result.mismatches])
+    return SlackReport("\n".join(lines), thread, _csv(result, masking), csv_name(result))
+
+
+def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
+    """The email of a run, as HTML that mail clients show and as plain text."""
+    shown = result.mismatches[:MOST_IN_EMAIL]
+    headline = wording.headline(result)
+    warning = wording.warning(result)
+    values = {
+        "result": result,
+        "headline": headline,
+        "warning": masking.text(warning) if warning else None,
+        "summary": wording.summary(result),
+        "link": link,
+        "path": None if link else path,
+        "rows": [_email_line(each, masking) for each in shown],
+        "left_out": len(result.mismatches) - len(shown),
+    }
+    templates = environment()
+    return EmailReport(
+        subject=f"Incentive levels, {result.environment}: {headline}",
+        text=templates.get_template("email.txt.j2").render(values),
+        html=templates.get_template("email.html.j2").render(values),
+        csv=_csv(result, masking),
+        csv_name=csv_name(result),
+    )
+
+
+def csv_name(result: ReconciliationResult) -> str:
+    """The name of the CSV where it stands alone."""
+    return f"incentive-mismatches-{result.run_id}.csv"
+
+
+def _csv(result: ReconciliationResult, masking: Masking) -> str | None:
+    return render_csv(result, masking) if result.mismatches else None
+
+
+def _title(result: ReconciliationResult) -> str:
+    if result.status == "failed":
+        return f"The incentive reconciliation failed in {result.environment}"
+    if result.mismatches:
+        return alert_title(REPORT, result.environment)
+    return f"Incentive reconciliation in {result.environment}"
+
+
+def _severity(result: ReconciliationResult) -> str:
+    if result.status == "failed":
+        return "high"
+    return "medium" if result.mismatches or result.status == "incomplete" else "info"
+
+
+def _slack_line(mismatch: Mismatch, masking: Masking) -> str:
+    found = mismatch.diagnosis
+    state = "new" if mismatch.standing == "new" else f"since {wording.day(mismatch.since)}"
+    first = (
+        f"*{masking.offender(mismatch.offender_no)}* booking {masking.booking(mismatch.booking_id)}"
+        f" · {slack_text(mismatch.prison_id or 'prison unknown')}"
+        f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*, DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"
+    )
+    if found is None:
+        return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"
+    second = f"      {found.number}. {slack_text(found.cause)} ({found.right_side} is right). {slack_text(masking.text(found.action))}"
+    command = slack_code(masking.text(found.commands[0])) if found.commands else ""
+    return f"{first}\n{second} {command}".rstrip()
+
+
+def _packed(lines: list[str]) -> tuple[str, ...]:
+    """Lines in as few messages as the limit allows."""
+    messages: list[str] = []
+    for line in lines:
+        if messages and len(messages[-1]) + 1 + len(line) <= LONGEST_SLACK_TEXT:
+            messages[-1] += f"\n{line}"
+        else:
+            messages.append(line[:LONGEST_SLACK_TEXT])
+    return tuple(messages)
+
+
+def _email_line(mismatch: Mismatch, masking: Masking) -> _Line:
+    found = mismatch.diagnosis
+    cells = (
+        f"{masking.offender(mismatch.offender_no)} (booking {masking.booking(mismatch.booking_id)})",
+        mismatch.prison_id or "unknown",
+        mismatch.nomis_level or "none",
+        mismatch.dps_level or "none",
+        "new" if mismatch.standing == "new" else wording.day(mismatch.since),
+    )
+    if found is None:
+        return _Line(cells, masking.text(mismatch.evidence_missing or "not investigated"), ())
+    cause = f"{found.number}. {found.cause}. {masking.text(found.action)}"
+    return _Line(cells, cause, tuple(masking.text(command) for command in found.commands))
