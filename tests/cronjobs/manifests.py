@@ -1,0 +1,83 @@
+"""The manifests of the deployment, as files and as `kubectl kustomize` renders them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2] / "cronjobs"
+OVERLAYS = ("dev", "preprod", "prod")
+COMPONENTS = ("drain-by-cronjob", "scheduler-runs-jobs", "sharded-reconciliation")
+#: Each overlay as it is, and with each component.
+VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
+
+Manifest = dict[str, Any]
+
+
+def raw_manifests() -> Iterator[tuple[Path, Manifest]]:
+    """The Kubernetes objects that stand in files, each with its file."""
+    for path in sorted(ROOT.rglob("*.yaml")):
+        for manifest in yaml.safe_load_all(path.read_text()):
+            if manifest["kind"] not in ("Kustomization", "Component"):
+                yield path, manifest
+
+
+def render(overlay: str, component: str | None, workspace: Path) -> list[Manifest]:
+    """The objects of an overlay, with a component where one is named.
+
+    Skips the test on a machine without kubectl.
+    """
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl, which renders the overlays, is not installed; their files are still checked one by one")
+    shutil.copytree(ROOT, workspace / "cronjobs")
+    folder = workspace / "cronjobs" / "overlays" / overlay
+    if component is not None:
+        with (folder / "kustomization.yaml").open("a") as file:
+            file.write(f"components: [../../components/{component}]\n")
+    rendered = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False)
+    assert rendered.returncode == 0, rendered.stderr
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    """The objects of a kind, by name."""
+    return {manifest["metadata"]["name"]: manifest for manifest in manifests if manifest["kind"] == kind}
+
+
+def pod_of(manifest: Manifest) -> Manifest | None:
+    """The specification of the pods that an object starts, None when it starts none."""
+    spec = manifest.get("spec", {})
+    spec = spec.get("jobTemplate", {}).get("spec", spec)
+    pod: Manifest | None = spec.get("template", {}).get("spec")
+    return pod
+
+
+def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The pods that the objects start, by the objects' names."""
+    found = ((manifest["metadata"]["name"], pod_of(manifest)) for manifest in manifests)
+    return {name: pod for name, pod in found if pod is not None}
+
+
+def environment_of(pod: Manifest, manifests: list[Manifest], secrets: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a pod's only container; `secrets` gives the value of each secret's key, `secret` elsewhere."""
+    (container,) = pod["containers"]
+    settings = of_kind(manifests, "ConfigMap")
+    environment: dict[str, str] = {}
+    for source in container["envFrom"]:
+        environment |= settings[source["configMapRef"]["name"]]["data"]
+    for entry in container["env"]:
+        environment[entry["name"]] = entry.get("value") or secrets.get(entry["name"], "secret")
+    return environment
+
+
+def settings_file(path: Path) -> dict[str, str]:
+    """The settings of a `settings.env` file."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)

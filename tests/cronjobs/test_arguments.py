@@ -1,0 +1,35 @@
+"""The commands that the containers start with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from jobs.cli import app
+from tests.cronjobs.manifests import ROOT, Manifest, pod_of, pods_of, raw_manifests
+
+RAW = [(path, pod) for path, manifest in raw_manifests() if (pod := pod_of(manifest)) is not None]
+
+
+def read_arguments(arguments: list[str]) -> None:
+    """Let the command line read arguments without running anything; raises when it cannot."""
+    left = [argument.replace("$(JOB_COMPLETION_INDEX)", "3") for argument in arguments]
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        command = command.commands[left.pop(0)]
+    command.make_context("prisoner-to-nomis", left).close()
+
+
+@pytest.mark.parametrize(("path", "pod"), RAW, ids=[str(path.relative_to(ROOT)) for path, _ in RAW])
+def test_every_command_in_a_file_is_one_the_program_has(path: Path, pod: Manifest) -> None:
+    """The command line reads the arguments of each container without a complaint."""
+    read_arguments(pod["containers"][0]["args"])
+
+
+def test_every_rendered_command_is_one_the_program_has(rendered: list[Manifest]) -> None:
+    """So it does with the arguments that a component has changed."""
+    for pod in pods_of(rendered).values():
+        read_arguments(pod["containers"][0]["args"])

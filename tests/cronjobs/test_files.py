@@ -1,0 +1,87 @@
+"""The files of the deployment one by one, on any machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from sync.catalogue import DOMAINS, event_types
+from sync.settings import Settings, feature_variable
+from tests.cronjobs.manifests import OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
+
+RAW = list(raw_manifests())
+SETTINGS_FILES = sorted(ROOT.rglob("settings.env"))
+#: The least version of Kubernetes that the manifests are meant for.
+KUBERNETES = "1.31"
+SWITCHES = {feature_variable(event) for queue in DOMAINS for event in event_types(queue)}
+
+
+@pytest.mark.parametrize(("path", "manifest"), RAW, ids=[path.stem for path, _ in RAW])
+def test_each_file_is_valid_before_it_is_rendered(path: Path, manifest: Manifest) -> None:
+    """Every object has only fields that Kubernetes knows, of the right types."""
+    kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("path", SETTINGS_FILES, ids=[path.parent.name for path in SETTINGS_FILES])
+def test_each_setting_is_one_the_program_reads(path: Path) -> None:
+    """A settings file names no variable that the program would silently not look at."""
+    known = {name.upper() for name in Settings.model_fields} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
+    assert set(settings_file(path)) <= known
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> None:
+    """Where a creating event is off, so are all events of that queue, which would fail for want of a mapping."""
+    settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
+    off = {name for name in SWITCHES if settings.get(name) == "false"}
+    for queue in DOMAINS:
+        of_queue = {feature_variable(event) for event in event_types(queue)}
+        assert of_queue & off in (set(), of_queue)
+
+
+@pytest.mark.parametrize(("overlay", "queues"), [("dev", 5), ("preprod", 2), ("prod", 2)])
+def test_environments_synchronise_the_domains_they_are_meant_to(overlay: str, queues: int) -> None:
+    """Development has every domain on; pre-production and production have visits and incentives."""
+    settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
+    on = [
+        queue for queue in DOMAINS if not any(settings.get(feature_variable(e)) == "false" for e in event_types(queue))
+    ]
+    assert len(on) == queues
+    assert {"visit", "incentive"} <= set(on)
+    assert settings["FEATURE_EVENT_DELETEALL"] == ("true" if overlay == "dev" else "false")
+
+
+def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
+    """The secrets and keys are those of the replaced service, one set for each service and queue."""
+    scheduler = next(manifest for _, manifest in RAW if manifest["kind"] == "Deployment")
+    pod = pod_of(scheduler)
+    assert pod is not None
+    references = {
+        entry["name"]: (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
+        for entry in pod["containers"][0]["env"]
+    }
+    expected = {
+        f"{prefix}_CLIENT_{part}": ("hmpps-prisoner-to-nomis-update", f"{prefix}_CLIENT_{part}")
+        for prefix in (
+            "SYSTEM",
+            "MAPPING",
+            "VISITS",
+            "INCENTIVES",
+            "ACTIVITIES",
+            "APPOINTMENTS",
+            "SENTENCE_ADJUSTMENTS",
+        )
+        for part in ("ID", "SECRET")
+    }
+    keys = (("NAME", "sqs_queue_name"), ("ACCESS_KEY_ID", "access_key_id"), ("SECRET_ACCESS_KEY", "secret_access_key"))
+    for queue in DOMAINS:
+        for kind, secret in (
+            ("QUEUE", f"sqs-nomis-update-{queue}-secret"),
+            ("DLQ", f"sqs-nomis-update-{queue}-dlq-secret"),
+        ):
+            expected |= {f"HMPPS_SQS_QUEUES_{queue.upper()}_{kind}_{name}": (secret, key) for name, key in keys}
+    own = {"DATABASE_URL", "PRISONER_SEARCH_CLIENT_ID", "PRISONER_SEARCH_CLIENT_SECRET", "SLACK_TOKEN", "SMTP_URL"}
+    expected |= {name: ("prisoner-to-nomis", name) for name in own}
+    assert references == expected

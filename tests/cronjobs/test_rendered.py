@@ -1,0 +1,132 @@
+"""Each environment, alone and with each component, as it would be applied."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import kubernetes_validate
+import pytest
+
+from jobs.cron import CronSchedule
+from sync.settings import load_settings
+from tests.cronjobs.manifests import Manifest, environment_of, of_kind, pods_of
+from tests.cronjobs.test_files import KUBERNETES
+
+LONDON = ZoneInfo("Europe/London")
+POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 2000, "runAsGroup": 2000, "fsGroup": 2000}
+CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+SECRETS = {"DATABASE_URL": "postgresql://user:secret@database/nomis", "SMTP_URL": "smtps://user:secret@mail:465"}
+
+
+def test_every_object_is_valid(rendered: list[Manifest]) -> None:
+    """Kubernetes knows every field, and everything lies in one namespace."""
+    for manifest in rendered:
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+    assert len({manifest["metadata"]["namespace"] for manifest in rendered}) == 1
+
+
+def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
+    """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
+    assert len(pods_of(rendered)) == 4
+    for pod in pods_of(rendered).values():
+        assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
+        assert pod["automountServiceAccountToken"] is False
+        (container,) = pod["containers"]
+        assert container["securityContext"] == CONTAINER_SECURITY
+        assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - where the volume is
+        assert [list(volume) for volume in pod["volumes"]] == [["emptyDir", "name"]]
+        assert container["image"] == "prisoner-to-nomis:1.0.0"
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
+    """What a pod finds in its environment is what the program can read, and the schedules are London's."""
+    for name, pod in pods_of(rendered).items():
+        settings = load_settings(environment_of(pod, rendered, SECRETS))
+        assert settings.tz == "Europe/London"
+        assert settings.hmpps_sqs_provider == "aws"
+        assert settings.database_auto_upgrade is False
+        if "migration" not in name:
+            assert settings.queue("visit").queue_name == "secret"
+
+
+def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
+    """Jobs never overlap, start in London time within ten minutes or not at all, and are kept four days."""
+    cronjobs = of_kind(rendered, "CronJob")
+    assert {"prisoner-to-nomis-incentives-reconciliation", "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
+    for cronjob in cronjobs.values():
+        spec, job = cronjob["spec"], cronjob["spec"]["jobTemplate"]["spec"]
+        CronSchedule(spec["schedule"], LONDON)
+        assert spec["timeZone"] == "Europe/London"
+        assert spec["concurrencyPolicy"] == "Forbid"
+        assert spec["startingDeadlineSeconds"] == 600
+        assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (5, 5)
+        assert job["ttlSecondsAfterFinished"] == 345_600
+        assert job["backoffLimit"] >= 0
+        assert job["activeDeadlineSeconds"] > 0
+        assert job["template"]["spec"]["restartPolicy"] == "Never"
+        assert {rule["action"] for rule in job["podFailurePolicy"]["rules"]} <= {"FailJob", "FailIndex", "Ignore"}
+
+
+@pytest.mark.parametrize("after", [datetime(2026, 1, 7, tzinfo=LONDON), datetime(2026, 7, 8, tzinfo=LONDON)])
+def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manifest], after: datetime) -> None:
+    """In winter and in summer the weekly run is on Monday at 04:00 by the clocks of London."""
+    cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
+    moment = CronSchedule(cronjob["spec"]["schedule"], LONDON).get_next_fire_time(None, after)
+    assert moment is not None
+    assert moment.strftime("%A %H:%M") == "Monday 04:00"
+
+
+def test_each_job_has_one_that_runs_it(rendered: list[Manifest]) -> None:
+    """Reconciliation and housekeeping belong to the CronJobs or to the scheduler, never to both and never to none."""
+    schedulers = of_kind(rendered, "Deployment")
+    cronjobs = of_kind(rendered, "CronJob")
+    pod = pods_of(rendered)[next(iter(schedulers or cronjobs))]
+    settings = load_settings(environment_of(pod, rendered, SECRETS))
+    suspended = {name: cronjob["spec"].get("suspend", False) for name, cronjob in cronjobs.items()}
+    in_scheduler = (settings.scheduler_reconciliation, settings.scheduler_housekeeping)
+    names = ("prisoner-to-nomis-incentives-reconciliation", "prisoner-to-nomis-queue-housekeeping")
+    assert in_scheduler == tuple(suspended[name] for name in names)
+    assert bool(schedulers) != ("prisoner-to-nomis-drain" in cronjobs)
+
+
+def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:
+    """A new scheduler is ready before an old one goes, and an old one has the time to finish what it has in hand."""
+    for deployment in of_kind(rendered, "Deployment").values():
+        assert deployment["spec"]["strategy"] == {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1},
+        }
+        pod = deployment["spec"]["template"]["spec"]
+        settings = load_settings(environment_of(pod, rendered, SECRETS))
+        assert pod["terminationGracePeriodSeconds"] > settings.api_timeout_seconds + settings.drain_grace_seconds
+        (container,) = pod["containers"]
+        assert container["ports"] == [{"name": "health", "containerPort": settings.health_port}]
+        paths = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
+        assert paths == {
+            "startup": {"path": "/health/liveness", "port": "health"},
+            "liveness": {"path": "/health/liveness", "port": "health"},
+            "readiness": {"path": "/health/readiness", "port": "health"},
+        }
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        for service in of_kind(rendered, "Service").values():
+            assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_shards_share_the_work_and_the_calls(rendered: list[Manifest]) -> None:
+    """There are as many pods as shards, and together they have no more calls in flight than NOMIS bears."""
+    cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
+    job = cronjob["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    settings = load_settings(environment_of(pod, rendered, SECRETS))
+    assert settings.reconciliation_concurrency * job.get("parallelism", 1) <= 40
+    if job.get("completionMode") == "Indexed":
+        assert job["completions"] == job["parallelism"]
+        assert f"--shards={job['completions']}" in pod["containers"][0]["args"]
+        assert "--shard=$(JOB_COMPLETION_INDEX)" in pod["containers"][0]["args"]
