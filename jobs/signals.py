@@ -19,8 +19,8 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
 
     A second signal ends the process. Only the main thread may enter this.
     """
-    # Each signal is written to a socket by Python's own handler, below the interpreter: no lock that the main thread holds
-    # or waits for can keep a signal from being seen.
+    # Each signal is written to a socket by Python's own handler, below the interpreter: no lock that the main thread
+    # holds or waits for can keep a signal from being seen.
     heard, told = socket.socketpair()
     told.setblocking(False)
     listener = threading.Thread(target=_listen, args=(heard, stop), name="signals", daemon=True)

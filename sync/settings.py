@@ -5,6 +5,7 @@ that its Kubernetes secrets and values carry over.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -357,3 +358,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {shown}{reason}") from error
     return settings._with_environment(source)
+
+
+def has_display() -> bool:
+    """Whether there is a screen on which a browser could open."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from sync import store
 from sync.clock import now
 from sync.settings import SettingsError
-from sync.store.database import Database, StoreUnavailable
+from sync.store.database import NEWEST_REVISION, Database, StoreUnavailable
 from sync.store.tables import actions, leases, metadata
 from tests.databases import PostgresServer, make_database
 
@@ -55,6 +57,12 @@ def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_the_newest_revision_is_that_of_the_migrations(database: Database) -> None:
+    """The revision read from the names of the files is the one that Alembic leads to, and there is one line of them."""
+    with database.read() as connection:
+        assert MigrationContext.configure(connection).get_current_heads() == (newest_revision(),)
 
 
 def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) -> None:
@@ -245,3 +253,9 @@ def test_a_database_in_memory_serves_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert database.schema_is_current()
+
+
+def test_newest_revision_is_that_of_the_migrations() -> None:
+    """The revision that a start compares with is the head of the migrations, of which there is one."""
+    migrations = Path(store.__file__).parent / "migrations"
+    assert ScriptDirectory(migrations).get_heads() == [NEWEST_REVISION]
