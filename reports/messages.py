@@ -122,7 +122,8 @@ def _slack_line(mismatch: Mismatch, masking: Masking) -> str:
     )
     if found is None:
         return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"
-    second = f"      {found.number}. {slack_text(found.cause)} ({found.right_side} is right). {slack_text(masking.text(found.action))}"
+    right = "" if found.right_side == "unknown" else f" ({found.right_side} is right)"
+    second = f"      {found.number}. {slack_text(found.cause)}{right}. {slack_text(masking.text(found.action))}"
     command = slack_code(masking.text(found.commands[0])) if found.commands else ""
     return f"{first}\n{second} {command}".rstrip()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reports.sending import TryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from reports.messages import SlackReport
     from reports.sending import Note
@@ -125,28 +125,47 @@ class _Steps:
 
     def _look(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
         """The time stamp of our message, None where it is not, or where Slack does not let us look."""
+        channel = self._looked_up()
+        if channel is None:
+            return None
+        options = {"channel": channel, "limit": _PAGE, "include_all_metadata": True}
+        if thread is None:
+            answers = self._pages(self._client.conversations_history, **options)
+        else:
+            answers = self._pages(self._client.conversations_replies, ts=thread, **options)
+        messages = (message for answer in answers for message in answer.get("messages") or ())
+        return next((str(message["ts"]) for message in messages if is_ours(message)), None)
+
+    def _looked_up(self) -> str | None:
+        """The id of the channel, by which alone its messages can be asked for; None where Slack does not tell."""
+        if not self._channel.startswith("#"):
+            return self._channel
+        name = self._channel.removeprefix("#")
+        types = "public_channel,private_channel"
+        for answer in self._pages(self._client.conversations_list, types=types, exclude_archived=True, limit=1_000):
+            for each in answer.get("channels") or ():
+                if each.get("name") == name:
+                    self._channel_id = self._channel = str(each["id"])
+                    return self._channel_id
+        return None
+
+    def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
+        """The pages of an answer; none where Slack refuses to tell, as it does without the permission."""
         cursor = None
         for _ in range(_MOST_PAGES):
-            options: dict[str, Any] = {"channel": self._channel, "limit": _PAGE, "include_all_metadata": True}
-            if cursor:
-                options["cursor"] = cursor
             try:
-                if thread is None:
-                    answer = self._client.conversations_history(**options)
-                else:
-                    answer = self._client.conversations_replies(ts=thread, **options)
+                answer = method(**options, **({"cursor": cursor} if cursor else {}))
             except Exception as error:
-                later, _ = _explained(error)
-                if later is None or not later.seconds or later.seconds == _REFUSED_SECONDS:
-                    return None
+                later, _applied = _explained(error)
+                if later is None:
+                    raise
+                if not later.whole_channel:
+                    return
                 raise later from error
-            for message in answer.get("messages") or ():
-                if is_ours(message):
-                    return str(message["ts"])
+            yield answer
             cursor = (answer.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
-                return None
-        return None
+                return
 
     def _finished(self, step: str, ts: str) -> str:
         self._done[step] = ts

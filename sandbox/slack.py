@@ -29,6 +29,7 @@ class Message:
     blocks: list[dict[str, object]]
     thread_ts: str | None
     posted: str
+    metadata: dict[str, object] | None = None
 
     def view(self) -> dict[str, object]:
         """Return the message as the control API shows it."""
@@ -39,6 +40,7 @@ class Message:
             "blocks": self.blocks,
             "thread_ts": self.thread_ts,
             "posted": self.posted,
+            "metadata": self.metadata,
         }
 
 
@@ -54,6 +56,7 @@ class File:
     channel: str | None = None
     thread_ts: str | None = None
     comment: str | None = None
+    ts: str | None = None
 
     def view(self) -> dict[str, object]:
         """Return the upload as the control API shows it, its content as text."""
@@ -98,6 +101,12 @@ class Slack:
         return [
             Route("POST", "/api/auth.test", self._test),
             Route("POST", "/api/chat.postMessage", self._post, writes=True),
+            Route("POST", "/api/conversations.list", self._channels),
+            Route("GET", "/api/conversations.list", self._channels),
+            Route("POST", "/api/conversations.history", self._history),
+            Route("POST", "/api/conversations.replies", self._replies),
+            Route("GET", "/api/conversations.history", self._history),
+            Route("GET", "/api/conversations.replies", self._replies),
             Route("POST", "/api/files.getUploadURLExternal", self._offer, writes=True),
             Route("POST", "/upload/{file_id}", self._upload),
             Route("POST", "/api/files.completeUploadExternal", self._complete, writes=True),
@@ -133,11 +142,55 @@ class Slack:
         known = {message.ts for message in self.posted.messages}
         if thread and thread not in known:
             return _failed("thread_not_found")
-        ts = f"{FIRST_SECOND + next(self._numbers)}.000100"
-        message = Message(ts, channel, text, blocks, thread or None, london_now().isoformat(timespec="seconds"))
+        metadata = _object(form, "metadata")
+        if metadata is not None and not {"event_type", "event_payload"} <= metadata.keys():
+            return _failed("invalid_metadata_format")
+        ts = self._next_ts()
+        posted = london_now().isoformat(timespec="seconds")
+        message = Message(ts, channel, text, blocks, thread or None, posted, metadata)
         self.posted.messages.append(message)
         answer = {"text": text, "ts": ts, "type": "message", "blocks": blocks}
         return Reply(body={"ok": True, "channel": CHANNEL_IDS.get(channel, channel), "ts": ts, "message": answer})
+
+    def _channels(self, request: Request) -> Reply:
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        channels = [{"id": known, "name": name.removeprefix("#")} for name, known in CHANNEL_IDS.items()]
+        return Reply(body={"ok": True, "channels": channels, "response_metadata": {"next_cursor": ""}})
+
+    def _history(self, request: Request) -> Reply:
+        return self._messages(request, None)
+
+    def _replies(self, request: Request) -> Reply:
+        thread = _text(arguments(request), "ts")
+        if thread not in {message.ts for message in self.posted.messages}:
+            return _failed("thread_not_found")
+        return self._messages(request, thread)
+
+    def _messages(self, request: Request, thread: str | None) -> Reply:
+        """Answer with the messages of a channel, or of a thread and its parent; the channel is told by its id here."""
+        if self._stranger(request):
+            return _failed("invalid_auth")
+        form = arguments(request)
+        channel = _text(form, "channel")
+        names = {channel, *(name for name, known in CHANNEL_IDS.items() if known == channel)}
+        if channel.startswith("#"):
+            return _failed("channel_not_found")
+        whole = _text(form, "include_all_metadata").lower() in ("1", "true")
+        found: list[dict[str, object]] = []
+        for message in self.posted.messages:
+            if message.channel in names and (message.thread_ts == thread or message.ts == thread):
+                shown: dict[str, object] = {"ts": message.ts, "text": message.text, "thread_ts": message.thread_ts}
+                found.append({**shown, "metadata": message.metadata} if whole and message.metadata else shown)
+        for file in self.posted.files.values():
+            if file.ts is not None and file.channel in names and file.thread_ts == thread:
+                shared = {"id": file.id, "name": file.filename, "title": file.title}
+                found.append({"ts": file.ts, "text": file.comment or "", "thread_ts": thread, "files": [shared]})
+        found.sort(key=lambda each: str(each["ts"]), reverse=thread is None)
+        return Reply(body={"ok": True, "messages": found, "has_more": False, "response_metadata": {"next_cursor": ""}})
+
+    def _next_ts(self) -> str:
+        return f"{FIRST_SECOND + next(self._numbers)}.000100"
 
     def _offer(self, request: Request) -> Reply:
         if self._stranger(request):
@@ -177,6 +230,7 @@ class Slack:
             file.channel = _text(form, "channel_id") or None
             file.thread_ts = _text(form, "thread_ts") or None
             file.comment = _text(form, "initial_comment") or None
+            file.ts = self._next_ts()
         return Reply(body={"ok": True, "files": [{"id": file.id, "title": file.title} for file in found]})
 
     def _page(self, request: Request) -> Reply:
@@ -239,6 +293,19 @@ def _array(form: dict[str, object], name: str) -> list[dict[str, object]] | None
         except orjson.JSONDecodeError:
             return None
     return found if isinstance(found, list) else None
+
+
+def _object(form: dict[str, object], name: str) -> dict[str, object] | None:
+    """Return an object, given as such or as its JSON text; None when it is absent, empty when it is none."""
+    found = form.get(name)
+    if isinstance(found, str) and found:
+        try:
+            found = orjson.loads(found)
+        except orjson.JSONDecodeError:
+            return {}
+    if found is None or found == "":
+        return None
+    return found if isinstance(found, dict) else {}
 
 
 def _too_long(block: dict[str, object]) -> bool:
