@@ -115,6 +115,8 @@ class CreationProtocol:
                 found = self._locate(creation, record, work)
                 if isinstance(found, Found):
                     ours = self._ledger.created(creation, record.dps_id, record.attempts, found.nomis_ids)
+                elif found is Absent.NOT_THERE:
+                    self._let_it_settle(creation, record)
             if ours is not None:
                 work.trail.add(**record.properties)
                 if same_pair(ours, mapping):
@@ -136,10 +138,13 @@ class CreationProtocol:
             self._ledger.ambiguous(creation, record, work.trail.properties)
             return Outcome.AMBIGUOUS
         if record.state is CreationState.INTENDED:
-            remaining = record.updated_at + self._settling - clock.now()
-            if remaining > timedelta():
-                raise OutcomeSettling(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
+            self._let_it_settle(creation, record)
         return self._create_anew(creation, event, record.dps_id, record, work)
+
+    def _let_it_settle(self, creation: Creation, record: CreationRecord) -> None:
+        remaining = record.updated_at + self._settling - clock.now()
+        if remaining > timedelta():
+            raise OutcomeSettling(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
 
     def _locate(self, creation: Creation, record: CreationRecord, work: Work) -> Found | Absent:
         work.trail.at("look for the record in NOMIS")
