@@ -1,0 +1,197 @@
+"""How near the drain comes to what its calls allow: 64 messages in flight, four calls a message, 20 ms a call.
+
+With W messages in flight and four calls of L seconds each, no drain handles more than W / 4L messages a second. Run it
+with `python -m benchmarks.drain`; the queue and the services run in processes of their own on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import structlog
+
+from benchmarks.stub_http import Answer, Call, serve
+from benchmarks.stub_sqs import StubSqs
+from sync.catalogue import DOMAINS
+from sync.creation import CreationProtocol
+from sync.drain import BatchSummary, Drain
+from sync.envelope import DomainEvent
+from sync.handling import Domain, Update, Work
+from sync.queues.aws import Aws
+from sync.queues.queue import Queue
+from sync.settings import UpstreamName, load_settings
+from sync.store.database import Database
+from sync.store.leases import Leases
+from sync.store.telemetry import StoredTelemetry
+from sync.upstream.breaker import Breakers
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+from sync.work import Workshop
+
+EVENT_TYPE = "benchmark.changed"
+CALLS = 4
+QUEUE_NAME = "measured"
+
+
+def four_calls(event: DomainEvent, work: Work) -> None:
+    """Handles an event as the real updates do: read the record, look up the mapping, write to NOMIS twice."""
+    record = event.text("id")
+    work.trail.at("read record")
+    work.services.activities.call("GET", f"/records/{record}")
+    work.trail.at("look up mapping")
+    work.services.mapping.call("GET", f"/mapping/{record}")
+    work.trail.at("write")
+    work.services.nomis.call("PUT", f"/records/{record}", body={"state": "COMP"})
+    work.services.nomis.call("PUT", f"/records/{record}/details", body={"state": "COMP"})
+
+
+DOMAIN = Domain(
+    queue="activity",
+    creation=DOMAINS["activity"].creation,
+    updates=(
+        Update(
+            EVENT_TYPE,
+            entity=lambda event: f"record:{event.text('id')}",
+            start=lambda event: {"recordId": event.text("id")},
+            apply=four_calls,
+            success="benchmark-success",
+            failed="benchmark-failed",
+        ),
+    ),
+)
+
+
+def bodies(messages: int) -> list[str]:
+    """The bodies of as many messages, each about a record of its own."""
+    made = []
+    for number in range(messages):
+        event = {
+            "eventType": EVENT_TYPE,
+            "version": "1",
+            "description": "A record was changed",
+            "occurredAt": datetime.now(UTC).isoformat(),
+            "additionalInformation": {"id": number},
+        }
+        made.append(json.dumps({"Type": "Notification", "MessageId": f"sns-{number}", "Message": json.dumps(event)}))
+    return made
+
+
+def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sqs_seconds: float) -> None:
+    """What the process of the stubs does: SQS with so many messages, and services that take their time."""
+
+    def upstream(call: Call) -> Answer:
+        if call.path.endswith("/oauth/token"):
+            return Answer(b'{"access_token": "t", "expires_in": 3600}')
+        return Answer(b'{"id": 1, "state": "COMP"}', delay=call_seconds)
+
+    async def run() -> None:
+        sqs = StubSqs(seconds=sqs_seconds)
+        sqs.fill(QUEUE_NAME, bodies(messages))
+        servers = [await serve(sqs), await serve(upstream)]
+        pipe.send([server.sockets[0].getsockname()[1] for server in servers])
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        pipe.send(sqs.left(QUEUE_NAME))
+
+    asyncio.run(run())
+
+
+@contextmanager
+def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
+    """The addresses of SQS and of the services; the pipe answers anything with the number of messages left."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve_until_closed, args=(theirs, messages, call_seconds, sqs_seconds))
+    process.start()
+    sqs, upstream = ours.recv()
+    try:
+        yield ours, f"http://127.0.0.1:{sqs}", f"http://127.0.0.1:{upstream}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+@contextmanager
+def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> Iterator[Drain]:
+    """A drain of the stubs' queue, with everything that a real one has."""
+    names = ("OAUTH", "NOMIS", "MAPPING", "ACTIVITIES")
+    settings = load_settings(
+        {
+            **{f"API_BASE_URL_{name}": upstream_url for name in names},
+            "HMPPS_SQS_PROVIDER": "localstack",
+            "HMPPS_SQS_LOCALSTACK_URL": sqs_url,
+            "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "DRAIN_CONCURRENCY": str(in_flight),
+            "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
+        }
+    )
+    database = Database(settings.database_url)
+    database.upgrade()
+    leases = Leases(database, "benchmark", settings.lease_seconds)
+    telemetry = StoredTelemetry(database, structlog.get_logger())
+    breakers = Breakers(database, telemetry, lambda _name: None)
+    transport = Transport(settings, (breakers,))
+    queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
+    protocol = CreationProtocol(database, leases, telemetry, lambda _queue, body: queue.send(body))
+    workshop = Workshop(settings, DOMAIN, connect(transport), protocol, leases, telemetry, database)
+    upstreams = (UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.ACTIVITIES)
+    try:
+        with Drain(DOMAIN, queue, settings, workshop, leases, telemetry, database, breakers, upstreams) as drain:
+            yield drain
+    finally:
+        transport.close()
+        database.dispose()
+
+
+def measure(messages: int, in_flight: int, call_seconds: float, sqs_seconds: float) -> tuple[float, BatchSummary]:
+    """Messages handled a second, from the first receive to the last delete, and what became of them."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        stubs(messages, call_seconds, sqs_seconds) as (pipe, sqs_url, upstream_url),
+        drain_of(sqs_url, upstream_url, Path(folder), in_flight) as drain,
+    ):
+        started = time.perf_counter()
+        # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
+        summary = drain.run_until_empty(max_batches=-(-messages // 1000))
+        seconds = time.perf_counter() - started
+        pipe.send("how many are left?")
+        left = pipe.recv()
+    assert summary.applied == messages, summary
+    assert left == 0, left
+    return messages / seconds, summary
+
+
+def main() -> None:
+    """Measures and prints one line."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--messages", type=int, default=4000)
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--call-ms", type=float, default=20)
+    parser.add_argument("--sqs-ms", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    bound = chosen.in_flight / (CALLS * chosen.call_ms / 1000)
+    rates = [
+        measure(chosen.messages, chosen.in_flight, chosen.call_ms / 1000, chosen.sqs_ms / 1000)[0]
+        for _ in range(chosen.rounds)
+    ]
+    rate = statistics.median(rates)
+    print(
+        f"drain: {rate:,.0f} messages/s of at most {bound:,.0f} ({rate / bound:.0%}); "
+        f"{chosen.in_flight} in flight, {CALLS} calls of {chosen.call_ms:g} ms, median of {chosen.rounds}"
+    )
+
+
+if __name__ == "__main__":
+    main()
