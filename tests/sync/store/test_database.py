@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from sync import store
 from sync.clock import now
 from sync.settings import SettingsError
-from sync.store.database import NEWEST_REVISION, Database, StoreUnavailable
+from sync.store.database import Database, StoreUnavailable, newest_revision
 from sync.store.tables import actions, leases, metadata
 from tests.databases import PostgresServer, make_database
 
@@ -253,9 +251,3 @@ def test_a_database_in_memory_serves_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert database.schema_is_current()
-
-
-def test_newest_revision_is_that_of_the_migrations() -> None:
-    """The revision that a start compares with is the head of the migrations, of which there is one."""
-    migrations = Path(store.__file__).parent / "migrations"
-    assert ScriptDirectory(migrations).get_heads() == [NEWEST_REVISION]
