@@ -22,8 +22,6 @@ from sqlalchemy.pool import StaticPool
 from sync.failures import SyncError
 from sync.settings import SettingsError
 
-#: The newest of the revisions in `migrations/versions`.
-NEWEST_REVISION = "0001"
 #: How long a writer waits for its turn before the database counts as unavailable.
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 5
