@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
 ARGS ?=
 .DEFAULT_GOAL := help
@@ -41,7 +42,7 @@ chaos: $(VENV)/.tested ## a thousand creates through crashes, lost answers and o
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 wheel: $(VENV)/.tested ## the wheel, into dist/
-	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null && ls dist/*.whl
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . && ls dist/*.whl
 
 image: ## the container image, with buildah or docker
 	@if command -v buildah >/dev/null; then buildah bud --tag prisoner-to-nomis . ; else docker build --tag prisoner-to-nomis . ; fi
@@ -49,13 +50,16 @@ image: ## the container image, with buildah or docker
 manifests: ## the Kubernetes manifests of every overlay, rendered to the screen
 	@for overlay in cronjobs/overlays/*; do echo "--- # $$overlay"; kubectl kustomize $$overlay; done
 
-lock: $(VENV)/.tested ## resolve the dependencies again into requirements/
-	@$(BIN)/pip install --quiet uv
-	@for name in runtime sandbox dev bench; do \
-	  extra=$$( [ $$name = runtime ] || echo "--extra $$name" ); \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
-	    --no-emit-find-links --no-annotate $$extra --no-emit-package prisoner-to-nomis pyproject.toml -o requirements/$$name.txt; \
-	done
+# The benchmarks' lock comes first and binds the others: what is measured, tested and run is the same.
+lock: $(VENV)/.tested ## resolve the dependencies again into requirements/ (ARGS=--upgrade for the newest)
+	@$(INSTALL) uv
+	@set -e; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --no-emit-package prisoner-to-nomis $(ARGS)"; \
+	printf 'hatchling>=1.25\neditables\n' | $$compile - -o requirements/build.txt; \
+	$$compile pyproject.toml --extra bench -o requirements/bench.txt; \
+	$$compile pyproject.toml --extra sandbox -c requirements/bench.txt -o requirements/sandbox.txt; \
+	$$compile pyproject.toml --extra dev -c requirements/bench.txt -o requirements/dev.txt; \
+	$$compile pyproject.toml -c requirements/bench.txt -o requirements/runtime.txt
 
 clean: ## remove everything the targets made
 	@rm -rf $(VENV) dist build demo-out reports-out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .lint-imports.log
@@ -65,16 +69,16 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $(PYTHON) is older"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml requirements/sandbox.txt | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml requirements/build.txt requirements/sandbox.txt | $(VENV)/bin/python
 	@echo "setting up $(VENV) (once)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/sandbox.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(INSTALL) --require-hashes -r requirements/build.txt -r requirements/sandbox.txt
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.tested: requirements/dev.txt $(VENV)/.installed
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 $(VENV)/.benched: requirements/bench.txt $(VENV)/.tested
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@$(INSTALL) --require-hashes -r requirements/bench.txt
 	@touch $@
