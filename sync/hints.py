@@ -62,6 +62,10 @@ def _credentials(_: str, failure: Failure) -> bool:
     return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status is not None)
 
 
+def _unreadable(event_type: str, failure: Failure) -> bool:
+    return failure.step == "read event" and _rule(event_type, failure)
+
+
 def _rule(_: str, failure: Failure) -> bool:
     return failure.service is None and not failure.recoverable
 
@@ -116,7 +120,7 @@ _ADVICE = (
         "DPS has no such record (its change was rolled back, or it is deleted): purge the message if it stays so",
     ),
     _Advice(_credentials, "credentials or their roles are wrong: mend the client, then leave the message"),
-    _Advice(lambda _, failure: failure.step in ("read message", "read event"), UNREADABLE),
+    _Advice(_unreadable, UNREADABLE),
     _Advice(_rule, "a rule cannot be met by the data: read the reason and mend the record in DPS, or extend the rule"),
     _Advice(lambda _, failure: failure.recoverable, RECOVERABLE),
     _Advice(lambda _, __: True, UNRECOVERABLE),
