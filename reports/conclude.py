@@ -159,17 +159,16 @@ class Conclusion:
 
     def _mismatches(self, pairs: Sequence[Pair], seen: Rechecked) -> list[Mismatch]:
         waiting = seen.waiting or Waiting()
-        done = 0
-
-        def investigate(pair: Pair) -> Mismatch:
-            nonlocal done
-            found = self._mismatch(pair, waiting)
-            done += 1
-            self._progress("finding causes", done, min(len(pairs), MOST_DIAGNOSED))
-            return found
-
+        diagnosed = pairs[:MOST_DIAGNOSED]
+        found = []
         with ThreadPoolExecutor(_DIAGNOSED_AT_ONCE, thread_name_prefix="diagnosis") as pool:
-            found = list(pool.map(investigate, pairs[:MOST_DIAGNOSED]))
+            try:
+                for mismatch in pool.map(lambda pair: self._mismatch(pair, waiting), diagnosed):
+                    found.append(mismatch)
+                    self._progress("finding causes", len(found), len(diagnosed))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         beyond = f"more than {MOST_DIAGNOSED} mismatches: look for one common cause first"
         return found + [self._bare(pair, beyond) for pair in pairs[MOST_DIAGNOSED:]]
 

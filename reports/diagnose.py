@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reports import remedies
 from reports.evidence import BY_ADMISSION, BY_API, BY_SCREEN, BY_TRANSFER, LEGITIMATE, near_each_other
-from reports.result import Confidence, Diagnosis
+from reports.result import Arrival, Confidence, Diagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +107,7 @@ def _admission_missed(case: _Case) -> Diagnosis | None:
     )
     reason = "READMISSION" if older else "NEW_ADMISSION"
     by_system = nomis.audit_module not in LEGITIMATE
+    arrival = _arrival(nomis, reason)
     return Diagnosis(
         number=3,
         cause="DPS missed the admission",
@@ -117,7 +118,8 @@ def _admission_missed(case: _Case) -> Diagnosis | None:
             f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
         ),
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
-        commands=remedies.receive_again(case.evidence.pair, nomis.prison_id, reason, nomis.iep_date_time),
+        commands=remedies.receive_again(case.evidence.pair, arrival),
+        arrival=arrival,
     )
 
 
@@ -142,6 +144,7 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
             action="Look at the prisoner's movements by hand: it is no transfer or admission screen that made the record.",
             request=remedies.support_request(case.evidence.pair, [nomis]),
         )
+    arrival = _arrival(nomis, reason)
     return Diagnosis(
         number=4,
         cause="DPS never got the received event of an arrival",
@@ -149,7 +152,8 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
         right_side="DPS",
         explanation=explanation,
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
-        commands=remedies.receive_again(case.evidence.pair, nomis.prison_id, reason, nomis.iep_date_time),
+        commands=remedies.receive_again(case.evidence.pair, arrival),
+        arrival=arrival,
     )
 
 
@@ -356,6 +360,11 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
         f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS review, so "
         "writing that again would not make it current."
     )
+
+
+def _arrival(nomis: IepRecord, reason: str) -> Arrival:
+    """The event that belongs to a record that NOMIS made on arrival: its time is the best evidence of the movement's."""
+    return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 
 def _day(moment: datetime) -> str:

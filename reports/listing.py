@@ -174,7 +174,7 @@ class _Sweep:
             try:
                 for answer in pool.map(self._read, numbers):
                     self._take(answer, found)
-            except ListingFailed:
+            except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
         number = self._pages_seen(begun)

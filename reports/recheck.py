@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import queue
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reports.evidence import Pair, read_pair
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, why_unreadable
+from reports.waiting import Waiting
 from sync.clock import LONDON
 from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId
@@ -16,7 +20,7 @@ from sync.upstream.nomis_prisoners import PrisonerId
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from reports.waiting import Peek, Waiting
+    from reports.waiting import Peek
     from sync.upstream.services import Services
 
 JUST_NOW = "the DPS review is only some minutes old"
@@ -65,33 +69,45 @@ class Recheck:
         found.settled = [pair for pair in pairs if pair.equal]
         if not differing:
             return found
-        found.waiting = self.peek()
+        found.waiting = self._look_at_queues()
         for pair in differing:
             self._judge(pair, found)
         return found
 
+    def _look_at_queues(self) -> Waiting:
+        """What waits on the queues; nothing that is known of, when they cannot be looked at."""
+        try:
+            return self.peek()
+        except SyncError as error:
+            structlog.get_logger().warning("queues-not-looked-at", reason=str(error))
+            return Waiting()
+
     def _read(
         self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
     ) -> list[Pair]:
-        pairs: list[Pair] = []
-        done = 0
+        answers: queue.SimpleQueue[tuple[PrisonerId, Pair | Unreadable]] = queue.SimpleQueue()
 
         def read(each: PrisonerId) -> Pair:
             return read_pair(self.services, each.booking_id, each.offender_no)
 
         def deliver(each: PrisonerId, value: Pair | Unreadable) -> None:
-            nonlocal done
-            if isinstance(value, Unreadable):
-                found.unread.append((each, value))
-            else:
-                pairs.append(value)
-            done += 1
-            progress(done, len(candidates))
+            answers.put((each, value))
 
+        pairs: list[Pair] = []
         reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
         reading.close()
         reading.add(candidates)
-        reading.join()
+        try:
+            for done in range(1, len(candidates) + 1):
+                each, value = answers.get()
+                if isinstance(value, Unreadable):
+                    found.unread.append((each, value))
+                else:
+                    pairs.append(value)
+                progress(done, len(candidates))
+        finally:
+            reading.stop()
+            reading.join()
         return sorted(pairs, key=lambda pair: pair.booking_id)
 
     def _judge(self, pair: Pair, found: Rechecked) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reports.evidence import Pair
+    from reports.result import Arrival
     from sync.upstream.nomis_incentives import IepRecord
 
 _PROGRAM = "prisoner-to-nomis"
@@ -26,10 +26,10 @@ def explain(pair: Pair) -> str:
     return f"{_PROGRAM} reconcile explain {pair.offender_no}"
 
 
-def receive_again(pair: Pair, prison_id: str, reason: str, occurred_at: datetime) -> tuple[str, ...]:
+def receive_again(pair: Pair, arrival: Arrival) -> tuple[str, ...]:
     """Publishes a received event that was missed, then looks again."""
-    moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
-    command = f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {prison_id} --reason {reason} --occurred-at {moment}"
+    moment = arrival.occurred_at.isoformat(timespec="seconds")
+    command = f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {arrival.prison_id} --reason {arrival.reason} --occurred-at {moment}"
     return command, reconcile_again(pair)
 
 

@@ -45,11 +45,19 @@ class EvidenceRow(_Part):
     note: str = ""
 
 
+class Arrival(_Part):
+    """A received event that DPS missed, as it is to be published again; `occurred_at` is local to London."""
+
+    prison_id: str
+    reason: str
+    occurred_at: datetime
+
+
 class Diagnosis(_Part):
     """Why two levels differ, which side is right, and what mends it.
 
     number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a request to the
-    NOMIS support team, where only they can mend it.
+    NOMIS support team, where only they can mend it. arrival: the received event to be published again, where that mends it.
     """
 
     number: int
@@ -60,6 +68,7 @@ class Diagnosis(_Part):
     action: str
     commands: tuple[str, ...] = ()
     request: str | None = None
+    arrival: Arrival | None = None
 
 
 class Mismatch(_Part):

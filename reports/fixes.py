@@ -1,0 +1,214 @@
+"""The two fixes that this program makes itself: a received event published again, and the DPS level written to NOMIS again.
+
+Each is planned first (what would be sent, and why not), done once, recorded with who and when, and verified by reading.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from reports import events
+from reports.diagnose import diagnose
+from reports.evidence import gather, read_pair
+from reports.explain import active_booking
+from sync.failures import RuleError, SyncError
+from sync.settings import UpstreamName
+from sync.store.actions import record_action
+from sync.upstream import nomis_incentives, prisoner_search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reports.evidence import Pair
+    from reports.result import Arrival
+    from reports.waiting import Peek
+    from sync.store.database import Database
+    from sync.telemetry import Telemetry
+    from sync.upstream.services import Services
+
+_POLL_SECONDS = 1.0
+#: The reasons of a received event that make DPS write a review.
+REASONS = prisoner_search.REVIEWED_REASONS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fix would send, as the dry run shows it.
+
+    objection: why it should not be sent, None where nothing speaks against it.
+    """
+
+    action: str
+    offender_no: str
+    booking_id: int | None
+    service: str
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    nomis_level: str | None
+    dps_level: str | None
+    objection: str | None = None
+
+    @property
+    def request(self) -> str:
+        """Service, method and path of the call."""
+        return f"{self.service}: {self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a second reading found: both levels, and whether they agree."""
+
+    nomis_level: str | None
+    dps_level: str | None
+
+    @property
+    def mended(self) -> bool:
+        """Whether both sides agree."""
+        return self.nomis_level == self.dps_level
+
+
+def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
+    """Plans to publish a received event again. Raises `RuleError` for a reason that makes no review, and `SyncError`."""
+    if reason not in REASONS:
+        raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    body = prisoner_search.received_event(reason, prison_id, occurred_at).as_json()
+    return Plan(
+        action="reconcile fix received",
+        offender_no=offender_no,
+        booking_id=pair.booking_id,
+        service=UpstreamName.PRISONER_SEARCH,
+        method="PUT",
+        path=f"/events/prisoner/received/{offender_no}",
+        body=body,
+        nomis_level=pair.nomis_level,
+        dps_level=pair.dps_level,
+        objection=_objection_to_receiving(pair, occurred_at),
+    )
+
+
+def propose_received(services: Services, peek: Peek, offender_no: str, near: timedelta) -> Arrival | None:
+    """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    return None if pair.equal else diagnose(gather(services, pair, peek(), near), near).arrival
+
+
+def plan_repair(services: Services, offender_no: str) -> Plan:
+    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` when DPS has no review, and `SyncError`."""
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    review = pair.newest_review
+    if review is None:
+        raise RuleError(f"{offender_no} has no review in DPS that could be written to NOMIS")
+    body = nomis_incentives.CreateIep(
+        iep_level=review.iep_code,
+        iep_date_time=f"{review.iep_date.isoformat()}T{review.iep_time.strftime('%H:%M:%S')}",
+        prison_id=review.agency_id or "",
+        user_id=review.user_id,
+        comments=review.comments,
+    )
+    objection = None
+    if pair.equal:
+        objection = f"both sides have {pair.dps_level} already"
+    elif not review.agency_id:
+        objection = "the DPS review names no prison, which NOMIS requires"
+    elif pair.nomis is not None and pair.nomis.iep_date_time.date() > review.iep_date:
+        objection = (
+            f"the NOMIS record of {pair.nomis.iep_date_time:%d/%m/%Y} is dated after the DPS review of "
+            f"{review.iep_date:%d/%m/%Y}, so the new record would not become current"
+        )
+    return Plan(
+        action="incentives repair",
+        offender_no=offender_no,
+        booking_id=pair.booking_id,
+        service=UpstreamName.NOMIS,
+        method="POST",
+        path=f"/prisoners/booking-id/{pair.booking_id}/incentives",
+        body=body.as_json(),
+        nomis_level=pair.nomis_level,
+        dps_level=pair.dps_level,
+        objection=objection,
+    )
+
+
+def apply_received(services: Services, database: Database, plan: Plan, who: str) -> None:
+    """Publishes the event of the plan, once, and records it. Raises `SyncError`; the failed attempt is recorded too."""
+    event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
+    with _recorded(database, plan, who):
+        prisoner_search.publish_received(services.prisoner_search, plan.offender_no, event)
+
+
+def apply_repair(services: Services, database: Database, telemetry: Telemetry, plan: Plan, who: str) -> int:
+    """Writes the record of the plan, once, and records it; the sequence of the new record. Raises `SyncError`."""
+    assert plan.booking_id is not None
+    review = read_pair(services, plan.booking_id, plan.offender_no).newest_review
+    with _recorded(database, plan, who):
+        created = nomis_incentives.create_iep(services.nomis, plan.booking_id, plan.body)
+    telemetry.track(
+        events.REPAIR,
+        {
+            "nomisBookingId": created.booking_id,
+            "nomisIncentiveSequence": created.sequence,
+            "id": review.id if review else None,
+            "offenderNo": plan.offender_no,
+            "iep": plan.body["iepLevel"],
+        },
+    )
+    telemetry.flush()
+    return created.sequence
+
+
+def verify(
+    services: Services,
+    offender_no: str,
+    booking_id: int,
+    within_seconds: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Verification:
+    """Reads both sides again, until they agree or `within_seconds` have passed. Raises `SyncError`."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        pair = read_pair(services, booking_id, offender_no)
+        if pair.equal or time.monotonic() >= deadline:
+            return Verification(pair.nomis_level, pair.dps_level)
+        sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
+
+
+def _objection_to_receiving(pair: Pair, occurred_at: datetime) -> str | None:
+    if pair.equal:
+        return f"both sides have {pair.dps_level or 'no level'} already"
+    moment = occurred_at.replace(tzinfo=None)
+    if pair.nomis is not None and moment.date() < pair.nomis.iep_date_time.date():
+        return (
+            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new record "
+            "would not become current"
+        )
+    again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
+    if again:
+        return f"DPS has a review of that moment already ({again[0].id})"
+    return None
+
+
+@contextmanager
+def _recorded(database: Database, plan: Plan, who: str) -> Iterator[None]:
+    """Records an action when it ends, well or not."""
+    outcome = "done"
+    try:
+        yield
+    except Exception as error:
+        outcome = f"failed: {error if isinstance(error, SyncError) else type(error).__name__}"
+        raise
+    finally:
+        body = {name: value for name, value in plan.body.items() if name != "comments"}
+        details = {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
+        target = f"prisoner {plan.offender_no}, booking {plan.booking_id}"
+        with database.begin() as connection:
+            record_action(connection, who, plan.action, target, details, outcome)
