@@ -1,4 +1,4 @@
-"""The activities API: activities, schedules, sessions, allocations, attendances; appointments by a client of their own."""
+"""The activities API: activities, schedules, sessions, allocations, attendances; and appointments (own client)."""
 
 from datetime import date, time
 from typing import Literal
