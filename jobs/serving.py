@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 
 import structlog
 
-from jobs import reconciling
+from jobs import housekeeping, reconciling
 from jobs.composition import Program
 from jobs.cron import read_schedule
+from jobs.housekeeping import housekeep
 from jobs.ledger import RunInHand
 from jobs.outage import Outage
 from jobs.reconciling import reconcile
@@ -22,6 +24,8 @@ from sync.store.database import StoreUnavailable
 JOB = "scheduler"
 #: A weekly report that is some hours late is still worth having.
 RECONCILIATION_CATCH_UP = timedelta(hours=6)
+#: The next re-drive makes up for a missed one.
+HOUSEKEEPING_CATCH_UP = timedelta(minutes=5)
 _DATABASE_SECONDS = 2.0
 
 
@@ -62,7 +66,7 @@ def make_scheduler(program: Program, jobs: Sequence[ScheduledJob]) -> Scheduler:
         drain_interval_seconds=program.settings.drain_interval_seconds,
         jobs=jobs,
         ledger=program.ledger,
-        send_due=lambda: program.outbox.send_due(),
+        send_due=lambda: asdict(program.outbox.send_due()),
     )
 
 
@@ -80,7 +84,22 @@ def scheduled_jobs(program: Program, asked: threading.Event) -> list[ScheduledJo
                 RECONCILIATION_CATCH_UP,
             )
         )
+    if settings.scheduler_housekeeping:
+        schedule = read_schedule("HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone)
+        jobs.append(
+            ScheduledJob(
+                housekeeping.JOB,
+                schedule,
+                lambda in_hand: _housekeep(program, in_hand, asked),
+                HOUSEKEEPING_CATCH_UP,
+            )
+        )
     return jobs
+
+
+def _housekeep(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:
+    """The re-drive of the dead letter queues; it ends before the next queue once `asked` is set."""
+    housekeep(program, in_hand, asked.is_set)
 
 
 def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:

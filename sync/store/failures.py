@@ -51,7 +51,7 @@ def last_failure(
     sns_message_id: str | None = None,
     message_id: str | None = None,
 ) -> FailedAttempt | None:
-    """The last failed attempt at a message (of `queue`, where given), by the id that survives a re-drive or else by that of SQS."""
+    """The last failed attempt at a message (of `queue`), by the id that survives a re-drive or else by that of SQS."""
     columns = failures.c
     for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
         if value is None:
@@ -67,7 +67,7 @@ def last_failure(
 
 
 def count_attempts(connection: Connection, queue: str, sns_message_id: str | None, message_id: str) -> int:
-    """How many attempts at a message of `queue` failed, over all its deliveries where it has an id that survives a re-drive."""
+    """How many attempts at a message failed: over all its deliveries, where it has an id that survives a re-drive."""
     columns = failures.c
     same = columns.message_id == message_id
     if sns_message_id is not None:

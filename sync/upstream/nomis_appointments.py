@@ -39,6 +39,7 @@ class NomisAppointment(Answer):
     start_date_time: LocalDateTime | None = None
     end_date_time: LocalDateTime | None = None
     subtype: str
+    status: str | None = None
     created_date: LocalDateTime
 
 

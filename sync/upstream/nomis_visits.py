@@ -1,10 +1,11 @@
 """NOMIS: visits."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, read_answer, read_pages
+from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer, read_pages
 from sync.upstream.transport import ServiceClient, segment
 
 
@@ -45,12 +46,29 @@ class VisitCreated(Answer):
     visit_id: int
 
 
+class VisitStatus(Answer):
+    """A status by its code: `SCH` is scheduled, `CANC` cancelled."""
+
+    code: str
+
+
 class NomisVisit(Answer):
-    """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit."""
+    """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit.
+
+    Times are local to London.
+    """
 
     visit_id: int
     offender_no: str | None = None
+    prison_id: str | None = None
+    start_date_time: LocalDateTime | None = None
+    end_date_time: LocalDateTime | None = None
+    visit_status: VisitStatus | None = None
     comment_text: str | None = None
+
+    def names(self, reference: str) -> bool:
+        """Whether the comment names the DPS visit of this reference."""
+        return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
 
 
 class _VisitId(Answer):

@@ -1,0 +1,266 @@
+"""A dead letter queue: looked at, sent back to its main queue, or emptied.
+
+A message is sent to the main queue before it is deleted here: a death in between makes a second delivery, which does no
+harm. Whatever is only looked at is visible to others again at once.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import structlog
+
+from sync.envelope import DomainEvent, MappingRetry, read_envelope
+from sync.failures import MessageUnreadable
+from sync.queues.heartbeat import Heartbeat
+from sync.queues.queue import BATCH, Message
+from sync.queues.setup import QueuePair
+from sync.store.database import Database
+from sync.store.returns import count_returns
+from sync.telemetry import Telemetry
+
+#: The type of a message that only saves a mapping.
+MAPPING_RETRY = "RETRY_CREATE_MAPPING"
+UNREADABLE = "unreadable"
+#: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.
+_HIDDEN_SECONDS = 60
+_WAIT_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One message on a dead letter queue.
+
+    type: the event type, `RETRY_CREATE_MAPPING`, the type of a message that is none of ours, or `unreadable`.
+    ids: what the event is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved.
+    problem: why it cannot be understood, None when it can.
+    """
+
+    message: Message
+    type: str
+    ids: Mapping[str, Any]
+    sns_message_id: str | None
+    problem: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What stays the same when the message is sent back: its id at SNS, or else a hash of its body."""
+        return self.sns_message_id or hashlib.sha256(self.message.body.encode()).hexdigest()
+
+    @property
+    def is_mapping_retry(self) -> bool:
+        """Whether purging it would leave a NOMIS record without its mapping."""
+        return self.type == MAPPING_RETRY
+
+    def as_dict(self) -> dict[str, Any]:
+        """The letter as an export holds it: enough to send it again by hand."""
+        sent = self.message.sent_at
+        return {
+            "messageId": self.message.message_id,
+            "type": self.type,
+            "ids": dict(self.ids),
+            "sentAt": None if sent is None else sent.isoformat(),
+            "body": _parsed(self.message.body),
+            "attributes": {name: dict(value) for name, value in self.message.attributes.items()},
+        }
+
+
+def read_dead_letter(message: Message) -> DeadLetter:
+    """What a message is about. Never raises: one that cannot be understood says so."""
+    try:
+        envelope = read_envelope(message.body)
+    except MessageUnreadable as error:
+        return DeadLetter(message, UNREADABLE, {}, None, str(error))
+    content, sns_message_id = envelope.content, envelope.sns_message_id
+    if isinstance(content, DomainEvent):
+        prisoner = {} if content.prisoner_id is None else {"prisonerId": content.prisoner_id}
+        return DeadLetter(message, content.event_type, {**prisoner, **content.additional_information}, sns_message_id)
+    if isinstance(content, MappingRetry):
+        ids = {name: value for name, value in content.mapping.items() if value is not None}
+        return DeadLetter(message, MAPPING_RETRY, ids, sns_message_id)
+    return DeadLetter(message, content.message_type, {}, sns_message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterLeft:
+    """A letter that stays on the dead letter queue, and why."""
+
+    letter: DeadLetter
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryResult:
+    """What a re-drive did. `found` counts every message that was seen."""
+
+    queue: str
+    dlq_name: str
+    found: int = 0
+    retried: tuple[DeadLetter, ...] = ()
+    left: tuple[LetterLeft, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON shows it."""
+        return {
+            "queue": self.queue,
+            "dlqName": self.dlq_name,
+            "messagesFoundCount": self.found,
+            "messagesRetriedCount": len(self.retried),
+            "messages": [letter.as_dict() for letter in self.retried],
+            "left": [
+                {"messageId": each.letter.message.message_id, "type": each.letter.type, "reason": each.reason}
+                for each in self.left
+            ],
+        }
+
+
+@dataclass(slots=True)
+class _InHand:
+    """Letters that are hidden from others for the time being; what is not `taken` becomes visible again."""
+
+    heartbeat: Heartbeat
+    letters: dict[str, DeadLetter] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+
+class DeadLetterQueue:
+    """The dead letter queue of one queue."""
+
+    def __init__(self, queue: str, pair: QueuePair, database: Database, telemetry: Telemetry) -> None:
+        self.queue = queue
+        self._main = pair.main
+        self._dlq = pair.dlq
+        self._database = database
+        self._telemetry = telemetry
+        self._log = structlog.get_logger("sync.queues.dead_letters")
+
+    @property
+    def name(self) -> str:
+        """The name of the dead letter queue in SQS."""
+        return self._dlq.name
+
+    def look(self, most: int | None = None) -> list[DeadLetter]:
+        """The messages (`most` of them at most), oldest first; all are visible again on return.
+
+        Raises `QueueUnavailable`.
+        """
+        with self._hand() as hand:
+            for _ in self._receive(hand, most):
+                pass
+            return sorted(hand.letters.values(), key=_age)
+
+    def retry(self, why_left: Callable[[Sequence[DeadLetter]], Mapping[str, str]]) -> RetryResult:
+        """Sends messages back to the main queue, with body and attributes, save those that are to be left.
+
+        `why_left` is asked for some letters at a time and names, by message id, those that stay and why. Raises
+        `QueueUnavailable` and `StoreUnavailable`; whatever was in hand is visible again then.
+        """
+        retried: list[DeadLetter] = []
+        left: list[LetterLeft] = []
+        sent: set[str] = set()
+        with self._hand() as hand:
+            for letters in self._receive(hand, None):
+                # One that fails at once comes here again while the queue is still being read.
+                again = {each.message.message_id for each in letters} & sent
+                reasons = {**dict.fromkeys(again, "it failed again just now"), **why_left(letters)}
+                back = [letter for letter in letters if letter.message.message_id not in reasons]
+                left += [
+                    LetterLeft(each, reasons[each.message.message_id])
+                    for each in letters
+                    if each.message.message_id in reasons
+                ]
+                sent |= self._send_back(hand, back)
+                retried += back
+        result = RetryResult(self.queue, self.name, len(retried) + len(left), tuple(retried), tuple(left))
+        if result.found:
+            told = {"dlq-name": self.name, "messages-found": result.found, "messages-retried": len(retried)}
+            self._telemetry.track("RetryDLQ", told)
+            self._telemetry.flush()
+        return result
+
+    def purge(
+        self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None]
+    ) -> tuple[int, list[LetterLeft]]:
+        """Removes the messages whose ids are in `only`; how many, and what was seen besides and stays.
+
+        `export` is given what is about to be removed and must have it safely stored when it returns. Raises
+        `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+        """
+        removed: list[DeadLetter] = []
+        with self._hand() as hand:
+            for _ in self._receive(hand, None):
+                pass
+            removed = [letter for message_id, letter in hand.letters.items() if message_id in only]
+            others = [letter for message_id, letter in hand.letters.items() if message_id not in only]
+            if removed:
+                export(removed)
+                self._remove(hand, removed)
+        left = [LetterLeft(letter, "it came after you looked") for letter in others]
+        if removed:
+            self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
+            self._telemetry.flush()
+        return len(removed), left
+
+    def _send_back(self, hand: _InHand, letters: Sequence[DeadLetter]) -> set[str]:
+        """Sends and deletes; the ids that the messages have on the main queue."""
+        if not letters:
+            return set()
+        with self._database.begin() as connection:
+            count_returns(connection, self.queue, [letter.key for letter in letters])
+        sent: dict[str, DeadLetter] = {}
+        try:
+            for letter in letters:
+                sent[self._main.send(letter.message.body, letter.message.attributes)] = letter
+        finally:
+            self._remove(hand, list(sent.values()))
+        return set(sent)
+
+    def _remove(self, hand: _InHand, letters: Sequence[DeadLetter]) -> None:
+        hand.taken.update(letter.message.message_id for letter in letters)
+        hand.heartbeat.let_go([letter.message for letter in letters])
+        undeleted = self._dlq.delete([letter.message for letter in letters])
+        if undeleted:
+            self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
+
+    @contextmanager
+    def _hand(self) -> Iterator[_InHand]:
+        hand = None
+        try:
+            with Heartbeat(self._dlq, _HIDDEN_SECONDS) as heartbeat:
+                hand = _InHand(heartbeat)
+                yield hand
+        finally:
+            rest = [] if hand is None else [hand.letters[key].message for key in hand.letters.keys() - hand.taken]
+            if self._dlq.change_visibility(rest, 0):
+                self._log.warning("dead-letters-still-hidden", queue=self.queue, seconds=_HIDDEN_SECONDS)
+
+    def _receive(self, hand: _InHand, most: int | None) -> Iterator[list[DeadLetter]]:
+        """Receives until nothing new comes, some messages at a time; all stay hidden while they are in hand."""
+        expected = self._dlq.counts().visible
+        while most is None or len(hand.letters) < most:
+            size = BATCH if most is None else min(BATCH, most - len(hand.letters))
+            wait = _WAIT_SECONDS if len(hand.letters) < expected else 0
+            messages = self._dlq.receive(size, wait, _HIDDEN_SECONDS)
+            hand.heartbeat.hold(messages)
+            letters = [read_dead_letter(message) for message in messages]
+            fresh = [letter for letter in letters if letter.message.message_id not in hand.letters]
+            # Of one that is given out twice, the later handle is the good one.
+            hand.letters.update((letter.message.message_id, letter) for letter in letters)
+            if not fresh:
+                return
+            yield fresh
+
+
+def _age(letter: DeadLetter) -> tuple[bool, float, str]:
+    sent = letter.message.sent_at
+    return sent is None, 0.0 if sent is None else sent.timestamp(), letter.message.message_id
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body

@@ -1,0 +1,43 @@
+"""How often messages came back to a dead letter queue, by the key that survives a re-drive."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select
+
+from sync.clock import now
+from sync.store.tables import dead_letter_returns
+from sync.store.upserts import insert_into
+
+_COLUMNS = dead_letter_returns.c
+#: Keys asked for in one statement; SQLite takes some hundred variables at least.
+_ASKED = 500
+
+
+def read_returns(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, int]:
+    """How often each of `keys` was sent back to `queue`; those that never were are left out."""
+    found: dict[str, int] = {}
+    wanted = list(dict.fromkeys(keys))
+    query = select(_COLUMNS.message_key, _COLUMNS.returns).where(_COLUMNS.queue == queue)
+    for start in range(0, len(wanted), _ASKED):
+        some = query.where(_COLUMNS.message_key.in_(wanted[start : start + _ASKED]))
+        found |= dict(connection.execute(some).tuples().all())
+    return found
+
+
+def count_returns(connection: Connection, queue: str, keys: Iterable[str]) -> None:
+    """Notes that the messages of `keys` are about to be sent back to `queue`, each as often as it is named."""
+    moment = now()
+    for key, times in Counter(keys).items():
+        values = {"queue": queue, "message_key": key, "returns": times, "last_retried_at": moment}
+        statement = insert_into(connection.dialect.name, dead_letter_returns).values(values)
+        more = {"returns": _COLUMNS.returns + times, "last_retried_at": moment}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=[_COLUMNS.queue, _COLUMNS.message_key], set_=more)
+        )
+
+
+def forget_returns(connection: Connection, before: datetime) -> int:
+    """Forgets messages that were last sent back before `before` (aware): SQS has dropped them. Returns how many."""
+    return connection.execute(delete(dead_letter_returns).where(_COLUMNS.last_retried_at < before)).rowcount
