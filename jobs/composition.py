@@ -21,6 +21,7 @@ from sync.store.leases import Leases
 
 if TYPE_CHECKING:
     from jobs.progress import ProgressCallback
+    from reports.outbox import OutboxSender
     from reports.reconciliation import IncentiveReconciliation
     from sync.creation import CreationProtocol
     from sync.drain import Drain
@@ -104,6 +105,11 @@ class Program:
         """The protocol by which records are created in NOMIS."""
         return self._once("creations", self._make_creations)
 
+    @property
+    def outbox(self) -> "OutboxSender":
+        """The sender of alerts and reports."""
+        return self._once("outbox", self._make_outbox)
+
     def queue_pair(self, queue: str) -> "QueuePair":
         """The queue and the dead letter queue of a queue id; made first where the provider is `localstack`.
 
@@ -186,6 +192,11 @@ class Program:
         from sync.queues.setup import open_queues
 
         return open_queues(self.settings, self.aws, {queue: event_types(queue)})[queue]
+
+    def _make_outbox(self) -> "OutboxSender":
+        from reports.outbox import OutboxSender
+
+        return OutboxSender(self.settings, self.database, lambda: self.aws.client("s3"))
 
     def _make_creations(self) -> "CreationProtocol":
         from sync.creation import CreationProtocol

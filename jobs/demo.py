@@ -17,7 +17,7 @@ import typer
 
 from jobs.composition import Program, open_program
 from jobs.demo_outcome import DemoOutcome
-from jobs.draining import send_due
+from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError, ending_of
 from jobs.logging import bound
 from jobs.output import print_table
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from reports.result import ReconciliationResult
     from sandbox import Sandbox
 
+#: How long alerts and reports may take to be delivered.
+_DELIVERY_SECONDS = 30.0
 #: Messages that are not settled by then will not be.
 _SETTLING_SECONDS = 600
 #: Shares of the events that are planted to arrive twice and in the wrong order.
@@ -167,7 +169,7 @@ class _Demo:
         for thread in threads:
             thread.join()
         self._program.telemetry.flush()
-        send_due(self._program)
+        send_waiting(self._program, _DELIVERY_SECONDS)
         if self._asked.is_set():
             raise StopAskedError("stopped while draining")
         if self._errors:
@@ -202,7 +204,7 @@ class _Demo:
             bound(run_id=in_hand.id),
         ):
             outcome = reconcile(self._program, in_hand, parameters, self._asked, self._progress)
-            send_due(self._program)
+            send_waiting(self._program, _DELIVERY_SECONDS)
         assert outcome.result is not None
         return outcome.result
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sync.drain import BatchSummary, Drain
 
 JOB = "drain"
+#: How long the end of a command waits for its alerts to be sent.
+ALERT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,23 @@ def run_drain(
         result = drain_queues(program, parameters)
         in_hand.counts.update(result.as_dict())
         program.telemetry.flush()
-        send_due(program)
+        send_waiting(program, ALERT_SECONDS)
         _print(in_hand, result, as_json=as_json)
         _judge(result)
 
 
-def send_due(program: Program) -> None:
-    """Sends the alerts that are due; those that cannot be sent now stay in the outbox for the next time."""
+def send_waiting(program: Program, seconds: float) -> None:
+    """Sends what waits in the outbox, for `seconds` at most; the rest stays there for the next sender."""
+    log = structlog.get_logger("jobs.draining")
     try:
-        program.outbox.send_due()
-    except Exception as error:  # the alerts are kept, and the work they tell of is done
-        structlog.get_logger("jobs.draining").warning("alerts-kept", reason=ending_of(error)[1])
+        counts = program.outbox.flush(seconds)
+    except Exception as error:  # they are kept, and the work they tell of is done
+        log.warning("deliveries-kept", reason=ending_of(error)[1])
+    else:
+        if counts.later:
+            log.warning(
+                "deliveries-kept", count=counts.later, reason="they are sent by the scheduler or the next command"
+            )
 
 
 def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:

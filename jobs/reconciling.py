@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from jobs.composition import Program
-from jobs.draining import send_due
+from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError
 from jobs.ledger import RunInHand, Status, Trigger
 from jobs.logging import bound
@@ -27,6 +27,8 @@ _STATUSES = {
     "failed": Status.FAILED,
     "unfinished shard": Status.SUCCESS,
 }
+#: How long the end of a run waits for its report to be delivered.
+_DELIVERY_SECONDS = 60.0
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
 
@@ -107,7 +109,7 @@ def run_reconciliation(
         ):
             with live_progress() as progress:
                 outcome = reconcile(program, in_hand, parameters, asked, progress)
-            send_due(program)
+            send_waiting(program, _DELIVERY_SECONDS)
     except StopAskedError as error:
         raise WorkError(str(error)) from None
     _print(outcome, as_json=as_json)
