@@ -41,7 +41,7 @@ def slack_code(text: str) -> str:
 
 
 def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> str:
-    """The Slack message of one alert: event, time, all properties, domain, severity, and the command that is proposed."""
+    """The Slack message of one alert: event, time, properties, domain, severity, and the command proposed."""
     event = str(payload["event"])
     lines = [f"*{slack_text(alert_title(event, environment))}*"]
     facts = [event, str(payload["time"])]

@@ -1,4 +1,4 @@
-"""Where reports are kept: a folder or a bucket, `<run id>/report.html|mismatches.csv|result.json` and an index of all runs."""
+"""Where reports are kept: a folder or a bucket, with a folder for each run and an index of all runs."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Chosen:
 
 
 def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int) -> Chosen:
-    """Finds the active booking of each prisoner: the one of the newest DPS review, if it is still active, else by the list.
+    """Finds the active booking of each prisoner: that of the newest DPS review if still active, else by the list.
 
     Raises `SyncError` when a service cannot be read.
     """

@@ -36,7 +36,8 @@ class Comparison:
 
     differences: only what differs, by booking id ascending, with the columns `booking_id` (int64), `nomis_level` and
         `dps_level` (category of level codes; missing where that side has none).
-    matrix: how many bookings have each pair of levels; int64, index NOMIS level, columns DPS level, the label `None` for no
+    matrix: how many bookings have each pair of levels; int64, index NOMIS level, columns DPS level, the label `None`
+    for no
         level; every booking of either side is counted once.
     compared: bookings on either side.
     """
@@ -52,10 +53,10 @@ class Comparison:
 
 
 def compare(nomis: pd.DataFrame, dps: pd.DataFrame) -> Comparison:
-    """Compares two frames with the columns `booking_id` (integer, each once) and `level` (category or text; may be missing).
+    """Compares two frames by their columns `booking_id` (integer, each once) and `level` (category or text).
 
-    A booking that one frame lacks counts as one without a level there. Further columns are not looked at, and neither frame
-    is changed. Quickest when `level` is categorical. Raises `ValueError` for a booking that comes twice.
+    A booking that one frame lacks counts as one without a level there. Further columns are not looked at, and neither
+    frame is changed. Quickest when `level` is categorical. Raises `ValueError` for a booking that comes twice.
     """
     levels, nomis_codes, dps_codes = _encoded(nomis["level"], dps["level"])
     nomis_ids = np.asarray(nomis["booking_id"], dtype=np.int64)

@@ -1,7 +1,7 @@
 """Which side is right and why: the decision table over the histories of one difference. Nothing is read here.
 
-The right level is that of the last review by a person, or of the review that DPS makes of the last movement. Records that NOMIS
-makes by itself must not be anyone's current level.
+The right level is that of the last review by a person, or of the review that DPS makes of the last movement. Records
+that NOMIS makes by itself must not be anyone's current level.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Case:
 
 
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagnosis:
-    """The probable cause of a difference, the side that is right, and what mends it: the first row of the table that fits.
+    """The probable cause of a difference, which side is right, and what mends it: the first row of the table that fits.
 
     `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
     """
@@ -141,7 +141,7 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
             confidence="low",
             right_side="DPS",
             explanation=explanation,
-            action="Look at the prisoner's movements by hand: it is no transfer or admission screen that made the record.",
+            action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
             request=remedies.support_request(case.evidence.pair, [nomis]),
         )
     arrival = _arrival(nomis, reason)
@@ -179,8 +179,8 @@ def _received_twice(case: _Case) -> Diagnosis | None:
         confidence="high",
         right_side="DPS",
         explanation=(
-            f"DPS made a review of the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as sequence "
-            f"{made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
+            f"DPS made a review of the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
+            f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
         ),
         action=f"Ask NOMIS support to delete sequence {numbers}.",
         commands=(remedies.reconcile_again(case.evidence.pair),),
@@ -221,8 +221,8 @@ def _changed_on_screen(case: _Case) -> Diagnosis | None:
         confidence="high",
         right_side="NOMIS",
         explanation=(
-            f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS review of "
-            f"{_day(review.iep_time)}."
+            f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
+            f"review of {_day(review.iep_time)}."
         ),
         action="Hand over to the incentives team; nothing is to be done here.",
     )
@@ -243,7 +243,9 @@ def _edited_or_deleted(case: _Case) -> Diagnosis | None:
         cause="a review was edited or deleted in DPS",
         confidence="high" if known else "medium",
         right_side="DPS",
-        explanation=f"The review behind NOMIS sequence {nomis.incentive_sequence} {what}; such changes are not synchronised.",
+        explanation=(
+            f"The review behind NOMIS sequence {nomis.incentive_sequence} {what}; such changes are not synchronised."
+        ),
         action=_write_again_or_ask(nomis, review),
         commands=remedies.repair(case.evidence.pair) if _would_be_current(nomis, review) else (),
         request=None
@@ -357,13 +359,13 @@ def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
     if _would_be_current(nomis, review):
         return "Write the current DPS level to NOMIS again."
     return (
-        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS review, so "
-        "writing that again would not make it current."
+        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS review, "
+        "so writing that again would not make it current."
     )
 
 
 def _arrival(nomis: IepRecord, reason: str) -> Arrival:
-    """The event that belongs to a record that NOMIS made on arrival: its time is the best evidence of the movement's."""
+    """The event that belongs to a record that NOMIS made on arrival: its time is the best evidence."""
     return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
 
 

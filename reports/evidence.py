@@ -84,9 +84,10 @@ class ReviewMapping:
 class Evidence:
     """Everything that the diagnosis of one difference goes by.
 
-    history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the mapping of
-    DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from, by sequence; a
-    sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's current review waits.
+    history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
+    mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
+    by sequence; a sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's
+    current review waits.
     """
 
     pair: Pair
@@ -140,7 +141,8 @@ def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) ->
     until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near
     records: list[IepRecord] = []
     current = pair.nomis.incentive_sequence
-    # The current record is the latest by date, which need not be the highest by number; what lies above it is not current.
+    # The current record is the latest by date, which need not be the highest by number; what lies above it is not
+    # current.
     for sequence in range(current - 1, max(0, current - 1 - DEEPEST_HISTORY), -1):
         record = nomis_incentives.iep_record(services.nomis, pair.booking_id, sequence)
         if record is None:

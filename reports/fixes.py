@@ -1,4 +1,4 @@
-"""The two fixes that this program makes itself: a received event published again, and the DPS level written to NOMIS again.
+"""The two fixes that this program makes: a received event published again, and the DPS level written to NOMIS again.
 
 Each is planned first (what would be sent, and why not), done once, recorded with who and when, and verified by reading.
 """
@@ -74,7 +74,7 @@ class Verification:
 
 
 def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
-    """Plans to publish a received event again. Raises `RuleError` for a reason that makes no review, and `SyncError`."""
+    """Plans to publish a received event again. Raises `RuleError` for a useless reason, and `SyncError`."""
     if reason not in REASONS:
         raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
@@ -102,7 +102,7 @@ def propose_received(services: Services, peek: Peek, offender_no: str, near: tim
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` when DPS has no review, and `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a review, and `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
     review = pair.newest_review
@@ -188,8 +188,8 @@ def _objection_to_receiving(pair: Pair, occurred_at: datetime) -> str | None:
     moment = occurred_at.replace(tzinfo=None)
     if pair.nomis is not None and moment.date() < pair.nomis.iep_date_time.date():
         return (
-            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new record "
-            "would not become current"
+            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new "
+            "record would not become current"
         )
     again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
     if again:

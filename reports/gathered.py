@@ -40,7 +40,7 @@ class Gathered:
 
     @classmethod
     def of(cls, pages: Iterable[PageLevels], levels: Codebook, prisons: Codebook) -> Gathered:
-        """Puts pages together, in the order they were read: who was unreadable at first may be on a later page again."""
+        """Puts pages together, in the order they were read: the unreadable may be on a later page again."""
         found = cls(levels, prisons)
         bookings, columns = array("q"), (array("h"), array("h"), array("h"))
         for page in pages:
@@ -117,7 +117,7 @@ class Gathered:
         )
 
     def by_prison(self, mismatches: Sequence[Mismatch]) -> tuple[PrisonCount, ...]:
-        """Prisoners compared and mismatches of each prison, by its code; who has no record in NOMIS stands under None."""
+        """Prisoners compared and mismatches of each prison, by its code; None for no record in NOMIS."""
         numbers = np.bincount(self.prison.astype(np.int64) + 1, minlength=len(self.prisons.texts) + 1)
         compared = {self.prisons.text(place - 1): int(count) for place, count in enumerate(numbers) if count}
         differing = Counter(each.prison_id for each in mismatches)

@@ -24,6 +24,10 @@ MOST_SWEEPS = 3
 _FURTHEST_PAGE = 20_000
 
 
+def unwatched(_done: int, _total: int) -> None:
+    """The progress that nobody follows."""
+
+
 class ListingFailed(SyncError):
     """Not even the number of prisoners could be read, or too many pages failed."""
 
@@ -40,8 +44,8 @@ class PageFailure:
 class Listing:
     """The active bookings, each once, by booking id ascending.
 
-    total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that only a
-    further sweep found. failed_pages: pages that could not be read; whoever is on them is missing.
+    total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that
+    only a further sweep found. failed_pages: pages that could not be read; whoever is on them is missing.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -56,14 +60,14 @@ def list_prisoners(
     page_size: int,
     *,
     max_page_errors: int = 30,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = unwatched,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Listing:
     """Lists every active booking.
 
-    The pages are read again, cut at other places, when the total changed while they were read or says that bookings are
-    missing: who moved from one page to the next between two reads is then in the middle of a page. Raises `ListingFailed`
-    when the count cannot be read or more than `max_page_errors` pages fail.
+    The pages are read again, cut at other places, when the total changed while they were read or says that bookings
+    are missing: who moved from one page to the next between two reads is then in the middle of a page. Raises
+    `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     first = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
@@ -109,7 +113,7 @@ class StillListed:
         self._pages: dict[int, PrisonerPage] = {}
         self._last_page = max(0, (total_elements - 1) // page_size)
 
-    def __call__(self, booking_id: int, offender_no: str | None = None) -> bool:
+    def __call__(self, booking_id: int) -> bool:
         """Whether the booking is active. Pages read before are used, but absence is told from fresh pages alone.
 
         Raises `UpstreamError` when a page cannot be read.
@@ -153,7 +157,7 @@ class _Sweep:
         page_size: int,
         max_page_errors: int,
         sleep: Callable[[float], None],
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Callable[[int, int], None] = unwatched,
     ) -> None:
         self._nomis = nomis
         self._size = page_size
@@ -184,7 +188,7 @@ class _Sweep:
             number += 1
 
     def _begin(self, found: dict[int, PrisonerId]) -> int:
-        """Reads the first page, or the second where the first fails, to learn how many there are; returns its number."""
+        """Reads the first page, or the second where the first fails, to learn the total; returns its number."""
         for number in (0, 1):
             answer = self._read(number)
             if not isinstance(answer, PageFailure):

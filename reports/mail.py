@@ -55,7 +55,8 @@ class Mail:
     ) -> list[str]:
         """Sends the report to each receiver who has not had it yet; who was refused for good.
 
-        All copies have the same message id, so that a copy sent twice after a crash is one to mail clients. Raises `TryLater`.
+        All copies have the same message id, so that a copy sent twice after a crash is one to mail clients. Raises
+        `TryLater`.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))

@@ -1,4 +1,4 @@
-"""Prisoner numbers and booking ids as they are shown where others read along: whole, or all but the last two characters hidden."""
+"""Prisoner numbers and booking ids as they are shown where others read along: whole, or but for two characters."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def _slack_line(mismatch: Mismatch, masking: Masking) -> str:
     first = (
         f"*{masking.offender(mismatch.offender_no)}* booking {masking.booking(mismatch.booking_id)}"
         f" · {slack_text(mismatch.prison_id or 'prison unknown')}"
-        f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*, DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"
+        f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*"
+        f", DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"
     )
     if found is None:
         return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"

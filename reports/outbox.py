@@ -41,7 +41,7 @@ _SLACK_OFF = "Slack is off: SLACK_TOKEN is not set"
 
 @dataclass(frozen=True, slots=True)
 class SendCounts:
-    """What became of the deliveries that were due: `later` ones stay in the outbox, `given_up` ones too, but are not tried."""
+    """What became of the deliveries that were due: `later` ones are tried again, `given_up` ones are not."""
 
     sent: int = 0
     later: int = 0
@@ -53,7 +53,7 @@ class SendCounts:
 
 
 class OutboxSender:
-    """Sends to Slack, email and the archive. Several may run at once, in threads or processes: a delivery is claimed first.
+    """Sends to Slack, email and the archive. Several may run at once: a delivery is claimed first.
 
     `make_s3` makes a client of S3, when the archive is a bucket. `clock` tells the present moment.
     """
@@ -76,7 +76,7 @@ class OutboxSender:
         self._log = structlog.get_logger()
 
     def send_due(self) -> SendCounts:
-        """Sends what is due now. Nothing is waited for: what cannot be sent stays for later. Raises `StoreUnavailable`."""
+        """Sends what is due now. Nothing is waited for: what cannot be sent stays. Raises `StoreUnavailable`."""
         with self._database.read() as connection:
             waiting = outbox.due(connection, _AT_ONCE, self._clock())
         counts = SendCounts()
@@ -92,7 +92,7 @@ class OutboxSender:
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left in the outbox then."""
+        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left then."""
         deadline = self._clock() + timedelta(seconds=seconds)
         counts = SendCounts()
         while True:

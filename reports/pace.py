@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 #: So many refusals within `BURST_SECONDS` are a burst; a single one is an accident.
 BURST = 3
 BURST_SECONDS = 1.0
-#: A service is slow when its answers take so many times as long as when all was well, and a good part of a second longer.
+#: A service is slow when its answers take so many times as long as when all was well, and a good part of a second
+#: longer.
 SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.25
 #: After each change the service is given time to settle before the next one.
@@ -28,8 +29,8 @@ _WARM_UP_ANSWERS = 20
 class Pace:
     """The number of workers that may call one service now. Safe to share between threads.
 
-    It starts at `maximum` and never exceeds it, halves on bursts of refusals (429, 503, 500) and on slow answers, stands still
-    for as long as `Retry-After` says, and comes back step by step.
+    It starts at `maximum` and never exceeds it, halves on bursts of refusals (429, 503, 500) and on slow answers,
+    stands still for as long as `Retry-After` says, and comes back step by step.
     """
 
     def __init__(self, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -63,7 +64,7 @@ class Pace:
             self._come_back()
 
     def refused(self, retry_after: float | None = None) -> None:
-        """Tells that the service refused a call because it has too much to do; `retry_after` is what it asked for, in seconds."""
+        """Tells that the service has too much to do; `retry_after` is the wait it asked for, in seconds."""
         now = self._monotonic()
         with self._changed:
             if retry_after:

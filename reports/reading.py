@@ -1,4 +1,4 @@
-"""Reads one thing for each of many, side by side: a pace that gives way, repeats with growing waits, nothing lost uncounted."""
+"""Reads one thing for each of many, side by side, at a pace that gives way; what fails is tried again, then counted."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Unreadable:
 class Reading(Generic[Item, Value]):
     """Threads that call `read(item)` for every item and hand the value, or why there is none, to `deliver`.
 
-    `deliver` is called from many threads, exactly once for each item unless the reading is stopped. Errors that may pass are
-    tried again; a service that is taken to be down is waited for. Nothing is ever raised out of a thread: an error that was
-    not foreseen is delivered as unreadable.
+    `deliver` is called from many threads, exactly once for each item unless the reading is stopped. Errors that may
+    pass are tried again; a service that is taken to be down is waited for. Nothing is ever raised out of a thread: an
+    error that was not foreseen is delivered as unreadable.
     """
 
     def __init__(

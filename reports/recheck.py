@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reports.evidence import Pair, read_pair
+from reports.listing import unwatched
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, why_unreadable
 from reports.waiting import Waiting
@@ -31,8 +32,8 @@ ON_QUEUE = "its message waits on the incentive queue"
 class Rechecked:
     """What became of the candidates: each is in exactly one of the lists.
 
-    confirmed: they still differ. settled: equal by now. in_flight: they differ, and why that will pass. released: no longer on
-    the list of active bookings. unread: one of the sides could not be read.
+    confirmed: they still differ. settled: equal by now. in_flight: they differ, and why that will pass. released: no
+    longer on the list of active bookings. unread: one of the sides could not be read.
     """
 
     confirmed: list[Pair] = field(default_factory=list)
@@ -47,8 +48,9 @@ class Rechecked:
 class Recheck:
     """How the second look is done.
 
-    still_listed: whether a booking is still active; None to take that for granted. in_flight: a review younger than this is
-    on its way. peek: tells what waits on the queues; asked at most once, and only when something still differs.
+    still_listed: whether a booking is still active; None to take that for granted. in_flight: a review younger than
+    this is on its way. peek: tells what waits on the queues; asked at most once, and only when something still
+    differs.
     """
 
     services: Services
@@ -59,9 +61,7 @@ class Recheck:
     still_listed: Callable[[int], bool] | None = None
     outage_seconds: float = OUTAGE_SECONDS
 
-    def __call__(
-        self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> Rechecked:
+    def __call__(self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = unwatched) -> Rechecked:
         """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
         found = Rechecked()
         pairs = self._read(candidates, found, progress)

@@ -60,7 +60,7 @@ class GivenUp(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """What a run looks at: everyone, or some prisons or prisoners; as one of several shards; from where another run died.
+    """What a run looks at: everyone, or some prisons or prisoners; as one of several shards; from where a run died.
 
     Without `notify` the result is kept but nothing is sent.
     """
@@ -119,8 +119,9 @@ class IncentiveReconciliation:
     def run(self, run_id: str, parameters: ReconciliationParameters) -> ReconciliationOutcome:
         """Runs it under the id `run_id`; a shard joins the open run of the same parameters, whatever its id.
 
-        A run that gives up, or fails in a foreseen way, ends as `failed` with what it has. Raises `ReconciliationBusy` when the
-        same is under way elsewhere, `UnknownRun`, `SettingsError` and `StoreUnavailable`.
+        A run that gives up, or fails in a foreseen way, ends as `failed` with what it has. Raises
+        `ReconciliationBusy` when the same is under way elsewhere, `UnknownRun`, `SettingsError` and
+        `StoreUnavailable`.
         """
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")

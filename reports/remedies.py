@@ -29,7 +29,10 @@ def explain(pair: Pair) -> str:
 def receive_again(pair: Pair, arrival: Arrival) -> tuple[str, ...]:
     """Publishes a received event that was missed, then looks again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
-    command = f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {arrival.prison_id} --reason {arrival.reason} --occurred-at {moment}"
+    command = (
+        f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {arrival.prison_id} --reason {arrival.reason} "
+        f"--occurred-at {moment}"
+    )
     return command, reconcile_again(pair)
 
 

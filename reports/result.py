@@ -1,4 +1,4 @@
-"""The result of a reconciliation: one frozen object, of which the report, the CSV, the JSON and the messages are views."""
+"""The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ class Arrival(_Part):
 class Diagnosis(_Part):
     """Why two levels differ, which side is right, and what mends it.
 
-    number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a request to the
-    NOMIS support team, where only they can mend it. arrival: the received event to be published again, where that mends it.
+    number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a
+    request to the NOMIS support team, where only they can mend it. arrival: the received event to be published again,
+    where that mends it.
     """
 
     number: int
@@ -174,8 +175,8 @@ class TrendPoint(_Part):
 class ReconciliationResult(_Part):
     """Everything a run found. Frozen; `to_json` and `from_json` are inverse to each other.
 
-    listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are known on
-    both sides. released: differences dropped because the booking left the list during the run.
+    listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are
+    known on both sides. released: differences dropped because the booking left the list during the run.
     """
 
     run_id: str

@@ -12,7 +12,7 @@ Note = Callable[[Mapping[str, Any]], None]
 
 
 class TryLater(SyncError):
-    """The delivery could not be made, or not wholly; `seconds` says when to try again, None as the number of attempts says.
+    """The delivery could not be made, or not wholly; `seconds` says when to try again, None: as usual.
 
     With `whole_channel` the channel as a whole is away, so other deliveries to it need not be tried now.
     """

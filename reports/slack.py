@@ -1,7 +1,7 @@
 """Slack: messages, threads and files, each exactly once, through rate limits, outages and crashes.
 
-What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is looked for in the
-channel, by a key in its metadata, before it is posted again.
+What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is looked for
+in the channel, by a key in its metadata, before it is posted again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Slack:
         _Steps(self._client, self._channel, key, progress, note).post("message", text, None)
 
     def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> None:
-        """Posts a summary, the thread below it, and the CSV in the thread; goes on from `progress`. Raises `TryLater`."""
+        """Posts a summary, the thread below it, and the CSV in the thread; goes on from `progress`."""
         steps = _Steps(self._client, self._channel, key, progress, note)
         thread = steps.post("summary", report.summary, None)
         for number, text in enumerate(report.thread, start=1):
@@ -52,7 +52,7 @@ class Slack:
 
 
 class _Steps:
-    """The steps of one delivery. Progress: the channel's id, the time stamp of each finished step, and the step under way."""
+    """One delivery. Progress: the channel's id, the time stamp of each finished step, and the step under way."""
 
     def __init__(self, client: Any, channel: str, key: str, progress: Mapping[str, Any], note: Note) -> None:
         self._client = client
@@ -178,7 +178,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """When to try again, and whether the call may have been applied all the same; None for what is no failure of Slack."""
+    """When to try again, and whether the call may have been applied all the same; None for no failure of Slack."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    #: Looks at the queues and tells what waits there; called at most once a run, and only when a difference may be explained by it.
+    #: Looks at the queues and tells what waits there; called at most once a run, and only when a difference may be
+    #: explained by it.
     Peek = Callable[[], "Waiting"]
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Reviews whose message waits, by the id that DPS gave them: on the incentive queue, and on its dead letter queue."""
+    """Reviews whose message waits, by the id that DPS gave them: on the incentive queue, and on its DLQ."""
 
     on_queue: frozenset[int] = frozenset()
     on_dlq: frozenset[int] = frozenset()

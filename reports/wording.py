@@ -40,7 +40,8 @@ def headline(result: ReconciliationResult) -> str:
         )
         return f"{what} have the same incentive level in NOMIS and in DPS"
     verb = "has" if different == 1 else "have"
-    return f"{thousands(different)} of {thousands(compared)} prisoners {verb} different incentive levels in NOMIS and in DPS"
+    who = f"{thousands(different)} of {thousands(compared)} prisoners"
+    return f"{who} {verb} different incentive levels in NOMIS and in DPS"
 
 
 def summary(result: ReconciliationResult) -> str:
