@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import check, db, demo, dlq, drain, reconcile, runs, scheduler, telemetry
+from jobs.commands import check, db, demo, dlq, drain, incentives, reconcile, report, runs, scheduler, telemetry
 from jobs.endings import ending_of
 
 PROGRAM = "prisoner-to-nomis"
@@ -49,6 +49,8 @@ app.command("demo")(demo.demo)
 app.command("scheduler")(scheduler.scheduler)
 app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
+app.add_typer(incentives.app)
+app.add_typer(report.app)
 app.add_typer(dlq.app)
 app.add_typer(runs.app)
 app.command("telemetry")(telemetry.telemetry)

@@ -8,9 +8,10 @@ import typer
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
 ) -> None:
-    """Checks settings, database, queues, credentials and every upstream service.
+    """Checks whether everything that the program needs is there.
 
-    One line each: `ok`, or `DOWN` and what to change. Exits 1 if anything is down, 2 if a setting cannot be read.
+    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers. One line
+    each: `ok`, or `DOWN` and what to change. Exits 1 if anything is down, 2 if a setting cannot be read.
     """
     from jobs.checking import check_everything
     from jobs.composition import open_program

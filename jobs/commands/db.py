@@ -5,14 +5,12 @@ import typer
 app = typer.Typer(name="db", help="The database.", no_args_is_help=True)
 
 
-@app.callback()
-def database() -> None:
-    """The database."""
-
-
 @app.command("upgrade")
 def upgrade() -> None:
-    """Brings the database to the current schema; safe when several processes start at once."""
+    """Brings the database to the current schema.
+
+    Safe when several processes start at once. Also done on start, unless DATABASE_AUTO_UPGRADE=false.
+    """
     from jobs.composition import open_program
 
     with open_program(prepare_database=False) as program:

@@ -16,11 +16,12 @@ def demo(
     latency_ms: Annotated[int, typer.Option(min=0, max=10_000, help="How long each fake service takes to answer.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the report in a browser.")] = False,
 ) -> None:
-    """Shows the whole system at work against an embedded world; needs no setting, no server and no network.
+    """Shows the whole system at work in an embedded world.
 
-    Fake HMPPS services over real HTTP, an SQS/SNS emulator and SQLite are started; events are published and drained,
-    the weekly reconciliation is run, and its reports are written under DIR. At the end a table says what happened.
-    Exits 1 if a planted mismatch was not found, or if anything is in NOMIS twice, not at all or wrongly.
+    It needs no setting, no server and no network. Fake HMPPS services over real HTTP, an SQS/SNS emulator and SQLite
+    are started; events are published and drained, the weekly reconciliation is run, and its reports are written under
+    DIR. At the end a table says what happened. Exits 1 if a planted mismatch was not found, or if anything is in
+    NOMIS twice, not at all or wrongly.
     """
     from jobs.demo import DemoOptions, run_demo
 

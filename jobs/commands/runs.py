@@ -20,7 +20,10 @@ def list_runs(
     job: Annotated[str | None, typer.Option(help="Only runs of this job, such as reconcile-incentives.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The last runs, newest first. A run whose process died shows as interrupted."""
+    """The last runs, newest first.
+
+    A run whose process died shows as interrupted.
+    """
     from jobs.composition import open_program
     from jobs.output import counts_text, duration_text, local_time, print_json, print_table
 
@@ -79,7 +82,10 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
 
 @app.command("rerun")
 def rerun_run(run_id: RunId, as_json: AsJson = False) -> None:
-    """Repeats a run with the same parameters, as a run of its own that names the one it repeats."""
+    """Repeats a run with the same parameters.
+
+    The repetition is a run of its own, which names the run it repeats.
+    """
     from jobs.composition import open_program
     from jobs.reruns import rerun
 

@@ -2,7 +2,7 @@
 
 
 def scheduler() -> None:
-    """Drains every queue again and again, runs the weekly reconciliation and the DLQ housekeeping, sends what is due.
+    """Goes on for ever: drains, reconciles weekly, keeps house.
 
     A micro-batch of every queue each DRAIN_INTERVAL_SECONDS; the reconciliation by RECONCILIATION_SCHEDULE and the
     housekeeping by HOUSEKEEPING_SCHEDULE, in TZ. When the database, a queue or a service is away it says so once,

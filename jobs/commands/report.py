@@ -1,0 +1,48 @@
+"""`report`: the report of a reconciliation, again."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.acting import DRY_RUN_HELP, YES_HELP
+
+app = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
+
+RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The id of a reconciliation, as `runs list` shows it.")]
+
+
+@app.command("render")
+def render(run_id: RunId) -> None:
+    """Makes the report of a run again, in REPORTS_LOCATION.
+
+    Says where it is then.
+    """
+    from jobs.composition import open_program
+    from jobs.reporting import render_report
+
+    with open_program() as program:
+        render_report(program, run_id)
+
+
+@app.command("send")
+def send(
+    run_id: RunId,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CHANNEL", help="slack, email or archive; may be repeated. All that are set up by default."
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+) -> None:
+    """Delivers the report of a run once more.
+
+    Shows what goes where and asks first; that it was sent is recorded.
+    """
+    from jobs.composition import open_program
+    from jobs.reporting import read_channels, send_report
+
+    channels = read_channels(to or [])
+    with open_program() as program:
+        send_report(program, run_id, channels, dry_run=dry_run, yes=yes)

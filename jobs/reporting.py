@@ -1,0 +1,77 @@
+"""The report of a finished reconciliation, made or delivered again."""
+
+import secrets
+from typing import cast
+
+import typer
+
+from jobs.acting import agreed, who_acts
+from jobs.composition import Program
+from jobs.endings import UsageError, WorkError
+from reports import checkpoints
+from reports.archive import open_archive, store_index, store_report
+from reports.deliver import CHANNELS, Channel, enqueue_channel, is_set_up
+from reports.result import ReconciliationResult
+from sync.store.actions import record_action
+
+_DELIVERY_SECONDS = 60.0
+_SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
+
+
+def render_report(program: Program, run_id: str) -> None:
+    """Writes the report of a run, and the index, into the archive again, and says where.
+
+    Raises `ArchiveUnavailable`.
+    """
+    result = find_result(program, run_id)
+    archive = open_archive(program.settings, lambda: program.aws.client("s3"))
+    place = store_report(archive, result)
+    with program.database.read() as connection:
+        runs = checkpoints.run_lines(connection)
+    store_index(archive, runs, program.settings.environment_name)
+    typer.echo(place)
+
+
+def send_report(program: Program, run_id: str, channels: tuple[Channel, ...], *, dry_run: bool, yes: bool) -> None:
+    """Delivers the report of a run once more. Raises `WorkError` when it cannot be delivered now."""
+    result = find_result(program, run_id)
+    wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(program.settings, channel))
+    for channel in wanted:
+        if not is_set_up(program.settings, channel):
+            raise UsageError(f"{channel} is off: set {_SETTINGS[channel]}")
+    typer.echo(f"the report of {result.run_id} ({result.status}) goes to {', '.join(wanted)}")
+    if not agreed("Send it?", yes=yes, dry_run=dry_run):
+        return
+    again = secrets.token_hex(4)
+    with program.database.begin() as connection:
+        for channel in wanted:
+            enqueue_channel(connection, result.run_id, channel, again, finished=result.finished_at.isoformat())
+        details = {"channels": list(wanted)}
+        record_action(connection, who_acts(), "report send", f"reconciliation {result.run_id}", details, "queued")
+    counts = program.outbox.flush(_DELIVERY_SECONDS)
+    if counts.given_up or counts.later:
+        raise WorkError(
+            f"{counts.later} deliveries wait for the next sender and {counts.given_up} cannot be made; the log says why"
+        )
+    typer.echo("sent")
+
+
+def read_channels(names: list[str]) -> tuple[Channel, ...]:
+    """The named channels, each once. Raises `UsageError` for other names."""
+    unknown = [name for name in names if name not in CHANNELS]
+    if unknown:
+        raise UsageError(f"there is no channel {', '.join(unknown)}; --to takes {', '.join(CHANNELS)}")
+    return tuple(cast("Channel", name) for name in dict.fromkeys(names))
+
+
+def find_result(program: Program, run_id: str) -> ReconciliationResult:
+    """The result of a reconciliation, by its id or that of the run of the ledger. Raises `UsageError` without one."""
+    with program.database.read() as connection:
+        result = checkpoints.load_result(connection, run_id)
+    if result is None:
+        run = program.ledger.find(run_id)
+        with program.database.read() as connection:
+            result = checkpoints.load_result(connection, str(run.counts.get("reconciliation", run.id)))
+    if result is None:
+        raise UsageError(f"run {run_id} has no result of a reconciliation; see `prisoner-to-nomis runs list`")
+    return result
