@@ -44,8 +44,9 @@ chaos: $(VENV)/.tested ## a thousand creates through crashes, lost answers and o
 wheel: $(VENV)/.tested ## the wheel, into dist/
 	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . && ls dist/*.whl
 
-image: ## the container image, with buildah or docker
-	@if command -v buildah >/dev/null; then buildah bud --tag prisoner-to-nomis . ; else docker build --tag prisoner-to-nomis . ; fi
+image: ## the container image, with docker or buildah (ARGS="--build-arg LOCK=sandbox" brings the demo along)
+	@if command -v docker >/dev/null; then docker build --tag prisoner-to-nomis $(ARGS) . ; \
+	 else buildah bud --format docker --tag prisoner-to-nomis $(ARGS) . ; fi
 
 manifests: ## the Kubernetes manifests of every overlay, rendered to the screen
 	@for overlay in cronjobs/overlays/*; do echo "--- # $$overlay"; kubectl kustomize $$overlay; done
