@@ -10,7 +10,22 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import check, db, demo, dlq, drain, incentives, reconcile, report, runs, scheduler, telemetry
+from jobs.commands import (
+    activities,
+    check,
+    creations,
+    db,
+    demo,
+    dlq,
+    drain,
+    duplicates,
+    incentives,
+    reconcile,
+    report,
+    runs,
+    scheduler,
+    telemetry,
+)
 from jobs.endings import ending_of
 
 PROGRAM = "prisoner-to-nomis"
@@ -52,6 +67,10 @@ app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
 app.add_typer(report.app)
 app.add_typer(dlq.app)
+app.add_typer(duplicates.app)
+app.add_typer(creations.app)
+app.add_typer(activities.activities)
+app.add_typer(activities.appointments)
 app.add_typer(runs.app)
 app.command("telemetry")(telemetry.telemetry)
 app.add_typer(db.app)

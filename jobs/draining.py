@@ -15,10 +15,11 @@ from jobs.ledger import RunInHand, Trigger
 from jobs.logging import bound, traces_wanted
 from jobs.output import counts_text, duration_text, print_json
 from jobs.signals import stopping
+from sync.drain import BatchSummary, UpstreamsDown
 from sync.settings import QUEUES
 
 if TYPE_CHECKING:
-    from sync.drain import BatchSummary, Drain
+    from sync.drain import Drain
 
 JOB = "drain"
 #: How long the end of a command waits for its alerts to be sent.
@@ -27,25 +28,41 @@ ALERT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DrainParameters:
-    """What a drain was asked for. `max_batches` is for each queue; with it the drain goes on until empty as well."""
+    """What a drain was asked for. `max_batches` is for each queue; with it the drain goes on until empty as well.
+
+    `wait_seconds`: how long a service that is down is waited for before its messages are handed back.
+    """
 
     queues: tuple[str, ...] = QUEUES
     until_empty: bool = False
     max_batches: int | None = None
+    wait_seconds: float = 30.0
 
     @classmethod
-    def of(cls, names: Sequence[str], *, until_empty: bool, max_batches: int | None) -> Self:
+    def of(
+        cls, names: Sequence[str], *, until_empty: bool, max_batches: int | None = None, wait_seconds: float = 30.0
+    ) -> Self:
         """The parameters with the named queues (all where none is named). Raises `UsageError` for other names."""
-        return cls(read_queues(names), until_empty or max_batches is not None, max_batches)
+        return cls(read_queues(names), until_empty or max_batches is not None, max_batches, wait_seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as the ledger keeps them."""
-        return {"queues": list(self.queues), "untilEmpty": self.until_empty, "maxBatches": self.max_batches}
+        return {
+            "queues": list(self.queues),
+            "untilEmpty": self.until_empty,
+            "maxBatches": self.max_batches,
+            "waitSeconds": self.wait_seconds,
+        }
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Self:
         """The parameters of an earlier run."""
-        return cls.of(kept["queues"], until_empty=kept["untilEmpty"], max_batches=kept["maxBatches"])
+        return cls.of(
+            kept["queues"],
+            until_empty=kept["untilEmpty"],
+            max_batches=kept["maxBatches"],
+            wait_seconds=kept["waitSeconds"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +143,12 @@ def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
     def drain(queue: str) -> None:
         with bound(queue=queue):
             try:
-                drains[queue] = program.open_drain(queue)
+                drains[queue] = program.open_drain(queue, parameters.wait_seconds)
                 if not asked.is_set():
                     summaries[queue] = _drain(drains[queue], parameters)
+            except UpstreamsDown as error:
+                summaries[queue] = error.summary
+                errors[queue] = str(error)
             except Exception as error:  # one queue out of reach must not stop the others
                 errors[queue] = ending_of(error)[1]
                 structlog.get_logger("jobs.draining").error(

@@ -44,18 +44,18 @@ def serve(program: Program) -> None:
             scheduler.stop()
 
     with stopping(stop):
-        if not _database_is_ready(program, asked):
-            return
-        scheduler = make_scheduler(program, jobs)
-        schedulers.append(scheduler)
-        try:
-            with program.ledger.run(JOB, {"queues": list(QUEUES)}) as in_hand:
-                if asked.is_set():
-                    scheduler.stop()
-                in_hand.counts.update(scheduler.run())
-        except StoreUnavailable as error:
-            # The work is finished, and only its entry in the ledger is not; there the run shows as interrupted.
-            structlog.get_logger("jobs.serving").warning("run-not-recorded", reason=str(error))
+        while _database_is_ready(program, asked):
+            try:
+                with program.ledger.run(JOB, {"queues": list(QUEUES)}) as in_hand:
+                    schedulers.append(make_scheduler(program, jobs))
+                    if asked.is_set():
+                        stop()
+                    in_hand.counts.update(schedulers[0].run())
+            except StoreUnavailable as error:
+                # With the work finished, only its entry in the ledger is not; else the database went again.
+                structlog.get_logger("jobs.serving").warning("run-not-recorded", reason=str(error))
+            if schedulers:
+                return
 
 
 def make_scheduler(program: Program, jobs: Sequence[ScheduledJob]) -> Scheduler:

@@ -68,12 +68,16 @@ class BatchSummary:
 
 
 class UpstreamsDown(SyncError):
-    """Upstream services stayed down for longer than the drain was to wait; the messages are back on the queue."""
+    """Upstream services stayed down for longer than the drain was to wait; the messages are back on the queue.
+
+    `summary` tells what became of the messages until then.
+    """
 
     recoverable = True
 
-    def __init__(self, services: Iterable[UpstreamName]) -> None:
+    def __init__(self, services: Iterable[UpstreamName], summary: BatchSummary) -> None:
         super().__init__(f"{', '.join(services)} did not answer; the messages wait on the queue")
+        self.summary = summary
 
 
 class Drain:
@@ -170,6 +174,10 @@ class Drain:
                 ahead = self._receiving.submit(self._gather)
             try:
                 total += self._work(messages, started)
+            except UpstreamsDown as error:
+                self._hand_back(ahead)
+                error.summary = total + error.summary
+                raise
             except BaseException:
                 self._hand_back(ahead)
                 raise
@@ -187,7 +195,7 @@ class Drain:
             if self._hold_seconds is None:
                 return False
             if self._monotonic() - since > self._hold_seconds:
-                raise UpstreamsDown(self._breakers.open_services(self._upstreams))
+                raise UpstreamsDown(self._breakers.open_services(self._upstreams), BatchSummary(self.queue))
             self._stopping.wait(_LOOK_SECONDS)
         return False
 
@@ -266,8 +274,9 @@ class Drain:
         finally:
             # Whatever happened, nothing stays hidden for longer than its visibility lasts.
             self._heartbeat.let_go(messages)
-        if batch.gave_up:
-            raise UpstreamsDown(self._breakers.open_services(self._upstreams) or self._upstreams)
         seconds = self._monotonic() - started
         counts = {outcome.value: number for outcome, number in outcomes.items()}
-        return BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
+        summary = BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
+        if batch.gave_up:
+            raise UpstreamsDown(self._breakers.open_services(self._upstreams) or self._upstreams, summary)
+        return summary

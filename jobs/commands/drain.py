@@ -13,8 +13,13 @@ def drain(
         bool, typer.Option("--until-empty", help="Go on until a receive of every named queue comes back empty.")
     ] = False,
     max_batches: Annotated[
-        int | None, typer.Option(min=1, help="With --until-empty: stop after so many batches of a queue.")
+        int | None,
+        typer.Option(min=1, help="At most so many micro-batches of each queue, or fewer if it is empty before."),
     ] = None,
+    wait_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="How long a service that is down is waited for before its messages are handed back."),
+    ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: totals, and the same for each queue.")
     ] = False,
@@ -29,6 +34,8 @@ def drain(
     from jobs.composition import open_program
     from jobs.draining import DrainParameters, run_drain
 
-    parameters = DrainParameters.of(queues or [], until_empty=until_empty, max_batches=max_batches)
+    parameters = DrainParameters.of(
+        queues or [], until_empty=until_empty, max_batches=max_batches, wait_seconds=wait_seconds
+    )
     with open_program() as program:
         run_drain(program, parameters, as_json=as_json)
