@@ -99,7 +99,7 @@ class CreationLedger:
         """Records that an open creation found a mapping that others saved; a doubt about it is settled by that."""
         with self._database.begin() as connection:
             creations.record_mapped(connection, creation.name, record.dps_id, mapping)
-            doubt = findings.find(connection, _doubt_key(record))
+            doubt = findings.find(connection, doubt_key(record))
             if doubt is not None:
                 findings.resolve(connection, doubt.id, WHO, "a mapping was saved meanwhile")
 
@@ -135,7 +135,7 @@ class CreationLedger:
             self._telemetry.track_with(connection, event_name, told)
             record_finding(
                 connection,
-                _doubt_key(record),
+                doubt_key(record),
                 FindingKind.AMBIGUOUS,
                 creation.name,
                 creation.severity,
@@ -164,5 +164,6 @@ def _is_of(record: CreationRecord | None, mapping: Mapping[str, Any]) -> bool:
     return record.mapping is None or same_pair(record.mapping, mapping)
 
 
-def _doubt_key(record: CreationRecord) -> str:
+def doubt_key(record: CreationRecord) -> str:
+    """The key of the finding that asks a person about a creation."""
     return f"ambiguous:{record.domain}:{record.dps_id}:{record.attempts}"

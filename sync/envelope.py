@@ -108,6 +108,25 @@ def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mappin
     return orjson.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": message, "MessageId": None}).decode()
 
 
+def write_domain_event(
+    event_type: str,
+    additional_information: Mapping[str, Any],
+    prisoner_id: str | None = None,
+    occurred_at: str | None = None,
+) -> str:
+    """The body of a message that tells of an event once more, as `read_envelope` reads it; it has no id of SNS."""
+    event = {
+        "eventType": event_type,
+        "version": 1,
+        "occurredAt": occurred_at,
+        "prisonerId": prisoner_id,
+        "additionalInformation": dict(additional_information),
+    }
+    message = orjson.dumps({name: value for name, value in event.items() if value is not None}).decode()
+    attributes = {"eventType": {"Type": "String", "Value": event_type}}
+    return orjson.dumps({"Type": "Notification", "Message": message, "MessageAttributes": attributes}).decode()
+
+
 def parse_time(text: str) -> datetime:
     """A date-time with offset, in UTC (`Z`) or local to London; fractions of 0 to 9 digits. Raises `ValueError`."""
     match = _TIME.match(text)

@@ -11,6 +11,7 @@ from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable
 from sync.gather import Task
 from sync.handling import Creation, Domain, Trail, Update
+from sync.non_unique import free_key, known_rows, recognise, record_non_unique
 from sync.outcome import Outcome
 from sync.settings import Settings
 from sync.store.creations import forget, is_open
@@ -118,12 +119,30 @@ class Workshop:
         except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
             # Nothing was tried against the record itself: that is no failure of the update.
             raise
-        except Exception:
+        except Exception as error:
             if handler.failed is not None:
                 work.track(handler.failed, work.trail.properties)
+            self._find_non_unique(error, work)
             raise
         work.track(name or handler.success, work.trail.properties)
         for absorbed in task.absorbed:
             told = {"eventType": handler.event_type, "entity": task.entity, "messageId": absorbed.message.message_id}
             work.track("message-coalesced", told)
         return Outcome.IGNORED if name is not None and name.endswith("-ignored") else Outcome.APPLIED
+
+    def _find_non_unique(self, error: Exception, work: HandlerWork) -> None:
+        """Records the finding, with its alert, when NOMIS stumbled over two rows where there may be one."""
+        non_unique = recognise(error, work.trail.properties)
+        if non_unique is None:
+            return
+        try:
+            with self._database.read() as connection:
+                key = free_key(connection, non_unique)
+                rows = [] if key is None else known_rows(connection, non_unique)
+            if key is not None:
+                work.track(non_unique.event_name, work.trail.properties)
+                with self._database.begin() as connection:
+                    record_non_unique(connection, key, non_unique, work.trail.properties, rows)
+        except StoreUnavailable as unavailable:
+            # The message fails again, and is then recorded.
+            self._log.warning("finding-not-recorded", key=non_unique.key, reason=str(unavailable))

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from sync.diagnosis import Diagnosis
     from sync.queues.dead_letters import DeadLetter, RetryResult
 
-app = typer.Typer(
-    name="dlq", help="The dead letter queues: what failed for good, why, and what to do about it.", no_args_is_help=True
-)
+app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
 Queue = Annotated[
     str, typer.Argument(metavar="QUEUE", help="One of visit, incentive, activity, appointment, sentencing.")

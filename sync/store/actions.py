@@ -36,3 +36,9 @@ def list_actions(connection: Connection, limit: int = 100) -> list[Action]:
     """The last actions, newest first."""
     rows = connection.execute(select(actions).order_by(actions.c.id.desc()).limit(limit))
     return [Action(**row._mapping) for row in rows]
+
+
+def was_done(connection: Connection, action: str, target: str, outcome: str) -> bool:
+    """Whether an action ended with exactly this outcome at any time."""
+    same = (actions.c.action == action, actions.c.target == target, actions.c.outcome == outcome)
+    return connection.execute(select(actions.c.id).where(*same).limit(1)).first() is not None

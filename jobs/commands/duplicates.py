@@ -1,0 +1,170 @@
+"""`duplicates`: records that NOMIS holds twice."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.acting import DRY_RUN_HELP, YES_HELP
+
+if TYPE_CHECKING:
+    from jobs.composition import Program
+    from jobs.duplicates import Examination
+    from jobs.surplus_rows import TwoRows
+    from sync.store.findings import Finding
+
+app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
+
+FindingId = Annotated[int, typer.Argument(metavar="ID", help="The number of the finding, as `list` and alerts say it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command("list")
+def list_findings(
+    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The records that NOMIS holds twice, newest first, with how serious each is."""
+    from jobs.composition import open_program
+    from jobs.duplicates import finding_as_dict, list_duplicates
+    from jobs.output import local_time, print_json, print_table
+
+    with open_program() as program:
+        found = list_duplicates(program, resolved_too=every)
+        if as_json:
+            print_json([finding_as_dict(finding) for finding in found])
+            return
+        zone = program.settings.zone
+        print_table(
+            ("ID", "KIND", "DOMAIN", "SEVERITY", "SINCE", "STATUS", "WHAT"),
+            [
+                (
+                    finding.id,
+                    finding.kind,
+                    finding.domain,
+                    finding.severity,
+                    local_time(finding.created_at, zone),
+                    finding.status,
+                    _what(finding),
+                )
+                for finding in found
+            ],
+        )
+
+
+@app.command("show")
+def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
+    """Both NOMIS records as they are now, which of them is surplus, and what resolving would do."""
+    from jobs.composition import open_program
+    from jobs.duplicates import find_duplicate
+    from jobs.output import print_json
+
+    with open_program() as program:
+        found = _examined(program, find_duplicate(program, finding_id))
+        if as_json:
+            print_json(found.as_dict())
+        else:
+            _show(program, found)
+
+
+@app.command("resolve")
+def resolve_finding(
+    finding_id: FindingId,
+    by_hand: Annotated[
+        str | None,
+        typer.Option("--by-hand", metavar="NOTE", help="Change nothing: it was dealt with elsewhere, as NOTE says."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+) -> None:
+    """Removes the surplus record and closes the finding.
+
+    A visit is cancelled; an adjustment, appointment, course activity, allocation or attendance is deleted; an IEP
+    record stays, since only the support team of NOMIS can delete it. What will be done is shown first. Never touches a
+    record that is mapped, or one that is not proved to be the other's double.
+    """
+    from jobs.acting import agreed
+    from jobs.composition import open_program
+    from jobs.duplicates import close_by_hand, find_duplicate, resolve
+    from jobs.endings import UsageError, WorkError
+    from jobs.surplus_rows import TwoRows, resolve_rows
+
+    with open_program() as program:
+        finding = find_duplicate(program, finding_id)
+        if finding.status != "open":
+            raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
+        if by_hand is not None:
+            if agreed(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
+                close_by_hand(program, finding, by_hand)
+            return
+        found = _examined(program, finding)
+        _show(program, found)
+        if isinstance(found, TwoRows):
+            if found.surplus is None:
+                raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
+            if agreed(f"Do it: {found.proposal}?", yes=yes, dry_run=dry_run):
+                typer.echo(f"{resolve_rows(program, found)}; leave the message on the queue, its retry succeeds now")
+            return
+        if found.obstacles:
+            raise WorkError(f"finding {finding_id} is left as it is: {'; '.join(found.obstacles)}")
+        if agreed(f"Do it: {found.proposal}?", yes=yes, dry_run=dry_run):
+            typer.echo(resolve(program, finding))
+
+
+def _examined(program: "Program", finding: "Finding") -> "Examination | TwoRows":
+    from jobs.duplicates import examine
+    from jobs.surplus_rows import examine_rows
+    from sync.store.findings import FindingKind
+
+    return examine_rows(program, finding) if finding.kind == FindingKind.NON_UNIQUE else examine(program, finding)
+
+
+def _show(program: "Program", found: "Examination | TwoRows") -> None:
+    from jobs.output import local_time, print_pairs
+    from jobs.surplus_rows import TwoRows
+
+    finding = found.finding
+    state = finding.status if finding.resolution is None else f"{finding.status}: {finding.resolution}"
+    print_pairs(
+        {
+            "finding": f"{finding.id}, {finding.kind} {finding.domain}, {finding.severity}",
+            "since": local_time(finding.created_at, program.settings.zone),
+            "status": state,
+        }
+    )
+    if isinstance(found, TwoRows):
+        pair = " ".join(f"{name}={value}" for name, value in found.non_unique.pair.items())
+        print_pairs({"pair": f"{found.non_unique.what} {pair}", "to do": found.proposal})
+    else:
+        _show_records(found)
+
+
+def _show_records(found: "Examination") -> None:
+    from jobs.output import print_pairs, print_table
+
+    existing, view = found.duplicate.existing, found.view
+    refused = found.duplicate.duplicate
+    print_pairs(
+        {
+            "refused": f"{found.rules.noun} {refused.nomis_text} for {refused.dps_id}",
+            "mapped": "" if existing is None else f"{found.rules.noun} {existing.nomis_text} for {existing.dps_id}",
+            "verdict": f"{found.verdict}: {found.meaning}",
+        }
+    )
+    if view is not None and view.readable:
+        surplus, mapped = view.surplus or {}, view.mapped or {}
+        names = dict.fromkeys((*mapped, *surplus))
+        rows = [(name, surplus.get(name), mapped.get(name)) for name in names]
+        print_table(("", "REFUSED", "MAPPED"), rows or [("NOMIS has neither", None, None)])
+    print_pairs({"to do": found.proposal, **({"request": found.request} if found.request else {})})
+
+
+def _what(finding: "Finding") -> str:
+    """The ids of the finding on one line."""
+    from sync.non_unique import CANDIDATES, PAIR
+
+    if finding.kind == "duplicate":
+        names = [name for name in finding.properties if name.startswith("duplicate")]
+    else:
+        names = [name for name in (*PAIR["attendance"], CANDIDATES) if name in finding.properties]
+    beside = ("Label", "MappingType", "WhenCreated")
+    return " ".join(f"{name}={finding.properties[name]}" for name in names if not name.endswith(beside))

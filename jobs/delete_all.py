@@ -1,0 +1,98 @@
+"""For development alone: every mapped activity or appointment removed from NOMIS, with its mapping."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.acting import who_acts
+from jobs.composition import Program
+from jobs.endings import UsageError, WorkError
+from sync.duplicates import PAIR_FIELDS, pair_of_mapping
+from sync.failures import SyncError, UpstreamError
+from sync.settings import Settings
+from sync.store import creations
+from sync.store.actions import record_action
+from sync.upstream import mappings, nomis_activities, nomis_appointments
+from sync.upstream.services import Services
+
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How all records of a domain are found and deleted, one by one: in NOMIS, then in the mapping service."""
+
+    every: Callable[[Services], Sequence[Mapping[str, Any]]]
+    delete: Callable[[Services, int], None]
+    delete_mapping: Callable[[Services, str], None]
+
+
+def _delete_appointment(services: Services, event_id: int) -> None:
+    try:
+        nomis_appointments.delete_appointment(services.nomis, event_id)
+    except UpstreamError as error:
+        if error.status != _NOT_FOUND:
+            raise
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "activity": _Kind(
+        lambda services: mappings.activity_mappings(services.mapping),
+        lambda services, course_id: nomis_activities.delete_activity(services.nomis, course_id),
+        lambda services, schedule_id: mappings.delete_activity_mapping(services.mapping, schedule_id),
+    ),
+    "appointment": _Kind(
+        lambda services: mappings.appointment_mappings(services.mapping),
+        _delete_appointment,
+        lambda services, instance_id: mappings.delete_appointment_mapping(services.mapping, instance_id),
+    ),
+}
+
+
+def check_allowed(settings: Settings) -> None:
+    """Raises `UsageError` unless the switch is on and the environment is not production."""
+    if settings.environment_name.strip().lower().startswith("prod"):
+        raise UsageError(
+            f"delete-all never runs in {settings.environment_name}; ENVIRONMENT_NAME names the environment"
+        )
+    if not settings.delete_all_enabled:
+        raise UsageError("delete-all is for development alone and switched off: set FEATURE_EVENT_DELETEALL=true")
+
+
+def mapped_records(program: Program, domain: str) -> Sequence[Mapping[str, Any]]:
+    """The mappings of all records of `domain`, `activity` or `appointment`. Raises `SyncError`."""
+    return _KINDS[domain].every(program.services)
+
+
+def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]) -> int:
+    """Deletes each mapped record and its mapping, and goes on after errors; how many were deleted.
+
+    Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
+    """
+    check_allowed(program.settings)
+    failed = [mapping for mapping in every if not _delete(program, domain, mapping)]
+    program.telemetry.flush()
+    deleted = len(every) - len(failed)
+    outcome = f"{deleted} of {len(every)} deleted"
+    with program.database.begin() as connection:
+        record_action(connection, who_acts(), "delete-all", domain, {}, outcome)
+    if failed:
+        raise WorkError(
+            f"{len(failed)} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
+        )
+    return deleted
+
+
+def _delete(program: Program, domain: str, mapping: Mapping[str, Any]) -> bool:
+    kind, fields, pair = _KINDS[domain], PAIR_FIELDS[domain], pair_of_mapping(domain, mapping)
+    told = {fields.nomis[0]: pair.nomis_ids[0], fields.dps: pair.dps_id}
+    try:
+        kind.delete(program.services, int(pair.nomis_ids[0]))
+        kind.delete_mapping(program.services, pair.dps_id)
+        with program.database.begin() as connection:
+            creations.forget(connection, domain, pair.dps_id)
+    except SyncError:
+        program.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
+        return False
+    program.telemetry.track(f"{domain}-DELETE-ALL-success", told)
+    return True
