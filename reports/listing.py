@@ -6,7 +6,7 @@ import random
 import time
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.reading import WAITS, why_unreadable
@@ -14,13 +14,13 @@ from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId, PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sync.upstream.transport import ServiceClient
 
 PAGES_AHEAD = 8
-#: How often the pages are read in all, at most, to find what moved out of sight between two pages.
-MOST_SWEEPS = 3
+#: How often the pages are read again, at most, to find who moved out of sight between two pages.
+MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
 
 
@@ -53,6 +53,7 @@ class Listing:
     failed_pages: tuple[PageFailure, ...] = ()
     repeats: int = 0
     found_again: int = 0
+    looked_again: bool = False
 
 
 def list_prisoners(
@@ -63,30 +64,47 @@ def list_prisoners(
     progress: Callable[[int, int], None] = unwatched,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Listing:
-    """Lists every active booking.
+    """Lists every active booking, and looks again when people were seen to move, or are missing from the total.
 
-    The pages are read again, cut at other places, when the total changed while they were read or says that bookings
-    are missing: who moved from one page to the next between two reads is then in the middle of a page. Raises
-    `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
+    Raises `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
-    first = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
-    first.run(found)
-    repeats, total = first.repeats, first.total
-    after_first = len(found)
-    latest = first
-    for turn in range(1, MOST_SWEEPS):
-        # A failed page leaves its bookings missing; a sweep with other cuts cannot read them either, save by luck.
-        if first.failures or not (latest.moved or len(found) < latest.total):
+    sweep = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
+    sweep.run(found)
+    listing = Listing(_ordered(found), sweep.total, tuple(sweep.failures), sweep.repeats)
+    if sweep.failures or not (sweep.moved or len(found) != sweep.total):
+        return listing
+    return look_again(nomis, listing, page_size, sleep)
+
+
+def look_again(
+    nomis: ServiceClient, listing: Listing, page_size: int, sleep: Callable[[float], None] = time.sleep
+) -> Listing:
+    """The listing with those whom it missed, because they moved from one page to the next between two reads.
+
+    The pages are read again, larger and cut elsewhere, until nobody else turns up below the highest booking known:
+    what lies above are receptions. Pages that cannot be read are passed over: the listing was there without them.
+    """
+    found = {each.booking_id: each for each in listing.prisoners}
+    total = listing.total_elements
+    for turn in range(MOST_SWEEPS):
+        known, highest = set(found), max(found, default=0)
+        sweep = _Sweep(nomis, _other_size(page_size, turn), _FURTHEST_PAGE, sleep)
+        try:
+            sweep.run(found)
+        except ListingFailed:
             break
-        known = len(found)
-        latest = _Sweep(nomis, _other_size(page_size, turn), max_page_errors, sleep)
-        latest.run(found)
-        total = latest.total
-        if latest.failures or (len(found) == known and not latest.moved):
+        total = sweep.total
+        if not any(booking_id < highest for booking_id in found.keys() - known):
             break
-    ordered = tuple(found[booking_id] for booking_id in sorted(found))
-    return Listing(ordered, total, tuple(first.failures), repeats, len(found) - after_first)
+    more = len(found) - len(listing.prisoners)
+    return replace(
+        listing,
+        prisoners=_ordered(found),
+        total_elements=total,
+        found_again=listing.found_again + more,
+        looked_again=True,
+    )
 
 
 def list_pages(
@@ -242,5 +260,9 @@ def _read_page(
 
 
 def _other_size(page_size: int, turn: int) -> int:
-    """A page size whose cuts fall elsewhere: a good third of a page apart from the first on."""
-    return min(20_000, page_size + max(1, page_size // 3) * turn)
+    """A larger page size, so that there are few cuts, and none where another sweep has one."""
+    return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
+
+
+def _ordered(found: Mapping[int, PrisonerId]) -> tuple[PrisonerId, ...]:
+    return tuple(found[booking_id] for booking_id in sorted(found))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from reports import checkpoints, events, history
 from reports.chosen import find_chosen
 from reports.deliver import enqueue_report
 from reports.exclusions import read_exclusions
-from reports.listing import Listing, StillListed, list_pages, list_prisoners
+from reports.listing import Listing, StillListed, list_pages, list_prisoners, look_again
 from reports.reading import OUTAGE_SECONDS
 from reports.snapshot import Snapshot
 from sync.failures import SyncError
@@ -26,7 +27,7 @@ from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from reports.checkpoints import RunRecord
     from reports.result import ReconciliationResult
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sync.settings import Settings
     from sync.store.database import Database
     from sync.telemetry import Telemetry
+    from sync.upstream.nomis_prisoners import PrisonerId
     from sync.upstream.services import Services
 
 #: Shards started within this time of each other belong to one run.
@@ -205,6 +207,7 @@ class _Run:
         self._offender_nos = tuple(record.parameters.get("offender_nos", ()))
         self._exclusions = exclusions
         self._not_found: tuple[str, ...] = ()
+        self._to_look_again = False
         self._log = structlog.get_logger().bind(run_id=record.id, shard=self._shard)
 
     def go(self) -> ReconciliationOutcome:
@@ -264,13 +267,20 @@ class _Run:
             chosen = find_chosen(self._services, self._offender_nos, size)
             self._not_found = chosen.not_found
             return Listing(chosen.prisoners, len(chosen.prisoners))
-        return list_prisoners(
+        listing = list_prisoners(
             self._services.nomis,
             size,
             max_page_errors=self._settings.reconciliation_max_page_errors,
             progress=lambda done, total: self._owner._progress("listing", done, total),
             sleep=self._owner._sleep,
         )
+        if listing.failed_pages or listing.looked_again:
+            return listing
+        if self._record.shards > 1:
+            # The shards share one list, so it has to be whole before they begin.
+            return look_again(self._services.nomis, listing, size, self._owner._sleep)
+        self._to_look_again = True
+        return listing
 
     def _list_again(self, known: Listing) -> Listing:
         """Tries the pages once more that failed before; everyone listed already stays."""
@@ -281,14 +291,32 @@ class _Run:
         return Listing(ordered, known.total_elements, tuple(failures), known.repeats, known.found_again)
 
     def _read(self, listing: Listing) -> None:
-        """Reads everyone of this shard who was not read before; each page is recorded when it is finished."""
+        """Reads everyone of this shard; meanwhile the list is read again for those who moved while it was made."""
+        with ThreadPoolExecutor(1, thread_name_prefix="look-again") as beside:
+            looking = beside.submit(self._look_again, listing) if self._to_look_again else None
+            self._read_prisoners(listing.prisoners)
+            if looking is None:
+                return
+            whole = looking.result()
+        known = {each.booking_id for each in listing.prisoners}
+        if any(each.booking_id not in known for each in whole.prisoners):
+            with self._database.begin() as connection:
+                checkpoints.save_population(connection, self._record.id, whole)
+            self._read_prisoners(whole.prisoners)
+
+    def _look_again(self, listing: Listing) -> Listing:
+        size = self._settings.reports_incentives_reconciliation_page_size
+        return look_again(self._services.nomis, listing, size, self._owner._sleep)
+
+    def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
+        """Reads those of this shard who were not read before; each page is recorded when it is finished."""
         snapshot = Snapshot(
             self._services,
             self._settings.reconciliation_concurrency,
             self._settings.reports_incentives_reconciliation_page_size,
             self._owner._outage_seconds,
         )
-        mine = [each for each in listing.prisoners if each.booking_id % self._record.shards == self._shard]
+        mine = [each for each in prisoners if each.booking_id % self._record.shards == self._shard]
         read: set[int] = set()
         next_page = 0
         with self._database.read() as connection:

@@ -18,6 +18,8 @@ TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
 class Fault:
     """One fault: which requests it meets, how often, and what it does to them.
 
+    `containing` is a text that the body must hold, `query` a parameter such as `page=2` that the query must have.
+
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
     come after the work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`,
     `chunked`, `html`. `delay` lets the request through late.
@@ -33,6 +35,7 @@ class Fault:
     seed: int | None = None
     skip: int = 0
     containing: str | None = None
+    query: str | None = None
     status: int = 503
     body: object | None = None
     ms: float = 0.0
@@ -59,13 +62,15 @@ class Fault:
         """How long a request is kept waiting by `delay` (`ms`) or a time-out (`hold`)."""
         return self.ms / 1000 if self.kind == "delay" else self.hold
 
-    def meets(self, service: str, method: str, path: str, body: bytes) -> bool:
+    def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
         """Whether the fault strikes this request; counts what it lets pass."""
         if self.service not in ("*", service) or self.method not in ("*", method):
             return False
         if self._pattern is not None and self._pattern.search(path) is None:
             return False
         if self.containing is not None and self.containing.encode() not in body:
+            return False
+        if self.query is not None and self.query not in query.split("&"):
             return False
         if self.times is not None and self.hits >= self.times:
             return False
@@ -115,10 +120,10 @@ class Faults:
         self._faults.append(fault)
         return fault
 
-    def hit(self, service: str, method: str, path: str, body: bytes) -> Fault | None:
+    def hit(self, service: str, method: str, path: str, body: bytes, query: str = "") -> Fault | None:
         """Return the fault that strikes a request, if any."""
         for fault in self._faults:
-            if fault.meets(service, method, path, body):
+            if fault.meets(service, method, path, body, query):
                 return fault
         return None
 

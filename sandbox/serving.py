@@ -168,11 +168,14 @@ class Service:
         for route in routes:
             self.router.add(route.method, route.template, route)
 
+    def _fault(self, http: web.BaseRequest, body: bytes) -> Fault | None:
+        return self.faults.hit(self.name, http.method, http.path, body, http.query_string)
+
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, with whatever fault is switched on for it."""
         started = time.perf_counter()
         body = await http.read() if http.body_exists else b""
-        fault = self.faults.hit(self.name, http.method, http.path, body) if self.faults.any else None
+        fault = self._fault(http, body) if self.faults.any else None
         self.in_flight += 1
         if self.in_flight > self.most_in_flight:
             self.most_in_flight = self.in_flight

@@ -1,0 +1,113 @@
+"""What the tests of the reports work with: the program's parts against a sandbox, on a database of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from reports.outbox import OutboxSender
+from reports.reconciliation import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
+from reports.result import Mismatch
+from reports.waiting import Waiting, nothing_waits
+from sync.clock import now
+from sync.settings import Settings, load_settings
+from sync.store.database import Database
+from sync.store.telemetry import StoredTelemetry, read_events
+from sync.upstream.services import Services, connect
+from sync.upstream.transport import Transport
+
+_RUN_NUMBERS = itertools.count(1)
+
+
+@dataclass
+class Office:
+    """The parts, for one set of settings."""
+
+    settings: Settings
+    database: Database
+    services: Services
+    telemetry: StoredTelemetry
+    stages: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def reconcile(
+        self,
+        parameters: ReconciliationParameters | None = None,
+        *,
+        run_id: str | None = None,
+        peek: Callable[[], Waiting] = nothing_waits,
+        progress: Callable[[str, int, int], None] | None = None,
+        outage_seconds: float = 5.0,
+        sleep: Callable[[float], None] = lambda _seconds: None,
+    ) -> ReconciliationOutcome:
+        """Runs the reconciliation, without waiting before the second look."""
+        reconciliation = IncentiveReconciliation(
+            self.settings,
+            self.database,
+            self.services,
+            self.telemetry,
+            peek,
+            progress or (lambda *told: self.stages.append(told)),
+            now,
+            sleep,
+            outage_seconds,
+        )
+        return reconciliation.run(run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
+
+    def events(self, name: str) -> list[Mapping[str, str]]:
+        """The properties of the events of this name that were tracked, oldest first."""
+        self.telemetry.flush()
+        return [each["properties"] for each in read_events(self.database, f"incentives-reports-reconciliation-{name}")]
+
+    def sender(self, clock: Callable[[], datetime] = now, make_s3: Callable[[], Any] = lambda: None) -> OutboxSender:
+        """A sender of what waits in the outbox."""
+        return OutboxSender(self.settings, self.database, make_s3, clock)
+
+
+class Clock:
+    """A clock that is put forward by hand."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        """The present moment by this clock."""
+        return now() + self._ahead
+
+    def forward(self, seconds: float) -> None:
+        """Puts the clock forward."""
+        self._ahead += timedelta(seconds=seconds)
+
+
+@contextmanager
+def open_office(surroundings: Mapping[str, str], folder: Path, database_url: str, **settings: str) -> Iterator[Office]:
+    """The parts with the settings of a sandbox and those given, in upper case; reports go below `folder`."""
+    environment = {
+        **surroundings,
+        "DATABASE_URL": database_url,
+        "REPORTS_LOCATION": str(folder / "reports"),
+        "RECONCILIATION_RECHECK_SECONDS": "0",
+        "REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "50",
+        "LEASE_SECONDS": "5",
+        **{name.upper(): value for name, value in settings.items()},
+    }
+    loaded = load_settings(environment)
+    database = Database(loaded.database_url)
+    transport = Transport(loaded)
+    telemetry = StoredTelemetry(database, structlog.get_logger())
+    try:
+        yield Office(loaded, database, connect(transport), telemetry)
+    finally:
+        transport.close()
+        database.dispose()
+
+
+def causes(mismatches: tuple[Mismatch, ...]) -> dict[int, int]:
+    """The number of the cause found, by booking."""
+    return {each.booking_id: each.diagnosis.number for each in mismatches if each.diagnosis}

@@ -1,0 +1,98 @@
+"""The listing of active prisoners, over pages that move and pages that fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.listing import ListingFailed, StillListed, list_pages, list_prisoners, look_again
+from sandbox import Sandbox
+from tests.reports.conftest import OpenOffice
+
+
+def bookings(world: Sandbox) -> set[int]:
+    """The bookings that are active now."""
+    return {each["bookingId"] for each in world.prisoners()}
+
+
+def quick(_seconds: float) -> None:
+    """Does not wait."""
+
+
+@pytest.mark.parametrize("size", [7, 50, 300])
+def test_lists_everyone_once_and_in_order(world: Sandbox, office: OpenOffice, size: int) -> None:
+    """Every active booking, each once, by booking id; one call a page, one more at most."""
+    world.reset(prisoners=300)
+    listing = list_prisoners(office().services.nomis, size)
+    found = [each.booking_id for each in listing.prisoners]
+    assert found == sorted(bookings(world))
+    assert listing.total_elements == 300
+    assert len(world.requests("nomis")) <= -(-300 // size) + 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_misses_nobody_who_stayed_while_others_moved(world: Sandbox, office: OpenOffice, seed: int) -> None:
+    """With releases and receptions at every page, whoever was active all the time is listed, and nobody twice."""
+    world.reset(prisoners=400, seed=seed, moving=2)
+    before = bookings(world)
+    nomis = office().services.nomis
+    listing = look_again(nomis, list_prisoners(nomis, 20), 20)
+    found = [each.booking_id for each in listing.prisoners]
+    assert len(found) == len(set(found))
+    assert before & bookings(world) <= set(found)
+    assert world.planted()["movements"]
+
+
+def test_names_the_page_that_fails_and_reads_the_others(world: Sandbox, office: OpenOffice) -> None:
+    """A page that cannot be read costs its own prisoners only; it can be read again later."""
+    world.reset(prisoners=100)
+    nomis = office().services.nomis
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
+    listing = list_prisoners(nomis, 20, sleep=quick)
+    assert [each.page for each in listing.failed_pages] == [2]
+    assert "503" in listing.failed_pages[0].reason
+    assert len(listing.prisoners) == 80
+    world.clear_faults()
+    again, failures = list_pages(nomis, 20, [2])
+    assert not failures
+    assert {each.booking_id for each in (*listing.prisoners, *again)} == bookings(world)
+
+
+def test_reads_on_when_the_first_page_fails(world: Sandbox, office: OpenOffice) -> None:
+    """The count can be learnt from another page than the first."""
+    world.reset(prisoners=100)
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
+    listing = list_prisoners(office().services.nomis, 20, sleep=quick)
+    assert [each.page for each in listing.failed_pages] == [0]
+    assert len(listing.prisoners) == 80
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_gives_up_when_too_many_pages_fail(world: Sandbox, office: OpenOffice, most: int) -> None:
+    """More failed pages than allowed end the listing."""
+    world.reset(prisoners=100)
+    for page in (1, 2, 3, 4):
+        world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
+    with pytest.raises(ListingFailed, match=f"more than {most} pages failed"):
+        list_prisoners(office().services.nomis, 20, max_page_errors=most, sleep=quick)
+
+
+def test_says_that_not_even_the_count_can_be_read(world: Sandbox, office: OpenOffice) -> None:
+    """Without any page there is no listing."""
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
+    with pytest.raises(ListingFailed, match="number of active prisoners"):
+        list_prisoners(office().services.nomis, 20, sleep=quick)
+
+
+def test_finds_out_who_is_still_listed(world: Sandbox, office: OpenOffice) -> None:
+    """Present ones are found on their page, a released one and unknown ones nowhere."""
+    world.reset(prisoners=200)
+    everyone = sorted(world.prisoners(), key=lambda each: int(each["bookingId"]))
+    still_listed = StillListed(office().services.nomis, 10, 200)
+    assert all(still_listed(each["bookingId"]) for each in everyone[::17])
+    leaver = everyone[50]
+    world.release(leaver["offenderNo"])
+    still_listed = StillListed(office().services.nomis, 10, 200)
+    assert still_listed(everyone[51]["bookingId"])
+    assert not still_listed(leaver["bookingId"])
+    assert not still_listed(1)
+    assert not still_listed(everyone[-1]["bookingId"] + 1)
