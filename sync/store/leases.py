@@ -2,6 +2,9 @@
 
 A lease outlives its holder by its length at most. It is taken over at once where its holder is known to be dead: a
 process of the same machine that is no longer there.
+
+Threads that ask at the same time are served together: one of them makes a single transaction for all, since a
+transaction costs more than what any of them wants.
 """
 
 import itertools
@@ -27,6 +30,18 @@ _LONGEST_NAME = 80
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
 _RELEASE = delete(leases).where(_MINE)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
+
+
+class _Asking:
+    """A thread that asks for a lease: its turn comes when it is served, or when it is to serve the others."""
+
+    def __init__(self, key: str, owner: str) -> None:
+        self.key = key
+        self.owner = owner
+        self.taken = False
+        self.served = False
+        self.error: BaseException | None = None
+        self.turn = threading.Event()
 
 
 class Leases:
@@ -63,6 +78,8 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
         self._unreleased: dict[str, str] = {}
+        self._asking: dict[str, _Asking] = {}
+        self._serving = False
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
 
@@ -70,34 +87,82 @@ class Leases:
         """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`."""
         if len(key) > _LONGEST_KEY:
             raise ValueError(f"a lease's key has at most {_LONGEST_KEY} characters")
-        with self._lock:
-            if key in self._held:
-                return False
         # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
-        owner = f"{self._owner}|{next(self._numbers)}"
-        unreleased = self._rows_unreleased()
-        with self._database.begin() as connection:
-            if unreleased:
-                connection.execute(_RELEASE, unreleased)
-            taken = self._take(connection, key, owner)
-        self._forget_unreleased(unreleased)
-        if taken:
-            with self._lock:
-                self._held[key] = owner
-        return taken
+        asking = _Asking(key, f"{self._owner}|{next(self._numbers)}")
+        with self._lock:
+            if key in self._held or key in self._asking:
+                return False
+            self._asking[key] = asking
+            mine, self._serving = not self._serving, True
+        if not mine:
+            asking.turn.wait()
+        if not asking.served:
+            self._serve()
+        if asking.error is not None:
+            raise asking.error
+        return asking.taken
 
     def release(self, key: str) -> None:
         """Gives the lease of `key` back; with the database away, as soon as it is there again."""
         with self._lock:
             owner = self._held.pop(key, None)
-        if owner is None:
-            return
-        try:
-            with self._database.begin() as connection:
-                connection.execute(_RELEASE, {"the_key": key, "the_owner": owner})
-        except StoreUnavailable:
+            if owner is None:
+                return
+            self._unreleased[key] = owner
+            # Whoever is at it gives this one back too, with the next that asks.
+            mine, self._serving = not self._serving, True
+        if mine:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Serves all who ask at present, and gives back what was released; then the next who asks serves, if any."""
+        while True:
             with self._lock:
-                self._unreleased[key] = owner
+                askings = sorted(self._asking.values(), key=lambda asking: asking.key)
+                released = _rows(self._unreleased)
+            error = self._serve_together(askings, released)
+            with self._lock:
+                for asking in askings:
+                    del self._asking[asking.key]
+                    if asking.taken:
+                        self._held[asking.key] = asking.owner
+                    asking.served = True
+                following = next(iter(self._asking.values()), None)
+                idle = following is None and (error is not None or len(self._unreleased) == 0)
+                if idle:
+                    self._serving = False
+            for asking in askings:
+                asking.turn.set()
+            if following is not None:
+                following.turn.set()
+            if error is not None and not askings and not isinstance(error, StoreUnavailable):
+                raise error
+            if following is not None or idle:
+                return
+
+    def _serve_together(self, askings: list[_Asking], released: list[dict[str, str]]) -> BaseException | None:
+        try:
+            if self._database.dialect == "postgresql" and released and askings:
+                # Each transaction takes its rows in the order of their keys, so that no two wait for each other.
+                self._give_back(released)
+                released = []
+            with self._database.begin() as connection:
+                if released:
+                    connection.execute(_RELEASE, released)
+                taken = [self._take(connection, asking.key, asking.owner) for asking in askings]
+        except BaseException as error:
+            for asking in askings:
+                asking.error = error
+            return error
+        self._forget_unreleased(released)
+        for asking, success in zip(askings, taken, strict=True):
+            asking.taken = success
+        return None
+
+    def _give_back(self, released: list[dict[str, str]]) -> None:
+        with self._database.begin() as connection:
+            connection.execute(_RELEASE, released)
+        self._forget_unreleased(released)
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
@@ -113,15 +178,12 @@ class Leases:
         """Renews all that is held, and gives back what could not be given back before. Raises `StoreUnavailable`."""
         with self._lock:
             held = _rows(self._held)
-        unreleased = self._rows_unreleased()
-        if not held and not unreleased:
-            return
-        with self._database.begin() as connection:
-            if held:
+            unreleased = _rows(self._unreleased)
+        if unreleased:
+            self._give_back(unreleased)
+        if held:
+            with self._database.begin() as connection:
                 connection.execute(self._renewal, [row | self._times() for row in held])
-            if unreleased:
-                connection.execute(_RELEASE, unreleased)
-        self._forget_unreleased(unreleased)
 
     def start_renewing(self) -> None:
         """Renews in a thread of its own until `stop`."""
@@ -142,10 +204,6 @@ class Leases:
                 self.renew()
             except StoreUnavailable as error:
                 structlog.get_logger().warning("leases-not-renewed", reason=str(error))
-
-    def _rows_unreleased(self) -> list[dict[str, str]]:
-        with self._lock:
-            return _rows(self._unreleased)
 
     def _forget_unreleased(self, released: list[dict[str, str]]) -> None:
         with self._lock:
@@ -170,7 +228,7 @@ class Leases:
 
 
 def _rows(owners: dict[str, str]) -> list[dict[str, str]]:
-    return [{"the_key": key, "the_owner": owner} for key, owner in owners.items()]
+    return [{"the_key": key, "the_owner": owner} for key, owner in sorted(owners.items())]
 
 
 def holder_is_gone(owner: str) -> bool:

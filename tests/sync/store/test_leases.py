@@ -7,8 +7,10 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -230,3 +232,27 @@ def test_processes_are_told_apart() -> None:
     assert processes.process_is_gone(f"{place}/{child.pid}/{start}")
     assert not processes.process_is_gone(f"other-{place}/{number}/1")
     assert not processes.process_is_gone("nonsense")
+
+
+def test_threads_that_are_served_together_exclude_each_other(database: Database) -> None:
+    """Of many threads after few keys each is alone with its key, and nothing is left when all are done."""
+    leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
+    inside: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    def work(number: int) -> None:
+        for turn in range(20):
+            key = f"key-{(number + turn) % 5}"
+            until(partial(leases.acquire, key))
+            inside[key] += 1
+            most[key] = max(most[key], inside[key])
+            inside[key] -= 1
+            leases.release(key)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert set(most.values()) == {1}
+    assert all(other.acquire(f"key-{number}") for number in range(5))
