@@ -22,7 +22,7 @@ from sync.handling import Domain
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings import Settings, UpstreamName
-from sync.settle import Settler
+from sync.settle import OnSettled, Settler
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.telemetry import Telemetry
@@ -85,7 +85,7 @@ class Drain:
 
     `upstreams` are the services without which no message of the queue can be handled. `hold_seconds`: how long messages
     are held in hand while one of them is down before they are handed back; None: until it is up again.
-    `receivers`: receives made side by side once a queue proves to be full.
+    `receivers`: receives made side by side once a queue proves to be full. `on_settled` is told of each message.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Drain:
         *,
         hold_seconds: float | None = None,
         receivers: int = 1,
+        on_settled: OnSettled | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.queue = domain.queue
@@ -116,13 +117,14 @@ class Drain:
         self._receivers = receivers
         self._monotonic = monotonic
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
-        self._settler = Settler(domain.queue, main, self._heartbeat, settings, telemetry, database)
+        self._settler = Settler(domain.queue, main, self._heartbeat, settings, telemetry, database, on_settled)
         self._database = database
         self._crew = Crew(settings.drain_concurrency, f"work {domain.queue}")
         self._receiving = ThreadPoolExecutor(receivers + 1, thread_name_prefix=f"receive {domain.queue}")
         self._stopping = threading.Event()
         self._stop_at: float | None = None
         self._paused = False
+        self._progressed_at = monotonic()
         self._log = structlog.get_logger("sync.drain")
         self._heartbeat.__enter__()
 
@@ -145,6 +147,10 @@ class Drain:
         if not self._stopping.is_set():
             self._stop_at = self._monotonic() + self._settings.drain_grace_seconds
             self._stopping.set()
+
+    def seconds_since_progress(self) -> float:
+        """Since something last came to an end here, or was waited for because an upstream is down; grows in a hang."""
+        return self._monotonic() - self._progressed_at
 
     def run_batch(self) -> BatchSummary:
         """One micro-batch. Raises `QueueUnavailable`, and `UpstreamsDown` when held up longer than `hold_seconds`."""
@@ -188,6 +194,7 @@ class Drain:
         """Whether receiving makes sense; an upstream that is down is pinged, and waited for as the drain was told."""
         since = self._monotonic()
         while not self._stopping.is_set():
+            self._note_progress()
             if self._breakers.probe(self._upstreams):
                 self._say_paused(False)
                 return True
@@ -198,6 +205,9 @@ class Drain:
                 raise UpstreamsDown(self._breakers.open_services(self._upstreams), BatchSummary(self.queue))
             self._stopping.wait(_LOOK_SECONDS)
         return False
+
+    def _note_progress(self) -> None:
+        self._progressed_at = self._monotonic()
 
     def _say_paused(self, paused: bool) -> None:
         if paused != self._paused:
@@ -238,6 +248,7 @@ class Drain:
     def _receive(self, wait_seconds: int) -> list[Message]:
         messages = self._main.receive(BATCH, wait_seconds, self._settings.hmpps_sqs_visibility_timeout_seconds)
         self._heartbeat.hold(messages)
+        self._note_progress()
         return messages
 
     def _hand_back(self, ahead: "Future[list[Message]] | None") -> None:
@@ -267,6 +278,7 @@ class Drain:
             upstreams=self._upstreams,
             hold_seconds=self._hold_seconds,
             stop_at=lambda: self._stop_at,
+            on_progress=self._note_progress,
             monotonic=self._monotonic,
         )
         try:

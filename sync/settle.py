@@ -1,7 +1,7 @@
 """The end of each message: deleted, or made visible again after its wait, with the cause recorded."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -28,6 +28,10 @@ class Ended:
     wait_seconds: int | None = None
 
 
+#: Told the queue id, what became of a message, and how often it had been received.
+OnSettled = Callable[[str, Outcome, int], None]
+
+
 class Settler:
     """Settles the messages of one queue."""
 
@@ -39,13 +43,16 @@ class Settler:
         settings: Settings,
         telemetry: Telemetry,
         database: Database,
+        on_settled: OnSettled | None = None,
     ) -> None:
+        """`on_settled` is told of each message that came to an end."""
         self._name = queue_name
         self._queue = queue
         self._heartbeat = heartbeat
         self._settings = settings
         self._telemetry = telemetry
         self._database = database
+        self._on_settled = on_settled
         self._log = structlog.get_logger("sync.settle")
 
     def settle(self, ended: Sequence[Ended]) -> Counter[Outcome]:
@@ -61,6 +68,7 @@ class Settler:
         for end in ended:
             outcome = end.outcome if kept or not end.outcome.settled else Outcome.DEFERRED
             self._count(outcomes, end.task, outcome)
+            self._tell(end.task, outcome)
             for message in end.task.messages:
                 if outcome.settled:
                     done.append(message)
@@ -85,6 +93,14 @@ class Settler:
         outcomes[outcome] += 1
         absorbed = Outcome.COALESCED if outcome.settled else outcome
         outcomes[absorbed] += len(task.absorbed)
+
+    def _tell(self, task: Task, outcome: Outcome) -> None:
+        if self._on_settled is None:
+            return
+        absorbed = Outcome.COALESCED if outcome.settled else outcome
+        for each in task.absorbed:
+            self._on_settled(self._name, absorbed, each.message.receive_count)
+        self._on_settled(self._name, outcome, task.message.receive_count)
 
     def _wait(self, end: Ended, message: Message) -> int:
         if end.wait_seconds is not None:

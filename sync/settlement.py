@@ -1,4 +1,4 @@
-"""Creations whose outcome nobody could tell, settled by a person: what to look for, what to check, what to send again."""
+"""Creations whose outcome nobody could tell, settled by a person: what to look for, to check, and to send again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

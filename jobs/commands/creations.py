@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="creations",
-    help="Creations in NOMIS that are not settled, and those whose outcome is unknown.",
+    help="Creations in NOMIS that are not settled.",
     no_args_is_help=True,
 )
 
