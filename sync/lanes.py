@@ -1,0 +1,172 @@
+"""A lane in work: its tasks one after the other, and what a failure means for those that follow."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, describe_failure
+from sync.gather import Task
+from sync.handling import Creation
+from sync.outcome import Outcome
+from sync.settings import Settings, UpstreamName
+from sync.settle import Ended
+from sync.store.database import StoreUnavailable
+from sync.store.leases import Leases
+from sync.upstream.breaker import Breakers
+from sync.work import Workshop
+
+#: How long a message waits in hand for the lease of its entity before it is handed back, and then for how long.
+LEASE_WAIT_SECONDS = 30.0
+LEASE_RETRY_SECONDS = 1.0
+HANDED_BACK_SECONDS = 2
+#: How often a message may find its upstream failing again although the ping said it was up, before the message itself
+#: is taken to be the cause.
+REFUSALS = 5
+#: How long a task that met an outage waits at least before it is tried again.
+_OUTAGE_SECONDS = 0.25
+_LONGEST_KEY = 200
+
+
+@dataclass(slots=True, eq=False)
+class LaneInHand:
+    """A lane with the tasks that are left.
+
+    `busy_since`: since when its lease is held elsewhere. `refusals`: how often its first task failed as an outage would
+    make it fail.
+    """
+
+    key: str | None
+    tasks: deque[Task]
+    not_before: float = 0.0
+    busy_since: float | None = None
+    refusals: int = 0
+
+
+#: Told of the tasks of a lane that came to their end, and of those that are left; False when the lane was handed back
+#: meanwhile, so that none of its tasks is ours any more.
+End = Callable[[LaneInHand, Sequence[Ended], deque[Task]], bool]
+
+
+class LaneWorker:
+    """Works lanes of one queue. Safe to share between threads, each with a lane of its own."""
+
+    def __init__(
+        self,
+        queue_name: str,
+        settings: Settings,
+        workshop: Workshop,
+        leases: Leases,
+        breakers: Breakers,
+        upstreams: Sequence[UpstreamName],
+        end: End,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = queue_name
+        self._settings = settings
+        self._workshop = workshop
+        self._leases = leases
+        self._breakers = breakers
+        self._upstreams = tuple(upstreams)
+        self._end = end
+        self._monotonic = monotonic
+        self._log = structlog.get_logger("sync.lanes")
+
+    def run(self, lane: LaneInHand) -> None:
+        """Works a lane as far as it goes now. What is left of it then is held up: by a lease, or by an outage."""
+        key = None if lane.key is None else f"{self._name}:{lane.key}"[:_LONGEST_KEY]
+        try:
+            if key is None:
+                self._run(lane)
+            else:
+                with self._leases.held(key):
+                    self._run(lane)
+        except LeaseBusy as error:
+            self._wait_for_lease(lane, error)
+        except BaseException as error:  # whatever it is, no message is left without an end
+            if not isinstance(error, StoreUnavailable):
+                self._log.exception("lane-broke", queue=self._name)
+            failure = describe_failure(error)
+            self._end(lane, [Ended(task, Outcome.FAILED, failure) for task in lane.tasks], deque())
+
+    def _run(self, lane: LaneInHand) -> None:
+        while lane.tasks and self._run_task(lane):
+            pass
+
+    def _run_task(self, lane: LaneInHand) -> bool:
+        """Works the first task of the lane; False when the lane is held up, or handed back."""
+        task = lane.tasks[0]
+        if task.handler is not None and self._breakers.open_services(self._upstreams):
+            return False
+        work = self._workshop.begin()
+        try:
+            outcome = self._workshop.work(task, work)
+        except MessageUnreadable as error:
+            return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))
+        except LeaseBusy:
+            raise
+        except Exception as error:  # the message's failure alone, whatever it is
+            return self._failed(lane, task, error, work.trail.step)
+        lane.busy_since = None
+        return self._end_first(lane, Ended(task, outcome))
+
+    def _end_first(self, lane: LaneInHand, ended: Ended) -> bool:
+        lane.refusals = 0
+        return self._end(lane, [ended], deque(list(lane.tasks)[1:]) if len(lane.tasks) > 1 else deque())
+
+    def _failed(self, lane: LaneInHand, task: Task, error: Exception, step: str) -> bool:
+        recoverable = isinstance(error, SyncError) and error.recoverable
+        if recoverable and self._is_outage(lane, error):
+            # An outage costs delay only: the task stays in hand and is tried again when the upstream is up.
+            lane.not_before = self._monotonic() + _OUTAGE_SECONDS
+            return False
+        if not isinstance(error, SyncError):
+            self._log.error("handler-broke", queue=self._name, event_type=task.event_type, exc_info=error)
+        ended = Ended(task, Outcome.FAILED, describe_failure(error, step))
+        if not isinstance(task.handler, Creation):
+            return self._end_first(lane, ended)
+        deferred, left = self._followers(lane, task, recoverable=recoverable)
+        lane.refusals = 0
+        return self._end(lane, [ended, *deferred], left)
+
+    def _is_outage(self, lane: LaneInHand, error: Exception) -> bool:
+        if isinstance(error, StoreUnavailable):
+            return False
+        if isinstance(error, BreakerOpen):
+            return True
+        if not self._breakers.open_services(self._upstreams):
+            return False
+        # A message that fails each time it tries a service whose ping says it is up may be the only one that does.
+        lane.refusals += 1
+        return lane.refusals < REFUSALS
+
+    def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
+        """After a creation that failed: what is handed back, for as long as the creation waits, and what is tried.
+
+        Updates need the record, whatever the creation failed of. Other creations of the lane must come after it, but
+        only if it has a chance: what needs a person must not keep them back. What would go to the dead letter queue at
+        its next receive is tried all the same, so that nothing ends there untried.
+        """
+        waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
+        wait = waits[min(failed.message.receive_count, len(waits)) - 1]
+        last = self._settings.hmpps_sqs_max_receive_count
+        deferred: list[Ended] = []
+        left: deque[Task] = deque()
+        for task in list(lane.tasks)[1:]:
+            follows = recoverable or not isinstance(task.handler, Creation)
+            if follows and all(message.receive_count < last for message in task.messages):
+                deferred.append(Ended(task, Outcome.DEFERRED, wait_seconds=wait))
+            else:
+                left.append(task)
+        return deferred, left
+
+    def _wait_for_lease(self, lane: LaneInHand, error: LeaseBusy) -> None:
+        moment = self._monotonic()
+        lane.busy_since = lane.busy_since if lane.busy_since is not None else moment
+        lane.not_before = moment + LEASE_RETRY_SECONDS
+        if moment - lane.busy_since >= LEASE_WAIT_SECONDS:
+            self._log.info("lease-busy", queue=self._name, key=error.key)
+            ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks]
+            self._end(lane, ended, deque())
