@@ -28,7 +28,7 @@ class BatchWork:
 
     `crew` works the lanes. `hold_seconds`: how long tasks are held in hand while an upstream is down before they are
     handed back; None holds them until it is up. `stop_at` gives the moment when the time of grace ends, None while
-    nobody asked to stop.
+    nobody asked to stop. `on_progress` is told when tasks came to an end, and while an upstream is waited for.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class BatchWork:
         upstreams: Sequence[UpstreamName],
         hold_seconds: float | None,
         stop_at: Callable[[], float | None],
+        on_progress: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = queue_name
@@ -55,6 +56,7 @@ class BatchWork:
         self._upstreams = tuple(upstreams)
         self._hold_seconds = hold_seconds
         self._stop_at = stop_at
+        self._on_progress = on_progress
         self._monotonic = monotonic
         self._worker = LaneWorker(queue_name, settings, workshop, leases, breakers, upstreams, self._end, monotonic)
         # The lock guards what workers and dispatcher share: lanes ready, held up and in work, and who is at work.
@@ -108,6 +110,8 @@ class BatchWork:
             up = self._breakers.probe(self._upstreams)
             moment = self._monotonic()
             self._down_since = None if up else self._down_since or moment
+            if not up:
+                self._on_progress()
             with self._lock:
                 due = [
                     lane for lane in self._held_up if moment >= lane.not_before and (up or lane.busy_since is not None)
@@ -169,6 +173,7 @@ class BatchWork:
             self._outcomes += back.result()
         elif back is not None:
             self._ended.extend(back)
+            self._on_progress()
 
     def _settle(self, settling: ThreadPoolExecutor) -> None:
         """Settles what has ended, in a thread of its own, so that nobody waits for SQS."""
