@@ -20,6 +20,7 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
+    from jobs.metrics import Metrics
     from jobs.progress import ProgressCallback
     from reports.outbox import OutboxSender
     from reports.reconciliation import IncentiveReconciliation
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from sync.store.telemetry import StoredTelemetry
     from sync.upstream.breaker import Breakers
     from sync.upstream.services import Services
-    from sync.upstream.transport import Transport
+    from sync.upstream.transport import CallObserver, Transport
 
 Part = TypeVar("Part")
 
@@ -47,10 +48,16 @@ _PUBLISHERS = {
 class Program:
     """The parts of the program, for one process and one set of settings. Safe to share between threads."""
 
-    def __init__(self, settings: Settings, *, prepare_database: bool = True) -> None:
-        """`prepare_database` brings the schema up to date, or says that it is not, when the database is first used."""
+    def __init__(self, settings: Settings, *, prepare_database: bool = True, metrics: "Metrics | None" = None) -> None:
+        """Nothing is built yet.
+
+        `prepare_database` brings the schema up to date, or says that it is not, when the database is first used.
+        `metrics` are told of every call and every message.
+        """
         self.settings = settings
+        self.metrics = metrics
         self._prepare_database = prepare_database
+        self._drains: dict[str, Drain] = {}
         self._lock = threading.Lock()
         self._making: dict[str, threading.Lock] = {}
         self._parts: dict[str, Any] = {}
@@ -125,6 +132,10 @@ class Program:
         """
         return self._once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
 
+    def seconds_since_progress(self) -> dict[str, float]:
+        """For each queue whose drain is open, the seconds since it got on."""
+        return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
+
     def reconciliation(self, progress: "ProgressCallback") -> "IncentiveReconciliation":
         """The incentive reconciliation, which tells `progress` how far it is."""
         from jobs.waiting_reviews import peek_from
@@ -173,7 +184,10 @@ class Program:
     def _open_transport(self) -> "Transport":
         from sync.upstream.transport import Transport
 
-        transport = Transport(self.settings, (self.breakers,))
+        observers: tuple[CallObserver, ...] = (self.breakers,)
+        if self.metrics is not None:
+            observers = (*observers, self.metrics)
+        transport = Transport(self.settings, observers)
         self._closing.callback(transport.close)
         return transport
 
@@ -226,8 +240,10 @@ class Program:
             self.breakers,
             (UpstreamName.NOMIS, UpstreamName.MAPPING, _PUBLISHERS[queue]),
             hold_seconds=hold_seconds,
+            on_settled=None if self.metrics is None else self.metrics.settled,
         )
         self._closing.callback(drain.close)
+        self._drains[queue] = drain
         return drain
 
     def _once(self, name: str, make: Callable[[], Part]) -> Part:
@@ -243,7 +259,11 @@ class Program:
 
 @contextmanager
 def open_program(
-    environment: Mapping[str, str] | None = None, *, prepare_database: bool = True, log_to: TextIO | None = None
+    environment: Mapping[str, str] | None = None,
+    *,
+    prepare_database: bool = True,
+    metrics: "Metrics | None" = None,
+    log_to: TextIO | None = None,
 ) -> Iterator[Program]:
     """The program with the settings of the environment (or of `environment` alone), closed at the end of the block.
 
@@ -251,7 +271,7 @@ def open_program(
     """
     settings = load_settings(environment)
     configure_logging(settings.log_format, settings.log_level, log_to)
-    program = Program(settings, prepare_database=prepare_database)
+    program = Program(settings, prepare_database=prepare_database, metrics=metrics)
     try:
         yield program
     finally:

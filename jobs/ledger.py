@@ -152,6 +152,13 @@ class Ledger:
                 for row in connection.execute(query if job is None else query.where(job_runs.c.job == job))
             ]
 
+    def last_success(self, job: str) -> JobRun | None:
+        """The last run of `job` that succeeded, None when none did."""
+        newest = self._query().where(job_runs.c.job == job, job_runs.c.status == Status.SUCCESS)
+        with self._database.read() as connection:
+            row = connection.execute(newest.order_by(job_runs.c.started_at.desc()).limit(1)).first()
+        return None if row is None else _job_run(row)
+
     def find(self, run_id: str) -> JobRun:
         """One run by its id, or by the beginning of it that fits no other. Raises `UsageError` when there is none."""
         query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)

@@ -12,6 +12,7 @@ from jobs.composition import Program
 from jobs.cron import read_schedule
 from jobs.housekeeping import housekeep
 from jobs.ledger import RunInHand
+from jobs.observing import observed
 from jobs.outage import Outage
 from jobs.reconciling import reconcile
 from jobs.scheduler import ScheduledJob, Scheduler
@@ -43,7 +44,10 @@ def serve(program: Program) -> None:
         for scheduler in schedulers:
             scheduler.stop()
 
-    with stopping(stop):
+    def at_work() -> bool:
+        return bool(schedulers) and not asked.is_set()
+
+    with stopping(stop), observed(program, (JOB, reconciling.JOB, housekeeping.JOB), at_work):
         while _database_is_ready(program, asked):
             try:
                 with program.ledger.run(JOB, {"queues": list(QUEUES)}) as in_hand:

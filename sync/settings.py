@@ -191,6 +191,9 @@ class Settings(BaseModel):
         8080, ge=0, le=65535, description="port of the scheduler's health pages; 0 takes a free one"
     )
     health_host: str = Field("0.0.0.0", description="address the health pages are bound to")  # noqa: S104 - a pod's probes come from outside
+    health_stall_seconds: Seconds = Field(
+        600, description="a drain that did not get on for so long hangs: liveness fails, and Kubernetes starts anew"
+    )
 
     slack_token: SecretStr | None = Field(None, description="no token: Slack is off, and the log says so once")
     slack_channel: str = Field("#sycon-alerts", description="channel of the alerts")

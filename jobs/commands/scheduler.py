@@ -6,10 +6,12 @@ def scheduler() -> None:
 
     A micro-batch of every queue each DRAIN_INTERVAL_SECONDS; the reconciliation by RECONCILIATION_SCHEDULE and the
     housekeeping by HOUSEKEEPING_SCHEDULE, in TZ. When the database, a queue or a service is away it says so once,
-    goes on and heals. SIGTERM finishes the work in hand and exits 0; a second one ends at once.
+    goes on and heals. Health and metrics are on HEALTH_PORT. SIGTERM finishes the work in hand and exits 0; a second
+    one ends at once.
     """
     from jobs.composition import open_program
+    from jobs.metrics import Metrics
     from jobs.serving import serve
 
-    with open_program(prepare_database=False) as program:
+    with open_program(prepare_database=False, metrics=Metrics()) as program:
         serve(program)
