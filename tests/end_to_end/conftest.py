@@ -1,0 +1,145 @@
+"""The installed command, run as people and Kubernetes run it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.catalogue import event_types
+from sync.queues.aws import Aws
+from sync.queues.setup import open_queues
+from sync.settings import QUEUES, load_settings
+
+COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
+_KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it wrote to stdout, read as one JSON value."""
+        return json.loads(self.out)
+
+    def lines(self) -> list[Any]:
+        """What it wrote to stdout, read as one JSON value a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def complaint(self) -> str:
+        """The one line that the program itself wrote to stderr, besides its log."""
+        (line,) = [line for line in self.err.splitlines() if not line.startswith("{")]
+        return line
+
+
+class Installed:
+    """The installed command with the settings of one test, in a folder of its own."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The whole environment of the command."""
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {**kept, **self.settings, **more}
+
+    def run(self, *arguments: str, answer: str = "", **more: str) -> Ended:
+        """Runs the command to its end; `more` are further settings, `answer` is what a person types."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env=self.environment(**more),
+            cwd=self.folder,
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """Starts the command; its log goes to the file `log` of the folder."""
+        with (self.folder / "log").open("a", encoding="utf-8") as log:
+            return subprocess.Popen(
+                [COMMAND, *arguments],
+                env=self.environment(**more),
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+
+    def make_queues(self) -> None:
+        """Makes queues and subscriptions before anything is published, as a program that ran before has."""
+        settings = load_settings(self.settings)
+        open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log lines that started commands have written so far."""
+        text = (self.folder / "log").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Installed:
+    """The command with a database of its own and no services."""
+    return Installed(tmp_path, {"DATABASE_URL": f"sqlite:///{tmp_path}/test.db", "LOG_FORMAT": "json", "TZ": "UTC"})
+
+
+@pytest.fixture
+def installed(sandbox: Sandbox, tmp_path: Path) -> Installed:
+    """The command against the sandbox, with a database of its own and short waits."""
+    return Installed(
+        tmp_path,
+        {
+            **sandbox.environment(),
+            "DATABASE_URL": f"sqlite:///{tmp_path}/test.db",
+            "REPORTS_LOCATION": str(tmp_path / "reports"),
+            "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1,1,2",
+            "RECONCILIATION_RECHECK_SECONDS": "0.1",
+            "DRAIN_INTERVAL_SECONDS": "0.2",
+            "DRAIN_GRACE_SECONDS": "20",
+            "HEALTH_PORT": "0",
+            "HEALTH_HOST": "127.0.0.1",
+            "SCHEDULER_RECONCILIATION": "false",
+            "SCHEDULER_HOUSEKEEPING": "false",
+            "LOG_FORMAT": "json",
+        },
+    )
+
+
+@pytest.fixture
+def running(installed: Installed) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts commands that are ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+        started.append(installed.start(*arguments, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Waits until `condition` holds; fails when it does not within a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen: {what}"
+        time.sleep(0.05)

@@ -1,0 +1,103 @@
+"""What the command line promises to everybody: exit codes, one line for an error, help for everything."""
+
+import json
+
+import pytest
+
+from tests.end_to_end.conftest import Installed
+
+
+def test_help_names_every_command(bare: Installed) -> None:
+    """`--help` works without any setting and lists the commands."""
+    shown = bare.run("--help", DATABASE_URL="nonsense")
+    assert shown.code == 0
+    for name in ("demo", "scheduler", "drain", "reconcile", "runs", "dlq", "telemetry", "db", "check"):
+        assert f"  {name} " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "says"),
+    [
+        (["runs", "list"], {"TZ": "Mars/Olympus"}, "TZ: 'Mars/Olympus': give a time zone such as Europe/London"),
+        (["runs", "list"], {"DATABASE_URL": "mysql://u:hush@host/db"}, "DATABASE_URL: mysql is not supported"),
+        (["drain"], {"DRAIN_CONCURRENCY": "0"}, "DRAIN_CONCURRENCY: '0': Input should be greater than"),
+        (["scheduler"], {"RECONCILIATION_SCHEDULE": "0 4 * * 9"}, "RECONCILIATION_SCHEDULE: '0 4 * * 9'"),
+        (["drain"], {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "perhaps"}, "neither true nor false"),
+        (["drain", "visits"], {}, "there is no queue visits; QUEUE is one of visit, incentive, activity"),
+        (["runs", "show", "nothing"], {}, "there is no run nothing"),
+        (["reconcile", "incentives", "--prisoner", "Smith"], {}, "'Smith' is no prisoner number"),
+        (["reconcile", "incentives", "--prison", "LEEDS"], {}, "'LEEDS' is no prison id"),
+        (["reconcile", "incentives", "--shards", "2", "--shard", "2"], {}, "there is no shard 2 of 2"),
+        (["telemetry", "--since", "once"], {}, "'once' is no moment"),
+    ],
+)
+def test_bad_settings_and_bad_usage_end_in_one_line(
+    bare: Installed, arguments: list[str], settings: dict[str, str], says: str
+) -> None:
+    """A wrong setting or argument ends with 2 and one line that says what to change, and shows no secret."""
+    ended = bare.run(*arguments, **settings)
+    assert ended.code == 2
+    assert says in ended.complaint
+    assert "hush" not in ended.err
+    assert ended.out == ""
+
+
+def test_unknown_options_are_bad_usage(bare: Installed) -> None:
+    """What the command line does not know ends with 2, and says where the help is."""
+    ended = bare.run("drain", "--for-ever")
+    assert ended.code == 2
+    assert "No such option" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_trace_is_shown_only_when_asked_for(bare: Installed) -> None:
+    """An error is one line; with LOG_LEVEL=DEBUG the trace stands above it."""
+    plain = bare.run("runs", "show", "nothing")
+    full = bare.run("runs", "show", "nothing", LOG_LEVEL="DEBUG")
+    assert "Traceback" not in plain.err
+    assert "Traceback" in full.err
+    assert full.err.rstrip().splitlines()[-1] == plain.complaint
+
+
+def test_database_is_upgraded_by_command_or_refused(bare: Installed) -> None:
+    """Without automatic upgrade a new database is refused with 1 until `db upgrade` has been run."""
+    refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    assert (refused.code, "prisoner-to-nomis db upgrade" in refused.complaint) == (1, True)
+    assert "upgraded to the current schema" in bare.run("db", "upgrade").out
+    assert "is current already" in bare.run("db", "upgrade").out
+    listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    assert (listed.code, listed.json()) == (0, [])
+
+
+def test_database_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
+    """A database that does not answer ends with 1 and one line, without the password."""
+    ended = bare.run("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    assert ended.code == 1
+    assert "127.0.0.1" in ended.complaint
+    assert "hush" not in ended.err
+
+
+def test_queue_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
+    """A queue that does not answer ends with 1, and the run is in the ledger as failed."""
+    settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
+    ended = bare.run("drain", "visit", **settings)
+    assert ended.code == 1
+    assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.complaint
+    (run,) = bare.run("runs", "list", "--json").json()
+    assert (run["job"], run["status"]) == ("drain", "failed")
+    assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
+
+
+def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
+    """Only jobs with parameters can be run again; a scheduler is started anew."""
+    process = bare.start("scheduler", HEALTH_PORT="0", HMPPS_SQS_PROVIDER="localstack")
+    try:
+        while not any(line["message"] == "scheduler-started" for line in bare.log()):
+            assert process.poll() is None
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    (run,) = json.loads(bare.run("runs", "list", "--json").out)
+    refused = bare.run("runs", "rerun", run["id"])
+    assert (refused.code, "cannot be repeated" in refused.complaint) == (2, True)

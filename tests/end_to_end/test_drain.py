@@ -1,0 +1,76 @@
+"""The drain command: what it does to NOMIS, what it says, and what the ledger and the telemetry keep of it."""
+
+from sandbox import Sandbox
+from tests.end_to_end.conftest import Installed
+
+
+def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Installed, sandbox: Sandbox) -> None:
+    """Events of all queues reach NOMIS exactly once; the summary, the ledger and the telemetry agree on it."""
+    installed.make_queues()
+    planned = sandbox.traffic(events=40, seed=3)
+    drained = installed.run("drain", "--until-empty", "--json")
+    assert drained.code == 0, drained.err
+    told = drained.json()
+    assert told["received"] == planned["messages"]
+    assert {name: each["received"] for name, each in told["queues"].items()} == {
+        **dict.fromkeys(told["queues"], 0),
+        **planned["by_queue"],
+    }
+    assert sandbox.verify()["problems"] == []
+
+    shown = installed.run("runs", "show", told["run"], "--json").json()
+    assert (shown["job"], shown["trigger"], shown["status"]) == ("drain", "manual", "success")
+    assert shown["counts"]["received"] == planned["messages"]
+    assert shown["parameters"]["untilEmpty"] is True
+
+    again = installed.run("runs", "rerun", told["run"])
+    assert again.code == 0
+    assert again.out.startswith("drained visit, incentive, activity, appointment, sentencing: nothing received")
+    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    assert (newest["trigger"], newest["rerunOf"], newest["parameters"]) == (
+        "rerun",
+        told["run"],
+        shown["parameters"],
+    )
+
+    events = installed.run("telemetry", "--json").lines()
+    assert all(set(event) == {"name", "time", "properties"} for event in events)
+    assert [event["time"] for event in events] == sorted(event["time"] for event in events)
+    booked = installed.run("telemetry", "--json", "--name", "visit-create-success", "--since", "1h").lines()
+    assert booked == [event for event in events if event["name"] == "visit-create-success"]
+    assert booked != []
+
+
+def test_failed_message_does_not_fail_the_command(installed: Installed, sandbox: Sandbox) -> None:
+    """A message that fails is counted and left to its queue; the drain itself has done its work."""
+    installed.make_queues()
+    sandbox.traffic(events=3, queues=["appointment"], vanished=1)
+    drained = installed.run("drain", "appointment", "--json")
+    assert drained.code == 0
+    assert (drained.json()["received"], drained.json()["failed"]) == (4, 1)
+
+
+def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: Installed, sandbox: Sandbox) -> None:
+    """While NOMIS is down the drain gives its messages back and ends with 1; afterwards they are all applied."""
+    installed.make_queues()
+    sandbox.traffic(events=30, queues=["visit"])
+    sandbox.fault("nomis", kind="status", status=503)
+    drained = installed.run("drain", "visit", "--json", "--wait-seconds", "0.5")
+    assert drained.code == 1
+    assert "visit: nomis did not answer" in drained.complaint
+    assert drained.json()["applied"] == 0
+    checked = installed.run("check")
+    assert checked.code == 1
+    assert "taken to be down: nomis since" in checked.out
+    sandbox.clear_faults()
+    while sum(sandbox.verify()["by_domain"].values()) and sandbox.verify()["problems"]:
+        assert installed.run("drain", "visit", "--until-empty").code == 0
+    assert sandbox.verify()["problems"] == []
+
+
+def test_max_batches_ends_the_drain(installed: Installed, sandbox: Sandbox) -> None:
+    """With `--max-batches` so many micro-batches are made, and the rest stays on the queue."""
+    installed.make_queues()
+    sandbox.traffic(events=30, queues=["visit"])
+    drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
+    assert (drained["received"], drained["batches"]) == (20, 2)

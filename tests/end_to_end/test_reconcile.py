@@ -1,0 +1,81 @@
+"""The reconciliation and what follows it, by the installed command."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from sandbox import Sandbox
+from tests.end_to_end.conftest import Installed
+
+
+def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
+    """The planted mismatches by booking."""
+    return {each["bookingId"]: each for each in sandbox.planted()["mismatches"]}
+
+
+def by_cause(sandbox: Sandbox, cause: int) -> str:
+    """The number of a prisoner whose mismatch has this cause."""
+    return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
+
+
+def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Installed, sandbox: Sandbox) -> None:
+    """A run finds the planted mismatches, delivers the report once, and can be shown, rendered and sent again."""
+    sandbox.reset(prisoners=200, mismatches={"4": 2, "8": 1})
+    installed.make_queues()
+    run = installed.run("reconcile", "incentives", "--json")
+    assert run.code == 0, run.err
+    result = run.json()
+    assert {each["bookingId"] for each in result["mismatches"]} == planted(sandbox).keys()
+    assert (result["status"], result["compared"]) == ("complete", 200)
+
+    folder = Path(installed.settings["REPORTS_LOCATION"]) / result["runId"]
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["runId"] == result["runId"]
+    with (folder / "mismatches.csv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.reader(file))) == 1 + 3
+    posted = len(sandbox.slack()["messages"])
+    assert posted > 0
+
+    (kept,) = installed.run("runs", "list", "--json").json()
+    assert (kept["id"], kept["job"], kept["status"]) == (result["runId"], "reconcile-incentives", "success")
+    assert kept["counts"]["mismatches"] == 3
+
+    (folder / "report.html").unlink()
+    rendered = installed.run("report", "render", result["runId"])
+    assert rendered.out.strip() == str(folder / "report.html")
+    assert (folder / "report.html").exists()
+
+    asked = installed.run("report", "send", result["runId"], "--to", "slack", answer="n\n")
+    assert (asked.code, len(sandbox.slack()["messages"])) == (1, posted)
+    assert installed.run("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
+    assert len(sandbox.slack()["messages"]) > posted
+
+
+def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbox) -> None:
+    """When a prisoner could not be read the run is incomplete, says so on one line, and exits 1."""
+    booking = sandbox.prisoners()[0]["bookingId"]
+    sandbox.fault("nomis", path=f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
+    run = installed.run("reconcile", "incentives", "--no-notify")
+    assert run.code == 1
+    assert "is incomplete: 1 prisoners and 0 pages of prisoners could not be read" in run.err
+    (kept,) = installed.run("runs", "list", "--json").json()
+    assert kept["status"] == "incomplete"
+
+
+def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: Sandbox) -> None:
+    """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
+    sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
+    installed.make_queues()
+    missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
+    explained = installed.run("reconcile", "explain", missed)
+    assert f"prisoner-to-nomis reconcile fix received {missed}" in explained.out
+    writes = len(sandbox.journal())
+    dry = installed.run("reconcile", "fix", "received", missed, "--dry-run")
+    assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
+    assert "dry run: nothing was changed" in dry.out
+    assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
+    repaired = installed.run("incentives", "repair", edited, "--yes")
+    assert "both sides have" in repaired.out, repaired.err
+    assert installed.run("drain", "incentive", "--until-empty").code == 0
+    again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
+    assert (again.code, "mismatches" in again.out) == (0, False), again.out

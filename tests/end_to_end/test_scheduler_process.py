@@ -1,0 +1,120 @@
+"""The scheduler as a process: it drains, ends when told to, and lives through outages."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sandbox import Sandbox
+from tests.databases import PostgresServer
+from tests.end_to_end.conftest import Installed, wait_for
+
+Running = Callable[..., subprocess.Popen[str]]
+
+
+def said(installed: Installed, message: str) -> int:
+    """How often the log has this message."""
+    return sum(line["message"] == message for line in installed.log())
+
+
+def in_order(sandbox: Sandbox) -> bool:
+    """Whether everything published is in NOMIS."""
+    return not sandbox.verify()["problems"]
+
+
+def test_scheduler_drains_and_ends_at_sigterm(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+    """What is published reaches NOMIS by itself; SIGTERM ends the process with 0; the ledger has the run."""
+    process = running("scheduler")
+    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    installed.make_queues()
+    sandbox.traffic(events=40, seed=5)
+    wait_for(lambda: in_order(sandbox), "everything is in NOMIS")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert said(installed, "batch") > 0
+    (run,) = installed.run("runs", "list", "--json").json()
+    assert (run["job"], run["status"]) == ("scheduler", "success")
+    assert run["counts"]["applied"] > 0
+
+
+def test_sigterm_finishes_the_work_in_hand(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+    """A message that is in work when SIGTERM comes is finished before the process ends."""
+    installed.make_queues()
+    sandbox.traffic(events=1, queues=["appointment"])
+    sandbox.fault("nomis", method="POST", kind="delay", ms=2000)
+    process = running("scheduler")
+    wait_for(lambda: any(fault["hits"] for fault in sandbox.faults()), "the create is under way")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert in_order(sandbox)
+
+
+def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+    """While work in hand does not come to an end, a second SIGTERM ends the process; the run shows as interrupted."""
+    installed.make_queues()
+    sandbox.traffic(events=1, queues=["appointment"])
+    sandbox.fault("nomis", method="POST", kind="delay", ms=15_000)
+    process = running("scheduler")
+    wait_for(lambda: any(fault["hits"] for fault in sandbox.faults()), "the create is under way")
+    process.send_signal(signal.SIGTERM)
+    wait_for(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 1
+    (run,) = installed.run("runs", "list", "--json").json()
+    assert (run["job"], run["status"]) == ("scheduler", "interrupted")
+
+
+def test_scheduled_reconciliation_runs_once_for_two_schedulers(
+    installed: Installed, sandbox: Sandbox, running: Running
+) -> None:
+    """Two schedulers on one database run the reconciliation of a moment once, and deliver its report."""
+    sandbox.reset(prisoners=50)
+    settings = {"SCHEDULER_RECONCILIATION": "true", "RECONCILIATION_SCHEDULE": "0 */3 * * *"}
+    processes = [running("scheduler", **settings) for _ in range(2)]
+    wait_for(lambda: said(installed, "job-ended") == 1, "the reconciliation")
+    wait_for(lambda: said(installed, "report-stored") == 1, "the report")
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in processes] == [0, 0]
+    runs = installed.run("runs", "list", "--json", "--job", "reconcile-incentives").json()
+    assert [(run["trigger"], run["status"]) for run in runs] == [("schedule", "success")]
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that the test may stop and start."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+def test_scheduler_lives_without_its_database(
+    installed: Installed, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
+) -> None:
+    """The database is away at the start, and again later: it is said once each time, and all heals by itself."""
+    installed.make_queues()
+    process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
+    wait_for(lambda: said(installed, "work-failing") == 1, "the database is missed")
+    own_postgres.start()
+    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    sandbox.traffic(events=10, seed=7)
+    wait_for(lambda: in_order(sandbox), "everything is in NOMIS")
+    own_postgres.stop()
+    missed = said(installed, "work-failing")
+    wait_for(lambda: said(installed, "work-failing") > missed, "the database is missed again")
+    own_postgres.start()
+    sandbox.traffic(events=10, seed=8)
+    wait_for(lambda: in_order(sandbox), "everything is in NOMIS again")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+    """Queues that are away are said once a queue; the process goes on, and ends well."""
+    process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
+    wait_for(lambda: said(installed, "work-failing") == 5, "every queue is missed")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert said(installed, "work-failing") == 5
