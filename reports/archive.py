@@ -133,10 +133,11 @@ class Folder:
 class Bucket:
     """An archive in a bucket of S3, under a prefix."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(self, client: Any, bucket: str, prefix: str, listed_at_once: int = 1_000) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._listed_at_once = listed_at_once
 
     def write(self, name: str, content: str) -> None:
         """Puts one object, which S3 does whole or not at all."""
@@ -159,7 +160,9 @@ class Bucket:
 
         found: set[str] = set()
         try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix, PaginationConfig={"PageSize": self._listed_at_once}
+            )
             for page in pages:
                 for each in page.get("Contents", ()):
                     run_id, _, name = each["Key"].removeprefix(self._prefix).rpartition("/")

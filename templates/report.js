@@ -9,7 +9,10 @@
   if (!table) { return; }
   var rows = Array.prototype.slice.call(table.querySelectorAll("tbody.one"));
   var texts = rows.map(function (row) {
-    return row.textContent.replace(/\s+/g, " ").toLowerCase();
+    // What is seen of a row, not the evidence: other prisons stand there as well.
+    return Array.prototype.map.call(row.rows[0].cells, function (cell) {
+      return cell.textContent;
+    }).join(" ").replace(/\s+/g, " ").toLowerCase();
   });
   var form = document.getElementById("find");
   var input = document.getElementById("find-text");

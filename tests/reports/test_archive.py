@@ -1,0 +1,96 @@
+"""Where reports are kept: a folder, and a bucket of S3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.archive import ArchiveUnavailable, Bucket, Folder, open_archive, report_path, store_index, store_report
+from reports.render import RunLine
+from sandbox import Sandbox
+from sync.queues.aws import Aws
+from sync.settings import SettingsError, load_settings
+from tests.reports.results import STARTED, made_result
+
+LINE = RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")
+
+
+@pytest.fixture
+def s3(sandbox: Sandbox) -> Any:
+    """A client of an emulated S3, as the program makes it, with one bucket."""
+    client = Aws(load_settings(sandbox.environment())).client("s3")
+    client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    return client
+
+
+def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
+    """Each object has its type; the index links the runs whose report is in the bucket, below the prefix alone."""
+    settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
+    archive = open_archive(settings, lambda: s3)
+    result = made_result(3)
+    place = store_report(archive, result)
+    assert place == report_path(settings, result.run_id) == "s3://reports/weekly/run-of-today/report.html"
+    s3.put_object(Bucket="reports", Key="other/run-elsewhere/report.html", Body=b"")
+    assert archive.run_ids() == {"run-of-today"}
+    store_index(archive, [LINE], "Production")
+    types = {
+        each["Key"]: s3.head_object(Bucket="reports", Key=each["Key"])["ContentType"]
+        for each in s3.list_objects_v2(Bucket="reports", Prefix="weekly/")["Contents"]
+    }
+    assert types == {
+        "weekly/index.html": "text/html; charset=utf-8",
+        "weekly/run-of-today/mismatches.csv": "text/csv; charset=utf-8",
+        "weekly/run-of-today/report.html": "text/html; charset=utf-8",
+        "weekly/run-of-today/result.json": "application/json",
+    }
+    index = s3.get_object(Bucket="reports", Key="weekly/index.html")["Body"].read().decode()
+    assert "run-of-today/report.html" in index
+
+
+def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
+    """S3 lists so many objects at a time, and has to be asked for the rest."""
+    for number in range(5):
+        s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
+    assert len(Bucket(s3, "reports", "", listed_at_once=2).run_ids()) == 5
+
+
+def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
+    """A bucket that is not there may be there later; a location without one is a wrong setting."""
+    missing = Bucket(s3, "missing", "")
+    for act in (lambda: missing.write("index.html", ""), missing.run_ids):
+        with pytest.raises(ArchiveUnavailable, match="NoSuchBucket"):
+            act()
+    with pytest.raises(SettingsError, match="REPORTS_LOCATION"):
+        open_archive(load_settings({"REPORTS_LOCATION": "s3://"}), lambda: s3)
+
+
+def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails leaves the old file whole and nothing beside it."""
+    folder = Folder(tmp_path)
+    folder.write("run/report.html", "old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ArchiveUnavailable, match="No space left"):
+        folder.write("run/report.html", "new")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("report.html", "old")]
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])
+def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> None:
+    """The id of a run is the name of a folder and nothing else."""
+    with pytest.raises(ValueError, match="folder"):
+        store_report(Folder(tmp_path), made_result(0, run_id=run_id))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
+    """With an address set, that is what messages say; else the place in the file system."""
+    reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
+    assert report_path(reached, "run-1") == "https://reports.example/weekly/run-1/report.html"
+    kept = load_settings({"REPORTS_LOCATION": str(tmp_path)})
+    assert report_path(kept, "run-1") == str(tmp_path / "run-1" / "report.html")

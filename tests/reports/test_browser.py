@@ -1,0 +1,163 @@
+"""The report in a real browser: by keyboard, on a small screen, for screen readers, and without script."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.archive import Folder, store_index, store_report
+from reports.render import RunLine
+from reports.result import ReconciliationResult
+from tests.reports.results import STARTED, made_result, with_everything
+
+pytestmark = pytest.mark.browser
+SHOWN = "tbody.one:not([hidden])"
+FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, where there is one."""
+    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no Chromium on this machine: install it, or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=[*options, "--disable-component-update"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Opens the report of a result; a page that complains, or asks for anything outside, fails the test."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
+        archive = Folder(tmp_path)
+        store_report(archive, result)
+        line = RunLine(
+            result.run_id, result.status, STARTED, result.compared, len(result.mismatches), result.new, 0, ""
+        )
+        store_index(archive, [line], "Production")
+        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=script)
+        contexts.append(context)
+        opened = context.new_page()
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("request", lambda asked: complaints.extend([] if asked.url.startswith("file:") else [asked.url]))
+        opened.goto((tmp_path / (page or f"{result.run_id}/report.html")).as_uri())
+        return opened
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_has_no_accessibility_fault(open_page: Any, number: int, width: int) -> None:
+    """Axe finds nothing, with everything opened."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page = open_page(with_everything(number), width)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    faults = [(each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
+    assert faults == []
+
+
+@pytest.mark.parametrize("number", [0, 3, 400])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_is_no_wider_than_the_screen(open_page: Any, number: int, width: int) -> None:
+    """Whatever is opened, only tables in regions of their own are scrolled sideways."""
+    page = open_page(with_everything(number), width)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_index_has_no_accessibility_fault(open_page: Any) -> None:
+    """The list of runs too."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page = open_page(made_result(3), 400, page="index.html")
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    assert page.evaluate("axe.run(document)")["violations"] == []
+    page.click("text=22 May 2023")
+    assert page.inner_text("h1").startswith("3 of 87,012")
+
+
+def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
+    """Every word counts, in any order; Escape shows all again; the count is announced."""
+    result = made_result(40)
+    page = open_page(result)
+    page.focus("#find-text")
+    page.keyboard.type("lei new")
+    expected = [each for each in result.mismatches if each.prison_id == "LEI" and each.standing == "new"]
+    assert page.locator(SHOWN).count() == len(expected)
+    assert page.inner_text("#find-count") == f"Showing {len(expected)} of 40"
+    assert page.get_attribute("#find-count", "aria-live") == "polite"
+    page.keyboard.press("Escape")
+    assert page.locator(SHOWN).count() == 40
+    page.keyboard.type(result.mismatches[7].offender_no.lower())
+    assert page.inner_text(FIRST).startswith(result.mismatches[7].offender_no)
+
+
+def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
+    """The headings are buttons, reached by Tab; what is sorted how is said to screen readers; evidence moves along."""
+    result = made_result(40)
+    page = open_page(result)
+    page.focus("#find-text")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").startswith("Prisoner")
+    page.keyboard.press("Enter")
+    numbers = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
+    assert numbers == sorted(numbers)
+    assert page.locator("#mismatches thead th[aria-sort=ascending]").count() == 1
+    page.keyboard.press("Enter")
+    numbers = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
+    assert numbers == sorted(numbers, reverse=True)
+    assert page.locator("#mismatches thead th[aria-sort=descending]").count() == 1
+    summaries = [text.split()[-1] for text in page.locator("tbody.one summary").all_inner_texts()]
+    assert summaries == numbers
+
+
+def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
+    """Evidence and command are behind a summary that Enter opens."""
+    result = made_result(3)
+    page = open_page(result)
+    page.focus("tbody.one summary >> nth=0")
+    page.keyboard.press("Enter")
+    opened = page.inner_text("tbody.one details[open]")
+    assert "What to do" in opened
+    assert re.search(r"prisoner-to-nomis reconcile fix received A\d{4}[A-Z]{2}", opened)
+    assert "20 May 2023, 15:22:07" in opened
+
+
+def test_works_without_script(open_page: Any) -> None:
+    """Everything is there; what only a script can do is not offered."""
+    page = open_page(made_result(3), script=False)
+    assert page.locator("tbody.one").count() == 3
+    assert not page.is_visible("#find")
+    assert page.locator("#mismatches thead button").count() == 0
+    page.click("tbody.one summary >> nth=0")
+    assert page.is_visible("text=What to do")
+
+
+def test_shows_the_first_screen_whole(open_page: Any) -> None:
+    """How many, how many new, prisons and levels are all seen before scrolling, on an ordinary screen."""
+    page = open_page(made_result(400))
+    for what in ("h1", ".figures", "#prisons", "#levels"):
+        box = page.locator(what).bounding_box()
+        assert box["y"] + box["height"] <= 900

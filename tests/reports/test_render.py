@@ -1,0 +1,187 @@
+"""The report, its index and the CSV: right, and safe to open whatever came from outside."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.masking import Masking
+from reports.messages import email_report, slack_report
+from reports.render import RunLine, draw_trend, render_index, render_report
+from reports.result import Mismatch, ReconciliationResult, Side
+from reports.spreadsheet import COLUMNS, render_csv
+from tests.reports.results import STARTED, made_result, mismatch, with_everything
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, and its visible text."""
+
+    def __init__(self, page: str) -> None:
+        """Read the page."""
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.text += data
+
+
+def evil_result() -> ReconciliationResult:
+    """A run in which every text from outside tries to be markup."""
+    base = with_everything(1)
+    side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
+    found = base.mismatches[0]
+    assert found.diagnosis is not None
+    bad = found.model_copy(
+        update={
+            "offender_no": EVIL,
+            "prison_id": EVIL,
+            "nomis": side,
+            "dps": side,
+            "evidence_missing": EVIL,
+            "diagnosis": found.diagnosis.model_copy(update={"cause": EVIL, "explanation": EVIL, "commands": (EVIL,)}),
+            "evidence": (found.evidence[0].model_copy(update={"note": EVIL, "user_id": EVIL, "origin": EVIL}),),
+        }
+    )
+    unread = base.unread[0].model_copy(update={"reason": EVIL})
+    changes = {"mismatches": (bad,), "unread": (unread,), "environment": EVIL, "failure": EVIL}
+    return base.model_copy(update={**changes, "status": "failed"})
+
+
+@pytest.mark.parametrize("page", ["report", "email", "index"])
+def test_escapes_everything_from_outside(page: str) -> None:
+    """No text becomes a tag or an attribute, in whatever page it stands."""
+    result = evil_result()
+    html = {
+        "report": lambda: render_report(result),
+        "email": lambda: email_report(result, None, EVIL, Masking()).html,
+        "index": lambda: render_index([RunLine(EVIL, EVIL, STARTED, 1, 1, 1, 1, EVIL)], EVIL),
+    }[page]()
+    tags = Tags(html)
+    assert not [tag for tag, _ in tags.found if tag == "img"]
+    assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
+    scripts = [tag for tag, _ in tags.found if tag == "script"]
+    assert len(scripts) == (1 if page == "report" else 0)
+    assert "alert(2)" in tags.text
+
+
+def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
+    """The policy names the page's own style and script by their hashes, and nothing else at all."""
+    html = render_report(made_result(3))
+    [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    for name in ("style", "script"):
+        [inline] = re.findall(rf"<{name}>(.*?)</{name}>", html, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"(?:src|href|action)=[\"']?(?:https?:)?//", html)
+
+
+def test_says_on_the_first_screen_what_matters() -> None:
+    """How many of how many, how many are new, where, and which levels."""
+    text = " ".join(Tags(render_report(made_result(3))).text.split())
+    for part in (
+        "3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS",
+        "Monday 22 May 2023 at 04:00",
+        "of 87,012 compared",
+        "3 of 4 prisons have differences",
+        "45,000",
+    ):
+        assert part in text
+
+
+def test_never_looks_like_success_when_it_was_none() -> None:
+    """An incomplete and a failed run say so first, and what to do."""
+    incomplete = Tags(render_report(with_everything(0))).text
+    assert "This run is incomplete." in incomplete
+    assert "--resume run-of-today" in incomplete
+    assert "Every prisoner has the same level" not in incomplete
+    failed = Tags(render_report(made_result(0, status="failed", failure="nomis is down"))).text
+    assert "The reconciliation failed" in failed
+    assert "nomis is down" in failed
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 400])
+def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
+    """All of them, each with its cause, its command and both histories."""
+    result = made_result(number)
+    page = Tags(render_report(result))
+    bodies = [attributes for tag, attributes in page.found if tag == "tbody" and attributes.get("class") == "one"]
+    assert {each["data-prisoner"] for each in bodies} == {each.offender_no for each in result.mismatches}
+    for each in result.mismatches:
+        assert each.diagnosis is not None
+        assert each.diagnosis.commands[0] in page.text
+
+
+def test_draws_a_trend_that_can_be_read() -> None:
+    """The bars are in proportion, and the text says the same figures."""
+    trend = draw_trend(made_result(20).trend)
+    assert [bar.value for bar in trend.bars] == [point.mismatches for point in made_result(20).trend]
+    highest = max(trend.bars, key=lambda bar: bar.height)
+    assert all(abs(bar.height * highest.value - highest.height * bar.value) < highest.value for bar in trend.bars)
+    assert "22 May 2023: 20" in trend.text
+    assert draw_trend(()).bars == ()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", ""]))
+def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
+    """Whatever a service says: no cell begins as a formula would, and every row has all columns."""
+    bad = mismatch(1, prison_id=start + text, nomis=Side(level=start + text, user_id=start + text, record=1))
+    rows = list(
+        csv.reader(io.StringIO(render_csv(made_result(0).model_copy(update={"mismatches": (bad,)})), newline=""))
+    )
+    assert rows[0] == list(COLUMNS)
+    assert len(rows) == 2
+    assert len(rows[1]) == len(COLUMNS)
+    assert not [cell for cell in rows[1] if cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))]
+
+
+def test_keeps_the_columns_that_people_rely_on() -> None:
+    """The heading of the CSV is a promise to spreadsheets built on it."""
+    assert ",".join(COLUMNS) == (
+        "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
+        "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
+        "dps_review_id,cause_number,cause,confidence,right_side,explanation,action,commands,request"
+    )
+    [_, row] = list(csv.reader(io.StringIO(render_csv(made_result(1)))))
+    assert dict(zip(COLUMNS, row, strict=True))["nomis_date_time"] == "2023-05-20T15:22:00"
+
+
+def test_leaves_nothing_unmasked() -> None:
+    """Masked messages hold no whole prisoner number, not even where it stands inside a sentence or a command."""
+    result = made_result(30)
+    masking = Masking(on=True)
+    slack = slack_report(result, "somewhere", masking)
+    mail = email_report(result, None, "somewhere", masking)
+    sent = "\n".join(
+        [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
+    )
+    numbers: tuple[Mismatch, ...] = result.mismatches
+    assert not [each.offender_no for each in numbers if each.offender_no in sent or str(each.booking_id) in sent]
+
+
+def test_goes_to_json_and_back() -> None:
+    """The result is the same after a journey through JSON, with camelCase names outside."""
+    result = with_everything(30)
+    text = result.to_json(indent=1)
+    assert ReconciliationResult.from_json(text) == result
+    assert '"offenderNo"' in text
+    assert "offender_no" not in text
