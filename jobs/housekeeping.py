@@ -96,9 +96,13 @@ def diagnosed(program: Program, queue: str, message_id: str | None, most: int) -
 
 
 def retry_by_hand(program: Program, queue: str, message_ids: Collection[str], *, recoverable_only: bool) -> RetryResult:
-    """Sends messages back, however often they came back before, and records who did it. Raises `QueueUnavailable`."""
+    """Sends messages back, however often they came back before, and records who did it.
+
+    Raises `QueueUnavailable`, and `UsageError` for messages that are not there.
+    """
     chosen = not_chosen(program.database, queue, message_ids, recoverable_only=recoverable_only)
     result = dead_letter_queue(program, queue).retry(chosen)
+    seen = {letter.message.message_id for letter in (*result.retried, *(each.letter for each in result.left))}
     details = {
         "messages": [letter.message.message_id for letter in result.retried],
         "recoverableOnly": recoverable_only,
@@ -107,6 +111,8 @@ def retry_by_hand(program: Program, queue: str, message_ids: Collection[str], *,
     with program.database.begin() as connection:
         outcome = f"{len(result.retried)} of {result.found} messages sent back"
         record_action(connection, who_acts(), "dlq retry", result.dlq_name, details, outcome)
+    if missing := set(message_ids) - seen:
+        raise UsageError(f"the dead letter queue of {queue} holds no message {', '.join(sorted(missing))}")
     return result
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import typer.main
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -138,11 +137,11 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`"
 
 
-def _commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def _commands() -> Iterator[tuple[tuple[str, ...], Any]]:
     yield from _below(typer.main.get_command(app), (PROGRAM,))
 
 
-def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _below(command, (*path, name))
@@ -150,8 +149,8 @@ def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield (*path, name), command
 
 
-def _help(command: click.Command, path: tuple[str, ...]) -> str:
-    context = click.Context(
+def _help(command: Any, path: tuple[str, ...]) -> str:
+    context = command.context_class(
         command, info_name=" ".join(path), terminal_width=_WIDTH, max_content_width=_WIDTH, help_option_names=["--help"]
     )
     return "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
