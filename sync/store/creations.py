@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, Update, bindparam, case, select, update
 
 from sync.clock import now
 from sync.store.tables import creations
-from sync.store.upserts import insert_into
+from sync.store.upserts import insert_into, made_ready
 
 _LISTED = 1000
 
@@ -52,7 +52,12 @@ _SETTLE = update(creations).where(_OF_RECORD)
 _CHANGE = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
 _DOUBT = update(creations).where(_OF_ATTEMPT, creations.c.state.in_([CreationState.INTENDED, CreationState.MAPPED]))
 _INTEND_FIRST = {
-    dialect: insert_into(dialect, creations).on_conflict_do_nothing() for dialect in ("sqlite", "postgresql")
+    dialect: made_ready(
+        insert_into(dialect, creations).on_conflict_do_nothing(),
+        dialect,
+        [column.name for column in creations.c if column.name != "id"],
+    )
+    for dialect in ("sqlite", "postgresql")
 }
 
 

@@ -21,7 +21,7 @@ from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
 from sync.store.processes import process_is_gone, this_process
 from sync.store.tables import UtcDateTime, leases
-from sync.store.upserts import insert_into
+from sync.store.upserts import insert_into, made_ready
 
 _RENEWALS_IN_A_LEASE = 3
 _LONGEST_KEY = 200
@@ -63,11 +63,12 @@ class Leases:
         taking = insert_into(database.dialect, leases).values(
             key=bindparam("the_key"), owner=bindparam("the_owner"), expires_at=expiry
         )
-        self._taking = taking.on_conflict_do_update(
+        taking = taking.on_conflict_do_update(
             index_elements=[leases.c.key],
             set_={"owner": taking.excluded.owner, "expires_at": taking.excluded.expires_at},
             where=leases.c.expires_at < moment,
         )
+        self._taking = made_ready(taking, database.dialect)
         self._renewal = update(leases).where(_MINE).values(expires_at=expiry)
         self._inheritance = (
             update(leases)
