@@ -35,8 +35,10 @@ LABEL org.opencontainers.image.title="prisoner-to-nomis" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# A volume that is mounted at /reports takes its owner from there.
 RUN groupadd --gid 2000 appgroup \
- && useradd --uid 2000 --gid appgroup --no-create-home --home-dir /tmp --shell /usr/sbin/nologin appuser
+ && useradd --uid 2000 --gid appgroup --no-create-home --home-dir /tmp --shell /usr/sbin/nologin appuser \
+ && install --directory --owner=appuser --group=appgroup /reports
 
 COPY --from=build --chown=appuser:appgroup /app /app
 

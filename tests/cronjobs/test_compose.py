@@ -1,0 +1,48 @@
+"""The containers to work against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from sandbox.engine import Engine
+from sandbox.options import Options
+from sync.settings import Settings, load_settings
+from tests.cronjobs.manifests import ROOT
+
+#: Read by boto3, not by the program.
+AWS = {
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+}
+
+
+def compose() -> dict[str, Any]:
+    """The compose file."""
+    content: dict[str, Any] = yaml.safe_load((ROOT.parent / "compose.yaml").read_text())
+    return content
+
+
+def test_the_program_finds_the_sandbox_in_its_container() -> None:
+    """The settings of the containers are those that the sandbox gives for its fixed ports."""
+    engine = Engine(Options(prisoners=1), "http://localstack:4566")
+    engine.host = "sandbox"
+    engine.ports = {name: 8101 + place for place, name in enumerate(engine.services)}
+    environment = compose()["services"]["scheduler"]["environment"]
+    try:
+        assert engine.environment().items() <= environment.items()
+    finally:
+        engine.topic.close()
+
+
+def test_every_setting_of_the_containers_is_read() -> None:
+    """No container is given a variable that the program does not look at, or a value that it cannot use."""
+    services = compose()["services"]
+    assert services["program"]["environment"] == services["scheduler"]["environment"]
+    environment = services["scheduler"]["environment"]
+    assert set(environment) - AWS <= {name.upper() for name in Settings.model_fields}
+    assert load_settings(environment).hmpps_sqs_provider == "localstack"
