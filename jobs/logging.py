@@ -14,7 +14,7 @@ import structlog
 from structlog.typing import Processor
 
 #: Libraries that say more than an operator wants to read; their warnings still come through.
-_TALKATIVE = ("apscheduler", "alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
+_TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
 
 
 def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
@@ -56,6 +56,8 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # That a batch still runs when the next is due is no news: the next one follows it.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
