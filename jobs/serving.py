@@ -10,6 +10,7 @@ import structlog
 from jobs import housekeeping, reconciling
 from jobs.composition import Program
 from jobs.cron import read_schedule
+from jobs.endings import WorkError
 from jobs.housekeeping import housekeep
 from jobs.ledger import RunInHand
 from jobs.observing import observed
@@ -121,12 +122,15 @@ def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> 
 
 
 def _database_is_ready(program: Program, asked: threading.Event) -> bool:
-    """Waits until the database is there with the current schema; False when it was asked to stop before."""
+    """Waits until the database is there with the current schema; False when it was asked to stop before.
+
+    Where `DATABASE_AUTO_UPGRADE` is off, the schema is another job's work, which may still be under way.
+    """
     outage = Outage("database")
     while not asked.is_set():
         try:
             program.bring_up_to_date(program.database)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, WorkError) as error:
             outage.failed(error)
             asked.wait(_DATABASE_SECONDS)
         else:

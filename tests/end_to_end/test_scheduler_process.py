@@ -118,3 +118,15 @@ def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandb
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 0
     assert said(installed, "work-failing") == 5
+
+
+def test_scheduler_waits_for_the_migration(installed: Installed, running: Running) -> None:
+    """Where upgrading is another job's work, the scheduler waits until that is done, and then starts by itself."""
+    by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
+    process = running("scheduler", **by_hand)
+    wait_for(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")
+    assert process.poll() is None
+    assert installed.run("db", "upgrade", **by_hand).code == 0
+    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
