@@ -1,13 +1,12 @@
 """Appointments: made, changed, cancelled and deleted in the activities service, written to NOMIS."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.envelope import DomainEvent, MappingRetry
-from sync.failures import NeverAccepted, UpstreamError
+from sync.failures import UpstreamError
 from sync.handling import Absent, Absorb, Creation, Domain, Found, Prepared, Properties, Update, Work, creation_lease
 from sync.upstream import activities_api, mappings, nomis_appointments
 from sync.upstream.activities_api import AppointmentInstance
@@ -75,9 +74,7 @@ def _prepare(event: DomainEvent, work: Work) -> Prepared:
 
 
 def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    body = request["body"]
-    with _told_of_missing_location(body.get("internalLocationId")):
-        return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, body)}
+    return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
 
 def _mapping(instance_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,8 +154,7 @@ def _update(event: DomainEvent, work: Work) -> None:
         body = nomis_appointment(_read(event, work))
         event_id = _mapped_event(event, work)
         work.trail.at("update appointment")
-        with _told_of_missing_location(body.internal_location_id):
-            nomis_appointments.update_appointment(work.services.nomis, event_id, body)
+        nomis_appointments.update_appointment(work.services.nomis, event_id, body)
 
 
 def _cancel(event: DomainEvent, work: Work) -> None:
@@ -196,18 +192,6 @@ def _is_gone(instance_id: str, work: Work) -> bool:
         return False
     work.trail.at("read appointment")
     return not activities_api.appointment_exists(work.services.appointments, int(instance_id))
-
-
-@contextmanager
-def _told_of_missing_location(location: int | None) -> Iterator[None]:
-    """Says why, when NOMIS fails on an appointment without a location, which is what it does to every one of them."""
-    try:
-        yield
-    except UpstreamError as error:
-        if location is not None or error.status != 500:
-            raise
-        message = f"NOMIS takes no appointment without a location, as in a cell: {error.message}"
-        raise NeverAccepted(error.service, error.method, error.path, status=error.status, message=message) from error
 
 
 def _read(event: DomainEvent, work: Work) -> AppointmentInstance:

@@ -50,13 +50,14 @@ class _EventId(Answer):
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Makes an appointment and returns its id; repeating makes another. `body` is a `CreateAppointment` as JSON."""
     path = "/appointments"
-    answer = nomis.call("POST", path, body=body)
+    answer = nomis.call("POST", path, body=body, refusal=_refusal(body.get("internalLocationId")))
     return read_answer(AppointmentCreated, answer, nomis, "POST", path, creates=True).event_id
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
     """Changes an appointment."""
-    nomis.call("PUT", f"/appointments/{event_id}", body=body.as_json())
+    refusal = _refusal(body.internal_location_id)
+    nomis.call("PUT", f"/appointments/{event_id}", body=body.as_json(), refusal=refusal)
 
 
 def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
@@ -92,3 +93,8 @@ def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     for each in read_pages(nomis, path, query):
         yield read_answer(_EventId, each, nomis, "GET", path).event_id
+
+
+def _refusal(location_id: int | None) -> str | None:
+    """Why NOMIS answers 500 to every appointment without a location; None with one."""
+    return None if location_id is not None else "NOMIS takes no appointment without a location, as in a cell"

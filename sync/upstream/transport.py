@@ -16,7 +16,7 @@ import requests
 import urllib3
 from urllib3 import exceptions as transport_errors
 
-from sync.failures import UpstreamError
+from sync.failures import NeverAccepted, UpstreamError
 from sync.settings import Settings, UpstreamName
 from sync.upstream.tokens import TokenSource
 
@@ -68,12 +68,14 @@ class ServiceClient:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         none_on_404: bool = False,
+        refusal: str | None = None,
     ) -> Any:
         """One call; the decoded JSON answer, None for an empty body (and for 404 with `none_on_404`).
 
         `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A lost connection
         is tried once more where repeating is harmless (GET, PUT, DELETE). Raises `UpstreamError`, or `BreakerOpen`
-        before the call.
+        before the call. `refusal` says why the service can never take this request, where it is known to answer 500 to
+        such: that then is `NeverAccepted`, and no sign of an outage.
         """
         for observer in self._observers:
             observer.before_call(self.name)
@@ -84,6 +86,9 @@ class ServiceClient:
             return self._answer(method, path, self._send(method, path, query, content, headers), none_on_404)
         except UpstreamError as caught:
             error = caught
+            if refusal is not None and caught.status == 500:
+                error = NeverAccepted(self.name, method, path, status=500, message=f"{refusal}: {caught.message}")
+                raise error from caught
             raise
         finally:
             seconds = time.perf_counter() - started

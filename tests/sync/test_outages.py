@@ -1,0 +1,254 @@
+"""Outages through the front door: what is down costs delay, and nothing ends on a dead letter queue because of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync.catalogue import DOMAINS
+from sync.gather import gather
+from sync.queues.queue import Message, Queue
+from sync.settings import UpstreamName, load_settings
+from sync.store.failures import last_failure
+from sync.upstream import breaker
+from tests.databases import PostgresServer
+
+SETTINGS = {
+    "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+    "HMPPS_SQS_MAX_RECEIVE_COUNT": "3",
+    "API_TIMEOUT_SECONDS": "5",
+    "SLACK_TOKEN": "",
+}
+CREATED = "appointments.appointment-instance.created"
+
+
+@contextmanager
+def program(sandbox: Sandbox, database_url: str, **settings: str) -> Iterator[Program]:
+    """The program against the sandbox, which receives a message three times before it is a dead letter."""
+    made = Program(load_settings({**sandbox.environment(), **SETTINGS, "DATABASE_URL": database_url, **settings}))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program on a SQLite file, with the queues that are used made."""
+    with program(sandbox, f"sqlite:///{tmp_path}/one.db") as made:
+        for queue in ("visit", "incentive", "appointment"):
+            made.queue_pair(queue)
+        yield made
+
+
+def until(condition: Callable[[], object], seconds: float = 40) -> None:
+    """Waits until `condition` holds, looking often."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def drain_empty(made: Program, name: str, seconds: float = 40) -> None:
+    """Drains until the queue has no message in whatever state."""
+    drain, queue = made.open_drain(name), made.queue_pair(name).main
+
+    def nothing_left() -> bool:
+        drain.run_until_empty()
+        return queue.counts().total == 0
+
+    until(nothing_left, seconds)
+
+
+@contextmanager
+def draining(made: Program, name: str) -> Iterator[None]:
+    """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
+    over = threading.Event()
+    drain = made.open_drain(name)
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                drain.run_batch()
+            except Exception:  # the scheduler says so and goes on
+                over.wait(0.05)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(60)
+
+
+def nothing_lost(sandbox: Sandbox, made: Program, name: str) -> None:
+    """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
+    assert made.queue_pair(name).dlq.counts().total == 0
+    assert sandbox.verify()["problems"] == []
+
+
+def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NOMIS answers 503 for ten minutes of a clock two hundred times as fast: no dead letter, then all is handled."""
+    for name in ("PING_SECONDS", "LONGEST_PAUSE_SECONDS", "WINDOW_SECONDS", "RAMP_SECONDS", "UNTRIED_SECONDS"):
+        monkeypatch.setattr(breaker, name, getattr(breaker, name) / 200)
+    sandbox.traffic(events=60, seed=4, queues=["visit"])
+    fault = sandbox.fault("nomis", status=503)
+    asked_before = len(sandbox.requests("nomis"))
+    with draining(one, "visit"):
+        time_of_outage = time.monotonic() + 600 / 200
+        until(lambda: time.monotonic() > time_of_outage)
+        [struck] = [each["hits"] for each in sandbox.faults() if each["id"] == fault]
+        assert one.queue_pair("visit").main.counts().total == 60
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    assert asked_before == 0
+    assert struck < 600
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_auth_down_for_a_while(sandbox: Sandbox, one: Program) -> None:
+    """While HMPPS Auth answers 503 and tokens have expired, messages wait; then all are handled."""
+    sandbox.traffic(events=40, seed=8, queues=["visit"])
+    sandbox.expire_tokens()
+    sandbox.fault("auth", status=503)
+    with draining(one, "visit"):
+        until(lambda: any(each["hits"] for each in sandbox.faults()))
+        until(lambda: one.breakers.open_services(UpstreamName))
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize("service", ["mapping", "visits"])
+def test_another_service_down_for_a_while(sandbox: Sandbox, one: Program, service: str) -> None:
+    """What holds for NOMIS holds for the mapping service and for the publisher too."""
+    sandbox.traffic(events=40, seed=9, queues=["visit"])
+    sandbox.fault(service, status=503)
+    with draining(one, "visit"):
+        until(lambda: one.breakers.open_services(UpstreamName))
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
+    """PostgreSQL crashes in the midst of the work and comes back: nothing is made twice, lost or a dead letter."""
+    server = PostgresServer()
+    try:
+        server.start()
+        with program(sandbox, server.url.render_as_string()) as made:
+            made.queue_pair("visit")
+            sandbox.traffic(events=60, seed=10, queues=["visit"])
+            sandbox.latency(30, "nomis")
+            with draining(made, "visit"):
+                until(lambda: sandbox.journal("nomis"))
+                server.stop()
+                begun = len(sandbox.requests())
+                until(lambda: made.queue_pair("visit").main.counts().visible or len(sandbox.requests()) > begun + 5)
+                server.start()
+                until(lambda: made.queue_pair("visit").main.counts().total == 0)
+            nothing_lost(sandbox, made, "visit")
+    finally:
+        server.close()
+
+
+def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Program) -> None:
+    """Appointments in cells, to which NOMIS answers 500, are dead letters; they are not taken for an outage."""
+    sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
+    drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
+    deadline = time.monotonic() + 20
+    while pair.main.counts().total and time.monotonic() < deadline:
+        drain.run_until_empty()
+        assert not one.breakers.open_services(UpstreamName)
+        assert not one.breakers.trying(UpstreamName)
+    letters = pair.dlq.receive()
+    assert len(letters) == 4
+    for letter in letters:
+        failure = last_failure(one.database, queue="appointment", message_id=letter.message_id)
+        assert failure is not None
+        assert "takes no appointment without a location" in failure.failure.reason
+        assert not failure.failure.recoverable
+
+
+def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
+    """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
+    chance = random.Random(20230522)
+    messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
+    lanes = gather(messages, DOMAINS["visit"])
+    tasks = [task for lane in lanes for task in lane.tasks]
+    assert sorted(each.message_id for task in tasks for each in task.messages) == sorted(m.message_id for m in messages)
+    unreadable = [task.unreadable for task in tasks if task.unreadable is not None]
+    assert 1_000 < len(unreadable) < 10_000
+    assert all(str(each) for each in unreadable)
+
+
+def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
+    """On the whole way too: every message is acknowledged or a dead letter, and each of those has its reason."""
+    chance = random.Random(20230523)
+    with program(sandbox, f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        for _ in range(300):
+            pair.main.send(fuzzed(chance))
+        settled = 0
+        deadline = time.monotonic() + 40
+        while pair.main.counts().total:
+            assert time.monotonic() < deadline
+            done = drain.run_until_empty()
+            settled += done.received - done.failed - done.unreadable - done.deferred
+        dead = _ids_of(pair.dlq)
+        assert len(dead) + settled == 300
+        assert len(dead) > 30
+        for message_id in dead:
+            failure = last_failure(made.database, queue="visit", message_id=message_id)
+            assert failure is not None
+            assert failure.failure.reason
+
+
+def fuzzed(chance: random.Random) -> str:
+    """The body of an event of a visit, mangled: cut, with letters exchanged, or with values of other types."""
+    event: dict[str, Any] = {
+        "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": f"zz-{chance.randrange(1000)}"},
+    }
+    _mangle(event, chance)
+    if isinstance(event.get("additionalInformation"), dict):
+        _mangle(event["additionalInformation"], chance)
+    envelope: dict[str, Any] = {"Type": "Notification", "MessageId": "sns", "Message": orjson.dumps(event).decode()}
+    _mangle(envelope, chance)
+    text = orjson.dumps(envelope).decode()
+    if chance.random() < 0.2:
+        text = text[: chance.randrange(1, len(text))]
+    if chance.random() < 0.2:
+        place = chance.randrange(len(text))
+        text = text[:place] + chance.choice('{}[]",:0e\\é☃𝄞') + text[place + 1 :]
+    return text
+
+
+def _mangle(values: dict[str, Any], chance: random.Random) -> None:
+    strange = [None, "", " ", 0, -1, 10**18, 1.5, True, [], {}, [[[]]], "x" * 3000, "\u0000", "☃", "null", "1e999"]
+    for name in list(values):
+        fate = chance.random()
+        if fate < 0.05:
+            del values[name]
+        elif fate < 0.15:
+            values[name] = chance.choice(strange)
+
+
+def _ids_of(queue: Queue) -> set[str]:
+    found: set[str] = set()
+    while messages := queue.receive(visibility_seconds=300):
+        found.update(each.message_id for each in messages)
+    return found
