@@ -63,8 +63,10 @@ def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: Ins
     assert checked.code == 1
     assert "taken to be down: nomis since" in checked.out
     sandbox.clear_faults()
-    while sum(sandbox.verify()["by_domain"].values()) and sandbox.verify()["problems"]:
+    for _ in range(3):
         assert installed.run("drain", "visit", "--until-empty").code == 0
+        if not sandbox.verify()["problems"]:
+            break
     assert sandbox.verify()["problems"] == []
 
 
