@@ -12,6 +12,7 @@ from sync.crew import Crew
 from sync.gather import Lane, Task
 from sync.lanes import LaneInHand, LaneWorker
 from sync.outcome import Outcome
+from sync.queues.queue import BATCH
 from sync.settings import Settings, UpstreamName
 from sync.settle import Ended, Settler
 from sync.store.leases import Leases
@@ -72,6 +73,7 @@ class BatchWork:
         self._back: queue.SimpleQueue[Sequence[Ended] | Future[Counter[Outcome]] | None] = queue.SimpleQueue()
         self._ended: list[Ended] = []
         self._settling: Future[Counter[Outcome]] | None = None
+        self._settled_at = monotonic()
         self._down_since: float | None = None
         self._outcomes: Counter[Outcome] = Counter()
         #: Whether tasks were handed back because an upstream stayed down for longer than `hold_seconds`.
@@ -135,9 +137,10 @@ class BatchWork:
         lane: LaneInHand | None = None
         while True:
             with self._lock:
-                self._in_work.discard(lane) if lane is not None else None
-                if lane is not None and lane.tasks and not self._abandoned:
-                    self._held_up.append(lane)
+                if lane is not None:
+                    self._in_work.discard(lane)
+                    if lane.tasks and not self._abandoned:
+                        self._held_up.append(lane)
                 alone = self._workers == 1 or not self._breakers.trying(self._upstreams)
                 if not self._ready or not alone:
                     self._workers -= 1
@@ -177,8 +180,15 @@ class BatchWork:
 
     def _settle(self, settling: ThreadPoolExecutor) -> None:
         """Settles what has ended, in a thread of its own, so that nobody waits for SQS."""
-        if self._settling is None and self._ended:
-            ended, self._ended = self._ended, []
+        if self._settling is not None or not self._ended:
+            return
+        # Full batches of ten while more is on its way, but nothing waits for long.
+        number = len(self._ended)
+        if self._in_work and self._monotonic() - self._settled_at < _LOOK_SECONDS:
+            number -= number % BATCH
+        if number:
+            ended, self._ended = self._ended[:number], self._ended[number:]
+            self._settled_at = self._monotonic()
             self._settling = settling.submit(self._settler.settle, ended)
             self._settling.add_done_callback(self._back.put)
 

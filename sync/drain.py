@@ -101,7 +101,7 @@ class Drain:
         upstreams: Sequence[UpstreamName],
         *,
         hold_seconds: float | None = None,
-        receivers: int = 1,
+        receivers: int = 4,
         on_settled: OnSettled | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
