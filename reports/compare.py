@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: A table of one byte an id is used while the ids span at most this many times the rows (plus a million).
 SPARSEST_TABLE = 16
 _SMALL_SPAN = 1_000_000
-#: Rows counted at once for the matrix, so that its temporary integers stay small.
-_COUNTED_AT_ONCE = 1 << 20
+#: Rows looked at together where integers have to be made of them: few enough to stay in the processor's cache.
+_AT_ONCE = 1 << 16
 _ABSENT = 0
 _NONE = 1
 _FIRST_LEVEL = 2
@@ -106,7 +106,9 @@ def _span(nomis_ids: NDArray[np.int64], dps_ids: NDArray[np.int64]) -> tuple[int
 
 def _table(ids: NDArray[np.int64], codes: Codes, lowest: int, highest: int, side: str) -> Codes:
     table = np.zeros(highest - lowest + 1, dtype=codes.dtype)
-    table[ids - lowest if lowest else ids] = codes
+    for start in range(0, len(ids), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        table[ids[part] - lowest] = codes[part]
     if np.count_nonzero(table) != len(ids):
         raise ValueError(f"{side} lists a booking twice")
     return table
@@ -116,16 +118,27 @@ def _joined(
     nomis_ids: NDArray[np.int64], nomis_codes: Codes, dps_ids: NDArray[np.int64], dps_codes: Codes
 ) -> tuple[NDArray[np.int64], Codes, Codes]:
     """The outer join of ids that lie far apart, without an order."""
-    for side, ids in (("NOMIS", nomis_ids), ("DPS", dps_ids)):
-        if not pd.Index(ids).is_unique:
-            raise ValueError(f"{side} lists a booking twice")
-    found = pd.Index(dps_ids).get_indexer(pd.Index(nomis_ids))
-    theirs = np.where(found >= 0, dps_codes[found] if len(dps_codes) else _ABSENT, _ABSENT).astype(nomis_codes.dtype)
+    nomis_ids, nomis_codes = _sorted(nomis_ids, nomis_codes, "NOMIS")
+    dps_ids, dps_codes = _sorted(dps_ids, dps_codes, "DPS")
+    places = np.searchsorted(dps_ids, nomis_ids)
+    both = places < len(dps_ids)
+    both[both] = dps_ids[places[both]] == nomis_ids[both]
+    theirs = np.zeros(len(nomis_ids), dtype=dps_codes.dtype)
+    theirs[both] = dps_codes[places[both]]
     alone = np.ones(len(dps_ids), dtype=bool)
-    alone[found[found >= 0]] = False
+    alone[places[both]] = False
     absent = np.zeros(int(alone.sum()), dtype=nomis_codes.dtype)
     ids = np.concatenate([nomis_ids, dps_ids[alone]])
     return ids, np.concatenate([nomis_codes, absent]), np.concatenate([theirs, dps_codes[alone]])
+
+
+def _sorted(ids: NDArray[np.int64], codes: Codes, side: str) -> tuple[NDArray[np.int64], Codes]:
+    if not bool((ids[1:] > ids[:-1]).all()):
+        order = np.argsort(ids)
+        ids, codes = ids[order], codes[order]
+        if bool((ids[1:] == ids[:-1]).any()):
+            raise ValueError(f"{side} lists a booking twice")
+    return ids, codes
 
 
 def _differing(ours: Codes, theirs: Codes) -> NDArray[np.int64]:
@@ -137,8 +150,8 @@ def _pairs(ours: Codes, theirs: Codes, levels: list[str]) -> NDArray[np.int64]:
     """How often each pair of numbers comes, absent counted as none; absent on both sides is not counted."""
     kinds = len(levels) + _FIRST_LEVEL
     counts = np.zeros(kinds * kinds, dtype=np.int64)
-    for start in range(0, len(ours), _COUNTED_AT_ONCE):
-        part = slice(start, start + _COUNTED_AT_ONCE)
+    for start in range(0, len(ours), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
         counts += np.bincount(ours[part].astype(np.int32) * kinds + theirs[part], minlength=kinds * kinds)
     square = counts.reshape(kinds, kinds)
     square[_ABSENT, _ABSENT] = 0
