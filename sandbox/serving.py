@@ -174,7 +174,11 @@ class Service:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, with whatever fault is switched on for it."""
         started = time.perf_counter()
-        body = await http.read() if http.body_exists else b""
+        try:
+            body = await http.read() if http.body_exists else b""
+        except ConnectionResetError:
+            # The caller died in the midst of its request: nobody waits for an answer.
+            return web.Response(status=400)
         fault = self._fault(http, body) if self.faults.any else None
         self.in_flight += 1
         if self.in_flight > self.most_in_flight:

@@ -1,0 +1,154 @@
+"""What must be true after the chaos: every record once, nothing lost, every alert once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync.queues.looking import look
+from sync.queues.queue import Message
+from sync.settings import QUEUES
+from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
+from sync.store.failures import FailedAttempt, last_failure
+from sync.store.findings import list_findings
+from sync.store.tables import outbox
+
+#: The entity of the sandbox's truth by the name of the creation.
+_ENTITIES = {"sentencing-adjustment": "adjustment"}
+_MOST_DEAD = 2000
+_NOT_FOUND = 404
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The figures, and everything that should not be."""
+
+    figures: dict[str, Any] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+
+def judge(sandbox: Sandbox, program: Program, planned: Iterable[Mapping[str, Any]]) -> Verdict:
+    """Compares the sandbox's truth, the dead letter queues, the records and the alerts with what was planned."""
+    planned = list(planned)
+    verdict = Verdict()
+    with program.database.read() as connection:
+        unsettled = list_creations(connection, OPEN_STATES, limit=100_000)
+        found = list_findings(connection)
+    doubtful = _Doubtful(sandbox, unsettled)
+    _judge_truth(sandbox, doubtful, verdict)
+    _judge_records(unsettled, {each.key for each in found}, verdict)
+    _judge_dead_letters(program, planned, doubtful, verdict)
+    _judge_alerts(sandbox, program, verdict)
+    published: Counter[str] = Counter()
+    for wave in planned:
+        published.update(wave["published"])
+    creating = ("booked", "inserted", "schedule.created", "instance.created")
+    verdict.figures |= {
+        "messages": sum(wave["messages"] for wave in planned),
+        "creates": sum(number for name, number in published.items() if name.endswith(creating)),
+        "records created in all": sum(wave["created"] for wave in planned),
+        "ambiguous": len(doubtful.ids),
+        "findings": dict(Counter(str(each.kind) for each in found)),
+    }
+    return verdict
+
+
+class _Doubtful:
+    """The records that a person is asked about, and those that cannot be written before the person has answered."""
+
+    def __init__(self, sandbox: Sandbox, unsettled: Iterable[CreationRecord]) -> None:
+        ambiguous = [each for each in unsettled if each.state is CreationState.AMBIGUOUS]
+        self.ids = {(_ENTITIES.get(each.domain, each.domain), each.dps_id) for each in ambiguous}
+        schedules = {dps_id for domain, dps_id in self.ids if domain == "activity"}
+        allocations, attendances = sandbox.entities("allocation"), sandbox.entities("attendance")
+        instances = {each["id"] for each in sandbox.entities("instance") if str(each["schedule_id"]) in schedules}
+        self.instances = {str(each) for each in instances}
+        for each in allocations:
+            if str(each["schedule_id"]) in schedules:
+                self.ids.add(("allocation", str(each["id"])))
+        for each in attendances:
+            if each["instance_id"] in instances:
+                self.ids.add(("attendance", str(each["id"])))
+
+    def __contains__(self, entity: tuple[str, object]) -> bool:
+        return (entity[0], str(entity[1])) in self.ids
+
+    def names(self, attempt: FailedAttempt) -> bool:
+        """Whether a failed attempt was at one of them."""
+        entity = (attempt.entity or "").rpartition(":")[2]
+        return entity in self.instances or any(entity == dps_id for _, dps_id in self.ids)
+
+
+def _judge_truth(sandbox: Sandbox, doubtful: _Doubtful, verdict: Verdict) -> None:
+    truth = sandbox.verify()
+    verdict.figures["entities"] = truth["entities"]
+    excused = {"unmapped", "missing", "wrong state"}
+    for problem in truth["problems"]:
+        if problem["problem"] in excused and (problem["domain"], problem["dps_id"]) in doubtful:
+            continue
+        verdict.violations.append(f"truth: {problem}")
+    for record in truth["surplus"]:
+        if record["dps_id"] is None or (record["domain"], record["dps_id"]) not in doubtful:
+            verdict.violations.append(f"no mapping points to {record}")
+
+
+def _judge_records(unsettled: Iterable[CreationRecord], findings: set[str], verdict: Verdict) -> None:
+    """Every creation that was begun is mapped, or a person is asked about it."""
+    for each in unsettled:
+        if each.state is not CreationState.AMBIGUOUS:
+            verdict.violations.append(f"{each.domain} {each.dps_id} was left {each.state}")
+        elif f"ambiguous:{each.domain}:{each.dps_id}:{each.attempts}" not in findings:
+            verdict.violations.append(f"nobody was asked about {each.domain} {each.dps_id}")
+
+
+def _judge_dead_letters(
+    program: Program, planned: list[Mapping[str, Any]], doubtful: _Doubtful, verdict: Verdict
+) -> None:
+    """Each message on a dead letter queue was planted there, or waits for a person's answer about its record."""
+    nowhere = {str(each["dps_id"]) for wave in planned for kind in ("vanished", "refused") for each in wave[kind]}
+    unreadable = sum(len(wave["malformed"]) for wave in planned)
+    reasons: Counter[str] = Counter()
+    for queue in QUEUES:
+        for message in look(program.queue_pair(queue).dlq, _MOST_DEAD):
+            attempt = last_failure(program.database, queue=queue, message_id=message.message_id)
+            reason = _reason(message, attempt, nowhere, doubtful)
+            if reason is None:
+                failure = attempt.failure if attempt else "no failure recorded"
+                verdict.violations.append(f"{queue} dead letter {message.body[:300]}: {failure}")
+            reasons[reason or "unexplained"] += 1
+    verdict.figures["dead letters"] = dict(reasons)
+    if reasons["unreadable"] != unreadable:
+        verdict.violations.append(f"{unreadable} unreadable messages planted, {reasons['unreadable']} dead letters")
+
+
+def _reason(message: Message, attempt: FailedAttempt | None, nowhere: set[str], doubtful: _Doubtful) -> str | None:
+    if attempt is None:
+        return None
+    if attempt.failure.step == "read event" and attempt.failure.service is None:
+        return "unreadable"
+    if any(dps_id in message.body for dps_id in nowhere):
+        return "planted"
+    if attempt.failure.status == _NOT_FOUND and doubtful.names(attempt):
+        return "waits for a person's answer"
+    return None
+
+
+def _judge_alerts(sandbox: Sandbox, program: Program, verdict: Verdict) -> None:
+    with program.database.read() as connection:
+        rows = connection.execute(select(outbox.c.key, outbox.c.state).where(outbox.c.channel == "slack")).all()
+    messages = [each["text"] for each in sandbox.slack()["messages"]]
+    verdict.figures["alerts"] = len(messages)
+    for row in rows:
+        if row.state != "sent":
+            verdict.violations.append(f"alert {row.key} is {row.state}")
+    if len(messages) != len(rows):
+        verdict.violations.append(f"{len(rows)} alerts to send, {len(messages)} messages in Slack")
+    for text, times in Counter(messages).items():
+        if times > 1:
+            verdict.violations.append(f"sent {times} times: {text[:120]}")
