@@ -238,7 +238,24 @@ def fuzzed(chance: random.Random) -> str:
 
 
 def _mangle(values: dict[str, Any], chance: random.Random) -> None:
-    strange = [None, "", " ", 0, -1, 10**18, 1.5, True, [], {}, [[[]]], "x" * 3000, "\u0000", "☃", "null", "1e999"]
+    strange: list[Any] = [
+        None,
+        "",
+        " ",
+        0,
+        -1,
+        10**18,
+        1.5,
+        True,
+        [],
+        {},
+        [[[]]],
+        "x" * 3000,
+        "\u0000",
+        "☃",
+        "null",
+        "1e999",
+    ]
     for name in list(values):
         fate = chance.random()
         if fate < 0.05:
