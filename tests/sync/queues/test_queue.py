@@ -1,0 +1,114 @@
+"""One queue: batches of ten, failed entries tried again, errors that name queue and call."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.queues.aws import Aws
+from sync.queues.queue import Message, Queue, QueueUnavailable
+from sync.settings import load_settings
+from tests.sync.queues.stubbed import Stubbed, stubbed
+
+
+def receive_all(queue: Queue) -> list[Message]:
+    """Every message that can be had."""
+    messages: list[Message] = []
+    while received := queue.receive():
+        messages.extend(received)
+    return messages
+
+
+def test_messages_are_deleted_in_batches_of_ten() -> None:
+    """Twenty-five messages take three calls, and none is left."""
+    with stubbed(messages=25) as made:
+        assert made.queue.delete(receive_all(made.queue)) == []
+        assert made.left() == 0
+        assert made.sqs.calls["DeleteMessageBatch"] == 3
+
+
+def test_entries_that_fail_are_tried_again() -> None:
+    """Of a batch that answers 200 with failed entries, those alone are sent again, until they are done too."""
+    with stubbed(lambda _action, number: number % 3 == 0, messages=20) as made:
+        assert made.queue.delete(receive_all(made.queue)) == []
+        assert made.left() == 0
+        assert 20 < made.sqs.entries["DeleteMessageBatch"] < 35
+
+
+def test_entries_that_fail_for_ever_are_given_back() -> None:
+    """What could not be deleted in several tries is told, and everything else is deleted."""
+
+    def fails(action: str, number: int) -> bool:
+        return action == "DeleteMessageBatch" and number > 10
+
+    with stubbed(fails, messages=15) as made:
+        messages = receive_all(made.queue)
+        assert made.queue.delete(messages) == messages[10:]
+        assert made.left() == 5
+
+
+def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
+    """Messages that are let go come again at once, although some entries failed at first."""
+    with stubbed(lambda _action, number: number in (2, 5), messages=12) as made:
+        messages = receive_all(made.queue)
+        assert made.queue.receive() == []
+        assert made.queue.change_visibility(messages, 0) == []
+        again = receive_all(made.queue)
+        assert {message.message_id for message in again} == {message.message_id for message in messages}
+        assert {message.receive_count for message in again} == {2}
+
+
+def test_messages_tell_what_sqs_knows_of_them() -> None:
+    """Body, count of receives and time of sending are read; the counts of the queue too."""
+    with stubbed() as made:
+        sent = made.queue.send("hello")
+        counts = made.queue.counts()
+        assert (counts.visible, counts.in_flight, counts.total) == (1, 0, 1)
+        (message,) = made.queue.receive()
+        assert (message.message_id, message.body, message.receive_count) == (sent, "hello", 1)
+        assert message.sent_at is not None
+        assert message.sent_at.tzinfo is not None
+        assert made.queue.counts().in_flight == 1
+
+
+def test_a_refusal_names_queue_and_call() -> None:
+    """An error of SQS says which queue, which call and which code."""
+    with stubbed() as made:
+        made.sqs._actions.pop("GetQueueAttributes")
+        with pytest.raises(QueueUnavailable, match=r"^queue stubbed: get_queue_attributes: InvalidAction$"):
+            made.queue.counts()
+
+
+def test_no_answer_names_queue_and_call() -> None:
+    """So does a queue that nobody serves; a batch gives its messages back instead of losing them."""
+    settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
+    queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
+    with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):
+        queue.send("hello")
+
+
+def test_one_client_for_each_set_of_keys() -> None:
+    """Queues with keys of their own have clients of their own; all others share one."""
+    aws = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"}))
+    assert aws.client("sqs") is aws.client("sqs")
+    own = aws.client("sqs", "AKIA1", "secret")
+    assert own is not aws.client("sqs")
+    assert own is aws.client("sqs", "AKIA1", "secret")
+    assert own._request_signer._credentials.access_key == "AKIA1"
+    assert aws.client("s3") is not aws.client("sqs")
+
+
+def fails_always(_action: str, _number: int) -> bool:
+    """Every entry fails."""
+    return True
+
+
+def test_a_batch_whose_entries_all_fail_is_given_back_whole() -> None:
+    """Nothing is claimed to be done that was not."""
+    with stubbed(fails_always, messages=3) as made:
+        _expect_all_back(made)
+
+
+def _expect_all_back(made: Stubbed) -> None:
+    messages = receive_all(made.queue)
+    assert made.queue.change_visibility(messages, 0) == messages
+    assert made.queue.receive() == []

@@ -1,0 +1,85 @@
+"""Queues are opened by their names; with an endpoint of one's own they are made, once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.catalogue import event_types
+from sync.queues.aws import Aws
+from sync.queues.queue import QueueUnavailable
+from sync.queues.setup import TOPIC, open_queues
+from sync.settings import QUEUES, Settings, load_settings
+
+EVENT_TYPES = {queue: event_types(queue) for queue in QUEUES}
+
+
+def settings(sandbox: Sandbox, **more: str) -> Settings:
+    """The settings of the sandbox."""
+    return load_settings({**sandbox.environment(), **more})
+
+
+def subscriptions(aws: Aws) -> list[dict[str, Any]]:
+    """The subscriptions of the topic, each with its attributes."""
+    sns = aws.client("sns")
+    topic = sns.create_topic(Name=TOPIC)["TopicArn"]
+    found = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    return [sns.get_subscription_attributes(SubscriptionArn=each["SubscriptionArn"])["Attributes"] for each in found]
+
+
+def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
+    """Opening twice leaves five queues with their DLQs, and one subscription each, which lets its event types pass."""
+    chosen = settings(sandbox)
+    aws = Aws(chosen)
+    for _ in range(2):
+        opened = open_queues(chosen, aws, EVENT_TYPES)
+    assert set(opened) == set(QUEUES)
+    assert all(pair.main.has_redrive_policy() and not pair.dlq.has_redrive_policy() for pair in opened.values())
+    filters = [json.loads(each["FilterPolicy"])["eventType"] for each in subscriptions(aws)]
+    assert sorted(map(sorted, filters)) == sorted(sorted(types) for types in EVENT_TYPES.values())
+
+
+def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
+    """Visibility, retention of fourteen days, and the receives before the DLQ."""
+    chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
+    aws = Aws(chosen)
+    pair = open_queues(chosen, aws, {"visit": event_types("visit")})["visit"]
+    attributes = aws.client("sqs").get_queue_attributes(QueueUrl=pair.main.url, AttributeNames=["All"])["Attributes"]
+    assert (attributes["VisibilityTimeout"], attributes["MessageRetentionPeriod"]) == ("77", "1209600")
+    redrive = json.loads(attributes["RedrivePolicy"])
+    assert int(redrive["maxReceiveCount"]) == 5
+    assert redrive["deadLetterTargetArn"].endswith(":hmpps_prisoner_to_nomis_visit_dlq")
+
+
+def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
+    """An event of one domain is on its queue, in the envelope of SNS, and on no other."""
+    chosen = settings(sandbox)
+    opened = open_queues(chosen, Aws(chosen), EVENT_TYPES)
+    sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
+    (message,) = opened["incentive"].main.receive()
+    assert json.loads(message.body)["Type"] == "Notification"
+    assert [name for name in QUEUES if opened[name].main.counts().total] == ["incentive"]
+
+
+def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
+    """A queue whose name is set is opened by that name."""
+    names = {
+        "HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "team-prod-visit-queue",
+        "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "team-prod-visit-dlq",
+    }
+    chosen = settings(sandbox, **names)
+    pair = open_queues(chosen, Aws(chosen), {"visit": event_types("visit")})["visit"]
+    assert (pair.main.name, pair.dlq.name) == tuple(names.values())
+
+
+def test_a_missing_queue_of_aws_is_not_made(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the provider `aws` queues are others' business: one that is missing is an error that names it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", sandbox.emulator_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    chosen = load_settings({"HMPPS_SQS_PROVIDER": "aws"})
+    with pytest.raises(QueueUnavailable, match=r"^queue hmpps_prisoner_to_nomis_visit_queue: get_queue_url: "):
+        open_queues(chosen, Aws(chosen), {"visit": event_types("visit")})
