@@ -2,11 +2,14 @@
 
 import csv
 import json
+import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sandbox import Sandbox
-from tests.end_to_end.conftest import Installed
+from tests.end_to_end.conftest import Installed, wait_for
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -79,3 +82,30 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
     assert installed.run("drain", "incentive", "--until-empty").code == 0
     again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
     assert (again.code, "mismatches" in again.out) == (0, False), again.out
+
+
+def test_stopped_reconciliation_is_gone_on_with(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
+    sandbox.reset(prisoners=120)
+    installed.make_queues()
+    sandbox.latency(100, "nomis")
+    settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
+    process = running("reconcile", "incentives", "--no-notify", **settings)
+    wait_for(lambda: reads(sandbox) >= 25, "the second page is begun")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 1
+    (stopped,) = installed.run("runs", "list", "--json").json()
+    assert stopped["status"] == "interrupted"
+    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
+    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
+    sandbox.latency(0, "nomis")
+    resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", stopped["id"], "--json", **settings)
+    assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
+    assert reads(sandbox) <= 120 + 20
+
+
+def reads(sandbox: Sandbox) -> int:
+    """How many levels were read from NOMIS, one by one."""
+    return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))
