@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 #: The benchmarks in the order in which they run.
-BENCHMARKS = ("drain", "reconciliation", "comparison", "memory", "sandbox_throughput")
+BENCHMARKS = ("drain", "creates", "reconciliation", "comparison", "memory", "sandbox_throughput")
 _HERE = Path(__file__).parent
 
 

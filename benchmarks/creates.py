@@ -1,0 +1,199 @@
+"""A thousand creates at 20 ms a call, against one at a time and against batches of ten that wait for their slowest.
+
+The second is what the replaced service did on one pod: receive ten, handle the ten at once, wait for all, acknowledge.
+All three ways run the same creation protocol against the same real services in one run, so their ratios hold on any
+machine. Each create makes four calls, so W in flight can do W / 4L a second at most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+import structlog
+
+from benchmarks.stub_http import serve
+from benchmarks.stub_sqs import StubSqs
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync.catalogue import DOMAINS
+from sync.drain import Drain
+from sync.gather import read_task
+from sync.outcome import Outcome
+from sync.queues.aws import Aws
+from sync.queues.queue import Message, Queue
+from sync.settings import UpstreamName, load_settings
+from sync.work import Workshop
+
+CALLS = 4
+QUEUE_NAME = "creates"
+VISIT = DOMAINS["visit"]
+Way = Callable[[Program, Queue, int], None]
+
+
+def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
+    """The bodies of the events of so many new visits in visit-scheduler."""
+    prisoners = sandbox.prisoners()
+    bodies = []
+    for place in range(number):
+        prisoner, reference = prisoners[place % len(prisoners)], f"{way}-{place}"
+        sandbox.put(
+            "visit",
+            reference=reference,
+            prisoner_id=prisoner["offenderNo"],
+            prison_id=prisoner["prisonId"],
+            room="Visits Main Hall",
+            start="2030-06-02T14:00:00",
+            end="2030-06-02T15:00:00",
+            person_ids=[],
+        )
+        event = {
+            "eventType": VISIT.creation.event_type,
+            "occurredAt": "2023-05-22T10:00:00+01:00",
+            "prisonerId": prisoner["offenderNo"],
+            "additionalInformation": {"reference": reference},
+        }
+        bodies.append(json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)}))
+    return bodies
+
+
+def workshop_of(program: Program) -> Workshop:
+    """What works one message at a time."""
+    return Workshop(
+        program.settings,
+        VISIT,
+        program.services,
+        program.creations,
+        program.leases,
+        program.telemetry,
+        program.database,
+    )
+
+
+def by_the_drain(program: Program, queue: Queue, _number: int) -> None:
+    """As this program does it."""
+    upstreams = (UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.VISITS)
+    with Drain(
+        VISIT,
+        queue,
+        program.settings,
+        workshop_of(program),
+        program.leases,
+        program.telemetry,
+        program.database,
+        program.breakers,
+        upstreams,
+    ) as drain:
+        # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
+        drain.run_until_empty(max_batches=1)
+
+
+def in_batches_of(size: int) -> Way:
+    """Receive `size` messages, handle them at once, wait for all, acknowledge them, and so on."""
+
+    def drain(program: Program, queue: Queue, number: int) -> None:
+        workshop, done = workshop_of(program), 0
+
+        def handle(message: Message) -> None:
+            assert workshop.work(read_task(message, VISIT), workshop.begin()) is Outcome.APPLIED
+
+        with ThreadPoolExecutor(size) as pool:
+            while done < number:
+                messages = queue.receive(size, 1, 120)
+                list(pool.map(handle, messages))
+                program.telemetry.flush()
+                queue.delete(messages)
+                done += len(messages)
+
+    return drain
+
+
+def measure(sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float) -> float:
+    """Creates a second of one way; each of them is checked to be in NOMIS once."""
+    sandbox.reset(prisoners=200)
+    bodies = book(sandbox, name, number)
+    with tempfile.TemporaryDirectory() as folder, stub_queue(bodies) as sqs_url:
+        settings = load_settings(
+            {
+                **sandbox.environment(),
+                "HMPPS_SQS_LOCALSTACK_URL": sqs_url,
+                "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+                "DRAIN_CONCURRENCY": str(in_flight),
+                "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
+                "SLACK_TOKEN": "",
+            }
+        )
+        program = Program(settings)
+        try:
+            queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
+            _ = program.creations, program.services
+            sandbox.latency(latency_ms)
+            started = time.perf_counter()
+            way(program, queue, number)
+            seconds = time.perf_counter() - started
+            sandbox.latency(0)
+        finally:
+            program.close()
+    made = [each["comment"].rpartition(": ")[2] for each in sandbox.nomis("visit")]
+    assert sum(each.startswith(f"{name}-") for each in made) == number
+    return number / seconds
+
+
+@contextmanager
+def stub_queue(bodies: list[str]) -> Iterator[str]:
+    """The address of an SQS, in a process of its own, that holds these messages."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, bodies))
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(pipe: Connection, bodies: list[str]) -> None:
+    async def run() -> None:
+        sqs = StubSqs(seconds=0.005)
+        sqs.fill(QUEUE_NAME, bodies)
+        server = await serve(sqs)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+
+    asyncio.run(run())
+
+
+def main() -> None:
+    """Measures the three ways and prints their ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--creates", type=int, default=1000)
+    parser.add_argument("--in-flight", type=int, default=32)
+    parser.add_argument("--call-ms", type=float, default=20)
+    chosen = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    call, flight = chosen.call_ms, chosen.in_flight
+    with Sandbox.start(moto=False) as sandbox:
+        # One at a time takes long, so fewer of them make its rate.
+        one = measure(sandbox, "one", in_batches_of(1), chosen.creates // 10, flight, call)
+        ten = measure(sandbox, "ten", in_batches_of(10), chosen.creates, flight, call)
+        same = measure(sandbox, "same", by_the_drain, chosen.creates, 10, call)
+        ours = measure(sandbox, "ours", by_the_drain, chosen.creates, flight, call)
+    bound = flight / (CALLS * call / 1000)
+    print(
+        f"creates: {ours:,.0f}/s with {flight} in flight: {ours / one:.1f} times one at a time ({one:.1f}/s), "
+        f"{ours / ten:.2f} times ten at once without pipelining ({ten:,.0f}/s; with 10 in flight {same / ten:.2f} "
+        f"times), {ours / bound:.0%} of the bound ({bound:,.0f}/s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
