@@ -80,3 +80,13 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
     assert "batch" in stream.getvalue()
     assert "received=3" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
+    """The scheduler's library warns of each tick that it skips while a batch is at work; errors of it are told."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    log = logging.getLogger("apscheduler.scheduler")
+    log.warning("maximum number of running instances reached")
+    log.error("a job broke")
+    assert [line["message"] for line in logged(stream)] == ["a job broke"]
