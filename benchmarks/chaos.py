@@ -66,7 +66,7 @@ class Plan:
     """
 
     seed: int = 1
-    waves: int = 6
+    waves: int = 7
     events: int = 420
     database: str = "postgresql"
     life: tuple[float, float] = (0.5, 5.0)
@@ -201,7 +201,7 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, *, say: TextIO | None = None
                 _say(say, f"housekeeping after {time.monotonic() - started:.0f} s: {_housekeep(environment)} sent back")
                 drained = drained and _wait(lambda: _depth(program) == 0, plan.patience)
             # The last alerts are on their way.
-            _wait(lambda: _unsent(program) == 0, 30)
+            _wait(lambda: _unsent(program) == 0, 60)
         verdict = judge(sandbox, program, planned)
         if not drained:
             verdict.violations.append(f"{_depth(program)} messages were not drained in {plan.patience:.0f} s")
@@ -301,7 +301,7 @@ def main() -> int:
     """Runs the chaos on the asked databases and prints figures and seed; 1 on any violation."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--waves", type=int, default=6, help="waves of traffic")
+    parser.add_argument("--waves", type=int, default=7, help="waves of traffic")
     parser.add_argument("--events", type=int, default=420, help="events in a wave")
     parser.add_argument("--database", choices=("postgresql", "sqlite", "both"), default="both")
     parser.add_argument("--keep", type=Path, help="a folder for logs and database")
