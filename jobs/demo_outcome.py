@@ -6,6 +6,9 @@ from typing import Any
 
 from reports.result import ReconciliationResult
 
+#: The number of the cause of a difference whose message waits on a queue.
+_WAITS_ON_A_QUEUE = 1
+
 
 @dataclass(frozen=True, slots=True)
 class DemoOutcome:
@@ -31,8 +34,14 @@ class DemoOutcome:
 
     @property
     def found_bookings(self) -> dict[int, int | None]:
-        """The bookings that were reported, each with the number of the cause that was named."""
-        return {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
+        """The bookings that were reported, each with the number of the cause that was named.
+
+        A planted difference whose message waits on a queue (cause 1) is reported as being in flight.
+        """
+        found = {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
+        waiting = [booking for booking, cause in self.planted_bookings.items() if cause == _WAITS_ON_A_QUEUE]
+        in_flight = {each.booking_id for each in self.result.in_flight}
+        return found | {booking: _WAITS_ON_A_QUEUE for booking in waiting if booking in in_flight}
 
     @property
     def once(self) -> int:

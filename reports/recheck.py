@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 JUST_NOW = "the DPS review is only some minutes old"
-ON_QUEUE = "its message waits on the incentive queue"
+WAITING = {
+    "queue": "its message waits on the incentive queue",
+    "dlq": "its message waits on the dead letter queue: prisoner-to-nomis dlq retry incentive",
+}
 
 
 @dataclass(slots=True)
@@ -130,8 +133,8 @@ class Recheck:
         review = pair.newest_review
         if review is None:
             return None
-        # What waits on the dead letter queue will not pass by itself: it stays a mismatch, with that as its cause.
-        if waiting is not None and waiting.where(review.id) == "queue":
-            return ON_QUEUE
+        where = None if waiting is None else waiting.where(review.id)
+        if where is not None:
+            return WAITING[where]
         local = self.clock().astimezone(LONDON).replace(tzinfo=None)
         return JUST_NOW if local - review.iep_time < self.in_flight else None

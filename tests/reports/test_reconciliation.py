@@ -68,8 +68,12 @@ def test_finds_exactly_what_was_planted_with_its_cause(world: Sandbox, office: O
     outcome = opened.reconcile(peek=dlq_of(world, opened))
     result = result_of(outcome)
     assert outcome.status == "complete"
-    assert causes(result.mismatches) == {each["bookingId"]: each["cause"] for each in planted(world)}
+    # What waits on a queue is told apart: it differs only until its message is handled.
+    reported = causes(result.mismatches) | {each.booking_id: 1 for each in result.in_flight}
+    assert reported == {each["bookingId"]: each["cause"] for each in planted(world)}
+    assert {"dlq retry incentive" in each.why for each in result.in_flight} == {True}
     levels = {each.booking_id: (each.nomis_level, each.dps_level) for each in result.mismatches}
+    levels |= {each.booking_id: (each.nomis_level, each.dps_level) for each in result.in_flight}
     assert levels == {each["bookingId"]: (each["nomis"], each["dps"]) for each in planted(world)}
     assert result.compared == 400
     assert sum(cell.count for cell in result.matrix) == 400
@@ -105,13 +109,15 @@ def test_tells_everyone_by_the_old_events(world: Sandbox, office: OpenOffice) ->
     assert opened.events("report") == [summary | levels]
 
 
-def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, office: OpenOffice) -> None:
+@pytest.mark.parametrize("where", ["queue", "dlq"])
+def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, office: OpenOffice, where: str) -> None:
     """Fresh reviews and waiting messages are no mismatches; excluded bookings are told apart, needed or not."""
     world.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = world.planted()["excludedBookings"]
     opened = office(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
     waiting = dlq_of(world, opened)().on_dlq
-    result = result_of(opened.reconcile(peek=lambda: Waiting(on_queue=waiting)))
+    peeked = Waiting(on_queue=waiting) if where == "queue" else Waiting(on_dlq=waiting)
+    result = result_of(opened.reconcile(peek=lambda: peeked))
     assert Counter(each["cause"] for each in planted(world)) == {1: 1, 7: 1}
     assert [each.diagnosis.number for each in result.mismatches if each.diagnosis] == [7]
     assert len(result.in_flight) == 3
