@@ -56,8 +56,6 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns at each tick that comes while a batch or a job is at work, which is how the scheduler is meant to be.
-    logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)
     # That a batch still runs when the next is due is no news: the next one follows it.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
