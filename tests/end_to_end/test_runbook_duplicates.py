@@ -1,0 +1,251 @@
+"""The runbook on duplicates: planted, alerted, shown, resolved, and NOMIS as it should be."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sandbox import Sandbox
+from tests.operating import Operator, faulty, operator
+from tests.publishing import (
+    Told,
+    adjustment_inserted,
+    allocated,
+    appointment_created,
+    attended,
+    review_inserted,
+    schedule_created,
+    visit_booked,
+)
+
+__all__ = ["operator"]
+
+LOOK_UPS = {
+    "visit": "/mapping/visits/vsipId/",
+    "incentive": "/mapping/incentives/incentive-id/",
+    "activity": "/mapping/activities/activity-schedule-id/",
+    "appointment": "/mapping/appointments/appointment-instance-id/",
+    "sentencing": "/mapping/sentencing/adjustments/adjustment-id/",
+}
+
+
+def plant(operator: Operator, told: Told) -> int:
+    """Makes a record twice, as two installations that know nothing of each other do; the number of the finding."""
+    told.publish()
+    operator.drain(told.queue)
+    operator.use_database("second")
+    told.publish()
+    with faulty(operator.sandbox, "mapping", "GET", LOOK_UPS[told.queue], kind="status", status=404, times=1):
+        assert operator.drain(told.queue)["duplicate"] == 1
+    (finding,) = operator.reads("duplicates", "list")
+    return int(finding["id"])
+
+
+def resolve(operator: Operator, finding: int) -> str:
+    """Resolves a finding after a dry run that changes nothing."""
+    before = len(operator.sandbox.journal("nomis"))
+    assert "dry run: nothing was changed" in operator.does("duplicates", "resolve", str(finding), "--dry-run")
+    assert len(operator.sandbox.journal("nomis")) == before
+    said = operator.does("duplicates", "resolve", str(finding), answer="y\n")
+    assert operator.reads("duplicates", "list") == []
+    return said
+
+
+def test_duplicate_visit_is_cancelled(operator: Operator, sandbox: Sandbox) -> None:
+    """The visit that is not mapped is cancelled as an administrative error, proved cancelled, and recorded."""
+    told = visit_booked(sandbox)
+    finding = plant(operator, told)
+    (alert,) = operator.alerts()
+    assert "To NOMIS synchronisation duplicate visit detected in Production" in alert
+    assert f"prisoner-to-nomis duplicates show {finding}" in alert
+    first, second = sorted(each["id"] for each in sandbox.nomis("visit"))
+    shown = operator.reads("duplicates", "show", str(finding))
+    assert (shown["verdict"], shown["severity"], shown["obstacles"]) == ("surplus", "serious", [])
+    assert (shown["surplusNomisId"], shown["mappedNomisId"]) == (str(second), str(first))
+    assert shown["surplus"] == shown["mapped"]
+    assert "done and verified: cancel with outcome ADMIN visit" in resolve(operator, finding)
+    states = {each["id"]: (each["status"], each["outcome"]) for each in sandbox.nomis("visit")}
+    assert states == {first: ("SCH", None), second: ("CANC", "ADMIN")}
+    ((action, target, outcome),) = operator.actions()
+    assert (action, target) == ("duplicates resolve", f"visit {second}")
+    assert outcome.startswith("done and verified")
+    (closed,) = operator.reads("duplicates", "list", "--all")
+    assert closed["status"] == "resolved"
+    assert closed["resolvedBy"]
+    again = operator.run("duplicates", "resolve", str(finding), "--yes")
+    assert (again.code, "resolved already" in again.complaint) == (2, True)
+
+
+def test_visit_that_was_cancelled_before_is_only_recorded(operator: Operator, sandbox: Sandbox) -> None:
+    """A duplicate that somebody cancelled meanwhile needs nothing more in NOMIS."""
+    finding = plant(operator, visit_booked(sandbox))
+    visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
+    path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
+    operator_call(operator, path)
+    assert "does no harm any more" in operator.does("duplicates", "show", str(finding))
+    resolve(operator, finding)
+    assert sorted(each["status"] for each in sandbox.nomis("visit")) == ["CANC", "SCH"]
+
+
+def operator_call(operator: Operator, path: str) -> None:
+    """Cancels a visit by the hand of somebody else."""
+    from tests.sandboxes import Caller
+
+    answer = Caller(operator.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
+    assert answer.status_code == 200
+
+
+def test_duplicate_adjustment_is_deleted_in_its_family(operator: Operator, sandbox: Sandbox) -> None:
+    """The adjustment that is not mapped is deleted, and the mapped one is proved to be there."""
+    finding = plant(operator, adjustment_inserted(sandbox))
+    assert "duplicate sentencing adjustment detected" in operator.alerts()[0]
+    first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
+    assert f"delete adjustment {second} KEY-DATE" in resolve(operator, finding)
+    assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
+
+
+def test_duplicate_appointment_is_deleted(operator: Operator, sandbox: Sandbox) -> None:
+    """The appointment that is not mapped is deleted; its alert exists, unlike in the replaced service."""
+    finding = plant(operator, appointment_created(sandbox))
+    assert "duplicate appointment detected" in operator.alerts()[0]
+    first, second = sorted(each["event_id"] for each in sandbox.nomis("appointment"))
+    assert f"delete appointment {second}" in resolve(operator, finding)
+    assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]
+
+
+def test_duplicate_activity_is_deleted_although_the_service_says_400(operator: Operator, sandbox: Sandbox) -> None:
+    """A duplicate course is recognised behind the 400 of the mapping service, and the one not mapped deleted."""
+    finding = plant(operator, schedule_created(sandbox))
+    assert "duplicate activity detected" in operator.alerts()[0]
+    first, second = sorted(each["id"] for each in sandbox.nomis("course"))
+    assert f"course activity {second}" in resolve(operator, finding)
+    assert [each["id"] for each in sandbox.nomis("course")] == [first]
+
+
+def test_duplicate_incentive_is_information(operator: Operator, sandbox: Sandbox) -> None:
+    """Two records of one level are nothing wrong: nothing is changed, and the request to the support team is given."""
+    told = review_inserted(sandbox)
+    finding = plant(operator, told)
+    shown = operator.reads("duplicates", "show", str(finding))
+    assert shown["severity"] == "low"
+    assert "nothing is wrong" in shown["proposal"]
+    booking, sequence = shown["surplusNomisId"].split()
+    assert f"delete IEP record sequence {sequence} of prisoner" in shown["supportRequest"]
+    assert f"booking {booking}" in shown["supportRequest"]
+    before = sandbox.nomis("incentive")
+    resolve(operator, finding)
+    assert sandbox.nomis("incentive") == before
+
+
+def test_record_that_is_mapped_is_never_touched(operator: Operator, sandbox: Sandbox) -> None:
+    """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to look."""
+    finding = plant(operator, appointment_created(sandbox))
+    second = max(each["event_id"] for each in sandbox.nomis("appointment"))
+    from tests.sandboxes import Caller
+
+    body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
+    assert Caller(sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
+    refused = operator.run("duplicates", "resolve", str(finding), "--yes")
+    assert (refused.code, f"appointment {second} is mapped to 999999" in refused.complaint) == (1, True)
+    assert len(sandbox.nomis("appointment")) == 2
+    assert operator.actions() == []
+
+
+def test_two_claims_are_left_to_a_person(operator: Operator, sandbox: Sandbox) -> None:
+    """Two DPS records that claim one NOMIS record: nothing is deleted; it is closed by hand with a note."""
+    told = visit_booked(sandbox)
+    told.publish()
+    operator.drain("visit")
+    (visit,) = sandbox.nomis("visit")
+    mapping = {"nomisId": str(visit["id"]), "vsipId": "another-visit", "label": None, "mappingType": "ONLINE"}
+    from sync.envelope import write_mapping_retry
+
+    operator.queues()["visit"].main.send(write_mapping_retry(mapping, {"visitId": "another-visit"}))
+    assert operator.drain("visit")["duplicate"] == 1
+    (finding,) = operator.reads("duplicates", "list")
+    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", told.dps_id)
+    refused = operator.run("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert (refused.code, "investigate" in refused.complaint) == (1, True)
+    operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
+    assert operator.actions()[-1][2] == "closed by hand: DPS merged the two visits"
+
+
+def plant_two_rows(operator: Operator, of_schedule: Callable[[Sandbox, Told], Told], kind: str) -> Told:
+    """An allocation or attendance that NOMIS has twice, and a message about it on the dead letter queue."""
+    sandbox = operator.sandbox
+    schedule = schedule_created(sandbox)
+    for told in (schedule, allocated(sandbox, schedule)):
+        told.publish()
+        operator.drain("activity")
+    told = of_schedule(sandbox, schedule)
+    told.publish()
+    operator.drain("activity")
+    number = "id" if kind == "allocation" else "event_id"
+    row = sandbox.nomis(kind)[-1][number]
+    sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
+    told.publish()
+    operator.drain_out("activity")
+    assert operator.messages("activity") == 1
+    return told
+
+
+@pytest.mark.parametrize(
+    ("of_schedule", "kind", "number"),
+    [(allocated, "allocation", "id"), (attended, "attendance", "event_id")],
+    ids=["allocation", "attendance"],
+)
+def test_second_row_is_deleted_by_its_number(
+    operator: Operator, sandbox: Sandbox, of_schedule: Callable[[Sandbox, Told], Told], kind: str, number: str
+) -> None:
+    """NOMIS stumbles over two rows: one alert, advice on the queue; with one of them deleted the retry heals."""
+    plant_two_rows(operator, of_schedule, kind)
+    (alert,) = operator.alerts()
+    assert f"activity-{kind}-non-unique" in alert
+    (message,) = operator.reads("dlq", "show", "activity")
+    assert (message["class"], message["attempts"]) == ("repairable", 3)
+    assert f"activities delete-{kind}" in message["hint"]
+    (finding,) = operator.reads("duplicates", "list")
+    kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
+    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
+    unknown = operator.run("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
+    operator.does("activities", f"delete-{kind}", str(surplus), "--dry-run")
+    assert len(sandbox.nomis(kind)) == 2
+    operator.does("activities", f"delete-{kind}", str(surplus), "--yes")
+    operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
+    assert [each[number] for each in sandbox.nomis(kind)] == [kept]
+    operator.does("dlq", "retry-all")
+    assert operator.drain("activity")["applied"] == 1
+    assert (operator.messages("activity"), operator.reads("duplicates", "list")) == (0, [])
+
+
+def test_second_row_that_telemetry_knows_is_proposed(operator: Operator, sandbox: Sandbox) -> None:
+    """Where both rows were made by this program, the newer one is proposed and deleted, and the older one kept."""
+    told = plant_two_rows(operator, allocated, "allocation")
+    (finding,) = operator.reads("duplicates", "list")
+    first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
+    properties = {**finding["properties"], "nomisAllocationId": str(second)}
+    remember(operator, "activity-allocation-success", properties)
+    assert operator.reads("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
+    resolve(operator, finding["id"])
+    assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
+    assert ("activities delete-allocation", f"allocation {second}", "deleted") in operator.actions()
+    sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
+    told.publish()
+    operator.drain("activity")
+    assert len(operator.alerts()) == 2, "a pair that was mended and comes again is alerted again"
+
+
+def remember(operator: Operator, name: str, properties: dict[str, str]) -> None:
+    """Tracks an event, as another process of the program did."""
+    import structlog
+
+    from sync.store.database import Database
+    from sync.store.telemetry import StoredTelemetry
+
+    database = Database(operator.settings["DATABASE_URL"])
+    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry.track(name, properties)
+    telemetry.flush()
+    database.dispose()

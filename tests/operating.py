@@ -1,0 +1,148 @@
+"""An operator at the keyboard: the program's commands run in this process, against the sandbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from jobs import cli
+from sandbox import Sandbox
+from sync.catalogue import event_types
+from sync.queues.aws import Aws
+from sync.queues.setup import QueuePair, open_queues
+from sync.settings import QUEUES, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that has ended: exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it wrote to stdout, read as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> str:
+        """The line that the program itself wrote to stderr, besides its log."""
+        return "\n".join(line for line in self.err.splitlines() if not line.startswith("{"))
+
+
+class Operator:
+    """Runs commands with the settings of one test: those of the sandbox, a database and a folder of its own."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path, template: Path) -> None:
+        self.sandbox = sandbox
+        self.folder = folder
+        self._template = template
+        self.settings: dict[str, str] = {
+            **sandbox.environment(),
+            "REPORTS_LOCATION": str(folder / "reports"),
+            "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+            "RECONCILIATION_RECHECK_SECONDS": "0",
+            "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
+            "API_TIMEOUT_SECONDS": "5",
+            "LOG_FORMAT": "json",
+            "LOG_LEVEL": "WARNING",
+            "TZ": "UTC",
+        }
+        self.use_database("operator")
+
+    def use_database(self, name: str) -> None:
+        """Goes on with another, empty database, as another installation of the program would."""
+        self.database = self.folder / f"{name}.db"
+        shutil.copyfile(self._template, self.database)
+        self.settings["DATABASE_URL"] = f"sqlite:///{self.database}"
+
+    def run(self, *arguments: str, answer: str = "", **more: str) -> Done:
+        """Runs a command to its end; `more` are further settings, `answer` is what is typed."""
+        out, err = io.StringIO(), io.StringIO()
+        code = 0
+        with (
+            mock.patch.dict(os.environ, {**self.settings, **more}),
+            mock.patch.object(sys, "argv", ["prisoner-to-nomis", *arguments]),
+            mock.patch.object(sys, "stdin", io.StringIO(answer)),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            try:
+                cli.main()
+            except SystemExit as ended:
+                code = ended.code if isinstance(ended.code, int) else 1
+        return Done(code, out.getvalue(), err.getvalue())
+
+    def does(self, *arguments: str, answer: str = "", **more: str) -> str:
+        """Runs a command that must succeed; what it wrote."""
+        done = self.run(*arguments, answer=answer, **more)
+        assert done.code == 0, done.err
+        return done.out
+
+    def reads(self, *arguments: str) -> Any:
+        """Runs a command that prints JSON; what it printed."""
+        return json.loads(self.does(*arguments, "--json"))
+
+    def drain(self, queue: str, **more: str) -> dict[str, Any]:
+        """Drains what is on a queue, once; the counts."""
+        return dict(json.loads(self.does("drain", queue, "--json", **more)))
+
+    def drain_out(self, queue: str, **more: str) -> dict[str, Any]:
+        """Drains a queue until it is empty, so that what fails is on its dead letter queue; the counts."""
+        return dict(json.loads(self.does("drain", queue, "--until-empty", "--json", **more)))
+
+    def telemetry(self, name: str) -> list[dict[str, str]]:
+        """The properties of the events of this name, oldest first."""
+        lines = self.does("telemetry", "--name", name, "--json").splitlines()
+        return [json.loads(line)["properties"] for line in lines]
+
+    def alerts(self) -> list[str]:
+        """What was posted to Slack."""
+        return [message["text"] for message in self.sandbox.slack()["messages"]]
+
+    def actions(self) -> list[tuple[str, str, str]]:
+        """What was recorded that people did: action, target, outcome, oldest first."""
+        rows = sqlite3.connect(self.database).execute("SELECT action, target, outcome FROM actions ORDER BY id")
+        return [(action, target, outcome) for action, target, outcome in rows]
+
+    def queues(self) -> dict[str, QueuePair]:
+        """The queues themselves, made where they are missing."""
+        settings = load_settings(self.settings)
+        return open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+
+    def messages(self, queue: str) -> int:
+        """How many messages lie on the dead letter queue."""
+        return self.queues()[queue].dlq.counts().visible
+
+
+@pytest.fixture
+def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+    """An operator with queues that are there and empty."""
+    made = Operator(sandbox, tmp_path, sqlite_template)
+    made.queues()
+    return made
+
+
+@contextmanager
+def faulty(
+    sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
+) -> Iterator[None]:
+    """A fault of the sandbox for the `with` block; all faults are off afterwards."""
+    sandbox.fault(service, method, path, **parameters)
+    try:
+        yield
+    finally:
+        sandbox.clear_faults()

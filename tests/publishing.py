@@ -1,0 +1,165 @@
+"""Records of the publishing services, made by hand, and the events that tell of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sandbox import Sandbox
+from sandbox.clock import london_today
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event about a record: what publishes it, on which queue it arrives, and what the record is called."""
+
+    sandbox: Sandbox
+    queue: str
+    event_type: str
+    information: Mapping[str, Any]
+    dps_id: str
+    prisoner_id: str | None = None
+
+    def publish(self) -> None:
+        """Publishes the event (once more)."""
+        self.sandbox.publish(self.event_type, dict(self.information), self.prisoner_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone in prison."""
+
+    offender_no: str
+    booking_id: int
+    prison_id: str
+    room: int
+
+
+def person(sandbox: Sandbox, place: int = 0) -> Person:
+    """The prisoner at a place in the population."""
+    found = sandbox.prisoners()[place]
+    room = sandbox.control("GET", f"/locations/{found['prisonId']}")[0]["id"]
+    return Person(found["offenderNo"], found["bookingId"], found["prisonId"], room)
+
+
+def visit_booked(sandbox: Sandbox) -> Told:
+    """A visit, and that it was booked."""
+    who, reference = person(sandbox), f"visit-{next(_numbers)}"
+    sandbox.put(
+        "visit",
+        reference=reference,
+        prisoner_id=who.offender_no,
+        prison_id=who.prison_id,
+        room="Visits Main Hall",
+        start="2023-06-02T14:00:00",
+        end="2023-06-02T15:00:00",
+        person_ids=[],
+    )
+    return Told(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, who.offender_no)
+
+
+def review_inserted(sandbox: Sandbox) -> Told:
+    """An incentive review, and that it was inserted."""
+    who = person(sandbox)
+    review = sandbox.add_review(who.offender_no, "BAS", publish=False)
+    information = {"id": review, "nomsNumber": who.offender_no}
+    return Told(sandbox, "incentive", "incentives.iep-review.inserted", information, str(review))
+
+
+def schedule_created(sandbox: Sandbox) -> Told:
+    """An activity schedule with one session tomorrow, and that it was created."""
+    who, number = person(sandbox), 1000 + next(_numbers)
+    tomorrow = (london_today() + timedelta(days=1)).isoformat()
+    activity = {
+        "id": number,
+        "prison_id": who.prison_id,
+        "summary": "Maths",
+        "category": "SAA_EDUCATION",
+        "start": "2023-05-01",
+        "end": None,
+        "level": "BAS",
+        "pay_per_session": "H",
+        "pay": [{"level": "STD", "band": 1, "rate": 150}],
+    }
+    sandbox.put(
+        "schedule",
+        id=number,
+        activity=activity,
+        description="Maths",
+        capacity=10,
+        start="2023-05-01",
+        end=None,
+        runs_on_bank_holiday=True,
+        location_id=None,
+        slots=[],
+        instances=[{"id": number, "schedule_id": number, "day": tomorrow, "start": "08:30", "end": "11:45"}],
+    )
+    event_type = "activities.activity-schedule.created"
+    return Told(sandbox, "activity", event_type, {"activityScheduleId": number}, str(number))
+
+
+def allocated(sandbox: Sandbox, schedule: Told) -> Told:
+    """An allocation to a schedule, and that it was made."""
+    who, number = person(sandbox), 1000 + next(_numbers)
+    sandbox.put(
+        "allocation",
+        id=number,
+        schedule_id=int(schedule.dps_id),
+        prisoner_number=who.offender_no,
+        booking_id=who.booking_id,
+        band=1,
+        start="2023-05-01",
+    )
+    return Told(sandbox, "activity", "activities.prisoner.allocated", {"allocationId": number}, str(number))
+
+
+def attended(sandbox: Sandbox, schedule: Told) -> Told:
+    """An attendance of the session of a schedule, and that it was recorded."""
+    number = 1000 + next(_numbers)
+    who = person(sandbox)
+    sandbox.put("attendance", id=number, instance_id=int(schedule.dps_id), prisoner_number=who.offender_no)
+    return Told(sandbox, "activity", "activities.prisoner.attendance-created", {"attendanceId": number}, str(number))
+
+
+def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> Told:
+    """An appointment, and that it was created."""
+    who, number = person(sandbox), 1000 + next(_numbers)
+    sandbox.put(
+        "appointment",
+        id=number,
+        booking_id=who.booking_id,
+        prisoner_number=who.offender_no,
+        prison_id=who.prison_id,
+        category="CHAP",
+        location_id=who.room,
+        in_cell=in_cell,
+        day="2023-06-05",
+        start="09:00",
+        end="10:00",
+    )
+    event_type = "appointments.appointment-instance.created"
+    return Told(sandbox, "appointment", event_type, {"appointmentInstanceId": number}, str(number))
+
+
+def adjustment_inserted(sandbox: Sandbox) -> Told:
+    """An adjustment of a key date, and that it was inserted."""
+    who, number = person(sandbox), f"b1b9c9d0-0000-4000-8000-{next(_numbers):012}"
+    sandbox.put(
+        "adjustment",
+        id=number,
+        booking_id=who.booking_id,
+        offender_no=who.offender_no,
+        sentence=None,
+        type="ADA",
+        day="2023-05-20",
+        start="2023-05-20",
+        days=14,
+        comment=None,
+    )
+    information = {"id": number, "offenderNo": who.offender_no, "source": "DPS"}
+    return Told(sandbox, "sentencing", "release-date-adjustments.adjustment.inserted", information, number)
