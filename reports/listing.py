@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sync.upstream.transport import ServiceClient
 
-PAGES_AHEAD = 8
+PAGES_AHEAD = 16
 #: How often the pages are read again, at most, to find who moved out of sight between two pages.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000

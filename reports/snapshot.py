@@ -81,7 +81,6 @@ class Snapshot:
         """
         if not prisoners:
             return
-        names = self._names()
         size = self._page_size
         starts = range(0, len(prisoners), size)
         pages = [
@@ -93,9 +92,11 @@ class Snapshot:
         dps = self._dps_reading(pages, left)
         bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
         try:
-            waiting = [bulk.submit(self._read_bulk, place, pages, left, names, dps) for place in range(len(pages))]
+            # NOMIS is busy with the first prisoners while the names of the levels are asked for.
             nomis.close()
             nomis.add(range(len(prisoners)))
+            names = self._names()
+            waiting = [bulk.submit(self._read_bulk, place, pages, left, names, dps) for place in range(len(pages))]
             bulk.submit(_close_after, waiting, dps)
             for _ in pages:
                 finished = self._finished.get()

@@ -1,0 +1,191 @@
+"""How near a reconciliation comes to what its calls allow, how it does beside the old schedule, and its memory.
+
+With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than
+N · L / W. The old schedule read pages of twenty, one after another, and both levels of each prisoner by single calls.
+Run it with `python -m benchmarks.reconciliation`; the services run in a process of their own on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from sandbox import Sandbox
+from sync.clock import now
+from sync.settings import Settings, load_settings
+from sync.store.database import Database
+from sync.store.telemetry import StoredTelemetry
+from sync.upstream import incentives_api
+from sync.upstream.nomis_incentives import current_iep_body
+from sync.upstream.nomis_prisoners import PrisonerId, prisoner_page
+from sync.upstream.services import Services, connect
+from sync.upstream.transport import Transport
+
+PRISONERS = 5_000
+OLD_PAGE = 20
+MANY = 100_000
+MOST_MEGABYTES = 300
+
+
+def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
+    """The settings of a run against the sandbox, without the wait before the second look."""
+    environment = {
+        **sandbox.environment(),
+        "DATABASE_URL": f"sqlite:///{folder}/store.db",
+        "REPORTS_LOCATION": f"{folder}/reports",
+        "RECONCILIATION_RECHECK_SECONDS": "0",
+        "RECONCILIATION_CONCURRENCY": str(in_flight),
+        "SLACK_TOKEN": "",
+    }
+    return load_settings(environment)
+
+
+def snapshot_seconds(settings: Settings) -> float:
+    """How long it takes to list everyone and read both levels, as a run does."""
+    from reports.listing import list_prisoners
+    from reports.snapshot import Snapshot
+
+    transport = Transport(settings)
+    services = connect(transport)
+    services.nomis.call("GET", "/prisoners/ids", query={"page": 0, "size": 1})
+    services.incentives.call("GET", "/incentive/levels")
+    started = time.perf_counter()
+    prisoners = list_prisoners(services.nomis, settings.reports_incentives_reconciliation_page_size).prisoners
+    snapshot = Snapshot(services, settings.reconciliation_concurrency, 500)
+    read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
+    seconds = time.perf_counter() - started
+    transport.close()
+    assert read == PRISONERS
+    return seconds
+
+
+def whole_run(settings: Settings) -> tuple[float, int]:
+    """How long a whole run takes, result and all, and how many mismatches it found."""
+    from reports.reconciliation import IncentiveReconciliation, ReconciliationParameters
+    from reports.waiting import nothing_waits
+
+    database = Database(settings.database_url)
+    database.upgrade()
+    transport = Transport(settings)
+    telemetry = StoredTelemetry(database, structlog.get_logger())
+    run = IncentiveReconciliation(
+        settings, database, connect(transport), telemetry, nothing_waits, lambda *_told: None, now
+    )
+    started = time.perf_counter()
+    outcome = run.run(f"run-{time.time_ns()}", ReconciliationParameters())
+    seconds = time.perf_counter() - started
+    transport.close()
+    database.dispose()
+    assert outcome.status == "complete"
+    assert outcome.result is not None
+    return seconds, len(outcome.result.mismatches)
+
+
+def old_schedule_seconds(settings: Settings) -> float:
+    """How long the schedule of the replaced service takes, with the same client."""
+    transport = Transport(settings)
+    services = connect(transport)
+    started = time.perf_counter()
+    total = prisoner_page(services.nomis, 0, 1).total_elements
+    with ThreadPoolExecutor(2 * OLD_PAGE) as pool:
+        for number in range(total // OLD_PAGE + 1):
+            _old_page(services, pool, prisoner_page(services.nomis, number, OLD_PAGE).prisoners)
+    seconds = time.perf_counter() - started
+    transport.close()
+    return seconds
+
+
+def _old_page(services: Services, pool: ThreadPoolExecutor, prisoners: tuple[PrisonerId, ...]) -> None:
+    reads = [pool.submit(current_iep_body, services.nomis, each.booking_id) for each in prisoners]
+    summaries = [pool.submit(_old_summary, services, each.booking_id) for each in prisoners]
+    for read in reads:
+        read.result()
+    for summary in summaries:
+        summary.result()
+
+
+def _old_summary(services: Services, booking_id: int) -> object:
+    return incentives_api.booking_summary(services.incentives, booking_id, with_details=False)
+
+
+def schedules(repeats: int) -> None:
+    """Prints share of the bound, calls a prisoner, and the ratio to the old schedule."""
+    print(f"{PRISONERS:,} prisoners, medians of {repeats}")
+    heads = ("latency", "in flight", "bound s", "read s", "share", "whole s", "calls each", "old s", "ratio")
+    print("".join(f"{head:>11}" for head in heads))
+    with Sandbox.start(prisoners=PRISONERS, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
+        for latency in (20, 50):
+            sandbox.latency(latency)
+            for in_flight in (40, 64):
+                settings = settings_for(sandbox, folder, in_flight)
+                read = statistics.median(snapshot_seconds(settings) for _ in range(repeats))
+                sandbox.clear_records()
+                whole = statistics.median(whole_run(settings)[0] for _ in range(repeats))
+                log = sandbox.requests()
+                calls = len([each for each in log if each["service"] in ("nomis", "incentives")]) / PRISONERS / repeats
+                old = old_schedule_seconds(settings)
+                bound = PRISONERS * latency / 1_000 / in_flight
+                times = (f"{bound:.2f}", f"{read:.2f}", f"{bound / read:.0%}", f"{whole:.2f}", f"{calls:.3f}")
+                figures = (f"{latency} ms", str(in_flight), *times, f"{old:.2f}", f"{old / whole:.1f}")
+                print("".join(f"{figure:>11}" for figure in figures), flush=True)
+
+
+def memory(prisoners: int) -> None:
+    """Runs with so many prisoners in a process of its own and prints the most memory that it took."""
+    with Sandbox.start(prisoners=prisoners, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
+        Path(folder, "environment").write_text(
+            "\n".join(f"{name}={value}" for name, value in sandbox.environment().items()), encoding="utf-8"
+        )
+        command = [sys.executable, "-m", "benchmarks.reconciliation", "--inside", folder]
+        started = time.perf_counter()
+        megabytes = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        seconds = time.perf_counter() - started
+    print(
+        f"{prisoners:,} prisoners: {megabytes:.0f} MB at most (aim {MOST_MEGABYTES}), {seconds:.0f} s without latency"
+    )
+
+
+def inside(folder: str) -> None:
+    """The run whose memory is measured: in this process, which then says how much it took."""
+    lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
+    environment = dict(line.split("=", 1) for line in lines)
+    environment |= {"DATABASE_URL": f"sqlite:///{folder}/store.db", "REPORTS_LOCATION": f"{folder}/reports"}
+    environment |= {"RECONCILIATION_RECHECK_SECONDS": "0", "SLACK_TOKEN": ""}
+    settings = load_settings(environment)
+    whole_run(settings)
+    from reports.outbox import OutboxSender
+
+    database = Database(settings.database_url)
+    OutboxSender(settings, database, lambda: None).send_due()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=("schedules", "memory"))
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    told = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    if told.inside:
+        inside(told.inside)
+        return
+    if told.only != "memory":
+        schedules(told.repeats)
+    if told.only != "schedules":
+        memory(MANY)
+
+
+if __name__ == "__main__":
+    main()
