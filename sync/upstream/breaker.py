@@ -28,7 +28,8 @@ from sync.telemetry import Telemetry
 WINDOW_CALLS = 20
 WINDOW_SECONDS = 60.0
 FAILURES_TO_OPEN = 3
-#: The pause between pings, doubled each time a call fails although the ping succeeded.
+#: The pause before the first ping, and that between pings, doubled each time a call fails although the ping succeeded.
+FIRST_PING_SECONDS = 0.5
 PING_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 #: A trial that has told nothing for so long is given to another call.
@@ -72,7 +73,7 @@ class _Circuit:
         """Takes the service to be down; the pause before the next ping grows when it was only being tried."""
         tried = self.state is BreakerState.HALF_OPEN
         self.pause = min(self.pause * 2, longest_pause) if tried else PING_SECONDS
-        self.next_ping = moment + max(self.pause if tried else 0.0, min(retry_after or 0.0, longest_pause))
+        self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, min(retry_after or 0, longest_pause))
         self.state = BreakerState.OPEN
         self.allowed = None
         self.recent.clear()
@@ -107,7 +108,7 @@ class Breakers:
         ping: Callable[[UpstreamName], str | None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ping` asks a service's health; None when it is up, else why not. Starts from the state in the database."""
+        """Starts from the state in the database. `ping` asks a service: None when it is up, else why it is not."""
         self._database = database
         self._telemetry = telemetry
         self._ping = ping
@@ -271,5 +272,6 @@ class Breakers:
         moment = self._monotonic()
         if state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
             circuit.open(moment, LONGEST_PAUSE_SECONDS, None)
+            circuit.next_ping = moment
         elif state == BreakerState.CLOSED and circuit.state is not BreakerState.CLOSED:
             circuit.close(moment)

@@ -1,0 +1,324 @@
+"""The breakers: when they open, how they find out that a service is back, and what processes tell each other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import structlog
+
+from sync.failures import BreakerOpen, UpstreamError
+from sync.settings import UpstreamName
+from sync.store.breakers import read_breakers
+from sync.store.database import Database
+from sync.store.telemetry import StoredTelemetry, read_events
+from sync.upstream import breaker
+from sync.upstream.breaker import Breakers, BreakerState
+
+NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
+
+
+class Process:
+    """One process's breakers, on a clock that stands still until it is moved, with services that answer as told."""
+
+    def __init__(self, database: Database) -> None:
+        self.now = 1000.0
+        self.down: set[UpstreamName] = set()
+        self.pings: Counter[UpstreamName] = Counter()
+        self.telemetry = StoredTelemetry(database, structlog.get_logger())
+        self.breakers = Breakers(database, self.telemetry, self._ping, lambda: self.now)
+
+    def call(self, failing: bool = False, status: int | None = 503, service: UpstreamName = NOMIS) -> None:
+        """One call, which may fail."""
+        self.breakers.before_call(service)
+        error = UpstreamError(service, "GET", "/", status=status, message="no") if failing else None
+        self.breakers.after_call(service, "GET", error, 0.01)
+
+    def fail(self, times: int = 3, status: int | None = 503) -> None:
+        """So many calls that fail."""
+        for _ in range(times):
+            self.call(failing=True, status=status)
+
+    def later(self, seconds: float) -> bool:
+        """Lets time pass, then probes; whether nothing is down."""
+        self.now += seconds
+        return self.breakers.probe([NOMIS, MAPPING])
+
+    @property
+    def state(self) -> BreakerState:
+        """The state of NOMIS's breaker."""
+        return self.breakers.states()[NOMIS]
+
+    def _ping(self, service: UpstreamName) -> str | None:
+        self.pings[service] += 1
+        return "connection refused" if service in self.down else None
+
+
+@pytest.fixture
+def process(database: Database) -> Process:
+    """A process on an empty database."""
+    return Process(database)
+
+
+def tracked(database: Database, process: Process) -> Counter[str]:
+    """The telemetry events so far."""
+    process.telemetry.flush()
+    return Counter(each["name"] for each in read_events(database))
+
+
+def open_in(process: Process) -> None:
+    """Opens NOMIS's breaker."""
+    process.fail()
+    assert process.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
+def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: int | None) -> None:
+    """Three failures out of three open it; from then on calls are refused before they are made."""
+    process.fail(2, status)
+    assert process.state is BreakerState.CLOSED
+    process.fail(1, status)
+    with pytest.raises(BreakerOpen, match="nomis"):
+        process.breakers.before_call(NOMIS)
+    process.call(service=MAPPING)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+def test_an_answer_that_refuses_is_no_outage(process: Process, status: int) -> None:
+    """A service that answers 4xx is there: nothing opens, whatever the number."""
+    process.fail(30, status)
+    assert process.state is BreakerState.CLOSED
+
+
+def test_some_failures_among_successes_are_no_outage(process: Process) -> None:
+    """As long as at least half of the recent calls succeed, nothing opens."""
+    for _ in range(40):
+        process.call()
+        process.call(failing=True)
+    assert process.state is BreakerState.CLOSED
+
+
+def test_old_failures_are_forgotten(process: Process) -> None:
+    """Failures that are minutes apart do not add up."""
+    for _ in range(6):
+        process.call(failing=True)
+        process.now += breaker.WINDOW_SECONDS
+    assert process.state is BreakerState.CLOSED
+
+
+def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: Process) -> None:
+    """One call at a time tries; others are refused until it has told."""
+    open_in(process)
+    assert process.later(1)
+    process.breakers.before_call(NOMIS)
+    refused = _in_a_thread(lambda: process.breakers.before_call(NOMIS))
+    assert isinstance(refused, BreakerOpen)
+    process.breakers.after_call(NOMIS, "GET", None, 0.01)
+    assert process.state is BreakerState.CLOSED
+
+
+def _in_a_thread(function: Callable[[], None]) -> BaseException | None:
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    return raised[0] if raised else None
+
+
+def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
+    """While pings fail no call is let through, and there is one ping for each pause."""
+    process.down.add(NOMIS)
+    open_in(process)
+    for _ in range(600):
+        assert not process.later(1)
+    assert 250 <= process.pings[NOMIS] <= 310
+    process.down.clear()
+    assert process.later(breaker.PING_SECONDS)
+
+
+def test_a_trial_that_fails_doubles_the_pause(process: Process) -> None:
+    """A service that answers pings and fails calls is tried less and less often, but at least once a minute."""
+    open_in(process)
+    pauses = []
+    for _ in range(8):
+        waited = 0.5
+        while not process.later(0.5):
+            waited += 0.5
+        pauses.append(waited)
+        process.fail(1)
+        assert process.state is BreakerState.OPEN
+    assert pauses == sorted(pauses)
+    assert pauses[2] >= 2 * pauses[1] > 0
+    assert pauses[-1] <= breaker.LONGEST_PAUSE_SECONDS + 1
+
+
+def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
+    """While HMPPS Auth does not answer its ping, nothing is tried."""
+    open_in(process)
+    process.down.add(OAUTH)
+    assert not process.later(10)
+    process.down.clear()
+    assert process.later(10)
+
+
+def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
+    """With `Retry-After` the first ping waits that long."""
+    error = UpstreamError(NOMIS, "GET", "/", status=429, message="slow down", retry_after=30)
+    for _ in range(3):
+        process.breakers.after_call(NOMIS, "GET", error, 0.01)
+    assert not process.later(29)
+    assert process.pings[NOMIS] == 0
+    assert process.later(1)
+
+
+def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
+    """A process that drains nothing, and so never probes, finds out by its calls."""
+    open_in(process)
+    process.now += 1
+    process.call()
+    assert process.pings[NOMIS] == 1
+    assert process.state is BreakerState.CLOSED
+
+
+def test_a_service_that_nobody_calls_counts_as_up_after_a_minute(process: Process) -> None:
+    """With pings succeeding and nothing to try, the breaker closes by itself."""
+    open_in(process)
+    assert process.later(1)
+    process.later(breaker.UNTRIED_SECONDS - 1)
+    assert process.breakers.trying([NOMIS])
+    process.later(1)
+    assert process.state is BreakerState.CLOSED
+
+
+def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> None:
+    """A caller that vanished in its trial does not keep the breaker half open for ever."""
+    open_in(process)
+    process.later(1)
+    _in_a_thread(lambda: process.breakers.before_call(NOMIS))
+    with pytest.raises(BreakerOpen):
+        process.breakers.before_call(NOMIS)
+    process.now += breaker.LONGEST_TRIAL_SECONDS
+    process.call()
+    assert process.state is BreakerState.CLOSED
+
+
+def test_calls_come_back_a_few_at_a_time(database: Database) -> None:
+    """After closing, sixty waiting callers are let in two at first, then more and more, never all at once."""
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+    process.call()
+    lock, gate = threading.Lock(), threading.Event()
+    inside, most_at_first, done = 0, 0, 0
+
+    def work() -> None:
+        nonlocal inside, most_at_first, done
+        process.breakers.before_call(NOMIS)
+        with lock:
+            inside += 1
+            most_at_first = max(most_at_first, inside) if not gate.is_set() else most_at_first
+        gate.wait(20)
+        with lock:
+            inside -= 1
+            done += 1
+        process.breakers.after_call(NOMIS, "GET", None, 0.01)
+
+    threads = [threading.Thread(target=work) for _ in range(60)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while most_at_first < breaker.FIRST_IN_FLIGHT:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert most_at_first == breaker.FIRST_IN_FLIGHT
+    gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert done == 60
+
+
+def test_the_ramp_ends_with_time(process: Process) -> None:
+    """Calls that hang just after closing hold up the others for seconds, not for ever."""
+    open_in(process)
+    process.later(1)
+    process.call()
+    for _ in range(breaker.FIRST_IN_FLIGHT):
+        process.breakers.before_call(NOMIS)
+    process.now += breaker.RAMP_SECONDS
+    process.breakers.before_call(NOMIS)
+
+
+def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
+    """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
+    for _ in range(3):
+        process.breakers.after_call(NOMIS, "GET", UpstreamError(NOMIS, "GET", "/", status=503, message=""), 0.01)
+    for _ in range(4):
+        process.breakers.after_call(NOMIS, "GET", UpstreamError(NOMIS, "GET", "/", status=503, message=""), 0.01)
+    process.later(1)
+    process.fail(1)
+    process.later(30)
+    process.call()
+    names = tracked(database, process)
+    assert names == {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
+    assert next(read_events(database))["properties"] == {"service": "nomis"}
+
+
+def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: Database, process: Process) -> None:
+    """The state in the database says that NOMIS is down: the new process refuses calls until its ping succeeds."""
+    open_in(process)
+    started = Process(database)
+    started.down.add(NOMIS)
+    assert started.state is BreakerState.OPEN
+    assert not started.later(0)
+    assert started.pings[NOMIS] == 1
+    started.down.clear()
+    assert started.later(breaker.PING_SECONDS)
+
+
+def test_processes_tell_each_other(database: Database, process: Process) -> None:
+    """What one process finds, open or closed, the other knows within seconds; the outage is told once."""
+    other = Process(database)
+    open_in(process)
+    other.down.add(NOMIS)
+    assert not other.later(breaker.SHARED_SECONDS)
+    assert other.breakers.open_services([NOMIS, MAPPING]) == [NOMIS]
+    process.later(1)
+    process.call()
+    assert other.later(breaker.SHARED_SECONDS)
+    assert other.state is BreakerState.CLOSED
+    assert tracked(database, process) + tracked(database, other) >= Counter(
+        {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
+    )
+    other.fail()
+    with database.read() as connection:
+        assert read_breakers(connection)["nomis"].state == "open"
+
+
+def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
+    """When two processes find NOMIS down by themselves, the second finds it told already."""
+    other = Process(database)
+    open_in(process)
+    open_in(other)
+    process.telemetry.flush()
+    other.telemetry.flush()
+    assert [each["name"] for each in read_events(database)] == ["upstream-breaker-opened"]
+
+
+def test_it_works_without_the_database() -> None:
+    """With the database away the breaker opens and closes all the same, for this process alone."""
+    database = Database("postgresql://nobody@127.0.0.1:1/none")
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+    process.call()
+    assert process.state is BreakerState.CLOSED
