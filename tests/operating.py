@@ -50,6 +50,7 @@ class Operator:
         self.sandbox = sandbox
         self.folder = folder
         self._template = template
+        self._queues: dict[str, QueuePair] = {}
         self.settings: dict[str, str] = {
             **sandbox.environment(),
             "REPORTS_LOCATION": str(folder / "reports"),
@@ -119,9 +120,11 @@ class Operator:
         return [(action, target, outcome) for action, target, outcome in rows]
 
     def queues(self) -> dict[str, QueuePair]:
-        """The queues themselves, made where they are missing."""
-        settings = load_settings(self.settings)
-        return open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+        """The queues themselves, made when they are first asked for."""
+        if not self._queues:
+            settings = load_settings(self.settings)
+            self._queues = open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+        return self._queues
 
     def messages(self, queue: str) -> int:
         """How many messages lie on the dead letter queue."""

@@ -1,0 +1,214 @@
+"""The dead letter queues by their commands."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.envelope import write_domain_event, write_mapping_retry
+from sync.queues.dead_letters import DeadLetterQueue, read_dead_letter
+from sync.queues.queue import Message, Queue, QueueUnavailable
+from sync.queues.setup import QueuePair
+from sync.store.database import Database
+from sync.store.telemetry import StoredTelemetry
+from tests.operating import Operator, operator
+
+__all__ = ["operator"]
+
+BOOKED = "prison-visit.booked"
+
+
+def bury(operator: Operator, *references: str) -> None:
+    """Puts events about visits that nobody knows straight on the dead letter queue."""
+    dlq = operator.queues()["visit"].dlq
+    for reference in references:
+        dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
+
+
+def on_main(operator: Operator) -> list[Message]:
+    """The messages on the main queue."""
+    return operator.queues()["visit"].main.receive(10)
+
+
+@pytest.mark.parametrize("command", ["show", "retry", "purge"])
+def test_unknown_queue_is_bad_usage(operator: Operator, command: str) -> None:
+    """A queue that does not exist is refused with the names of those that do."""
+    done = operator.run("dlq", command, "prisons")
+    assert (done.code, done.out) == (2, "")
+    assert done.complaint.endswith("QUEUE is one of visit, incentive, activity, appointment, sentencing")
+
+
+def test_empty_queues_are_listed_as_such(operator: Operator) -> None:
+    """Every queue has its line, whether anything is on it."""
+    states = operator.reads("dlq", "list")
+    assert [state["queue"] for state in states] == ["visit", "incentive", "activity", "appointment", "sentencing"]
+    assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
+    assert "the dead letter queue of visit is empty" in operator.does("dlq", "show", "visit")
+
+
+def test_looking_hides_nothing(operator: Operator) -> None:
+    """Two looks one after the other see the same messages, oldest first; one can be picked by its id."""
+    bury(operator, *(f"visit-{number}" for number in range(12)))
+    first = operator.reads("dlq", "show", "visit")
+    assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
+    assert operator.reads("dlq", "show", "visit") == first
+    assert len(json.loads(operator.does("dlq", "show", "visit", "--limit", "3", "--json"))) == 3
+    assert operator.messages("visit") == 12
+    wanted = first[7]["messageId"]
+    (one,) = json.loads(operator.does("dlq", "show", "visit", "--message", wanted, "--json"))
+    assert one == first[7]
+    unknown = operator.run("dlq", "show", "visit", "--message", "no-such-id")
+    assert (unknown.code, "holds no message no-such-id" in unknown.complaint) == (2, True)
+
+
+def test_unreadable_message_says_why(operator: Operator) -> None:
+    """What nobody can read is shown as such, with the reason and the advice to tell the publisher."""
+    operator.queues()["visit"].dlq.send("this is no JSON")
+    (message,) = operator.reads("dlq", "show", "visit")
+    assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
+    assert "not valid JSON" in message["problem"]
+    assert "tell the team of its publisher" in message["hint"]
+
+
+def test_message_without_a_recorded_failure_is_worth_a_retry(operator: Operator) -> None:
+    """A message that was never recorded as failed may have died with its process: it counts as worth a retry."""
+    bury(operator, "visit-1")
+    (message,) = operator.reads("dlq", "show", "visit")
+    assert (message["class"], message["lastError"]) == ("unknown", None)
+    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit", "--recoverable")
+
+
+def test_body_and_attributes_are_sent_back_unchanged(operator: Operator) -> None:
+    """A re-drive keeps the body and the attributes of a message, as a new message that nobody received yet."""
+    attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
+    operator.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
+    operator.does("dlq", "retry", "visit")
+    (message,) = on_main(operator)
+    assert (message.body, message.receive_count) == ('{"Type": "Other", "Message": "{}"}', 1)
+    assert dict(message.attributes) == attributes
+    assert operator.messages("visit") == 0
+
+
+def test_only_the_named_messages_are_sent_back(operator: Operator) -> None:
+    """With ids only those messages go; the others are on the dead letter queue at once again; the act is recorded."""
+    bury(operator, "visit-1", "visit-2", "visit-3")
+    ids = [each["messageId"] for each in operator.reads("dlq", "show", "visit")]
+    dry = operator.does("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
+    assert "1 messages would be sent back" in dry
+    assert operator.messages("visit") == 3
+    result = json.loads(operator.does("dlq", "retry", "visit", "--message", ids[1], "--json"))
+    assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
+    assert [each["reason"] for each in result["left"]] == ["it was not asked for"] * 2
+    assert "visit-2" in on_main(operator)[0].body
+    assert operator.messages("visit") == 2
+    assert operator.actions() == [
+        ("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "1 of 3 messages sent back"),
+    ]
+    unknown = operator.run("dlq", "retry", "visit", "--message", "no-such-id")
+    assert (unknown.code, "holds no message no-such-id" in unknown.complaint) == (2, True)
+
+
+def test_housekeeping_leaves_what_came_back_too_often(operator: Operator) -> None:
+    """A message that came back more often than allowed stays and is said; by hand it is sent back all the same."""
+    dlq, main = operator.queues()["visit"].dlq, operator.queues()["visit"].main
+    bury(operator, "visit-1")
+    for _ in range(3):
+        assert "1 of 1 messages sent back" in operator.does("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
+        (message,) = main.receive(10)
+        main.delete([message])
+        dlq.send(message.body)
+    left = operator.does("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
+    assert "0 of 1 messages sent back" in left
+    assert "it came back 3 times" in left
+    (message_shown,) = operator.reads("dlq", "show", "visit")
+    assert message_shown["returns"] == 3
+    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit")
+    runs = [run["counts"] for run in operator.reads("runs", "list") if run["job"] == "dlq-housekeeping"]
+    assert [(run["retried"], run["left"]) for run in runs] == [(0, 1), (1, 0), (1, 0), (1, 0)]
+
+
+def test_housekeeping_run_can_be_repeated(operator: Operator) -> None:
+    """A housekeeping run is repeated from the ledger like any other."""
+    operator.does("dlq", "retry-all")
+    (first,) = operator.reads("runs", "list")
+    bury(operator, "visit-1")
+    operator.does("runs", "rerun", first["id"])
+    assert operator.messages("visit") == 0
+    assert operator.reads("runs", "list")[0]["rerunOf"] == first["id"]
+
+
+def test_one_queue_out_of_reach_stops_no_other(operator: Operator) -> None:
+    """A queue that cannot be opened fails the run and is named; the other queues are worked."""
+    bury(operator, "visit-1")
+    other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
+    done = operator.run("dlq", "retry-all", **other)
+    assert done.code == 1
+    assert "sentencing: queue not a name" in done.complaint
+    assert operator.messages("visit") == 0
+
+
+def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(operator: Operator, sandbox: Sandbox) -> None:
+    """With the reports in S3, what is purged is kept there."""
+    from sync.queues.aws import Aws
+    from sync.settings import load_settings
+
+    s3 = Aws(load_settings(operator.settings)).client("s3")
+    s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    bury(operator, "visit-1")
+    said = operator.does("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
+    (kept,) = s3.list_objects_v2(Bucket="reports")["Contents"]
+    assert f"s3://reports/{kept['Key']}" in said
+    assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
+
+
+def test_nothing_is_purged_that_could_not_be_kept(operator: Operator, tmp_path: Path) -> None:
+    """When the export cannot be written, the messages stay."""
+    bury(operator, "visit-1")
+    (tmp_path / "file").write_text("in the way")
+    done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
+    assert (done.code, "cannot be written" in done.complaint) == (1, True)
+    assert operator.messages("visit") == 1
+
+
+class Failing(Queue):
+    """A queue that can neither send nor delete after some messages."""
+
+    def __init__(self, queue: Queue, sends: int) -> None:
+        super().__init__(queue._client, queue.name, queue.url)
+        self.sends = sends
+
+    def send(self, body: str, attributes: Any = None) -> str:
+        """Sends while it may."""
+        if self.sends == 0:
+            raise QueueUnavailable("queue is away")
+        self.sends -= 1
+        return super().send(body, attributes)
+
+
+def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Database) -> None:
+    """A main queue that goes away in the middle: what was sent is off the dead letter queue, the rest is on it."""
+    import structlog
+
+    bury(operator, "visit-1", "visit-2", "visit-3")
+    pair = operator.queues()["visit"]
+    letters = DeadLetterQueue(
+        "visit",
+        QueuePair(Failing(pair.main, 1), pair.dlq),
+        database,
+        StoredTelemetry(database, structlog.get_logger()),
+    )
+    with pytest.raises(QueueUnavailable):
+        letters.retry(lambda _: {})
+    assert operator.messages("visit") == 2
+    assert len(on_main(operator)) == 1
+
+
+def test_key_survives_a_re_drive() -> None:
+    """A message is known again by its id at SNS, and without one by its body."""
+    retry = write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {})
+    one, two = (read_dead_letter(Message(number, "", retry, 1)) for number in ("1", "2"))
+    assert one.key == two.key
+    notified = '{"Type": "Notification", "MessageId": "sns-1", "Message": "{\\"eventType\\": \\"a\\"}"}'
+    assert read_dead_letter(Message("3", "", notified, 1)).key == "sns-1"
