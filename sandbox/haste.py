@@ -1,12 +1,14 @@
 """Makes the emulator of SQS quick enough for deep queues.
 
 moto asks a slow clock about each message of a queue, several times for each message that is sent or received:
-work that grows with the square of the depth. The answers stay the same here; only the clock is asked once.
+work that grows with the square of the depth. The answers stay the same here; only the clock is asked once. And it loses
+a message that is sent while another thread deletes one: here a deletion keeps senders waiting.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 
 from moto.sqs import models
@@ -43,6 +45,16 @@ def _is_retained(backend: models.SQSBackend, queue_name: str, message: models.Me
     return kept_seconds * 1000 + float(str(message.sent_timestamp)) > milliseconds()
 
 
+def _whole(delete: Callable[[models.Queue, str], None]) -> Callable[[models.Queue, str], None]:
+    """A deletion during which nothing is added: it puts another list in place, which would lack the addition."""
+
+    def delete_alone(queue: models.Queue, receipt_handle: str) -> None:
+        with queue._messages_lock:
+            delete(queue, receipt_handle)
+
+    return delete_alone
+
+
 def hasten() -> None:
     """Put the quick ways in place of moto's, in this process."""
     replacements: dict[str, object] = {
@@ -50,6 +62,7 @@ def hasten() -> None:
         "approximate_number_of_messages": property(_visible_count),
         "approximate_number_of_messages_delayed": property(_delayed_count),
         "approximate_number_of_messages_not_visible": property(_hidden_count),
+        "delete_message": _whole(models.Queue.delete_message),
     }
     for name, replacement in replacements.items():
         if not hasattr(models.Queue, name):
