@@ -126,6 +126,10 @@ class Operator:
             self._queues = open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
         return self._queues
 
+    def forget_queues(self) -> None:
+        """Looks for the queues anew, after the world was replaced."""
+        self._queues = {}
+
     def messages(self, queue: str) -> int:
         """How many messages lie on the dead letter queue."""
         return self.queues()[queue].dlq.counts().visible
