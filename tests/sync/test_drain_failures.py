@@ -1,0 +1,276 @@
+"""What a failure costs: its own message alone, a wait that grows, and a record of its cause."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync.drain import BatchSummary
+from sync.queues.queue import Queue
+from sync.store.database import StoreUnavailable
+from sync.store.failures import FailedAttempt, last_failure
+from sync.store.leases import Leases
+from sync.store.telemetry import read_events
+from tests.databases import PostgresServer
+from tests.sync.test_drain import program, tracked, until
+
+BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The address of a database that is made when first used."""
+    return f"sqlite:///{tmp_path}/failures.db"
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, url: str) -> Iterator[Program]:
+    """One process of the program; a message that failed is hidden for a minute, later ones for two."""
+    with program(sandbox, url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
+        made.queue_pair("visit")
+        yield made
+
+
+def put_visit(sandbox: Sandbox, reference: str) -> str:
+    """A visit in visit-scheduler; who is visited."""
+    prisoner = sandbox.prisoners()[0]
+    sandbox.put(
+        "visit",
+        reference=reference,
+        prisoner_id=prisoner["offenderNo"],
+        prison_id=prisoner["prisonId"],
+        room="Visits Main Hall",
+        start="2023-06-02T14:00:00",
+        end="2023-06-02T15:00:00",
+        person_ids=[],
+    )
+    return str(prisoner["offenderNo"])
+
+
+def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
+    """Puts an event of a visit on its queue, as SNS does; the id of the message."""
+    values = {
+        "eventType": event_type,
+        "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": reference},
+        **event,
+    }
+    notification = {"Type": "Notification", "MessageId": f"sns-{reference}-{minute}", "Message": json.dumps(values)}
+    return queue.send(json.dumps(notification))
+
+
+def failure_of(made: Program, message_id: str) -> FailedAttempt | None:
+    """The last failed attempt at a message."""
+    return last_failure(made.database, message_id=message_id)
+
+
+def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) -> None:
+    """Step, service, method, path, status, reason and attempt of a refused create are kept, by both ids."""
+    put_visit(sandbox, "aa-aa")
+    queue = one.queue_pair("visit").main
+    message_id = send(queue, BOOKED, "aa-aa")
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body={"userMessage": "No room"})
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.received, summary.failed) == (1, 1)
+    found = last_failure(one.database, sns_message_id="sns-aa-aa-0")
+    assert found == failure_of(one, message_id)
+    assert found is not None
+    failure = found.failure
+    offender_no = sandbox.prisoners()[0]["offenderNo"]
+    assert (found.queue, found.event_type, found.entity, found.attempt) == ("visit", BOOKED, "visit:aa-aa", 1)
+    assert (failure.step, failure.service, failure.method, failure.status) == ("create visit", "nomis", "POST", 400)
+    assert (failure.path, failure.reason) == (f"/prisoners/{offender_no}/visits", "No room")
+    assert not failure.recoverable
+    assert tracked(one) == {"visit-create-failed": 1}
+
+
+def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
+    """After the first failure a message comes again at once, after the second it is hidden for a minute."""
+    with program(sandbox, url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        send(queue, CHANGED, "no-such")
+        assert drain.run_batch().failed == 1
+        assert queue.counts().visible == 1
+        assert drain.run_batch().failed == 1
+        assert (queue.counts().visible, queue.counts().in_flight) == (0, 1)
+        assert drain.run_batch().received == 0
+
+
+def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> None:
+    """The waits of a type go before those of its queue, and those before the general ones."""
+    waits = {
+        "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT_PRISON_VISIT_CANCELLED": "0",
+    }
+    with program(sandbox, url, **waits) as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        send(queue, CHANGED, "no-such")
+        cancelled = send(queue, CANCELLED, "none-such")
+        assert drain.run_batch().failed == 2
+        assert [message.message_id for message in queue.receive()] == [cancelled]
+
+
+def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Program) -> None:
+    """It is told apart from a failure of the work, with its type and its SNS id, and tracks nothing."""
+    put_visit(sandbox, "aa-aa")
+    queue = one.queue_pair("visit").main
+    bad = send(queue, CHANGED, "bb", additionalInformation={})
+    send(queue, BOOKED, "aa-aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.applied, summary.unreadable) == (1, 1)
+    found = failure_of(one, bad)
+    assert found is not None
+    assert (found.event_type, found.sns_message_id) == (CHANGED, "sns-bb-0")
+    assert "reference is missing" in found.failure.reason
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+def test_messages_of_other_types_are_acknowledged(sandbox: Sandbox, one: Program) -> None:
+    """Unknown event types and other kinds of messages are deleted without work or telemetry."""
+    queue = one.queue_pair("visit").main
+    send(queue, "prison-visit.renamed", "aa")
+    queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
+    summary = one.open_drain("visit").run_batch()
+    assert summary.unhandled == summary.received == 2
+    assert queue.counts().total == 0
+    assert tracked(one) == {}
+
+
+def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Program) -> None:
+    """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
+    queue = one.queue_pair("visit").main
+    booked = send(queue, BOOKED, "not-there", 0)
+    others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.failed, summary.deferred) == (1, 2)
+    assert failure_of(one, booked) is not None
+    assert [failure_of(one, each) for each in others] == [None, None]
+    assert (queue.counts().visible, queue.counts().in_flight) == (0, 3)
+    assert tracked(one) == {"visit-create-failed": 1}
+
+
+def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
+    """At its last receive a change behind a failing booking is tried, so that its own failure is known."""
+    with program(sandbox, url) as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        send(pair.main, BOOKED, "not-there", 0)
+        changed = send(pair.main, CHANGED, "not-there", 1)
+        until(lambda: not drain.run_batch().received and pair.dlq.counts().visible == 2)
+        found = failure_of(made, changed)
+        assert found is not None
+        assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
+
+
+def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
+    """When the record shows in DPS a moment later, booking and change are both done, in their order."""
+    with program(sandbox, url) as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        who = sandbox.prisoners()[0]["offenderNo"]
+        send(queue, BOOKED, "late", 0, prisonerId=who)
+        send(queue, CHANGED, "late", 1, prisonerId=who)
+        drain.run_batch()
+        put_visit(sandbox, "late")
+        summary = drain.run_batch()
+        assert (summary.applied, summary.failed) == (2, 0)
+        methods = [each["method"] for each in sandbox.journal("nomis")]
+        assert methods == ["POST", "PUT"]
+
+
+def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Program) -> None:
+    """A cancellation is done although the change before it failed: it does not build on it."""
+    who = put_visit(sandbox, "aa-aa")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "aa-aa", 0)
+    drain.run_batch()
+    sandbox.fault("nomis", "PUT", "/prisoners/[^/]*/visits/[0-9]*$", kind="status", status=400)
+    send(queue, CHANGED, "aa-aa", 1, prisonerId=who)
+    send(queue, CANCELLED, "aa-aa", 2, prisonerId=who)
+    summary = drain.run_batch()
+    assert (summary.applied, summary.failed) == (1, 1)
+    assert [visit["status"] for visit in sandbox.nomis("visit")] == ["CANC"]
+
+
+def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Program) -> None:
+    """Each absorbed event is tracked with its message; when the one run fails, all of them failed."""
+    who = put_visit(sandbox, "aa-aa")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "aa-aa", 0)
+    drain.run_batch()
+    ids = [send(queue, CHANGED, "aa-aa", minute, prisonerId=who) for minute in (1, 2, 3)]
+    summary = drain.run_batch()
+    assert (summary.applied, summary.coalesced) == (1, 2)
+    one.telemetry.flush()
+    told = [each["properties"] for each in read_events(one.database, "message-coalesced")]
+    assert told == [{"eventType": CHANGED, "entity": "visit:aa-aa", "messageId": each} for each in ids[:2]]
+    sandbox.fault("nomis", "PUT", kind="status", status=400)
+    ids = [send(queue, CHANGED, "aa-aa", minute) for minute in (4, 5)]
+    assert drain.run_batch().failed == 2
+    assert all(failure_of(one, each) is not None for each in ids)
+
+
+def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, one: Program) -> None:
+    """A message whose record another process works on stays in hand, and is done when that one is ready."""
+    put_visit(sandbox, "aa-aa")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "aa-aa")
+    elsewhere = Leases(one.database, "elsewhere", 60)
+    assert elsewhere.acquire("create:visit:aa-aa")
+    summaries: list[BatchSummary] = []
+    working = threading.Thread(target=lambda: summaries.append(drain.run_batch()))
+    working.start()
+    until(lambda: queue.counts().in_flight == 1)
+    working.join(0.5)
+    assert sandbox.nomis("visit") == []
+    elsewhere.release("create:visit:aa-aa")
+    working.join(20)
+    assert [summary.applied for summary in summaries] == [1]
+    assert len(sandbox.nomis("visit")) == 1
+
+
+def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
+    """Each receive would bring the messages nearer to the dead letter queue; when it is back, all is handled."""
+    server = PostgresServer()
+    try:
+        server.start()
+        with program(sandbox, server.url.render_as_string()) as made:
+            put_visit(sandbox, "aa-aa")
+            queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+            send(queue, BOOKED, "aa-aa")
+            server.stop()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    drain.run_batch()
+            assert queue.counts().visible == 1
+            server.start()
+            assert drain.run_batch().applied == 1
+    finally:
+        server.close()
+
+
+def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(
+    sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When one record makes NOMIS answer 500 each time, it opens the breaker at most for moments."""
+    monkeypatch.setattr("sync.upstream.breaker.PING_SECONDS", 0.05)
+    monkeypatch.setattr("sync.upstream.breaker.LONGEST_PAUSE_SECONDS", 0.1)
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    references = [f"good-{number}" for number in range(5)]
+    for reference in [*references, "poison"]:
+        put_visit(sandbox, reference)
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=500, containing="poison")
+    poison = send(queue, BOOKED, "poison")
+    assert drain.run_batch().failed == 1
+    for reference in references:
+        send(queue, BOOKED, reference)
+    assert drain.run_batch().applied == 5
+    assert failure_of(one, poison) is not None
+    assert len(sandbox.nomis("visit")) == 5
