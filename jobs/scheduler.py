@@ -88,7 +88,6 @@ class Scheduler:
         self._lock = threading.Lock()
         self._drains: dict[str, Draining] = {}
         self._totals: Counter[str] = Counter()
-        self._progress: dict[str, float] = {}
         self._done: dict[str, datetime] = {}
         self._look_again: dict[str, float] = {}
         self._outages = {name: Outage(f"drain of {name}") for name in self._queues}
@@ -109,7 +108,8 @@ class Scheduler:
         )
         try:
             while not self._stopping.wait(HEARTBEAT_SECONDS):
-                self._log.info("scheduler-alive", seconds=round(time.monotonic() - started), **self.totals())
+                seconds = round(time.monotonic() - started)
+                self._log.info("scheduler-alive", seconds=seconds, failing=self.failing(), **self.totals())
         finally:
             self._finish(timer)
         self._log.info("scheduler-stopped", seconds=round(time.monotonic() - started), **self.totals())
@@ -128,12 +128,6 @@ class Scheduler:
         """Messages since the start, by what became of them; outcomes that never happened are left out."""
         with self._lock:
             return dict(self._totals)
-
-    def seconds_since_progress(self) -> dict[str, float]:
-        """For each queue that was tried, the seconds since its drain last ended a batch, well or not."""
-        now = time.monotonic()
-        with self._lock:
-            return {queue: now - at for queue, at in self._progress.items()}
 
     def failing(self) -> dict[str, str]:
         """The work that fails at present, and why."""
@@ -183,15 +177,12 @@ class Scheduler:
         with bound(queue=queue):
             try:
                 summary = self._drain_of(queue).run_batch()
-            except (
-                Exception
-            ) as error:  # whatever it is, the next batch is tried: one bad moment must not end a queue's work
+            except Exception as error:
+                # Whatever it is, the next batch is tried: one bad moment must not end a queue's work.
                 self._outages[queue].failed(error)
             else:
                 self._outages[queue].worked()
                 self._count(summary)
-        with self._lock:
-            self._progress[queue] = time.monotonic()
 
     def _drain_of(self, queue: str) -> Draining:
         with self._lock:

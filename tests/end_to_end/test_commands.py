@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.end_to_end.conftest import Installed
+from tests.end_to_end.conftest import Installed, wait_for
 
 
 def test_help_names_every_command(bare: Installed) -> None:
@@ -90,10 +90,10 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
 
 def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
     """Only jobs with parameters can be run again; a scheduler is started anew."""
-    process = bare.start("scheduler", HEALTH_PORT="0", HMPPS_SQS_PROVIDER="localstack")
+    alone = {"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_HOUSEKEEPING": "false", "HEALTH_PORT": "0"}
+    process = bare.start("scheduler", HMPPS_SQS_PROVIDER="localstack", **alone)
     try:
-        while not any(line["message"] == "scheduler-started" for line in bare.log()):
-            assert process.poll() is None
+        wait_for(lambda: any(line["message"] == "scheduler-started" for line in bare.log()), "start")
     finally:
         process.terminate()
         process.communicate(timeout=60)
