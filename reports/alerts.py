@@ -19,6 +19,12 @@ TEXTS = {
         "To NOMIS synchronisation duplicate sentencing adjustment detected in {environment}"
     ),
     "to-nomis-synch-appointment-duplicate": "To NOMIS synchronisation duplicate appointment detected in {environment}",
+    "activity-allocation-non-unique": "NOMIS holds two allocations of one booking and activity in {environment}",
+    "activity-attendance-non-unique": "NOMIS holds two attendances of one booking and session in {environment}",
+    **{
+        f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {name.replace('-', ' ')} in {{environment}}"
+        for name in ("visit", "incentive", "activity", "appointment", "sentencing-adjustment")
+    },
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
     REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
 }

@@ -44,6 +44,7 @@ SHARDS_START_WITHIN = timedelta(hours=12)
 LEASE = "reconciliation:incentives"
 _SHARE_CHECKED_FROM = 20
 _POPULATION_POLL_SECONDS = 0.2
+_WAIT_STEP_SECONDS = 1.0
 #: How long the second look of a run that gave up waits for a service that is down.
 _OUTAGE_AFTER_FAILURE_SECONDS = 5.0
 
@@ -348,6 +349,16 @@ class _Run:
         if unreadable >= min(_SHARE_CHECKED_FROM, everyone) and unreadable * 100 > most * everyone:
             raise GivenUp(f"{unreadable} of {everyone} prisoners could not be read, more than {most:g} %")
 
+    def _wait(self) -> None:
+        """Lets what is in flight arrive, in short steps, so that a run can be stopped meanwhile."""
+        left = whole = self._settings.reconciliation_recheck_seconds
+        while True:
+            self._owner._sleep(min(left, _WAIT_STEP_SECONDS))
+            left -= _WAIT_STEP_SECONDS
+            if left <= 0:
+                return
+            self._owner._progress("waiting", round(whole - left), round(whole))
+
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.conclude import Circumstances, Conclusion
         from reports.gathered import Gathered
@@ -389,7 +400,7 @@ class _Run:
             near=timedelta(hours=settings.reconciliation_near_hours),
         )
         conclusion = Conclusion(self._services, recheck, about, owner._clock, owner._progress)
-        result = conclusion.draw(gathered, lambda: owner._sleep(settings.reconciliation_recheck_seconds))
+        result = conclusion.draw(gathered, self._wait)
         events.track_result(self._telemetry, result)
         self._telemetry.flush()
         with self._database.begin() as connection:
