@@ -179,7 +179,7 @@ class Program:
     def _make_breakers(self) -> "Breakers":
         from sync.upstream.breaker import Breakers
 
-        return Breakers(self.database, self.telemetry, lambda name: self.transport.ping(name))
+        return Breakers(self.database, self.telemetry, lambda name: self.transport.reach(name))
 
     def _open_transport(self) -> "Transport":
         from sync.upstream.transport import Transport

@@ -24,7 +24,7 @@ LEASE_RETRY_SECONDS = 1.0
 HANDED_BACK_SECONDS = 2
 #: How often a message may find its upstream failing again although the ping said it was up, before the message itself
 #: is taken to be the cause.
-REFUSALS = 5
+REFUSALS = 3
 #: How long a task that met an outage waits at least before it is tried again.
 _OUTAGE_SECONDS = 0.25
 _LONGEST_KEY = 200

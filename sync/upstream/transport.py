@@ -24,6 +24,8 @@ CONNECT_SECONDS = 5.0
 _SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 #: A gateway that gave up waiting says nothing about what the service behind it did.
 _OUTCOME_UNKNOWN_STATUSES = frozenset({502, 504})
+#: What a service answers that is down, or that a gateway answers for it.
+_DOWN_STATUSES = frozenset({500, 502, 503, 504})
 
 
 class CallObserver(Protocol):
@@ -216,13 +218,30 @@ class Transport:
 
     def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
         """Asks `{base}/health/ping`; None when the service is up, else why it is taken to be down."""
+        status = self._health(name, timeout_seconds)
+        if isinstance(status, str):
+            return status
+        return None if status == 200 else f"status {status}"
+
+    def reach(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+        """Whether calls are worth trying: None unless `{base}/health/ping` has no answer, or a failing server's.
+
+        A service whose ping is not there or not open to us answers all the same; the calls themselves then tell.
+        """
+        status = self._health(name, timeout_seconds)
+        if isinstance(status, str):
+            return status
+        return f"status {status}" if status in _DOWN_STATUSES else None
+
+    def _health(self, name: UpstreamName, timeout_seconds: float) -> int | str:
+        """The status of the health ping, or why there is none."""
         try:
             response = self._session.get(
                 f"{self._settings.upstream(name).base_url}/health/ping", timeout=timeout_seconds
             )
         except requests.RequestException as error:
             return type(error).__name__
-        return None if response.status_code == 200 else f"status {response.status_code}"
+        return response.status_code
 
     def close(self) -> None:
         """Closes all connections."""

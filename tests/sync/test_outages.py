@@ -130,6 +130,16 @@ def test_auth_down_for_a_while(sandbox: Sandbox, one: Program) -> None:
     nothing_lost(sandbox, one, "visit")
 
 
+def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Program) -> None:
+    """Where pings are answered with 404, an outage ends all the same when the calls succeed again."""
+    sandbox.traffic(events=10, seed=21, queues=["visit"])
+    sandbox.fault(path="/health/ping", status=404)
+    sandbox.fault("nomis", method="POST", status=503, times=4)
+    drain = one.open_drain("visit", hold_seconds=30)
+    until(lambda: drain.run_until_empty() and one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
 @pytest.mark.parametrize("service", ["mapping", "visits"])
 def test_another_service_down_for_a_while(sandbox: Sandbox, one: Program, service: str) -> None:
     """What holds for NOMIS holds for the mapping service and for the publisher too."""
