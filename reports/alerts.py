@@ -10,6 +10,14 @@ from reports.masking import Masking
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: What is created in NOMIS, by the word of its events and as people call it.
+_CREATED = {
+    "visit": "visit",
+    "incentive": "incentive",
+    "activity": "activity",
+    "appointment": "appointment",
+    "sentencing-adjustment": "sentencing adjustment",
+}
 #: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
 TEXTS = {
     "to-nomis-synch-activity-duplicate": "To NOMIS synchronisation duplicate activity detected in {environment}",
@@ -22,8 +30,8 @@ TEXTS = {
     "activity-allocation-non-unique": "NOMIS holds two allocations of one booking and activity in {environment}",
     "activity-attendance-non-unique": "NOMIS holds two attendances of one booking and session in {environment}",
     **{
-        f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {name.replace('-', ' ')} in {{environment}}"
-        for name in ("visit", "incentive", "activity", "appointment", "sentencing-adjustment")
+        f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {noun} in {{environment}}"
+        for name, noun in _CREATED.items()
     },
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
     REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",

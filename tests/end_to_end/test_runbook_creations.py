@@ -54,6 +54,7 @@ def test_record_that_is_there_is_mapped(operator: Operator, sandbox: Sandbox) ->
     creation = ambiguous(operator)
     settle = ("creations", "settle", str(creation["id"]))
     (alert,) = operator.alerts()
+    assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
     assert f"a course activity with code {told.dps_id}" in operator.does(*settle)
     (course,) = sandbox.nomis("course")

@@ -200,6 +200,7 @@ def test_second_row_is_deleted_by_its_number(
     """NOMIS stumbles over two rows: one alert, advice on the queue; with one of them deleted the retry heals."""
     plant_two_rows(operator, of_schedule, kind)
     (alert,) = operator.alerts()
+    assert f"NOMIS holds two {kind}s of one booking" in alert
     assert f"activity-{kind}-non-unique" in alert
     (message,) = operator.reads("dlq", "show", "activity")
     assert (message["class"], message["attempts"]) == ("repairable", 3)
