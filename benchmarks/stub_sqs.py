@@ -149,7 +149,7 @@ class StubSqs:
 
     def _give(self, queue: _Queue, body: dict[str, Any]) -> Answer:
         seconds = body.get("VisibilityTimeout", _VISIBILITY_SECONDS)
-        messages = []
+        messages: list[dict[str, Any]] = []
         while queue.visible and len(messages) < body.get("MaxNumberOfMessages", 1):
             message = queue.visible.popleft()
             message.receives += 1
