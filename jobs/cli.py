@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands import (
+    actions,
     activities,
     check,
     creations,
@@ -72,6 +73,7 @@ app.add_typer(creations.app)
 app.add_typer(activities.activities)
 app.add_typer(activities.appointments)
 app.add_typer(runs.app)
+app.command("actions")(actions.actions)
 app.command("telemetry")(telemetry.telemetry)
 app.add_typer(db.app)
 app.command("check")(check.check)

@@ -212,3 +212,37 @@ def test_key_survives_a_re_drive() -> None:
     assert one.key == two.key
     notified = '{"Type": "Notification", "MessageId": "sns-1", "Message": "{\\"eventType\\": \\"a\\"}"}'
     assert read_dead_letter(Message("3", "", notified, 1)).key == "sns-1"
+
+
+def test_scheduler_keeps_house(operator: Operator) -> None:
+    """The scheduler's own housekeeping is the same re-drive, by its schedule, as a run of the ledger."""
+    import threading
+
+    from jobs.composition import Program
+    from jobs.serving import scheduled_jobs
+    from sync.settings import load_settings
+
+    bury(operator, "visit-1")
+    program = Program(load_settings(operator.settings))
+    try:
+        jobs = {job.name: job for job in scheduled_jobs(program, threading.Event())}
+        job = jobs["dlq-housekeeping"]
+        assert job.schedule.line == "*/10 * * * *"
+        with program.ledger.run(job.name, {}) as in_hand:
+            job.run(in_hand)
+        assert in_hand.counts["retried"] == 1
+    finally:
+        program.close()
+    off = load_settings({**operator.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
+    assert scheduled_jobs(Program(off), threading.Event()) == []
+    assert operator.messages("visit") == 0
+
+
+def test_actions_are_listed(operator: Operator) -> None:
+    """Who sent what back is to be read afterwards."""
+    bury(operator, "visit-1")
+    operator.does("dlq", "retry", "visit")
+    (action,) = operator.reads("actions")
+    assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 messages sent back")
+    assert action["who"]
+    assert "1 of 1 messages sent back" in operator.does("actions")

@@ -1,0 +1,29 @@
+"""`actions`: what people did to the outside world."""
+
+from typing import Annotated
+
+import typer
+
+
+def actions(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many actions to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """The last actions of people: who did what, when, to what, and how it ended."""
+    from dataclasses import asdict
+
+    from jobs.composition import open_program
+    from jobs.output import local_time, print_json, print_table
+    from sync.store.actions import list_actions
+
+    with open_program() as program:
+        with program.database.read() as connection:
+            found = list_actions(connection, limit)
+        if as_json:
+            print_json([asdict(action) | {"time": action.time.isoformat(timespec="seconds")} for action in found])
+            return
+        zone = program.settings.zone
+        print_table(
+            ("WHEN", "WHO", "ACTION", "TARGET", "OUTCOME"),
+            [(local_time(each.time, zone), each.who, each.action, each.target, each.outcome) for each in found],
+        )

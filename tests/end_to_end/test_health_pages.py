@@ -1,0 +1,54 @@
+"""The health pages of a running scheduler."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import requests
+
+from sandbox import Sandbox
+from tests.end_to_end.conftest import Installed, wait_for
+
+
+def said(installed: Installed, message: str) -> list[dict[str, object]]:
+    """The log lines with this message."""
+    return [line for line in installed.log() if line["message"] == message]
+
+
+def test_scheduler_serves_its_health(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
+    installed.make_queues()
+    process = running("scheduler")
+    wait_for(lambda: bool(said(installed, "scheduler-started")), "start")
+    (started,) = said(installed, "health-pages-started")
+    address = f"http://127.0.0.1:{started['port']}"
+    wait_for(lambda: requests.get(f"{address}/health/readiness", timeout=10).status_code == 200, "readiness")
+    whole = requests.get(f"{address}/health", timeout=10)
+    assert (whole.status_code, whole.json()["status"]) == (200, "UP"), whole.text
+    assert requests.get(f"{address}/info", timeout=10).json()["build"]["name"] == "prisoner-to-nomis"
+    sandbox.traffic(events=5, queues=["appointment"], seed=3)
+    applied = 'prisoner_to_nomis_messages_total{outcome="applied",queue="appointment"}'
+    wait_for(lambda: applied in requests.get(f"{address}/metrics", timeout=10).text, "messages are counted")
+    sandbox.fault("mapping", "GET", "/health/ping", kind="status", status=503)
+    wait_for(lambda: requests.get(f"{address}/health", timeout=10).status_code == 503, "the outage shows")
+    assert requests.get(f"{address}/health/liveness", timeout=10).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+
+
+def test_second_scheduler_works_without_the_port(
+    installed: Installed, running: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A port that is taken is said in the log; the scheduler works without its pages."""
+    installed.make_queues()
+    running("scheduler")
+    wait_for(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")
+    port = str(said(installed, "health-pages-started")[0]["port"])
+    second = running("scheduler", HEALTH_PORT=port)
+    wait_for(lambda: len(said(installed, "scheduler-started")) == 2, "the second has started")
+    (off,) = said(installed, "health-pages-off")
+    assert "HEALTH_PORT" in str(off["reason"])
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(60) == 0
