@@ -111,7 +111,9 @@ class BatchWork:
         elif self._stop_at() is None:
             up = self._breakers.probe(self._upstreams)
             moment = self._monotonic()
-            self._down_since = None if up else self._down_since or moment
+            # A ping alone is no end of an outage: a service that answers it may fail every call.
+            well = up and not self._breakers.trying(self._upstreams)
+            self._down_since = None if well else self._down_since or moment
             if not up:
                 self._on_progress()
             with self._lock:

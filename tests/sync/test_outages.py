@@ -16,6 +16,7 @@ import pytest
 from jobs.composition import Program
 from sandbox import Sandbox
 from sync.catalogue import DOMAINS
+from sync.drain import UpstreamsDown
 from sync.gather import gather
 from sync.queues.queue import Message, Queue
 from sync.settings import UpstreamName, load_settings
@@ -138,6 +139,21 @@ def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, o
     drain = one.open_drain("visit", hold_seconds=30)
     until(lambda: drain.run_until_empty() and one.queue_pair("visit").main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")
+
+
+def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longer(
+    sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
+    for name in ("PING_SECONDS", "LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(breaker, name, 0.5)
+    sandbox.traffic(events=10, seed=22, queues=["visit"])
+    sandbox.fault("nomis", method="POST", status=503)
+    drain = one.open_drain("visit", hold_seconds=2)
+    with pytest.raises(UpstreamsDown):
+        drain.run_until_empty()
+    counts = one.queue_pair("visit").main.counts()
+    assert (counts.in_flight, counts.visible) == (0, 10)
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
