@@ -174,6 +174,7 @@ class Service:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, with whatever fault is switched on for it."""
         started = time.perf_counter()
+        asked = self.router
         try:
             body = await http.read() if http.body_exists else b""
         except ConnectionResetError:
@@ -194,6 +195,10 @@ class Service:
             else:
                 if fault is not None and fault.kind == "delay":
                     await asyncio.sleep(fault.seconds)
+                if self.router is not asked:
+                    # The world this was asked of is gone, and the one in its place must not change by it.
+                    status = 503
+                    return web.Response(status=status)
                 client_id, reply = self._reply(http, body, started, crowded)
                 response = await self._answer(reply, fault, http)
             status = response.status
@@ -202,7 +207,8 @@ class Service:
             self.in_flight -= 1
             took = (time.perf_counter() - started) * 1000
             seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took, fault)
-            self.records.requests.append(seen)
+            if self.router is asked:
+                self.records.requests.append(seen)
 
     def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
         """Return who called and what the service says to it; nothing leaves this method as an exception."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -132,3 +133,18 @@ def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> No
     assert len(refused) < 6
     assert "Unable to acquire JDBC Connection" in refused[0].json()["userMessage"]
     assert sandbox.load()["nomis"] > 2
+
+
+def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
+    """A request that was held back when the world was replaced is refused, and leaves no trace in the new one."""
+    caller.token("nomis")
+    sandbox.fault("nomis", "POST", PATH, kind="delay", ms=1000)
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(post, caller)
+        deadline = time.monotonic() + 30
+        while not sandbox.faults()[0]["hits"]:
+            assert time.monotonic() < deadline
+        sandbox.reset()
+        assert late.result().status_code == 503
+    assert sandbox.journal("nomis") == []
+    assert [seen for seen in sandbox.requests("nomis") if seen["method"] == "POST"] == []
