@@ -15,7 +15,7 @@ from jobs.endings import WorkError
 from jobs.ledger import Ledger
 from jobs.logging import configure_logging
 from sync import clock
-from sync.settings import Settings, UpstreamName, load_settings
+from sync.settings import Settings, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
     from sync.upstream.transport import CallObserver, Transport
 
 Part = TypeVar("Part")
-
-#: The service whose records the events of a queue tell of.
-_PUBLISHERS = {
-    "visit": UpstreamName.VISITS,
-    "incentive": UpstreamName.INCENTIVES,
-    "activity": UpstreamName.ACTIVITIES,
-    "appointment": UpstreamName.APPOINTMENTS,
-    "sentencing": UpstreamName.SENTENCE_ADJUSTMENTS,
-}
 
 
 class Program:
@@ -187,7 +178,7 @@ class Program:
         observers: tuple[CallObserver, ...] = (self.breakers,)
         if self.metrics is not None:
             observers = (*observers, self.metrics)
-        transport = Transport(self.settings, observers)
+        transport = Transport(self.settings, observers, self.leases.ensure_held)
         self._closing.callback(transport.close)
         return transport
 
@@ -214,15 +205,18 @@ class Program:
 
     def _make_creations(self) -> "CreationProtocol":
         from sync.creation import CreationProtocol
+        from sync.upstream.transport import CONNECT_SECONDS
 
         def send_retry(queue: str, body: str) -> str:
             return self.queue_pair(queue).main.send(body)
 
-        return CreationProtocol(self.database, self.leases, self.telemetry, send_retry)
+        longest_call = CONNECT_SECONDS + self.settings.api_timeout_seconds
+        return CreationProtocol(self.database, self.leases, self.telemetry, send_retry, call_seconds=longest_call)
 
     def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
         from sync.catalogue import DOMAINS
         from sync.drain import Drain
+        from sync.upstream.services import upstreams_of
         from sync.work import Workshop
 
         domain = DOMAINS[queue]
@@ -238,7 +232,7 @@ class Program:
             self.telemetry,
             self.database,
             self.breakers,
-            (UpstreamName.NOMIS, UpstreamName.MAPPING, _PUBLISHERS[queue]),
+            upstreams_of(queue),
             hold_seconds=hold_seconds,
             on_settled=None if self.metrics is None else self.metrics.settled,
         )

@@ -8,6 +8,7 @@ outcome is unknown is looked up in NOMIS, and where no look-up can tell, a perso
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from enum import Enum
 from typing import Any
 
 from sync import clock
@@ -15,16 +16,16 @@ from sync.conflicts import post_mapping, same_pair
 from sync.creation_ledger import CreationLedger
 from sync.envelope import DomainEvent, MappingRetry, write_mapping_retry
 from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError
-from sync.handling import Absent, Creation, Found, Ignored, Prepared, Work, creation_lease
+from sync.handling import Creation, Ignored, Prepared, Work, creation_lease
 from sync.outcome import Outcome
-from sync.store.creations import OPEN_STATES, CreationRecord, CreationState
+from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry
 from sync.telemetry import text_properties
 
-#: How long after an unknown outcome NOMIS is not believed when it says that it does not have the record: the request
-#: whose answer was lost may still be at work there.
+#: How long beyond the longest call NOMIS is not believed when it says that it does not have a record: the request whose
+#: answer was lost may still be at work there.
 SETTLING_SECONDS = 10.0
 
 _NOT_FOUND = 404
@@ -32,6 +33,15 @@ _NOT_FOUND = 404
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
 #: NOMIS has had the record.
 _WAS_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
+
+
+class _Absent(Enum):
+    """Why there is no NOMIS record that certainly came of an intent."""
+
+    #: NOMIS does not have it: it may be created.
+    NOT_THERE = "not there"
+    #: No endpoint can tell, or several records fit: a person has to.
+    CANNOT_TELL = "cannot tell"
 
 
 class OutcomeSettling(LeaseBusy):
@@ -45,8 +55,9 @@ class OutcomeSettling(LeaseBusy):
 class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
-    `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `settling_seconds`
-    is how long after an unknown outcome NOMIS is not believed when it says that it does not have the record.
+    `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. NOMIS is not
+    believed that it lacks a record until `settling_seconds` after both the last that was heard of the create and the
+    end of the longest call, `call_seconds` after its beginning: a process that died told nothing.
     """
 
     def __init__(
@@ -56,11 +67,13 @@ class CreationProtocol:
         telemetry: StoredTelemetry,
         send_retry: Callable[[str, str], str],
         settling_seconds: float = SETTLING_SECONDS,
+        call_seconds: float = 0.0,
     ) -> None:
         self._ledger = CreationLedger(database, telemetry)
         self._leases = leases
         self._send_retry = send_retry
         self._settling = timedelta(seconds=settling_seconds)
+        self._longest_call = timedelta(seconds=call_seconds)
 
     def create(self, creation: Creation, event: DomainEvent, work: Work) -> Outcome:
         """Handles an event that creates a record.
@@ -95,9 +108,13 @@ class CreationProtocol:
         properties = creation.retry_properties(retry)
         work.trail.add(**properties)
         with self._leases.held(creation_lease(creation.name, dps_id)):
+            record = self._ledger.read(creation, dps_id)
+            if record is not None and record.state is CreationState.DELETED:
+                # The message outlived the record: saved again, its mapping would point at nothing.
+                work.track(f"{creation.queue}-create-mapping-retry-ignored", {**properties, "reason": "deleted"})
+                return Outcome.IGNORED
             work.trail.at("save mapping")
             conflict = post_mapping(creation, mapping, work.services)
-            self._ledger.read(creation, dps_id)
             if conflict is not None:
                 told = {**retry.telemetry_attributes, **text_properties(mapping)}
                 self._ledger.conflicting(creation, dps_id, mapping, conflict, told, failed=None)
@@ -110,46 +127,73 @@ class CreationProtocol:
     ) -> Outcome:
         """A mapping is there: by an earlier delivery, by our own attempt whose answer was lost, or by others."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
-            ours = record.mapping
-            if ours is None:
-                found = self._locate(creation, record, work)
-                if isinstance(found, Found):
-                    ours = self._ledger.created(creation, record.dps_id, record.attempts, found.nomis_ids)
-                elif found is Absent.NOT_THERE:
+            with self._finding_ours(creation, record, work) as ours:
+                if isinstance(ours, Mapping):
+                    work.trail.add(**record.properties)
+                    if same_pair(ours, mapping):
+                        return self._succeed(creation, record.dps_id, ours, work)
+                    # NOMIS has one record too many: asked to save it, the mapping service says which.
+                    return self._save_mapping(creation, record.dps_id, ours, work)
+                if ours is _Absent.NOT_THERE:
                     self._let_it_settle(creation, record)
-            if ours is not None:
-                work.trail.add(**record.properties)
-                if same_pair(ours, mapping):
-                    return self._succeed(creation, record.dps_id, ours, work)
-                # NOMIS has one record too many: asked to save it, the mapping service says which.
-                return self._save_mapping(creation, record.dps_id, ours, work)
-        if record is not None and record.state in OPEN_STATES:
-            self._ledger.mapped_otherwise(creation, record, mapping)
+                    self._ledger.mapped_otherwise(creation, record, mapping)
+                else:
+                    # NOMIS may have one record too many, and nobody else would ever hear of it.
+                    self._ledger.ambiguous(creation, record, {**record.properties, **mapping})
         work.track(f"{creation.name}-create-duplicate", work.trail.properties)
         return Outcome.DUPLICATE
 
     def _resolve_doubt(self, creation: Creation, event: DomainEvent, record: CreationRecord, work: Work) -> Outcome:
         """Asks NOMIS whether it has the record: after an unknown outcome, or when a mapping has vanished."""
-        found = self._locate(creation, record, work)
-        if isinstance(found, Found):
-            mapping = self._ledger.created(creation, record.dps_id, record.attempts, found.nomis_ids)
-            return self._save_mapping(creation, record.dps_id, mapping, work)
-        if found is Absent.CANNOT_TELL:
-            self._ledger.ambiguous(creation, record, work.trail.properties)
-            return Outcome.AMBIGUOUS
-        if record.state is CreationState.INTENDED:
-            self._let_it_settle(creation, record)
+        with self._finding_ours(creation, record, work) as ours:
+            if isinstance(ours, Mapping):
+                return self._save_mapping(creation, record.dps_id, ours, work)
+            if ours is _Absent.CANNOT_TELL:
+                self._ledger.ambiguous(creation, record, work.trail.properties)
+                return Outcome.AMBIGUOUS
+            if record.state is CreationState.INTENDED:
+                self._let_it_settle(creation, record)
         return self._create_anew(creation, event, record.dps_id, record, work)
 
     def _let_it_settle(self, creation: Creation, record: CreationRecord) -> None:
-        remaining = record.updated_at + self._settling - clock.now()
+        """Raises `OutcomeSettling` while the create of this intent may still be under way in NOMIS."""
+        believed_at = max(record.updated_at, record.intended_at + self._longest_call) + self._settling
+        remaining = believed_at - clock.now()
         if remaining > timedelta():
             raise OutcomeSettling(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
 
-    def _locate(self, creation: Creation, record: CreationRecord, work: Work) -> Found | Absent:
+    @contextmanager
+    def _finding_ours(
+        self, creation: Creation, record: CreationRecord, work: Work
+    ) -> Iterator["Mapping[str, Any] | _Absent"]:
+        """The mapping of the NOMIS record that came of an intent, found there if it is not known; or why there is none.
+
+        Where records of one subject may look alike, creates of the others must be settled first, and one doubt is
+        looked into at a time: no two may end with the same record.
+        """
+        if record.mapping is not None and record.state is CreationState.CREATED:
+            yield record.mapping
+            return
+        with ExitStack() as held:
+            if creation.subject is not None:
+                subject = creation.subject(record.request)
+                held.enter_context(self._leases.held(f"doubt:{creation.name}:{subject}"))
+                for rival in self._ledger.rivals(creation, record):
+                    self._let_it_settle(creation, rival)
+            yield self._find_ours(creation, record, work)
+
+    def _find_ours(self, creation: Creation, record: CreationRecord, work: Work) -> "Mapping[str, Any] | _Absent":
         work.trail.at("look for the record in NOMIS")
         with _tracking_failure(creation, work):
-            return creation.locate(record.request, record.intended_at, work.services)
+            candidates = creation.locate(record.request, record.intended_at, work.services)
+        if candidates is None:
+            return _Absent.CANNOT_TELL
+        ours = self._ledger.unclaimed(creation, record.dps_id, candidates)
+        if len(ours) > 1:
+            return _Absent.CANNOT_TELL
+        if not ours:
+            return _Absent.NOT_THERE
+        return self._ledger.created(creation, record.dps_id, record.attempts, ours[0])
 
     def _create_anew(
         self, creation: Creation, event: DomainEvent, dps_id: str, record: CreationRecord | None, work: Work

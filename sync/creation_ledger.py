@@ -1,7 +1,7 @@
 """What the creation protocol writes down: each step in one transaction, with the telemetry that tells of it."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -44,6 +44,25 @@ class CreationLedger:
         with self._database.read() as connection:
             return creations.find(connection, creation.name, dps_id)
 
+    def rivals(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
+        """Other intents of the same subject whose outcome is not known either."""
+        assert creation.subject is not None
+        with self._database.read() as connection:
+            open_intents = creations.intents(connection, creation.name)
+        subject = creation.subject(record.request)
+        return [
+            each for each in open_intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject
+        ]
+
+    def unclaimed(
+        self, creation: Creation, dps_id: str, candidates: Sequence[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        """Those of the NOMIS ids that no creation of another DPS record is known to have made."""
+        if not candidates:
+            return []
+        with self._database.read() as connection:
+            return [ids for ids in candidates if not creations.made_by_another(connection, creation.name, dps_id, ids)]
+
     def intend(
         self,
         creation: Creation,
@@ -72,7 +91,10 @@ class CreationLedger:
     def failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
         """Records how a create failed: refused, so that the next delivery creates, or with an outcome unknown."""
         name, note = creation.name, str(error)
-        refused = isinstance(error, BreakerOpen) or (isinstance(error, UpstreamError) and not error.outcome_unknown)
+        # With the breaker open, or the lease run out, nothing was sent.
+        refused = isinstance(error, BreakerOpen | LeaseBusy) or (
+            isinstance(error, UpstreamError) and not error.outcome_unknown
+        )
         write = creations.record_refused if refused else creations.record_doubt
         self._write(creation, dps_id, lambda connection: write(connection, name, dps_id, attempt, note))
 

@@ -4,7 +4,7 @@ A domain is one module that holds rules and nothing else. It declares a `Domain`
 creation protocol, settling, telemetry) reads the declaration and calls the functions in it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -106,22 +106,6 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """NOMIS has the record of an intent: its ids, as the fields of the mapping are named (`nomisId`, …)."""
-
-    nomis_ids: Mapping[str, Any]
-
-
-class Absent(Enum):
-    """What a look-up of an intent may say beside `Found`."""
-
-    #: NOMIS does not have the record: it may be created.
-    NOT_THERE = "not there"
-    #: No endpoint can tell, or several records fit: a person has to.
-    CANNOT_TELL = "cannot tell"
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """A creation that is ready to be sent.
 
@@ -144,7 +128,9 @@ class Creation:
     mapping: the body of the mapping POST from DPS id and NOMIS ids, null fields included as the retry message has them.
     post_mapping: posts it.
     duplicate_of: after a refusal that says only "exists already" (activities answer 400), the mapping that exists.
-    locate: after an unknown outcome, what NOMIS knows of the intent; `since` is when the intent was recorded.
+    locate: after an unknown outcome, the records of NOMIS that may have come of the intent, by their ids, named as the
+        fields of the mapping; None where no endpoint can tell. `since` is when the intent was recorded.
+    subject: whose record it is, by the request, where records of one subject may look alike.
     passes_over: events that need nothing, told before any call (so before `find_mapping`); `ignored` is then tracked.
     """
 
@@ -159,7 +145,7 @@ class Creation:
     create: Callable[[Mapping[str, Any], Services], Mapping[str, Any]]
     mapping: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
     post_mapping: Callable[[Mapping[str, Any], Services], None]
-    locate: Callable[[Mapping[str, Any], datetime, Services], Found | Absent]
+    locate: Callable[[Mapping[str, Any], datetime, Services], Sequence[Mapping[str, Any]] | None]
     retry_success: str
     retry_properties: Callable[[MappingRetry], Properties]
     read_retry: Callable[[MappingRetry], Mapping[str, Any]]
@@ -167,6 +153,7 @@ class Creation:
     duplicate_of: Callable[[Mapping[str, Any], Services], Mapping[str, Any] | None] | None = None
     ignored: str | None = None
     passes_over: Callable[[DomainEvent], bool] | None = None
+    subject: Callable[[Mapping[str, Any]], str] | None = None
     severity: str = "medium"
 
 

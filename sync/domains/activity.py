@@ -10,7 +10,7 @@ from sync.domains.attendance import ATTENDANCE_UPDATES
 from sync.domains.times import with_minutes
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
-from sync.handling import Absent, Creation, Domain, Found, Prepared, Properties, Update, Work
+from sync.handling import Creation, Domain, Prepared, Properties, Update, Work
 from sync.upstream import activities_api, mappings, nomis_activities
 from sync.upstream.activities_api import Activity, Instance, Pay, Schedule, Slot
 from sync.upstream.nomis_activities import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
@@ -142,9 +142,8 @@ def _duplicate_of(mapping: Mapping[str, Any], services: Services) -> Mapping[str
     return None if int(existing["nomisCourseActivityId"]) == course_id else existing
 
 
-def _locate(_: Mapping[str, Any], __: datetime, ___: Services) -> Found | Absent:
+def _locate(_: Mapping[str, Any], __: datetime, ___: Services) -> None:
     """NOMIS has no read of course activities."""
-    return Absent.CANNOT_TELL
 
 
 def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:

@@ -1,13 +1,13 @@
 """Appointments: made, changed, cancelled and deleted in the activities service, written to NOMIS."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import UpstreamError
-from sync.handling import Absent, Absorb, Creation, Domain, Found, Prepared, Properties, Update, Work, creation_lease
+from sync.handling import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
 from sync.upstream import activities_api, mappings, nomis_appointments
 from sync.upstream.activities_api import AppointmentInstance
 from sync.upstream.nomis_appointments import CreateAppointment, NomisAppointment, UpdateAppointment
@@ -85,7 +85,7 @@ def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
     mappings.post_mapping(services.mapping, mappings.APPOINTMENTS, mapping)
 
 
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Found | Absent:
+def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]] | None:
     """The unmapped appointment of the booking, in the location, at the start, that was made since then.
 
     NOMIS tells whether there is one, but not its id: that is among those of the day.
@@ -93,7 +93,7 @@ def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> 
     body, earliest = request["body"], earliest_creation(since)
     location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
     if location is None:
-        return Absent.CANNOT_TELL
+        return None
     prison_id = request["prisonId"]
     try:
         there = nomis_appointments.appointment_at(services.nomis, body["bookingId"], location, start)
@@ -102,7 +102,7 @@ def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> 
             raise
     else:
         if there is None or there.created_date < earliest:
-            return Absent.NOT_THERE
+            return []
         prison_id = there.prison_id or prison_id
     found = []
     # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
@@ -117,10 +117,8 @@ def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> 
             and _says_the_same(appointment, body, start)
             and _is_unmapped(event_id, request, services)
         ):
-            found.append(event_id)
-    if len(found) > 1:
-        return Absent.CANNOT_TELL
-    return Found({"nomisEventId": found[0]}) if found else Absent.NOT_THERE
+            found.append({"nomisEventId": event_id})
+    return found
 
 
 def _says_the_same(appointment: NomisAppointment, body: Mapping[str, Any], start: str) -> bool:
@@ -130,6 +128,10 @@ def _says_the_same(appointment: NomisAppointment, body: Mapping[str, Any], start
         and appointment.start_date_time == datetime.fromisoformat(start)
         and appointment.subtype == body["eventSubType"]
     )
+
+
+def _subject(request: Mapping[str, Any]) -> str:
+    return f"booking:{request['body']['bookingId']}"
 
 
 def _is_unmapped(event_id: int, request: Mapping[str, Any], services: Services) -> bool:
@@ -229,6 +231,7 @@ DOMAIN = Domain(
         retry_properties=_retry_properties,
         read_retry=_read_retry,
         retry_dps_id=_retry_dps_id,
+        subject=_subject,
         severity="medium",
     ),
     updates=(

@@ -1,6 +1,6 @@
 """Incentive reviews of prisoners, written to NOMIS as IEP records."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from sync.domains.incentive_levels import LEVEL_UPDATES
 from sync.domains.times import earliest_creation, local_seconds
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
-from sync.handling import Absent, Creation, Domain, Found, Prepared, Properties, Work
+from sync.handling import Creation, Domain, Prepared, Properties, Work
 from sync.upstream import incentives_api, mappings, nomis_incentives
 from sync.upstream.nomis_incentives import IepRecord
 from sync.upstream.services import Services
@@ -88,17 +88,18 @@ def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
     mappings.post_mapping(services.mapping, mappings.INCENTIVES, mapping)
 
 
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Found | Absent:
+def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
     """Among the records of the booking written since then, those that say the same and are no other review's."""
     booking_id = request["bookingId"]
-    found = [
-        record.incentive_sequence
+    return [
+        {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
         for record in _records_since(booking_id, earliest_creation(since), services)
         if _says_the_same(record, request["body"]) and _is_no_other_review(record, request["incentiveId"], services)
     ]
-    if len(found) > 1:
-        return Absent.CANNOT_TELL
-    return Found({"nomisBookingId": booking_id, "nomisIncentiveSequence": found[0]}) if found else Absent.NOT_THERE
+
+
+def _subject(request: Mapping[str, Any]) -> str:
+    return f"booking:{request['bookingId']}"
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
@@ -169,6 +170,7 @@ DOMAIN = Domain(
         retry_properties=_retry_properties,
         read_retry=_read_retry,
         retry_dps_id=_retry_dps_id,
+        subject=_subject,
         ignored="incentive-create-ignored",
         passes_over=_made_in_nomis,
         severity="low",

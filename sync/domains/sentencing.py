@@ -1,6 +1,6 @@
 """Adjustments of sentences and key dates, written to NOMIS unless they came from there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from sync.clock import london_now
 from sync.domains.times import earliest_creation
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
-from sync.handling import Absent, Absorb, Creation, Domain, Found, Prepared, Properties, Update, Work, creation_lease
+from sync.handling import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
 from sync.upstream import adjustments_api, mappings, nomis_adjustments
 from sync.upstream.adjustments_api import Adjustment
 from sync.upstream.nomis_adjustments import AdjustmentBody, Category, NomisAdjustment
@@ -100,7 +100,7 @@ def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
     mappings.post_mapping(services.mapping, mappings.ADJUSTMENTS, mapping)
 
 
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Found | Absent:
+def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
     """Among the adjustments of the family made since then, those that say the same and are no other adjustment's."""
     category: Category = request["category"]
     found = []
@@ -110,12 +110,12 @@ def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> 
             continue
         mapping = mappings.find_adjustment_mapping_by_nomis_id(services.mapping, category, nomis_id)
         if mapping is None or mapping["adjustmentId"] == request["adjustmentId"]:
-            found.append(nomis_id)
-    if len(found) > 1:
-        return Absent.CANNOT_TELL
-    if not found:
-        return Absent.NOT_THERE
-    return Found({"nomisAdjustmentId": found[0], "nomisAdjustmentCategory": category})
+            found.append({"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category})
+    return found
+
+
+def _subject(request: Mapping[str, Any]) -> str:
+    return f"booking:{request['bookingId']}"
 
 
 def _says_the_same(adjustment: NomisAdjustment, request: Mapping[str, Any]) -> bool:
@@ -227,6 +227,7 @@ DOMAIN = Domain(
         retry_properties=_retry_properties,
         read_retry=_read_retry,
         retry_dps_id=_retry_dps_id,
+        subject=_subject,
         ignored="sentencing-adjustment-create-ignored",
         passes_over=_came_from_nomis,
         severity="serious",

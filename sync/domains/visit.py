@@ -1,7 +1,6 @@
 """Prison visits: booked, changed and cancelled in visit-scheduler, written to NOMIS."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +9,7 @@ import structlog
 from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
-from sync.handling import Absent, Absorb, Creation, Domain, Found, Prepared, Properties, Update, Work
+from sync.handling import Absorb, Creation, Domain, Prepared, Properties, Update, Work
 from sync.upstream import mappings, nomis_visits, visit_scheduler
 from sync.upstream.services import Services
 
@@ -100,20 +99,16 @@ def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
     mappings.post_mapping(services.mapping, mappings.VISITS, {**mapping, "nomisId": int(mapping["nomisId"])})
 
 
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Found | Absent:
-    """The visits created at the prison since then that name the reference in their comment."""
+def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
+    """The visits created at the prison since then that name the reference in their comment, and are no other's."""
     reference, body = request["reference"], request["body"]
-    named = re.compile(rf"(?<![\w-]){re.escape(reference)}(?![\w-])")
     ids = nomis_visits.visit_ids(services.nomis, body["prisonId"], body["visitType"], earliest_creation(since))
-    found = [visit_id for visit_id in ids if _is_ours(visit_id, reference, named, services)]
-    if len(found) > 1:
-        return Absent.CANNOT_TELL
-    return Found({"nomisId": found[0]}) if found else Absent.NOT_THERE
+    return [{"nomisId": visit_id} for visit_id in ids if _is_ours(visit_id, reference, services)]
 
 
-def _is_ours(visit_id: int, reference: str, named: re.Pattern[str], services: Services) -> bool:
+def _is_ours(visit_id: int, reference: str, services: Services) -> bool:
     visit = nomis_visits.find_visit(services.nomis, visit_id)
-    if visit is None or named.search(visit.comment_text or "") is None:
+    if visit is None or not visit.names(reference):
         return False
     mapping = mappings.find_visit_mapping_by_nomis_id(services.mapping, visit_id)
     return mapping is None or mapping.get("vsipId") == reference

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Update, bindparam, case, select, update
+from sqlalchemy import BigInteger, Connection, Row, Update, bindparam, case, cast, select, update
 
 from sync.clock import now
 from sync.store.tables import creations
@@ -94,6 +94,25 @@ def is_open(connection: Connection, domain: str, dps_id: str) -> bool:
     """Whether a creation was begun and is not settled."""
     state = connection.execute(_STATE, {"the_domain": domain, "the_dps_id": dps_id}).scalar()
     return state is not None and CreationState(state) in OPEN_STATES
+
+
+def intents(connection: Connection, domain: str) -> list[CreationRecord]:
+    """All records of `domain` whose create may be under way, or got no answer."""
+    query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
+    return [record for row in connection.execute(query) if (record := _record(row)) is not None]
+
+
+def made_by_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Mapping[str, Any]) -> bool:
+    """Whether the NOMIS record of these ids is known to have been made for another DPS record of `domain`."""
+    columns = creations.c
+    held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
+    # SQLite gives numbers as numbers whatever is asked for, and compares them with no text.
+    same = [
+        (cast(held[name], BigInteger) if isinstance(value, int) else held[name]) == value
+        for name, value in nomis_ids.items()
+    ]
+    query = select(columns.id).where(columns.domain == domain, columns.dps_id != dps_id, *same).limit(1)
+    return connection.execute(query).scalar() is not None
 
 
 def list_creations(

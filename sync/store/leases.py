@@ -1,7 +1,10 @@
 """Leases: one holder at a time for an entity, between all threads and processes that share the database.
 
 A lease outlives its holder by its length at most. It is taken over at once where its holder is known to be dead: a
-process of the same machine that is no longer there.
+process of the same machine that is no longer there; save where what it was at may still be under way in NOMIS.
+
+A holder that could not renew a lease in time has lost it, though it may not have noticed: it was stopped, or cut off
+from the database. `ensure_held` tells it so before it writes.
 
 Threads that ask at the same time are served together: one of them makes a single transaction for all, since a
 transaction costs more than what any of them wants.
@@ -9,8 +12,10 @@ transaction costs more than what any of them wants.
 
 import itertools
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -32,12 +37,24 @@ _RELEASE = delete(leases).where(_MINE)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
 
 
+@dataclass(slots=True)
+class _Held:
+    """A lease that is held: under which name, by which thread, and until when at least, on the clock `monotonic`."""
+
+    owner: str
+    thread: int
+    until: float
+
+
 class _Asking:
     """A thread that asks for a lease: its turn comes when it is served, or when it is to serve the others."""
 
-    def __init__(self, key: str, owner: str) -> None:
+    def __init__(self, key: str, owner: str, inherits: bool, asked_at: float) -> None:
         self.key = key
         self.owner = owner
+        self.inherits = inherits
+        self.asked_at = asked_at
+        self.thread = threading.get_ident()
         self.taken = False
         self.served = False
         self.error: BaseException | None = None
@@ -50,8 +67,11 @@ class Leases:
     `owner` is who holds them, for people; `seconds` is how long a lease outlives its holder's last renewal.
     """
 
-    def __init__(self, database: Database, owner: str, seconds: float) -> None:
+    def __init__(
+        self, database: Database, owner: str, seconds: float, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
+        self._monotonic = monotonic
         self._length = timedelta(seconds=seconds)
         self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
         moment: ColumnElement[datetime] = bindparam("moment", type_=UtcDateTime)
@@ -77,19 +97,22 @@ class Leases:
         )
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._held: dict[str, str] = {}
+        self._held: dict[str, _Held] = {}
         self._unreleased: dict[str, str] = {}
         self._asking: dict[str, _Asking] = {}
         self._serving = False
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
 
-    def acquire(self, key: str) -> bool:
-        """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`."""
+    def acquire(self, key: str, *, inherits: bool = True) -> bool:
+        """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`.
+
+        Without `inherits` that of a dead process is waited for too, until it runs out.
+        """
         if len(key) > _LONGEST_KEY:
             raise ValueError(f"a lease's key has at most {_LONGEST_KEY} characters")
         # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
-        asking = _Asking(key, f"{self._owner}|{next(self._numbers)}")
+        asking = _Asking(key, f"{self._owner}|{next(self._numbers)}", inherits, self._monotonic())
         with self._lock:
             if key in self._held or key in self._asking:
                 return False
@@ -106,14 +129,38 @@ class Leases:
     def release(self, key: str) -> None:
         """Gives the lease of `key` back; with the database away, as soon as it is there again."""
         with self._lock:
-            owner = self._held.pop(key, None)
-            if owner is None:
+            held = self._held.pop(key, None)
+            if held is None:
                 return
-            self._unreleased[key] = owner
+            self._unreleased[key] = held.owner
             # Whoever is at it gives this one back too, with the next that asks.
             mine, self._serving = not self._serving, True
         if mine:
             self._serve()
+
+    def linger(self, key: str, seconds: float) -> None:
+        """Leaves the lease of `key` to run out in so many seconds: nobody has it until then, not even we.
+
+        For work whose request may still be under way. With the database away it runs out when it would have anyway.
+        """
+        with self._lock:
+            held = self._held.pop(key, None)
+        if held is None:
+            return
+        times = self._times(timedelta(seconds=seconds))
+        try:
+            with self._database.begin() as connection:
+                connection.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
+        except StoreUnavailable as error:
+            structlog.get_logger().warning("lease-left-as-it-was", key=key, reason=str(error))
+
+    def ensure_held(self) -> None:
+        """Raises `LeaseBusy` when a lease that the present thread took has run out, so that another may have it."""
+        thread, moment = threading.get_ident(), self._monotonic()
+        with self._lock:
+            for key, held in self._held.items():
+                if held.thread == thread and held.until <= moment:
+                    raise LeaseBusy(key)
 
     def _serve(self) -> None:
         """Serves all who ask at present, and gives back what was released; then the next who asks serves, if any."""
@@ -126,7 +173,8 @@ class Leases:
                 for asking in askings:
                     del self._asking[asking.key]
                     if asking.taken:
-                        self._held[asking.key] = asking.owner
+                        until = asking.asked_at + self._length.total_seconds()
+                        self._held[asking.key] = _Held(asking.owner, asking.thread, until)
                     asking.served = True
                 following = next(iter(self._asking.values()), None)
                 idle = following is None and (error is not None or len(self._unreleased) == 0)
@@ -150,7 +198,7 @@ class Leases:
             with self._database.begin() as connection:
                 if released:
                     connection.execute(_RELEASE, released)
-                taken = [self._take(connection, asking.key, asking.owner) for asking in askings]
+                taken = [self._take(connection, asking) for asking in askings]
         except BaseException as error:
             for asking in askings:
                 asking.error = error
@@ -167,7 +215,7 @@ class Leases:
 
     @contextmanager
     def held(self, key: str) -> Iterator[None]:
-        """Holds the lease of `key` for the `with` block. Raises `LeaseBusy` when another holds it."""
+        """Holds the lease of `key` for the `with` block, in one thread. Raises `LeaseBusy` when another holds it."""
         if not self.acquire(key):
             raise LeaseBusy(key)
         try:
@@ -178,13 +226,21 @@ class Leases:
     def renew(self) -> None:
         """Renews all that is held, and gives back what could not be given back before. Raises `StoreUnavailable`."""
         with self._lock:
-            held = _rows(self._held)
+            held = _rows({key: each.owner for key, each in self._held.items()})
             unreleased = _rows(self._unreleased)
         if unreleased:
             self._give_back(unreleased)
-        if held:
-            with self._database.begin() as connection:
-                connection.execute(self._renewal, [row | self._times() for row in held])
+        if not held:
+            return
+        until = self._monotonic() + self._length.total_seconds()
+        with self._database.begin() as connection:
+            # One by one, for only so is it told of each whether it was still ours.
+            kept = [row for row in held if connection.execute(self._renewal, row | self._times()).rowcount == 1]
+        with self._lock:
+            for row in kept:
+                mine = self._held.get(row["the_key"])
+                if mine is not None and mine.owner == row["the_owner"]:
+                    mine.until = until
 
     def start_renewing(self) -> None:
         """Renews in a thread of its own until `stop`."""
@@ -212,20 +268,21 @@ class Leases:
                 if self._unreleased.get(row["the_key"]) == row["the_owner"]:
                     del self._unreleased[row["the_key"]]
 
-    def _take(self, connection: Connection, key: str, owner: str) -> bool:
-        wanted = {"the_key": key, "the_owner": owner, **self._times()}
+    def _take(self, connection: Connection, asking: _Asking) -> bool:
+        wanted = {"the_key": asking.key, "the_owner": asking.owner, **self._times()}
         if connection.execute(self._taking, wanted).rowcount == 1:
             return True
-        holder = connection.execute(_HOLDER, wanted).scalar()
+        holder = connection.execute(_HOLDER, wanted).scalar() if asking.inherits else None
         if holder is None or not holder_is_gone(holder):
             return False
         return connection.execute(self._inheritance, wanted | {"the_holder": holder}).rowcount == 1
 
-    def _times(self) -> dict[str, object]:
+    def _times(self, length: timedelta | None = None) -> dict[str, object]:
+        length = self._length if length is None else length
         if self._database.dialect == "postgresql":
-            return {"length": self._length}
+            return {"length": length}
         moment = now()
-        return {"moment": moment, "expiry": moment + self._length}
+        return {"moment": moment, "expiry": moment + length}
 
 
 def _rows(owners: dict[str, str]) -> list[dict[str, str]]:

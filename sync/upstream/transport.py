@@ -1,26 +1,25 @@
 """HTTP to the upstream services, and the only place that makes HTTP sessions.
 
-Calls go through `sync.upstream.wire`, which costs a small part of the CPU of a call through `requests` or urllib3 and
-so lets one process keep many calls in flight. Tokens and pings, which are few, go through `requests`.
+Calls go through `sync.upstream.connections`, which costs a small part of the CPU of a call through `requests` and so
+lets one process keep many calls in flight. Tokens and pings, which are few, go through `requests`.
 """
 
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 import requests
 
-from sync.failures import NeverAccepted, UpstreamError
+from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.settings import Settings, UpstreamName
+from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
 from sync.upstream.tokens import TokenSource
-from sync.upstream.wire import Answer, ConnectionLost, Connections, NotSent, TimedOut
 
 CONNECT_SECONDS = 5.0
-_SAFE_TO_REPEAT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 #: A gateway that gave up waiting says nothing about what the service behind it did.
 _OUTCOME_UNKNOWN_STATUSES = frozenset({502, 504})
 #: What a service answers that is down, or that a gateway answers for it.
@@ -50,6 +49,7 @@ class ServiceClient:
         tokens: TokenSource,
         in_flight: threading.Semaphore,
         observers: tuple[CallObserver, ...] = (),
+        may_write: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._prefix = urlsplit(base_url).path.rstrip("/")
@@ -57,6 +57,7 @@ class ServiceClient:
         self._tokens = tokens
         self._in_flight = in_flight
         self._observers = observers
+        self._may_write = may_write
 
     def call(
         self,
@@ -71,28 +72,38 @@ class ServiceClient:
     ) -> Any:
         """One call; the decoded JSON answer, None for an empty body (and for 404 with `none_on_404`).
 
-        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A lost connection
-        is tried once more where repeating is harmless (GET, PUT, DELETE). Raises `UpstreamError`, or `BreakerOpen`
-        before the call. `refusal` says why the service can never take this request, where it is known to answer 500 to
-        such: that then is `NeverAccepted`, and no sign of an outage.
+        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A read whose
+        connection was lost is tried once more; whether to repeat a write is for those to say who know what it does.
+        Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the lease that
+        allows it has run out. `refusal` says why the service can never take this request, where it is known to answer
+        500 to such: that then is `NeverAccepted`, and no sign of an outage.
         """
         for observer in self._observers:
             observer.before_call(self.name)
         content = None if body is None else orjson.dumps(body)
-        error: UpstreamError | None = None
         started = time.perf_counter()
         try:
-            return self._answer(method, path, self._send(method, path, query, content, headers), none_on_404)
+            answer = self._answer(method, path, self._send(method, path, query, content, headers), none_on_404)
+        except LeaseBusy:
+            # Nothing was sent, so there is nothing to tell of the service.
+            raise
         except UpstreamError as caught:
             error = caught
             if refusal is not None and caught.status == 500:
                 error = NeverAccepted(self.name, method, path, status=500, message=f"{refusal}: {caught.message}")
-                raise error from caught
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            for observer in self._observers:
-                observer.after_call(self.name, method, error, seconds)
+            self._tell(method, error, started)
+            raise error from caught.__cause__
+        except Exception as caught:  # whatever an answer can bring about, it is that of this call
+            error = self._no_answer(method, path, f"broke with {type(caught).__name__}", outcome_unknown=True)
+            self._tell(method, error, started)
+            raise error from caught
+        self._tell(method, None, started)
+        return answer
+
+    def _tell(self, method: str, error: UpstreamError | None, started: float) -> None:
+        seconds = time.perf_counter() - started
+        for observer in self._observers:
+            observer.after_call(self.name, method, error, seconds)
 
     def authenticate(self) -> None:
         """Makes sure that HMPPS Auth gives this client a token; raises `UpstreamError` (`hmpps-auth`) else."""
@@ -105,7 +116,7 @@ class ServiceClient:
         query: Mapping[str, object] | None,
         content: bytes | None,
         headers: Mapping[str, str] | None,
-    ) -> Answer:
+    ) -> HttpAnswer:
         token = self._tokens.token()
         response = self._attempt(method, path, query, content, headers, token)
         if response.status == 401:
@@ -121,7 +132,7 @@ class ServiceClient:
         content: bytes | None,
         headers: Mapping[str, str] | None,
         token: str,
-    ) -> Answer:
+    ) -> HttpAnswer:
         url = self._prefix + path
         if query:
             url += "?" + urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
@@ -130,11 +141,13 @@ class ServiceClient:
             sent["Content-Type"] = "application/json"
         if headers:
             sent.update(headers)
-        tries = 2 if method in _SAFE_TO_REPEAT else 1
+        tries = 2 if method == "GET" else 1
         while True:
             tries -= 1
             try:
                 with self._in_flight:
+                    if method != "GET":
+                        self._may_write()
                     return self._connections.exchange(method, url, sent, content)
             except NotSent as error:
                 raise self._no_answer(method, path, str(error), outcome_unknown=False) from error
@@ -149,7 +162,7 @@ class ServiceClient:
         unknown = outcome_unknown and method != "GET"
         return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=unknown)
 
-    def _answer(self, method: str, path: str, response: Answer, none_on_404: bool) -> Any:
+    def _answer(self, method: str, path: str, response: HttpAnswer, none_on_404: bool) -> Any:
         status = response.status
         data = response.data
         if 200 <= status < 300:
@@ -174,16 +187,25 @@ class ServiceClient:
             message=message,
             outcome_unknown=method != "GET" and status in _OUTCOME_UNKNOWN_STATUSES,
             more_info=more_info,
-            retry_after=_retry_after(response.headers.get("retry-after")),
+            retry_after=_retry_after(response.headers.get("Retry-After")),
         )
 
 
 class Transport:
-    """Makes the clients of the upstream services. Close it at the end."""
+    """Makes the clients of the upstream services. Close it at the end.
 
-    def __init__(self, settings: Settings, observers: tuple[CallObserver, ...] = ()) -> None:
+    `may_write` is asked before each write is sent; it raises `LeaseBusy` when the lease that allows it has run out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observers: tuple[CallObserver, ...] = (),
+        may_write: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._observers = observers
+        self._may_write = may_write
         self._session = requests.Session()
         # Proxies and certificates come from the settings alone, so a call does not search the environment each time.
         self._session.trust_env = False
@@ -204,6 +226,7 @@ class Transport:
             tokens,
             in_flight,
             self._observers,
+            self._may_write,
         )
 
     def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
