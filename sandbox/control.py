@@ -90,6 +90,12 @@ def list_faults(engine: Engine, body: Body) -> object:
     return engine.faults.views()
 
 
+def release_fault(engine: Engine, body: Body, fault_id: str) -> object:
+    """Let go on what a fault keeps waiting."""
+    engine.faults.release(int(fault_id))
+    return {}
+
+
 def clear_faults(engine: Engine, body: Body) -> object:
     """Switch every fault off."""
     engine.faults.clear()
@@ -224,6 +230,7 @@ COMMANDS = (
     Command("POST", "/reset", reset),
     Command("POST", "/faults", add_fault),
     Command("GET", "/faults", list_faults),
+    Command("POST", "/faults/{fault_id}/release", release_fault),
     Command("DELETE", "/faults", clear_faults),
     Command("PUT", "/latency", latency),
     Command("GET", "/requests", requests),

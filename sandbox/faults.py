@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ class Fault:
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
     come after the work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`,
     `chunked`, `html`. `delay` lets the request through late.
+
+    With `until_released` what `delay` and the time-outs keep waiting waits until the fault is released or switched off.
     """
 
     id: int
@@ -41,10 +44,12 @@ class Fault:
     ms: float = 0.0
     hold: float = 30.0
     retry_after: float = 1
+    until_released: bool = False
     hits: int = 0
     passed: int = 0
     _pattern: re.Pattern[str] | None = field(default=None, repr=False)
     _random: random.Random = field(default_factory=random.Random, repr=False)
+    _released: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -61,6 +66,17 @@ class Fault:
     def seconds(self) -> float:
         """How long a request is kept waiting by `delay` (`ms`) or a time-out (`hold`)."""
         return self.ms / 1000 if self.kind == "delay" else self.hold
+
+    async def keep_waiting(self) -> None:
+        """Keep a request waiting for as long as the fault says."""
+        if self.until_released:
+            await self._released.wait()
+        else:
+            await asyncio.sleep(self.seconds)
+
+    def release(self) -> None:
+        """Let go on what is kept waiting until now; what it meets from now on does not wait."""
+        self._released.set()
 
     def meets(self, service: str, method: str, path: str, body: bytes, query: str = "") -> bool:
         """Whether the fault strikes this request; counts what it lets pass."""
@@ -127,8 +143,22 @@ class Faults:
                 return fault
         return None
 
+    def release(self, fault_id: int) -> None:
+        """Let go on what a fault keeps waiting.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        for fault in self._faults:
+            if fault.id == fault_id:
+                fault.release()
+                return
+        raise ValueError(f"there is no fault {fault_id}")
+
     def clear(self) -> None:
-        """Switch every fault off."""
+        """Switch every fault off; what they keep waiting goes on."""
+        for fault in self._faults:
+            fault.release()
         self._faults.clear()
 
     def views(self) -> list[dict[str, object]]:

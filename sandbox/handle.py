@@ -137,8 +137,16 @@ class Sandbox:
         """Return the faults that are on, each with its `hits`."""
         return list(self.control("GET", "/faults"))
 
+    def release_fault(self, fault_id: int) -> None:
+        """Let go on what a fault with `until_released` keeps waiting.
+
+        Raises:
+            SandboxError: the fault is not on.
+        """
+        self.control("POST", f"/faults/{fault_id}/release")
+
     def clear_faults(self) -> None:
-        """Switch every fault off."""
+        """Switch every fault off; what they keep waiting goes on."""
         self.control("DELETE", "/faults")
 
     def latency(self, ms: float, service: str | None = None) -> None:

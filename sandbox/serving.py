@@ -194,7 +194,7 @@ class Service:
                 response = await self._refuse_by(fault, http)
             else:
                 if fault is not None and fault.kind == "delay":
-                    await asyncio.sleep(fault.seconds)
+                    await fault.keep_waiting()
                 if self.router is not asked:
                     # The world this was asked of is gone, and the one in its place must not change by it.
                     status = 503
@@ -262,7 +262,7 @@ class Service:
             said = slack if self.name == "slack" else Refused(429, "Too many requests").body()
             return to_http(Reply(429, said, {"Retry-After": str(fault.retry_after)}))
         if fault.kind == "timeout_before_write":
-            await asyncio.sleep(fault.seconds)
+            await fault.keep_waiting()
         return drop(http)
 
     async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
@@ -271,7 +271,7 @@ class Service:
         if fault is None or fault.kind == "delay":
             return response
         if fault.kind == "timeout_after_write":
-            await asyncio.sleep(fault.seconds)
+            await fault.keep_waiting()
             return drop(http)
         if fault.kind == "reset_after_write":
             return drop(http)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,7 +10,9 @@ import requests
 
 from sandbox import Sandbox, SandboxError
 from sandbox.faults import KINDS, Fault, Faults
+from tests.faults import held
 from tests.sandboxes import Caller
+from tests.waiting import failure_of, in_thread, result_of, until
 
 PATH = "/prisoners/booking-id/{bookingId}/incentives"
 DROPPED = {
@@ -56,6 +57,32 @@ def test_rate_limit_says_when_to_come_again(sandbox: Sandbox, caller: Caller) ->
     sandbox.fault("nomis", path=PATH, kind="rate_limited", retry_after=7)
     answer = post(caller)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+
+
+def test_request_is_held_until_it_is_released(sandbox: Sandbox, caller: Caller) -> None:
+    """A held request is not worked on before it is released; then it is, and the next ones are not held."""
+    with held(sandbox, "nomis", "POST", PATH, times=None) as hold:
+        waiting = in_thread(post, caller)
+        hold.wait_for_request()
+        assert sandbox.journal("nomis") == []
+        assert not waiting.done()
+        hold.release()
+        assert result_of(waiting).status_code == 201
+        assert post(caller).status_code == 201
+    with pytest.raises(SandboxError, match="there is no fault 4711"):
+        sandbox.release_fault(4711)
+
+
+@pytest.mark.parametrize(("kind", "written"), [("timeout_before_write", 0), ("timeout_after_write", 1)])
+def test_answer_is_withheld_until_faults_are_cleared(sandbox: Sandbox, caller: Caller, kind: str, written: int) -> None:
+    """A time-out keeps its request waiting, too, with the work done or not; clearing the faults ends it."""
+    sandbox.fault("nomis", "POST", PATH, kind=kind, until_released=True)
+    waiting = in_thread(post, caller)
+    until(lambda: sandbox.faults()[0]["hits"], "the request is held back")
+    until(lambda: len(sandbox.journal("nomis")) == written)
+    assert not waiting.done()
+    sandbox.clear_faults()
+    assert isinstance(failure_of(waiting), requests.exceptions.ConnectionError)
 
 
 @pytest.mark.parametrize("kind", ["delay", "trickle", "gzip", "chunked"])
@@ -138,13 +165,10 @@ def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> No
 def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
     """A request that was held back when the world was replaced is refused, and leaves no trace in the new one."""
     caller.token("nomis")
-    sandbox.fault("nomis", "POST", PATH, kind="delay", ms=1000)
-    with ThreadPoolExecutor() as pool:
-        late = pool.submit(post, caller)
-        deadline = time.monotonic() + 30
-        while not sandbox.faults()[0]["hits"]:
-            assert time.monotonic() < deadline
-        sandbox.reset()
-        assert late.result().status_code == 503
+    sandbox.fault("nomis", "POST", PATH, kind="delay", until_released=True)
+    late = in_thread(post, caller)
+    until(lambda: sandbox.faults()[0]["hits"], "the request is held back")
+    sandbox.reset()
+    assert result_of(late).status_code == 503
     assert sandbox.journal("nomis") == []
     assert [seen for seen in sandbox.requests("nomis") if seen["method"] == "POST"] == []

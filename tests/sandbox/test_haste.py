@@ -87,7 +87,8 @@ class Watched(list):
         yield from list.__iter__(self)
         if threading.current_thread() is threading.main_thread() and sender.ident is None:
             sender.start()
-            sender.join(0.5)
+            # Where the deletion locks the sender out, there is nothing to wait for.
+            sender.join(0.5 if sys.argv[1] == "quick" else 60)
 
 queue._messages = Watched(queue._messages)
 queue.delete_message(taken.receipt_handle)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import boto3
 import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
+from tests.children import started
+from tests.waiting import LONGEST_SECONDS, until
 
 HOLDER = """
 import sys, time
@@ -24,14 +23,6 @@ sandbox = Sandbox.start(prisoners=5)
 print(sandbox.url("nomis"), sandbox.emulator_url, flush=True)
 time.sleep(300)
 """
-DEADLINE_SECONDS = 20
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait until something is true, for a bounded time."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "it did not become true in time"
 
 
 def listens(url: str) -> bool:
@@ -44,29 +35,25 @@ def listens(url: str) -> bool:
 
 def test_nothing_outlives_a_killed_parent() -> None:
     """Services and emulator end when the process that holds them is killed."""
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    urls = holder.stdout.readline().split()
-    assert len(urls) == 2
-    assert all(listens(url) for url in urls)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    holder.stdout.close()
+    with started([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        urls = holder.stdout.readline().split()
+        assert len(urls) == 2
+        assert all(listens(url) for url in urls)
     until(lambda: not any(listens(url) for url in urls))
 
 
 def test_foreground_command_prints_settings() -> None:
     """`python -m sandbox` prints settings to export, serves until it is interrupted, and ends with 0."""
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "12", "--seed", "3"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
-    assert process.stdout is not None
-    assert process.stderr is not None
-    control = re.search(r"http://\S+", process.stderr.readline())
-    assert control is not None
-    assert requests.get(control[0].rstrip(";"), timeout=30).json()["prisoners"] == 12
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=DEADLINE_SECONDS)
-    assert process.returncode == 0, errors
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        control = re.search(r"http://\S+", process.stderr.readline())
+        assert control is not None
+        assert requests.get(control[0].rstrip(";"), timeout=60).json()["prisoners"] == 12
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=LONGEST_SECONDS)
+        assert process.returncode == 0, errors
     settings = dict(re.findall(r"^export (\w+)=(.*)$", output, re.MULTILINE))
     assert len(settings) == len(output.splitlines())
     assert settings["HMPPS_SQS_PROVIDER"] == "localstack"
