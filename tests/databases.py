@@ -7,26 +7,30 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import psycopg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
 from sync.store.database import Database
+from tests.waiting import LONGEST_SECONDS
 
 _PR_SET_PDEATHSIG = 1
 _UNPRIVILEGED = "nobody"
 
 
 class PostgresServer:
-    """A PostgreSQL server of its own, that ends with the process which started it."""
+    """A PostgreSQL server of its own, that ends with the process which started it.
+
+    It listens in its own folder alone, since no other process can take that place from it as it could a port.
+    """
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -35,25 +39,27 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
             shutil.chown(self._folder, _UNPRIVILEGED)
-        self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync").wait(60)
-        self.port = _free_port()
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def url(self) -> URL:
         """The address of the database that every server has."""
-        return make_url(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+        return URL.create("postgresql", "postgres", database="postgres", query={"host": str(self._folder)})
 
     def start(self) -> None:
         """Starts the server, if it does not run, and returns when it answers."""
         if self._process is not None:
             return
         options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
-        place = ["-D", str(self._data), "-h", "127.0.0.1", "-p", str(self.port), "-k", str(self._folder)]
-        self._process = self._run("postgres", *place, *options)
-        deadline = time.monotonic() + 30
+        self._process = self._run("postgres", "-D", str(self._data), "-h", "", "-k", str(self._folder), *options)
+        deadline = time.monotonic() + LONGEST_SECONDS
         while True:
             try:
-                psycopg.connect(self.url.render_as_string(), connect_timeout=2).close()
+                psycopg.connect(self.url.render_as_string()).close()
                 return
             except psycopg.OperationalError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
@@ -64,7 +70,7 @@ class PostgresServer:
         """Ends the server at once, as a crash would: connections break, nothing is written any more."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(30)
+            self._process.wait(LONGEST_SECONDS)
             self._process = None
 
     def close(self) -> None:
@@ -72,13 +78,22 @@ class PostgresServer:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _make(self) -> None:
+        making = self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        if making.wait(LONGEST_SECONDS):
+            raise RuntimeError(f"initdb ended with {making.returncode}: {(self._folder / 'log').read_text()}")
+
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return self._run_logging(log, program, *arguments)
+
+    def _run_logging(self, log: BinaryIO, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         user = {"user": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             [str(self._programs / program), *arguments],
             cwd=self._folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             preexec_fn=_end_with_parent,
             **user,
         )
@@ -174,9 +189,3 @@ def database(database_url: str) -> Iterator[Database]:
 
 def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -47,20 +47,27 @@ def person(sandbox: Sandbox, place: int = 0) -> Person:
     return Person(found["offenderNo"], found["bookingId"], found["prisonId"], room)
 
 
+def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
+    """Books a visit of the first prisoner in visit-scheduler, or changes one; who is visited."""
+    prisoner = sandbox.prisoners()[0]
+    values: dict[str, Any] = {
+        "prisoner_id": prisoner["offenderNo"],
+        "prison_id": prisoner["prisonId"],
+        "room": "Visits Main Hall",
+        "start": "2023-06-02T14:00:00",
+        "end": "2023-06-02T15:00:00",
+        "person_ids": [],
+        **changes,
+    }
+    sandbox.put("visit", reference=reference, **values)
+    return str(values["prisoner_id"])
+
+
 def visit_booked(sandbox: Sandbox) -> Told:
     """A visit, and that it was booked."""
-    who, reference = person(sandbox), f"visit-{next(_numbers)}"
-    sandbox.put(
-        "visit",
-        reference=reference,
-        prisoner_id=who.offender_no,
-        prison_id=who.prison_id,
-        room="Visits Main Hall",
-        start="2023-06-02T14:00:00",
-        end="2023-06-02T15:00:00",
-        person_ids=[],
-    )
-    return Told(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, who.offender_no)
+    reference = f"visit-{next(_numbers)}"
+    offender_no = put_visit(sandbox, reference)
+    return Told(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, offender_no)
 
 
 def review_inserted(sandbox: Sandbox) -> Told:

@@ -13,6 +13,8 @@ from jobs.ledger import AlreadyStartedError, JobRun, Ledger, Status, Trigger, ne
 from sync import clock
 from sync.store.database import Database
 from sync.store.leases import Leases
+from tests.children import started
+from tests.waiting import LONGEST_SECONDS, in_thread, result_of
 
 MakeLedger = Callable[[str], Ledger]
 
@@ -113,18 +115,15 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
 
     def reach(owner: str) -> None:
         ledger = make_ledger(owner)
-        together.wait(30)
+        together.wait(LONGEST_SECONDS)
         try:
             with ledger.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
                 results.append("ran")
         except AlreadyStartedError:
             results.append("left")
 
-    threads = [threading.Thread(target=reach, args=(f"process {number}",)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
+        result_of(reaching)
     assert sorted(results) == ["left"] * 5 + ["ran"]
     assert make_ledger("later").standing(run_id) is Status.SUCCESS
 
@@ -154,14 +153,13 @@ def test_ids_sort_by_time_and_fit_their_column() -> None:
 def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
     """A killed process of this machine leaves its run interrupted, to be taken over before its lease expires."""
     program = _RUN_FOR_EVER.format(url=database_url)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+    with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
         ledger = Ledger(database, Leases(database, "reader", 3600))
         assert ledger.find("r-1").status == Status.RUNNING
         with pytest.raises(AlreadyStartedError), ledger.run("drain", {}, run_id="r-1"):
             pass
-        process.kill()
     assert ledger.find("r-1").status == Status.INTERRUPTED
     with ledger.run("drain", {}, run_id="r-1") as in_hand:
         assert in_hand.resumed

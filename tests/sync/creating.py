@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -29,16 +26,18 @@ from sync.store.findings import Finding
 from sync.store.leases import Leases
 from sync.store.outbox import Delivery
 from sync.store.telemetry import StoredTelemetry, read_events
+from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 from sync.work import HandlerWork
+from tests.publishing import put_visit
+from tests.waiting import in_thread, result_of, until
 
 VISIT = DOMAINS["visit"].creation
 ACTIVITY = DOMAINS["activity"].creation
 
 _numbers = itertools.count(10_000 * (os.getpid() % 10_000))
 Tracked = tuple[str, dict[str, str]]
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +51,10 @@ class Booking:
 
 def book_visit(sandbox: Sandbox) -> Booking:
     """A new visit in visit-scheduler, and its `booked` event."""
-    prisoner = sandbox.prisoners()[0]
     reference = f"ref-{next(_numbers)}"
-    sandbox.put(
-        "visit",
-        reference=reference,
-        prisoner_id=prisoner["offenderNo"],
-        prison_id=prisoner["prisonId"],
-        room="Visits Main Hall",
-        start="2023-06-02T14:00:00",
-        end="2023-06-02T15:00:00",
-        person_ids=[],
-    )
+    offender_no = put_visit(sandbox, reference)
     moment = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
-    event = DomainEvent(VISIT.event_type, moment, prisoner["offenderNo"], {"reference": reference})
-    return Booking(event, reference, prisoner["offenderNo"])
+    return Booking(DomainEvent(VISIT.event_type, moment, offender_no, {"reference": reference}), reference, offender_no)
 
 
 def make_schedule(sandbox: Sandbox) -> Booking:
@@ -105,6 +93,7 @@ class Consumer:
     """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
 
     `settling_seconds` is that of the protocol; leases are not renewed, so one of `lease_seconds` ends by itself.
+    `breakers` watch the calls where they are wanted.
     """
 
     def __init__(
@@ -114,7 +103,8 @@ class Consumer:
         *,
         settling_seconds: float = 0,
         lease_seconds: float = 60,
-        timeout_seconds: float = 1,
+        timeout_seconds: float = 60,
+        breakers: bool = False,
     ) -> None:
         settings = {**environment, "API_TIMEOUT_SECONDS": str(timeout_seconds), "DATABASE_URL": database_url}
         self.database = Database(database_url)
@@ -122,7 +112,10 @@ class Consumer:
         self.telemetry = StoredTelemetry(self.database, structlog.get_logger())
         self.sent: list[tuple[str, str]] = []
         self.sending_fails: Exception | None = None
-        self._transport = Transport(load_settings(settings))
+        observers = (
+            (Breakers(self.database, self.telemetry, lambda name: self._transport.reach(name)),) if breakers else ()
+        )
+        self._transport = Transport(load_settings(settings), observers)
         self.services = connect(self._transport)
         self._protocol = CreationProtocol(
             self.database, self.leases, self.telemetry, self._send, settling_seconds=settling_seconds
@@ -195,17 +188,6 @@ def other_number() -> int:
     return 7_000_000_000 + next(_numbers)
 
 
-def until(look: Callable[[], Found | None], seconds: float = 20) -> Found:
-    """What `look` gives as soon as it gives something true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
 def visits_of(sandbox: Sandbox, booking: Booking) -> list[int]:
     """The NOMIS visits made for a booking, by the reference in their comment."""
     return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
@@ -225,33 +207,17 @@ def mapped_to(sandbox: Sandbox, booking: Booking) -> int | None:
     return None
 
 
-def hits(sandbox: Sandbox, fault_id: int) -> int:
-    """How many requests a fault has met."""
-    return next(int(each["hits"]) for each in sandbox.faults() if each["id"] == fault_id)
-
-
 def deliver_in_a_process(environment: dict[str, str], database_url: str, booking: Booking) -> None:
     """What a child process does: one delivery, with calls that wait long enough to be killed in."""
-    Consumer(environment, database_url, timeout_seconds=60).deliver(booking)
+    Consumer(environment, database_url, timeout_seconds=600).deliver(booking)
 
 
 def deliver_all_in_a_process(environment: dict[str, str], database_url: str, bookings: list[Booking]) -> None:
     """What each of several racing processes does: all deliveries, some at once."""
-    consumer = Consumer(environment, database_url, timeout_seconds=30)
-    threads = [threading.Thread(target=consumer.deliver_when_free, args=(each,)) for each in bookings]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    consumer = Consumer(environment, database_url)
+    for delivery in [in_thread(consumer.deliver_when_free, each) for each in bookings]:
+        result_of(delivery)
     consumer.telemetry.flush()
-
-
-def kill(process: Any) -> None:
-    """Ends a child process as `kill -9` does."""
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
-    assert process.exitcode == -signal.SIGKILL
 
 
 @contextmanager

@@ -31,8 +31,6 @@ What the next delivery finds, and does, after a death at each point:
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -42,7 +40,9 @@ from sync.failures import LeaseBusy, UpstreamError
 from sync.outcome import Outcome
 from sync.store.creations import CreationState
 from sync.store.database import Database, StoreUnavailable
+from tests.children import child, exit_codes, kill
 from tests.databases import PostgresServer, make_database
+from tests.faults import held
 from tests.sync.creating import (
     Booking,
     Consumer,
@@ -51,31 +51,27 @@ from tests.sync.creating import (
     courses_of,
     deliver_all_in_a_process,
     deliver_in_a_process,
-    hits,
-    kill,
     make_schedule,
     mapped_to,
-    until,
     visits_of,
 )
+from tests.waiting import failure_of, in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
-CONTEXT = multiprocessing.get_context("forkserver")
-# What children need is imported once, so that each is there at once.
-CONTEXT.set_forkserver_preload(["tests.sync.creating"])
 
 
 def die_in(
     sandbox: Sandbox, database_url: str, booking: Booking, service: str, method: str, path: str, kind: str
 ) -> None:
     """Kills a process while one of its calls hangs: before the service did it, or after."""
-    fault = sandbox.fault(service, method, path, kind=kind, times=1, hold=60, ms=60_000)
-    child = CONTEXT.Process(target=deliver_in_a_process, args=(sandbox.environment(), database_url, booking))
-    child.start()
-    until(lambda: hits(sandbox, fault) == 1)
-    if kind == "timeout_after_write":
-        until(lambda: [each for each in sandbox.journal(service) if booking.dps_id in str(each["body"])])
-    kill(child)
+    with (
+        held(sandbox, service, method, path, kind=kind) as call,
+        child(deliver_in_a_process, sandbox.environment(), database_url, booking) as process,
+    ):
+        call.wait_for_request()
+        if kind == "timeout_after_write":
+            until(lambda: [each for each in sandbox.journal(service) if booking.dps_id in str(each["body"])])
+        kill(process)
 
 
 @pytest.fixture
@@ -139,7 +135,7 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
     """After a death NOMIS is not believed at once when it does not have the record: the create may be under way."""
     booking = book_visit(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
-    with consuming(upstream, database_url, settling_seconds=60) as cautious, pytest.raises(LeaseBusy):
+    with consuming(upstream, database_url, settling_seconds=3600) as cautious, pytest.raises(LeaseBusy):
         cautious.deliver(booking)
     assert visits_of(upstream, booking) == []
     with consuming(upstream, database_url) as later:
@@ -150,12 +146,7 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
     """Two processes, and threads in each, get every event twice at the same moment: one record each."""
     bookings = [book_visit(upstream) for _ in range(10)]
     arguments = (upstream.environment(), database_url, bookings + bookings)
-    racing = [CONTEXT.Process(target=deliver_all_in_a_process, args=arguments) for _ in range(2)]
-    for process in racing:
-        process.start()
-    for process in racing:
-        process.join(60)
-    assert [process.exitcode for process in racing] == [0, 0]
+    assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
     assert [len(visits_of(upstream, booking)) for booking in bookings] == [1] * 10
     with consuming(upstream, database_url) as reader:
         names = reader.names()
@@ -163,35 +154,21 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
         assert reader.findings() == []
 
 
-def slow_create(sandbox: Sandbox, consumer: Consumer, booking: Booking) -> tuple[threading.Thread, list[object]]:
-    """A delivery in a thread, whose create is slow; returned when NOMIS has the request but has not worked on it."""
-    fault = sandbox.fault("nomis", "POST", VISITS, kind="delay", times=1, ms=1500)
-    ended: list[object] = []
-
-    def deliver() -> None:
-        try:
-            ended.append(consumer.deliver(booking))
-        except LeaseBusy as error:
-            ended.append(error)
-
-    thread = threading.Thread(target=deliver)
-    thread.start()
-    until(lambda: hits(sandbox, fault) == 1)
-    return thread, ended
-
-
 def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
     """Another process takes the lease over, sees a young intent, and leaves it alone."""
     booking = book_visit(upstream)
     with (
-        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
-        consuming(upstream, database_url, settling_seconds=30) as other,
+        consuming(upstream, database_url, lease_seconds=0.1) as slow,
+        consuming(upstream, database_url, settling_seconds=3600) as other,
+        held(upstream, "nomis", "POST", VISITS) as create,
     ):
-        thread, ended = slow_create(upstream, slow, booking)
+        delivery = in_thread(slow.deliver, booking)
+        create.wait_for_request()
+        until(lambda: not _busy_elsewhere(other, booking))
         with pytest.raises(LeaseBusy, match="got no answer"):
-            until(lambda: other.deliver(booking) if not _busy_elsewhere(other, booking) else None)
-        thread.join(20)
-        assert ended == [Outcome.APPLIED]
+            other.deliver(booking)
+        create.release()
+        assert result_of(delivery) is Outcome.APPLIED
         assert other.deliver(booking) is Outcome.DUPLICATE
         assert len(visits_of(upstream, booking)) == 1
 
@@ -208,14 +185,16 @@ def test_two_creates_in_spite_of_everything_are_never_silent(upstream: Sandbox, 
     """Lease expired, intent taken as settled: NOMIS gets two records, and a finding tells which is surplus."""
     booking = book_visit(upstream)
     with (
-        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
+        consuming(upstream, database_url, lease_seconds=0.1) as slow,
         consuming(upstream, database_url, settling_seconds=0) as hasty,
+        held(upstream, "nomis", "POST", VISITS) as create,
     ):
-        thread, ended = slow_create(upstream, slow, booking)
+        delivery = in_thread(slow.deliver, booking)
+        create.wait_for_request()
         until(lambda: not _busy_elsewhere(hasty, booking))
         assert hasty.deliver(booking) is Outcome.APPLIED
-        thread.join(20)
-        assert ended == [Outcome.DUPLICATE]
+        create.release()
+        assert result_of(delivery) is Outcome.DUPLICATE
         first, second = visits_of(upstream, booking)
         [finding] = hasty.findings()
         surplus, kept = finding.properties["duplicateNomisId"], finding.properties["existingNomisId"]
@@ -228,25 +207,16 @@ def test_a_holder_that_wakes_up_too_late_does_not_create(upstream: Sandbox, data
     """A process that lost its lease while it read the visit finds its intent refused, and creates nothing."""
     booking = book_visit(upstream)
     with (
-        consuming(upstream, database_url, lease_seconds=0.1, timeout_seconds=10) as slow,
+        consuming(upstream, database_url, lease_seconds=0.1) as slow,
         consuming(upstream, database_url) as other,
+        held(upstream, "visits", "GET", "/visits/{reference}") as reading,
     ):
-        fault = upstream.fault("visits", "GET", "/visits/{reference}", kind="delay", times=1, ms=1500)
-        ended: list[BaseException] = []
-
-        def deliver() -> None:
-            try:
-                slow.deliver(booking)
-            except LeaseBusy as error:
-                ended.append(error)
-
-        thread = threading.Thread(target=deliver)
-        thread.start()
-        until(lambda: hits(upstream, fault) == 1)
+        delivery = in_thread(slow.deliver, booking)
+        reading.wait_for_request()
         until(lambda: not _busy_elsewhere(other, booking))
         assert other.deliver(booking) is Outcome.APPLIED
-        thread.join(20)
-        assert len(ended) == 1
+        reading.release()
+        assert isinstance(failure_of(delivery), LeaseBusy)
         assert len(visits_of(upstream, booking)) == 1
         assert slow.deliver(booking) is Outcome.DUPLICATE
 
@@ -309,8 +279,9 @@ def test_a_database_lost_during_the_create_makes_no_second_visit(
 ) -> None:
     """The mapping is saved all the same; the next delivery, also by another process, knows the record as its own."""
     booking = book_visit(upstream)
-    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
-        lose_during_create(upstream, server, consumer, booking, VISITS)
+    with consuming(upstream, lost_url) as consumer:
+        lost = lose_during_create(upstream, server, consumer, booking, VISITS)
+        assert isinstance(lost, StoreUnavailable)
         [visit_id] = visits_of(upstream, booking)
         assert mapped_to(upstream, booking) == visit_id
         server.start()
@@ -328,11 +299,12 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_no_doubt(
 ) -> None:
     """The process remembers the id that it could not write, whether the mapping could be saved or not."""
     booking = make_schedule(upstream)
-    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
+    with consuming(upstream, lost_url) as consumer:
         if not mapped:
             upstream.fault("mapping", "POST", "/mapping/activities", status=503, times=1)
             consumer.sending_fails = ConnectionError("queue away")
-        lose_during_create(upstream, server, consumer, booking, "/activities")
+        lost = lose_during_create(upstream, server, consumer, booking, "/activities")
+        assert isinstance(lost, StoreUnavailable if mapped else ConnectionError)
         consumer.sending_fails = None
         server.start()
         assert consumer.deliver_when_free(booking) is Outcome.APPLIED
@@ -346,17 +318,11 @@ def test_a_refusal_that_could_not_be_written_leaves_no_doubt(
 ) -> None:
     """A create that was refused while the database was away is simply sent again."""
     booking = make_schedule(upstream)
-    with consuming(upstream, lost_url, timeout_seconds=10) as consumer:
-        fault = upstream.fault("nomis", "POST", "/activities", kind="delay", times=1, ms=600)
+    with consuming(upstream, lost_url) as consumer:
         upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
-        ended: list[Exception] = []
-        thread = threading.Thread(target=lambda: ended.append(failure_of(consumer, booking)))
-        thread.start()
-        until(lambda: hits(upstream, fault) == 1)
-        server.stop()
-        thread.join(20)
-        assert isinstance(ended[0], UpstreamError)
-        assert ended[0].status == 400
+        lost = lose_during_create(upstream, server, consumer, booking, "/activities")
+        assert isinstance(lost, UpstreamError)
+        assert lost.status == 400
         server.start()
         upstream.put("schedule", id=int(booking.dps_id), capacity=10)
         assert consumer.deliver_when_free(booking) is Outcome.APPLIED
@@ -365,22 +331,11 @@ def test_a_refusal_that_could_not_be_written_leaves_no_doubt(
 
 def lose_during_create(
     sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: Booking, path: str
-) -> None:
-    """A delivery that loses its database while NOMIS is at work on its create."""
-    fault = sandbox.fault("nomis", "POST", path, kind="delay", times=1, ms=600)
-    ended: list[Exception] = []
-    thread = threading.Thread(target=lambda: ended.append(failure_of(consumer, booking)))
-    thread.start()
-    until(lambda: hits(sandbox, fault) == 1)
-    server.stop()
-    thread.join(20)
-    assert isinstance(ended[0], StoreUnavailable | ConnectionError)
-
-
-def failure_of(consumer: Consumer, booking: Booking) -> Exception:
-    """What makes a delivery fail."""
-    try:
-        consumer.deliver(booking)
-    except Exception as error:
-        return error
-    raise AssertionError("the delivery did not fail")
+) -> BaseException | None:
+    """A delivery that loses its database while NOMIS is at work on its create; what it failed with."""
+    with held(sandbox, "nomis", "POST", path) as create:
+        delivery = in_thread(consumer.deliver, booking)
+        create.wait_for_request()
+        server.stop()
+        create.release()
+        return failure_of(delivery)

@@ -1,11 +1,8 @@
 """The drain through the front door: real SQS protocol, real HTTP, a real database."""
 
 import json
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +12,22 @@ from jobs.composition import Program
 from sandbox import Sandbox
 from sync.drain import BatchSummary, Drain, UpstreamsDown
 from sync.queues.queue import Queue
-from sync.settings import load_settings
 from sync.store.failures import last_failure
 from sync.store.telemetry import read_events
+from tests.faults import held
+from tests.programs import program
+from tests.publishing import put_visit
+from tests.sync.queues.stubbed import stubbed
+from tests.waiting import in_thread, result_of, until
 
-BOOKED = "prison-visit.booked"
-
-
-@contextmanager
-def program(sandbox: Sandbox, database_url: str, **settings: str) -> Iterator[Program]:
-    """The program against the sandbox, with quick retries."""
-    environment = {
-        **sandbox.environment(),
-        "DATABASE_URL": database_url,
-        "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
-        "HMPPS_SQS_MAX_RECEIVE_COUNT": "3",
-        "SLACK_TOKEN": "",
-    }
-    made = Program(load_settings({**environment, **settings}))
-    try:
-        yield made
-    finally:
-        made.close()
+BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
+VISITS = "/prisoners/{offenderNo}/visits"
 
 
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
     """One process of the program on a SQLite file, with its queues made."""
-    with program(sandbox, f"sqlite:///{tmp_path}/one.db") as made:
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         for queue in ("visit", "activity", "incentive"):
             made.queue_pair(queue)
         yield made
@@ -61,21 +46,17 @@ def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
     return posts
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Waits until `condition` holds, looking often."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.02)
-
-
-def settle(drain: Drain, queue: Queue, seconds: float = 20) -> BatchSummary:
+def settle(drain: Drain, queue: Queue) -> BatchSummary:
     """Drains until the queue is empty, messages in waiting included."""
     total = BatchSummary(drain.queue)
-    deadline = time.monotonic() + seconds
-    while queue.counts().total:
-        assert time.monotonic() < deadline, "the queue did not become empty"
-        total += drain.run_until_empty()
+
+    def nothing_left() -> bool:
+        nonlocal total
+        if queue.counts().total:
+            total += drain.run_until_empty()
+        return queue.counts().total == 0
+
+    until(nothing_left, "the queue is empty")
     return total
 
 
@@ -97,26 +78,26 @@ def test_ten_updates_of_a_hundred_records_cost_few_writes(sandbox: Sandbox, one:
     made = [visit for visit in sandbox.entities("visit") if visit["status"] == "BOOKED"][:100]
     assert len(made) == 100
     sandbox.clear_records()
-    bodies = [_changed(visit) for visit in made for _ in range(10)]
+    bodies = [_message(CHANGED, visit["prisoner_id"], visit["reference"]) for visit in made for _ in range(10)]
     client = one.aws.client("sqs")
     for start in range(0, len(bodies), 10):
         entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(bodies[start : start + 10])]
         client.send_message_batch(QueueUrl=queue.url, Entries=entries)
-    summary = settle(drain, queue, seconds=90)
+    summary = settle(drain, queue)
     assert summary.received >= len(bodies)
     writes = [each for each in sandbox.journal("nomis") if each["method"] == "PUT"]
     assert len(made) <= len(writes) <= 150
     assert sandbox.verify()["problems"] == []
 
 
-def _changed(visit: dict[str, Any]) -> str:
+def _message(event_type: str, offender_no: str, reference: str) -> str:
     event = {
-        "eventType": "prison-visit.changed",
+        "eventType": event_type,
         "occurredAt": "2023-05-22T10:00:00+01:00",
-        "prisonerId": visit["prisoner_id"],
-        "additionalInformation": {"reference": visit["reference"]},
+        "prisonerId": offender_no,
+        "additionalInformation": {"reference": reference},
     }
-    return json.dumps({"Type": "Notification", "MessageId": visit["reference"], "Message": json.dumps(event)})
+    return json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)})
 
 
 def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Program) -> None:
@@ -135,7 +116,9 @@ def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Program) -> None:
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
     """`FEATURE_EVENT_…=false` acknowledges such events without work and without telemetry."""
-    with program(sandbox, f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false") as off:
+    with program(
+        sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
+    ) as off:
         off.queue_pair("visit")
         published = sandbox.traffic(events=5, seed=1, queues=["visit"])["published"]
         sandbox.clear_records()
@@ -149,7 +132,7 @@ def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Program) -> Non
     """When NOMIS applied the create and the answer was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
-    settle(one.open_drain("visit"), one.queue_pair("visit").main, seconds=40)
+    settle(one.open_drain("visit"), one.queue_pair("visit").main)
     visits(sandbox, created)
     assert sandbox.verify()["problems"] == []
     assert one.queue_pair("visit").dlq.counts().total == 0
@@ -159,7 +142,7 @@ def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sa
     """The record is made once; the mapping comes by a message of its own, told by its events."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
-    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main, seconds=40)
+    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
     assert summary.retry_queued >= 1
     names = tracked(one)
     assert names["visit-mapping-create-failed"] == names["visit-create-mapping-retry"] == summary.retry_queued
@@ -173,15 +156,13 @@ def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Progr
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain, pair = one.open_drain("visit"), one.queue_pair("visit")
-    summaries: list[BatchSummary] = []
-    working = threading.Thread(target=lambda: summaries.append(drain.run_until_empty()))
-    working.start()
-    until(lambda: bool(one.breakers.open_services(one.breakers.states())))
-    held = sandbox.requests("nomis")
+    working = in_thread(drain.run_until_empty)
+    until(lambda: one.breakers.open_services(one.breakers.states()), "the outage is noticed")
+    asked = sandbox.requests("nomis")
     sandbox.clear_faults()
-    working.join(60)
-    settle(drain, pair.main, seconds=40)
-    assert len(held) < 60
+    result_of(working)
+    settle(drain, pair.main)
+    assert len(asked) < 60
     assert pair.dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
     names = tracked(one)
@@ -202,36 +183,42 @@ def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one:
     assert one.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heartbeat renews the visibility of a message in work, so it is never delivered a second time."""
-    settings = {"HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": "2"}
-    with program(sandbox, f"sqlite:///{tmp_path}/slow.db", **settings) as slow:
-        queue = slow.queue_pair("visit").main
-        sandbox.traffic(events=1, seed=1, queues=["visit"])
-        sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="delay", ms=5000)
-        working = threading.Thread(target=slow.open_drain("visit").run_batch)
-        working.start()
-        seen = 0
-        while working.is_alive():
-            seen += len(queue.receive(visibility_seconds=0))
-            working.join(0.2)
-        assert seen <= 1  # at most the one before the drain had it
+    settings = {"HMPPS_SQS_PROVIDER": "aws", "HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": "1"}
+    with stubbed() as sqs:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", sqs.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        with (
+            program(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
+            held(sandbox, "nomis", "POST", VISITS) as create,
+        ):
+            queue = slow.queue_pair("visit").main
+            offender_no = put_visit(sandbox, "slow")
+            queue.send(_message(BOOKED, offender_no, "slow"))
+            working = in_thread(slow.open_drain("visit").run_batch)
+            create.wait_for_request()
+            for _ in range(4):
+                sqs.renew_and_forward(0.9)
+                assert queue.receive() == []
+            create.release()
+            assert result_of(working).applied == 1
         visits(sandbox, 1)
 
 
 def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Program) -> None:
     """What is in hand when it is told to stop is finished; what is published then stays on the queue."""
     sandbox.traffic(events=30, seed=1, queues=["visit"])
-    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="delay", ms=200)
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
-    summaries: list[BatchSummary] = []
-    working = threading.Thread(target=lambda: summaries.append(drain.run_until_empty()))
-    working.start()
-    until(lambda: bool(sandbox.requests("nomis")))
-    drain.stop()
-    queue.send("published afterwards")
-    working.join(20)
-    (summary,) = summaries
+    with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
+        working = in_thread(drain.run_until_empty)
+        creates.wait_for_request()
+        drain.stop()
+        queue.send("published afterwards")
+        creates.release()
+        summary = result_of(working)
+    assert summary.applied > 0
     assert summary.received == summary.applied + summary.coalesced
     assert queue.counts().visible >= 1
 
@@ -239,38 +226,31 @@ def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, 
 def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """When NOMIS is too slow to finish in time, the messages are visible again, and no visit is made twice later."""
     url = f"sqlite:///{tmp_path}/grace.db"
-    with program(sandbox, url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
+    with program(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
         sandbox.traffic(events=12, seed=1, queues=["visit"])
-        sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="delay", ms=2000)
         drain = hasty.open_drain("visit")
-        summaries: list[BatchSummary] = []
-        working = threading.Thread(target=lambda: summaries.append(drain.run_batch()))
-        working.start()
-        until(lambda: bool(sandbox.requests("nomis")))
-        drain.stop()
-        working.join(20)
-        (summary,) = summaries
+        with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
+            working = in_thread(drain.run_batch)
+            creates.wait_for_request()
+            drain.stop()
+            summary = result_of(working)
         assert summary.deferred > 0
         assert queue.counts().visible == summary.deferred
         assert queue.counts().in_flight == 0
-    sandbox.clear_faults()
-    with program(sandbox, url) as patient:
-        settle(patient.open_drain("visit"), patient.queue_pair("visit").main, seconds=40)
+    with program(sandbox.environment(), url) as patient:
+        settle(patient.open_drain("visit"), patient.queue_pair("visit").main)
         assert sandbox.verify()["problems"] == []
 
 
 def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) -> None:
     """Two drains on one queue and one database, with every message published twice: each record is made once."""
-    with program(sandbox, database_url) as first, program(sandbox, database_url) as second:
+    with program(sandbox.environment(), database_url) as first, program(sandbox.environment(), database_url) as second:
         pair = first.queue_pair("visit")
         second.queue_pair("visit")
         sandbox.traffic(events=40, seed=6, queues=["visit"], duplicates=40)
         drains = [first.open_drain("visit"), second.open_drain("visit")]
-        threads = [threading.Thread(target=settle, args=(drain, pair.main, 60)) for drain in drains]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(70)
+        for working in [in_thread(settle, drain, pair.main) for drain in drains]:
+            result_of(working)
         assert pair.dlq.counts().total == 0
         assert sandbox.verify()["problems"] == []

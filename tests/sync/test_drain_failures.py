@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,16 @@ import pytest
 
 from jobs.composition import Program
 from sandbox import Sandbox
-from sync.drain import BatchSummary
 from sync.queues.queue import Queue
 from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.databases import PostgresServer
-from tests.sync.test_drain import program, tracked, until
+from tests.programs import program
+from tests.publishing import put_visit
+from tests.sync.test_drain import tracked
+from tests.waiting import in_thread, result_of, until
 
 BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
 
@@ -33,25 +34,9 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def one(sandbox: Sandbox, url: str) -> Iterator[Program]:
     """One process of the program; a message that failed is hidden for a minute, later ones for two."""
-    with program(sandbox, url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
         made.queue_pair("visit")
         yield made
-
-
-def put_visit(sandbox: Sandbox, reference: str) -> str:
-    """A visit in visit-scheduler; who is visited."""
-    prisoner = sandbox.prisoners()[0]
-    sandbox.put(
-        "visit",
-        reference=reference,
-        prisoner_id=prisoner["offenderNo"],
-        prison_id=prisoner["prisonId"],
-        room="Visits Main Hall",
-        start="2023-06-02T14:00:00",
-        end="2023-06-02T15:00:00",
-        person_ids=[],
-    )
-    return str(prisoner["offenderNo"])
 
 
 def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
@@ -94,7 +79,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) ->
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
     """After the first failure a message comes again at once, after the second it is hidden for a minute."""
-    with program(sandbox, url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
         assert drain.run_batch().failed == 1
@@ -111,7 +96,7 @@ def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> 
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT_PRISON_VISIT_CANCELLED": "0",
     }
-    with program(sandbox, url, **waits) as made:
+    with program(sandbox.environment(), url, **waits) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
         cancelled = send(queue, CANCELLED, "none-such")
@@ -160,7 +145,7 @@ def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Prog
 
 def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
     """At its last receive a change behind a failing booking is tried, so that its own failure is known."""
-    with program(sandbox, url) as made:
+    with program(sandbox.environment(), url) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
         changed = send(pair.main, CHANGED, "not-there", 1)
@@ -172,7 +157,7 @@ def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> No
 
 def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
     """When the record shows in DPS a moment later, booking and change are both done, in their order."""
-    with program(sandbox, url) as made:
+    with program(sandbox.environment(), url) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
         send(queue, BOOKED, "late", 0, prisonerId=who)
@@ -217,23 +202,23 @@ def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Prog
     assert all(failure_of(one, each) is not None for each in ids)
 
 
-def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, one: Program) -> None:
+def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
     """A message whose record another process works on stays in hand, and is done when that one is ready."""
-    put_visit(sandbox, "aa-aa")
-    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
-    send(queue, BOOKED, "aa-aa")
-    elsewhere = Leases(one.database, "elsewhere", 60)
-    assert elsewhere.acquire("create:visit:aa-aa")
-    summaries: list[BatchSummary] = []
-    working = threading.Thread(target=lambda: summaries.append(drain.run_batch()))
-    working.start()
-    until(lambda: queue.counts().in_flight == 1)
-    working.join(0.5)
-    assert sandbox.nomis("visit") == []
-    elsewhere.release("create:visit:aa-aa")
-    working.join(20)
-    assert [summary.applied for summary in summaries] == [1]
-    assert len(sandbox.nomis("visit")) == 1
+    with program(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
+        queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+        for reference in ("aa-aa", "bb-bb"):
+            put_visit(sandbox, reference)
+            send(queue, BOOKED, reference)
+        elsewhere = Leases(one.database, "elsewhere", 600)
+        assert elsewhere.acquire("create:visit:aa-aa")
+        working = in_thread(drain.run_batch)
+        # Worked one after the other: once the second is made, the first has met the lease.
+        until(lambda: sandbox.nomis("visit"), "the second visit")
+        assert [visit["comment"].endswith(": bb-bb") for visit in sandbox.nomis("visit")] == [True]
+        assert queue.counts().in_flight >= 1
+        elsewhere.release("create:visit:aa-aa")
+        assert result_of(working).applied == 2
+        assert len(sandbox.nomis("visit")) == 2
 
 
 def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
@@ -241,7 +226,7 @@ def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
     server = PostgresServer()
     try:
         server.start()
-        with program(sandbox, server.url.render_as_string()) as made:
+        with program(sandbox.environment(), server.url.render_as_string()) as made:
             put_visit(sandbox, "aa-aa")
             queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
             send(queue, BOOKED, "aa-aa")
@@ -256,12 +241,8 @@ def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
         server.close()
 
 
-def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(
-    sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Program) -> None:
     """When one record makes NOMIS answer 500 each time, it opens the breaker at most for moments."""
-    monkeypatch.setattr("sync.upstream.breaker.PING_SECONDS", 0.05)
-    monkeypatch.setattr("sync.upstream.breaker.LONGEST_PAUSE_SECONDS", 0.1)
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
     for reference in [*references, "poison"]:

@@ -1,4 +1,4 @@
-"""Drives the handlers of the domains against the sandbox, one event at a time, as a worker of a queue does."""
+"""Drives the workshops of the queues against the sandbox, one message at a time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ import structlog
 from sandbox import Sandbox
 from sync.catalogue import DOMAINS
 from sync.creation import CreationProtocol
-from sync.envelope import DomainEvent, MappingRetry, read_envelope
-from sync.handling import Creation, Trail
+from sync.envelope import write_domain_event
+from sync.gather import read_task
+from sync.handling import Trail, Update
 from sync.outcome import Outcome
-from sync.settings import load_settings
+from sync.queues.queue import Message
+from sync.settings import Settings, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
-from sync.work import HandlerWork
+from sync.work import Workshop
 
+QUEUES = {event_type: queue for queue, domain in DOMAINS.items() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
 
 
 class Driver:
     """Handles events and mapping retries; `retries` are the messages that were sent to the queues."""
 
-    def __init__(self, sandbox: Sandbox, database: Database, services: Services) -> None:
+    def __init__(self, sandbox: Sandbox, settings: Settings, database: Database, services: Services) -> None:
         self.sandbox = sandbox
         self.database = database
         self.services = services
@@ -38,33 +41,22 @@ class Driver:
         self.telemetry = StoredTelemetry(database, structlog.get_logger())
         self.retries: list[tuple[str, str]] = []
         self.trail = Trail()
-        self._protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=0)
+        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=0)
+        self._workshops = {
+            queue: Workshop(settings, domain, services, protocol, self.leases, self.telemetry, database)
+            for queue, domain in DOMAINS.items()
+        }
 
     def handle(
         self, event_type: str, prisoner_id: str | None = None, occurred_at: datetime | None = None, **information: Any
     ) -> Outcome | str:
         """Handles an event; the outcome of a creation, or the name of the event that an update tracked."""
-        event = DomainEvent(event_type, occurred_at, prisoner_id, information)
-        work, handler = self._work(), HANDLERS[event_type]
-        self.trail = work.trail
-        if isinstance(handler, Creation):
-            return self._protocol.create(handler, event, work)
-        work.trail.add(**handler.start(event))
-        try:
-            name = handler.apply(event, work) or handler.success
-        except Exception:
-            if handler.failed is not None:
-                work.track(handler.failed, work.trail.properties)
-            raise
-        assert name in (handler.success, *handler.others)
-        work.track(name, work.trail.properties)
-        return name
+        moment = None if occurred_at is None else occurred_at.isoformat()
+        return self._work(QUEUES[event_type], write_domain_event(event_type, information, prisoner_id, moment))
 
-    def handle_retry(self, queue: str, body: str) -> Outcome:
+    def handle_retry(self, queue: str, body: str) -> Outcome | str:
         """Handles the body of a mapping retry."""
-        retry = read_envelope(body).content
-        assert isinstance(retry, MappingRetry)
-        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, self._work())
+        return self._work(queue, body)
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
         """The events tracked so far, those of these names where names are given, oldest first."""
@@ -72,8 +64,16 @@ class Driver:
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         return [each for each in events if not names or each[0] in names]
 
-    def _work(self) -> HandlerWork:
-        return HandlerWork(self.services, self.leases, self.telemetry, self.database)
+    def _work(self, queue: str, body: str) -> Outcome | str:
+        task = read_task(Message("message", "receipt", body, receive_count=1), DOMAINS[queue])
+        work = self._workshops[queue].begin()
+        self.trail = work.trail
+        outcome = self._workshops[queue].work(task, work)
+        if not isinstance(task.handler, Update):
+            return outcome
+        name = self.tracked()[-1][0]
+        assert name in (task.handler.success, *task.handler.others)
+        return name
 
     def _send_retry(self, queue: str, body: str) -> str:
         self.retries.append((queue, body))
@@ -81,11 +81,12 @@ class Driver:
 
 
 @contextmanager
-def driving(sandbox: Sandbox, database: Database, timeout_seconds: float = 1) -> Iterator[Driver]:
-    """A driver whose calls time out after so many seconds."""
-    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": str(timeout_seconds)}))
+def driving(sandbox: Sandbox, database: Database) -> Iterator[Driver]:
+    """A driver on a database."""
+    settings = load_settings(sandbox.environment())
+    transport = Transport(settings)
     try:
-        yield Driver(sandbox, database, connect(transport))
+        yield Driver(sandbox, settings, database, connect(transport))
     finally:
         transport.close()
 

@@ -15,6 +15,7 @@ from sync.domains.allocation import booking_activity_lease
 from sync.failures import LeaseBusy, RuleError, UpstreamError
 from sync.outcome import Outcome
 from tests.sync.domains.driving import Driver, Prisoner
+from tests.waiting import LONGEST_SECONDS
 
 SCHEDULE, ACTIVITY, INSTANCE, ALLOCATION, ATTENDANCE = 318, 201, 40_188, 6_120, 220_145
 TODAY = london_today()
@@ -322,7 +323,7 @@ def test_simultaneous_upserts_make_one_row(running: Driver) -> None:
     words = ("allocated", "allocation-amended", "deallocated")
 
     def work(word: str) -> str:
-        together.wait()
+        together.wait(LONGEST_SECONDS)
         try:
             return str(allocate(running, word))
         except LeaseBusy:

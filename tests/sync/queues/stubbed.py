@@ -1,18 +1,41 @@
-"""A queue of a stub of SQS, for what no emulator does: entries of batch calls that fail."""
+"""A queue of a stub of SQS, for what no emulator does: entries of batch calls that fail, and a clock put forward."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 from benchmarks.stub_http import ServerThread
 from benchmarks.stub_sqs import StubSqs
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.settings import load_settings
+from tests.waiting import until
 
 NAME = "stubbed"
+RENEWAL = "ChangeMessageVisibilityBatch"
+
+
+class Clock:
+    """The clock of the stub, which stands still until it is put forward."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def forward(self, seconds: float) -> None:
+        """Puts the clock forward."""
+        self._seconds += seconds
+
+    def monotonic(self) -> float:
+        """The seconds since the start, by which messages are hidden."""
+        return self._seconds
+
+    def time(self) -> float:
+        """The real time, by which messages are sent."""
+        return time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +44,15 @@ class Stubbed:
 
     queue: Queue
     sqs: StubSqs
+    url: str
+    clock: Clock
+
+    def renew_and_forward(self, seconds: float, entries: int = 1) -> None:
+        """Puts the clock forward once all in hand was renewed at its present moment, in so many entries at most."""
+        # Two rounds, since the first may have begun before this moment.
+        enough = self.sqs.entries[RENEWAL] + 2 * entries
+        until(lambda: self.sqs.entries[RENEWAL] >= enough, "what is in hand is renewed")
+        self.clock.forward(seconds)
 
     def left(self) -> int:
         """How many messages are on the queue, hidden or not."""
@@ -30,8 +62,9 @@ class Stubbed:
 @contextmanager
 def stubbed(fails: Callable[[str, int], bool] | None = None, messages: int = 0) -> Iterator[Stubbed]:
     """A queue with so many messages, whose batch entries fail as `fails` says of their action and number."""
-    sqs = StubSqs(fails)
+    sqs, clock = StubSqs(fails), Clock()
     sqs.fill(NAME, [f"body {number}" for number in range(messages)])
-    with ServerThread(sqs) as server:
+    with mock.patch("benchmarks.stub_sqs.time", clock), ServerThread(sqs) as server:
         settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": server.url})
-        yield Stubbed(Queue(Aws(settings).client("sqs"), NAME, f"http://stub/{NAME}"), sqs)
+        queue = Queue(Aws(settings).client("sqs"), NAME, f"http://stub/{NAME}")
+        yield Stubbed(queue, sqs, server.url, clock)

@@ -1,7 +1,5 @@
 """The database under many threads and processes, with its schema, on both kinds of database."""
 
-import multiprocessing
-import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,9 @@ from sync.clock import now
 from sync.settings import SettingsError
 from sync.store.database import Database, StoreUnavailable, newest_revision
 from sync.store.tables import actions, leases, metadata
+from tests.children import exit_codes
 from tests.databases import PostgresServer, make_database
+from tests.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:
@@ -39,17 +39,6 @@ def write_rows(url: str, prefix: str) -> None:
             connection.execute(insert(leases), lease(f"{prefix}-{number}"))
 
 
-def in_processes(target: object, *arguments: tuple[str, ...]) -> list[int | None]:
-    """The exit codes of one process for each tuple of arguments."""
-    context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=target, args=one) for one in arguments]  # type: ignore[arg-type]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join(60)
-    return [process.exitcode for process in started]
-
-
 def test_the_migrations_lead_exactly_to_the_tables(database: Database) -> None:
     """Autogenerate finds nothing to add: the explicit revision and the tables say the same."""
     with database.read() as connection:
@@ -69,7 +58,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path, postgres: URL) ->
         f"sqlite:///{tmp_path}/new/folder/store.db",
         make_database(postgres).render_as_string(hide_password=False),
     ):
-        assert in_processes(upgrade, (url,), (url,), (url,)) == [0, 0, 0]
+        assert exit_codes(upgrade, (url,), (url,), (url,)) == [0, 0, 0]
 
 
 def test_a_new_database_is_not_current_until_upgraded(tmp_path: Path) -> None:
@@ -111,19 +100,17 @@ def test_a_failing_block_is_rolled_back(database: Database) -> None:
 
 def test_threads_and_processes_write_side_by_side(database: Database, database_url: str) -> None:
     """Transactions of many threads and processes that read before they write all succeed."""
-    threads = [threading.Thread(target=write_rows, args=(database_url, f"thread-{n}")) for n in range(4)]
 
     def write_shared(prefix: str) -> None:
         for number in range(40):
             with database.begin() as connection:
                 connection.execute(insert(leases), lease(f"{prefix}-{number}"))
 
-    threads += [threading.Thread(target=write_shared, args=(f"shared-{n}",)) for n in range(30)]
+    threads = [in_thread(write_rows, database_url, f"thread-{n}") for n in range(4)]
+    threads += [in_thread(write_shared, f"shared-{n}") for n in range(30)]
+    assert exit_codes(write_rows, (database_url, "process-1"), (database_url, "process-2")) == [0, 0]
     for thread in threads:
-        thread.start()
-    assert in_processes(write_rows, (database_url, "process-1"), (database_url, "process-2")) == [0, 0]
-    for thread in threads:
-        thread.join(60)
+        result_of(thread)
     with database.read() as connection:
         assert connection.execute(select(func.count()).select_from(leases)).scalar_one() == 40 * 36
 
@@ -132,16 +119,12 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
     """Reading goes on beside a transaction that writes, and sees what was committed before."""
     with database.begin() as writing:
         writing.execute(insert(leases), lease("a"))
-        seen: list[int] = []
 
-        def read() -> None:
+        def read() -> int:
             with database.read() as connection:
-                seen.append(connection.execute(select(func.count()).select_from(leases)).scalar_one())
+                return connection.execute(select(func.count()).select_from(leases)).scalar_one()
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        reader.join(10)
-        assert seen == [0]
+        assert result_of(in_thread(read)) == 0
 
 
 def test_times_come_back_aware_and_in_utc(database: Database) -> None:
@@ -214,6 +197,7 @@ def test_a_faulty_statement_is_no_outage(database: Database) -> None:
 
 def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that does not get its turn fails as unavailable instead of waiting for ever."""
+    # Waiting for the half minute of production would only make this test slow.
     monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.1)
     url = f"sqlite:///{tmp_path}/store.db"
     first, second = Database(url), Database(url)
@@ -245,9 +229,6 @@ def test_a_database_in_memory_serves_several_threads() -> None:
     """The database in memory, of use for trying things out, is one and the same for all threads."""
     database = Database("sqlite://")
     database.upgrade()
-    threads = [threading.Thread(target=database.ping) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for pinging in [in_thread(database.ping) for _ in range(5)]:
+        result_of(pinging)
     assert database.schema_is_current()

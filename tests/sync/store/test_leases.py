@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from multiprocessing.synchronize import Event
@@ -24,17 +20,9 @@ from sync.store import processes
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.tables import leases
+from tests.children import CONTEXT, child, exit_codes, kill
 from tests.databases import PostgresServer
-
-CONTEXT = multiprocessing.get_context("forkserver")
-
-
-def until(look: Callable[[], object], seconds: float = 20) -> None:
-    """Waits until `look` gives something true."""
-    deadline = time.monotonic() + seconds
-    while not look():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
+from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def hold(url: str, key: str, held: Event) -> None:
@@ -88,12 +76,8 @@ def test_a_with_block_holds_and_releases(database: Database) -> None:
 def test_racing_processes_take_turns(database: Database, database_url: str, tmp_path: Path) -> None:
     """Processes that race for one key are never inside at the same time, and each gets its turns."""
     (tmp_path / "counter").write_text("0")
-    racing = [CONTEXT.Process(target=count_alone, args=(database_url, str(tmp_path))) for _ in range(3)]
-    for process in racing:
-        process.start()
-    for process in racing:
-        process.join(60)
-    assert [process.exitcode for process in racing] == [0, 0, 0]
+    arguments = (database_url, str(tmp_path))
+    assert exit_codes(count_alone, arguments, arguments, arguments) == [0, 0, 0]
     assert (tmp_path / "counter").read_text() == "45"
 
 
@@ -109,25 +93,19 @@ def test_racing_threads_take_turns(database: Database) -> None:
             inside[0] -= 1
             shared.release("a")
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    for working in [in_thread(work) for _ in range(6)]:
+        result_of(working)
     assert (inside, most) == ([0], [1])
 
 
 def test_the_lease_of_a_killed_process_is_taken_over_at_once(database: Database, database_url: str) -> None:
     """A holder that was killed is known to be gone, however long its lease."""
     held = CONTEXT.Event()
-    child = CONTEXT.Process(target=hold, args=(database_url, "a", held))
-    child.start()
-    assert held.wait(30)
     mine = Leases(database, "mine", 60)
-    assert not mine.acquire("a")
-    assert child.pid is not None
-    os.kill(child.pid, signal.SIGKILL)
-    child.join(10)
+    with child(hold, database_url, "a", held) as holder:
+        assert held.wait(LONGEST_SECONDS)
+        assert not mine.acquire("a")
+        kill(holder)
     assert mine.acquire("a")
 
 
@@ -197,21 +175,26 @@ def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
         server.close()
 
 
-def test_renewing_goes_on_through_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_renewing_goes_on_through_an_outage() -> None:
     """A renewal that fails is said in the log and tried again, so a short outage costs no lease."""
-    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.05)
-    url = f"sqlite:///{tmp_path}/store.db"
-    database, outside = Database(url), Database(url)
-    database.upgrade()
-    holder = Leases(database, "holder", 0.6)
-    holder.acquire("a")
-    first = expiry(database)
-    with capture_logs() as logs:
-        with outside.begin():
+    server = PostgresServer()
+    try:
+        server.start()
+        database = Database(server.url.render_as_string())
+        database.upgrade()
+        holder = Leases(database, "holder", 0.6)
+        assert holder.acquire("a")
+        first = expiry(database)
+        server.stop()
+        with capture_logs() as logs:
             holder.start_renewing()
             until(lambda: [each for each in logs if each["event"] == "leases-not-renewed"])
-        until(lambda: expiry(database) > first)
-    holder.stop()
+            server.start()
+            until(lambda: expiry(database) > first)
+        holder.stop()
+        database.dispose()
+    finally:
+        server.close()
 
 
 def test_a_key_that_is_too_long_is_refused(database: Database) -> None:
@@ -226,10 +209,9 @@ def test_processes_are_told_apart() -> None:
     place, number, start = mine.split("/")
     assert not processes.process_is_gone(mine)
     assert processes.process_is_gone(f"{place}/{number}/{int(start) - 1}")
-    child = CONTEXT.Process(target=os.getpid)
-    child.start()
-    child.join(30)
-    assert processes.process_is_gone(f"{place}/{child.pid}/{start}")
+    with child(os.getpid) as other:
+        other.join(LONGEST_SECONDS)
+        assert processes.process_is_gone(f"{place}/{other.pid}/{start}")
     assert not processes.process_is_gone(f"other-{place}/{number}/1")
     assert not processes.process_is_gone("nonsense")
 
@@ -249,10 +231,7 @@ def test_threads_that_are_served_together_exclude_each_other(database: Database)
             inside[key] -= 1
             leases.release(key)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    for working in [in_thread(work, number) for number in range(12)]:
+        result_of(working)
     assert set(most.values()) == {1}
     assert all(other.acquire(f"key-{number}") for number in range(5))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from structlog import get_logger
 from structlog.testing import capture_logs
 
@@ -14,6 +14,7 @@ from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.telemetry import FLUSH_AT, StoredTelemetry, read_events
 from tests.databases import PostgresServer
+from tests.waiting import in_thread, result_of
 
 
 def stored(database: Database) -> StoredTelemetry:
@@ -57,16 +58,16 @@ def test_events_are_narrowed_down_by_name_and_time(database: Database) -> None:
     assert list(read_events(database, since=now() + timedelta(hours=1))) == []
 
 
-def test_any_number_of_events_is_read_in_order(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading in pages loses and repeats nothing, also where events share a moment."""
-    monkeypatch.setattr("sync.store.telemetry._PAGE", 7)
-    moment = now()
-    monkeypatch.setattr("sync.store.telemetry.now", lambda: moment)
+def test_any_number_of_events_is_read_in_order(database: Database) -> None:
+    """Reading in pages of a thousand loses and repeats nothing, also where events share a moment."""
     telemetry = stored(database)
-    for number in range(50):
-        telemetry.track("each", {"number": number})
-    telemetry.flush()
-    assert [each["properties"]["number"] for each in read_events(database)] == [str(number) for number in range(50)]
+    with time_machine.travel(now(), tick=False):
+        for number in range(2500):
+            telemetry.track("each", {"number": number})
+        telemetry.flush()
+    events = list(read_events(database))
+    assert len({each["time"] for each in events}) == 1
+    assert [each["properties"]["number"] for each in events] == [str(number) for number in range(2500)]
 
 
 def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
@@ -104,11 +105,8 @@ def test_many_threads_lose_nothing(database: Database) -> None:
                 telemetry.flush()
         telemetry.flush()
 
-    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    for working in [in_thread(work, thread) for thread in range(8)]:
+        result_of(working)
     found = [each["properties"]["id"] for each in read_events(database)]
     assert len(found) == len(set(found)) == 480
 
