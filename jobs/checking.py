@@ -115,7 +115,7 @@ def _check_queue(program: Program, queue: str, *, dlq: bool) -> str:
     settings = program.settings.queue(queue)
     part, name = (pair.dlq, settings.dlq_name) if dlq else (pair.main, settings.queue_name)
     counts = part.counts()
-    if not dlq and not part.has_redrive_policy():
+    if not dlq and part.max_receives() is None:
         raise _DownError(f"{name} has no redrive policy: give it one, or failing messages come again for ever")
     return f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
 

@@ -161,7 +161,7 @@ def _check_queue(program: Program, queue: str) -> Component:
         pair = program.queue_pair(queue)
         counts = pair.main.counts()
         details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
-        attached = pair.main.has_redrive_policy()
+        attached = pair.main.max_receives() is not None
     except QueueUnavailable as error:
         return Component(DOWN, details | {"error": one_line(error)})
     try:

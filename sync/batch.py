@@ -29,7 +29,8 @@ class BatchWork:
 
     `crew` works the lanes. `hold_seconds`: how long tasks are held in hand while an upstream is down before they are
     handed back; None holds them until it is up. `stop_at` gives the moment when the time of grace ends, None while
-    nobody asked to stop. `on_progress` is told when tasks came to an end, and while an upstream is waited for.
+    nobody asked to stop. `on_progress` is told when tasks came to an end, and while an upstream or the database is
+    waited for. `max_receives`: after so many a message goes to the dead letter queue.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class BatchWork:
         leases: Leases,
         breakers: Breakers,
         upstreams: Sequence[UpstreamName],
+        max_receives: int,
         hold_seconds: float | None,
         stop_at: Callable[[], float | None],
         on_progress: Callable[[], None] = lambda: None,
@@ -59,7 +61,9 @@ class BatchWork:
         self._stop_at = stop_at
         self._on_progress = on_progress
         self._monotonic = monotonic
-        self._worker = LaneWorker(queue_name, settings, workshop, leases, breakers, upstreams, self._end, monotonic)
+        self._worker = LaneWorker(
+            queue_name, settings, workshop, leases, breakers, upstreams, self._end, max_receives, monotonic
+        )
         # The lock guards what workers and dispatcher share: lanes ready, held up and in work, and who is at work.
         self._lock = threading.Lock()
         # The longest lanes first, so that none of them is left over at the end.
@@ -78,6 +82,8 @@ class BatchWork:
         self._outcomes: Counter[Outcome] = Counter()
         #: Whether tasks were handed back because an upstream stayed down for longer than `hold_seconds`.
         self.gave_up = False
+        #: Whether work waits for the database, or did when it was given up.
+        self.store_away = False
 
     def run(self) -> Counter[Outcome]:
         """Works until every message is settled, or the time of grace is over; the outcomes counted by message."""
@@ -112,9 +118,10 @@ class BatchWork:
             up = self._breakers.probe(self._upstreams)
             moment = self._monotonic()
             # A ping alone is no end of an outage: a service that answers it may fail every call.
-            well = up and not self._breakers.trying(self._upstreams)
+            self.store_away = any(lane.store_away for lane in self._held_up)
+            well = up and not self.store_away and not self._breakers.trying(self._upstreams)
             self._down_since = None if well else self._down_since or moment
-            if not up:
+            if not up or self.store_away:
                 self._on_progress()
             with self._lock:
                 due = [

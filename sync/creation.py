@@ -140,6 +140,8 @@ class CreationProtocol:
                 else:
                     # NOMIS may have one record too many, and nobody else would ever hear of it.
                     self._ledger.ambiguous(creation, record, {**record.properties, **mapping})
+        elif record is not None and record.state is CreationState.AMBIGUOUS:
+            self._ledger.mapped_otherwise(creation, record, mapping)
         work.track(f"{creation.name}-create-duplicate", work.trail.properties)
         return Outcome.DUPLICATE
 

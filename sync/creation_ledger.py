@@ -118,10 +118,15 @@ class CreationLedger:
             self._telemetry.track_with(connection, event_name, properties)
 
     def mapped_otherwise(self, creation: Creation, record: CreationRecord, mapping: Mapping[str, Any]) -> None:
-        """Records that an open creation found a mapping that others saved; a doubt about it is settled by that."""
+        """Records that an open creation found a mapping that others saved; a doubt about it is settled by that.
+
+        Not by a mapping that was there when the doubt arose: a person has to say whether NOMIS has another record too.
+        """
         with self._database.begin() as connection:
-            creations.record_mapped(connection, creation.name, record.dps_id, mapping)
             doubt = findings.find(connection, doubt_key(record))
+            if doubt is not None and pair_of(mapping).items() <= doubt.properties.items():
+                return
+            creations.record_mapped(connection, creation.name, record.dps_id, mapping)
             if doubt is not None:
                 findings.resolve(connection, doubt.id, WHO, "a mapping was saved meanwhile")
 

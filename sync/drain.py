@@ -4,6 +4,7 @@ A micro-batch is gathered whole, so that updates of one record can be coalesced;
 and messages are settled as their lanes get along. A heartbeat keeps every message in hand hidden meanwhile.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -68,14 +69,14 @@ class BatchSummary:
 
 
 class UpstreamsDown(SyncError):
-    """Upstream services stayed down for longer than the drain was to wait; the messages are back on the queue.
+    """What the work needs stayed down for longer than the drain was to wait; the messages are back on the queue.
 
     `summary` tells what became of the messages until then.
     """
 
     recoverable = True
 
-    def __init__(self, services: Iterable[UpstreamName], summary: BatchSummary) -> None:
+    def __init__(self, services: Iterable[str], summary: BatchSummary) -> None:
         super().__init__(f"{', '.join(services)} did not answer; the messages wait on the queue")
         self.summary = summary
 
@@ -124,6 +125,7 @@ class Drain:
         self._stopping = threading.Event()
         self._stop_at: float | None = None
         self._paused = False
+        self._max_receives: int | None = None
         self._progressed_at = monotonic()
         self._log = structlog.get_logger("sync.drain")
         self._heartbeat.__enter__()
@@ -206,6 +208,17 @@ class Drain:
             self._stopping.wait(_LOOK_SECONDS)
         return False
 
+    def _most_receives(self) -> int:
+        """After how many receives a message goes to the dead letter queue: as the queue says, asked once."""
+        if self._max_receives is None:
+            try:
+                told = self._main.max_receives()
+            except QueueUnavailable as error:
+                self._log.warning("redrive-policy-not-read", queue=self.queue, reason=str(error))
+                return self._settings.hmpps_sqs_max_receive_count
+            self._max_receives = sys.maxsize if told is None else told
+        return self._max_receives
+
     def _note_progress(self) -> None:
         self._progressed_at = self._monotonic()
 
@@ -221,7 +234,7 @@ class Drain:
         Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: with the database away each
         receive would only bring its messages nearer to the dead letter queue.
         """
-        self._database.ping()
+        self._database.ping(writing=True)
         messages: list[Message] = []
         deadline = self._monotonic() + GATHER_SECONDS
         wait = FIRST_WAIT_SECONDS
@@ -269,6 +282,7 @@ class Drain:
         batch = BatchWork(
             self.queue,
             gather(messages, self._domain),
+            max_receives=self._most_receives(),
             crew=self._crew,
             settings=self._settings,
             workshop=self._workshop,
@@ -290,5 +304,7 @@ class Drain:
         counts = {outcome.value: number for outcome, number in outcomes.items()}
         summary = BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
         if batch.gave_up:
-            raise UpstreamsDown(self._breakers.open_services(self._upstreams) or self._upstreams, summary)
+            away: list[str] = ["the database"] if batch.store_away else []
+            away.extend(self._breakers.open_services(self._upstreams))
+            raise UpstreamsDown(away or self._upstreams, summary)
         return summary

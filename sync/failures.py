@@ -22,8 +22,9 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    `status` is None when no answer came. `outcome_unknown` says that a write may have been applied although it failed:
-    the answer was lost after the request had been sent, or a gateway gave up waiting for it.
+    `status` is None when no answer came; `unreachable` then tells that the request was not even sent. `outcome_unknown`
+    says that a write may have been applied although it failed: the answer was lost after the request had been sent, or
+    a gateway gave up waiting for it.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class UpstreamError(SyncError):
         status: int | None,
         message: str,
         outcome_unknown: bool = False,
+        unreachable: bool = False,
         more_info: object | None = None,
         retry_after: float | None = None,
     ) -> None:
@@ -46,6 +48,7 @@ class UpstreamError(SyncError):
         self.status = status
         self.message = message
         self.outcome_unknown = outcome_unknown
+        self.unreachable = unreachable
         self.more_info = more_info
         self.retry_after = retry_after
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, describe_failure
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.gather import Task
 from sync.handling import Creation
 from sync.outcome import Outcome
@@ -25,6 +25,12 @@ HANDED_BACK_SECONDS = 2
 #: How often a message may find its upstream failing again although the ping said it was up, before the message itself
 #: is taken to be the cause.
 REFUSALS = 3
+#: What a service, or a gateway before it, answers that can take no call at present, whatever the call.
+_AWAY_STATUSES = frozenset({429, 502, 503})
+#: How long a message is held at most by a service that answers pings, and so to others: longer than outages last.
+LONGEST_HOLD_SECONDS = 1_800.0
+#: How often it is looked whether the database is there again.
+_STORE_SECONDS = 1.0
 #: How long a task that met an outage waits at least before it is tried again.
 _OUTAGE_SECONDS = 0.25
 _LONGEST_KEY = 200
@@ -35,7 +41,7 @@ class LaneInHand:
     """A lane with the tasks that are left.
 
     `busy_since`: since when its lease is held elsewhere. `refusals`: how often its first task failed as an outage would
-    make it fail.
+    make it fail, and `refused_since` when it first did. `store_away`: it waits for the database.
     """
 
     key: str | None
@@ -43,6 +49,8 @@ class LaneInHand:
     not_before: float = 0.0
     busy_since: float | None = None
     refusals: int = 0
+    refused_since: float | None = None
+    store_away: bool = False
 
 
 #: Told of the tasks of a lane that came to their end, and of those that are left; False when the lane was handed back
@@ -51,7 +59,10 @@ End = Callable[[LaneInHand, Sequence[Ended], deque[Task]], bool]
 
 
 class LaneWorker:
-    """Works lanes of one queue. Safe to share between threads, each with a lane of its own."""
+    """Works lanes of one queue. Safe to share between threads, each with a lane of its own.
+
+    `max_receives`: a message that was received so often and is handed back goes to the dead letter queue.
+    """
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class LaneWorker:
         breakers: Breakers,
         upstreams: Sequence[UpstreamName],
         end: End,
+        max_receives: int,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = queue_name
@@ -71,12 +83,14 @@ class LaneWorker:
         self._breakers = breakers
         self._upstreams = tuple(upstreams)
         self._end = end
+        self._max_receives = max_receives
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.lanes")
 
     def run(self, lane: LaneInHand) -> None:
         """Works a lane as far as it goes now. What is left of it then is held up: by a lease, or by an outage."""
         key = None if lane.key is None else f"{self._name}:{lane.key}"[:_LONGEST_KEY]
+        lane.store_away = False
         try:
             if key is None:
                 self._run(lane)
@@ -85,9 +99,10 @@ class LaneWorker:
                     self._run(lane)
         except LeaseBusy as error:
             self._wait_for_lease(lane, error)
+        except StoreUnavailable as error:
+            self._wait_for_store(lane, error)
         except BaseException as error:  # whatever it is, no message is left without an end
-            if not isinstance(error, StoreUnavailable):
-                self._log.exception("lane-broke", queue=self._name)
+            self._log.exception("lane-broke", queue=self._name)
             failure = describe_failure(error)
             self._end(lane, [Ended(task, Outcome.FAILED, failure) for task in lane.tasks], deque())
 
@@ -105,7 +120,7 @@ class LaneWorker:
             outcome = self._workshop.work(task, work)
         except MessageUnreadable as error:
             return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))
-        except LeaseBusy:
+        except (LeaseBusy, StoreUnavailable):
             raise
         except Exception as error:  # the message's failure alone, whatever it is
             return self._failed(lane, task, error, work.trail.step)
@@ -113,7 +128,7 @@ class LaneWorker:
         return self._end_first(lane, Ended(task, outcome))
 
     def _end_first(self, lane: LaneInHand, ended: Ended) -> bool:
-        lane.refusals = 0
+        lane.refusals, lane.refused_since = 0, None
         return self._end(lane, [ended], deque(list(lane.tasks)[1:]) if len(lane.tasks) > 1 else deque())
 
     def _failed(self, lane: LaneInHand, task: Task, error: Exception, step: str) -> bool:
@@ -128,16 +143,18 @@ class LaneWorker:
         if not isinstance(task.handler, Creation):
             return self._end_first(lane, ended)
         deferred, left = self._followers(lane, task, recoverable=recoverable)
-        lane.refusals = 0
+        lane.refusals, lane.refused_since = 0, None
         return self._end(lane, [ended, *deferred], left)
 
     def _is_outage(self, lane: LaneInHand, error: Exception) -> bool:
-        if isinstance(error, StoreUnavailable):
-            return False
         if isinstance(error, BreakerOpen):
             return True
         if not self._breakers.open_services(self._upstreams):
             return False
+        moment = self._monotonic()
+        lane.refused_since = lane.refused_since if lane.refused_since is not None else moment
+        if _is_away(error):
+            return moment - lane.refused_since < LONGEST_HOLD_SECONDS
         # A message that fails each time it tries a service whose ping says it is up may be the only one that does.
         lane.refusals += 1
         return lane.refusals < REFUSALS
@@ -151,12 +168,11 @@ class LaneWorker:
         """
         waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
         wait = waits[min(failed.message.receive_count, len(waits)) - 1]
-        last = self._settings.hmpps_sqs_max_receive_count
         deferred: list[Ended] = []
         left: deque[Task] = deque()
         for task in list(lane.tasks)[1:]:
             follows = recoverable or not isinstance(task.handler, Creation)
-            if follows and all(message.receive_count < last for message in task.messages):
+            if follows and self._may_be_handed_back(task):
                 deferred.append(Ended(task, Outcome.DEFERRED, wait_seconds=wait))
             else:
                 left.append(task)
@@ -166,7 +182,28 @@ class LaneWorker:
         moment = self._monotonic()
         lane.busy_since = lane.busy_since if lane.busy_since is not None else moment
         lane.not_before = moment + LEASE_RETRY_SECONDS
-        if moment - lane.busy_since >= LEASE_WAIT_SECONDS:
+        if moment - lane.busy_since < LEASE_WAIT_SECONDS:
+            return
+        # What nobody could try goes to no dead letter queue: at its last receive it waits in hand, however long.
+        handed_back = [task for task in lane.tasks if self._may_be_handed_back(task)]
+        if handed_back:
             self._log.info("lease-busy", queue=self._name, key=error.key)
-            ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks]
-            self._end(lane, ended, deque())
+            ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in handed_back]
+            self._end(lane, ended, deque(task for task in lane.tasks if task not in handed_back))
+
+    def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
+        """Without the database nothing is begun: the lane stays in hand until it is there again."""
+        self._log.warning("database-away", queue=self._name, reason=str(error), messages=len(lane.tasks))
+        lane.store_away = True
+        lane.not_before = self._monotonic() + _STORE_SECONDS
+
+    def _may_be_handed_back(self, task: Task) -> bool:
+        return all(message.receive_count < self._max_receives for message in task.messages)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether a service can take no call at all: then it is certainly not the message that is to blame."""
+    if not isinstance(error, UpstreamError):
+        return False
+    # Without an answer to a request that was never sent there was nobody to answer.
+    return error.status in _AWAY_STATUSES or (error.status is None and error.unreachable)

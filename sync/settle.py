@@ -80,8 +80,13 @@ class Settler:
     def _keep(self, ended: Sequence[Ended]) -> bool:
         """Writes telemetry and failures; whether they are in the database."""
         try:
+            failed = self._failed_attempts(ended)
+            for attempt in failed:
+                self._telemetry.track("message-failed", attempt.properties())
             self._telemetry.flush()
-            self._record(ended)
+            if failed:
+                with self._database.begin() as connection:
+                    record_failures(connection, failed)
         except StoreUnavailable as error:
             self._log.error("database-away", queue=self._name, reason=str(error), messages=len(ended))
             return False
@@ -120,8 +125,8 @@ class Settler:
             if left:
                 self._log.warning("visibility-not-changed", queue=self._name, messages=len(left))
 
-    def _record(self, ended: Sequence[Ended]) -> None:
-        rows = [
+    def _failed_attempts(self, ended: Sequence[Ended]) -> list[FailedAttempt]:
+        return [
             FailedAttempt(
                 time=now(),
                 queue=self._name,
@@ -136,21 +141,3 @@ class Settler:
             if end.failure is not None
             for message in end.task.messages
         ]
-        for row in rows:
-            self._log.warning(
-                "message-failed",
-                queue=self._name,
-                message_id=row.message_id,
-                event_type=row.event_type,
-                entity=row.entity,
-                attempt=row.attempt,
-                step=row.failure.step,
-                service=row.failure.service,
-                method=row.failure.method,
-                path=row.failure.path,
-                status=row.failure.status,
-                recoverable=row.failure.recoverable,
-            )
-        if rows:
-            with self._database.begin() as connection:
-                record_failures(connection, rows)

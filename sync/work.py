@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import structlog
 
-from sync.creation import CreationProtocol
+from sync.creation import SETTLING_SECONDS, CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, UpstreamError
 from sync.gather import Task
 from sync.handling import Creation, Domain, Trail, Update
 from sync.non_unique import free_key, known_rows, recognise, record_non_unique
@@ -19,6 +19,7 @@ from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.telemetry import Telemetry
 from sync.upstream.services import Services
+from sync.upstream.transport import CONNECT_SECONDS
 
 #: How long a handler waits for a lease before its message waits in hand, and the pauses between its looks.
 _LEASE_WAIT_SECONDS = 1.0
@@ -27,30 +28,43 @@ _LEASE_LONGEST_PAUSE_SECONDS = 0.1
 
 
 class HandlerWork:
-    """The `Work` of one event."""
+    """The `Work` of one event. A request is taken to be under way no longer than `request_seconds` from its sending."""
 
-    def __init__(self, services: Services, leases: Leases, telemetry: Telemetry, database: Database) -> None:
+    def __init__(
+        self,
+        services: Services,
+        leases: Leases,
+        telemetry: Telemetry,
+        database: Database,
+        request_seconds: float = SETTLING_SECONDS,
+    ) -> None:
         self.services = services
         self.trail = Trail()
         self._leases = leases
         self._telemetry = telemetry
         self._database = database
+        self._request_seconds = request_seconds
 
     @contextmanager
-    def lease(self, key: str) -> Iterator[None]:
+    def lease(self, key: str, *, until_finished: bool = False) -> Iterator[None]:
         """Holds `key` alone, between all processes; waits a moment for it. Raises `LeaseBusy`.
 
         Entities that share a lease, such as the attendances of one booking, mostly wait for each other's single call.
+        With `until_finished` it outlasts a lost answer by as long as the request may be under way.
         """
         deadline = time.monotonic() + _LEASE_WAIT_SECONDS
         pause = _LEASE_PAUSE_SECONDS
-        while not self._leases.acquire(key):
+        while not self._leases.acquire(key, inherits=not until_finished):
             if time.monotonic() > deadline:
                 raise LeaseBusy(key)
             time.sleep(pause)
             pause = min(2 * pause, _LEASE_LONGEST_PAUSE_SECONDS)
         try:
             yield
+        except UpstreamError as error:
+            if until_finished and error.outcome_unknown:
+                self._leases.linger(key, self._request_seconds)
+            raise
         finally:
             self._leases.release(key)
 
@@ -89,14 +103,18 @@ class Workshop:
         self._leases = leases
         self._telemetry = telemetry
         self._database = database
+        self._request_seconds = CONNECT_SECONDS + settings.api_timeout_seconds + SETTLING_SECONDS
         self._log = structlog.get_logger("sync.work")
 
     def begin(self) -> HandlerWork:
         """The work of one task; its trail tells afterwards how far it came."""
-        return HandlerWork(self._services, self._leases, self._telemetry, self._database)
+        return HandlerWork(self._services, self._leases, self._telemetry, self._database, self._request_seconds)
 
     def work(self, task: Task, work: HandlerWork) -> Outcome:
         """Works one task and tells how it ended. Raises whatever made the attempt fail."""
+        if self._is_switched_off(task):
+            self._log.warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
+            return Outcome.SWITCHED_OFF
         if task.unreadable is not None:
             raise task.unreadable
         content, handler = task.content, task.handler
@@ -105,12 +123,15 @@ class Workshop:
         if not isinstance(content, DomainEvent) or handler is None:
             self._log.info("message-unhandled", type=task.event_type, message_id=task.message.message_id)
             return Outcome.UNHANDLED
-        if not self._settings.event_enabled(content.event_type):
-            self._log.warning("event-switched-off", event_type=content.event_type, message_id=task.message.message_id)
-            return Outcome.SWITCHED_OFF
         if isinstance(handler, Creation):
             return self._protocol.create(handler, content, work)
         return self._update(handler, content, work, task)
+
+    def _is_switched_off(self, task: Task) -> bool:
+        """Whether it is of a type that is switched off, whatever else the message says or lacks."""
+        event_type = task.event_type
+        ours = event_type is not None and event_type in self._domain.handlers
+        return ours and not self._settings.event_enabled(str(event_type))
 
     def _update(self, handler: Update, event: DomainEvent, work: HandlerWork, task: Task) -> Outcome:
         try:

@@ -3,6 +3,7 @@
 Batch calls answer 200 although single entries failed, so every answer's `Failed` entries are looked at and tried again.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,10 +100,14 @@ class Queue:
         answer = self._call("get_queue_attributes", AttributeNames=wanted)["Attributes"]
         return QueueCounts(*(int(answer.get(name, 0)) for name in wanted))
 
-    def has_redrive_policy(self) -> bool:
-        """Whether messages that fail too often go to a dead letter queue. Raises `QueueUnavailable`."""
+    def max_receives(self) -> int | None:
+        """After how many receives a message goes to a dead letter queue, None where there is none.
+
+        Raises `QueueUnavailable`.
+        """
         answer = self._call("get_queue_attributes", AttributeNames=["RedrivePolicy"])
-        return bool(answer.get("Attributes", {}).get("RedrivePolicy"))
+        policy = answer.get("Attributes", {}).get("RedrivePolicy")
+        return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def _in_batches(
         self, call: str, messages: Sequence[Message], extra: Callable[[Message], dict[str, Any]]

@@ -106,10 +106,17 @@ class Database:
             present = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
         return present == [newest_revision()]
 
-    def ping(self) -> None:
-        """Raises `StoreUnavailable` when the database does not answer."""
-        with self.read() as connection:
-            connection.execute(text("SELECT 1"))
+    def ping(self, *, writing: bool = False) -> None:
+        """Raises `StoreUnavailable` when the database does not answer, or (`writing`) takes no writes at present.
+
+        It may be locked by a writer that hangs, be a file that is read-only, or have become a stand-by.
+        """
+        if not writing:
+            with self.read() as connection:
+                connection.execute(text("SELECT 1"))
+            return
+        with self.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
 
     def dispose(self) -> None:
         """Closes all connections; new ones are opened when needed."""

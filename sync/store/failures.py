@@ -27,6 +27,24 @@ class FailedAttempt:
     attempt: int
     failure: Failure
 
+    def properties(self) -> dict[str, object]:
+        """What a telemetry event tells of the attempt."""
+        failure = self.failure
+        return {
+            "queue": self.queue,
+            "messageId": self.message_id,
+            "eventType": self.event_type,
+            "entity": self.entity,
+            "attempt": self.attempt,
+            "step": failure.step,
+            "service": failure.service,
+            "method": failure.method,
+            "path": failure.path,
+            "status": failure.status,
+            "reason": failure.reason,
+            "recoverable": failure.recoverable,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:

@@ -65,7 +65,8 @@ class StoredTelemetry:
 
     def _row(self, name: str, properties: Mapping[str, object]) -> dict[str, Any]:
         texts = text_properties(properties)
-        self._logger.info(name, properties=texts)
+        log = self._logger.warning if name.endswith("-failed") else self._logger.info
+        log(name, properties=texts)
         return {"name": name, "time": now(), "properties": texts}
 
 

@@ -28,6 +28,9 @@ from sync.telemetry import Telemetry
 WINDOW_CALLS = 20
 WINDOW_SECONDS = 60.0
 FAILURES_TO_OPEN = 3
+#: Failures one after the other over so many seconds are an outage too, however well it went before: on a quiet day the
+#: good calls of the last minute would outweigh those of the only message.
+QUIET_SECONDS = 5.0
 #: The pause before the first ping, and that between pings, doubled each time a call fails although the ping succeeded.
 FIRST_PING_SECONDS = 0.5
 PING_SECONDS = 2.0
@@ -58,6 +61,9 @@ class BreakerState(StrEnum):
 class _Circuit:
     state: BreakerState = BreakerState.CLOSED
     recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
+    #: How many calls failed since the last that succeeded, and when the first of them did.
+    failed_in_a_row: int = 0
+    failing_since: float = 0.0
     pause: float = PING_SECONDS
     next_ping: float = 0.0
     half_open_since: float = 0.0
@@ -76,7 +82,7 @@ class _Circuit:
         self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, min(retry_after or 0, longest_pause))
         self.state = BreakerState.OPEN
         self.allowed = None
-        self.recent.clear()
+        self._forget()
 
     def half_open(self, moment: float) -> None:
         """Lets one call at a time try."""
@@ -89,13 +95,29 @@ class _Circuit:
         self.state = BreakerState.CLOSED
         self.pause = PING_SECONDS
         self.allowed, self.in_flight, self.ramp_ends = FIRST_IN_FLIGHT, 0, moment + RAMP_SECONDS
-        self.recent.clear()
+        self._forget()
 
-    def mostly_failing(self, since: float) -> bool:
-        """Whether most of the recent calls failed, and enough of them."""
-        outcomes = [failed for moment, failed in self.recent if moment >= since]
+    def _forget(self) -> None:
+        self.recent.clear()
+        self.failed_in_a_row = 0
+
+    def note(self, moment: float, failed: bool) -> None:
+        """Counts the end of a call."""
+        self.recent.append((moment, failed))
+        if not failed:
+            self.failed_in_a_row = 0
+            return
+        if not self.failed_in_a_row:
+            self.failing_since = moment
+        self.failed_in_a_row += 1
+
+    def is_failing(self, moment: float) -> bool:
+        """Whether most of the recent calls failed, or all for a while, and enough of them."""
+        outcomes = [failed for time_, failed in self.recent if time_ >= moment - WINDOW_SECONDS]
         failures = sum(outcomes)
-        return failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes)
+        if failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes):
+            return True
+        return self.failed_in_a_row >= FAILURES_TO_OPEN and moment - self.failing_since >= QUIET_SECONDS
 
 
 class Breakers:
@@ -153,8 +175,8 @@ class Breakers:
                     circuit.close(moment)
             elif before is BreakerState.CLOSED:
                 self._end_turn(circuit, failed)
-                circuit.recent.append((moment, failed))
-                if failed and circuit.mostly_failing(moment - WINDOW_SECONDS):
+                circuit.note(moment, failed)
+                if failed and circuit.is_failing(moment):
                     circuit.open(moment, LONGEST_PAUSE_SECONDS, error.retry_after if error else None)
             after = circuit.state
             if after is not before:

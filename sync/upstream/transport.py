@@ -94,7 +94,7 @@ class ServiceClient:
             self._tell(method, error, started)
             raise error from caught.__cause__
         except Exception as caught:  # whatever an answer can bring about, it is that of this call
-            error = self._no_answer(method, path, f"broke with {type(caught).__name__}", outcome_unknown=True)
+            error = self._no_answer(method, path, f"broke with {type(caught).__name__}")
             self._tell(method, error, started)
             raise error from caught
         self._tell(method, None, started)
@@ -150,17 +150,19 @@ class ServiceClient:
                         self._may_write()
                     return self._connections.exchange(method, url, sent, content)
             except NotSent as error:
-                raise self._no_answer(method, path, str(error), outcome_unknown=False) from error
+                raise UpstreamError(
+                    self.name, method, path, status=None, message=str(error), unreachable=True
+                ) from error
             except TimedOut as error:
-                raise self._no_answer(method, path, str(error), outcome_unknown=True) from error
+                raise self._no_answer(method, path, str(error)) from error
             except ConnectionLost as error:
                 # An idle connection that the service closed fails on its next use: try that once on a fresh one.
                 if not tries:
-                    raise self._no_answer(method, path, f"connection lost ({error})", outcome_unknown=True) from error
+                    raise self._no_answer(method, path, f"connection lost ({error})") from error
 
-    def _no_answer(self, method: str, path: str, reason: str, *, outcome_unknown: bool) -> UpstreamError:
-        unknown = outcome_unknown and method != "GET"
-        return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=unknown)
+    def _no_answer(self, method: str, path: str, reason: str) -> UpstreamError:
+        """The error of a call that was sent and whose answer, if there was one, is not known."""
+        return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=method != "GET")
 
     def _answer(self, method: str, path: str, response: HttpAnswer, none_on_404: bool) -> Any:
         status = response.status
@@ -171,11 +173,7 @@ class ServiceClient:
             try:
                 return orjson.loads(data)
             except orjson.JSONDecodeError as error:
-                message = "the answer is not valid JSON"
-                unknown = method != "GET"
-                raise UpstreamError(
-                    self.name, method, path, status=None, message=message, outcome_unknown=unknown
-                ) from error
+                raise self._no_answer(method, path, "the answer is not valid JSON") from error
         if status == 404 and none_on_404:
             return None
         message, more_info = _error_body(data)
