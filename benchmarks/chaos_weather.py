@@ -13,6 +13,9 @@ from sandbox import Sandbox
 LOST_SHARE = 0.05
 #: Of the mapping posts, so many hang for longer than the visibility timeout before they are applied.
 HANGING_SHARE = 0.02
+#: Of the writes of NOMIS, so many take so long before they are applied: their process may be dead by then.
+SLOW_SHARE = 0.03
+SLOW_MS = 2_500
 BURST_SECONDS = 2.5
 FAIR_SECONDS = (5.0, 9.0)
 
@@ -71,6 +74,7 @@ class Weather:
         for method in ("POST", "PUT", "DELETE"):
             self._add("nomis", method, kind="timeout_after_write", hold=10, probability=LOST_SHARE / 10)
             self._add("nomis", method, kind="reset_after_write", probability=LOST_SHARE)
+            self._add("nomis", method, kind="delay", ms=SLOW_MS, probability=SLOW_SHARE)
         self._add("mapping", "POST", kind="reset_after_write", probability=LOST_SHARE)
         self._add("mapping", "POST", kind="reset", probability=LOST_SHARE / 2)
         self._add("slack", "POST", kind="rate_limited", retry_after=1, probability=0.2)

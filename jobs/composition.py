@@ -205,13 +205,18 @@ class Program:
 
     def _make_creations(self) -> "CreationProtocol":
         from sync.creation import CreationProtocol
-        from sync.upstream.transport import CONNECT_SECONDS
 
         def send_retry(queue: str, body: str) -> str:
             return self.queue_pair(queue).main.send(body)
 
-        longest_call = CONNECT_SECONDS + self.settings.api_timeout_seconds
-        return CreationProtocol(self.database, self.leases, self.telemetry, send_retry, call_seconds=longest_call)
+        return CreationProtocol(
+            self.database,
+            self.leases,
+            self.telemetry,
+            send_retry,
+            self.settings.creation_settling_seconds,
+            self.settings.longest_call_seconds,
+        )
 
     def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
         from sync.catalogue import DOMAINS

@@ -58,6 +58,8 @@ class Reading(Generic[Item, Value]):
         self._pace = pace
         self._pending: deque[tuple[Item, int]] = deque()
         self._later: list[tuple[float, float, Item, int]] = []
+        #: Items that are neither delivered nor given up: those in work may come back to be tried again.
+        self._left = 0
         self._changed = threading.Condition()
         self._closed = False
         self._stopped = False
@@ -66,8 +68,10 @@ class Reading(Generic[Item, Value]):
 
     def add(self, items: Iterable[Item]) -> None:
         """Gives work; threads are started when first needed."""
-        self._pending.extend((item, 0) for item in items)
+        added = [(item, 0) for item in items]
         with self._changed:
+            self._left += len(added)
+            self._pending.extend(added)
             if not self._threads:
                 workers = range(
                     min(self._pace.maximum, max(1, len(self._pending))) if self._closed else self._pace.maximum
@@ -117,10 +121,19 @@ class Reading(Generic[Item, Value]):
                 self._failed(item, attempt, error)
             else:
                 pace.answered(time.perf_counter() - started)
-                self._deliver(item, value)
+                self._finish(item, value)
+
+    def _finish(self, item: Item, value: Value | Unreadable) -> None:
+        self._deliver(item, value)
+        with self._changed:
+            self._left -= 1
+            if self._closed and not self._left:
+                self._changed.notify_all()
+                self._pace.wake()
 
     def _over(self) -> bool:
-        return self._stopped or (self._closed and not self._pending and not self._later)
+        # Nobody ends while an item is in work: those whose turn it is must be there should it be tried again.
+        return self._stopped or (self._closed and not self._left)
 
     def _next(self) -> tuple[Item, int] | None:
         with self._changed:
@@ -133,7 +146,7 @@ class Reading(Generic[Item, Value]):
                 if self._later and self._later[0][0] <= now:
                     _, _, item, attempt = heapq.heappop(self._later)
                     return item, attempt
-                if self._closed and not self._later:
+                if self._over():
                     return None
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
@@ -153,7 +166,7 @@ class Reading(Generic[Item, Value]):
             retry_after = error.retry_after if isinstance(error, UpstreamError) else None
             self._again(item, attempt + 1, max(wait, min(retry_after or 0.0, 60.0)))
             return
-        self._deliver(item, why_unreadable(error))
+        self._finish(item, why_unreadable(error))
 
     def _again(self, item: Item, attempt: int, seconds: float) -> None:
         with self._changed:

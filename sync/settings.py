@@ -19,6 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, Valid
 QUEUES = ("visit", "incentive", "activity", "appointment", "sentencing")
 
 
+#: The limit for a connection to come about, in seconds; where a whole call may take less, that counts.
+CONNECT_SECONDS = 5.0
+
+
 class SettingsError(Exception):
     """A setting is wrong; the text is one line that says which one, why, and what to change."""
 
@@ -150,6 +154,10 @@ class Settings(BaseModel):
     drain_grace_seconds: Seconds = Field(
         30, description="after SIGTERM, how long work in hand may go on before it is handed back"
     )
+    creation_settling_seconds: Seconds = Field(
+        10,
+        description="after a write without an answer: how long beyond the end of the longest call it may be under way",
+    )
     lease_seconds: Seconds = Field(60, description="how long a lease outlives its holder's last renewal")
 
     tz: str = Field("Europe/London", description="time zone of the schedules")
@@ -243,6 +251,11 @@ class Settings(BaseModel):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("give an address such as https://host.example")
         return value.rstrip("/") if not value.endswith("/api/") else value
+
+    @property
+    def longest_call_seconds(self) -> float:
+        """From the beginning of a call to its end at the latest: a connection, then the call over it."""
+        return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
 
     @property
     def zone(self) -> ZoneInfo:

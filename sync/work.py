@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from sync.creation import SETTLING_SECONDS, CreationProtocol
+from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, UpstreamError
 from sync.gather import Task
@@ -19,7 +19,6 @@ from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.telemetry import Telemetry
 from sync.upstream.services import Services
-from sync.upstream.transport import CONNECT_SECONDS
 
 #: How long a handler waits for a lease before its message waits in hand, and the pauses between its looks.
 _LEASE_WAIT_SECONDS = 1.0
@@ -36,7 +35,7 @@ class HandlerWork:
         leases: Leases,
         telemetry: Telemetry,
         database: Database,
-        request_seconds: float = SETTLING_SECONDS,
+        request_seconds: float = 0.0,
     ) -> None:
         self.services = services
         self.trail = Trail()
@@ -103,7 +102,7 @@ class Workshop:
         self._leases = leases
         self._telemetry = telemetry
         self._database = database
-        self._request_seconds = CONNECT_SECONDS + settings.api_timeout_seconds + SETTLING_SECONDS
+        self._request_seconds = settings.longest_call_seconds + settings.creation_settling_seconds
         self._log = structlog.get_logger("sync.work")
 
     def begin(self) -> HandlerWork:

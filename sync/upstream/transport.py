@@ -15,11 +15,10 @@ import orjson
 import requests
 
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
-from sync.settings import Settings, UpstreamName
+from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
 from sync.upstream.tokens import TokenSource
 
-CONNECT_SECONDS = 5.0
 #: A gateway that gave up waiting says nothing about what the service behind it did.
 _OUTCOME_UNKNOWN_STATUSES = frozenset({502, 504})
 #: What a service answers that is down, or that a gateway answers for it.

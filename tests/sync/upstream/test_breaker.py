@@ -102,10 +102,31 @@ def test_some_failures_among_successes_are_no_outage(process: Process) -> None:
 
 
 def test_old_failures_are_forgotten(process: Process) -> None:
-    """Failures that are minutes apart do not add up."""
+    """Failures that are minutes apart do not add up, as long as calls succeed between."""
     for _ in range(6):
         process.call(failing=True)
         process.now += breaker.WINDOW_SECONDS
+        process.call()
+    assert process.state is BreakerState.CLOSED
+
+
+def test_a_lone_message_tells_of_an_outage_on_a_quiet_day(process: Process) -> None:
+    """Three failures with no success between open it, however many calls succeeded in the minute before."""
+    for _ in range(breaker.WINDOW_CALLS):
+        process.call()
+    for wait in (1, 10, 0):
+        assert process.state is BreakerState.CLOSED
+        process.call(failing=True)
+        process.now += wait
+    assert process.state is BreakerState.OPEN
+
+
+def test_three_failures_at_once_among_many_successes_are_no_outage(process: Process) -> None:
+    """In heavy traffic three calls may fail one after the other without the service being down."""
+    for _ in range(breaker.WINDOW_CALLS):
+        process.call()
+    for _ in range(3):
+        process.call(failing=True)
     assert process.state is BreakerState.CLOSED
 
 
