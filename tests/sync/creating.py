@@ -17,6 +17,7 @@ from sync.catalogue import DOMAINS
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry, read_envelope
 from sync.failures import LeaseBusy
+from sync.handling import creation_lease
 from sync.outcome import Outcome
 from sync.settings import load_settings
 from sync.store import creations, findings, outbox
@@ -92,8 +93,8 @@ def make_schedule(sandbox: Sandbox) -> Booking:
 class Consumer:
     """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
 
-    `settling_seconds` is that of the protocol; leases are not renewed, so one of `lease_seconds` ends by itself.
-    `breakers` watch the calls where they are wanted.
+    `settling_seconds` and `call_seconds` are those of the protocol; leases are not renewed, so one of `lease_seconds`
+    ends by itself. `breakers` watch the calls where they are wanted.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Consumer:
         database_url: str,
         *,
         settling_seconds: float = 0,
+        call_seconds: float = 0,
         lease_seconds: float = 60,
         timeout_seconds: float = 60,
         breakers: bool = False,
@@ -118,7 +120,7 @@ class Consumer:
         self._transport = Transport(load_settings(settings), observers)
         self.services = connect(self._transport)
         self._protocol = CreationProtocol(
-            self.database, self.leases, self.telemetry, self._send, settling_seconds=settling_seconds
+            self.database, self.leases, self.telemetry, self._send, settling_seconds, call_seconds
         )
 
     def close(self) -> None:
@@ -130,6 +132,20 @@ class Consumer:
         """Handles one delivery of a booking's event."""
         creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
         return self._protocol.create(creation, booking.event, self._work())
+
+    def deliver_now(self, booking: Booking) -> Outcome:
+        """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""
+        key = creation_lease(VISIT.name, booking.dps_id)
+
+        def unless_held() -> Outcome | None:
+            try:
+                return self.deliver(booking)
+            except LeaseBusy as error:
+                if error.key == key and type(error) is LeaseBusy:
+                    return None
+                raise
+
+        return until(unless_held)
 
     def deliver_when_free(self, booking: Booking) -> Outcome:
         """Handles one delivery, waiting for the lease as the drain does."""

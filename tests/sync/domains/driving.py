@@ -41,9 +41,17 @@ class Driver:
         self.telemetry = StoredTelemetry(database, structlog.get_logger())
         self.retries: list[tuple[str, str]] = []
         self.trail = Trail()
-        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=0)
+        self._settings = settings
+        self.protocol_settles_in(0)
+
+    def protocol_settles_in(self, seconds: float) -> None:
+        """From now on a create without an answer is taken to be under way for so long."""
+        settings, database, services = self._settings, self.database, self.services
+        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=seconds)
+        # A lost answer leaves nothing under way here: whoever calls has seen what came of it.
+        at_once = settings.model_copy(update={"api_timeout_seconds": 0.01, "creation_settling_seconds": 0.01})
         self._workshops = {
-            queue: Workshop(settings, domain, services, protocol, self.leases, self.telemetry, database)
+            queue: Workshop(at_once, domain, services, protocol, self.leases, self.telemetry, database)
             for queue, domain in DOMAINS.items()
         }
 

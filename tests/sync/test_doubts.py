@@ -1,0 +1,130 @@
+"""Doubts about a create: what is believed of NOMIS, when, and whose record it is that was found there."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import LeaseBusy, UpstreamError
+from sync.outcome import Outcome
+from sync.store.creations import CreationState
+from sync.store.findings import FindingKind
+from sync.upstream import mappings
+from tests.children import child, kill
+from tests.faults import faulty, held
+from tests.sync.creating import (
+    Consumer,
+    book_visit,
+    consuming,
+    courses_of,
+    deliver_in_a_process,
+    make_schedule,
+    mapped_to,
+    other_number,
+    visits_of,
+)
+from tests.sync.domains import test_appointment as appointments
+from tests.sync.domains import test_sentencing as adjustments
+from tests.sync.domains.conftest import driver, prisoner
+from tests.sync.domains.driving import Driver, Prisoner
+
+__all__ = ["driver", "prisoner"]
+
+VISITS = "/prisoners/{offenderNo}/visits"
+INSERTED = "release-date-adjustments.adjustment.inserted"
+ONE, OTHER = "05b332ad-58eb-4ec2-963c-c9c927856780", "05b332ad-58eb-4ec2-963c-c9c927856781"
+
+
+def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstream: Sandbox, database_url: str) -> None:
+    """A process is killed while NOMIS is slow: until the longest call is over nobody believes that there is nothing."""
+    booking = book_visit(upstream)
+    with held(upstream, "nomis", "POST", VISITS) as create:
+        with child(deliver_in_a_process, upstream.environment(), database_url, booking) as process:
+            create.wait_for_request()
+            kill(process)
+        with consuming(upstream, database_url, call_seconds=600) as survivor:
+            with pytest.raises(LeaseBusy, match="no answer"):
+                survivor.deliver_now(booking)
+            create.release()
+            assert survivor.deliver_when_free(booking) is Outcome.APPLIED
+            assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
+def test_a_record_whose_mapping_is_on_its_way_is_not_taken(driver: Driver, prisoner: Prisoner) -> None:
+    """Of two appointments that look alike one was never created: it does not end with the other's NOMIS record."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id in (one, other):
+        appointments.put_appointment(driver, prisoner, instance_id)
+    with (
+        faulty(driver.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        pytest.raises(UpstreamError),
+    ):
+        appointments.handle(driver, "created", one)
+    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(driver, "created", other) is Outcome.RETRY_QUEUED
+    assert appointments.handle(driver, "created", one) is Outcome.APPLIED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+
+
+def test_equal_adjustments_each_have_their_own(driver: Driver, prisoner: Prisoner) -> None:
+    """The same for adjustments, where one too few is a wrong release date."""
+    for adjustment_id in (ONE, OTHER):
+        adjustments.put_adjustment(driver, prisoner, adjustment_id)
+    with faulty(driver.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
+        driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS")
+    with faulty(driver.sandbox, "mapping", "POST", status=500):
+        assert driver.handle(INSERTED, id=OTHER, offenderNo=prisoner.offender_no, source="DPS") is Outcome.RETRY_QUEUED
+    assert driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS") is Outcome.APPLIED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    assert {each["adjustmentId"] for each in driver.sandbox.mappings("adjustments")} == {ONE, OTHER}
+    assert len({each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}) == 2
+
+
+def test_a_doubt_waits_for_the_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
+    """While another create of the booking got no answer either, a record that fits both is nobody's yet."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
+        appointments.put_appointment(driver, prisoner, instance_id)
+        with (
+            faulty(driver.sandbox, "nomis", "POST", "/appointments", kind=kind),
+            pytest.raises(UpstreamError),
+        ):
+            appointments.handle(driver, "created", instance_id)
+    driver.protocol_settles_in(600)
+    with pytest.raises(LeaseBusy):
+        appointments.handle(driver, "created", one)
+    driver.protocol_settles_in(0)
+    for instance_id in (one, other):
+        assert appointments.handle(driver, "created", instance_id) is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+
+
+def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
+    """A retry message that is delivered again after the record was deleted is ignored, and told."""
+    appointments.put_appointment(driver, prisoner)
+    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    driver.sandbox.drop("appointment", appointments.INSTANCE)
+    appointments.handle(driver, "deleted")
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.IGNORED
+    assert driver.sandbox.mappings("appointments") == []
+    assert driver.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"
+
+
+def test_a_doubt_beside_a_mapping_of_others_is_told(upstream: Sandbox, consumer: Consumer) -> None:
+    """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
+    booking = make_schedule(upstream)
+    with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}
+    mappings.post_mapping(consumer.services.mapping, mappings.ACTIVITIES, {**other, "mappingType": "ACTIVITY_CREATED"})
+    for _ in range(2):
+        assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert len(courses_of(upstream, booking)) == 1
+    assert [finding.kind for finding in consumer.findings()] == [FindingKind.AMBIGUOUS]
+    assert len(consumer.alerts()) == 1
+    assert consumer.record(booking, "activity").state is CreationState.AMBIGUOUS
