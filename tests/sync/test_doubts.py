@@ -11,7 +11,7 @@ from sync.store.creations import CreationState
 from sync.store.findings import FindingKind
 from sync.upstream import mappings
 from tests.children import child, kill
-from tests.faults import faulty, held
+from tests.faults import faulty, held, hits
 from tests.sync.creating import (
     Consumer,
     book_visit,
@@ -23,6 +23,7 @@ from tests.sync.creating import (
     other_number,
     visits_of,
 )
+from tests.sync.domains import test_activity as activities
 from tests.sync.domains import test_appointment as appointments
 from tests.sync.domains import test_sentencing as adjustments
 from tests.sync.domains.conftest import driver, prisoner
@@ -128,3 +129,18 @@ def test_a_doubt_beside_a_mapping_of_others_is_told(upstream: Sandbox, consumer:
     assert [finding.kind for finding in consumer.findings()] == [FindingKind.AMBIGUOUS]
     assert len(consumer.alerts()) == 1
     assert consumer.record(booking, "activity").state is CreationState.AMBIGUOUS
+
+
+def test_an_upsert_without_an_answer_keeps_its_pair(driver: Driver, prisoner: Prisoner) -> None:
+    """While NOMIS may be at a lost upsert no other of that booking and activity is sent: it could be a second row."""
+    activities.put_schedule(driver, prisoner)
+    activities.create(driver)
+    activities.put_allocation(driver, prisoner)
+    driver.protocol_settles_in(600)
+    fault = driver.sandbox.fault("nomis", "PUT", "/activities/{id}/allocation", kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        activities.allocate(driver, "allocated")
+    assert hits(driver.sandbox, fault) == 1
+    with pytest.raises(LeaseBusy):
+        activities.allocate(driver, "allocation-amended")
+    assert driver.sandbox.nomis("allocation") == []

@@ -128,6 +128,18 @@ def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tm
         assert tracked(off)["visit-create-success"] == 0
 
 
+def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An event of a type that is switched off is acknowledged though it lacks what its handler would read."""
+    with program(
+        sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
+    ) as off:
+        off.queue_pair("visit").main.send(
+            json.dumps({"Type": "Notification", "Message": json.dumps({"eventType": BOOKED})})
+        )
+        summary = off.open_drain("visit").run_batch()
+        assert (summary.switched_off, summary.unreadable) == (1, 0)
+
+
 def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Program) -> None:
     """When NOMIS applied the create and the answer was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]

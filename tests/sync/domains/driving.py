@@ -45,11 +45,12 @@ class Driver:
         self.protocol_settles_in(0)
 
     def protocol_settles_in(self, seconds: float) -> None:
-        """From now on a create without an answer is taken to be under way for so long."""
+        """From now on a write without an answer is taken to be under way for so long."""
         settings, database, services = self._settings, self.database, self.services
         protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=seconds)
         # A lost answer leaves nothing under way here: whoever calls has seen what came of it.
-        at_once = settings.model_copy(update={"api_timeout_seconds": 0.01, "creation_settling_seconds": 0.01})
+        settling = {"api_timeout_seconds": 0.01, "creation_settling_seconds": max(seconds, 0.01)}
+        at_once = settings.model_copy(update=settling)
         self._workshops = {
             queue: Workshop(at_once, domain, services, protocol, self.leases, self.telemetry, database)
             for queue, domain in DOMAINS.items()

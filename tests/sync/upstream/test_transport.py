@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.failures import LeaseBusy, UpstreamError
 from sync.settings import UpstreamName, load_settings
 from sync.upstream import incentives_api, mappings, nomis_incentives, nomis_prisoners, nomis_visits
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
+from tests.faults import hits
 
 VISIT_POST = "/prisoners/{offender_no}/visits"
 
@@ -102,6 +103,30 @@ def test_lost_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services,
     assert caught.value.recoverable
     assert str(caught.value).startswith("nomis: POST /prisoners/A1234BC/visits: no answer: ")
     assert sum(fault["hits"] for fault in sandbox.faults()) == 1
+
+
+def test_a_write_is_never_sent_twice(sandbox: Sandbox, services: Services) -> None:
+    """A PUT whose connection is lost may be at work still: whether it may be sent again is not for the wire to say."""
+    fault = sandbox.fault("nomis", "PUT", kind="reset_after_write")
+    with pytest.raises(UpstreamError) as caught:
+        services.nomis.call("PUT", "/activities/1/allocation", body={})
+    assert caught.value.outcome_unknown
+    assert hits(sandbox, fault) == 1
+
+
+def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
+    """Where the lease has run out writes are refused before they are sent, and reads go on."""
+
+    def too_late() -> None:
+        raise LeaseBusy("visit:a")
+
+    transport = Transport(load_settings(sandbox.environment()), may_write=too_late)
+    services = connect(transport)
+    assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
+    with pytest.raises(LeaseBusy):
+        post_visit(services)
+    transport.close()
+    assert {each["method"] for each in sandbox.requests("nomis")} == {"GET"}
 
 
 def test_truncated_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services) -> None:

@@ -1,0 +1,90 @@
+"""Leases that ran out under their holder, and those that outlast it on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from sync.failures import LeaseBusy
+from sync.store.database import Database
+from sync.store.leases import Leases
+from tests.children import CONTEXT, child, kill
+from tests.sync.store.test_leases import hold
+from tests.waiting import LONGEST_SECONDS, in_thread, result_of
+
+
+class Clock:
+    """A clock of its own hands."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        """The seconds that were told."""
+        return self.seconds
+
+
+def test_a_holder_that_was_stopped_too_long_may_not_write(database: Database) -> None:
+    """Past the end of a lease that was not renewed its thread is told so; other threads hold theirs on."""
+    clock = Clock()
+    leases = Leases(database, "mine", 60, clock)
+    assert leases.acquire("a")
+    leases.ensure_held()
+    clock.seconds = 61
+    with pytest.raises(LeaseBusy, match="a is being"):
+        leases.ensure_held()
+    result_of(in_thread(leases.ensure_held))
+    leases.release("a")
+    leases.ensure_held()
+
+
+def test_a_renewed_lease_is_held_on(database: Database) -> None:
+    """Each renewal counts from its beginning."""
+    clock = Clock()
+    leases = Leases(database, "mine", 60, clock)
+    assert leases.acquire("a")
+    clock.seconds = 50
+    leases.renew()
+    clock.seconds = 100
+    leases.ensure_held()
+    clock.seconds = 111
+    with pytest.raises(LeaseBusy):
+        leases.ensure_held()
+
+
+def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> None:
+    """A renewal that comes too late renews nothing, and the old holder learns of it."""
+    clock = Clock()
+    mine, other = Leases(database, "mine", 0.001, clock), Leases(database, "other", 60)
+    assert mine.acquire("a")
+    assert other.acquire("a")
+    mine.renew()
+    clock.seconds = 1
+    with pytest.raises(LeaseBusy):
+        mine.ensure_held()
+    mine.release("a")
+    assert not Leases(database, "third", 60).acquire("a")
+
+
+def test_a_lingering_lease_is_nobodys(database: Database) -> None:
+    """Left to run out, it is refused to everyone, its old holder too, and no renewal lengthens it."""
+    mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
+    assert mine.acquire("a")
+    mine.linger("a", 600)
+    mine.release("a")
+    assert not mine.acquire("a")
+    assert not other.acquire("a")
+    assert mine.acquire("b")
+    mine.linger("b", -1)
+    mine.renew()
+    assert other.acquire("b")
+
+
+def test_what_a_dead_process_was_at_may_be_waited_for(database: Database, database_url: str) -> None:
+    """A lease that is not inherited runs its time even when its holder was killed."""
+    held = CONTEXT.Event()
+    mine = Leases(database, "mine", 60)
+    with child(hold, database_url, "a", held) as holder:
+        assert held.wait(LONGEST_SECONDS)
+        kill(holder)
+    assert not mine.acquire("a", inherits=False)
+    assert mine.acquire("a")

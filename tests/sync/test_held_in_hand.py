@@ -1,0 +1,140 @@
+"""What nobody could try, or no service could take, waits in hand: it never becomes a dead letter for that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync import lanes
+from sync.handling import creation_lease
+from sync.settings import UpstreamName
+from sync.store import database
+from sync.store.database import StoreUnavailable
+from sync.store.leases import Leases
+from sync.upstream import breaker
+from tests.faults import held, hits
+from tests.programs import program
+from tests.publishing import visit_booked
+from tests.sync.test_outages import draining, nothing_lost
+from tests.waiting import until
+
+VISITS = "/prisoners/{offenderNo}/visits"
+#: With three receives before the dead letter queue, so many tries would long have led there.
+MANY = 15
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program on a SQLite file."""
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        made.queue_pair("visit")
+        yield made
+
+
+@pytest.fixture
+def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that asks again and again at once."""
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(breaker, name, 0.02)
+
+
+def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Program, impatient_breaker: None) -> None:
+    """However often NOMIS answers 503 to the only message, though its ping is up: it waits, then is applied."""
+    sandbox.traffic(events=1, seed=4, queues=["visit"])
+    fault = sandbox.fault("nomis", "POST", status=503)
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= MANY)
+        assert one.queue_pair("visit").main.counts().total == 1
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_an_outage_on_a_quiet_day(
+    sandbox: Sandbox, one: Program, impatient_breaker: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone message after a good minute opens the breaker by itself, before it is a dead letter."""
+    monkeypatch.setattr(breaker, "QUIET_SECONDS", 0.0)
+    sandbox.traffic(events=12, seed=4, queues=["visit"])
+    one.open_drain("visit").run_until_empty()
+    sandbox.fault("nomis", status=503)
+    sandbox.traffic(events=1, seed=5, queues=["visit"])
+    with draining(one, "visit"):
+        until(lambda: one.breakers.open_services(UpstreamName))
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A SQLite file that another process writes to, and does not finish."""
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+    other.close()
+
+
+def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the database locked for writers nothing is received, however often it is tried."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with locked(tmp_path / "one.db"):
+            for _ in range(4):
+                with pytest.raises(StoreUnavailable):
+                    drain.run_batch()
+            assert (main.counts().visible, main.counts().in_flight) == (5, 0)
+        drain.run_until_empty()
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_database_locked_in_the_midst_of_the_work(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in hand when the database stops taking writes stays there, and goes on when it takes them again."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(lanes, "_STORE_SECONDS", 0.01)
+    waits: list[int] = []
+
+    def seen(made: Program) -> bool:
+        waits.append(made.queue_pair("visit").main.counts().in_flight)
+        return len(waits) > MANY
+
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+        made.queue_pair("visit")
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with held(sandbox, "nomis", "POST", VISITS) as create, draining(made, "visit"):
+            create.wait_for_request()
+            with locked(tmp_path / "one.db"):
+                create.release()
+                until(lambda: seen(made))
+            until(lambda: made.queue_pair("visit").main.counts().total == 0)
+        assert set(waits) == {5}
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose record a living process works on is handed back, but not into the dead letter queue."""
+    for name in ("LEASE_WAIT_SECONDS", "LEASE_RETRY_SECONDS", "HANDED_BACK_SECONDS"):
+        monkeypatch.setattr(lanes, name, 0)
+    pair, told = one.queue_pair("visit"), visit_booked(sandbox)
+    told.publish()
+    other, key = Leases(one.database, "living", 300), creation_lease("visit", told.dps_id)
+    assert other.acquire(key)
+    with capture_logs() as logs, draining(one, "visit"):
+        # Two of its three receives are given back; at the third it is kept.
+        until(lambda: [each["event"] for each in logs].count("lease-busy") == 2)
+        until(lambda: pair.main.counts().in_flight == 1)
+        other.release(key)
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
