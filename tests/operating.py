@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
+import structlog
 
 from jobs import cli
 from sandbox import Sandbox
@@ -57,7 +59,7 @@ class Operator:
             "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
             "RECONCILIATION_RECHECK_SECONDS": "0",
             "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
-            "API_TIMEOUT_SECONDS": "5",
+            "API_TIMEOUT_SECONDS": "60",
             "LOG_FORMAT": "json",
             "LOG_LEVEL": "WARNING",
             "TZ": "UTC",
@@ -80,6 +82,7 @@ class Operator:
             mock.patch.object(sys, "stdin", io.StringIO(answer)),
             redirect_stdout(out),
             redirect_stderr(err),
+            own_logging(),
         ):
             try:
                 cli.main()
@@ -120,8 +123,9 @@ class Operator:
 
     def actions(self) -> list[tuple[str, str, str]]:
         """What was recorded that people did: action, target, outcome, oldest first."""
-        rows = sqlite3.connect(self.database).execute("SELECT action, target, outcome FROM actions ORDER BY id")
-        return [(action, target, outcome) for action, target, outcome in rows]
+        with closing(sqlite3.connect(self.database)) as connection:
+            rows = connection.execute("SELECT action, target, outcome FROM actions ORDER BY id")
+            return [(action, target, outcome) for action, target, outcome in rows]
 
     def queues(self) -> dict[str, QueuePair]:
         """The queues themselves, made when they are first asked for."""
@@ -148,12 +152,20 @@ def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operato
 
 
 @contextmanager
-def faulty(
-    sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
-) -> Iterator[None]:
-    """A fault of the sandbox for the `with` block; all faults are off afterwards."""
-    sandbox.fault(service, method, path, **parameters)
+def own_logging() -> Iterator[None]:
+    """Lets a command set up logging as it likes for the `with` block, and puts back what was there before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    levels = {name: each.level for name, each in root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    configured, before = structlog.is_configured(), structlog.get_config()
     try:
         yield
     finally:
-        sandbox.clear_faults()
+        structlog.reset_defaults()
+        if configured:
+            structlog.configure(**before)
+        root.handlers = handlers
+        root.setLevel(level)
+        for name, each in root.manager.loggerDict.items():
+            if isinstance(each, logging.Logger):
+                each.setLevel(levels.get(name, logging.NOTSET))

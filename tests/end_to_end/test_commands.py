@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.end_to_end.conftest import Installed, wait_for
+from tests.end_to_end.conftest import Installed
+from tests.waiting import LONGEST_SECONDS, until
 
 
 def test_help_names_every_command(bare: Installed) -> None:
@@ -91,13 +92,15 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
 def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
     """Only jobs with parameters can be run again; a scheduler is started anew."""
     alone = {"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_HOUSEKEEPING": "false", "HEALTH_PORT": "0"}
-    process = bare.start("scheduler", HMPPS_SQS_PROVIDER="localstack", **alone)
+    nowhere = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
+    process = bare.start("scheduler", **nowhere, **alone)
     try:
-        wait_for(lambda: any(line["message"] == "scheduler-started" for line in bare.log()), "start")
-    finally:
+        until(lambda: any(line["message"] == "scheduler-started" for line in bare.log()), "start")
         process.terminate()
-        process.communicate(timeout=60)
-    assert process.returncode == 0
+        assert process.wait(LONGEST_SECONDS) == 0
+    finally:
+        process.kill()
+        process.communicate()
     (run,) = json.loads(bare.run("runs", "list", "--json").out)
     refused = bare.run("runs", "rerun", run["id"])
     assert (refused.code, "cannot be repeated" in refused.complaint) == (2, True)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import requests
 
 from sandbox import Sandbox
-from tests.end_to_end.conftest import Installed, wait_for
+from tests.end_to_end.conftest import Installed
+from tests.waiting import LONGEST_SECONDS, until
 
 
 def said(installed: Installed, message: str) -> list[dict[str, object]]:
@@ -21,21 +22,21 @@ def test_scheduler_serves_its_health(
     """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
     installed.make_queues()
     process = running("scheduler")
-    wait_for(lambda: bool(said(installed, "scheduler-started")), "start")
+    until(lambda: bool(said(installed, "scheduler-started")), "start")
     (started,) = said(installed, "health-pages-started")
     address = f"http://127.0.0.1:{started['port']}"
-    wait_for(lambda: requests.get(f"{address}/health/readiness", timeout=10).status_code == 200, "readiness")
+    until(lambda: requests.get(f"{address}/health/readiness", timeout=10).status_code == 200, "readiness")
     whole = requests.get(f"{address}/health", timeout=10)
     assert (whole.status_code, whole.json()["status"]) == (200, "UP"), whole.text
     assert requests.get(f"{address}/info", timeout=10).json()["build"]["name"] == "prisoner-to-nomis"
     sandbox.traffic(events=5, queues=["appointment"], seed=3)
     applied = 'prisoner_to_nomis_messages_total{outcome="applied",queue="appointment"}'
-    wait_for(lambda: applied in requests.get(f"{address}/metrics", timeout=10).text, "messages are counted")
+    until(lambda: applied in requests.get(f"{address}/metrics", timeout=10).text, "messages are counted")
     sandbox.fault("mapping", "GET", "/health/ping", kind="status", status=503)
-    wait_for(lambda: requests.get(f"{address}/health", timeout=10).status_code == 503, "the outage shows")
+    until(lambda: requests.get(f"{address}/health", timeout=10).status_code == 503, "the outage shows")
     assert requests.get(f"{address}/health/liveness", timeout=10).status_code == 200
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_SECONDS) == 0
 
 
 def test_second_scheduler_works_without_the_port(
@@ -44,11 +45,11 @@ def test_second_scheduler_works_without_the_port(
     """A port that is taken is said in the log; the scheduler works without its pages."""
     installed.make_queues()
     running("scheduler")
-    wait_for(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")
+    until(lambda: len(said(installed, "scheduler-started")) == 1, "the first has started")
     port = str(said(installed, "health-pages-started")[0]["port"])
     second = running("scheduler", HEALTH_PORT=port)
-    wait_for(lambda: len(said(installed, "scheduler-started")) == 2, "the second has started")
+    until(lambda: len(said(installed, "scheduler-started")) == 2, "the second has started")
     (off,) = said(installed, "health-pages-off")
     assert "HEALTH_PORT" in str(off["reason"])
     second.send_signal(signal.SIGTERM)
-    assert second.wait(60) == 0
+    assert second.wait(LONGEST_SECONDS) == 0

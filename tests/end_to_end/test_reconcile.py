@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import Sandbox
-from tests.end_to_end.conftest import Installed, wait_for
+from tests.end_to_end.conftest import Installed
+from tests.faults import held
+from tests.waiting import LONGEST_SECONDS
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -92,10 +94,11 @@ def test_stopped_reconciliation_is_gone_on_with(
     installed.make_queues()
     sandbox.latency(100, "nomis")
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
-    process = running("reconcile", "incentives", "--no-notify", **settings)
-    wait_for(lambda: reads(sandbox) >= 25, "the second page is begun")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 1
+    with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=25) as second_page:
+        process = running("reconcile", "incentives", "--no-notify", **settings)
+        second_page.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]

@@ -3,7 +3,8 @@
 import pytest
 
 from sandbox import Sandbox
-from tests.operating import Operator, faulty, operator
+from tests.faults import faulty
+from tests.operating import Operator, operator
 from tests.publishing import (
     Told,
     adjustment_inserted,
@@ -34,9 +35,8 @@ NUMBERS = {
 def lose(operator: Operator, told: Told, *, applied: bool) -> None:
     """A create whose answer never comes; whether NOMIS applied it is only known there."""
     told.publish()
-    kind = "timeout_after_write" if applied else "timeout_before_write"
-    with faulty(operator.sandbox, "nomis", "POST", kind=kind, times=1, hold=1.5):
-        operator.drain("activity", API_TIMEOUT_SECONDS="1")
+    with faulty(operator.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
+        operator.drain(told.queue)
 
 
 def ambiguous(operator: Operator) -> dict[str, object]:
@@ -93,10 +93,7 @@ def test_every_domain_can_be_settled_either_way(operator: Operator, sandbox: San
     """In each domain: a record said not to be there is made of the event sent again; the one found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
-        told.publish()
-        kind = "timeout_after_write" if applied else "timeout_before_write"
-        with faulty(sandbox, "nomis", "POST", kind=kind, times=1, hold=1):
-            operator.drain(queue, API_TIMEOUT_SECONDS="0.6")
+        lose(operator, told, applied=applied)
         operator.queues()[queue].main.delete(operator.queues()[queue].main.receive())
     kind, number = NUMBERS[queue]
     made = max(sandbox.nomis(kind), key=lambda each: each.get("created") or each[number])[number]
@@ -116,9 +113,7 @@ def test_wrong_record_is_refused(operator: Operator, sandbox: Sandbox) -> None:
     operator.drain("visit")
     (mapped,) = sandbox.nomis("visit")
     told = visit_booked(sandbox)
-    told.publish()
-    with faulty(sandbox, "nomis", "POST", kind="timeout_before_write", times=1, hold=1):
-        operator.drain("visit", API_TIMEOUT_SECONDS="0.6")
+    lose(operator, told, applied=False)
     (creation,) = operator.reads("creations", "list")
     settle = ("creations", "settle", str(creation["id"]), "--yes", "--nomis-id")
     taken = operator.run(*settle, str(mapped["id"]))

@@ -3,7 +3,8 @@
 import pytest
 
 from sandbox import Sandbox
-from tests.operating import Operator, faulty, operator
+from tests.faults import faulty
+from tests.operating import Operator, operator
 from tests.publishing import appointment_created, schedule_created
 
 __all__ = ["operator"]

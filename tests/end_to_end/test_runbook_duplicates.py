@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from sandbox import Sandbox
-from tests.operating import Operator, faulty, operator
+from tests.faults import faulty
+from tests.operating import Operator, operator
 from tests.publishing import (
     Told,
     adjustment_inserted,

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from sandbox import Sandbox
-from tests.operating import Operator, faulty, operator
+from tests.faults import faulty
+from tests.operating import Operator, operator
 from tests.publishing import appointment_created, review_inserted, visit_booked
 
 __all__ = ["operator"]

@@ -1,7 +1,8 @@
 """The runbook on the weekly reconciliation: differences alerted, explained and mended; a failed run repeated."""
 
 from sandbox import Sandbox
-from tests.operating import Operator, faulty, operator
+from tests.faults import faulty
+from tests.operating import Operator, operator
 
 __all__ = ["operator"]
 

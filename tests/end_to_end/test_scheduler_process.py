@@ -3,12 +3,15 @@
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from sandbox import Sandbox
 from tests.databases import PostgresServer
-from tests.end_to_end.conftest import Installed, wait_for
+from tests.end_to_end.conftest import Installed
+from tests.faults import held
+from tests.waiting import LONGEST_SECONDS, until
 
 Running = Callable[..., subprocess.Popen[str]]
 
@@ -26,12 +29,12 @@ def in_order(sandbox: Sandbox) -> bool:
 def test_scheduler_drains_and_ends_at_sigterm(installed: Installed, sandbox: Sandbox, running: Running) -> None:
     """What is published reaches NOMIS by itself; SIGTERM ends the process with 0; the ledger has the run."""
     process = running("scheduler")
-    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: said(installed, "scheduler-started") == 1, "start")
     installed.make_queues()
     sandbox.traffic(events=40, seed=5)
-    wait_for(lambda: in_order(sandbox), "everything is in NOMIS")
+    until(lambda: in_order(sandbox), "everything is in NOMIS")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_SECONDS) == 0
     assert said(installed, "batch") > 0
     (run,) = installed.run("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("scheduler", "success")
@@ -42,11 +45,13 @@ def test_sigterm_finishes_the_work_in_hand(installed: Installed, sandbox: Sandbo
     """A message that is in work when SIGTERM comes is finished before the process ends."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
-    sandbox.fault("nomis", method="POST", kind="delay", ms=2000)
-    process = running("scheduler")
-    wait_for(lambda: any(fault["hits"] for fault in sandbox.faults()), "the create is under way")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    with held(sandbox, "nomis", "POST") as create:
+        process = running("scheduler", DRAIN_GRACE_SECONDS="600")
+        create.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
+        assert process.poll() is None
+    assert process.wait(LONGEST_SECONDS) == 0
     assert in_order(sandbox)
 
 
@@ -54,14 +59,14 @@ def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, run
     """While work in hand does not come to an end, a second SIGTERM ends the process; the run shows as interrupted."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
-    sandbox.fault("nomis", method="POST", kind="delay", ms=15_000)
-    process = running("scheduler")
-    wait_for(lambda: any(fault["hits"] for fault in sandbox.faults()), "the create is under way")
-    process.send_signal(signal.SIGTERM)
-    wait_for(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
-    assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 1
+    with held(sandbox, "nomis", "POST") as create:
+        process = running("scheduler", DRAIN_GRACE_SECONDS="600")
+        create.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+        until(lambda: said(installed, "scheduler-stopping") == 1, "stopping")
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONGEST_SECONDS) == 1
     (run,) = installed.run("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("scheduler", "interrupted")
 
@@ -71,13 +76,15 @@ def test_scheduled_reconciliation_runs_once_for_two_schedulers(
 ) -> None:
     """Two schedulers on one database run the reconciliation of a moment once, and deliver its report."""
     sandbox.reset(prisoners=50)
-    settings = {"SCHEDULER_RECONCILIATION": "true", "RECONCILIATION_SCHEDULE": "0 */3 * * *"}
+    # A moment that is past, and the next of which is a day away, so that no second one can come during the test.
+    schedule = (datetime.now(UTC) - timedelta(hours=1)).strftime("%M %H * * *")
+    settings = {"SCHEDULER_RECONCILIATION": "true", "RECONCILIATION_SCHEDULE": schedule, "TZ": "UTC"}
     processes = [running("scheduler", **settings) for _ in range(2)]
-    wait_for(lambda: said(installed, "job-ended") == 1, "the reconciliation")
-    wait_for(lambda: said(installed, "report-stored") == 1, "the report")
+    until(lambda: said(installed, "job-ended") == 1, "the reconciliation")
+    until(lambda: said(installed, "report-stored") == 1, "the report")
     for process in processes:
         process.send_signal(signal.SIGTERM)
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert [process.wait(LONGEST_SECONDS) for process in processes] == [0, 0]
     runs = installed.run("runs", "list", "--json", "--job", "reconcile-incentives").json()
     assert [(run["trigger"], run["status"]) for run in runs] == [("schedule", "success")]
 
@@ -96,27 +103,27 @@ def test_scheduler_lives_without_its_database(
     """The database is away at the start, and again later: it is said once each time, and all heals by itself."""
     installed.make_queues()
     process = running("scheduler", DATABASE_URL=own_postgres.url.render_as_string())
-    wait_for(lambda: said(installed, "work-failing") == 1, "the database is missed")
+    until(lambda: said(installed, "work-failing") == 1, "the database is missed")
     own_postgres.start()
-    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: said(installed, "scheduler-started") == 1, "start")
     sandbox.traffic(events=10, seed=7)
-    wait_for(lambda: in_order(sandbox), "everything is in NOMIS")
+    until(lambda: in_order(sandbox), "everything is in NOMIS")
     own_postgres.stop()
     missed = said(installed, "work-failing")
-    wait_for(lambda: said(installed, "work-failing") > missed, "the database is missed again")
+    until(lambda: said(installed, "work-failing") > missed, "the database is missed again")
     own_postgres.start()
     sandbox.traffic(events=10, seed=8)
-    wait_for(lambda: in_order(sandbox), "everything is in NOMIS again")
+    until(lambda: in_order(sandbox), "everything is in NOMIS again")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_SECONDS) == 0
 
 
 def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandbox, running: Running) -> None:
     """Queues that are away are said once a queue; the process goes on, and ends well."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
-    wait_for(lambda: said(installed, "work-failing") == 5, "every queue is missed")
+    until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_SECONDS) == 0
     assert said(installed, "work-failing") == 5
 
 
@@ -124,9 +131,9 @@ def test_scheduler_waits_for_the_migration(installed: Installed, running: Runnin
     """Where upgrading is another job's work, the scheduler waits until that is done, and then starts by itself."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
-    wait_for(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")
+    until(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")
     assert process.poll() is None
     assert installed.run("db", "upgrade", **by_hand).code == 0
-    wait_for(lambda: said(installed, "scheduler-started") == 1, "start")
+    until(lambda: said(installed, "scheduler-started") == 1, "start")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 0
+    assert process.wait(LONGEST_SECONDS) == 0

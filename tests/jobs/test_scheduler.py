@@ -1,7 +1,6 @@
 """The scheduler does each thing at its time, once, and lives through what breaks."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,27 +11,29 @@ import pytest
 from jobs.cron import CronSchedule
 from jobs.ledger import Ledger, RunInHand, Status, Trigger
 from jobs.scheduler import Draining, ScheduledJob, Scheduler
+from sync import clock
 from sync.drain import BatchSummary
 from sync.store.database import Database
 from sync.store.leases import Leases
+from tests.waiting import in_thread, result_of, until
 
 LONDON = ZoneInfo("Europe/London")
 MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 
 
 class CountingDrain:
-    """A drain that receives `sizes` messages, batch by batch, then nothing; it may break first."""
+    """A drain that receives `sizes` messages, batch by batch, then nothing; it fails for as long as it is `broken`."""
 
-    def __init__(self, sizes: list[int], broken_for: int = 0) -> None:
+    def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
         self.sizes = sizes
-        self.broken_for = broken_for
+        self.broken = broken
         self.batches = 0
         self.stopped = threading.Event()
 
     def run_batch(self) -> BatchSummary:
         """One batch."""
         self.batches += 1
-        if self.batches <= self.broken_for:
+        if self.broken:
             raise ConnectionError("no queue")
         received = self.sizes.pop(0) if self.sizes else 0
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
@@ -40,6 +41,25 @@ class CountingDrain:
     def stop(self) -> None:
         """Notes that it was told to stop."""
         self.stopped.set()
+
+
+class Clock:
+    """The clock of a scheduler: it stands still until it is put to another moment, and counts who looks at it."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+        self.looks = 0
+
+    def __call__(self) -> datetime:
+        """The moment it shows."""
+        self.looks += 1
+        return self.moment
+
+    def wait_for_a_look(self) -> None:
+        """Returns once a job of the scheduler has looked at it, and all that followed of that is done."""
+        # The second look from now on begins when the first, with all that it led to, is over.
+        enough = self.looks + 2
+        until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
 
 
 @pytest.fixture
@@ -63,19 +83,12 @@ class Running:
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
-        self.result: dict[str, int] | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        self.result = self.scheduler.run()
+        self._running = in_thread(scheduler.run)
 
     def finish(self) -> dict[str, int]:
         """Stops it and waits for its end."""
         self.scheduler.stop()
-        self._thread.join(30)
-        assert self.result is not None
-        return self.result
+        return result_of(self._running)
 
 
 @pytest.fixture
@@ -88,10 +101,8 @@ def start() -> Iterator[Callable[..., Running]]:
         *jobs: ScheduledJob,
         drains: Mapping[str, Draining] | None = None,
         send_due: Callable[[], Mapping[str, int]] = nothing_due,
-        now: datetime | None = None,
+        now: Callable[[], datetime] = clock.now,
     ) -> Running:
-        began, offset = time.monotonic(), now
-        clock = (lambda: offset + timedelta(seconds=time.monotonic() - began)) if offset else lambda: datetime.now(UTC)
         known = drains or {}
         scheduler = Scheduler(
             open_drain=known.__getitem__,
@@ -101,7 +112,7 @@ def start() -> Iterator[Callable[..., Running]]:
             ledger=ledger,
             send_due=send_due,
             outbox_seconds=0.05,
-            now=clock,
+            now=now,
         )
         running.append(Running(scheduler))
         return running[-1]
@@ -111,30 +122,24 @@ def start() -> Iterator[Callable[..., Running]]:
         one.finish()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Waits until `condition` holds; fails when it does not within half a minute."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        threading.Event().wait(0.01)
-
-
 def test_queues_are_drained_again_and_again(ledger: Ledger, start: Callable[..., Running]) -> None:
     """Batches follow each other; what they did is counted; each drain is stopped at the end."""
     drain = CountingDrain([3, 0, 4])
     running = start(ledger, drains={"visit": drain})
-    wait_for(lambda: drain.batches >= 4)
+    until(lambda: drain.batches >= 4)
     assert running.finish() == {"received": 7, "applied": 7, "batches": 2}
     assert drain.stopped.is_set()
 
 
 def test_broken_queue_is_tried_again_and_stops_no_other(ledger: Ledger, start: Callable[..., Running]) -> None:
     """While one queue fails the other is drained, and the failing one heals by itself."""
-    broken, whole = CountingDrain([1], broken_for=20), CountingDrain([2])
+    broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
     running = start(ledger, drains={"visit": broken, "incentive": whole})
-    wait_for(lambda: running.scheduler.failing() == {"visit": "no queue"})
-    wait_for(lambda: broken.batches > 20 and whole.batches > 1)
-    assert running.scheduler.failing() == {}
+    until(lambda: running.scheduler.failing() == {"visit": "no queue"})
+    until(lambda: broken.batches > 5 and whole.batches > 5)
+    broken.broken = False
+    until(lambda: running.scheduler.failing() == {})
+    until(lambda: not broken.sizes)
     assert running.finish()["received"] == 3
 
 
@@ -146,9 +151,11 @@ def test_due_job_runs_once_for_its_moment(ledger: Ledger, start: Callable[..., R
         ran.append(in_hand.id)
         in_hand.counts["prisoners"] = 2000
 
-    start(ledger, job(run), now=MONDAY_FOUR + timedelta(minutes=5))
-    wait_for(lambda: ran != [] and ledger.standing(ran[0]) is Status.SUCCESS)
-    start(ledger, job(run), now=MONDAY_FOUR + timedelta(minutes=6)).finish()
+    start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: ran != [] and ledger.standing(ran[0]) is Status.SUCCESS)
+    later = Clock(MONDAY_FOUR + timedelta(minutes=6))
+    start(ledger, job(run), now=later)
+    later.wait_for_a_look()
     assert ran == ["reconcile-incentives-20230522T0300Z"]
     (kept,) = ledger.recent()
     assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, Status.SUCCESS, {"prisoners": 2000})
@@ -156,19 +163,21 @@ def test_due_job_runs_once_for_its_moment(ledger: Ledger, start: Callable[..., R
 
 def test_job_is_not_started_outside_its_time(ledger: Ledger, start: Callable[..., Running]) -> None:
     """A moment that is longer ago than is worth catching up is left alone."""
-    drain = CountingDrain([])
-    start(ledger, job(lambda _: None), drains={"visit": drain}, now=MONDAY_FOUR + timedelta(hours=7))
-    wait_for(lambda: drain.batches > 10)
+    late = Clock(MONDAY_FOUR + timedelta(hours=7))
+    start(ledger, job(lambda _: None), now=late)
+    late.wait_for_a_look()
     assert ledger.recent() == []
 
 
 def test_moment_that_comes_is_met(ledger: Ledger, start: Callable[..., Running]) -> None:
     """A job whose moment comes while the scheduler runs is started then, and not before."""
     ran: list[str] = []
-    before = MONDAY_FOUR - timedelta(seconds=1.5)
-    running = start(ledger, job(lambda run: ran.append(run.id)), now=before)
+    wall = Clock(MONDAY_FOUR - timedelta(seconds=1))
+    running = start(ledger, job(lambda run: ran.append(run.id)), now=wall)
+    wall.wait_for_a_look()
     assert ran == []
-    wait_for(lambda: ran == ["reconcile-incentives-20230522T0300Z"])
+    wall.moment = MONDAY_FOUR
+    until(lambda: ran == ["reconcile-incentives-20230522T0300Z"])
     assert running.scheduler.failing() == {}
 
 
@@ -178,8 +187,8 @@ def test_run_of_a_dead_scheduler_is_taken_over(ledger: Ledger, start: Callable[.
     with pytest.raises(KeyboardInterrupt), ledger.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
     resumed: list[bool] = []
-    start(ledger, job(lambda run: resumed.append(run.resumed)), now=MONDAY_FOUR + timedelta(minutes=30))
-    wait_for(lambda: ledger.standing(run_id) is Status.SUCCESS)
+    start(ledger, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
+    until(lambda: ledger.standing(run_id) is Status.SUCCESS)
     assert resumed == [True]
 
 
@@ -189,12 +198,16 @@ def test_two_schedulers_run_a_moment_once(
     """Two schedulers on one database, started together at the same moment, run the job once between them."""
     other = Database(database_url)
     ran: list[str] = []
-    moment = MONDAY_FOUR + timedelta(seconds=1)
-    for number, one in enumerate((database, other)):
-        start(Ledger(one, Leases(one, f"scheduler {number}", 60)), job(lambda run: ran.append(run.id)), now=moment)
-    wait_for(lambda: ran != [])
-    for number, one in enumerate((database, other)):
-        start(Ledger(one, Leases(one, f"later {number}", 60)), job(lambda run: ran.append(run.id)), now=moment).finish()
+
+    def both_look(name: str) -> None:
+        clocks = [Clock(MONDAY_FOUR + timedelta(seconds=1)) for _ in range(2)]
+        for one, wall in zip((database, other), clocks, strict=True):
+            start(Ledger(one, Leases(one, name, 60)), job(lambda run: ran.append(run.id)), now=wall)
+        until(lambda: all(each.looks >= 2 for each in clocks), "both look whether the job is due")
+
+    for name in ("scheduler", "later"):
+        both_look(name)
+        assert len(ran) == 1
     other.dispose()
     assert ran == ["reconcile-incentives-20230522T0300Z"]
 
@@ -207,11 +220,13 @@ def test_failed_job_is_recorded_and_not_repeated(ledger: Ledger, start: Callable
         attempts.append(in_hand.id)
         raise ConnectionError("nomis is down")
 
-    running = start(ledger, job(run), now=MONDAY_FOUR + timedelta(minutes=5))
-    wait_for(lambda: bool(attempts) and ledger.standing(attempts[0]) is Status.FAILED)
+    running = start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: bool(attempts) and ledger.standing(attempts[0]) is Status.FAILED)
     assert ledger.recent()[0].error == "nomis is down"
-    wait_for(lambda: running.scheduler.failing() == {"reconcile-incentives": "nomis is down"})
-    start(ledger, job(run), now=MONDAY_FOUR + timedelta(minutes=6)).finish()
+    until(lambda: running.scheduler.failing() == {"reconcile-incentives": "nomis is down"})
+    later = Clock(MONDAY_FOUR + timedelta(minutes=6))
+    start(ledger, job(run), now=later)
+    later.wait_for_a_look()
     assert len(attempts) == 1
 
 
@@ -227,5 +242,5 @@ def test_deliveries_go_on_after_an_outage(ledger: Ledger, start: Callable[..., R
 
     drain = CountingDrain([1])
     running = start(ledger, drains={"visit": drain}, send_due=send_due)
-    wait_for(lambda: len(calls) >= 2 and running.scheduler.failing() == {})
-    assert drain.batches > 2
+    until(lambda: len(calls) >= 2 and running.scheduler.failing() == {})
+    until(lambda: drain.batches > 2)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from reports import checkpoints
 from reports.deliver import enqueue_channel, enqueue_report
@@ -17,13 +17,12 @@ from reports.result import ReconciliationResult
 from sandbox import Sandbox
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
+from tests.children import child, kill
+from tests.faults import held
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Clock, Office
+from tests.reports.office import Clock, Office, open_office
 from tests.reports.results import made_result
-
-
-class Killed(BaseException):
-    """The process died here."""
+from tests.waiting import in_thread, result_of
 
 
 def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
@@ -162,28 +161,38 @@ def test_comes_back_when_slack_says_and_waits_for_nothing(world: Sandbox, office
     assert opened.sender(clock).send_due() == SendCounts(sent=3)
 
 
-@pytest.mark.parametrize("step", range(1, 7))
+def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
+    """What a child process does: sends what is due once."""
+    with open_office(environment, Path(folder), url) as opened:
+        opened.sender().send_due()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize(
+    ("path", "skip"),
+    [
+        ("/api/chat.postMessage", 0),
+        ("/api/chat.postMessage", 1),
+        ("/api/files.getUploadURLExternal", 0),
+        ("/upload", 0),
+        ("/api/files.completeUploadExternal", 0),
+    ],
+)
 def test_goes_on_after_a_crash_at_any_step(
-    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch, step: int
+    world: Sandbox, office: OpenOffice, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
     """Wherever the process dies, before or after Slack took a message, another one finishes without a repeat."""
     opened = office()
     kept(opened, made_result(3), "slack")
-    noted = 0
-    note_progress = outbox.note_progress
-
-    def dying(*arguments: Any) -> bool:
-        nonlocal noted
-        noted += 1
-        if noted == step:
-            raise Killed
-        return note_progress(*arguments)
-
+    kind = "timeout_after_write" if taken else "timeout_before_write"
+    with (
+        held(world, "slack", path=path, kind=kind, skip=skip) as call,
+        child(send_in_a_process, world.environment(), str(tmp_path), opened.settings.database_url) as process,
+    ):
+        call.wait_for_request()
+        kill(process)
     clock = Clock()
-    monkeypatch.setattr(outbox, "note_progress", dying)
-    with pytest.raises(Killed):
-        opened.sender(clock).send_due()
-    monkeypatch.undo()
+    clock.forward(CLAIM_SECONDS + 1)
     send_all(opened, clock, 2)
     assert Counter(texts(world)).most_common(1)[0][1] == 1
     assert len(world.slack()["messages"]) == 2
@@ -204,18 +213,13 @@ def test_two_senders_do_not_send_one_thing_twice(world: Sandbox, office: OpenOff
     opened = office()
     for key in range(12):
         alert(opened, str(key))
-    threads = [threading.Thread(target=opened.sender().send_due) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for sending in [in_thread(opened.sender().send_due) for _ in range(4)]:
+        result_of(sending)
     posted = [message["text"] for message in world.slack()["messages"]]
     assert len(posted) == len(set(posted)) == 12
 
 
-def test_is_off_without_a_token_and_says_so_once(
-    world: Sandbox, office: OpenOffice, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOffice) -> None:
     """Without a token nothing is posted, nothing piles up, and the log says it once."""
     opened = office(slack_token="")
     alert(opened, "1")
@@ -224,8 +228,9 @@ def test_is_off_without_a_token_and_says_so_once(
     kept(opened, result)
     with opened.database.begin() as connection:
         assert enqueue_report(connection, opened.settings, result) == ["archive"]
-    assert opened.sender().send_due() == SendCounts(sent=1, given_up=2)
-    assert capsys.readouterr().out.count("slack-off") == 1
+    with capture_logs() as logs:
+        assert opened.sender().send_due() == SendCounts(sent=1, given_up=2)
+    assert [each["log_level"] for each in logs if each["event"] == "slack-off"] == ["warning"]
     with opened.database.read() as connection:
         assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
     assert world.slack()["messages"] == []

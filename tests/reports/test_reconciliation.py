@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +29,7 @@ from sync.failures import RuleError
 from sync.store import outbox
 from sync.store.leases import Leases
 from sync.upstream import incentives_api
+from tests.children import exit_codes
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Office, causes, open_office
 
@@ -133,9 +132,9 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, off
 
 
 def test_drops_what_agrees_when_read_again(world: Sandbox, office: OpenOffice) -> None:
-    """A difference that settles during the wait is not reported."""
-    world.reset(prisoners=100, in_flight=3, in_flight_seconds=0.2, mismatch_rate=0)
-    result = result_of(office(reconciliation_in_flight_minutes="0").reconcile(sleep=lambda _seconds: time.sleep(0.5)))
+    """A difference that has settled when it is read for the second time is not reported."""
+    world.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
+    result = result_of(office(reconciliation_in_flight_minutes="0").reconcile())
     assert result.mismatches == ()
     assert result.settled_on_recheck == 3
 
@@ -343,10 +342,7 @@ def test_loses_no_finished_page_when_it_is_killed(world: Sandbox, office: OpenOf
     world.reset(prisoners=300, mismatches={"7": 3, "4": 2})
     opened = office()
     arguments = (world.environment(), str(tmp_path), opened.settings.database_url)
-    process = multiprocessing.get_context("spawn").Process(target=_run_until_killed, args=arguments)
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_codes(_run_until_killed, arguments) == [-signal.SIGKILL]
     with opened.database.read() as connection:
         pages = list(checkpoints.load_pages(connection, "killed", Codebook(), Codebook()))
     finished = {each.booking_id for page in pages for each in page.prisoners}
