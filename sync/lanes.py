@@ -148,7 +148,7 @@ class LaneWorker:
 
     def _is_outage(self, lane: LaneInHand, error: Exception) -> bool:
         if isinstance(error, BreakerOpen):
-            return True
+            return all(message.receive_count < self._max_receives for message in task.messages)
         if not self._breakers.open_services(self._upstreams):
             return False
         moment = self._monotonic()
@@ -185,11 +185,14 @@ class LaneWorker:
         if moment - lane.busy_since < LEASE_WAIT_SECONDS:
             return
         # What nobody could try goes to no dead letter queue: at its last receive it waits in hand, however long.
-        handed_back = [task for task in lane.tasks if self._may_be_handed_back(task)]
-        if handed_back:
-            self._log.info("lease-busy", queue=self._name, key=error.key)
-            ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in handed_back]
-            self._end(lane, ended, deque(task for task in lane.tasks if task not in handed_back))
+        kept = deque(task for task in lane.tasks if not self._may_be_handed_back(task))
+        ended = [
+            Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks if task not in kept
+        ]
+        self._log.info("lease-busy", queue=self._name, key=error.key, handed_back=len(ended), kept=len(kept))
+        lane.busy_since = moment
+        if ended:
+            self._end(lane, ended, kept)
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
