@@ -132,7 +132,7 @@ class Program:
         from jobs.waiting_reviews import peek_from
         from reports.reconciliation import IncentiveReconciliation
 
-        peek = peek_from(lambda: self.queue_pair("incentive"))
+        peek = peek_from(lambda: self.queue_pair("incentive"), self.database, self.settings)
         return IncentiveReconciliation(
             self.settings, self.database, self.services, self.telemetry, peek, progress, clock.now
         )

@@ -87,7 +87,7 @@ def near(program: Program) -> timedelta:
 
 
 def _peek(program: Program) -> Callable[[], Waiting]:
-    return peek_from(lambda: program.queue_pair("incentive"))
+    return peek_from(lambda: program.queue_pair("incentive"), program.database, program.settings)
 
 
 def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool) -> bool:

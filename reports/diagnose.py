@@ -313,9 +313,22 @@ _TABLE: tuple[Callable[[_Case], Diagnosis | None], ...] = (
 
 
 def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagnosis:
+    cause = "the inserted event was lost or failed"
+    doubt = case.evidence.doubt
+    if doubt is not None:
+        # Written by hand while its message waits, a review would stand in NOMIS twice.
+        return Diagnosis(
+            number=2,
+            cause=cause,
+            confidence="low",
+            right_side="DPS",
+            explanation=f"{explanation} Its message may still wait: {doubt}.",
+            action="Look again in some minutes, before anything is written to NOMIS.",
+            commands=(remedies.reconcile_again(case.evidence.pair),),
+        )
     return Diagnosis(
         number=2,
-        cause="the inserted event was lost or failed",
+        cause=cause,
         confidence=confidence,
         right_side="DPS",
         explanation=explanation,

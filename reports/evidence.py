@@ -87,7 +87,7 @@ class Evidence:
     history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
     mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
     by sequence; a sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's
-    current review waits.
+    current review waits. doubt: why it may wait all the same where nothing tells of it.
     """
 
     pair: Pair
@@ -95,6 +95,7 @@ class Evidence:
     written: ReviewMapping | None = None
     reviews_of: Mapping[int, int | None] = field(default_factory=dict)
     waits: Literal["queue", "dlq"] | None = None
+    doubt: str | None = None
 
     @property
     def reviews(self) -> tuple[Review, ...]:
@@ -127,7 +128,8 @@ def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *,
         # Only records that came through the API can have a review of DPS behind them.
         if record is not None and record.audit_module == BY_API and (whole or record is pair.nomis):
             reviews_of[record.incentive_sequence] = _review_of(services, pair.booking_id, record.incentive_sequence)
-    return Evidence(pair, tuple(history), written, reviews_of, waiting.where(review.id if review else None))
+    where = waiting.where(review.id if review else None, pair.offender_no)
+    return Evidence(pair, tuple(history), written, reviews_of, where, waiting.doubt)
 
 
 def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:

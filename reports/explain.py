@@ -11,6 +11,7 @@ from reports.diagnose import diagnose
 from reports.evidence import gather, read_pair
 from reports.history import read_baseline
 from reports.portray import portray
+from reports.waiting import nothing_waits
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def explain(
     """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
-    evidence = gather(services, pair, peek(), near, whole=True)
+    waiting = nothing_waits() if pair.equal else peek()
+    evidence = gather(services, pair, waiting, near, whole=True)
     with database.read() as connection:
         standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
     diagnosis = None if pair.equal else diagnose(evidence, near)

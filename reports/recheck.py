@@ -78,12 +78,12 @@ class Recheck:
         return found
 
     def _look_at_queues(self) -> Waiting:
-        """What waits on the queues; nothing that is known of, when they cannot be looked at."""
+        """What waits on the queues; only a doubt when they cannot be looked at."""
         try:
             return self.peek()
         except SyncError as error:
             structlog.get_logger().warning("queues-not-looked-at", reason=str(error))
-            return Waiting()
+            return Waiting(doubt="the incentive queues could not be looked at")
 
     def _read(
         self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
@@ -133,7 +133,7 @@ class Recheck:
         review = pair.newest_review
         if review is None:
             return None
-        where = None if waiting is None else waiting.where(review.id)
+        where = None if waiting is None else waiting.where(review.id, pair.offender_no)
         if where is not None:
             return WAITING[where]
         local = self.clock().astimezone(LONDON).replace(tzinfo=None)

@@ -15,16 +15,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Reviews whose message waits, by the id that DPS gave them: on the incentive queue, and on its DLQ."""
+    """Reviews whose message waits, by the id that DPS gave them.
+
+    on_queue, on_dlq: seen on the incentive queue, and on its DLQ. tried_reviews, tried_prisoners: of what was tried,
+    failed, and is hidden until it is tried again; most messages name the prisoner, whose reviews then wait for each
+    other. settled: written to NOMIS since. doubt: why a message may wait all the same although nothing tells of it,
+    as a clause; None where none can.
+    """
 
     on_queue: frozenset[int] = frozenset()
     on_dlq: frozenset[int] = frozenset()
+    tried_reviews: frozenset[int] = frozenset()
+    tried_prisoners: frozenset[str] = frozenset()
+    settled: frozenset[int] = frozenset()
+    doubt: str | None = None
 
-    def where(self, review_id: int | None) -> Literal["queue", "dlq"] | None:
-        """Where the message of a review waits, None when nowhere."""
+    def where(self, review_id: int | None, offender_no: str) -> Literal["queue", "dlq"] | None:
+        """Where the message of a review of this prisoner waits, None when nowhere."""
+        if review_id is None:
+            return None
         if review_id in self.on_queue:
             return "queue"
-        return "dlq" if review_id in self.on_dlq else None
+        if review_id in self.on_dlq:
+            return "dlq"
+        if review_id in self.settled:
+            return None
+        return "queue" if review_id in self.tried_reviews or offender_no in self.tried_prisoners else None
 
 
 def nothing_waits() -> Waiting:

@@ -15,6 +15,9 @@ from sync.upstream.services import Services
 
 NAME = "incentive"
 
+#: How the entity of a review begins: its prisoner's, or its own where the event names no prisoner.
+OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
+
 #: A review that a user made on the NOMIS screen is in NOMIS already.
 MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
@@ -29,7 +32,7 @@ def _review_id(event: DomainEvent) -> str:
 def _entity(event: DomainEvent) -> str:
     # NOMIS orders the records of one day as they were written, so the reviews of a prisoner go one after the other.
     offender_no = event.optional_text("nomsNumber")
-    return f"incentive:{offender_no}" if offender_no else f"incentive-review:{_review_id(event)}"
+    return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{_review_id(event)}"
 
 
 def _start(event: DomainEvent) -> Properties:

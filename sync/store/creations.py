@@ -42,6 +42,8 @@ class CreationState(StrEnum):
 
 #: A creation that was begun and is not settled: NOMIS has, or may get, a record that no mapping points to.
 OPEN_STATES = frozenset({CreationState.INTENDED, CreationState.CREATED, CreationState.AMBIGUOUS})
+#: A creation that came to its end: no message has anything to do for it.
+SETTLED_STATES = frozenset({CreationState.MAPPED, CreationState.DUPLICATE, CreationState.DELETED})
 
 # Made once, since building a statement costs more than running it; values are given when one is executed.
 _OF_RECORD = (creations.c.domain == bindparam("the_domain")) & (creations.c.dps_id == bindparam("the_dps_id"))
@@ -100,6 +102,15 @@ def intents(connection: Connection, domain: str) -> list[CreationRecord]:
     """All records of `domain` whose create may be under way, or got no answer."""
     query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
     return [record for row in connection.execute(query) if (record := _record(row)) is not None]
+
+
+def settled_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
+    """The DPS ids of `domain` whose creation came to its end since `since` (aware)."""
+    columns = creations.c
+    query = select(columns.dps_id).where(
+        columns.domain == domain, columns.state.in_(SETTLED_STATES), columns.updated_at >= since
+    )
+    return frozenset(connection.execute(query).scalars())
 
 
 def made_by_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Mapping[str, Any]) -> bool:

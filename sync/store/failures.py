@@ -94,6 +94,13 @@ def count_attempts(connection: Connection, queue: str, sns_message_id: str | Non
     return connection.execute(query).scalar_one()
 
 
+def failed_since(connection: Connection, queue: str, event_type: str, since: datetime) -> list[FailedAttempt]:
+    """The failed attempts at events of one type since `since` (aware), oldest first."""
+    columns = failures.c
+    query = select(failures).where(columns.time >= since, columns.queue == queue, columns.event_type == event_type)
+    return [_attempt(row) for row in connection.execute(query.order_by(columns.id))]
+
+
 def counts(connection: Connection, since: datetime) -> list[FailureCount]:
     """The failed attempts since `since` (aware), by queue."""
     columns = failures.c

@@ -1,37 +1,114 @@
-"""What waits on the incentive queues is seen, and stays there."""
+"""What waits on the incentive queues is seen, or known from its failures, and stays there with its attempts."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from jobs.composition import Program
 from jobs.waiting_reviews import waiting_reviews
+from reports.waiting import Waiting
 from sandbox import Sandbox
-from sync.catalogue import event_types
+from sync.clock import now
 from sync.envelope import write_mapping_retry
-from sync.queues.aws import Aws
-from sync.queues.setup import QueuePair, open_queues
-from sync.settings import load_settings
+from sync.queues.setup import QueuePair
+from tests.sync.test_drain import program, tracked
+
+#: Seconds until a message that failed is tried again.
+WAIT = 600
 
 
 @pytest.fixture
-def pair(sandbox: Sandbox) -> QueuePair:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """The program, whose failed messages are hidden for ten minutes, with its incentive queues made."""
+    with program(sandbox, f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)) as made:
+        made.queue_pair("incentive")
+        yield made
+
+
+@pytest.fixture
+def pair(one: Program) -> QueuePair:
     """The incentive queue and its dead letter queue."""
-    settings = load_settings(sandbox.environment())
-    return open_queues(settings, Aws(settings), {"incentive": event_types("incentive")})["incentive"]
+    return one.queue_pair("incentive")
 
 
-def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, pair: QueuePair) -> None:
+def peek(one: Program, later: float = 0) -> Waiting:
+    """What waits, so many seconds from now by the clock of whoever looks."""
+    return waiting_reviews(one.queue_pair("incentive"), one.database, one.settings, now() + timedelta(seconds=later))
+
+
+def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
     """Reviews are known by the ids of events and of mapping retries; what tells of no review is passed over."""
     offenders = [each["offenderNo"] for each in sandbox.prisoners()[:12]]
     on_queue = {sandbox.add_review(offender, "ENH") for offender in offenders}
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
-    waiting = waiting_reviews(pair)
+    waiting = peek(one)
     assert waiting.on_queue == on_queue
     assert waiting.on_dlq == {777}
+    assert waiting.doubt is None
     assert (pair.main.counts().visible, pair.dlq.counts().visible) == (12, 2)
 
 
-def test_nothing_waits_on_empty_queues(pair: QueuePair) -> None:
+def test_nothing_waits_on_empty_queues(one: Program) -> None:
     """Empty queues tell of nothing, at once."""
-    waiting = waiting_reviews(pair)
-    assert (waiting.on_queue, waiting.on_dlq) == (frozenset(), frozenset())
+    assert peek(one) == Waiting()
+
+
+def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+    """Eight looks, where a message has three receives: it is still there, and the drain applies it once."""
+    offender_no = sandbox.prisoners()[0]["offenderNo"]
+    review_id = sandbox.add_review(offender_no, "ENH")
+    for _ in range(8):
+        assert peek(one).where(review_id, offender_no) == "queue"
+    assert (pair.main.counts().visible, pair.dlq.counts().total) == (1, 0)
+    assert one.open_drain("incentive").run_until_empty().applied == 1
+    assert tracked(one)["incentive-create-success"] == 1
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (0, 0)
+    assert peek(one).where(review_id, offender_no) is None
+
+
+def test_a_review_that_waits_for_its_next_attempt_is_known(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+    """No look finds a message while it is hidden, but its failure tells: of this prisoner and of no other."""
+    offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
+    review_id = sandbox.add_review(offender_no, "ENH")
+    sandbox.fault("nomis", "POST", kind="status", status=503)
+    assert one.open_drain("incentive").run_batch().failed == 1
+    sandbox.clear_faults()
+    waiting = peek(one)
+    assert waiting.on_queue == frozenset()
+    assert (waiting.where(review_id, offender_no), waiting.where(review_id + 1, other)) == ("queue", None)
+    assert waiting.doubt is not None
+    # When it can be seen again, or lies on the DLQ, or was purged, the failure tells nothing any more.
+    after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
+    assert peek(one, after - 5).where(review_id, offender_no) == "queue"
+    assert peek(one, after + 5).where(review_id, offender_no) is None
+
+
+def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A failure that was followed by the creation explains no difference."""
+    with program(sandbox, f"sqlite:///{tmp_path}/quick.db") as quick:
+        pair = quick.queue_pair("incentive")
+        offender_no = sandbox.prisoners()[0]["offenderNo"]
+        review_id = sandbox.add_review(offender_no, "ENH")
+        sandbox.fault("nomis", "POST", kind="status", status=503)
+        drain = quick.open_drain("incentive")
+        assert drain.run_batch().failed == 1
+        sandbox.clear_faults()
+        [message] = pair.main.receive(1, 1, 60)
+        assert peek(quick).where(review_id, offender_no) == "queue"
+        pair.main.change_visibility([message], 0)
+        assert drain.run_until_empty().applied == 1
+        assert peek(quick).where(review_id, offender_no) is None
+
+
+def test_what_is_in_hand_is_a_doubt(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+    """A message that somebody holds for the first time leaves no trace: that there is one is said."""
+    offender_no = sandbox.prisoners()[0]["offenderNo"]
+    review_id = sandbox.add_review(offender_no, "ENH")
+    assert len(pair.main.receive(10, 1, 60)) == 1
+    waiting = peek(one)
+    assert waiting.where(review_id, offender_no) is None
+    assert waiting.doubt == "1 on the incentive queue cannot be looked at, being handled or tried again later"
