@@ -116,7 +116,7 @@ def _verify(program: Program, plan: Plan, wait_seconds: float) -> None:
         typer.echo(f"both sides have {seen.dps_level or 'no level'} now")
     else:
         levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
-        again = f"prisoner-to-nomis reconcile incentives --prisoner {plan.offender_no}"
+        again = f"prisoner-to-nomis reconcile incentives --prisoner {plan.offender_no} --no-notify"
         typer.echo(f"they still differ ({levels}); look again when the queue is drained: {again}")
 
 

@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
-_BOOKING = re.compile(r"\b(booking )\d+(\d\d)\b")
-_HIDDEN = "*****"
+#: `booking 714893`, as we write it, and `/booking-id/714893/` or `"bookingId": 714893`, as services do.
+_BOOKING = re.compile(r"(booking(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
+#: No asterisks: Slack would take them for bold type.
+_HIDDEN = "•••••"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Slack takes 40,000 characters in a message, and cuts off what is longer.
 LONGEST_SLACK_TEXT = 39_000
+MASKED = "Prisoner numbers and bookings are masked here; the report has them whole, in the row of the same number."
 #: Mismatches in the body of an email; the attached CSV has them all.
 MOST_IN_EMAIL = 200
 
@@ -47,6 +48,7 @@ class _Line:
     cells: tuple[str, ...]
     cause: str
     commands: tuple[str, ...]
+    request: str | None = None
 
 
 def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> SlackReport:
@@ -55,28 +57,35 @@ def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> 
     warning = wording.warning(result)
     if warning:
         lines.append(f"*{slack_text(masking.text(warning))}*")
+    resume = wording.resume_command(result)
+    if resume:
+        lines.append(f"Resume it: {slack_code(resume)}")
     lines.append(slack_text(wording.summary(result)))
     facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
     lines.append(f"Report: {slack_text(place)}")
-    thread = _packed([_slack_line(each, masking) for each in result.mismatches])
+    if masking.on and result.mismatches:
+        lines.append(MASKED)
+    thread = _packed([_slack_line(number, each, masking) for number, each in result.rows])
     return SlackReport("\n".join(lines), thread, _csv(result, masking), csv_name(result))
 
 
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, as HTML that mail clients show and as plain text."""
-    shown = result.mismatches[:MOST_IN_EMAIL]
+    shown = result.rows[:MOST_IN_EMAIL]
     headline = wording.headline(result)
     warning = wording.warning(result)
     values = {
         "result": result,
         "headline": headline,
         "warning": masking.text(warning) if warning else None,
+        "resume": wording.resume_command(result),
         "summary": wording.summary(result),
+        "masked": MASKED if masking.on and shown else None,
         "link": link,
         "path": None if link else path,
-        "rows": [_email_line(each, masking) for each in shown],
+        "rows": [_email_line(number, each, masking) for number, each in shown],
         "left_out": len(result.mismatches) - len(shown),
     }
     templates = environment()
@@ -112,11 +121,11 @@ def _severity(result: ReconciliationResult) -> str:
     return "medium" if result.mismatches or result.status == "incomplete" else "info"
 
 
-def _slack_line(mismatch: Mismatch, masking: Masking) -> str:
+def _slack_line(number: int, mismatch: Mismatch, masking: Masking) -> str:
     found = mismatch.diagnosis
     state = "new" if mismatch.standing == "new" else f"since {wording.day(mismatch.since)}"
     first = (
-        f"*{masking.offender(mismatch.offender_no)}* booking {masking.booking(mismatch.booking_id)}"
+        f"{number} · *{masking.offender(mismatch.offender_no)}* booking {masking.booking(mismatch.booking_id)}"
         f" · {slack_text(mismatch.prison_id or 'prison unknown')}"
         f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*"
         f", DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"
@@ -125,8 +134,11 @@ def _slack_line(mismatch: Mismatch, masking: Masking) -> str:
         return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"
     right = "" if found.right_side == "unknown" else f" ({found.right_side} is right)"
     second = f"      {found.number}. {slack_text(found.cause)}{right}. {slack_text(masking.text(found.action))}"
-    command = slack_code(masking.text(found.commands[0])) if found.commands else ""
-    return f"{first}\n{second} {command}".rstrip()
+    # A request alone mends such a difference; the command beside it only looks again.
+    lines = [slack_code(masking.text(found.request))] if found.request else []
+    if found.commands:
+        lines.append(slack_code(masking.text(found.commands[0])))
+    return "\n      ".join([f"{first}\n{second}", *lines])
 
 
 def _packed(lines: list[str]) -> tuple[str, ...]:
@@ -140,9 +152,10 @@ def _packed(lines: list[str]) -> tuple[str, ...]:
     return tuple(messages)
 
 
-def _email_line(mismatch: Mismatch, masking: Masking) -> _Line:
+def _email_line(number: int, mismatch: Mismatch, masking: Masking) -> _Line:
     found = mismatch.diagnosis
     cells = (
+        str(number),
         f"{masking.offender(mismatch.offender_no)} (booking {masking.booking(mismatch.booking_id)})",
         mismatch.prison_id or "unknown",
         mismatch.nomis_level or "none",
@@ -152,4 +165,5 @@ def _email_line(mismatch: Mismatch, masking: Masking) -> _Line:
     if found is None:
         return _Line(cells, masking.text(mismatch.evidence_missing or "not investigated"), ())
     cause = f"{found.number}. {found.cause}. {masking.text(found.action)}"
-    return _Line(cells, cause, tuple(masking.text(command) for command in found.commands))
+    request = masking.text(found.request) if found.request else None
+    return _Line(cells, cause, tuple(masking.text(command) for command in found.commands), request)

@@ -17,8 +17,8 @@ SUPPORT_CHANNEL = "#dps-appsupport"
 
 
 def reconcile_again(pair: Pair) -> str:
-    """Looks again whether the levels agree."""
-    return f"{_PROGRAM} reconcile incentives --prisoner {pair.offender_no}"
+    """Looks again whether the levels agree, and tells nobody else."""
+    return f"{_PROGRAM} reconcile incentives --prisoner {pair.offender_no} --no-notify"
 
 
 def explain(pair: Pair) -> str:

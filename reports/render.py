@@ -79,9 +79,6 @@ def render_report(result: ReconciliationResult) -> str:
     affected = sorted(
         (each for each in result.prisons if each.mismatches), key=lambda each: (-each.mismatches, each.prison_id or "~")
     )
-    mismatches = sorted(
-        result.mismatches, key=lambda each: (each.standing != "new", each.prison_id or "~", each.offender_no)
-    )
     style, script = _asset("report.css"), _asset("report.js")
     return (
         environment()
@@ -98,7 +95,8 @@ def render_report(result: ReconciliationResult) -> str:
             prisons=result.prisons,
             affected=affected,
             aside=len(result.in_flight) + sum(each.still_differs for each in result.excluded),
-            mismatches=mismatches,
+            rows=result.rows,
+            resume=wording.resume_command(result),
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
             policy=_policy(style, script),

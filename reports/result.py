@@ -204,6 +204,14 @@ class ReconciliationResult(_Part):
     compared_with: str | None = None
 
     @property
+    def rows(self) -> tuple[tuple[int, Mismatch], ...]:
+        """The mismatches as every view lists them, numbered from 1: new ones first, then by prison and prisoner."""
+        ordered = sorted(
+            self.mismatches, key=lambda each: (each.standing != "new", each.prison_id or "~", each.offender_no)
+        )
+        return tuple(enumerate(ordered, start=1))
+
+    @property
     def new(self) -> int:
         """Mismatches that the last complete run did not have."""
         return sum(each.standing == "new" for each in self.mismatches)

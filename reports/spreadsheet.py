@@ -39,23 +39,25 @@ COLUMNS = (
     "action",
     "commands",
     "request",
+    "row",
+    "evidence_missing",
 )
 #: A cell that begins so is a formula to some spreadsheet.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> str:
-    """One line for each mismatch, under a heading of `COLUMNS`; missing values are empty."""
+    """One line for each mismatch in the order of the report, under a heading of `COLUMNS`; missing values are empty."""
     shown = masking or Masking()
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    for mismatch in result.mismatches:
-        writer.writerow([_safe(cell) for cell in _row(result, mismatch, shown)])
+    for number, mismatch in result.rows:
+        writer.writerow([_safe(cell) for cell in _row(result, number, mismatch, shown)])
     return out.getvalue()
 
 
-def _row(result: ReconciliationResult, mismatch: Mismatch, shown: Masking) -> list[object]:
+def _row(result: ReconciliationResult, number: int, mismatch: Mismatch, shown: Masking) -> list[object]:
     nomis, dps, found = mismatch.nomis, mismatch.dps, mismatch.diagnosis
     sides: list[object] = []
     for side in (nomis, dps):
@@ -87,6 +89,8 @@ def _row(result: ReconciliationResult, mismatch: Mismatch, shown: Masking) -> li
         mismatch.since.isoformat(timespec="seconds"),
         *sides,
         *cause,
+        number,
+        shown.text(mismatch.evidence_missing or ""),
     ]
 
 

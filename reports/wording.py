@@ -68,6 +68,15 @@ def warning(result: ReconciliationResult) -> str | None:
     return None
 
 
+def resume_command(result: ReconciliationResult) -> str | None:
+    """The command that reads what an incomplete run could not; None for other runs."""
+    if result.status != "incomplete":
+        return None
+    shards = result.parameters.get("shards", 1)
+    of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
+    return f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}"
+
+
 def not_read(result: ReconciliationResult) -> str:
     """How many prisoners and pages could not be read."""
     parts = []

@@ -191,7 +191,7 @@ def test_proposes_the_received_event_that_was_missed() -> None:
             "prisoner-to-nomis reconcile fix received A4471CK --prison LEI --reason TRANSFERRED "
             "--occurred-at 2023-05-20T15:22:00"
         ),
-        "prisoner-to-nomis reconcile incentives --prisoner A4471CK",
+        "prisoner-to-nomis reconcile incentives --prisoner A4471CK --no-notify",
     )
 
 

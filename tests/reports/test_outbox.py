@@ -258,7 +258,7 @@ def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffi
     for each in result.mismatches:
         assert each.offender_no not in sent
         assert str(each.booking_id) not in sent
-        assert f"*****{each.offender_no[-2:]}" in sent
+        assert f"•••••{each.offender_no[-2:]}" in sent
     assert "A1234BC" not in sent
 
 

@@ -159,7 +159,7 @@ def test_keeps_the_columns_that_people_rely_on() -> None:
     assert ",".join(COLUMNS) == (
         "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
         "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
-        "dps_review_id,cause_number,cause,confidence,right_side,explanation,action,commands,request"
+        "dps_review_id,cause_number,cause,confidence,right_side,explanation,action,commands,request,row,evidence_missing"
     )
     [_, row] = list(csv.reader(io.StringIO(render_csv(made_result(1)))))
     assert dict(zip(COLUMNS, row, strict=True))["nomis_date_time"] == "2023-05-20T15:22:00"
@@ -176,6 +176,79 @@ def test_leaves_nothing_unmasked() -> None:
     )
     numbers: tuple[Mismatch, ...] = result.mismatches
     assert not [each.offender_no for each in numbers if each.offender_no in sent or str(each.booking_id) in sent]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/incentives/booking-id/714893/current",
+        "/iep/reviews/booking/714893?with-details=true",
+        "/mapping/incentives/nomis-booking-id/714893/nomis-incentive-sequence/1",
+        '/bookings: {"bookingId":714893}',
+        "/prisoners/A4471CK",
+    ],
+)
+def test_masks_what_upstream_errors_name(path: str) -> None:
+    """Paths and answers of services name bookings in ways of their own; two digits are left of each."""
+    why = f"nomis: GET {path}: status 503: booking 714893 is busy"
+    bad = mismatch(1, diagnosis=None, evidence_missing=why)
+    result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
+    masking = Masking(on=True)
+    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    for sent in ("\n".join([slack.summary, *slack.thread]), slack.csv or "", mail.text, mail.html):
+        assert "714893" not in sent
+        assert "A4471CK" not in sent
+        assert "booking •••••93 is busy" in sent
+
+
+def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
+    """Slack, email, CSV and report number the mismatches alike, and the numbers are no asterisks, which Slack eats."""
+    result = made_result(30)
+    rows = {number: each.offender_no for number, each in result.rows}
+    assert sorted(rows) == list(range(1, 31))
+    page = Tags(render_report(result))
+    shown = [attributes for tag, attributes in page.found if tag == "tbody" and attributes.get("class") == "one"]
+    assert {int(each["data-row"] or 0): each["data-prisoner"] for each in shown} == rows
+    plain = csv.DictReader(io.StringIO(render_csv(result)))
+    assert {int(each["row"]): each["offender_no"] for each in plain} == rows
+    masking = Masking(on=True)
+    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    lines = re.findall(r"^(\d+) · \*(\S+)\* booking", "\n".join(slack.thread), flags=re.MULTILINE)
+    assert {int(number): masked for number, masked in lines} == {n: f"•••••{who[-2:]}" for n, who in rows.items()}
+    assert {int(number) for number in re.findall(r"^(\d+)\. •", mail.text, flags=re.MULTILINE)} == set(rows)
+    assert "the row of the same number" in slack.summary
+    assert "the row of the same number" in mail.text
+    assert "the row of the same number" not in slack_report(result, "somewhere", Masking()).summary
+
+
+def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
+    """The command with the run's id, and how many shards it had; other runs are not to be resumed."""
+    command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
+    result = with_everything(3)
+    mail = email_report(result, None, "somewhere", Masking())
+    for sent in (slack_report(result, "somewhere", Masking()).summary, mail.text, mail.html, render_report(result)):
+        assert command in sent
+    sharded = result.model_copy(update={"parameters": {"shards": 4}})
+    assert f"{command} --shards 4" in slack_report(sharded, "somewhere", Masking()).summary
+    assert "--resume" not in slack_report(made_result(3), "somewhere", Masking()).summary
+
+
+def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
+    """A command that only looks again mends nothing: the request is in Slack and in the email too."""
+    result = made_result(3)
+    [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
+    assert asked.diagnosis is not None
+    assert asked.diagnosis.request is not None
+    mail = email_report(result, None, "somewhere", Masking())
+    for sent in ("\n".join(slack_report(result, "somewhere", Masking()).thread), mail.text, mail.html):
+        assert asked.diagnosis.request in sent
+
+
+def test_says_in_the_csv_why_evidence_is_missing() -> None:
+    """Empty cells of a cause have a reason beside them."""
+    result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
+    [row] = csv.DictReader(io.StringIO(render_csv(result)))
+    assert (row["cause"], row["evidence_missing"]) == ("", "busy")
 
 
 def test_goes_to_json_and_back() -> None:
