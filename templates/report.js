@@ -3,9 +3,6 @@
   var root = document.documentElement;
   root.classList.add("script");
   var table = document.getElementById("mismatches");
-  window.addEventListener("beforeprint", function () {
-    document.querySelectorAll("details").forEach(function (each) { each.open = true; });
-  });
   if (!table) { return; }
   var rows = Array.prototype.slice.call(table.querySelectorAll("tbody.one"));
   var texts = rows.map(function (row) {

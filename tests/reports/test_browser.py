@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from reports.archive import Folder, store_index, store_report
+from reports.masking import Masking
+from reports.messages import email_report
 from reports.render import RunLine
 from reports.result import ReconciliationResult
 from tests.reports.results import STARTED, made_result, with_everything
@@ -119,8 +121,9 @@ def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
     result = made_result(40)
     page = open_page(result)
     page.focus("#find-text")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent").startswith("Prisoner")
+    for heading in ("Row", "Prisoner"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent").startswith(heading)
     page.keyboard.press("Enter")
     numbers = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
     assert numbers == sorted(numbers)
@@ -153,6 +156,52 @@ def test_works_without_script(open_page: Any) -> None:
     assert page.locator("#mismatches thead button").count() == 0
     page.click("tbody.one summary >> nth=0")
     assert page.is_visible("text=What to do")
+
+
+def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
+    """With hundreds of differences the causes and the trend still come on the second screen."""
+    page = open_page(made_result(400))
+    tops = [page.locator(what).bounding_box()["y"] for what in ("#levels", "#causes", "#trend", "#all")]
+    assert tops == sorted(tops)
+    assert tops[-1] < 2 * 900
+
+
+def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, tmp_path: Path) -> None:
+    """Four hundred rows are a stack of paper, not a box of it; what was open is printed, and nothing else is opened."""
+    page = open_page(made_result(400))
+    page.click("tbody.one summary >> nth=0")
+    opened = "document.querySelectorAll('details[open]').length"
+    paper = page.pdf(format="A4")
+    assert 5 < len(re.findall(rb"/Type\s*/Page[^s]", paper)) < 30
+    assert page.evaluate(opened) == 1
+    page.emulate_media(media="print")
+    assert page.is_visible("tbody.one details[open] .inside")
+    assert page.locator("tr.more:visible").count() == 1
+    sizes = "selector => parseFloat(getComputedStyle(document.querySelector(selector)).fontSize)"
+    assert page.evaluate(sizes, ".evidence td") <= page.evaluate(sizes, "body") < 14
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool) -> None:
+    """Long commands and requests are broken, not scrolled to."""
+    html = email_report(with_everything(12), None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
+    (tmp_path / "email.html").write_text(html, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    try:
+        page.goto((tmp_path / "email.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    finally:
+        page.close()
+
+
+def test_sorts_back_into_rows(open_page: Any) -> None:
+    """The numbers by which messages name the rows are shown, and sorting by them restores the first order."""
+    page = open_page(made_result(12))
+    numbers = "tbody.one > tr:first-child > td.row"
+    page.click("#mismatches thead button >> text=Prisoner")
+    assert page.locator(numbers).all_inner_texts() != [str(number) for number in range(1, 13)]
+    page.click("#mismatches thead button >> text=Row")
+    assert page.locator(numbers).all_inner_texts() == [str(number) for number in range(1, 13)]
 
 
 def test_shows_the_first_screen_whole(open_page: Any) -> None:
