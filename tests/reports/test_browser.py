@@ -177,6 +177,8 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, tmp_path: Pa
     page.emulate_media(media="print")
     assert page.is_visible("tbody.one details[open] .inside")
     assert page.locator("tr.more:visible").count() == 1
+    page.set_viewport_size({"width": 718, "height": 1046})
+    assert page.evaluate("getComputedStyle(document.querySelector('#mismatches')).display") == "table"
     sizes = "selector => parseFloat(getComputedStyle(document.querySelector(selector)).fontSize)"
     assert page.evaluate(sizes, ".evidence td") <= page.evaluate(sizes, "body") < 14
 
