@@ -5,11 +5,12 @@ from __future__ import annotations
 import queue
 import random
 import threading
-import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from reports.levels import NONE, Codebook, level_of_record, names_to_codes
 from reports.pace import Pace
@@ -77,7 +78,7 @@ class Snapshot:
     def pages(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> Generator[PageLevels, None, None]:
         """Reads everyone and yields each page when it is finished, in any order; numbered from `first_number`.
 
-        Closing the iterator stops the reading. Raises `UpstreamError` when the names of the levels cannot be read.
+        Closing the iterator stops the reading.
         """
         if not prisoners:
             return
@@ -112,14 +113,16 @@ class Snapshot:
             dps.join()
 
     def _names(self) -> Mapping[str, str]:
+        """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
         for wait in (*WAITS, None):
             try:
                 return names_to_codes(self._services.incentives)
             except SyncError as error:
-                if wait is None or not error.recoverable:
-                    raise
-                time.sleep(wait * (1 + random.random()))
-        raise AssertionError("unreachable")
+                if wait is None or not error.recoverable or self._stopped.wait(wait * (1 + random.random())):
+                    structlog.get_logger().warning("level-names-not-read", reason=str(error))
+                    break
+        self._bulk_withdrawn = True
+        return {}
 
     def _page(self, number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
         def unset(kind: str) -> array[int]:
@@ -183,25 +186,23 @@ class Snapshot:
         self._count_down(pages, left, place, len(page.prisoners) - len(unsettled))
 
     def _bulk_levels(self, page: PageLevels, names: Mapping[str, str]) -> list[int]:
-        """Fills in the levels; returns the places that have to be read singly."""
+        """Fills in the levels; returns the places to be read singly: no answer, or a level without a name.
+
+        The flag that the bulk call goes by may be missing from every review of a booking.
+        """
         places = {prisoner.booking_id: place for place, prisoner in enumerate(page.prisoners)}
         ids = list(places)
         unsettled: list[int] = []
         for start in range(0, len(ids), LARGEST_BULK):
             chunk = ids[start : start + LARGEST_BULK]
-            answer = self._bulk(chunk)
-            if answer is None:
-                unsettled.extend(places[booking_id] for booking_id in chunk)
-                continue
-            for each in answer:
-                within = places.get(each.booking_id)
-                if within is None:
-                    continue
-                code = names.get(each.iep_level)
-                if code is None or each.iep_level == UNNAMED:
-                    unsettled.append(within)
+            told = {each.booking_id: each.iep_level for each in self._bulk(chunk) or ()}
+            for booking_id in chunk:
+                name = told.get(booking_id, UNNAMED)
+                code = None if name == UNNAMED else names.get(name)
+                if code is None:
+                    unsettled.append(places[booking_id])
                 else:
-                    page.dps[within] = self.levels.number(code)
+                    page.dps[places[booking_id]] = self.levels.number(code)
         return unsettled
 
     def _bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:

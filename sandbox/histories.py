@@ -120,7 +120,7 @@ class Historian:
         return self.chance.choice([code for code in ("STD", "ENH", "BAS") if code not in others])
 
     def ordinary(self, prisoner: Prisoner) -> None:
-        """Give a booking a history on whose outcome both sides agree; two in a hundred have no record at all."""
+        """Give a booking a history on whose outcome both sides agree; eight in a thousand have no record at all."""
         chance = self.chance.random
         final = self._final_level(prisoner.prison_id)
         if final is None:
@@ -156,9 +156,9 @@ class Historian:
 
     def _final_level(self, prison_id: str) -> str | None:
         drawn = self.chance.random()
-        if drawn < 0.02:
+        if drawn < 0.008:
             return None
-        if drawn < 0.04 and prison_id in codes.WITH_ENHANCED_2:
+        if drawn < 0.028 and prison_id in codes.WITH_ENHANCED_2:
             return "EN2"
         return self.usual_level()
 

@@ -52,7 +52,7 @@ def test_sees_the_same_with_and_without_the_bulk_call(world: Sandbox, office: Op
 
 
 def test_needs_hardly_more_than_one_call_a_prisoner(world: Sandbox, office: OpenOffice) -> None:
-    """One call to NOMIS each, one bulk call a page, and single DPS calls only for levels without a name."""
+    """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk answer tells no level."""
     world.reset(prisoners=1000, mismatch_rate=0.0)
     opened = office(reports_incentives_reconciliation_page_size="500")
     opened.reconcile()
@@ -100,6 +100,25 @@ def test_falls_back_to_single_calls_when_the_bulk_call_fails(world: Sandbox, off
     world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
     levels, _, _ = read(office())
     assert len(levels) == 100
+
+
+def test_reads_singly_whom_the_bulk_answer_leaves_out(world: Sandbox, office: OpenOffice) -> None:
+    """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
+    world.reset(prisoners=100, mismatches={"2": 3})
+    world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
+    levels, _, _ = read(office())
+    assert differing(levels) == planted(world)
+
+
+@pytest.mark.parametrize("bulk", ["on", "404"])
+def test_reads_singly_when_the_names_of_the_levels_are_away(world: Sandbox, office: OpenOffice, bulk: str) -> None:
+    """Without the names the bulk answer means nothing: every level is read singly, and nobody is left out."""
+    world.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
+    world.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
+    levels, _, _ = read(office())
+    assert len(levels) == 60
+    assert planted(world).items() <= differing(levels).items()
+    assert not any(each["path"] == "/iep/reviews/bookings" for each in world.requests("incentives"))
 
 
 def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:

@@ -37,7 +37,8 @@ def write(caller: Caller, booking_id: int, prison_id: str, **changes: Any) -> An
 
 @pytest.fixture
 def empty_booking(caller: Caller) -> dict[str, Any]:
-    """A prisoner without any record on either side."""
+    """A prisoner without any record on either side; there are few."""
+    caller.sandbox.reset(prisoners=1_000)
     for prisoner in caller.sandbox.prisoners():
         if caller.get("nomis", f"/incentives/booking-id/{prisoner['bookingId']}/current") is None:
             return prisoner

@@ -49,7 +49,7 @@ def test_population_looks_like_the_real_one() -> None:
     )
     assert 0.40 < levels["STD"] / 12_000 < 0.60
     assert 0.32 < levels["ENH"] / 12_000 < 0.52
-    assert 0.01 < levels[None] / 12_000 < 0.03
+    assert 0.005 < levels[None] / 12_000 < 0.011
     records = list(world.nomis_incentives.records.values())
     assert max(map(len, records)) <= 18
     modules = Counter(record.module for history in records for record in history)
