@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, not_, or_, select, update
 
 from reports.levels import NONE, Codebook
 from reports.listing import Listing, PageFailure
@@ -23,11 +24,29 @@ from sync.store.tables import reconciliation_mismatches, reconciliation_pages, r
 from sync.upstream.nomis_prisoners import PrisonerId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
+#: Runs in the index: so many over everyone, and so many of the others.
+INDEXED_RUNS = 500
+INDEXED_PARTIAL_RUNS = 100
+
+
+class Scope(StrEnum):
+    """Whom a run looks at; only those over everyone are measures for later ones."""
+
+    EVERYONE = "everyone"
+    PRISONS = "prisons"
+    PRISONERS = "prisoners"
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Scope:
+        """The scope of a run with these parameters."""
+        if parameters.get("offender_nos"):
+            return cls.PRISONERS
+        return cls.PRISONS if parameters.get("prisons") else cls.EVERYONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +88,14 @@ _RECORD = (
 def create_run(connection: Connection, run_id: str, parameters: Mapping[str, Any], shards: int) -> RunRecord:
     """Records a new run."""
     values: dict[str, Any] = {"id": run_id, "status": RUNNING, "parameters": dict(parameters), "started_at": now()}
+    values["scope"] = Scope.of(parameters)
     connection.execute(insert(reconciliation_runs), values | {"shards": shards, "finished_shards": []})
-    found = find_run(connection, run_id)
-    assert found is not None
-    return found
+    return run_of(connection, run_id)
+
+
+def run_of(connection: Connection, run_id: str) -> RunRecord:
+    """The run of this id, which there must be."""
+    return _record(connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one())
 
 
 def find_run(connection: Connection, run_id: str) -> RunRecord | None:
@@ -81,16 +104,27 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     return None if row is None else _record(row)
 
 
-def open_runs(connection: Connection, since: datetime) -> list[RunRecord]:
-    """Runs without a result that began after `since`, newest first."""
-    query = select(*_RECORD).where(_RUNS.status == RUNNING, _RUNS.started_at >= since).order_by(_RUNS.started_at.desc())
-    return [_record(row) for row in connection.execute(query)]
+def newest_run(connection: Connection, parameters: Mapping[str, Any], since: datetime) -> RunRecord | None:
+    """The newest run with these parameters that began after `since`, None when there is none."""
+    scope = Scope.of(parameters)
+    query = select(*_RECORD).where(_RUNS.scope == scope, _RUNS.started_at >= since).order_by(_RUNS.started_at.desc())
+    wanted = dict(parameters)
+    return next((_record(row) for row in connection.execute(query) if row.parameters == wanted), None)
 
 
-def reopen_run(connection: Connection, run_id: str) -> None:
-    """Opens a run again that ended incomplete or failed; what its shards have read stays."""
-    values: dict[str, Any] = {"status": RUNNING, "finished_at": None, "finished_shards": []}
+def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
+    """Opens a run again that ended incomplete or failed, and lets it be listed anew; what was read stays.
+
+    Gives back the shards whose rest falls to `shard`: its own, and those that had finished, which nobody starts again.
+    """
+    row = connection.execute(select(_RUNS.finished_shards).where(_RUNS.id == run_id).with_for_update()).one()
+    others = [each for each in row.finished_shards if each != shard]
+    values: dict[str, Any] = {"status": RUNNING, "finished_at": None, "finished_shards": others}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+    listing = load_population(connection, run_id)
+    if listing is not None:
+        save_population(connection, run_id, replace(listing, looked_again=False))
+    return frozenset({shard, *others})
 
 
 def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
@@ -98,9 +132,7 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
     row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id).with_for_update()).one()
     finished = sorted({*row.finished_shards, shard})
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(finished_shards=finished))
-    found = find_run(connection, run_id)
-    assert found is not None
-    return found
+    return run_of(connection, run_id)
 
 
 def save_population(connection: Connection, run_id: str, listing: Listing) -> None:
@@ -112,6 +144,8 @@ def save_population(connection: Connection, run_id: str, listing: Listing) -> No
         "failedPages": [[each.page, each.reason] for each in listing.failed_pages],
         "repeats": listing.repeats,
         "foundAgain": listing.found_again,
+        "lookedAgain": listing.looked_again,
+        "notFound": list(listing.not_found),
     }
     values = {"total_elements": listing.total_elements, "population": _packed(content)}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
@@ -131,6 +165,8 @@ def load_population(connection: Connection, run_id: str) -> Listing | None:
         failures,
         content["repeats"],
         content["foundAgain"],
+        content["lookedAgain"],
+        tuple(content["notFound"]),
     )
 
 
@@ -152,13 +188,16 @@ def save_page(
     connection.execute(insert(reconciliation_pages), values)
 
 
-def load_pages(
-    connection: Connection, run_id: str, levels: Codebook, prisons: Codebook, shard: int | None = None
-) -> Iterator[PageLevels]:
-    """The finished pages of a run, or of one of its shards, oldest first, in the numbers of the given codebooks."""
+def next_page(connection: Connection, run_id: str, shard: int) -> int:
+    """The number of the first page that a shard has not finished."""
+    query = select(func.max(_PAGES.page)).where(_PAGES.run_id == run_id, _PAGES.shard == shard)
+    last = connection.execute(query).scalar()
+    return 0 if last is None else last + 1
+
+
+def load_pages(connection: Connection, run_id: str, levels: Codebook, prisons: Codebook) -> Iterator[PageLevels]:
+    """The finished pages of a run, oldest first, in the numbers of the given codebooks."""
     query = select(_PAGES.page, _PAGES.rows).where(_PAGES.run_id == run_id)
-    if shard is not None:
-        query = query.where(_PAGES.shard == shard)
     for number, packed in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
         content = _unpacked(packed)
         level_numbers = [*(levels.number(code) for code in content["levelCodes"]), NONE]
@@ -174,7 +213,10 @@ def load_pages(
 
 
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
-    """Records how a run ended. A complete run needs no pages any more, nor do the runs before it that ended."""
+    """Records how a run ended.
+
+    A complete run needs its pages no more. One over everyone leaves nothing to resume of those over everyone before it.
+    """
     run_id = result.run_id
     values: dict[str, Any] = {
         "status": result.status,
@@ -183,8 +225,11 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
     }
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
     if result.status == "complete":
-        ended = select(_RUNS.id).where(_RUNS.status != RUNNING)
-        connection.execute(delete(reconciliation_pages).where(_PAGES.run_id.in_(ended)))
+        done = _PAGES.run_id == run_id
+        if Scope.of(result.parameters) is Scope.EVERYONE:
+            earlier = select(_RUNS.id).where(_RUNS.scope == Scope.EVERYONE, _RUNS.started_at < result.started_at)
+            done = or_(done, _PAGES.run_id.in_(earlier))
+        connection.execute(delete(reconciliation_pages).where(done))
     connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
     rows = [
         {
@@ -224,15 +269,16 @@ def _record(row: Row[Any]) -> RunRecord:
     return RunRecord(**values | {"finished_shards": tuple(values["finished_shards"])})
 
 
-def run_lines(connection: Connection, limit: int = 500) -> list[RunLine]:
-    """The runs that ended, newest first, as the index shows them."""
-    query = select(_RUNS.id, _RUNS.result).where(_RUNS.result.is_not(None)).order_by(_RUNS.started_at.desc(), _RUNS.id)
+def run_lines(connection: Connection) -> list[RunLine]:
+    """The runs that ended, newest first, as the index shows them; looks at single prisoners crowd out no weekly run."""
+    everyone = _RUNS.scope == Scope.EVERYONE
+    found = [*_ended(connection, everyone, INDEXED_RUNS), *_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS)]
     lines = []
-    for run_id, packed in connection.execute(query.limit(limit)):
-        content = _unpacked(packed)
+    for row in sorted(found, key=lambda row: (row.started_at, row.id), reverse=True):
+        content = _unpacked(row.result)
         lines.append(
             RunLine(
-                run_id=run_id,
+                run_id=row.id,
                 status=content["status"],
                 started_at=datetime.fromisoformat(content["startedAt"]),
                 compared=content["compared"],
@@ -243,3 +289,8 @@ def run_lines(connection: Connection, limit: int = 500) -> list[RunLine]:
             )
         )
     return lines
+
+
+def _ended(connection: Connection, which: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
+    query = select(_RUNS.id, _RUNS.started_at, _RUNS.result).where(_RUNS.result.is_not(None), which)
+    return connection.execute(query.order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(limit)).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.listing import StillListed, list_prisoners
+from reports.listing import PageFailure, StillListed, list_prisoners
 from sync.upstream import incentives_api
 from sync.upstream.nomis_prisoners import PrisonerId
 
@@ -20,10 +20,11 @@ _SEARCHED_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The active bookings of the prisoners asked for, and who has none."""
+    """The active bookings of the prisoners asked for, who has none, and pages that could not be searched for them."""
 
     prisoners: tuple[PrisonerId, ...]
     not_found: tuple[str, ...]
+    failed_pages: tuple[PageFailure, ...] = ()
 
 
 def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int) -> Chosen:
@@ -40,10 +41,13 @@ def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int)
         if summary is not None and still_listed(summary.booking_id):
             found[offender_no] = PrisonerId(summary.booking_id, offender_no)
     missing = {offender_no for offender_no in searched if offender_no not in found}
+    failed_pages: tuple[PageFailure, ...] = ()
     if missing:
         # No review, or one of an earlier booking: the list of active bookings knows, and it has to be searched whole.
-        for prisoner in list_prisoners(services.nomis, size).prisoners:
+        listing = list_prisoners(services.nomis, size)
+        for prisoner in listing.prisoners:
             if prisoner.offender_no in missing:
                 found[prisoner.offender_no] = prisoner
+        failed_pages = listing.failed_pages if missing - found.keys() else ()
     ordered = tuple(found[offender_no] for offender_no in searched if offender_no in found)
-    return Chosen(ordered, tuple(offender_no for offender_no in searched if offender_no not in found))
+    return Chosen(ordered, tuple(offender_no for offender_no in searched if offender_no not in found), failed_pages)

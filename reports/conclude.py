@@ -55,7 +55,6 @@ class Circumstances:
     parameters: Mapping[str, object]
     prisons: tuple[str, ...]
     listing: Listing
-    not_found: tuple[str, ...]
     failure: str | None
     baseline: Baseline
     trend: tuple[TrendPoint, ...]
@@ -106,6 +105,7 @@ class Conclusion:
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
         )
         excluded = self._excluded(seen, final, unread)
+        in_flight = [_in_flight(pair, why) for pair, why in seen.in_flight if pair.booking_id not in about.exclusions]
         return ReconciliationResult(
             run_id=about.run_id,
             status=self._status(unread),
@@ -120,9 +120,9 @@ class Conclusion:
             settled_on_recheck=len(seen.settled),
             released=tuple(each.offender_no for each in seen.released),
             mismatches=tuple(mismatches),
-            in_flight=tuple(_in_flight(pair, why) for pair, why in seen.in_flight),
+            in_flight=tuple(in_flight),
             excluded=excluded,
-            unneeded_exclusions=self._unneeded(excluded),
+            unneeded_exclusions=self._unneeded(excluded, seen),
             resolved=self._resolved(final, mismatches, seen, unread),
             unread=unread,
             unread_pages=tuple(UnreadPage(page=each.page, reason=each.reason) for each in about.listing.failed_pages),
@@ -153,9 +153,15 @@ class Conclusion:
         ]
         never = [
             Unread(offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS")
-            for each in self._about.not_found
+            for each in self._about.listing.not_found
         ]
-        return tuple(sorted([*at_first, *later, *never], key=lambda each: each.booking_id or 0))
+        # Whoever leaves a list half read, such as a process that died, must not let it look read.
+        left = [
+            Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run")
+            for each in (self._about.listing.prisoners if self._about.failure is None else ())
+            if each.booking_id not in gathered.offenders
+        ]
+        return tuple(sorted([*at_first, *later, *left, *never], key=lambda each: each.booking_id or 0))
 
     def _mismatches(self, pairs: Sequence[Pair], seen: Rechecked) -> list[Mismatch]:
         waiting = seen.waiting or Waiting()
@@ -212,12 +218,26 @@ class Conclusion:
                     dps_level=pair.dps_level if pair else levels[booking_id],
                     reason=exclusion.reason if pair else NO_LONGER_NEEDED,
                     still_differs=pair is not None,
+                    since=exclusion.since,
                 )
             )
         return tuple(sorted(found, key=lambda each: each.booking_id))
 
-    def _unneeded(self, excluded: Sequence[Excluded]) -> tuple[str, ...]:
-        return tuple(f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs)
+    def _unneeded(self, excluded: Sequence[Excluded], seen: Rechecked) -> tuple[str, ...]:
+        """The entries of the list of exclusions that may go: the levels agree, or the booking is not active."""
+        agree = [f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs]
+        if not self._whole_list_known:
+            return tuple(agree)
+        active = {each.booking_id for each in self._about.listing.prisoners}
+        active -= {each.booking_id for each in seen.released}
+        gone = [f"booking {each}, which is not active" for each in sorted(self._about.exclusions) if each not in active]
+        return (*agree, *gone)
+
+    @property
+    def _whole_list_known(self) -> bool:
+        """Whether a booking that is not on the list is not active."""
+        about = self._about
+        return about.failure is None and not about.listing.failed_pages and not about.parameters.get("offender_nos")
 
     def _resolved(
         self, final: Gathered, mismatches: Sequence[Mismatch], seen: Rechecked, unread: Sequence[Unread]
@@ -232,11 +252,12 @@ class Conclusion:
         }
         listed = {each.booking_id for each in about.listing.prisoners}
         released = {each.booking_id for each in seen.released}
-        all_listed = about.failure is None and not about.listing.failed_pages
         partial = bool(about.prisons or about.parameters.get("offender_nos"))
         return about.baseline.resolved(
             equal=lambda booking_id: booking_id in read and booking_id not in open_still,
-            gone=lambda booking_id: booking_id in released or (all_listed and not partial and booking_id not in listed),
+            gone=lambda booking_id: (
+                booking_id in released or (self._whole_list_known and not partial and booking_id not in listed)
+            ),
             examined=lambda booking_id: not partial or booking_id in read,
         )
 

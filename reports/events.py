@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from reports.result import ReconciliationResult
-    from sync.telemetry import Telemetry
+
+    #: Tracks one event by its name and properties.
+    Track = Callable[[str, Mapping[str, object]], None]
 
 _PREFIX = "incentives-reports-reconciliation"
 REQUESTED = f"{_PREFIX}-requested"
@@ -25,28 +29,28 @@ def level_text(level: str | None) -> str:
     return "null" if level is None else level
 
 
-def track_requested(telemetry: Telemetry, active_prisoners: int) -> None:
+def track_requested(track: Track, active_prisoners: int) -> None:
     """A run began."""
-    telemetry.track(REQUESTED, {"active-prisoners": active_prisoners})
+    track(REQUESTED, {"active-prisoners": active_prisoners})
 
 
-def track_unforeseen(telemetry: Telemetry) -> None:
+def track_unforeseen(track: Track) -> None:
     """A run failed for a reason that nobody thought of."""
-    telemetry.track(REPORT, {"success": False})
+    track(REPORT, {"success": False})
 
 
-def track_result(telemetry: Telemetry, result: ReconciliationResult) -> None:
+def track_result(track: Track, result: ReconciliationResult) -> None:
     """What a run found: one event for each mismatch, failure and excluded booking, and one summary.
 
     Only a complete run says `success`: a run that left prisoners or pages out, or gave up, never does.
     """
     for page in result.unread_pages:
-        telemetry.track(PAGE_ERROR, {"page": page.page})
+        track(PAGE_ERROR, {"page": page.page})
     for unread in result.unread:
         name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
-        telemetry.track(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
+        track(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
     for excluded in result.excluded:
-        telemetry.track(
+        track(
             EXCLUDED if excluded.still_differs else EXCLUDED_RESOLVED,
             {
                 "offenderNo": excluded.offender_no,
@@ -55,7 +59,7 @@ def track_result(telemetry: Telemetry, result: ReconciliationResult) -> None:
             },
         )
     for mismatch in result.mismatches:
-        telemetry.track(
+        track(
             MISMATCH,
             {
                 "offenderNo": mismatch.offender_no,
@@ -74,4 +78,4 @@ def track_result(telemetry: Telemetry, result: ReconciliationResult) -> None:
         "prisoners-failed": len(result.unread),
         "pages-failed": len(result.unread_pages),
     }
-    telemetry.track(REPORT, {**summary, **levels})
+    track(REPORT, {**summary, **levels})

@@ -40,21 +40,27 @@ class Gathered:
 
     @classmethod
     def of(cls, pages: Iterable[PageLevels], levels: Codebook, prisons: Codebook) -> Gathered:
-        """Puts pages together, in the order they were read: the unreadable may be on a later page again."""
+        """Puts pages together, in the order they were read: of a booking that comes again, the last reading counts."""
         found = cls(levels, prisons)
         bookings, columns = array("q"), (array("h"), array("h"), array("h"))
+        places: dict[int, int] = {}
         for page in pages:
-            for place, prisoner in enumerate(page.prisoners):
+            for within, prisoner in enumerate(page.prisoners):
                 booking_id = prisoner.booking_id
                 found.offenders[booking_id] = prisoner.offender_no
                 why = page.unreadable.get(booking_id)
                 if why is not None:
-                    found.unreadable[booking_id] = why
+                    if booking_id not in places:
+                        found.unreadable[booking_id] = why
                     continue
                 found.unreadable.pop(booking_id, None)
-                bookings.append(booking_id)
+                place = places.setdefault(booking_id, len(bookings))
+                if place == len(bookings):
+                    bookings.append(booking_id)
+                    for column in columns:
+                        column.append(NONE)
                 for column, values in zip(columns, (page.nomis, page.dps, page.prisons), strict=True):
-                    column.append(values[place])
+                    column[place] = values[within]
         found.bookings = np.frombuffer(bookings, np.int64) if bookings else found.bookings
         found.nomis, found.dps, found.prison = (
             np.frombuffer(column, np.int16) if column else np.empty(0, np.int16) for column in columns

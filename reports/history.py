@@ -11,17 +11,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
+from reports.checkpoints import Scope
 from reports.result import Resolved, Standing, TrendPoint
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from reports.result import ReconciliationResult
 
 #: Runs in the trend: half a year of weeks.
 TREND_RUNS = 26
-_FILTERS = ("prisons", "offender_nos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Baseline:
 
 def read_baseline(connection: Connection, before: datetime) -> Baseline:
     """The last complete run over everyone that began before `before`."""
-    run_id = next((row.id for row in _complete_runs(connection, before, 50)), None)
+    run_id = next((row.id for row in _complete_runs(connection, before, 1)), None)
     if run_id is None:
         return Baseline(None, {})
     columns = reconciliation_mismatches.c
@@ -94,13 +96,33 @@ def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ..
     return tuple(reversed(points))
 
 
-def _complete_runs(connection: Connection, before: datetime, limit: int) -> list[Any]:
-    columns = reconciliation_runs.c
-    query = select(columns.id, columns.started_at, columns.parameters).where(
-        columns.status == "complete", columns.started_at < before
+def tells_more(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
+    """Whether a run that was gone on with ended otherwise than it had before."""
+    return _told(result) != _told(previous)
+
+
+def _told(result: ReconciliationResult) -> tuple[object, ...]:
+    levels = {(each.booking_id, each.nomis_level, each.dps_level) for each in result.mismatches}
+    unread = {(each.offender_no, each.booking_id) for each in result.unread}
+    pages = {each.page for each in result.unread_pages}
+    excluded = {(each.booking_id, each.still_differs) for each in result.excluded}
+    return (
+        result.status,
+        result.failure,
+        levels,
+        {each.booking_id for each in result.in_flight},
+        unread,
+        pages,
+        excluded,
     )
-    rows = connection.execute(query.order_by(columns.started_at.desc()).limit(limit * 4))
-    return [row for row in rows if not any(row.parameters.get(name) for name in _FILTERS)][:limit]
+
+
+def _complete_runs(connection: Connection, before: datetime, limit: int) -> Sequence[Row[Any]]:
+    columns = reconciliation_runs.c
+    query = select(columns.id, columns.started_at).where(
+        columns.scope == Scope.EVERYONE, columns.status == "complete", columns.started_at < before
+    )
+    return connection.execute(query.order_by(columns.started_at.desc()).limit(limit)).all()
 
 
 def _resolved(earlier: Earlier, how: str) -> Resolved:

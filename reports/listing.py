@@ -6,6 +6,7 @@ import random
 import time
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ class Listing:
     """The active bookings, each once, by booking id ascending.
 
     total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that
-    only a further sweep found. failed_pages: pages that could not be read; whoever is on them is missing.
+    only a further sweep found. failed_pages: what is missing from the list, and why. looked_again: it was read a second
+    time. not_found: of the prisoners who were asked for by number, those who are not active.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -54,6 +56,7 @@ class Listing:
     repeats: int = 0
     found_again: int = 0
     looked_again: bool = False
+    not_found: tuple[str, ...] = ()
 
 
 def list_prisoners(
@@ -82,44 +85,33 @@ def look_again(
 ) -> Listing:
     """The listing with those whom it missed, because they moved from one page to the next between two reads.
 
-    The pages are read again, larger and cut elsewhere, until nobody else turns up below the highest booking known:
-    what lies above are receptions. Pages that cannot be read are passed over: the listing was there without them.
+    The pages are read again, larger and cut elsewhere, until nobody else turns up below the highest booking known (what
+    lies above are receptions) and nobody is missing from the total. Pages that failed before are forgotten then, for
+    whoever was on them was seen. Where a page fails, or somebody is missing to the end, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     total = listing.total_elements
+    failures: tuple[PageFailure, ...] = listing.failed_pages
     for turn in range(MOST_SWEEPS):
         known, highest = set(found), max(found, default=0)
-        sweep = _Sweep(nomis, _other_size(page_size, turn), _FURTHEST_PAGE, sleep)
-        try:
+        size = _other_size(page_size, turn)
+        sweep = _Sweep(nomis, size, _FURTHEST_PAGE, sleep)
+        with suppress(ListingFailed):  # what failed is kept by the sweep
             sweep.run(found)
-        except ListingFailed:
+        if sweep.failures:
+            failures = (*listing.failed_pages, *_named(sweep.failures, size))
             break
-        total = sweep.total
-        if not any(booking_id < highest for booking_id in found.keys() - known):
+        total, failures = sweep.total, sweep.missing(len(found))
+        if not failures and not any(booking_id < highest for booking_id in found.keys() - known):
             break
-    more = len(found) - len(listing.prisoners)
     return replace(
         listing,
         prisoners=_ordered(found),
         total_elements=total,
-        found_again=listing.found_again + more,
+        failed_pages=failures,
+        found_again=listing.found_again + len(found) - len(listing.prisoners),
         looked_again=True,
     )
-
-
-def list_pages(
-    nomis: ServiceClient, page_size: int, pages: Iterable[int]
-) -> tuple[list[PrisonerId], list[PageFailure]]:
-    """Reads the named pages again, such as those that failed before: their bookings, and which failed once more."""
-    prisoners: list[PrisonerId] = []
-    failures: list[PageFailure] = []
-    for number in pages:
-        answer = _read_page(nomis, number, page_size, time.sleep)
-        if isinstance(answer, PageFailure):
-            failures.append(answer)
-        else:
-            prisoners.extend(answer.prisoners)
-    return prisoners, failures
 
 
 class StillListed:
@@ -185,6 +177,7 @@ class _Sweep:
         self.total = 0
         self.moved = False
         self.repeats = 0
+        self.rows = 0
         self.failures: list[PageFailure] = []
         self._last_read = -1
 
@@ -204,6 +197,14 @@ class _Sweep:
         while number < self._pages() and number < _FURTHEST_PAGE:
             self._take(self._read(number), found)
             number += 1
+
+    def missing(self, found: int) -> tuple[PageFailure, ...]:
+        """The bookings that the service counts and that neither its pages nor `found` earlier ones account for."""
+        lacking = self.total - max(found, self.rows)
+        if lacking <= 0:
+            return ()
+        reason = f"{lacking} of the {self.total} active prisoners that NOMIS counts are on none of its pages"
+        return (PageFailure(self._pages(), reason),)
 
     def _begin(self, found: dict[int, PrisonerId]) -> int:
         """Reads the first page, or the second where the first fails, to learn the total; returns its number."""
@@ -237,6 +238,7 @@ class _Sweep:
         if answer.total_elements != self.total:
             self.moved = True
             self.total = answer.total_elements
+        self.rows += len(answer.prisoners)
         seen_before = 0
         for prisoner in answer.prisoners:
             seen_before += prisoner.booking_id in found
@@ -262,6 +264,11 @@ def _read_page(
 def _other_size(page_size: int, turn: int) -> int:
     """A larger page size, so that there are few cuts, and none where another sweep has one."""
     return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
+
+
+def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
+    """Failures of a sweep whose pages have another size than those of the list."""
+    return tuple(PageFailure(each.page, f"looking again, {size} to a page: {each.reason}") for each in failures)
 
 
 def _ordered(found: Mapping[int, PrisonerId]) -> tuple[PrisonerId, ...]:

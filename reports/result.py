@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -109,7 +109,10 @@ class InFlight(_Part):
 
 
 class Excluded(_Part):
-    """A booking on the list of exclusions: still different, or equal by now so that the entry is no longer needed."""
+    """A booking on the list of exclusions: still different, or equal by now so that the entry is no longer needed.
+
+    since: the date that the list gives for the entry.
+    """
 
     offender_no: str
     booking_id: int
@@ -117,6 +120,7 @@ class Excluded(_Part):
     dps_level: str | None = None
     reason: str
     still_differs: bool
+    since: date | None = None
 
 
 class Resolved(_Part):

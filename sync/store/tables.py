@@ -218,12 +218,14 @@ job_runs = Table(
     Index(None, "job", "started_at"),
 )
 
-#: A reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed.
+#: A reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed. scope: everyone,
+#: prisons, prisoners.
 reconciliation_runs = Table(
     "reconciliation_runs",
     metadata,
     Column("id", String(40), primary_key=True),
     Column("status", String(20), nullable=False),
+    Column("scope", String(20), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
@@ -232,7 +234,7 @@ reconciliation_runs = Table(
     Column("shards", Integer, nullable=False),
     Column("finished_shards", JSON, nullable=False),
     Column("result", LargeBinary),
-    Index(None, "started_at"),
+    Index(None, "scope", "started_at"),
 )
 
 #: A finished page of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners are a few hundred kB.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports.listing import ListingFailed, StillListed, list_pages, list_prisoners, look_again
+from reports.listing import ListingFailed, StillListed, list_prisoners, look_again
 from sandbox import Sandbox
 from tests.reports.conftest import OpenOffice
 
@@ -52,9 +52,9 @@ def test_names_the_page_that_fails_and_reads_the_others(world: Sandbox, office: 
     assert "503" in listing.failed_pages[0].reason
     assert len(listing.prisoners) == 80
     world.clear_faults()
-    again, failures = list_pages(nomis, 20, [2])
-    assert not failures
-    assert {each.booking_id for each in (*listing.prisoners, *again)} == bookings(world)
+    again = look_again(nomis, listing, 20)
+    assert not again.failed_pages
+    assert {each.booking_id for each in again.prisoners} == bookings(world)
 
 
 def test_reads_on_when_the_first_page_fails(world: Sandbox, office: OpenOffice) -> None:

@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 from reports import checkpoints
 from reports.levels import Codebook
 from reports.reconciliation import (
-    LEASE,
     ReconciliationBusy,
     ReconciliationOutcome,
     ReconciliationParameters,
@@ -27,7 +27,6 @@ from reports.waiting import Waiting
 from sandbox import Sandbox
 from sync.failures import RuleError
 from sync.store import outbox
-from sync.store.leases import Leases
 from sync.upstream import incentives_api
 from tests.children import exit_codes
 from tests.reports.conftest import OpenOffice
@@ -304,17 +303,55 @@ def test_looks_at_single_prisoners_whatever_dps_knows_of_them(world: Sandbox, of
     assert opened.events("requested") == []
 
 
-def test_leaves_when_the_same_is_under_way(world: Sandbox, office: OpenOffice) -> None:
-    """A second run does nothing; looking at one prisoner is allowed."""
+@contextmanager
+def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
+    """A run that is in the middle of its reading for as long as the `with` block lasts."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def wait(stage: str, _done: int, _total: int) -> None:
+        if stage == "reading":
+            reading.set()
+            assert go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(opened.reconcile, parameters, run_id=run_id, progress=wait)
+        try:
+            assert reading.wait(60)
+            yield
+        finally:
+            go_on.set()
+        run.result()
+
+
+WHOLE = ReconciliationParameters()
+HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in (0, 1))
+THIRD = ReconciliationParameters(shards=3, shard=1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(WHOLE, WHOLE), (WHOLE, HALF), (HALF, WHOLE), (HALF, THIRD), (HALF, HALF)]
+)
+def test_leaves_when_another_run_is_under_way(
+    world: Sandbox, office: OpenOffice, first: ReconciliationParameters, second: ReconciliationParameters
+) -> None:
+    """A second run does nothing, in one piece or in parts; looking at one prisoner is allowed."""
+    world.reset(prisoners=100)
     opened = office()
-    other = Leases(opened.database, "another", 30)
-    with other.held(LEASE):
-        with pytest.raises(ReconciliationBusy):
-            opened.reconcile(run_id="second")
+    with at_work(opened, first, "first"):
+        with pytest.raises(ReconciliationBusy, match="under way"):
+            opened.reconcile(second, run_id="second")
         someone = world.prisoners()[0]["offenderNo"]
         assert opened.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"
     with opened.database.read() as connection:
         assert checkpoints.find_run(connection, "second") is None
+
+
+def test_lets_the_other_shards_of_its_run_work(world: Sandbox, office: OpenOffice) -> None:
+    """Shards of one run work side by side."""
+    world.reset(prisoners=100)
+    opened = office()
+    with at_work(opened, HALF, "first"):
+        assert opened.reconcile(OTHER_HALF, run_id="second").run_id == "first"
 
 
 def test_refuses_to_resume_what_cannot_be_resumed(world: Sandbox, office: OpenOffice) -> None:

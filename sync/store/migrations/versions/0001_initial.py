@@ -175,6 +175,7 @@ def upgrade() -> None:
         "reconciliation_runs",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("scope", sa.String(length=20), nullable=False),
         sa.Column("parameters", sa.JSON(), nullable=False),
         sa.Column("started_at", _time(), nullable=False),
         sa.Column("finished_at", _time(), nullable=True),
@@ -185,7 +186,9 @@ def upgrade() -> None:
         sa.Column("result", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_reconciliation_runs"),
     )
-    op.create_index("ix_reconciliation_runs_started_at", "reconciliation_runs", ["started_at"], unique=False)
+    op.create_index(
+        "ix_reconciliation_runs_scope_started_at", "reconciliation_runs", ["scope", "started_at"], unique=False
+    )
     op.create_table(
         "telemetry_events",
         sa.Column("id", _row_id(), autoincrement=True, nullable=False),
