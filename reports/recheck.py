@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sync.upstream.services import Services
 
 JUST_NOW = "the DPS review is only some minutes old"
+JUST_RECORDED = "the NOMIS record is only some minutes old, and DPS may not have heard of it yet"
 WAITING = {
     "queue": "its message waits on the incentive queue",
     "dlq": "its message waits on the dead letter queue: prisoner-to-nomis dlq retry incentive",
@@ -51,9 +52,9 @@ class Rechecked:
 class Recheck:
     """How the second look is done.
 
-    still_listed: whether a booking is still active; None to take that for granted. in_flight: a review younger than
-    this is on its way. peek: tells what waits on the queues; asked at most once, and only when something still
-    differs.
+    still_listed: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
+    review or NOMIS record is younger than this is on its way. peek: tells what waits on the queues; asked at most once,
+    and only when something still differs.
     """
 
     services: Services
@@ -131,10 +132,10 @@ class Recheck:
 
     def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
         review = pair.newest_review
-        if review is None:
-            return None
-        where = None if waiting is None else waiting.where(review.id, pair.offender_no)
+        where = None if waiting is None or review is None else waiting.where(review.id, pair.offender_no)
         if where is not None:
             return WAITING[where]
-        local = self.clock().astimezone(LONDON).replace(tzinfo=None)
-        return JUST_NOW if local - review.iep_time < self.in_flight else None
+        since = self.clock().astimezone(LONDON).replace(tzinfo=None) - self.in_flight
+        if review is not None and review.iep_time > since:
+            return JUST_NOW
+        return JUST_RECORDED if pair.nomis is not None and pair.nomis.iep_date_time > since else None

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from reports import checkpoints
 from reports.levels import Codebook
+from reports.recheck import JUST_RECORDED
 from reports.reconciliation import (
     ReconciliationBusy,
     ReconciliationOutcome,
@@ -128,6 +130,38 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, off
     resolved = opened.events("mismatch-excluded-booking-resolved")
     assert [each["bookingId"] for each in resolved] == [str(each) for each in world.planted()["excludedMatching"]]
     assert "remove" in resolved[0]["reason"]
+
+
+def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(world: Sandbox, office: OpenOffice) -> None:
+    """A transfer of this minute is no missed arrival; it is one when its event has not come for some time."""
+    world.reset(prisoners=50, mismatch_rate=0)
+    for each in world.prisoners()[:6]:
+        world.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
+    opened = office()
+    result = result_of(opened.reconcile())
+    assert result.mismatches == ()
+    assert {each.why for each in result.in_flight} == {JUST_RECORDED}
+    later = result_of(office(reconciliation_in_flight_minutes="0").reconcile())
+    assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
+
+
+def test_counts_what_is_excluded_and_on_its_way_once(world: Sandbox, office: OpenOffice) -> None:
+    """A booking on the list of exclusions is told of there alone, with the date of its entry."""
+    world.reset(prisoners=50, mismatches={"1": 1})
+    (booking,) = (each["bookingId"] for each in planted(world))
+    opened = office(reconciliation_exclusions=f"{booking},known,2020-01-31")
+    result = result_of(opened.reconcile(peek=dlq_of(world, opened)))
+    assert result.in_flight == ()
+    assert [(each.booking_id, each.since) for each in result.excluded] == [(booking, date(2020, 1, 31))]
+
+
+def test_names_exclusions_of_bookings_that_are_gone(world: Sandbox, office: OpenOffice) -> None:
+    """An entry whose booking is not active may go too, unless the list of active ones is not whole."""
+    world.reset(prisoners=120, mismatch_rate=0)
+    opened = office(reconciliation_exclusions="99999999,merged long ago")
+    assert result_of(opened.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    assert result_of(opened.reconcile()).unneeded_exclusions == ()
 
 
 def test_drops_what_agrees_when_read_again(world: Sandbox, office: OpenOffice) -> None:

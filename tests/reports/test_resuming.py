@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from reports import checkpoints
 from reports.checkpoints import Scope
 from reports.history import read_baseline, read_trend
+from reports.levels import Codebook
 from reports.reconciliation import LAST, ReconciliationParameters, UnknownRun
 from sandbox import Sandbox
 from sync.clock import now
@@ -293,6 +295,35 @@ def test_refuses_to_resume_with_a_filter(world: Sandbox, office: OpenOffice, fil
     opened.reconcile(run_id="weekly")
     with pytest.raises(UnknownRun, match="name no prison and no prisoner"):
         opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
+
+
+def test_counts_a_booking_once_that_was_read_twice(world: Sandbox, office: OpenOffice) -> None:
+    """Pages of two processes that overlap, as those of an older version may, do not keep a run from its end."""
+    world.reset(prisoners=60)
+    opened = office()
+    with pytest.raises(KeyboardInterrupt):
+        opened.reconcile(run_id="twice", progress=stop_at("reading"))
+    levels, prisons = Codebook(), Codebook()
+    with opened.database.begin() as connection:
+        first = next(checkpoints.load_pages(connection, "twice", levels, prisons))
+        checkpoints.save_page(connection, "twice", 0, replace(first, number=77), levels, prisons)
+    outcome = opened.reconcile(ReconciliationParameters(resume="twice"))
+    assert (outcome.status, result_of(outcome).compared) == ("complete", 60)
+
+
+def test_does_not_let_a_prisoner_look_read_whom_nobody_read(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever is on the list and on no page is named, and the run is incomplete."""
+    world.reset(prisoners=100, mismatch_rate=0)
+    opened = office()
+    with pytest.raises(KeyboardInterrupt):
+        opened.reconcile(HALF, run_id="parts", progress=stop_at("reading"))
+    with opened.database.begin() as connection:
+        connection.execute(text("DELETE FROM reconciliation_pages"))
+        checkpoints.finish_shard(connection, "parts", 0)
+    outcome = opened.reconcile(OTHER_HALF)
+    assert outcome.status == "incomplete"
+    assert {each.reason for each in result_of(outcome).unread} == {"listed, but not read by this run"}
+    assert opened.reconcile(OTHER_HALF).status == "complete"
 
 
 def test_knows_the_scope_of_parameters() -> None:
