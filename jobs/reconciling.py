@@ -15,7 +15,7 @@ from jobs.logging import bound
 from jobs.output import counts_text, print_json, print_table
 from jobs.progress import ProgressCallback, live_progress
 from jobs.signals import stopping
-from reports.reconciliation import ReconciliationOutcome, ReconciliationParameters
+from reports.reconciliation import LAST, ReconciliationOutcome, ReconciliationParameters
 from reports.result import ReconciliationResult
 
 JOB = "reconcile-incentives"
@@ -53,6 +53,8 @@ def read_parameters(
     """The parameters as a person gave them. Raises `UsageError` for those that make no sense."""
     if not 0 <= shard < shards:
         raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
+    if resume not in (None, LAST) and (prisons or prisoners):
+        raise UsageError("--resume goes on with those whom the run looked at: leave out --prison and --prisoner")
     return ReconciliationParameters(
         prisons=tuple(dict.fromkeys(read_prison_id(prison) for prison in prisons)),
         offender_nos=tuple(dict.fromkeys(read_offender_no(prisoner) for prisoner in prisoners)),

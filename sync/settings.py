@@ -168,7 +168,7 @@ class Settings(BaseModel):
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
     reconciliation_recheck_seconds: float = Field(15, ge=0, description="wait before the differences are read again")
     reconciliation_in_flight_minutes: float = Field(
-        10, ge=0, description="a difference whose DPS review is younger is in flight, not a mismatch"
+        10, ge=0, description="a difference whose DPS review or NOMIS record is younger is in flight, not a mismatch"
     )
     reconciliation_near_hours: float = Field(
         24, gt=0, description="how near in time two records of one event lie, for the diagnosis"
@@ -179,6 +179,11 @@ class Settings(BaseModel):
     reconciliation_max_page_errors: int = Field(30, ge=0, description="page errors after which a run gives up")
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="share of unreadable prisoners after which a run gives up"
+    )
+    job_completion_index: int | None = Field(
+        None,
+        ge=0,
+        description="set by Kubernetes in an Indexed Job: which of the `--shards` a pod is, without `--shard`",
     )
     reports_location: str = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
     reports_url: str | None = Field(

@@ -18,9 +18,17 @@ def incentives(
         list[str] | None, typer.Option(metavar="OFFENDER_NO", help="Only this prisoner; may be repeated.")
     ] = None,
     shards: Annotated[int, typer.Option(min=1, max=100, help="In how many parts the work is done, side by side.")] = 1,
-    shard: Annotated[int, typer.Option(min=0, help="Which of the parts this is, counted from 0.")] = 0,
+    shard: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which of the parts this is, counted from 0; in an Indexed Job that of the pod."),
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="RUN_ID", help="Go on with a run that died or was incomplete.")
+        str | None,
+        typer.Option(
+            metavar="RUN_ID",
+            help="Go on with a run that died or was incomplete; `last`: with the last one of the past 12 hours that "
+            "looked at the same, or begin one.",
+        ),
     ] = None,
     no_notify: Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")] = False,
@@ -35,9 +43,10 @@ def incentives(
     from jobs.composition import open_program
     from jobs.reconciling import read_parameters, run_reconciliation
 
-    notify = not no_notify
-    parameters = read_parameters(prison or (), prisoner or (), shards, shard, resume, notify=notify)
     with open_program() as program:
+        if shard is None:
+            shard = (program.settings.job_completion_index or 0) if shards > 1 else 0
+        parameters = read_parameters(prison or (), prisoner or (), shards, shard, resume, notify=not no_notify)
         run_reconciliation(program, parameters, as_json=as_json)
 
 

@@ -16,7 +16,7 @@ RAW = [(path, pod) for path, manifest in raw_manifests() if (pod := pod_of(manif
 
 def read_arguments(arguments: list[str]) -> None:
     """Let the command line read arguments without running anything; raises when it cannot."""
-    left = [argument.replace("$(JOB_COMPLETION_INDEX)", "3") for argument in arguments]
+    left = list(arguments)
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
         command = command.commands[left.pop(0)]

@@ -109,6 +109,70 @@ def test_stopped_reconciliation_is_gone_on_with(
     assert reads(sandbox) <= 120 + 20
 
 
+def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:
+    """Three starts of a Job with a prisoner who cannot be read: each exits 1, one report, and nobody is read again."""
+    sandbox.reset(prisoners=100, mismatches={"7": 1})
+    installed.make_queues()
+    booking = sandbox.prisoners()[3]["bookingId"]
+    sandbox.fault("nomis", "GET", f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
+    codes = [installed.run("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
+    assert codes == [1, 1, 1]
+    summaries = [each for each in sandbox.slack()["messages"] if "Report:" in each["text"]]
+    assert len(summaries) == 1
+    assert reads(sandbox) <= 100 + 3 * 2
+    sandbox.clear_faults()
+    assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
+
+
+def test_pod_of_an_indexed_job_knows_its_shard(installed: Installed, sandbox: Sandbox) -> None:
+    """Each pod takes the shard of its index; without --shards the index means nothing, and --shard goes before it."""
+    sandbox.reset(prisoners=60)
+    shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")
+    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run(*shards, "--shard", "0", JOB_COMPLETION_INDEX="1").json()["compared"] == 60
+    beyond = installed.run(*shards, JOB_COMPLETION_INDEX="2")
+    assert (beyond.code, "there is no shard 2 of 2" in beyond.err) == (2, True)
+    assert installed.run("reconcile", "incentives", "--no-notify", JOB_COMPLETION_INDEX="1").code == 0
+
+
+def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
+    """Nobody believes to have looked at one prison when the whole run was gone on with."""
+    for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
+        run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
+        assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
+
+
+def test_process_that_lost_its_run_leaves_it_alone(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A run that stood still is taken over; when it wakes it ends with one clear line, and the other is complete."""
+    sandbox.reset(prisoners=200)
+    sandbox.latency(50, "nomis")
+    settings = {
+        "REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20",
+        "RECONCILIATION_CONCURRENCY": "2",
+        "LEASE_SECONDS": "1",
+    }
+    slept = running("reconcile", "incentives", "--no-notify", **settings)
+    wait_for(lambda: reads(sandbox) >= 30, "the second page is begun")
+    slept.send_signal(signal.SIGSTOP)
+    (run,) = installed.run("runs", "list", "--json").json()
+    sandbox.latency(0, "nomis")
+
+    def taken_over() -> bool:
+        resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
+        assert resumed.code == 0 or "under way" in resumed.err
+        return resumed.code == 0
+
+    wait_for(taken_over, "the run is taken over")
+    slept.send_signal(signal.SIGCONT)
+    assert slept.wait(60) == 1
+    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
+    assert complaint.startswith("prisoner-to-nomis: this process stood still for too long")
+    assert "Traceback" not in (installed.folder / "log").read_text(encoding="utf-8")
+
+
 def reads(sandbox: Sandbox) -> int:
     """How many levels were read from NOMIS, one by one."""
     return sum(seen["path"].endswith("/current") for seen in sandbox.requests("nomis"))
