@@ -12,7 +12,7 @@ from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
 from sync.handling import Creation, Domain, Prepared, Properties, Update, Work
 from sync.upstream import activities_api, mappings, nomis_activities
-from sync.upstream.activities_api import Activity, Instance, Pay, Schedule, Slot
+from sync.upstream.activities_api import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.upstream.nomis_activities import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.upstream.services import Services
 
@@ -159,7 +159,7 @@ def _retry_properties(retry: MappingRetry) -> Properties:
 
 
 def _amend(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_entity(event)}"):
+    with work.lease(_course_lease(_schedule_id(event))):
         course_id = _mapped_course(_schedule_id(event), work)
         schedule = _read_schedule(event, work)
         work.trail.add(dpsActivityId=schedule.activity.id)
@@ -181,10 +181,10 @@ def _start_instance(event: DomainEvent) -> Properties:
 
 
 def _amend_instance(event: DomainEvent, work: Work) -> None:
-    trail = work.trail
-    with work.lease(f"write:{_instance_entity(event)}"):
-        trail.at("read scheduled instance")
-        instance = activities_api.scheduled_instance(work.services.activities, int(_instance_id(event)))
+    trail, schedule_id = work.trail, _read_instance(event, work).activity_schedule.id
+    with work.lease(_course_lease(schedule_id)):
+        # Only what is read under the lease is written: an amend of the schedule may have come in between.
+        instance = _read_instance(event, work)
         session = course_session(instance)
         trail.add(
             dpsActivityScheduleId=instance.activity_schedule.id,
@@ -195,6 +195,20 @@ def _amend_instance(event: DomainEvent, work: Work) -> None:
         course_id = _mapped_course(instance.activity_schedule.id, work)
         trail.at("update session")
         trail.add(nomisCourseScheduleId=nomis_activities.update_schedule(work.services.nomis, course_id, session))
+
+
+def _course_lease(schedule_id: int | str) -> str:
+    """The key of the lease under which a course is written, sessions included.
+
+    The amend of a schedule writes all of its sessions, so it and that of a single session must not overtake each other
+    between reading and writing.
+    """
+    return f"write:activity:{schedule_id}"
+
+
+def _read_instance(event: DomainEvent, work: Work) -> ScheduledInstance:
+    work.trail.at("read scheduled instance")
+    return activities_api.scheduled_instance(work.services.activities, int(_instance_id(event)))
 
 
 def _mapped_course(schedule_id: int | str, work: Work) -> int:

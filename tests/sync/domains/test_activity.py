@@ -15,7 +15,7 @@ from sync.domains.allocation import booking_activity_lease
 from sync.failures import LeaseBusy, RuleError, UpstreamError
 from sync.outcome import Outcome
 from tests.sync.domains.driving import Driver, Prisoner
-from tests.waiting import LONGEST_SECONDS
+from tests.waiting import LONGEST_SECONDS, until
 
 SCHEDULE, ACTIVITY, INSTANCE, ALLOCATION, ATTENDANCE = 318, 201, 40_188, 6_120, 220_145
 TODAY = london_today()
@@ -259,6 +259,42 @@ def sessions(driver: Driver) -> list[dict[str, Any]]:
     return [dict(each) for each in (held.values() if isinstance(held, dict) else held)]
 
 
+def cancel_session(driver: Driver) -> Outcome | str:
+    """Cancels the session in DPS and handles the event of it."""
+    driver.sandbox.put("instance", id=INSTANCE, cancelled=True)
+    return driver.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
+
+
+def test_amend_does_not_bring_a_cancelled_session_back(running: Driver) -> None:
+    """A session that is cancelled while an amend of its schedule has read, but not yet written, stays cancelled."""
+    running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
+    with ThreadPoolExecutor(1) as pool:
+        amending = pool.submit(amend, running)
+        until(lambda: running.sandbox.faults()[0]["hits"])
+        assert cancel_session(running) == "activity-scheduled-instance-amend-success"
+        assert amending.result() == "activity-amend-success"
+    assert [each["status"] for each in sessions(running)] == ["CANC"]
+
+
+def test_session_is_written_as_it_is_once_its_course_is_free(running: Driver) -> None:
+    """What a session was before the wait for its course is forgotten: it is read again, and so written."""
+    event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
+    assert running.leases.acquire(course)
+    with ThreadPoolExecutor(1) as pool:
+        handling = pool.submit(running.handle, event, scheduledInstanceId=INSTANCE)
+        until(lambda: [each for each in running.sandbox.requests("activities") if "instances" in each["path"]])
+        running.sandbox.put("instance", id=INSTANCE, cancelled=True)
+        running.leases.release(course)
+        assert handling.result() == "activity-scheduled-instance-amend-success"
+    assert [each["status"] for each in sessions(running)] == ["CANC"]
+
+
+def test_session_waits_for_its_course(running: Driver) -> None:
+    """Whoever amends the course keeps its sessions too."""
+    with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
+        cancel_session(running)
+
+
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Driver, prisoner: Prisoner, word: str) -> None:
     """Each of the three events writes the allocation as DPS has it, and is told the same."""
@@ -316,24 +352,29 @@ def test_another_prisoners_allocation_is_no_newer_one(running: Driver, prisoner:
     assert one(running, "allocation")["end_reason"] == "PRG_END"
 
 
-def test_simultaneous_upserts_make_one_row(running: Driver) -> None:
+def test_simultaneous_upserts_make_one_row(driver: Driver, prisoner: Prisoner) -> None:
     """Upserts of one booking and activity exclude each other: the others wait for the lease, and NOMIS has one row."""
-    running.sandbox.latency(50, "nomis")
+    driver.sandbox.reset(nomis_duplicates=True)
+    put_schedule(driver, prisoner)
+    create(driver)
+    put_allocation(driver, prisoner)
+    put_allocation(driver, prisoner, ALLOCATION + 1)
+    driver.sandbox.latency(50, "nomis")
     together = threading.Barrier(6)
     words = ("allocated", "allocation-amended", "deallocated")
 
-    def work(word: str) -> str:
+    def work(word: str, allocation_id: int) -> str:
         together.wait(LONGEST_SECONDS)
         try:
-            return str(allocate(running, word))
+            return str(allocate(driver, word, allocation_id))
         except LeaseBusy:
             return "busy"
 
     with ThreadPoolExecutor(6) as pool:
-        ended = sorted(pool.map(work, words * 2))
+        ended = sorted(pool.map(work, words * 2, [ALLOCATION] * 3 + [ALLOCATION + 1] * 3))
     assert "activity-allocation-success" in ended
     assert set(ended) <= {"activity-allocation-success", "busy"}
-    assert len(running.sandbox.nomis("allocation")) == 1
+    assert len(driver.sandbox.nomis("allocation")) == 1
 
 
 def test_attendance_waits_for_the_booking_and_activity(running: Driver, prisoner: Prisoner) -> None:
