@@ -3,7 +3,10 @@
 from sync.envelope import DomainEvent
 from sync.handling import Properties, Update, Work
 from sync.upstream import incentives_api, nomis_incentives
-from sync.upstream.services import Services
+from sync.upstream.nomis_incentives import HeldLevel
+
+#: There is one order of the levels, whichever event tells of it.
+ORDER = "incentive-levels-order"
 
 
 def _code(event: DomainEvent) -> str:
@@ -18,20 +21,36 @@ def _write_level(event: DomainEvent, work: Work) -> str:
     services = work.services
     with work.lease(f"write:{_level_entity(event)}"):
         work.trail.at("look up level in NOMIS")
-        exists = nomis_incentives.global_level_exists(services.nomis, _code(event))
+        held = nomis_incentives.find_global_level(services.nomis, _code(event))
         work.trail.at("read level")
         level = incentives_api.level(services.incentives, _code(event))
         work.trail.add(code=level.code, description=level.name, active=level.active)
         body = nomis_incentives.GlobalLevel(code=level.code, description=level.name, active=level.active)
         work.trail.at("write level")
-        if exists:
+        if held is None:
+            nomis_incentives.create_global_level(services.nomis, body)
+        else:
             nomis_incentives.update_global_level(services.nomis, body)
-            return "global-incentive-level-updated"
-        nomis_incentives.create_global_level(services.nomis, body)
-    # NOMIS puts a new level last, and skips it in an order that it was told before: so it is told the order now.
-    work.trail.at("order levels")
-    _send_order(services)
-    return "global-incentive-level-inserted"
+    _keep_order(level.code, held, work)
+    return "global-incentive-level-inserted" if held is None else "global-incentive-level-updated"
+
+
+def _keep_order(code: str, held: HeldLevel | None, work: Work) -> None:
+    """Tells NOMIS the order once more where the order that it was told cannot have reached this level.
+
+    The order is the business of `incentives.levels.reordered`; a change of a level has no part in it. But NOMIS skips
+    in an order what it does not know, and puts a new level last, where it would stay when its event comes after that of
+    the order. So a level that was just made is given its place, unless the last one is its place; and so is one that
+    stands behind as many as there are in DPS, as it does when that call was lost. Whatever else the order in NOMIS is,
+    it is left, and no further call made there.
+    """
+    with work.lease(f"write:{ORDER}"):
+        work.trail.at("read the order of levels")
+        codes = _order(work)
+        is_behind_all = held is None or (held.sequence is not None and held.sequence > len(codes))
+        if is_behind_all and code in codes[:-1]:
+            work.trail.at("order levels")
+            nomis_incentives.reorder_global_levels(work.services.nomis, codes)
 
 
 def _level_entity(event: DomainEvent) -> str:
@@ -42,21 +61,21 @@ def _start_order(_: DomainEvent) -> Properties:
     return {}
 
 
-def _write_order(_: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_order_entity(_)}"):
+def _write_order(event: DomainEvent, work: Work) -> None:
+    with work.lease(f"write:{_order_entity(event)}"):
         work.trail.at("order levels")
-        codes = _send_order(work.services)
+        codes = _order(work)
+        nomis_incentives.reorder_global_levels(work.services.nomis, codes)
     work.trail.add(orderedIepCodes=f"[{', '.join(codes)}]")
 
 
-def _send_order(services: Services) -> tuple[str, ...]:
-    codes = tuple(level.code for level in incentives_api.levels(services.incentives))
-    nomis_incentives.reorder_global_levels(services.nomis, codes)
-    return codes
+def _order(work: Work) -> tuple[str, ...]:
+    """The codes in DPS's order, inactive ones included: to be read and told under the lease of the order alone."""
+    return tuple(level.code for level in incentives_api.levels(work.services.incentives))
 
 
 def _order_entity(_: DomainEvent) -> str:
-    return "incentive-levels-order"
+    return ORDER
 
 
 def _prison(event: DomainEvent) -> str:

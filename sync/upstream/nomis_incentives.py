@@ -51,6 +51,12 @@ class CreateIep(Body):
         return {**super().as_json(), "userId": self.user_id}
 
 
+class HeldLevel(Answer):
+    """What NOMIS has of a global level: its place in the order, counted from 1."""
+
+    sequence: int | None = None
+
+
 class GlobalLevel(Body):
     """A level of the reference domain `IEP_LEVEL`."""
 
@@ -100,13 +106,14 @@ def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -
     return read_answer(IepCreated, nomis.call("POST", path, body=body), nomis, "POST", path, creates=True)
 
 
-def global_level_exists(nomis: ServiceClient, code: str) -> bool:
-    """Whether NOMIS knows the level, active or not."""
-    return nomis.call("GET", _global(code), none_on_404=True) is not None
+def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
+    """The level, active or not, None when NOMIS does not know it."""
+    answer = nomis.call("GET", _global(code), none_on_404=True)
+    return None if answer is None else read_answer(HeldLevel, answer, nomis, "GET", _global(code))
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Makes a level; one that exists is left as it is."""
+    """Makes a level, the last in the order; one that exists is left as it is."""
     nomis.call("POST", "/incentives/reference-codes", body=level.as_json())
 
 

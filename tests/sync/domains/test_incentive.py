@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.envelope import DomainEvent
-from sync.failures import UpstreamError
+from sync.failures import LeaseBusy, UpstreamError
 from sync.outcome import Outcome
 from sync.upstream import nomis_incentives
 from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
@@ -162,16 +162,80 @@ def test_level_is_updated(driver: Driver) -> None:
     assert sent["body"] == {"code": "STD", "domain": "IEP_LEVEL", "description": "Standard", "active": True}
 
 
+CODES = ["BAS", "STD", "ENH", "EN2", "EN3", "ENT"]
+ORDER_CALL = "/incentives/reference-codes/reorder$"
+
+
+def order_in_nomis(driver: Driver) -> list[str]:
+    """The codes that DPS has, in the order of NOMIS."""
+    place = {code: int(level_in_nomis(driver, code)["sequence"]) for code in CODES}
+    return sorted(place, key=lambda code: place[code])
+
+
+def change(driver: Driver, code: str) -> Outcome | str:
+    """Handles the event of a changed level."""
+    return driver.handle("incentives.level.changed", incentiveLevel=code)
+
+
+def orders_told(driver: Driver) -> int:
+    """How often NOMIS was told an order."""
+    return len([each for each in driver.sandbox.journal("nomis") if each["path"].endswith("/reorder")])
+
+
 def test_new_level_takes_its_place_in_the_order(driver: Driver) -> None:
     """A level that NOMIS does not have is made, and takes its place even when the order was told before."""
     assert driver.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
-    assert driver.handle("incentives.level.changed", incentiveLevel="EN3") == "global-incentive-level-inserted"
-    place = {code: level_in_nomis(driver, code)["sequence"] for code in ("BAS", "STD", "ENH", "EN2", "EN3", "ENT")}
-    assert sorted(place, key=lambda code: int(place[code])) == ["BAS", "STD", "ENH", "EN2", "EN3", "ENT"]
+    assert change(driver, "EN3") == "global-incentive-level-inserted"
+    assert order_in_nomis(driver) == CODES
     assert driver.tracked() == [
         ("global-incentive-levels-reordered", {"orderedIepCodes": "[BAS, STD, ENH, EN2, EN3, ENT]"}),
         ("global-incentive-level-inserted", {"code": "EN3", "description": "Enhanced 3", "active": "true"}),
     ]
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [(ORDER_CALL, "status"), (ORDER_CALL, "reset"), ("/incentives/reference-codes$", "reset_after_write")],
+    ids=["order refused", "order lost", "answer to the creation lost"],
+)
+def test_new_level_takes_its_place_when_it_comes_again(driver: Driver, path: str, kind: str) -> None:
+    """A new level whose place could not be told is put there by the next delivery, which finds it made."""
+    driver.handle("incentives.levels.reordered")
+    driver.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
+    with pytest.raises(UpstreamError):
+        change(driver, "EN3")
+    assert change(driver, "EN3") == "global-incentive-level-updated"
+    assert order_in_nomis(driver) == CODES
+
+
+@pytest.mark.parametrize("told_before", [False, True], ids=["order never told", "order told"])
+def test_change_of_a_level_leaves_the_order(driver: Driver, told_before: bool) -> None:
+    """A change of a level that NOMIS knows tells it no order, whatever its own is."""
+    if told_before:
+        driver.handle("incentives.levels.reordered")
+        change(driver, "EN3")
+    before = orders_told(driver)
+    for code in ("STD", "ENT", *(["EN3"] if told_before else [])):
+        assert change(driver, code) == "global-incentive-level-updated"
+    assert orders_told(driver) == before
+
+
+def test_new_level_that_is_the_last_tells_no_order(driver: Driver) -> None:
+    """A new level that is DPS's last stands where NOMIS puts it: it costs no call more."""
+    levels = driver.services.incentives.call("GET", "/incentive/levels?with-inactive=true")
+    last = [each for each in levels if each["code"] != "EN3"] + [each for each in levels if each["code"] == "EN3"]
+    driver.sandbox.fault("incentives", "GET", "/incentive/levels$", kind="status", status=200, body=last)
+    assert change(driver, "EN3") == "global-incentive-level-inserted"
+    assert orders_told(driver) == 0
+
+
+def test_new_level_waits_for_the_order_that_is_being_told(driver: Driver) -> None:
+    """A new level never tells an order that it read before a newer one was told: both do so under one lease."""
+    with driver.leases.held("write:incentive-levels-order"), pytest.raises(LeaseBusy):
+        change(driver, "EN3")
+    assert orders_told(driver) == 0
+    assert change(driver, "EN3") == "global-incentive-level-updated"
+    assert orders_told(driver) == 1
 
 
 @pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
