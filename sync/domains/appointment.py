@@ -160,9 +160,10 @@ def _update(event: DomainEvent, work: Work) -> None:
 
 
 def _cancel(event: DomainEvent, work: Work) -> None:
-    event_id = _mapped_event(event, work)
-    work.trail.at("cancel appointment")
-    nomis_appointments.cancel_appointment(work.services.nomis, event_id)
+    with work.lease(f"write:{_entity(event)}"):
+        event_id = _mapped_event(event, work)
+        work.trail.at("cancel appointment")
+        nomis_appointments.cancel_appointment(work.services.nomis, event_id)
 
 
 def _delete(event: DomainEvent, work: Work) -> str | None:

@@ -142,16 +142,17 @@ def _change(event: DomainEvent, work: Work) -> None:
 
 
 def _cancel(event: DomainEvent, work: Work) -> None:
-    visit_id = _mapped_visit(event, work)
-    body = nomis_visits.CancelVisit(outcome=nomis_outcome(_read_visit(event, work).outcome_status))
-    work.trail.at("cancel visit")
-    try:
-        nomis_visits.cancel_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)
-    except UpstreamError as error:
-        if error.status != 409:
-            raise
-        # It is cancelled already, or no longer scheduled: what was wanted holds.
-        structlog.get_logger().warning("visit-cancelled-already", visitId=_reference(event), nomisVisitId=visit_id)
+    with work.lease(f"write:{_entity(event)}"):
+        visit_id = _mapped_visit(event, work)
+        body = nomis_visits.CancelVisit(outcome=nomis_outcome(_read_visit(event, work).outcome_status))
+        work.trail.at("cancel visit")
+        try:
+            nomis_visits.cancel_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)
+        except UpstreamError as error:
+            if error.status != 409:
+                raise
+            # It is cancelled already, or no longer scheduled: what was wanted holds.
+            structlog.get_logger().warning("visit-cancelled-already", visitId=_reference(event), nomisVisitId=visit_id)
 
 
 def _mapped_visit(event: DomainEvent, work: Work) -> int:

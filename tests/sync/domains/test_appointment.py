@@ -206,6 +206,15 @@ def test_cancelled_needs_no_dps(driver: Driver, prisoner: Prisoner) -> None:
     assert held(driver)["status"] == "CANC"
 
 
+def test_cancellation_waits_for_the_update(driver: Driver, prisoner: Prisoner) -> None:
+    """An appointment is changed or cancelled, never both at once: NOMIS would refuse one of them."""
+    put_appointment(driver, prisoner)
+    handle(driver, "created")
+    with driver.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
+        handle(driver, "cancelled")
+    assert held(driver)["status"] == "SCH"
+
+
 def test_cancelled_before_created_fails_until_it_is_there(driver: Driver, prisoner: Prisoner) -> None:
     """A cancellation that overtakes the creation fails for want of a mapping, and heals after it."""
     put_appointment(driver, prisoner)

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.visit import nomis_outcome, nomis_visit_type
-from sync.failures import MessageUnreadable, RuleError, UpstreamError
+from sync.failures import LeaseBusy, MessageUnreadable, RuleError, UpstreamError
 from sync.outcome import Outcome
 from sync.upstream.nomis_visits import CreateVisit
 from tests.publishing import put_visit
@@ -250,6 +250,15 @@ def test_other_refusals_of_a_cancellation_fail(driver: Driver, prisoner: Prisone
         cancel(driver, prisoner)
     assert driver.trail.step == "cancel visit"
     assert driver.tracked("visit-cancelled-failed")[0][1]["nomisVisitId"] == str(nomis_visit(driver)["id"])
+
+
+def test_cancellation_waits_for_the_change(driver: Driver, prisoner: Prisoner) -> None:
+    """A visit is changed or cancelled, never both at once: NOMIS would refuse one of them."""
+    put_visit(driver, prisoner)
+    book(driver, prisoner)
+    with driver.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
+        cancel(driver, prisoner)
+    assert nomis_visit(driver)["status"] == "SCH"
 
 
 def test_change_after_the_cancellation_leaves_it_cancelled(driver: Driver, prisoner: Prisoner) -> None:
