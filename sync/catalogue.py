@@ -9,12 +9,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sync.domains import activity, appointment, incentive, sentencing, visit
-from sync.handling import Creation, Domain, Update
+from sync.domains.allocation import ALLOCATION_UPDATES
+from sync.domains.attendance import ATTENDANCE_UPDATES
+from sync.handling import Absorb, Creation, Domain, Update
+from sync.non_unique import NonUnique
 from sync.settings import feature_variable
 
 #: The domains by queue id, in the order of the queues.
 DOMAINS: Mapping[str, Domain] = {
     module.DOMAIN.queue: module.DOMAIN for module in (visit, incentive, activity, appointment, sentencing)
+}
+
+#: What NOMIS may hold twice, by the event type whose call stumbles over it.
+_NON_UNIQUE: Mapping[str, NonUnique] = {
+    **{each.event_type: NonUnique("allocation", {}) for each in ALLOCATION_UPDATES},
+    **{each.event_type: NonUnique("attendance", {}) for each in ATTENDANCE_UPDATES},
 }
 
 _HEADER = """\
@@ -35,23 +44,33 @@ def event_types(queue: str) -> tuple[str, ...]:
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
     """The names of the telemetry events that a handler's messages may track."""
-    if isinstance(handler, Creation):
-        name = handler.name
-        return tuple(
-            dict.fromkeys(
-                (
-                    f"{name}-create-success",
-                    f"{name}-create-failed",
-                    *((handler.ignored,) if handler.ignored else ()),
-                    f"{name}-create-duplicate",
-                    f"to-nomis-synch-{name}-duplicate",
-                    f"{name}-mapping-create-failed",
-                    f"{handler.queue}-create-mapping-retry",
-                    handler.retry_success,
-                )
-            )
-        )
-    return (handler.success, *handler.others, *((handler.failed,) if handler.failed else ()))
+    return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
+
+
+def _of_creation(handler: Creation) -> Iterator[str]:
+    name, queue = handler.name, handler.queue
+    yield f"{name}-create-success"
+    yield f"{name}-create-failed"
+    if handler.ignored is not None:
+        yield handler.ignored
+    yield f"{name}-create-duplicate"
+    yield f"{name}-create-ambiguous"
+    yield f"to-nomis-synch-{name}-duplicate"
+    yield f"{name}-mapping-create-failed"
+    yield f"{queue}-create-mapping-retry"
+    yield f"{queue}-create-mapping-retry-ignored"
+    yield handler.retry_success
+
+
+def _of_update(handler: Update) -> Iterator[str]:
+    yield handler.success
+    yield from handler.others
+    if handler.failed is not None:
+        yield handler.failed
+    if handler.event_type in _NON_UNIQUE:
+        yield _NON_UNIQUE[handler.event_type].event_name
+    if handler.absorb is not Absorb.NEVER:
+        yield "message-coalesced"
 
 
 def event_table() -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from sync import catalogue
+from sync import catalogue, creation, creation_ledger, work
 from sync.catalogue import DOMAINS, event_table, event_types, tracked_events
 from sync.handling import Absorb, Creation
+from sync.non_unique import NonUnique, What
 from sync.settings import QUEUES, feature_variable
 
 EVENT_TYPES = {
@@ -87,6 +91,39 @@ def test_the_table_names_everything() -> None:
         assert feature_variable(handler.event_type) in row
         assert all(f"`{name}`" in row for name in tracked_events(handler))
         assert ("creates" in row) is isinstance(handler, Creation)
+
+
+#: `f"{creation.name}-create-success"` and its like, as they stand in the code.
+EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a-z]+)+")
+
+
+def names_in_code() -> set[str]:
+    """Every name that the code between queue and NOMIS can track, as it is written there."""
+    tracking = [Path(module.__file__ or "") for module in (creation, creation_ledger, work)]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    templates = {ast.unparse(node).strip("f'\"") for node in nodes if isinstance(node, ast.JoinedStr)}
+    creations = [domain.creation for domain in DOMAINS.values()]
+    names = {
+        template.format(creation=each) for template in templates if EVENT_NAME.fullmatch(template) for each in creations
+    }
+    # Only a creation that declares what it passes over passes anything over.
+    names -= {f"{each.name}-create-ignored" for each in creations if each.ignored is None}
+    names |= {
+        str(node.args[0].value)
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".track")
+        if isinstance(node.args[0], ast.Constant)
+    }
+    return names | {NonUnique(what, {}).event_name for what in get_args(What)}
+
+
+def test_the_table_names_whatever_the_code_tracks() -> None:
+    """No event is tracked on the way to NOMIS that the table does not have."""
+    found = names_in_code()
+    assert {"message-coalesced", "visit-create-ambiguous", "activity-attendance-non-unique"} <= found
+    assert "sentencing-create-mapping-retry-ignored" in found
+    assert {name for name in found if f"`{name}`" not in event_table()} == set()
 
 
 def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from sandbox import Sandbox
-from sync.catalogue import DOMAINS
+from sync.catalogue import DOMAINS, tracked_events
 from sync.creation import CreationProtocol
 from sync.envelope import write_domain_event
 from sync.gather import read_task
@@ -28,6 +28,8 @@ from sync.work import Workshop
 
 QUEUES = {event_type: queue for queue, domain in DOMAINS.items() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
+
+NAMES = {name for handler in HANDLERS.values() for name in tracked_events(handler)}
 
 
 class Driver:
@@ -71,6 +73,7 @@ class Driver:
         """The events tracked so far, those of these names where names are given, oldest first."""
         self.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
+        assert {name for name, _ in events} <= NAMES, "tracked, but not in the table of events"
         return [each for each in events if not names or each[0] in names]
 
     def _work(self, queue: str, body: str) -> Outcome | str:
