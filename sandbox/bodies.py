@@ -102,6 +102,12 @@ class Fields:
             raise bad_request(f"Validation failed for {name}: size must be at most {longest}")
         return text
 
+    def text_or_null(self, name: str) -> str | None:
+        """Text or null; the field itself must be there."""
+        if name not in self._values:
+            raise _missing(name)
+        return self.optional_text(name)
+
     def choice(self, name: str, allowed: Collection[str]) -> str:
         """Text that must be one of the allowed words."""
         found = self.text(name)

@@ -125,7 +125,7 @@ def _create(world: World, request: Request, booking: str) -> Reply:
     booking_id = path_number(booking, "bookingId")
     fields = Fields.of(request)
     level, at, prison_id = fields.text("iepLevel"), fields.moment("iepDateTime"), fields.text("prisonId")
-    user_id, comment = fields.optional_text("userId"), fields.optional_text("comments")
+    user_id, comment = fields.text_or_null("userId"), fields.optional_text("comments")
     _check_booking(world, booking_id)
     if prison_id not in world.prisons:
         raise bad_request(f"Prison with id={prison_id} does not exist")

@@ -95,6 +95,17 @@ def test_nomis_looks_at_the_booking_first(caller: Caller) -> None:
     assert write(caller, 99, "ZZZ", iepLevel="???").status_code == 404
     prisoner = caller.sandbox.prisoners()[0]
     assert write(caller, prisoner["bookingId"], prisoner["prisonId"], iepLevel="ENT", userId=None).status_code == 201
+
+
+def test_record_names_its_user_or_nobody(caller: Caller) -> None:
+    """Who wrote a record may be null, but not left out."""
+    (prisoner, *_) = caller.sandbox.prisoners()
+    body = {"iepLevel": "STD", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prisoner["prisonId"]}
+    path = f"/prisoners/booking-id/{prisoner['bookingId']}/incentives"
+    refused = caller.call("nomis", "POST", path, body)
+    assert refused.status_code == 400
+    assert "userId" in refused.json()["userMessage"]
+    assert caller.call("nomis", "POST", path, {**body, "userId": None}).status_code == 201
     assert caller.call("nomis", "GET", "/incentives/booking-id/99/current").status_code == 404
 
 
