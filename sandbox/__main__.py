@@ -29,10 +29,25 @@ def main() -> None:
     parser.add_argument("--mismatch-rate", type=float, default=0.001, help="share of prisoners whose levels differ")
     parser.add_argument("--every-cause", action="store_true", help="plant a mismatch of every probable cause")
     parser.add_argument(
+        "--mock-publishers",
+        action="store_true",
+        help="answer any visit and any adjustment with a canned one; the visit's prison and visitors are those of "
+        "MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence when its id ends in S",
+    )
+    parser.add_argument(
         "--emulator-url", help="SNS and SQS that run elsewhere; without it an emulator is started as well"
     )
     chosen = parser.parse_args()
-    options = Options(chosen.prisoners, chosen.seed, mismatch_rate=chosen.mismatch_rate, every_cause=chosen.every_cause)
+    try:
+        options = Options(
+            chosen.prisoners,
+            chosen.seed,
+            mismatch_rate=chosen.mismatch_rate,
+            every_cause=chosen.every_cause,
+            mock_publishers=chosen.mock_publishers,
+        )
+    except ValueError as error:
+        parser.error(str(error))
     emulator: subprocess.Popen[bytes] | None = None
     address = chosen.emulator_url
     if address is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_today
 from sandbox.serving import Refused, Reply, Request, Route
+from sandbox.visit_scheduler import MOCK_PRISONER
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -52,7 +53,7 @@ class AdjustmentsState:
         return DpsAdjustment(
             id=adjustment_id,
             booking_id=MOCK_BOOKING,
-            offender_no="A7948DY",
+            offender_no=MOCK_PRISONER,
             sentence=1 if of_sentence else None,
             type="RX" if of_sentence else "ADA",
             day=london_today(),

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, fields
 from datetime import date
+
+MOCK_PRISON = "MDI"
+MOCK_VISITORS = (4_729_570, 4_729_550)
+
+
+def _mock_prison() -> str:
+    return os.environ.get("MOCK_VISITS_PRISON_ID") or MOCK_PRISON
+
+
+def _mock_visitors() -> tuple[int, ...]:
+    given = os.environ.get("MOCK_VISITS_VISITORS")
+    return read_visitors(given.split(",")) if given else MOCK_VISITORS
+
+
+def read_visitors(given: object) -> tuple[int, ...]:
+    """Return the numbers of persons.
+
+    Raises:
+        ValueError: they are no list of numbers.
+    """
+    if isinstance(given, (list, tuple)) and all(str(each).strip().isdigit() for each in given):
+        return tuple(int(each) for each in given)
+    raise ValueError(f"the visitors of a mock visit are numbers, separated by commas in MOCK_VISITS_VISITORS: {given}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +51,10 @@ class Options:
         tell_expiry: whether the answer of auth says how long (`expires_in`).
         mapping_race_ms: how long after a mapping is stored a second post of it loses the race with 500 (once); 0 never.
         nomis_race_ms: the same for a second IEP record of a booking in NOMIS.
-        mock_publishers: answer visits and adjustments with the canned records of the replaced service.
+        mock_publishers: answer visits and adjustments with the canned records of the replaced service; whom they are
+            about is then in prison too.
+        mock_visits_prison_id: prison of the canned visit; by default that of `MOCK_VISITS_PRISON_ID`, else `MDI`.
+        mock_visits_visitors: persons of the canned visit; by default those of `MOCK_VISITS_VISITORS`, else two.
         nomis_duplicates: whether two simultaneous upserts make two allocations or attendances.
     """
 
@@ -48,6 +75,8 @@ class Options:
     mapping_race_ms: float = 0
     nomis_race_ms: float = 0
     mock_publishers: bool = False
+    mock_visits_prison_id: str = field(default_factory=_mock_prison)
+    mock_visits_visitors: tuple[int, ...] = field(default_factory=_mock_visitors)
     nomis_duplicates: bool = False
 
     @classmethod
@@ -55,7 +84,7 @@ class Options:
         """Return the options of a control request.
 
         Raises:
-            ValueError: an option of another name.
+            ValueError: an option of another name, or visitors that are no numbers.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)
@@ -64,4 +93,6 @@ class Options:
         values = dict(given)
         if isinstance(values.get("today"), str):
             values["today"] = date.fromisoformat(str(values["today"]))
+        if "mock_visits_visitors" in values:
+            values["mock_visits_visitors"] = read_visitors(values["mock_visits_visitors"])
         return cls(**values)  # type: ignore[arg-type]

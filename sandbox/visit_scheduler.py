@@ -42,7 +42,7 @@ class VisitScheduler:
 
     visits: dict[str, BookedVisit] = field(default_factory=dict)
     mock_prison_id: str | None = None
-    mock_person_ids: tuple[int, ...] = (4_729_570, 4_729_550)
+    mock_person_ids: tuple[int, ...] = ()
 
     def find(self, reference: str) -> BookedVisit | None:
         """The visit with this reference, the canned one where mocks are on, else None."""

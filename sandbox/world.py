@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from sandbox.activities_api import ActivitiesState
-from sandbox.adjustments_api import AdjustmentsState
+from sandbox.adjustments_api import MOCK_BOOKING, AdjustmentsState
 from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_now, london_today
 from sandbox.histories import Historian
@@ -27,7 +27,7 @@ from sandbox.places import Places
 from sandbox.planting import Plan, plant
 from sandbox.population import Prison, Prisoner, make_people, make_prisons, set_up_levels
 from sandbox.published import Published
-from sandbox.visit_scheduler import VisitScheduler
+from sandbox.visit_scheduler import MOCK_PRISONER, VisitScheduler
 
 if TYPE_CHECKING:
     from sandbox.topic import Topic
@@ -64,7 +64,10 @@ class World:
         self.mapping = MappingState(options.mapping_race_ms)
         self.places = Places()
         self.nomis_visits = NomisVisits()
-        self.visits = VisitScheduler(mock_prison_id="MDI" if options.mock_publishers else None)
+        self.visits = VisitScheduler(
+            mock_prison_id=options.mock_visits_prison_id if options.mock_publishers else None,
+            mock_person_ids=options.mock_visits_visitors,
+        )
         event_ids = itertools.count(510_000_001)
         self.nomis_courses = NomisCourses(event_ids)
         self.nomis_appointments = NomisAppointments(event_ids)
@@ -78,6 +81,8 @@ class World:
     def _populate(self) -> None:
         set_up_levels(self, self.random("levels"))
         make_people(self, self.options.prisoners, self.random("people"))
+        if self.options.mock_publishers and self.options.mock_visits_prison_id in self.prisons:
+            self.add_prisoner(Prisoner(MOCK_PRISONER, MOCK_BOOKING, self.options.mock_visits_prison_id))
         historian = Historian(self, self.random("histories"))
         planted = plant(self, historian, self.random("planted"))
         for prisoner in self.prisoners:

@@ -219,8 +219,10 @@ class Settings(BaseModel):
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
 
-    mock_visits_prison_id: str = Field("MDI", description="prison of the canned visit of the mock publishing service")
-    mock_visits_visitors: tuple[int, ...] = Field((4729570, 4729550), description="visitors of the canned visit")
+    mock_visits_prison_id: str = Field(
+        "MDI", description="prison of the canned visit of `python -m sandbox --mock-publishers`"
+    )
+    mock_visits_visitors: tuple[int, ...] = Field((4729570, 4729550), description="visitors of that visit")
     log_format: Literal["json", "console"] | None = Field(
         None, description="`json`, or `console`, the default on a terminal"
     )

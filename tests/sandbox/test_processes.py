@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import IO
 
 import boto3
 import pytest
@@ -58,6 +60,46 @@ def test_foreground_command_prints_settings() -> None:
     assert len(settings) == len(output.splitlines())
     assert settings["HMPPS_SQS_PROVIDER"] == "localstack"
     assert settings["API_BASE_URL_OAUTH"].endswith("/auth")
+
+
+def test_foreground_command_answers_with_mocks() -> None:
+    """`--mock-publishers` answers any visit, in the prison of the variable; visitors that are no numbers end with 2."""
+    command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
+    command += ["--emulator-url", "http://127.0.0.1:1"]
+    environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        settings = dict(re.findall(r"^export (\w+)=(\S+)", "".join(iter_settings(process.stdout)), re.MULTILINE))
+        token = requests.post(
+            f"{settings['API_BASE_URL_OAUTH']}/oauth/token",
+            {"grant_type": "client_credentials"},
+            auth=(settings["VISITS_CLIENT_ID"], settings["VISITS_CLIENT_SECRET"]),
+            timeout=30,
+        ).json()["access_token"]
+        address, headers = f"{settings['API_BASE_URL_VISITS']}/visits/any", {"Authorization": f"Bearer {token}"}
+        visit = requests.get(address, headers=headers, timeout=30).json()
+        assert (visit["prisonId"], len(visit["visitors"])) == ("LEI", 2)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    refused = subprocess.run(
+        command, env={**environment, "MOCK_VISITS_VISITORS": "Anne"}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "MOCK_VISITS_VISITORS: ['Anne']" in refused.stderr
+
+
+def iter_settings(output: IO[str]) -> Iterator[str]:
+    """The settings that were printed, as far as those of auth and of the visits are among them."""
+    wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
+    while wanted:
+        line = output.readline()
+        assert line, "it ended before it had told its settings"
+        wanted.discard(line.removeprefix("export ").partition("=")[0])
+        yield line
 
 
 def test_environment_names_every_service_and_client(sandbox: Sandbox) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox import Sandbox
+from sandbox import Sandbox, SandboxError
 from tests.sandboxes import Caller
 
 UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
@@ -134,6 +134,32 @@ def test_mock_publishers_answer_with_canned_records(running_sandbox: Sandbox) ->
     assert [each["nomisPersonId"] for each in visit["visitors"]] == [4729570, 4729550]
     assert adjustment(caller, "17S", VENDOR).json()["sentenceSequence"] == 1
     assert adjustment(caller, "17", VENDOR).json()["adjustmentType"] == "ADA"
+
+
+def canned(sandbox: Sandbox) -> tuple[str, list[int]]:
+    """Prison and visitors of the canned visit."""
+    visit = Caller(sandbox).get("visits", "/visits/anything")
+    return visit["prisonId"], [each["nomisPersonId"] for each in visit["visitors"]]
+
+
+def test_canned_visit_is_that_of_the_options(running_sandbox: Sandbox) -> None:
+    """Prison and visitors of the canned visit can be chosen; its prisoner is in that prison."""
+    running_sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
+    assert canned(running_sandbox) == ("LEI", [4_700_007])
+    (prisoner,) = [each for each in running_sandbox.prisoners() if each["offenderNo"] == "A7948DY"]
+    assert (prisoner["prisonId"], prisoner["bookingId"]) == ("LEI", 1_201_725)
+    with pytest.raises(SandboxError, match="visitors of a mock visit are numbers"):
+        running_sandbox.reset(mock_publishers=True, mock_visits_visitors=["Anne"])
+
+
+def test_canned_visit_is_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox takes prison and visitors from the variables of the replaced service; an option goes before them."""
+    monkeypatch.setenv("MOCK_VISITS_PRISON_ID", "PVI")
+    monkeypatch.setenv("MOCK_VISITS_VISITORS", "4700001, 4700002")
+    with Sandbox.start(prisoners=5, moto=False, mock_publishers=True) as sandbox:
+        assert canned(sandbox) == ("PVI", [4_700_001, 4_700_002])
+        sandbox.reset(prisoners=5, mock_publishers=True, mock_visits_prison_id="LEI")
+        assert canned(sandbox) == ("LEI", [4_700_001, 4_700_002])
 
 
 @pytest.mark.parametrize("kind", ["visit", "appointment"])
