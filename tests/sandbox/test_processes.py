@@ -67,13 +67,10 @@ def test_foreground_command_answers_with_mocks() -> None:
     command = [sys.executable, "-m", "sandbox", "--port-base", "0", "--prisoners", "5", "--mock-publishers"]
     command += ["--emulator-url", "http://127.0.0.1:1"]
     environment = {**os.environ, "MOCK_VISITS_PRISON_ID": "LEI", "MOCK_VISITS_VISITORS": ""}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stderr.readline()
-        settings = dict(re.findall(r"^export (\w+)=(\S+)", "".join(iter_settings(process.stdout)), re.MULTILINE))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    try:
+        settings = dict(re.findall(r"^export (\w+)=(\S+)", "".join(told(process.stdout)), re.MULTILINE))
         token = requests.post(
             f"{settings['API_BASE_URL_OAUTH']}/oauth/token",
             {"grant_type": "client_credentials"},
@@ -83,8 +80,9 @@ def test_foreground_command_answers_with_mocks() -> None:
         address, headers = f"{settings['API_BASE_URL_VISITS']}/visits/any", {"Authorization": f"Bearer {token}"}
         visit = requests.get(address, headers=headers, timeout=30).json()
         assert (visit["prisonId"], len(visit["visitors"])) == ("LEI", 2)
+    finally:
         process.send_signal(signal.SIGINT)
-    assert process.returncode == 0
+        process.communicate(timeout=DEADLINE_SECONDS)
     refused = subprocess.run(
         command, env={**environment, "MOCK_VISITS_VISITORS": "Anne"}, capture_output=True, text=True, check=False
     )
@@ -92,8 +90,8 @@ def test_foreground_command_answers_with_mocks() -> None:
     assert "MOCK_VISITS_VISITORS: ['Anne']" in refused.stderr
 
 
-def iter_settings(output: IO[str]) -> Iterator[str]:
-    """The settings that were printed, as far as those of auth and of the visits are among them."""
+def told(output: IO[str]) -> Iterator[str]:
+    """The settings that are printed, until those of auth and of the visits are among them."""
     wanted = {"API_BASE_URL_OAUTH", "API_BASE_URL_VISITS", "VISITS_CLIENT_ID", "VISITS_CLIENT_SECRET"}
     while wanted:
         line = output.readline()
