@@ -148,7 +148,7 @@ class LaneWorker:
 
     def _is_outage(self, lane: LaneInHand, error: Exception) -> bool:
         if isinstance(error, BreakerOpen):
-            return all(message.receive_count < self._max_receives for message in task.messages)
+            return True
         if not self._breakers.open_services(self._upstreams):
             return False
         moment = self._monotonic()

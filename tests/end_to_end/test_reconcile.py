@@ -11,7 +11,7 @@ from typing import Any
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
-from tests.waiting import LONGEST_SECONDS
+from tests.waiting import LONGEST_SECONDS, until
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -155,7 +155,7 @@ def test_process_that_lost_its_run_leaves_it_alone(
         "LEASE_SECONDS": "1",
     }
     slept = running("reconcile", "incentives", "--no-notify", **settings)
-    wait_for(lambda: reads(sandbox) >= 30, "the second page is begun")
+    until(lambda: reads(sandbox) >= 30, "the second page is begun")
     slept.send_signal(signal.SIGSTOP)
     (run,) = installed.run("runs", "list", "--json").json()
     sandbox.latency(0, "nomis")
@@ -165,7 +165,7 @@ def test_process_that_lost_its_run_leaves_it_alone(
         assert resumed.code == 0 or "under way" in resumed.err
         return resumed.code == 0
 
-    wait_for(taken_over, "the run is taken over")
+    until(taken_over, "the run is taken over")
     slept.send_signal(signal.SIGCONT)
     assert slept.wait(60) == 1
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]

@@ -13,7 +13,8 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.envelope import write_mapping_retry
 from sync.queues.setup import QueuePair
-from tests.sync.test_drain import program, tracked
+from tests.programs import program
+from tests.sync.test_drain import tracked
 
 #: Seconds until a message that failed is tried again.
 WAIT = 600
@@ -22,7 +23,9 @@ WAIT = 600
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
     """The program, whose failed messages are hidden for ten minutes, with its incentive queues made."""
-    with program(sandbox, f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)) as made:
+    with program(
+        sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
+    ) as made:
         made.queue_pair("incentive")
         yield made
 
@@ -89,7 +92,7 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(sandbox: Sandbox, one
 
 def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, tmp_path: Path) -> None:
     """A failure that was followed by the creation explains no difference."""
-    with program(sandbox, f"sqlite:///{tmp_path}/quick.db") as quick:
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/quick.db") as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
         review_id = sandbox.add_review(offender_no, "ENH")

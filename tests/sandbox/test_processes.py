@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -82,7 +83,7 @@ def test_foreground_command_answers_with_mocks() -> None:
         assert (visit["prisonId"], len(visit["visitors"])) == ("LEI", 2)
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=DEADLINE_SECONDS)
+        process.communicate(timeout=LONGEST_SECONDS)
     refused = subprocess.run(
         command, env={**environment, "MOCK_VISITS_VISITORS": "Anne"}, capture_output=True, text=True, check=False
     )

@@ -254,7 +254,7 @@ def test_other_refusals_of_a_cancellation_fail(driver: Driver, prisoner: Prisone
 
 def test_cancellation_waits_for_the_change(driver: Driver, prisoner: Prisoner) -> None:
     """A visit is changed or cancelled, never both at once: NOMIS would refuse one of them."""
-    put_visit(driver, prisoner)
+    put(driver)
     book(driver, prisoner)
     with driver.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
         cancel(driver, prisoner)

@@ -1,0 +1,74 @@
+"""The page on adding an event type: its example is code that works as it stands."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sync.catalogue import DOMAINS
+from sync.domains import visit
+from sync.failures import LeaseBusy, UpstreamError
+from sync.handling import Update
+from sync.settings import feature_variable
+from tests.sync.domains.driving import HANDLERS, QUEUES, Driver, Prisoner
+
+PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
+
+
+@pytest.fixture
+def page() -> str:
+    """The part of the page on adding an event type."""
+    text = PAGE.read_text(encoding="utf-8")
+    return text.partition("## Adding an event type")[2].partition("\n## ")[0]
+
+
+@pytest.fixture
+def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
+    """What the example declares, written below the module that it names, and known to the driver."""
+    (example,) = re.findall(r"^ *```python\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    written = tmp_path / "visit_with_example.py"
+    written.write_text(f"{inspect.getsource(visit)}\n\n{textwrap.dedent(example)}", encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(written.stem, written)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    declared = module.MOVED
+    assert isinstance(declared, Update)
+    monkeypatch.setitem(HANDLERS, declared.event_type, declared)
+    monkeypatch.setitem(QUEUES, declared.event_type, "visit")
+    monkeypatch.setitem(cast(dict[str, object], DOMAINS["visit"].handlers), declared.event_type, declared)
+    return declared
+
+
+def test_example_moves_a_visit(driver: Driver, prisoner: Prisoner, moved: Update) -> None:
+    """The example writes what it says, under the lease of the visit, and is told by its own names."""
+    times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
+    owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
+    driver.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)
+    with pytest.raises(UpstreamError):
+        driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
+    driver.handle("prison-visit.booked", prisoner.offender_no, datetime(2023, 5, 22, tzinfo=UTC), reference="aa-bb")
+    driver.sandbox.put("visit", reference="aa-bb", room="B")
+    with driver.leases.held("write:visit:aa-bb"), pytest.raises(LeaseBusy):
+        driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
+    assert driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb") == "visit-moved-success"
+    (held,) = driver.sandbox.nomis("visit")
+    assert held["room"].endswith("B-SOC")
+    ids = {"visitId": "aa-bb", "offenderNo": prisoner.offender_no}
+    assert driver.tracked("visit-moved-success", "visit-moved-failed") == [
+        ("visit-moved-failed", ids),
+        ("visit-moved-success", {**ids, "nomisVisitId": str(held["id"])}),
+    ]
+
+
+def test_page_names_the_switch(page: str, moved: Update) -> None:
+    """The variable that switches the event off is the one that follows from its type."""
+    assert f"`{feature_variable(moved.event_type)}`" in page
