@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ from reports import checkpoints
 from reports.checkpoints import Scope
 from reports.history import read_baseline, read_trend
 from reports.levels import Codebook
-from reports.reconciliation import LAST, ReconciliationParameters, UnknownRun
+from reports.reconciliation import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store import outbox
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office
-from tests.reports.test_reconciliation import CURRENT, HALF, OTHER_HALF, result_of
+from tests.reports.office import Office, open_office
+from tests.reports.test_reconciliation import CURRENT, HALF, OTHER_HALF, at_work, result_of
 
 
 def active(world: Sandbox) -> set[int]:
@@ -252,17 +253,19 @@ def test_goes_on_with_a_last_run_that_died(world: Sandbox, office: OpenOffice) -
     assert level_reads(world) <= 100
 
 
-def test_tells_its_events_with_its_result_or_not_at_all(world: Sandbox, office: OpenOffice) -> None:
-    """When the result cannot be kept there are no events either, so that the resumed run does not tell them twice."""
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "UPDATE OF result ON reconciliation_runs WHEN NEW.result IS NOT NULL",
+        "INSERT ON telemetry_events WHEN NEW.name LIKE '%-mismatch'",
+    ],
+)
+def test_tells_its_events_with_its_result_or_not_at_all(world: Sandbox, office: OpenOffice, moment: str) -> None:
+    """When result or events cannot be kept there are neither, so that the resumed run tells them, and once."""
     world.reset(prisoners=60, mismatches={"7": 2})
     opened = office()
     with opened.database.begin() as connection:
-        connection.execute(
-            text(
-                "CREATE TRIGGER refuse BEFORE UPDATE OF result ON reconciliation_runs WHEN NEW.result IS NOT NULL "
-                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
-            )
-        )
+        connection.execute(text(f"CREATE TRIGGER refuse BEFORE {moment} BEGIN SELECT RAISE(ABORT, 'refused'); END"))
     with pytest.raises(Exception, match="refused"):
         opened.reconcile(run_id="weekly")
     assert opened.events("mismatch") == opened.events("report") == []
@@ -285,6 +288,20 @@ def test_remembers_whom_it_did_not_find(world: Sandbox, office: OpenOffice) -> N
     assert resumed.status == "incomplete"
     assert [each.offender_no for each in result_of(resumed).unread] == ["Z9999ZZ"]
     assert result_of(resumed).compared == 1
+
+
+def test_goes_on_on_either_database(world: Sandbox, database_url: str, tmp_path: Path) -> None:
+    """Shards join, end incomplete, and are gone on with, on PostgreSQL as on SQLite."""
+    world.reset(prisoners=100, mismatches={"7": 2})
+    with open_office(world.environment(), tmp_path, database_url) as opened:
+        break_one(world)
+        with at_work(opened, HALF, "first"), pytest.raises(ReconciliationBusy):
+            opened.reconcile()
+        assert opened.reconcile(OTHER_HALF).status == "incomplete"
+        world.clear_faults()
+        whole = opened.reconcile(OTHER_HALF)
+        assert (whole.status, whole.run_id, result_of(whole).compared) == ("complete", "first", 100)
+        assert result_of(opened.reconcile()).compared_with == "first"
 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
