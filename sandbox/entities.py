@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from sandbox.activities_api import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
 from sandbox.adjustments_api import DpsAdjustment
 from sandbox.appointments_api import AppointmentInstance
+from sandbox.levels import Level, PrisonLevel
 from sandbox.truth.adjustments import records
 from sandbox.truth.findings import plain_value
 from sandbox.visit_scheduler import BookedVisit
@@ -27,7 +28,11 @@ TYPES: Final[dict[str, Any]] = {
     "attendance": DpsAttendance,
     "appointment": AppointmentInstance,
     "adjustment": DpsAdjustment,
+    "level": Level,
+    "prison-level": PrisonLevel,
 }
+#: The fields by which a record is known, where it is not its `id`.
+KEYS: Final = {"visit": ("reference",), "level": ("code",), "prison-level": ("prison_id", "code")}
 
 
 def held(world: World, kind: str) -> MutableMapping[Any, Any]:
@@ -45,6 +50,8 @@ def held(world: World, kind: str) -> MutableMapping[Any, Any]:
         "attendance": world.activities.attendances,
         "appointment": world.appointments.instances,
         "adjustment": world.adjustments.adjustments,
+        "level": world.incentives.levels,
+        "prison-level": world.incentives.prison_levels,
     }
     if kind not in kinds:
         raise ValueError(f"no records called {kind}; there are {', '.join(kinds)}")
@@ -60,8 +67,7 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
         ValueError: no such kind, or fields that do not fit it.
     """
     there = held(world, kind)
-    key = "reference" if kind == "visit" else "id"
-    known = there.get(values.get(key))
+    known = there.get(_key(kind, values))
     if known is not None:
         values = {**_fields(known), **values}
     try:
@@ -99,6 +105,8 @@ def nomis(world: World, kind: str) -> list[object]:
         "allocation": lambda: list(world.nomis_courses.allocations.values()),
         "attendance": lambda: list(world.nomis_courses.attendances.values()),
         "appointment": lambda: list(world.nomis_appointments.appointments.values()),
+        "level": lambda: list(world.nomis_incentives.codes.values()),
+        "prison-level": lambda: list(world.nomis_incentives.prison_levels.values()),
         "adjustment": lambda: [each for each in records(world).values() if each.made_by is None],
     }
     if kind not in kinds:
@@ -111,15 +119,18 @@ def view(record: Any) -> object:
     return plain_value(dataclasses.asdict(record))
 
 
+def _key(kind: str, values: Mapping[str, Any]) -> Any:
+    parts = tuple(values.get(name) for name in KEYS.get(kind, ("id",)))
+    return parts if len(parts) > 1 else parts[0]
+
+
 def _fields(record: Any) -> dict[str, object]:
     return {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
 
 
 def _hold(world: World, kind: str, record: Any) -> None:
     activities = world.activities
-    if kind == "visit":
-        world.visits.visits[record.reference] = record
-    elif kind == "allocation":
+    if kind == "allocation":
         if record.id not in activities.allocations:
             activities.add_allocation(record)
     elif kind == "instance":
@@ -128,7 +139,7 @@ def _hold(world: World, kind: str, record: Any) -> None:
             schedule.instances.append(record)
         activities.instances[record.id] = record
     else:
-        held(world, kind)[record.id] = record
+        held(world, kind)[_key(kind, _fields(record))] = record
     if kind == "schedule":
         activities.activities[record.activity.id] = record.activity
         activities.instances.update((each.id, each) for each in record.instances)

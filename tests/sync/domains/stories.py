@@ -1,0 +1,122 @@
+"""Stories: changes in DPS, with deliveries of their events in any order, repeated, and with answers lost."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from sync.failures import SyncError
+from tests.sync.domains.driving import Driver
+
+#: So few by default, beside those that are written down; with more of them in the variable it takes a while.
+BOUNDED = settings(
+    max_examples=int(os.environ.get("STORIES", "8")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    print_blob=True,
+)
+#: A number of its own for each story of one world.
+NUMBERS = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The answer to the next such call is lost: `written` tells whether the service did what it was asked."""
+
+    service: str
+    method: str
+    written: bool = True
+
+
+NOMIS_CREATE = Loss("nomis", "POST")
+NOMIS_WRITE = Loss("nomis", "PUT")
+NOMIS_DELETE = Loss("nomis", "DELETE")
+MAPPING_POST = Loss("mapping", "POST")
+MAPPING_DELETE = Loss("mapping", "DELETE")
+LOSSES = (
+    NOMIS_CREATE,
+    Loss("nomis", "POST", written=False),
+    NOMIS_WRITE,
+    NOMIS_DELETE,
+    MAPPING_POST,
+    Loss("mapping", "POST", written=False),
+    MAPPING_DELETE,
+)
+#: Nobody can tell whether NOMIS has a course: where its creation loses the answer a person is asked, and no story ends.
+LOSSES_OF_A_COURSE = (NOMIS_WRITE, MAPPING_POST, Loss("mapping", "POST", written=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A change in DPS (which publishes its event), or the delivery of the event of an earlier change."""
+
+    change: int
+    delivers: bool = False
+    loss: Loss | None = None
+
+
+#: The steps, and the order in which what is left of them is delivered at the end.
+Story: TypeAlias = tuple[Sequence[Step], Sequence[int]]
+
+
+def delivery(change: int, loss: Loss | None = None) -> Step:
+    """The delivery of the event of a change."""
+    return Step(change, delivers=True, loss=loss)
+
+
+@st.composite
+def stories(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Story:
+    """Changes in their order, deliveries between them, repeated and out of order, and the order of the last ones."""
+    steps: list[Step] = []
+    lost = st.none() | st.sampled_from(losses)
+    for change in range(changes):
+        steps.append(Step(change))
+        deliveries = draw(st.lists(st.tuples(st.integers(0, change), lost), max_size=2))
+        steps.extend(delivery(delivered, loss) for delivered, loss in deliveries)
+    return steps, draw(st.permutations(range(changes)))
+
+
+def play(
+    driver: Driver, story: Story, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
+) -> set[int]:
+    """Plays a story: what fails is delivered again, after all changes, until nothing more succeeds.
+
+    Returns the changes whose events never came through; every event is delivered at least once after its change.
+    """
+    steps, last = story
+    pending = set(range(len(changes)))
+    for step in steps:
+        if not step.delivers:
+            changes[step.change]()
+            continue
+        if step.loss is not None:
+            kind = "reset_after_write" if step.loss.written else "reset"
+            driver.sandbox.fault(step.loss.service, step.loss.method, kind=kind, times=1)
+        attempt(deliver, step.change, pending)
+        if step.loss is not None:
+            driver.sandbox.clear_faults()
+    goes_on = True
+    while goes_on:
+        before, goes_on = set(pending), bool(driver.retries)
+        while driver.retries:
+            driver.handle_retry(*driver.retries.pop(0))
+        for change in last:
+            if change in pending:
+                attempt(deliver, change, pending)
+        goes_on = goes_on or bool(driver.retries) or pending != before
+    return pending
+
+
+def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) -> None:
+    """Delivers the event of a change; it stays pending when it fails."""
+    try:
+        deliver(change)
+    except SyncError:
+        return
+    pending.discard(change)
