@@ -1,8 +1,11 @@
+# The version that is built: what `--version` and `/info` say.
+ARG VERSION=1.0.0
+
 FROM python:3.11-slim AS build
 
 # `runtime` is what production needs; `sandbox` brings the embedded world, so that `demo` runs in the container.
 ARG LOCK=runtime
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 
 # A layer of its own: it stays the same until a lock changes.
 COPY requirements/build.txt requirements/${LOCK}.txt /locks/
@@ -18,16 +21,23 @@ COPY reports/ reports/
 COPY templates/ templates/
 COPY sandbox/ sandbox/
 COPY jobs/ jobs/
-# The compiled files are written now, since nothing can be written there later.
-RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
+ARG VERSION
+RUN sed --in-place "s/^version = .*/version = \"${VERSION}\"/" pyproject.toml \
+ && /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
  && /app/bin/pip install --quiet --no-deps --no-index /dist/*.whl \
- && /app/bin/pip uninstall --quiet --yes setuptools pip \
- && python -m compileall -q /app/lib
+ && /app/bin/pip uninstall --quiet --yes setuptools pip
+
+# What nothing reads goes: tests, sources of compiled modules, and the descriptions of AWS services that are not used.
+# The compiled files are written last and for good, since nothing can be written there later; with `unchecked-hash` no
+# start looks whether a source is newer.
+COPY prune-image.sh /build/
+RUN sh /build/prune-image.sh /app \
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /app/lib
 
 
 FROM python:3.11-slim
 
-ARG VERSION=1.0.0
+ARG VERSION
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="prisoner-to-nomis" \
       org.opencontainers.image.description="Keeps NOMIS in step with the digital prison services" \
@@ -40,7 +50,8 @@ RUN groupadd --gid 2000 appgroup \
  && useradd --uid 2000 --gid appgroup --no-create-home --home-dir /tmp --shell /usr/sbin/nologin appuser \
  && install --directory --owner=appuser --group=appgroup /reports
 
-COPY --from=build --chown=appuser:appgroup /app /app
+# Root's own: who runs it cannot change it.
+COPY --from=build /app /app
 
 ENV PATH=/app/bin:$PATH HOME=/tmp TZ=Europe/London PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Only /tmp and mounted volumes are written, so the root file system may be read-only.

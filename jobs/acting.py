@@ -1,20 +1,43 @@
-"""Acting on the outside world: who does it, and whether they mean it."""
+"""Acting on the outside world: who does it, whether they mean it, and that it is recorded."""
 
 import getpass
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from jobs.endings import UsageError, WorkError
+
+if TYPE_CHECKING:
+    from sync.settings import Settings
+    from sync.store.actions import Acting
+    from sync.store.database import Database
+
 YES_HELP = "Do it without asking."
 DRY_RUN_HELP = "Say what would be done, and change nothing."
+AS_HELP = "Who you are, for the record; OPERATOR where not given, else your login name."
+#: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
+SERVICE_ACCOUNT = "appuser"
+_LONGEST_NAME = 100
 
 
-def who_acts() -> str:
-    """The name of the person (or the account) that runs the command."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        # A container may run under a number that has no name.
-        return "unknown"
+def who_acts(settings: "Settings", named: str | None, *, dry_run: bool = False) -> str:
+    """The name of the person that runs the command: as `named`, else OPERATOR, else the login name.
+
+    Raises `UsageError` where none of them names a person, save for a dry run, of which nothing is recorded.
+    """
+    account = _account()
+    for name in (named, settings.operator, account):
+        person = " ".join((name or "").split())[:_LONGEST_NAME]
+        if person and person != SERVICE_ACCOUNT:
+            return person
+    if dry_run:
+        return account
+    raise UsageError(
+        f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account or 'this account'} names nobody)"
+    )
 
 
 def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
@@ -25,3 +48,28 @@ def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
     if not yes:
         typer.confirm(question, abort=True)
     return True
+
+
+def agreed_if_asked(question: str, *, yes: bool) -> None:
+    """Asks where somebody can answer, unless `yes`: without a terminal the command goes on. A no ends the command."""
+    if not yes and sys.stdin is not None and sys.stdin.isatty():
+        # The answer on stdout is for whoever reads it.
+        typer.confirm(question, abort=True, err=True)
+
+
+def acting(
+    database: "Database", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> "AbstractContextManager[Acting]":
+    """Records the action that the block does, well or not, with the reason of a failure."""
+    from sync.failures import SyncError
+    from sync.store.actions import recorded
+
+    return recorded(database, who, action, target, details, told=(SyncError, WorkError))
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A container may run under a number that has no name.
+        return ""

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.acting import who_acts
+from jobs.acting import acting
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
-from sync.conflicts import post_mapping
-from sync.creation_ledger import doubt_key
-from sync.failures import SyncError
+from sync.conflicts import Conflict, post_mapping
+from sync.creation_ledger import CreationLedger, doubt_key
+from sync.duplicates import pair_of_mapping
 from sync.handling import creation_lease
 from sync.settlement import CREATIONS, event_again, nomis_ids, objections, pair_of
 from sync.store import creations, findings
-from sync.store.actions import record_action
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState
 from sync.surplus import SURPLUS_RULES, Record
 from sync.telemetry import text_properties
@@ -75,52 +74,65 @@ def plan_mapping(program: Program, record: CreationRecord, number: int) -> Mappi
     return MappingPlan(record, ids, CREATIONS[record.domain].mapping(record.dps_id, ids), there, tuple(found))
 
 
-def settle_mapped(program: Program, plan: MappingPlan) -> str:
+def mapped_meanwhile(program: Program, record: CreationRecord) -> Mapping[str, Any] | None:
+    """The mapping that the DPS record has by now, made by others; None when it has none. Raises `SyncError`."""
+    return CREATIONS[record.domain].find_mapping(record.dps_id, program.services)
+
+
+def settle_mapped(program: Program, plan: MappingPlan, who: str) -> str:
     """Saves the mapping of the record that a person found, and settles the creation; what was done.
 
-    Raises `WorkError` when the mapping is refused or the creation was settled meanwhile, `LeaseBusy` when it is being
-    worked on, and `SyncError`.
+    Where the DPS record is mapped to another NOMIS record, this one is surplus: a finding is made for `duplicates`.
+    Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
+    `LeaseBusy` when it is being worked on, and `SyncError`.
     """
-    record, creation, who = plan.record, CREATIONS[plan.record.domain], who_acts()
-    outcome = f"mapped to {plan.target}"
+    record, creation = plan.record, CREATIONS[plan.record.domain]
+    told = {**record.properties, **text_properties(plan.mapping)}
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(program, record)
-        try:
+        with acting(program.database, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
             conflict = post_mapping(creation, plan.mapping, program.services)
-            if conflict is not None:
-                existing = " ".join(f"{name}={value}" for name, value in (conflict.existing or {}).items())
-                raise WorkError(f"the mapping service holds another pair: {existing or 'it does not say which'}")
-        except (SyncError, WorkError) as error:
-            _record_failure(program, record, who, error)
-            raise
-        told = {**record.properties, **text_properties(plan.mapping)}
-        with program.database.begin() as connection:
-            creations.settle(connection, record.id, plan.ids, plan.mapping, f"{outcome} by {who}")
-            program.telemetry.track_with(connection, f"{record.domain}-create-success", told)
-            _close_doubt(connection, record, who, outcome)
-            record_action(connection, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}, outcome)
+            if conflict is None:
+                outcome = f"mapped to {plan.target}"
+                note, event = f"{outcome} by {who}", f"{record.domain}-create-success"
+                under_way.also += [
+                    lambda connection: creations.settle(connection, record.id, plan.ids, plan.mapping, note),
+                    lambda connection: program.telemetry.track_with(connection, event, told),
+                ]
+            else:
+                _check_surplus(plan, conflict)
+                ledger = CreationLedger(program.database, program.telemetry)
+                ledger.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
+                outcome = f"{plan.target} is surplus beside the mapped record: see `duplicates list`"
+            under_way.outcome = outcome
+            under_way.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
     return outcome
 
 
-def settle_not_created(program: Program, record: CreationRecord) -> str:
-    """Lets the record be created: notes that NOMIS does not have it, and sends its event once more; what was done.
+def settle_not_created(program: Program, record: CreationRecord, who: str) -> str:
+    """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
 
-    A death in between is mended by doing it again. Raises `LeaseBusy` and `SyncError`.
+    Where the DPS record is mapped by now, nothing is left to create and nothing is sent. A death in between is mended
+    by doing it again. Raises `LeaseBusy` and `SyncError`.
     """
-    who, outcome = who_acts(), "not in NOMIS: the event was sent again, its delivery creates the record"
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is not CreationState.ABANDONED:
             _check_open(program, record)
+        with acting(program.database, who, ACTION, _target(record)) as under_way:
+            mapping = mapped_meanwhile(program, record)
+            if mapping is None:
+                outcome = "not in NOMIS: the event was sent again, its delivery creates the record"
+            else:
+                outcome = f"nothing left over in NOMIS: mapped to {_nomis_text(record, mapping)}"
             with program.database.begin() as connection:
-                creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
+                if mapping is None:
+                    creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
+                else:
+                    creations.record_mapped(connection, record.domain, record.dps_id, mapping)
                 _close_doubt(connection, record, who, outcome)
-        try:
-            program.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
-        except SyncError as error:
-            _record_failure(program, record, who, error)
-            raise
-        with program.database.begin() as connection:
-            record_action(connection, who, ACTION, _target(record), {}, outcome)
+            if mapping is None:
+                program.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
+            under_way.outcome = outcome
     return outcome
 
 
@@ -139,12 +151,19 @@ def _check_open(program: Program, record: CreationRecord) -> None:
         raise WorkError(f"creation {record.id} went on meanwhile and is {now.state} now: look again")
 
 
+def _check_surplus(plan: MappingPlan, conflict: Conflict) -> None:
+    """Raises `WorkError` unless the mapping service refused for another NOMIS record of the same DPS record."""
+    existing = None if conflict.existing is None else pair_of_mapping(plan.record.domain, conflict.existing)
+    if existing is None or existing.dps_id != plan.record.dps_id:
+        told = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
+        raise WorkError(f"the mapping service holds another pair: {told}")
+
+
+def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
+    return f"{SURPLUS_RULES[record.domain].noun} {pair_of_mapping(record.domain, mapping).nomis_text}"
+
+
 def _close_doubt(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:
     doubt = findings.find(connection, doubt_key(record))
     if doubt is not None:
         findings.resolve(connection, doubt.id, who, resolution)
-
-
-def _record_failure(program: Program, record: CreationRecord, who: str, error: Exception) -> None:
-    with program.database.begin() as connection:
-        record_action(connection, who, ACTION, _target(record), {}, f"failed: {error}")

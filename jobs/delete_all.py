@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.acting import who_acts
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.duplicates import PAIR_FIELDS, pair_of_mapping
@@ -64,7 +63,7 @@ def mapped_records(program: Program, domain: str) -> Sequence[Mapping[str, Any]]
     return _KINDS[domain].every(program.services)
 
 
-def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]) -> int:
+def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
     """Deletes each mapped record and its mapping, and goes on after errors; how many were deleted.
 
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
@@ -75,7 +74,7 @@ def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]
     deleted = len(every) - len(failed)
     outcome = f"{deleted} of {len(every)} deleted"
     with program.database.begin() as connection:
-        record_action(connection, who_acts(), "delete-all", domain, {}, outcome)
+        record_action(connection, who, "delete-all", domain, {}, outcome)
     if failed:
         raise WorkError(
             f"{len(failed)} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"

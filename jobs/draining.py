@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 import structlog
 
 from jobs.composition import Program
-from jobs.endings import UsageError, WorkError, ending_of
+from jobs.endings import WorkError, ending_of
 from jobs.ledger import RunInHand, Trigger
 from jobs.logging import bound, traces_wanted
 from jobs.output import counts_text, duration_text, print_json
+from jobs.queue_names import read_queues
 from jobs.signals import stopping
 from sync.drain import BatchSummary, UpstreamsDown
 from sync.settings import QUEUES
@@ -88,14 +89,6 @@ class DrainResult:
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
             "errors": dict(self.errors),
         }
-
-
-def read_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """The named queues, each once, all where none is named. Raises `UsageError` for other names."""
-    unknown = [name for name in names if name not in QUEUES]
-    if unknown:
-        raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")
-    return tuple(name for name in QUEUES if not names or name in names)
 
 
 def run_drain(

@@ -1,21 +1,21 @@
 """Records that NOMIS holds twice: examined as they are now, and the surplus one removed, verified and recorded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.acting import who_acts
+from jobs.acting import acting
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
-from sync.failures import SyncError
 from sync.handling import creation_lease
 from sync.store import findings
-from sync.store.actions import record_action
 from sync.store.findings import Finding, FindingKind
-from sync.surplus import SURPLUS_RULES, NomisView, SurplusRules, differences, obstacles, support_request
+from sync.surplus import SURPLUS_RULES, NomisView, SurplusRules, differences, obstacles, support_request, unproved
 
 ACTION = "duplicates resolve"
+#: The option by which a person says that two records are doubles although they differ.
+DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
     Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is surplus",
@@ -28,12 +28,18 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """A duplicate as it is now. `obstacles` are why nothing may be removed; `view` is None where nothing was read."""
+    """A duplicate as it is now.
+
+    view: what NOMIS has, None where nothing was read.
+    obstacles: why nothing may be removed, whatever a person says.
+    unproved: what keeps the refused record from being proved the other's double; a person may know better.
+    """
 
     finding: Finding
     duplicate: Duplicate
     view: NomisView | None
     obstacles: tuple[str, ...]
+    unproved: tuple[str, ...] = ()
 
     @property
     def rules(self) -> SurplusRules:
@@ -70,6 +76,11 @@ class Examination:
         what = f"{self.rules.noun} {self.duplicate.duplicate.nomis_text}"
         if self.obstacles:
             return "nothing: " + "; ".join(self.obstacles)
+        if self.unproved:
+            return (
+                f"nothing, since {what} is not proved to be the double: {'; '.join(self.unproved)}. Investigate; when "
+                f"it is the double all the same, {DESPITE} does: {self.rules.action} {what}"
+            )
         if self.verdict is Verdict.SAME:
             return f"nothing in NOMIS, the finding is closed: {self.meaning}"
         if self.gone:
@@ -93,7 +104,8 @@ class Examination:
             "meaning": self.meaning,
             "surplus": None if view is None or view.surplus is None else dict(view.surplus),
             "mapped": None if view is None or view.mapped is None else dict(view.mapped),
-            "obstacles": list(self.obstacles),
+            "obstacles": [*self.obstacles, *self.unproved],
+            "unproved": list(self.unproved),
             "gone": self.gone,
             "proposal": self.proposal,
             "supportRequest": self.request,
@@ -156,49 +168,54 @@ def examine(program: Program, finding: Finding) -> Examination:
         readable=read is not None,
         surplus_belongs_to=belongs_to,
     )
-    return Examination(finding, duplicate, view, tuple(obstacles(rules, pair, existing, view)))
+    objections = tuple(obstacles(rules, pair, existing, view))
+    return Examination(finding, duplicate, view, objections, tuple(unproved(rules, pair, existing, view)))
 
 
-def resolve(program: Program, finding: Finding) -> str:
+def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
+    """Raises `WorkError` when something speaks against resolving it, other than the `unproved` that are `accepted`."""
+    against = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
+    if against:
+        remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it all the same"
+        raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(against)}{remedy}")
+
+
+def resolve(program: Program, finding: Finding, who: str, accepted: Collection[str] = ()) -> str:
     """Removes the surplus record, verifies that it is gone and the mapped one is there, and closes the finding.
 
-    Returns what was done. Raises `WorkError` when something speaks against it or it did not work, `LeaseBusy` when the
-    record is being worked on, and `SyncError`; a failed attempt is recorded too.
+    `accepted`: what of `unproved` a person saw, who says that it is the double all the same. Returns what was done.
+    Raises `WorkError` when something speaks against it or it did not work, `LeaseBusy` when the record is being worked
+    on, and `SyncError`; a failed attempt is recorded too.
     """
     dps_id = read_duplicate(finding).duplicate.dps_id
     with program.leases.held(creation_lease(finding.domain, dps_id)):
         # Looked at again, since a person takes their time to say yes.
         found = examine(program, finding)
-        if found.obstacles:
-            raise WorkError(f"finding {finding.id} is left as it is: {'; '.join(found.obstacles)}")
-        return recorded(program, finding, ACTION, _target(found), found.as_dict(), lambda: _remove(program, found))
+        check_resolvable(found, accepted)
+        details = {**found.as_dict(), "accepted": list(found.unproved)}
+        return closing(program, finding, ACTION, _target(found), details, who, lambda: _remove(program, found))
 
 
-def close_by_hand(program: Program, finding: Finding, note: str) -> None:
-    """Closes a finding that a person dealt with elsewhere."""
-    recorded(program, finding, ACTION, f"finding {finding.id}", {}, lambda: f"closed by hand: {note}")
+def close_by_hand(program: Program, finding: Finding, note: str, who: str) -> str:
+    """Closes a finding that a person dealt with elsewhere; what was recorded."""
+    return closing(program, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}")
 
 
-def recorded(
+def closing(
     program: Program,
     finding: Finding | None,
     action: str,
     target: str,
     details: Mapping[str, Any],
+    who: str,
     act: Callable[[], str],
 ) -> str:
     """Acts, records who did what and how it ended, and closes `finding` with that outcome. Raises what `act` raises."""
-    who = who_acts()
-    try:
-        outcome = act()
-    except (SyncError, WorkError) as error:
-        with program.database.begin() as connection:
-            record_action(connection, who, action, target, details, f"failed: {error}")
-        raise
-    with program.database.begin() as connection:
-        record_action(connection, who, action, target, details, outcome)
+    with acting(program.database, who, action, target, details) as under_way:
+        outcome = under_way.outcome = act()
         if finding is not None:
-            findings.resolve(connection, finding.id, who, outcome)
+            number = finding.id
+            under_way.also.append(lambda connection: findings.resolve(connection, number, who, outcome))
     return outcome
 
 
@@ -221,5 +238,6 @@ def _remove(program: Program, found: Examination) -> str:
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
         if rules.read(program.services, existing) is None:
             raise WorkError(f"the mapped {rules.noun} {existing.nomis_text} is gone too: see NOMIS")
-        return f"done and verified: {rules.action} {_target(found)}"
+        although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
+        return f"done and verified: {rules.action} {_target(found)}{although}"
     return f"done: {rules.action} {_target(found)}; NOMIS cannot be asked whether it is gone"

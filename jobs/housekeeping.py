@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from jobs.acting import who_acts
+from jobs.acting import acting
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError, one_line
 from jobs.ledger import RunInHand, Trigger
@@ -16,7 +16,6 @@ from sync.failures import SyncError
 from sync.queues.dead_letters import DeadLetter, DeadLetterQueue, RetryResult
 from sync.queues.queue import QueueCounts
 from sync.settings import QUEUES
-from sync.store.actions import record_action
 from sync.store.returns import forget_returns
 
 JOB = "dlq-housekeeping"
@@ -68,13 +67,6 @@ class HousekeepingResult:
         }
 
 
-def read_queue(name: str) -> str:
-    """One of the queue ids. Raises `UsageError` for any other name."""
-    if name not in QUEUES:
-        raise UsageError(f"there is no queue {name}; QUEUE is one of {', '.join(QUEUES)}")
-    return name
-
-
 def dead_letter_queue(program: Program, queue: str) -> DeadLetterQueue:
     """The dead letter queue of a queue id. Raises `QueueUnavailable`."""
     return DeadLetterQueue(queue, program.queue_pair(queue), program.database, program.telemetry)
@@ -85,43 +77,78 @@ def look_at_all(program: Program) -> list[DlqState]:
     return [_state(program, queue) for queue in QUEUES]
 
 
-def diagnosed(program: Program, queue: str, message_id: str | None, most: int) -> list[Diagnosis]:
-    """The messages of a dead letter queue with what is known of them. Raises `UsageError` for an unknown message."""
-    letters = dead_letter_queue(program, queue).look(None if message_id else most)
-    if message_id:
-        letters = [letter for letter in letters if letter.message.message_id.startswith(message_id)]
+def diagnosed(program: Program, queue: str, beginning: str | None, most: int) -> list[Diagnosis]:
+    """The messages of a dead letter queue with what is known of them: all, or those whose id begins so.
+
+    Raises `UsageError` when none does.
+    """
+    letters = dead_letter_queue(program, queue).look(None if beginning else most)
+    if beginning:
+        letters = [letter for letter in letters if letter.message.message_id.startswith(beginning)]
         if not letters:
-            raise UsageError(f"the dead letter queue of {queue} holds no message {message_id}")
+            raise UsageError(f"the dead letter queue of {queue} holds no message {beginning}")
     return diagnose(program.database, queue, letters)
 
 
-def retry_by_hand(program: Program, queue: str, message_ids: Collection[str], *, recoverable_only: bool) -> RetryResult:
-    """Sends messages back, however often they came back before, and records who did it.
+def chosen_ids(queue: str, letters: Sequence[DeadLetter], named: Collection[str]) -> set[str]:
+    """The ids of the messages that are named, each by its id or so much of its beginning that it is the only one.
 
-    Raises `QueueUnavailable`, and `UsageError` for messages that are not there.
+    Raises `UsageError` for a name that fits none of `letters`, or several.
     """
-    chosen = not_chosen(program.database, queue, message_ids, recoverable_only=recoverable_only)
-    result = dead_letter_queue(program, queue).retry(chosen)
+    return {_chosen_id(queue, [letter.message.message_id for letter in letters], name) for name in named}
+
+
+def _chosen_id(queue: str, ids: Sequence[str], name: str) -> str:
+    fitting = [name] if name in ids else [each for each in ids if name and each.startswith(name)]
+    if not fitting:
+        raise UsageError(f"the dead letter queue of {queue} holds no message {name}")
+    if len(fitting) > 1:
+        raise UsageError(f"{len(fitting)} messages begin with {name}: {', '.join(fitting[:5])}; give more of the id")
+    return fitting[0]
+
+
+def retry_by_hand(
+    program: Program, queue: str, named: Collection[str], who: str, *, recoverable_only: bool
+) -> RetryResult:
+    """Sends messages back (all, or those that are `named`), however often they came back before, and records it.
+
+    Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it went meanwhile;
+    and `QueueUnavailable`.
+    """
+    dlq = dead_letter_queue(program, queue)
+    ids = chosen_ids(queue, dlq.look(), named) if named else set[str]()
+    with acting(program.database, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as under_way:
+        result = dlq.retry(not_chosen(program.database, queue, ids, recoverable_only=recoverable_only))
+        under_way.details |= {
+            "messages": [letter.message.message_id for letter in result.retried],
+            "recoverableOnly": recoverable_only,
+            "left": len(result.left),
+        }
+        under_way.outcome = f"{len(result.retried)} of {result.found} messages sent back"
     seen = {letter.message.message_id for letter in (*result.retried, *(each.letter for each in result.left))}
-    details = {
-        "messages": [letter.message.message_id for letter in result.retried],
-        "recoverableOnly": recoverable_only,
-        "left": len(result.left),
-    }
-    with program.database.begin() as connection:
-        outcome = f"{len(result.retried)} of {result.found} messages sent back"
-        record_action(connection, who_acts(), "dlq retry", result.dlq_name, details, outcome)
-    if missing := set(message_ids) - seen:
-        raise UsageError(f"the dead letter queue of {queue} holds no message {', '.join(sorted(missing))}")
+    if missing := ids - seen:
+        raise WorkError(f"went from the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
     return result
 
 
 def would_be_retried(
-    program: Program, queue: str, message_ids: Collection[str], *, recoverable_only: bool
+    program: Program, queue: str, named: Collection[str], *, recoverable_only: bool
 ) -> list[DeadLetter]:
-    """What `retry_by_hand` would send back."""
+    """What `retry_by_hand` would send back. Raises `UsageError` when a named message is not there."""
     letters = dead_letter_queue(program, queue).look()
-    left = not_chosen(program.database, queue, message_ids, recoverable_only=recoverable_only)(letters)
+    ids = chosen_ids(queue, letters, named)
+    left = not_chosen(program.database, queue, ids, recoverable_only=recoverable_only)(letters)
+    return [letter for letter in letters if letter.message.message_id not in left]
+
+
+def would_be_housekept(program: Program) -> dict[str, list[DeadLetter]]:
+    """What a housekeeping run would send back, by queue. Raises `QueueUnavailable`."""
+    return {queue: _within_limit(program, queue) for queue in QUEUES}
+
+
+def _within_limit(program: Program, queue: str) -> list[DeadLetter]:
+    letters = dead_letter_queue(program, queue).look()
+    left = over_the_limit(program.database, queue, program.settings.housekeeping_max_returns)(letters)
     return [letter for letter in letters if letter.message.message_id not in left]
 
 
@@ -154,24 +181,6 @@ def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = 
     with program.database.begin() as connection:
         forget_returns(connection, clock.now() - _FORGOTTEN_AFTER)
     return result
-
-
-def purge(
-    program: Program, queue: str, letters: Sequence[DeadLetter], export: Callable[[Sequence[DeadLetter]], str]
-) -> tuple[int, int, str]:
-    """Removes `letters`, which were looked at before, once `export` has them safely stored, and records who did it.
-
-    How many were removed, how many stay that came since, and where the export is. Raises `QueueUnavailable`.
-    """
-    stored: list[str] = []
-    only = {letter.message.message_id for letter in letters}
-    dlq = dead_letter_queue(program, queue)
-    removed, left = dlq.purge(only, lambda these: stored.append(export(these)))
-    place = stored[0] if stored else ""
-    with program.database.begin() as connection:
-        details = {"messages": sorted(only), "export": place}
-        record_action(connection, who_acts(), "dlq purge", dlq.name, details, f"{removed} messages removed")
-    return removed, len(left), place
 
 
 def _state(program: Program, queue: str) -> DlqState:

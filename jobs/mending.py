@@ -35,6 +35,7 @@ def fix_received(
     reason: str | None,
     occurred_at: datetime | None,
     *,
+    named: str | None,
     wait_seconds: float,
     dry_run: bool,
     yes: bool,
@@ -42,9 +43,10 @@ def fix_received(
 ) -> None:
     """Publishes a received event again; what is not given is taken from the diagnosis.
 
-    Raises `UsageError` when something is missing that the diagnosis does not propose, `WorkError` when something speaks
-    against it, and `SyncError`.
+    Raises `UsageError` when something is missing that the diagnosis does not propose, or nobody is named, `WorkError`
+    when something speaks against it, and `SyncError`.
     """
+    who = who_acts(program.settings, named, dry_run=dry_run)
     if prison_id is None or reason is None or occurred_at is None:
         proposed = fixes.propose_received(program.services, _peek(program), offender_no, near(program))
         if proposed is None:
@@ -56,18 +58,26 @@ def fix_received(
         occurred_at = occurred_at or proposed.occurred_at
     plan = fixes.plan_received(program.services, offender_no, prison_id, reason, occurred_at)
     if _may_go_on(plan, "Publish it? Every consumer of received events acts on it.", dry_run, yes, force):
-        fixes.apply_received(program.services, program.database, plan, who_acts())
+        fixes.apply_received(program.services, program.database, plan, who)
         typer.echo("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
         _verify(program, plan, wait_seconds)
 
 
 def repair_incentive(
-    program: Program, offender_no: str, *, wait_seconds: float, dry_run: bool, yes: bool, force: bool
+    program: Program,
+    offender_no: str,
+    *,
+    named: str | None,
+    wait_seconds: float,
+    dry_run: bool,
+    yes: bool,
+    force: bool,
 ) -> None:
-    """Writes the current DPS level of a prisoner to NOMIS again. Raises `WorkError` and `SyncError`."""
+    """Writes the current DPS level of a prisoner to NOMIS again. Raises `UsageError`, `WorkError` and `SyncError`."""
+    who = who_acts(program.settings, named, dry_run=dry_run)
     plan = fixes.plan_repair(program.services, offender_no)
     if _may_go_on(plan, "Write it to NOMIS?", dry_run, yes, force):
-        sequence = fixes.apply_repair(program.services, program.database, program.telemetry, plan, who_acts())
+        sequence = fixes.apply_repair(program.services, program.database, program.telemetry, plan, who)
         typer.echo(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
         _verify(program, plan, wait_seconds)
 

@@ -28,10 +28,13 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
         typer.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
-def counts_text(counts: Mapping[str, Any]) -> str:
-    """Counts on one line, those that are zero left out: `received 12, applied 11, failed 1`."""
+def counts_text(counts: Mapping[str, Any], *, in_words: bool = True) -> str:
+    """Counts on one line, those that are zero left out: `received 12, applied 11, failed 1`.
+
+    Their names are words, unless they are to be shown as they are.
+    """
     parts = [
-        f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ') if in_words else name} {value}"
         for name, value in counts.items()
         if value and not isinstance(value, (dict, list))
     ]

@@ -32,8 +32,11 @@ def render_report(program: Program, run_id: str) -> None:
     typer.echo(place)
 
 
-def send_report(program: Program, run_id: str, channels: tuple[Channel, ...], *, dry_run: bool, yes: bool) -> None:
+def send_report(
+    program: Program, run_id: str, channels: tuple[Channel, ...], *, named: str | None, dry_run: bool, yes: bool
+) -> None:
     """Delivers the report of a run once more. Raises `WorkError` when it cannot be delivered now."""
+    who = who_acts(program.settings, named, dry_run=dry_run)
     result = find_result(program, run_id)
     wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(program.settings, channel))
     for channel in wanted:
@@ -47,7 +50,7 @@ def send_report(program: Program, run_id: str, channels: tuple[Channel, ...], *,
         for channel in wanted:
             enqueue_channel(connection, result.run_id, channel, again, finished=result.finished_at.isoformat())
         details = {"channels": list(wanted)}
-        record_action(connection, who_acts(), "report send", f"reconciliation {result.run_id}", details, "queued")
+        record_action(connection, who, "report send", f"reconciliation {result.run_id}", details, "queued")
     counts = program.outbox.flush(_DELIVERY_SECONDS)
     if counts.given_up or counts.later:
         raise WorkError(

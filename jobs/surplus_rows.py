@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.composition import Program
-from jobs.duplicates import finding_as_dict, recorded
+from jobs.duplicates import closing, finding_as_dict
 from jobs.endings import UsageError
 from sync.non_unique import CANDIDATES, NonUnique, What, known_rows, read_non_unique
 from sync.store import findings
@@ -72,14 +72,14 @@ def examine_rows(program: Program, finding: Finding) -> TwoRows:
     return TwoRows(finding, non_unique, tuple(left))
 
 
-def resolve_rows(program: Program, found: TwoRows) -> str:
+def resolve_rows(program: Program, found: TwoRows, who: str) -> str:
     """Deletes the surplus row and closes the finding. Raises `UsageError` when it is not known, and `SyncError`."""
     if found.surplus is None:
         raise UsageError(f"finding {found.finding.id}: {found.proposal}")
-    return delete_row(program, found.non_unique.what, found.surplus, found.finding)
+    return delete_row(program, found.non_unique.what, found.surplus, who, found.finding)
 
 
-def delete_row(program: Program, what: What, row: int, finding: Finding | None = None) -> str:
+def delete_row(program: Program, what: What, row: int, who: str, finding: Finding | None = None) -> str:
     """Deletes one row of NOMIS and closes `finding`, or else the finding that names the row. Raises `SyncError`.
 
     NOMIS answers the same whether the row was there; the next delivery of the message that failed tells whether it
@@ -93,7 +93,7 @@ def delete_row(program: Program, what: What, row: int, finding: Finding | None =
         return _DELETED
 
     action, target, _ = _done(what, row)
-    return recorded(program, finding, action, target, {"finding": finding and finding.id}, act)
+    return closing(program, finding, action, target, {"finding": finding and finding.id}, who, act)
 
 
 def _done(what: What, row: int) -> tuple[str, str, str]:

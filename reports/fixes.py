@@ -6,8 +6,7 @@ Each is planned first (what would be sent, and why not), done once, recorded wit
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,14 @@ from reports import events
 from reports.diagnose import diagnose
 from reports.evidence import gather, read_pair
 from reports.explain import active_booking
-from sync.failures import RuleError, SyncError
+from sync.failures import RuleError
 from sync.settings import UpstreamName
-from sync.store.actions import record_action
+from sync.store.actions import Acting, recorded
 from sync.upstream import nomis_incentives, prisoner_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from reports.evidence import Pair
     from reports.result import Arrival
@@ -197,18 +197,8 @@ def _objection_to_receiving(pair: Pair, occurred_at: datetime) -> str | None:
     return None
 
 
-@contextmanager
-def _recorded(database: Database, plan: Plan, who: str) -> Iterator[None]:
-    """Records an action when it ends, well or not."""
-    outcome = "done"
-    try:
-        yield
-    except Exception as error:
-        outcome = f"failed: {error if isinstance(error, SyncError) else type(error).__name__}"
-        raise
-    finally:
-        body = {name: value for name, value in plan.body.items() if name != "comments"}
-        details = {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
-        target = f"prisoner {plan.offender_no}, booking {plan.booking_id}"
-        with database.begin() as connection:
-            record_action(connection, who, plan.action, target, details, outcome)
+def _recorded(database: Database, plan: Plan, who: str) -> AbstractContextManager[Acting]:
+    """Records the action of a plan when it ends, well or not."""
+    body = {name: value for name, value in plan.body.items() if name != "comments"}
+    details = {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
+    return recorded(database, who, plan.action, f"prisoner {plan.offender_no}, booking {plan.booking_id}", details)

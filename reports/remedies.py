@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sync.surplus import SUPPORT_CHANNEL
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
 
 _PROGRAM = "prisoner-to-nomis"
 RETRY_DLQ = f"{_PROGRAM} dlq retry incentive"
-SUPPORT_CHANNEL = "#dps-appsupport"
 
 
 def reconcile_again(pair: Pair) -> str:

@@ -17,6 +17,8 @@ from sync.store.telemetry import StoredTelemetry
 from sync.telemetry import text_properties
 
 WHO = "prisoner-to-nomis"
+#: Whatever is doubted may be missing in NOMIS, and every change of it fails until a person has looked.
+DOUBT_SEVERITY = "serious"
 
 
 class CreationLedger:
@@ -165,7 +167,7 @@ class CreationLedger:
                 doubt_key(record),
                 FindingKind.AMBIGUOUS,
                 creation.name,
-                creation.severity,
+                DOUBT_SEVERITY,
                 event_name,
                 told,
                 alert=True,

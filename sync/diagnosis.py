@@ -1,7 +1,7 @@
 """What is known of a dead letter: its last failure, how often it was tried and sent back, and what to do about it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -123,14 +123,4 @@ def _diagnose(database: Database, queue: str, letter: DeadLetter, returns: int) 
 
 
 def _error(attempt: FailedAttempt) -> dict[str, Any]:
-    failure = attempt.failure
-    return {
-        "time": attempt.time.isoformat(timespec="seconds"),
-        "step": failure.step,
-        "service": failure.service,
-        "method": failure.method,
-        "path": failure.path,
-        "status": failure.status,
-        "reason": failure.reason,
-        "recoverable": failure.recoverable,
-    }
+    return {"time": attempt.time.isoformat(timespec="seconds"), **asdict(attempt.failure)}

@@ -7,6 +7,12 @@ from sync.failures import NON_UNIQUE_TEXT, Failure
 
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
 UNRECOVERABLE = "the request was refused and will be again: mend the data, or note the message and purge it"
+#: The event type of a message that only saves a mapping.
+MAPPING_RETRY = "RETRY_CREATE_MAPPING"
+ONLY_MAPPING = (
+    "NOMIS has the record and only its mapping is missing: never purge it, or the record is made a second time; mend "
+    "the mapping service or what it refuses, then `dlq retry`"
+)
 UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
 
 
@@ -62,6 +68,10 @@ def _credentials(_: str, failure: Failure) -> bool:
     return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status is not None)
 
 
+def _mapping_retry(event_type: str, _: Failure) -> bool:
+    return event_type == MAPPING_RETRY
+
+
 def _unreadable(event_type: str, failure: Failure) -> bool:
     return failure.step == "read event" and _rule(event_type, failure)
 
@@ -71,6 +81,8 @@ def _rule(_: str, failure: Failure) -> bool:
 
 
 _ADVICE = (
+    _Advice(_credentials, "credentials or their roles are wrong: mend the client, then leave the message"),
+    _Advice(_mapping_retry, ONLY_MAPPING),
     _Advice(
         _non_unique("/allocation"),
         "NOMIS holds two allocations of this booking and activity: delete one (`activities delete-allocation`), "
@@ -119,7 +131,6 @@ _ADVICE = (
         _missing_in_dps,
         "DPS has no such record (its change was rolled back, or it is deleted): purge the message if it stays so",
     ),
-    _Advice(_credentials, "credentials or their roles are wrong: mend the client, then leave the message"),
     _Advice(_unreadable, UNREADABLE),
     _Advice(_rule, "a rule cannot be met by the data: read the reason and mend the record in DPS, or extend the rule"),
     _Advice(lambda _, failure: failure.recoverable, RECOVERABLE),

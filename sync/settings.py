@@ -219,6 +219,10 @@ class Settings(BaseModel):
     alerts_mask_prisoners: bool = Field(False, description="masks prisoner numbers in Slack and email")
     environment_name: str = Field("Production", description="name of the environment in the alert texts")
 
+    operator: str | None = Field(
+        None, description="who acts, for the record of actions, where `--as` is not given; unset: the login name"
+    )
+
     mock_visits_prison_id: str = Field(
         "MDI", description="prison of the canned visit of `python -m sandbox --mock-publishers`"
     )

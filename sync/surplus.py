@@ -24,7 +24,7 @@ from sync.upstream.services import Services
 SUPPORT_CHANNEL = "#dps-appsupport"
 #: The outcome with which a surplus visit is cancelled: an administrative error.
 SURPLUS_VISIT_OUTCOME = "ADMIN"
-_CANCELLED = "CANC"
+_SCHEDULED, _CANCELLED = "SCH", "CANC"
 _NOT_FOUND, _CONFLICT = 404, 409
 
 #: The fields of a record that are compared and shown.
@@ -36,6 +36,7 @@ class SurplusRules:
     """What can be done about the surplus records of a domain.
 
     noun: what a person calls the record. owner: the field of a record that says whose it is.
+    proof: the other fields in which the double of a record is equal to it. A False stands by those that may be missing.
     read: a record of NOMIS, None when there is none; None in place of the function where NOMIS has no read.
     remove: removes the surplus record; None where only the support team of NOMIS can.
     action: what `remove` does, to be put before noun and id.
@@ -45,6 +46,7 @@ class SurplusRules:
 
     noun: str
     owner: str
+    proof: Mapping[str, bool]
     action: str
     read: Callable[[Services, Pair], Record | None] | None
     remove: Callable[[Services, Pair, Record | None], None] | None
@@ -82,7 +84,7 @@ def _cancel_visit(services: Services, pair: Pair, record: Record | None) -> None
 
 
 def _visit_is_gone(record: Record | None) -> bool:
-    return record is None or record["status"] == _CANCELLED
+    return record is None or record.get("status") == _CANCELLED
 
 
 def _dps_of_visit(services: Services, pair: Pair) -> str | None:
@@ -191,6 +193,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
     "visit": SurplusRules(
         "visit",
         "offenderNo",
+        {"start": True, "prisonId": True},
         f"cancel with outcome {SURPLUS_VISIT_OUTCOME}",
         _read_visit,
         _cancel_visit,
@@ -201,6 +204,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
     "sentencing-adjustment": SurplusRules(
         "adjustment",
         "bookingId",
+        {"sentenceSequence": False, "type": True, "days": True, "date": False, "from": False},
         "delete",
         _read_adjustment,
         _delete_adjustment,
@@ -211,6 +215,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
     "activity": SurplusRules(
         "course activity",
         "",
+        {},
         "delete, with its allocations and attendances,",
         None,
         _delete_activity,
@@ -221,6 +226,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
     "appointment": SurplusRules(
         "appointment",
         "bookingId",
+        {"start": True, "location": False, "type": True},
         "delete",
         _read_appointment,
         _delete_appointment,
@@ -231,6 +237,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
     "incentive": SurplusRules(
         "IEP record",
         "bookingId",
+        {},
         f"ask {SUPPORT_CHANNEL} to delete",
         _read_incentive,
         None,
@@ -256,7 +263,7 @@ class NomisView:
 
 
 def obstacles(rules: SurplusRules, duplicate: Pair, existing: Pair, view: NomisView) -> list[str]:
-    """Why the refused record must not be removed, as sentences; none when it may."""
+    """Why the refused record must never be removed, as sentences; none when it may."""
     found = []
     if view.surplus_belongs_to is not None:
         found.append(f"{rules.noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}: it is not surplus")
@@ -268,10 +275,30 @@ def obstacles(rules: SurplusRules, duplicate: Pair, existing: Pair, view: NomisV
         whose, owner = view.surplus.get(rules.owner), view.mapped.get(rules.owner)
         if whose is None or whose != owner:
             found.append(f"the two are not of the same {rules.owner} ({whose} and {owner}): investigate")
-    if view.surplus is not None and view.surplus.get("namesReference") == "no":
-        found.append(f"the comment of visit {duplicate.nomis_text} does not name {duplicate.dps_id}: investigate")
     if view.surplus is not None and view.surplus.get("hidden") == "yes":
         found.append(f"adjustment {duplicate.nomis_text} was made by NOMIS itself: investigate")
+    return found
+
+
+def unproved(rules: SurplusRules, duplicate: Pair, existing: Pair, view: NomisView) -> list[str]:
+    """What keeps the refused record from being proved the double of the mapped one, as sentences; none when it is.
+
+    A person may know better: the mapped record may have been changed since.
+    """
+    if view.surplus is None or view.mapped is None or rules.is_gone(view.surplus):
+        return []
+    found = []
+    for name, required in rules.proof.items():
+        surplus, mapped = view.surplus.get(name), view.mapped.get(name)
+        if surplus != mapped:
+            found.append(f"the two differ in {name} ({surplus} and {mapped})")
+        elif required and surplus is None:
+            found.append(f"neither has a {name}")
+    for pair, record in ((duplicate, view.surplus), (existing, view.mapped)):
+        if record.get("namesReference") == "no":
+            found.append(f"the comment of visit {pair.nomis_text} does not name {duplicate.dps_id}")
+        if "namesReference" in record and record.get("status") != _SCHEDULED:
+            found.append(f"visit {pair.nomis_text} has status {record.get('status')}, not {_SCHEDULED}")
     return found
 
 

@@ -45,6 +45,14 @@ class Done:
         return "\n".join(line for line in self.err.splitlines() if not line.startswith("{"))
 
 
+class Terminal(io.StringIO):
+    """A keyboard with somebody at it."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
 class Operator:
     """Runs commands with the settings of one test: those of the sandbox, a database and a folder of its own."""
 
@@ -72,14 +80,19 @@ class Operator:
         shutil.copyfile(self._template, self.database)
         self.settings["DATABASE_URL"] = f"sqlite:///{self.database}"
 
-    def run(self, *arguments: str, answer: str = "", **more: str) -> Done:
+    def use_database_again(self, name: str) -> None:
+        """Goes back to a database that was used before."""
+        self.database = self.folder / f"{name}.db"
+        self.settings["DATABASE_URL"] = f"sqlite:///{self.database}"
+
+    def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Done:
         """Runs a command to its end; `more` are further settings, `answer` is what is typed."""
         out, err = io.StringIO(), io.StringIO()
         code = 0
         with (
             mock.patch.dict(os.environ, {**self.settings, **more}),
             mock.patch.object(sys, "argv", ["prisoner-to-nomis", *arguments]),
-            mock.patch.object(sys, "stdin", io.StringIO(answer)),
+            mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),
             redirect_stdout(out),
             redirect_stderr(err),
             own_logging(),

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from sync.non_unique import What
@@ -14,6 +14,7 @@ appointments = typer.Typer(name="appointments", help="Repairs of appointments in
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
 Yes = Annotated[bool, typer.Option("--yes", help=YES_HELP)]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
 
 
 @activities.callback()
@@ -31,12 +32,13 @@ def delete_allocation(
     allocation_id: Annotated[int, typer.Argument(metavar="ID", help="Its OFF_PRGREF_ID in NOMIS.")],
     dry_run: DryRun = False,
     yes: Yes = False,
+    named: As = None,
 ) -> None:
     """Deletes one of two allocations of the same booking and activity, which make every change of the pair fail.
 
     Keep the older one, unless only the newer one has attendances. The retry of the failed message then succeeds.
     """
-    _delete_row("allocation", allocation_id, dry_run=dry_run, yes=yes)
+    _delete_row("allocation", allocation_id, dry_run=dry_run, yes=yes, named=named)
 
 
 @activities.command("delete-attendance")
@@ -44,51 +46,54 @@ def delete_attendance(
     event_id: Annotated[int, typer.Argument(metavar="ID", help="Its EVENT_ID in NOMIS.")],
     dry_run: DryRun = False,
     yes: Yes = False,
+    named: As = None,
 ) -> None:
     """Deletes one of two attendances of the same booking and session, which make every change of the pair fail.
 
     Keep the older one, unless only the newer one is paid. The retry of the failed message then succeeds.
     """
-    _delete_row("attendance", event_id, dry_run=dry_run, yes=yes)
+    _delete_row("attendance", event_id, dry_run=dry_run, yes=yes, named=named)
 
 
 @activities.command("delete-all")
-def delete_all_activities(dry_run: DryRun = False, yes: Yes = False) -> None:
+def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
     """Development only: deletes every mapped course activity in NOMIS, and its mapping.
 
     For when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
-    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes)
+    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, named=named)
 
 
 @appointments.command("delete-all")
-def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False) -> None:
+def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
     """Development only: deletes every mapped appointment in NOMIS, and its mapping.
 
     For when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true, and always in production.
     """
-    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes)
+    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, named=named)
 
 
-def _delete_row(what: "What", row: int, *, dry_run: bool, yes: bool) -> None:
-    from jobs.acting import agreed
+def _delete_row(what: "What", row: int, *, dry_run: bool, yes: bool, named: str | None) -> None:
+    from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
     from jobs.surplus_rows import delete_row
 
     with open_program() as program:
+        who = who_acts(program.settings, named, dry_run=dry_run)
         typer.echo(f"delete {what} {row} in NOMIS")
         if agreed(f"Delete {what} {row}?", yes=yes, dry_run=dry_run):
-            typer.echo(f"{delete_row(program, what, row)}; leave the message on the queue, its retry succeeds now")
+            typer.echo(f"{delete_row(program, what, row, who)}; leave the message on the queue, its retry succeeds now")
 
 
-def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool) -> None:
-    from jobs.acting import agreed
+def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:
+    from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
     from jobs.delete_all import check_allowed, delete_all, mapped_records
 
     with open_program() as program:
         check_allowed(program.settings)
+        who = who_acts(program.settings, named, dry_run=dry_run)
         every = mapped_records(program, domain)
         typer.echo(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
         if every and agreed(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
-            typer.echo(f"{delete_all(program, domain, every)} {noun} deleted with their mappings")
+            typer.echo(f"{delete_all(program, domain, every, who)} {noun} deleted with their mappings")

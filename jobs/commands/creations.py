@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from jobs.composition import Program
@@ -67,12 +67,13 @@ def settle_creation(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Settles a creation by what a person found in NOMIS.
 
     Without --nomis-id or --not-created it says what to look for.
     """
-    from jobs.acting import agreed
+    from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
     from jobs.creations import find_creation, may_be_settled, plan_mapping, settle_mapped, settle_not_created
     from jobs.endings import UsageError, WorkError
@@ -84,11 +85,12 @@ def settle_creation(
         _show(program, record)
         if nomis_id is None and not not_created:
             return
+        who = who_acts(program.settings, named, dry_run=dry_run)
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
-            if agreed("Create it with the next delivery?", yes=yes, dry_run=dry_run):
-                typer.echo(settle_not_created(program, record))
+            if agreed("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
+                typer.echo(settle_not_created(program, record, who))
             return
         assert nomis_id is not None
         plan = plan_mapping(program, record, nomis_id)
@@ -96,12 +98,13 @@ def settle_creation(
         if plan.objections:
             raise WorkError(f"creation {creation_id} is left as it is: {'; '.join(plan.objections)}")
         if agreed(f"Save the mapping to {plan.target}?", yes=yes, dry_run=dry_run):
-            typer.echo(settle_mapped(program, plan))
+            typer.echo(settle_mapped(program, plan, who))
 
 
 def _show(program: "Program", record: "CreationRecord") -> None:
     from jobs.output import local_time, print_pairs
     from sync.settlement import SETTLEMENTS, look_for
+    from sync.store.creations import OPEN_STATES
 
     settle = f"prisoner-to-nomis creations settle {record.id}"
     given = SETTLEMENTS[record.domain].given.upper().replace(" ", "-")
@@ -110,11 +113,28 @@ def _show(program: "Program", record: "CreationRecord") -> None:
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
             "since": local_time(record.intended_at, program.settings.zone),
             "because": record.note,
+            **({"mapped": _mapped(program, record)} if record.state in OPEN_STATES else {}),
             "look for": look_for(record),
             "if there": f"{settle} --nomis-id {given}",
             "if not": f"{settle} --not-created",
         }
     )
+
+
+def _mapped(program: "Program", record: "CreationRecord") -> str | None:
+    """What the DPS record is mapped to by now, beside which NOMIS may have another record."""
+    from jobs.creations import mapped_meanwhile
+    from jobs.endings import one_line
+    from sync.failures import SyncError
+
+    try:
+        mapping = mapped_meanwhile(program, record)
+    except SyncError as error:
+        # What to look for is worth saying while the mapping service is away.
+        return f"not known now: {one_line(error)}"
+    if mapping is None:
+        return None
+    return " ".join(f"{name}={value}" for name, value in mapping.items() if value is not None) + "; look for another"
 
 
 def _show_plan(plan: "MappingPlan") -> None:

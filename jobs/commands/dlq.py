@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from jobs.composition import Program
     from sync.diagnosis import Diagnosis
+    from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
@@ -21,6 +22,16 @@ Queue = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
+YesOnTerminal = Annotated[
+    bool, typer.Option("--yes", help="Do it without asking. Without a terminal it is done without asking anyway.")
+]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
+Messages = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--message", metavar="ID", help="Only this message, by its id or the beginning of it; may be repeated."
+    ),
+]
 
 
 @app.command("list")
@@ -45,7 +56,7 @@ def list_dlqs(as_json: AsJson = False) -> None:
                 state.counts.visible,
                 state.counts.in_flight,
                 duration_text((clock.now() - state.oldest).total_seconds()) if state.oldest else "",
-                counts_text(state.types),
+                counts_text(state.types, in_words=False),
             )
             for state in states
         ],
@@ -55,7 +66,7 @@ def list_dlqs(as_json: AsJson = False) -> None:
 @app.command("show")
 def show_dlq(
     queue: Queue,
-    message: Annotated[str | None, typer.Option(metavar="ID", help="Only this message.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="ID", help="Only messages whose id begins so.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many messages to show.")] = 100,
     as_json: AsJson = False,
 ) -> None:
@@ -64,8 +75,9 @@ def show_dlq(
     The messages are hidden from others only while they are read.
     """
     from jobs.composition import open_program
-    from jobs.housekeeping import diagnosed, read_queue
+    from jobs.housekeeping import diagnosed
     from jobs.output import print_json
+    from jobs.queue_names import read_queue
 
     with open_program() as program:
         found = diagnosed(program, read_queue(queue), message, limit)
@@ -81,28 +93,36 @@ def show_dlq(
 @app.command("retry")
 def retry_dlq(
     queue: Queue,
-    message: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this message; may be repeated.")] = None,
+    message: Messages = None,
     recoverable: Annotated[
         bool, typer.Option("--recoverable", help="Only messages whose last failure may heal by itself.")
     ] = False,
     dry_run: DryRun = False,
-    _yes: Annotated[
-        bool, typer.Option("--yes", help="Taken as given: a re-drive does no harm, so it never asks.")
-    ] = True,
+    yes: YesOnTerminal = False,
+    named: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends messages of a dead letter queue back to their queue, however often they came back before."""
+    """Sends messages of a dead letter queue back to their queue, however often they came back before.
+
+    A re-drive does no harm; it asks only on a terminal.
+    """
+    from jobs.acting import agreed_if_asked, who_acts
     from jobs.composition import open_program
-    from jobs.housekeeping import read_queue, retry_by_hand, would_be_retried
+    from jobs.housekeeping import retry_by_hand, would_be_retried
     from jobs.output import print_json
+    from jobs.queue_names import read_queue
 
     chosen = message or []
     with open_program() as program:
+        who = who_acts(program.settings, named, dry_run=dry_run)
         if dry_run:
             letters = would_be_retried(program, read_queue(queue), chosen, recoverable_only=recoverable)
             _say_dry_run(letters, "would be sent back", as_json=as_json)
             return
-        result = retry_by_hand(program, read_queue(queue), chosen, recoverable_only=recoverable)
+        read_queue(queue)
+        which = f"{len(chosen)} messages" if chosen else "the messages" if not recoverable else "what may heal"
+        agreed_if_asked(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
+        result = retry_by_hand(program, queue, chosen, who, recoverable_only=recoverable)
     if as_json:
         print_json(result.as_dict())
     else:
@@ -110,16 +130,27 @@ def retry_dlq(
 
 
 @app.command("retry-all")
-def retry_all_dlqs(as_json: AsJson = False) -> None:
+def retry_all_dlqs(dry_run: DryRun = False, yes: YesOnTerminal = False, as_json: AsJson = False) -> None:
     """Sends the messages of all dead letter queues back to their queues: what the housekeeping does every ten minutes.
 
-    A message that came back more than HOUSEKEEPING_MAX_RETURNS times is left alone; `dlq retry` still sends it.
+    A message that came back more than HOUSEKEEPING_MAX_RETURNS times is left alone; `dlq retry` still sends it. A
+    re-drive does no harm; it asks only on a terminal. It is recorded as a run (`runs list`).
     """
+    from jobs.acting import agreed_if_asked
     from jobs.composition import open_program
-    from jobs.housekeeping import run_housekeeping
+    from jobs.housekeeping import run_housekeeping, would_be_housekept
     from jobs.output import print_json
 
     with open_program() as program:
+        if dry_run:
+            would_be = would_be_housekept(program)
+            if as_json:
+                print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
+                return
+            for queue, letters in would_be.items():
+                _say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
+            return
+        agreed_if_asked("Send the messages of all dead letter queues back?", yes=yes)
         done = run_housekeeping(program)
     if as_json:
         print_json([result.as_dict() for result in done.results.values()])
@@ -131,6 +162,7 @@ def retry_all_dlqs(as_json: AsJson = False) -> None:
 @app.command("purge")
 def purge_dlq(
     queue: Queue,
+    message: Messages = None,
     include_retries: Annotated[
         bool,
         typer.Option(
@@ -139,56 +171,38 @@ def purge_dlq(
     ] = False,
     export: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the messages are written first; below REPORTS_LOCATION by default."),
+        typer.Option(
+            metavar="FILE",
+            help="A new file that the messages are written to first; below REPORTS_LOCATION by default.",
+        ),
     ] = None,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: As = None,
 ) -> None:
     """Removes the messages of a dead letter queue for good, after writing them to a file.
 
-    Refuses while the queue holds mapping retries, since a record that loses its mapping is made a second time.
+    Takes all of them, or those that are named. Refuses mapping retries, since a record that loses its mapping is made
+    a second time.
     """
-    from jobs.acting import agreed
+    from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
-    from jobs.endings import UsageError
-    from jobs.housekeeping import dead_letter_queue, purge, read_queue
+    from jobs.purging import exporter, purge, purgeable
+    from jobs.queue_names import read_queue
 
     with open_program() as program:
-        letters = dead_letter_queue(program, read_queue(queue)).look()
-        retries = sum(letter.is_mapping_retry for letter in letters)
-        if retries and not include_retries:
-            raise UsageError(
-                f"the dead letter queue of {queue} holds {retries} mapping retries, which heal when the mapping "
-                "service is back: use `dlq retry`, or --include-retries to lose those mappings"
-            )
+        who = who_acts(program.settings, named, dry_run=dry_run)
+        write = exporter(program, read_queue(queue), export)
+        letters, others = purgeable(program, queue, message or [], include_retries=include_retries)
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
+        if others:
+            typer.echo(f"{others} others stay")
         if not letters or not agreed(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
-        removed, left, place = purge(program, queue, letters, _exporter(program, queue, export))
-    typer.echo(f"{removed} messages removed; they are kept in {place}")
-    if left:
-        typer.echo(f"{left} messages came since you looked, and are still there")
-
-
-def _exporter(program: "Program", queue: str, file: Path | None) -> "Callable[[Sequence[DeadLetter]], str]":
-    """Writes messages to `file`, or else below the place of the reports; where they are then."""
-    import json
-
-    from reports.archive import Folder, open_archive
-    from sync import clock
-
-    def export(letters: "Sequence[DeadLetter]") -> str:
-        content = json.dumps([letter.as_dict() for letter in letters], ensure_ascii=False, indent=1)
-        if file is not None:
-            place, name = Folder(file.parent), file.name
-            place.write(name, content)
-            return place.location(name)
-        archive = open_archive(program.settings, lambda: program.aws.client("s3"))
-        name = f"dlq/{queue}-{clock.now():%Y%m%dT%H%M%S%f}Z.json"
-        archive.write(name, content)
-        return archive.location(name)
-
-    return export
+        done = purge(program, queue, letters, write, who)
+    typer.echo(f"{done.removed} messages removed; they are kept in {done.place}")
+    if done.came_since - others > 0:
+        typer.echo(f"{done.came_since - others} messages came since you looked, and are still there")
 
 
 def _say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
@@ -222,12 +236,16 @@ def _show(program: "Program", found: "Diagnosis") -> None:
         typer.echo(f"  problem   {letter.problem}")
     if found.failure is not None:
         failure = found.failure.failure
-        where = " ".join(str(part) for part in (failure.service, failure.method, failure.path) if part)
-        status = "" if failure.status is None else f" status {failure.status}"
-        typer.echo(
-            f"  failed    {local_time(found.failure.time, zone)} at {failure.step}: {where}{status}: {failure.reason}"
-        )
+        typer.echo(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
     typer.echo(f"  advice    {found.hint}")
+
+
+def _where(failure: "Failure") -> str:
+    """Step, service, method, path and status of a failure, as far as they are known."""
+    step = f" at {failure.step}" if failure.step else ""
+    status = "" if failure.status is None else f"status {failure.status}"
+    called = " ".join(str(part) for part in (failure.service, failure.method, failure.path, status) if part)
+    return f"{step}: {called}" if called else step
 
 
 def _ids(letter: "DeadLetter") -> str:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from jobs.composition import Program
@@ -73,28 +73,38 @@ def resolve_finding(
         str | None,
         typer.Option("--by-hand", metavar="NOTE", help="Change nothing: it was dealt with elsewhere, as NOTE says."),
     ] = None,
+    although_different: Annotated[
+        bool,
+        typer.Option(
+            "--although-different",
+            help="You looked into it: the refused record is the other's double although the two differ.",
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Removes the surplus record and closes the finding.
 
     A visit is cancelled; an adjustment, appointment, course activity, allocation or attendance is deleted; an IEP
     record stays, since only the support team of NOMIS can delete it. What will be done is shown first. Never touches a
-    record that is mapped, or one that is not proved to be the other's double.
+    record that is mapped. One that is not proved to be the other's double (the same start, place, type, days, dates,
+    as far as it has them) stays too, unless --although-different is given, which is recorded.
     """
-    from jobs.acting import agreed
+    from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
-    from jobs.duplicates import close_by_hand, find_duplicate, resolve
-    from jobs.endings import UsageError, WorkError
+    from jobs.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
+    from jobs.endings import UsageError
     from jobs.surplus_rows import TwoRows, resolve_rows
 
     with open_program() as program:
+        who = who_acts(program.settings, named, dry_run=dry_run)
         finding = find_duplicate(program, finding_id)
         if finding.status != "open":
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
         if by_hand is not None:
             if agreed(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
-                close_by_hand(program, finding, by_hand)
+                typer.echo(close_by_hand(program, finding, by_hand, who))
             return
         found = _examined(program, finding)
         _show(program, found)
@@ -102,12 +112,19 @@ def resolve_finding(
             if found.surplus is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
             if agreed(f"Do it: {found.proposal}?", yes=yes, dry_run=dry_run):
-                typer.echo(f"{resolve_rows(program, found)}; leave the message on the queue, its retry succeeds now")
+                typer.echo(f"{resolve_rows(program, found, who)}; leave the message, its retry succeeds now")
             return
-        if found.obstacles:
-            raise WorkError(f"finding {finding_id} is left as it is: {'; '.join(found.obstacles)}")
-        if agreed(f"Do it: {found.proposal}?", yes=yes, dry_run=dry_run):
-            typer.echo(resolve(program, finding))
+        accepted = found.unproved if although_different else ()
+        check_resolvable(found, accepted)
+        if agreed(_question(found), yes=yes, dry_run=dry_run):
+            typer.echo(resolve(program, finding, who, accepted))
+
+
+def _question(found: "Examination") -> str:
+    if not found.unproved:
+        return f"Do it: {found.proposal}?"
+    refused = found.duplicate.duplicate.nomis_text
+    return f"Although {'; '.join(found.unproved)}: {found.rules.action} {found.rules.noun} {refused}?"
 
 
 def _examined(program: "Program", finding: "Finding") -> "Examination | TwoRows":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 app = typer.Typer(name="incentives", help="Mend single incentive records in NOMIS.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ def repair(
     force: Annotated[bool, typer.Option("--force", help="Write it although something speaks against it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
@@ -28,4 +29,4 @@ def repair(
 
     prisoner = read_offender_no(offender_no)
     with open_program() as program:
-        repair_incentive(program, prisoner, wait_seconds=wait, dry_run=dry_run, yes=yes, force=force)
+        repair_incentive(program, prisoner, named=named, wait_seconds=wait, dry_run=dry_run, yes=yes, force=force)

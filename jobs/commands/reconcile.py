@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and mend it.", no_args_is_help=True)
 fix = typer.Typer(name="fix", help="Mend what made a difference.", no_args_is_help=True)
@@ -85,6 +85,7 @@ def received(
     force: Annotated[bool, typer.Option("--force", help="Publish it although something speaks against it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Publishes the received event of an arrival that DPS missed.
 
@@ -105,6 +106,7 @@ def received(
             prison_id,
             reason.upper() if reason else None,
             moment,
+            named=named,
             wait_seconds=wait,
             dry_run=dry_run,
             yes=yes,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.acting import DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 
 app = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
 
@@ -35,6 +35,7 @@ def send(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Delivers the report of a run once more.
 
@@ -45,4 +46,4 @@ def send(
 
     channels = read_channels(to or [])
     with open_program() as program:
-        send_report(program, run_id, channels, dry_run=dry_run, yes=yes)
+        send_report(program, run_id, channels, named=named, dry_run=dry_run, yes=yes)

@@ -15,6 +15,7 @@ import structlog
 
 from sync.envelope import DomainEvent, MappingRetry, read_envelope
 from sync.failures import MessageUnreadable
+from sync.hints import MAPPING_RETRY
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message
 from sync.queues.setup import QueuePair
@@ -22,8 +23,6 @@ from sync.store.database import Database
 from sync.store.returns import count_returns
 from sync.telemetry import Telemetry
 
-#: The type of a message that only saves a mapping.
-MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 UNREADABLE = "unreadable"
 #: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.
 _HIDDEN_SECONDS = 60

@@ -1,13 +1,16 @@
 """What people did to the outside world: who, when, what, to what, and how it ended."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
 from sync.clock import now
+from sync.failures import SyncError
+from sync.store.database import Database
 from sync.store.tables import actions
 
 
@@ -30,6 +33,42 @@ def record_action(
     """Records an action, such as `duplicates resolve` of `visit 8811002`, and how it ended."""
     values = {"time": now(), "who": who, "action": action, "target": target, "outcome": outcome}
     connection.execute(insert(actions), values | {"details": dict(details)})
+
+
+@dataclass(slots=True)
+class Acting:
+    """An action under way: what is recorded of it when it ends well, and what is written in the same transaction."""
+
+    outcome: str = "done"
+    details: dict[str, Any] = field(default_factory=dict)
+    also: list[Callable[[Connection], object]] = field(default_factory=list)
+
+
+@contextmanager
+def recorded(
+    database: Database,
+    who: str,
+    action: str,
+    target: str,
+    details: Mapping[str, Any] | None = None,
+    told: tuple[type[Exception], ...] = (SyncError,),
+) -> Iterator[Acting]:
+    """Records the action that the block does when the block ends, well or not, and lets its error through.
+
+    Of errors other than `told` only the kind is recorded: their texts may hold anything.
+    """
+    acting = Acting(details=dict(details or {}))
+    try:
+        yield acting
+    except Exception as error:
+        reason = str(error) if isinstance(error, told) else type(error).__name__
+        with database.begin() as connection:
+            record_action(connection, who, action, target, acting.details, f"failed: {reason}")
+        raise
+    with database.begin() as connection:
+        for write in acting.also:
+            write(connection)
+        record_action(connection, who, action, target, acting.details, acting.outcome)
 
 
 def list_actions(connection: Connection, limit: int = 100) -> list[Action]:

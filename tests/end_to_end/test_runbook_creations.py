@@ -56,6 +56,7 @@ def test_record_that_is_there_is_mapped(operator: Operator, sandbox: Sandbox) ->
     (alert,) = operator.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
+    assert "severity serious" in alert
     assert f"a course activity with code {told.dps_id}" in operator.does(*settle)
     (course,) = sandbox.nomis("course")
     operator.does(*settle, "--nomis-id", str(course["id"]), "--dry-run")
@@ -86,6 +87,49 @@ def test_record_that_is_not_there_is_created(operator: Operator, sandbox: Sandbo
     assert operator.drain("activity")["applied"] == 1
     assert (len(sandbox.nomis("course")), len(sandbox.mappings("activities"))) == (1, 1)
     assert operator.reads("creations", "list") == []
+
+
+def doubt_beside_a_mapping(operator: Operator, told: Told, *, applied: bool) -> str:
+    """A create without an answer, whose record another installation made and mapped meanwhile; the open creation."""
+    lose(operator, told, applied=applied)
+    operator.use_database("second")
+    told.publish()
+    # The message whose create was lost is received with it, and is a duplicate by then.
+    assert operator.drain("activity")["applied"] == 1
+    operator.use_database_again("operator")
+    told.publish()
+    operator.drain("activity")
+    (creation,) = operator.reads("creations", "list")
+    assert creation["state"] == "ambiguous"
+    return str(creation["id"])
+
+
+def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(operator: Operator, sandbox: Sandbox) -> None:
+    """The record that a person found beside the mapped one becomes a finding, which `duplicates resolve` mends."""
+    told = schedule_created(sandbox)
+    creation = doubt_beside_a_mapping(operator, told, applied=True)
+    surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
+    assert f"nomisCourseActivityId={mapped}" in operator.does("creations", "settle", creation)
+    said = operator.does("creations", "settle", creation, "--nomis-id", str(surplus), "--yes")
+    assert "surplus beside the mapped record" in said
+    assert operator.reads("creations", "list") == []
+    (finding,) = operator.reads("duplicates", "list")
+    assert finding["properties"]["duplicateNomisCourseActivityId"] == str(surplus)
+    operator.does("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert [each["id"] for each in sandbox.nomis("course")] == [mapped]
+    assert [each[0] for each in operator.actions()] == ["creations settle", "duplicates resolve"]
+
+
+def test_nothing_beside_a_mapping_closes_the_doubt(operator: Operator, sandbox: Sandbox) -> None:
+    """Where a person finds nothing beside the mapped record, the doubt is closed and nothing is created."""
+    told = schedule_created(sandbox)
+    creation = doubt_beside_a_mapping(operator, told, applied=False)
+    (course,) = sandbox.nomis("course")
+    said = operator.does("creations", "settle", creation, "--not-created", "--yes")
+    assert f"mapped to course activity {course['id']}" in said
+    assert operator.reads("creations", "list") == []
+    assert operator.drain("activity")["received"] == 0
+    assert sandbox.nomis("course") == [course]
 
 
 @pytest.mark.parametrize("queue", MAKERS)

@@ -104,6 +104,42 @@ def test_duplicate_adjustment_is_deleted_in_its_family(operator: Operator, sandb
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
 
 
+def change_adjustment(operator: Operator, number: int, days: int) -> None:
+    """Changes an adjustment of a key date by the hand of somebody else."""
+    from tests.sandboxes import Caller
+
+    body = {
+        "adjustmentTypeCode": "ADA",
+        "adjustmentDate": "2023-05-20",
+        "adjustmentFromDate": "2023-05-20",
+        "adjustmentDays": days,
+        "comment": None,
+        "active": True,
+    }
+    answer = Caller(operator.sandbox).call("nomis", "PUT", f"/key-date-adjustments/{number}", json=body)
+    assert answer.status_code == 200
+
+
+def test_adjustment_that_is_not_proved_to_be_the_double_stays(operator: Operator, sandbox: Sandbox) -> None:
+    """An adjustment of other days is not deleted, unless a person says that it is the double all the same."""
+    finding = str(plant(operator, adjustment_inserted(sandbox)))
+    first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
+    change_adjustment(operator, second, 7)
+    shown = operator.reads("duplicates", "show", finding)
+    assert shown["unproved"] == ["the two differ in days (7 and 14)"]
+    assert "--although-different" in shown["proposal"]
+    refused = operator.run("duplicates", "resolve", finding, "--yes")
+    assert (refused.code, "differ in days (7 and 14)" in refused.complaint) == (1, True)
+    assert "--although-different" in refused.complaint
+    assert [each["id"] for each in sandbox.nomis("adjustment")] == [first, second]
+    assert operator.actions() == []
+    said = operator.does("duplicates", "resolve", finding, "--although-different", answer="y\n")
+    assert "Although the two differ in days (7 and 14): delete adjustment" in said
+    assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
+    (action,) = operator.actions()
+    assert action[2].endswith("although the two differ in days (7 and 14)")
+
+
 def test_duplicate_appointment_is_deleted(operator: Operator, sandbox: Sandbox) -> None:
     """The appointment that is not mapped is deleted; its alert exists, unlike in the replaced service."""
     finding = plant(operator, appointment_created(sandbox))

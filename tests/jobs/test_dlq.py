@@ -13,7 +13,7 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry
-from tests.operating import Operator, operator
+from tests.operating import Operator, Terminal, operator
 
 __all__ = ["operator"]
 
@@ -110,6 +110,88 @@ def test_only_the_named_messages_are_sent_back(operator: Operator) -> None:
     assert (unknown.code, "holds no message no-such-id" in unknown.complaint) == (2, True)
 
 
+def test_message_is_named_by_the_beginning_of_its_id(operator: Operator) -> None:
+    """What `show` takes, `retry` and `purge` take; a beginning that fits several is refused before all."""
+    bury(operator, *(f"visit-{number}" for number in range(17)))
+    ids = sorted(each["messageId"] for each in operator.reads("dlq", "show", "visit"))
+    first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
+    for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
+        several = operator.run("dlq", command[0], "visit", "--message", first, *command[1:])
+        assert (several.code, f"messages begin with {first}" in several.complaint) == (2, True)
+        none = operator.run("dlq", command[0], "visit", "--message", "", *command[1:])
+        assert (none.code, "holds no message" in none.complaint) == (2, True)
+    assert (operator.messages("visit"), operator.actions()) == (17, [])
+    assert "1 of 17 messages sent back" in operator.does("dlq", "retry", "visit", "--message", ids[0][:20])
+    said = operator.does("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
+    assert "1 messages removed" in said
+    assert "15 others stay" in said
+    assert "since you looked" not in said
+    assert operator.messages("visit") == 15
+    assert ids[1] not in {each["messageId"] for each in operator.reads("dlq", "show", "visit")}
+
+
+def test_unknown_id_is_refused_before_anything_is_recorded(operator: Operator) -> None:
+    """A good id beside a wrong one is not sent back either."""
+    bury(operator, "visit-1")
+    (message,) = operator.reads("dlq", "show", "visit")
+    named = ("--message", message["messageId"], "--message", "no-such-id")
+    assert operator.run("dlq", "retry", "visit", *named).code == 2
+    assert (operator.messages("visit"), operator.actions()) == (1, [])
+
+
+def test_single_messages_beside_mapping_retries_are_purged(operator: Operator) -> None:
+    """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
+    bury(operator, "visit-1")
+    operator.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
+    ids = {each["type"]: each["messageId"] for each in operator.reads("dlq", "show", "visit")}
+    (listed, *_) = operator.does("dlq", "list").splitlines()[1:]
+    assert "RETRY_CREATE_MAPPING 1" in listed
+    assert operator.run("dlq", "purge", "visit", "--yes").code == 2
+    retry = operator.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
+    assert (retry.code, "are mapping retries" in retry.complaint) == (2, True)
+    operator.does("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
+    (left,) = operator.reads("dlq", "show", "visit")
+    assert left["type"] == "RETRY_CREATE_MAPPING"
+
+
+def test_failure_without_a_service_is_shown_without_a_gap(operator: Operator) -> None:
+    """Where no service was called, step and reason stand beside each other."""
+    operator.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", "2023-05-22T09:00:00Z"))
+    operator.drain_out("visit")
+    shown = operator.does("dlq", "show", "visit")
+    assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
+
+
+def test_re_drive_asks_on_a_terminal_alone(operator: Operator) -> None:
+    """Somebody at a terminal is asked, unless --yes; the housekeeping, which has none, goes on."""
+    bury(operator, "visit-1")
+    for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
+        refused = operator.run(*command, answer=Terminal("n\n"))
+        assert (refused.code, operator.messages("visit")) == (1, 1)
+        assert "messages" in operator.does(*command, "--dry-run")
+        assert operator.messages("visit") == 1
+    assert (operator.actions(), operator.reads("runs", "list")) == ([], [])
+    operator.does("dlq", "retry-all", "--yes")
+    assert operator.messages("visit") == 0
+    assert json.loads(operator.does("dlq", "retry-all", "--dry-run", "--json"))["visit"] == []
+
+
+def test_nobody_acts_in_a_pod_without_a_name(operator: Operator) -> None:
+    """The image's account names nobody: who acts is said by --as or by OPERATOR, and is what is recorded."""
+    bury(operator, "visit-1", "visit-2")
+    pod = {"LOGNAME": "appuser"}
+    nameless = operator.run("dlq", "retry", "visit", **pod)
+    assert (nameless.code, "--as NAME" in nameless.complaint, operator.messages("visit")) == (2, True, 2)
+    assert operator.run("dlq", "purge", "visit", "--yes", OPERATOR=" ", **pod).code == 2
+    operator.does("dlq", "purge", "visit", "--dry-run", **pod)
+    operator.does("dlq", "retry-all", "--dry-run", **pod)
+    first = operator.reads("dlq", "show", "visit")[0]["messageId"]
+    operator.run("dlq", "retry", "visit", "--message", first, "--as", "jane.smith", OPERATOR="john", **pod)
+    operator.run("dlq", "purge", "visit", "--yes", OPERATOR="john", **pod)
+    operator.run("dlq", "retry", "visit", LOGNAME="mary")
+    assert [each["who"] for each in operator.reads("actions")] == ["mary", "john", "jane.smith"]
+
+
 def test_housekeeping_leaves_what_came_back_too_often(operator: Operator) -> None:
     """A message that came back more often than allowed stays and is said; by hand it is sent back all the same."""
     dlq, main = operator.queues()["visit"].dlq, operator.queues()["visit"].main
@@ -170,6 +252,18 @@ def test_nothing_is_purged_that_could_not_be_kept(operator: Operator, tmp_path: 
     done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
     assert (done.code, "cannot be written" in done.complaint) == (1, True)
     assert operator.messages("visit") == 1
+
+
+def test_export_is_never_written_over_another_file(operator: Operator, tmp_path: Path) -> None:
+    """A file that is there already is kept, and so are the messages."""
+    bury(operator, "visit-1")
+    export = tmp_path / "export.json"
+    export.write_text("precious")
+    done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(export))
+    assert (done.code, "is there already" in done.complaint) == (2, True)
+    assert (export.read_text(), operator.messages("visit")) == ("precious", 1)
+    operator.does("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
+    assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
 
 
 class Failing(Queue):

@@ -39,6 +39,7 @@ def test_durations(seconds: float | None, text: str) -> None:
 def test_counts_leave_zeros_out() -> None:
     """Only what happened is said."""
     assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
+    assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
 
 
 def test_moments_are_read_in_the_zone_of_the_schedules() -> None:

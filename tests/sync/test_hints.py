@@ -57,6 +57,14 @@ def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words
     assert words in hint(event_type, failure(**changes))
 
 
+@pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
+def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
+    """However saving a mapping failed: without it the record is made a second time."""
+    advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
+    assert "never purge" in advice
+    assert "dlq retry" in advice
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
 def test_outages_heal(status: int | None) -> None:
     """Time-outs and errors of servers heal by the re-drive."""

@@ -1,0 +1,107 @@
+"""Dead letters removed for good: chosen, written to a file first, and recorded with who did it."""
+
+import contextlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.acting import acting
+from jobs.composition import Program
+from jobs.endings import UsageError
+from jobs.housekeeping import chosen_ids, dead_letter_queue
+from reports.archive import ArchiveUnavailable, Folder, open_archive
+from sync import clock
+from sync.queues.dead_letters import DeadLetter
+
+Export = Callable[[Sequence[DeadLetter]], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many messages were removed, how many came since one looked and stay, and where the removed ones are kept."""
+
+    removed: int
+    came_since: int
+    place: str
+
+
+def purgeable(
+    program: Program, queue: str, named: Collection[str], *, include_retries: bool
+) -> tuple[list[DeadLetter], int]:
+    """The messages to be removed (all, or those that are `named`), and how many others there are.
+
+    Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
+    """
+    letters = dead_letter_queue(program, queue).look()
+    ids = chosen_ids(queue, letters, named)
+    chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
+    retries = sum(letter.is_mapping_retry for letter in chosen)
+    if retries and not include_retries:
+        what = "of the messages named are" if named else f"messages of the dead letter queue of {queue} are"
+        raise UsageError(
+            f"{retries} {what} mapping retries, which heal when the mapping service is back: use `dlq retry`, purge "
+            "others by --message, or --include-retries to lose those mappings"
+        )
+    return chosen, len(letters) - len(chosen)
+
+
+def purge(program: Program, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
+    """Removes `letters`, which were looked at before, once `export` has them safely stored.
+
+    Raises `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+    """
+    stored: list[str] = []
+    ids = {letter.message.message_id for letter in letters}
+    dlq = dead_letter_queue(program, queue)
+    with acting(program.database, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as under_way:
+        removed, left = dlq.purge(ids, lambda these: stored.append(export(these)))
+        under_way.details["export"] = place = stored[0] if stored else ""
+        under_way.outcome = f"{removed} messages removed"
+    return Purged(removed, len(left), place)
+
+
+def exporter(program: Program, queue: str, file: Path | None) -> Export:
+    """Writes messages to `file`, or else below the place of the reports, and says where they are then.
+
+    Raises `UsageError` when the file is there already: what it holds is not written over.
+    """
+    if file is not None and (file.exists() or file.is_symlink()):
+        raise _in_the_way(file)
+
+    def export(letters: Sequence[DeadLetter]) -> str:
+        content = json.dumps([letter.as_dict() for letter in letters], ensure_ascii=False, indent=1)
+        if file is not None:
+            return _write_new(file, content)
+        archive = open_archive(program.settings, lambda: program.aws.client("s3"))
+        name = f"dlq/{queue}-{clock.now():%Y%m%dT%H%M%S%f}Z.json"
+        archive.write(name, content)
+        return archive.location(name)
+
+    return export
+
+
+def _write_new(file: Path, content: str) -> str:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveUnavailable(f"{file} cannot be written: {error.strerror}") from error
+    try:
+        # Takes the name, or fails if somebody else has it by now.
+        file.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise _in_the_way(file) from error
+    except OSError as error:
+        raise ArchiveUnavailable(f"{file} cannot be written: {error.strerror}") from error
+    folder = Folder(file.parent)
+    try:
+        folder.write(file.name, content)
+    except ArchiveUnavailable:
+        with contextlib.suppress(OSError):
+            file.unlink()
+        raise
+    return folder.location(file.name)
+
+
+def _in_the_way(file: Path) -> UsageError:
+    return UsageError(f"{file} is there already, and is not written over: give --export another name")

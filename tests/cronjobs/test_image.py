@@ -1,0 +1,61 @@
+"""The image: what goes into it, under which version and for whom."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jobs.acting import SERVICE_ACCOUNT
+from tests.cronjobs.manifests import ROOT
+
+PROJECT = ROOT.parent
+DOCKERFILE = (PROJECT / "Dockerfile").read_text()
+
+
+def test_the_account_that_names_nobody_is_that_of_the_image() -> None:
+    """Commands that change something do not take the image's account for a person."""
+    (account,) = re.findall(r"useradd .* (\S+) \\\n", DOCKERFILE)
+    assert account == SERVICE_ACCOUNT
+
+
+def test_the_version_that_is_built_is_what_the_program_says(tmp_path: Path) -> None:
+    """The build argument, by default the project's version, is written into the package before it is built."""
+    (default,) = re.findall(r"^ARG VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
+    project = (PROJECT / "pyproject.toml").read_text()
+    assert default == tomllib.loads(project)["project"]["version"]
+    (write,) = re.findall(r"^RUN (sed .*pyproject.toml) ", DOCKERFILE, re.MULTILINE)
+    (tmp_path / "pyproject.toml").write_text(project)
+    subprocess.run(write, shell=True, check=True, cwd=tmp_path, env={"VERSION": "7.8.9", "PATH": "/usr/bin:/bin"})  # noqa: S602 - our own line
+    assert tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["version"] == "7.8.9"
+
+
+def test_what_the_program_never_reads_is_pruned(tmp_path: Path) -> None:
+    """Tests, sources of compiled modules and the descriptions of other AWS services go, and nothing else."""
+    kept = ["pandas/core.py", "pandas/lib.so", "botocore/data/endpoints.json", "moto/tests.py"]
+    kept += [f"botocore/data/{service}/service-2.json.gz" for service in ("s3", "sns", "sqs", "sts")]
+    gone = ["pandas/tests/test_x.py", "pandas/tests/deep/tests/x.py", "aiohttp/_parser.pyx", "aiohttp/_parser.c"]
+    gone += ["botocore/data/ec2/service-2.json.gz", "boto3/data/ec2/resources.json", "pandas/__pycache__/core.pyc"]
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in (*kept, *gone):
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    subprocess.run(["sh", PROJECT / "prune-image.sh", tmp_path], check=True)
+    left = {str(path.relative_to(packages)) for path in packages.rglob("*") if path.is_file()}
+    assert left == set(kept)
+
+
+@pytest.mark.parametrize("folder", ["sync", "reports", "templates", "sandbox", "jobs"])
+def test_every_part_of_the_package_goes_into_the_build(folder: str) -> None:
+    """What the wheel is made of is copied, and is not kept out."""
+    assert f"COPY {folder}/ {folder}/" in DOCKERFILE
+    assert f"!{folder}" in (PROJECT / ".dockerignore").read_text().splitlines()
+
+
+def test_nothing_in_the_image_belongs_to_who_runs_it() -> None:
+    """The program is root's, so that the account it runs as cannot change it."""
+    assert "COPY --from=build /app /app" in DOCKERFILE
+    assert "--chown" not in DOCKERFILE
