@@ -1,6 +1,5 @@
 """Whether everything is there that the program needs: each part is asked at the same time, and none for long."""
 
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -8,6 +7,7 @@ from typing import Any
 
 from jobs.composition import Program
 from jobs.endings import one_line
+from jobs.side_by_side import Question, wait_for_all
 from sync.failures import SyncError, UpstreamError
 from sync.settings import QUEUES, Settings, UpstreamName
 from sync.store.breakers import read_breakers
@@ -61,31 +61,20 @@ def check_everything(program: Program) -> list[Finding]:
 
 
 def _ask_all(checks: Mapping[str, Callable[[], str]]) -> list[Finding]:
-    found: dict[str, Finding] = {}
+    questions = {name: Question(f"check {name}", check) for name, check in checks.items()}
+    wait_for_all(questions.values(), DEADLINE_SECONDS)
+    return [_found(name, question) for name, question in questions.items()]
 
-    def ask(name: str, check: Callable[[], str]) -> None:
-        try:
-            found[name] = Finding(name, True, check())
-        except Exception as error:  # a check that breaks has found its part broken
-            known = isinstance(error, _DownError | SyncError)
-            found[name] = Finding(
-                name, False, one_line(error) if known else f"{type(error).__name__}: {one_line(error)}"
-            )
 
-    # Daemons, so that a part which never answers does not keep the process.
-    threads = [threading.Thread(target=ask, args=item, name=f"check {item[0]}", daemon=True) for item in checks.items()]
-    for thread in threads:
-        thread.start()
-    deadline = threading.Event()
-    timer = threading.Timer(DEADLINE_SECONDS, deadline.set)
-    timer.daemon = True
-    timer.start()
-    for thread in threads:
-        while thread.is_alive() and not deadline.is_set():
-            thread.join(0.1)
-    timer.cancel()
-    late = f"no answer within {DEADLINE_SECONDS:.0f} s"
-    return [found.get(name) or Finding(name, False, late) for name in checks]
+def _found(name: str, question: Question[str]) -> Finding:
+    if question.answer is not None:
+        return Finding(name, True, question.answer)
+    error = question.error
+    if error is None:
+        return Finding(name, False, f"no answer within {DEADLINE_SECONDS:.0f} s")
+    # A check that breaks has found its part broken.
+    known = isinstance(error, _DownError | SyncError)
+    return Finding(name, False, one_line(error) if known else f"{type(error).__name__}: {one_line(error)}")
 
 
 def _check_settings(settings: Settings) -> str:

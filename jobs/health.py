@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.composition import Program
 from jobs.endings import one_line
+from jobs.side_by_side import Question, wait_for_all
 from sync.failures import SyncError
 from sync.queues.queue import QueueUnavailable
 from sync.settings import QUEUES, UpstreamName
@@ -72,7 +73,7 @@ class Health:
         self._deadline_seconds = deadline_seconds
         self._monotonic = monotonic
         self._asking = threading.Lock()
-        self._at_work: dict[str, _Asking] = {}
+        self._at_work: dict[str, Question[Component]] = {}
         self._answered_at = float("-inf")
         self._answer = Answer(well=False, body={"status": DOWN})
 
@@ -91,13 +92,19 @@ class Health:
         """Asks all parts side by side; one that raises or does not answer in time is down."""
         for name, check in self._checks.items():
             # A part that still owes the last answer is not asked again.
-            if name not in self._at_work or not self._at_work[name].thread.is_alive():
-                self._at_work[name] = _Asking(name, check)
-        deadline = time.monotonic() + self._deadline_seconds
-        for asking in self._at_work.values():
-            asking.thread.join(max(0.0, deadline - time.monotonic()))
-        late = Component(DOWN, {"error": f"no answer within {self._deadline_seconds:g} s"})
-        return {name: self._at_work[name].answer or late for name in self._checks}
+            if name not in self._at_work or not self._at_work[name].pending:
+                self._at_work[name] = Question(f"health {name}", check)
+        wait_for_all(self._at_work.values(), self._deadline_seconds)
+        return {name: self._seen(self._at_work[name]) for name in self._checks}
+
+    def _seen(self, question: Question[Component]) -> Component:
+        if question.answer is not None:
+            return question.answer
+        error = question.error
+        if error is None:
+            return Component(DOWN, {"error": f"no answer within {self._deadline_seconds:g} s"})
+        # A check that breaks has found its part broken.
+        return Component(DOWN, {"error": one_line(error) if isinstance(error, SyncError) else type(error).__name__})
 
     def liveness(self) -> Answer:
         """Down when a drain hangs, which only a new start can mend; never because something else is away."""
@@ -116,23 +123,6 @@ class Health:
         """Up once the work has begun: the database is there and the drains are started."""
         ready = self._is_ready()
         return Answer(ready, {"status": UP if ready else DOWN})
-
-
-class _Asking:
-    """One part being asked, in a thread of its own: a daemon, so that one which never answers keeps no process."""
-
-    def __init__(self, name: str, check: Callable[[], Component]) -> None:
-        self._check = check
-        self.answer: Component | None = None
-        self.thread = threading.Thread(target=self._ask, name=f"health {name}", daemon=True)
-        self.thread.start()
-
-    def _ask(self) -> None:
-        try:
-            self.answer = self._check()
-        except Exception as error:  # a check that breaks has found its part broken
-            reason = one_line(error) if isinstance(error, SyncError) else type(error).__name__
-            self.answer = Component(DOWN, {"error": reason})
 
 
 def health_checks(program: Program, transport: Transport) -> dict[str, Callable[[], Component]]:
