@@ -38,10 +38,10 @@ def purgeable(
     chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
     retries = sum(letter.is_mapping_retry for letter in chosen)
     if retries and not include_retries:
-        what = "of the messages named are" if named else f"messages of the dead letter queue of {queue} are"
+        where = "what was named" if named else f"the dead letter queue of {queue}"
         raise UsageError(
-            f"{retries} {what} mapping retries, which heal when the mapping service is back: use `dlq retry`, purge "
-            "others by --message, or --include-retries to lose those mappings"
+            f"{where} holds {retries} mapping retries, which heal when the mapping service is back: use `dlq retry`, "
+            "purge others by --message, or --include-retries to lose those mappings"
         )
     return chosen, len(letters) - len(chosen)
 
