@@ -90,9 +90,9 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(sandbox: Sandbox, one
     assert peek(one, after + 5).where(review_id, offender_no) is None
 
 
-def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
     """A failure that was followed by the creation explains no difference."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/quick.db") as quick:
+    with program(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
         review_id = sandbox.add_review(offender_no, "ENH")
