@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from sync.store import outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy import Connection
 
     from reports.result import ReconciliationResult
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 Channel = Literal["archive", "slack", "email"]
 CHANNELS: tuple[Channel, ...] = ("archive", "slack", "email")
+#: The settings without which a channel is off.
+NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL or REPORTS_EMAIL_TO"}
 
 
 def enqueue_report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import structlog
 from reports import checkpoints
 from reports.alerts import alert_message
 from reports.archive import open_archive, report_link, report_path, store_index, store_report
+from reports.deliver import CHANNELS, NEEDED_SETTINGS, is_set_up
 from reports.masking import Masking
 from reports.messages import email_report, slack_report
 from reports.sending import ClaimLost, TryLater, Undeliverable
@@ -35,8 +36,9 @@ CLAIM_SECONDS = 300.0
 GIVEN_UP_AFTER = timedelta(days=14)
 _FIRST_WAIT_SECONDS = 5.0
 _LONGEST_WAIT_SECONDS = 600.0
+#: A setting that is wrong here may be right in the next process.
+_WRONG_SETTING_SECONDS = 60.0
 _AT_ONCE = 500
-_SLACK_OFF = "Slack is off: SLACK_TOKEN is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class SendCounts:
 class OutboxSender:
     """Sends to Slack, email and the archive. Several may run at once: a delivery is claimed first.
 
+    What is for a channel that is not set up in this process is left to a process in which it is.
+
     `make_s3` makes a client of S3, when the archive is a bucket. `clock` tells the present moment.
     """
 
@@ -72,39 +76,51 @@ class OutboxSender:
         self._masking = Masking(settings.alerts_mask_prisoners)
         self._slack: Slack | None = None
         self._mail: Mail | None = None
-        self._said_off = False
+        self._channels = tuple(channel for channel in CHANNELS if is_set_up(settings, channel))
+        self._said_off: set[str] = set()
         self._log = structlog.get_logger()
 
     def send_due(self) -> SendCounts:
         """Sends what is due now. Nothing is waited for: what cannot be sent stays. Raises `StoreUnavailable`."""
+        moment = self._clock()
         with self._database.read() as connection:
-            waiting = outbox.due(connection, _AT_ONCE, self._clock())
+            waiting = outbox.due(connection, _AT_ONCE, moment, channels=self._channels)
+            left_alone = outbox.due(connection, _AT_ONCE, moment, besides=self._channels)
+        self._say_off(left_alone)
         counts = SendCounts()
         away: set[str] = set()
         for delivery in waiting:
             if delivery.channel in away:
                 continue
-            with self._database.begin() as connection:
-                until = self._clock() + timedelta(seconds=CLAIM_SECONDS)
-                claimed = outbox.claim(connection, delivery, until)
+            claimed = self._claim(delivery)
             if claimed is not None:
                 counts += self._send(claimed, away)
+        for delivery in left_alone:
+            if self._is_too_old(delivery) and (claimed := self._claim(delivery)) is not None:
+                counts += self._give_up(claimed, f"nobody has sent it: {_off_text(delivery.channel)}")
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
-        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left then."""
+        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left then.
+
+        What is for a channel that is off here is neither waited for nor counted.
+        """
         deadline = self._clock() + timedelta(seconds=seconds)
         counts = SendCounts()
         while True:
             round_counts = self.send_due()
             counts += SendCounts(sent=round_counts.sent, given_up=round_counts.given_up)
             with self._database.read() as connection:
-                left = outbox.due(connection, _AT_ONCE, deadline)
-                pending = outbox.counts(connection)[outbox.DeliveryState.PENDING]
+                left = outbox.due(connection, _AT_ONCE, deadline, channels=self._channels)
+                pending = outbox.pending(connection, self._channels)
             wait = min((each.next_attempt_at for each in left), default=None)
             if wait is None or self._clock() >= deadline:
                 return SendCounts(counts.sent, pending, counts.given_up)
             sleep(min(max((wait - self._clock()).total_seconds(), 0.05), 1.0))
+
+    def _claim(self, delivery: Delivery) -> Delivery | None:
+        with self._database.begin() as connection:
+            return outbox.claim(connection, delivery, self._clock() + timedelta(seconds=CLAIM_SECONDS))
 
     def _send(self, delivery: Delivery, away: set[str]) -> SendCounts:
         def note(progress: Mapping[str, Any]) -> None:
@@ -118,8 +134,9 @@ class OutboxSender:
             if error.whole_channel:
                 away.add(delivery.channel)
             return self._put_off(delivery, str(error), error.seconds)
-        except (Undeliverable, SettingsError) as error:
-            return self._give_up(delivery, str(error))
+        except SettingsError as error:
+            away.add(delivery.channel)
+            return self._put_off(delivery, str(error), _WRONG_SETTING_SECONDS)
         except ClaimLost as error:
             self._log.warning("delivery-claim-lost", key=delivery.key, reason=str(error))
             return SendCounts()
@@ -147,10 +164,8 @@ class OutboxSender:
         elif delivery.channel == "slack":
             report = slack_report(result, report_path(self._settings, result.run_id), self._masking)
             self._slack_client().post_report(delivery.key, report, delivery.progress, note)
-        elif delivery.channel == "email":
-            self._mail_out(delivery, result, note)
         else:
-            raise Undeliverable(f"delivery {delivery.key} is for an unknown channel")
+            self._mail_out(delivery, result, note)
 
     def _store(self, result: ReconciliationResult) -> None:
         archive = open_archive(self._settings, self._make_s3)
@@ -165,8 +180,6 @@ class OutboxSender:
     ) -> None:
         from reports.mail import Mail
 
-        if self._settings.smtp_url is None or not self._settings.reports_email_to:
-            raise Undeliverable("email is off: SMTP_URL or REPORTS_EMAIL_TO is not set")
         if self._mail is None:
             self._mail = Mail(self._settings)
         link = report_link(self._settings, result.run_id)
@@ -186,21 +199,25 @@ class OutboxSender:
         from reports.slack import Slack
 
         settings = self._settings
-        if settings.slack_token is None:
-            if not self._said_off:
-                self._said_off = True
-                self._log.warning("slack-off", reason=_SLACK_OFF)
-            raise Undeliverable(_SLACK_OFF)
         if self._slack is None:
+            assert settings.slack_token is not None
             self._slack = Slack(settings.slack_token.get_secret_value(), settings.slack_channel, settings.slack_api_url)
         return self._slack
 
+    def _say_off(self, left_alone: Sequence[Delivery]) -> None:
+        """Says once for each channel that is off that something waits for it."""
+        for channel in {delivery.channel for delivery in left_alone} - self._said_off:
+            self._said_off.add(channel)
+            self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; what is to be sent there waits")
+
+    def _is_too_old(self, delivery: Delivery) -> bool:
+        return self._clock() - delivery.created_at > GIVEN_UP_AFTER
+
     def _put_off(self, delivery: Delivery, reason: str, seconds: float | None) -> SendCounts:
-        moment = self._clock()
-        if moment - delivery.created_at > GIVEN_UP_AFTER:
+        if self._is_too_old(delivery):
             return self._give_up(delivery, reason)
         growing = min(_FIRST_WAIT_SECONDS * 2.0 ** min(delivery.attempts - 1, 10), _LONGEST_WAIT_SECONDS)
-        when = moment + timedelta(seconds=growing if seconds is None else seconds)
+        when = self._clock() + timedelta(seconds=growing if seconds is None else seconds)
         with self._database.begin() as connection:
             outbox.retry_later(connection, delivery, when, reason)
         self._log.warning("delivery-put-off", key=delivery.key, channel=delivery.channel, reason=reason)
@@ -209,6 +226,10 @@ class OutboxSender:
     def _give_up(self, delivery: Delivery, reason: str) -> SendCounts:
         with self._database.begin() as connection:
             outbox.give_up(connection, delivery, reason)
-        if reason != _SLACK_OFF:
-            self._log.error("delivery-given-up", key=delivery.key, channel=delivery.channel, reason=reason)
+        self._log.error("delivery-given-up", key=delivery.key, channel=delivery.channel, reason=reason)
         return SendCounts(given_up=1)
+
+
+def _off_text(channel: str) -> str:
+    needed = NEEDED_SETTINGS.get(channel)
+    return f"{channel} is off: {needed} is not set" if needed else f"{channel} is no channel of this version"

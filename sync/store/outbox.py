@@ -4,7 +4,7 @@ A sender peeks at what is due, claims one delivery at a time (which also sets wh
 notes its progress, and completes it. `key` makes each delivery once, however often it is enqueued.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,10 +60,24 @@ def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str
     return connection.execute(statement).rowcount == 1
 
 
-def due(connection: Connection, limit: int, moment: datetime | None = None) -> list[Delivery]:
-    """What may be sent now, oldest first. Claim each before sending it."""
+def due(
+    connection: Connection,
+    limit: int,
+    moment: datetime | None = None,
+    *,
+    channels: Collection[str] | None = None,
+    besides: Collection[str] = (),
+) -> list[Delivery]:
+    """What may be sent now, oldest first: to `channels` where they are given, to none `besides`.
+
+    Claim each before sending it.
+    """
     columns = outbox.c
     query = select(outbox).where(columns.state == DeliveryState.PENDING, columns.next_attempt_at <= (moment or now()))
+    if channels is not None:
+        query = query.where(columns.channel.in_(channels))
+    if besides:
+        query = query.where(columns.channel.not_in(besides))
     return [_delivery(row._mapping) for row in connection.execute(query.order_by(columns.id).limit(limit))]
 
 
@@ -101,6 +115,12 @@ def retry_later(connection: Connection, delivery: Delivery, when: datetime, erro
 def give_up(connection: Connection, delivery: Delivery, error: str) -> bool:
     """Marks a claimed delivery as failed for good; False when the claim was lost."""
     return connection.execute(_of(delivery).values(state=DeliveryState.FAILED, last_error=error)).rowcount == 1
+
+
+def pending(connection: Connection, channels: Collection[str]) -> int:
+    """How many deliveries to `channels` wait to be sent."""
+    query = select(func.count()).where(outbox.c.state == DeliveryState.PENDING, outbox.c.channel.in_(channels))
+    return int(connection.execute(query).scalar_one())
 
 
 def counts(connection: Connection) -> dict[DeliveryState, int]:

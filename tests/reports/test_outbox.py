@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from structlog.testing import capture_logs
 from reports import checkpoints
 from reports.deliver import enqueue_channel, enqueue_report
 from reports.messages import LONGEST_SLACK_TEXT
-from reports.outbox import CLAIM_SECONDS, SendCounts
+from reports.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
 from reports.result import ReconciliationResult
 from sandbox import Sandbox
+from sync.settings import SettingsError
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.children import child, kill
@@ -219,8 +221,14 @@ def test_two_senders_do_not_send_one_thing_twice(world: Sandbox, office: OpenOff
     assert len(posted) == len(set(posted)) == 12
 
 
+def pending(office: Office) -> int:
+    """How many deliveries wait."""
+    with office.database.read() as connection:
+        return outbox.counts(connection)[outbox.DeliveryState.PENDING]
+
+
 def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOffice) -> None:
-    """Without a token nothing is posted, nothing piles up, and the log says it once."""
+    """Without a token nothing is posted and no report is enqueued; the log says it once, and nobody waits for it."""
     opened = office(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
@@ -228,12 +236,77 @@ def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOff
     kept(opened, result)
     with opened.database.begin() as connection:
         assert enqueue_report(connection, opened.settings, result) == ["archive"]
+    sender = opened.sender()
     with capture_logs() as logs:
-        assert opened.sender().send_due() == SendCounts(sent=1, given_up=2)
+        assert sender.send_due() == SendCounts(sent=1)
+        assert sender.flush(60, sleep=lambda _seconds: pytest.fail("there is nothing to wait for")) == SendCounts()
     assert [each["log_level"] for each in logs if each["event"] == "slack-off"] == ["warning"]
-    with opened.database.read() as connection:
-        assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
     assert world.slack()["messages"] == []
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"slack_token": "", "smtp_url": ""}, {"slack_token": "", "reports_email_to": ""}, {"slack_token": "xoxb-wrong"}],
+)
+def test_leaves_what_others_can_send(world: Sandbox, office: OpenOffice, elsewhere: dict[str, str]) -> None:
+    """A process in which Slack or email is not set up, or wrongly, leaves alerts and reports to one in which it is."""
+    mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
+    alert(office(**mail))
+    kept(office(**mail), made_result(1), "email", "slack")
+    assert office(**{**mail, **elsewhere}).sender().send_due().given_up == 0
+    opened = office(**mail)
+    assert pending(opened) == 3
+    clock = Clock()
+    clock.forward(CLAIM_SECONDS + 600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=2, later=1)
+    assert len(world.slack()["messages"]) == 3
+
+
+def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
+    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many deliveries wait for a channel that is off, those behind them are sent."""
+    monkeypatch.setattr("reports.outbox._AT_ONCE", 3)
+    opened = office(slack_token="")
+    for key in range(5):
+        alert(opened, str(key))
+    kept(opened, made_result(1), "archive")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+
+
+def test_puts_off_what_a_wrong_setting_keeps_back(
+    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A setting that cannot be used here destroys nothing: with the right one the report is stored."""
+
+    def wrong(*_arguments: object) -> None:
+        raise SettingsError("REPORTS_LOCATION: nonsense")
+
+    opened = office()
+    kept(opened, made_result(1), "archive")
+    monkeypatch.setattr("reports.outbox.open_archive", wrong)
+    assert opened.sender().send_due() == SendCounts(later=1)
+    monkeypatch.undo()
+    clock = Clock()
+    clock.forward(600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+
+
+@pytest.mark.parametrize("token", ["", "xoxb-wrong"])
+def test_gives_up_after_a_fortnight_and_says_so(
+    world: Sandbox, office: OpenOffice, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    """What nobody could send for fourteen days is given up, not an hour sooner, and each giving-up is logged."""
+    opened = office(slack_token=token)
+    alert(opened, "1")
+    alert(opened, "2")
+    clock = Clock()
+    clock.forward((GIVEN_UP_AFTER - timedelta(hours=1)).total_seconds())
+    assert opened.sender(clock).send_due().given_up == 0
+    clock.forward(2 * 3_600)
+    assert opened.sender(clock).send_due() == SendCounts(given_up=2)
+    assert capsys.readouterr().out.count("delivery-given-up") == 2
+    assert pending(opened) == 0
 
 
 def test_keeps_trying_what_slack_refuses_without_holding_up_others(world: Sandbox, office: OpenOffice) -> None:
@@ -306,7 +379,7 @@ def test_flush_stays_until_all_is_sent_that_can_be(world: Sandbox, office: OpenO
 
 def test_gives_up_what_nobody_can_deliver(world: Sandbox, office: OpenOffice) -> None:
     """A delivery without a result, or of an unknown kind, is marked and not tried for ever."""
-    opened = office()
+    opened = office(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with opened.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})
         outbox.enqueue(connection, "b", "slack", {"kind": "song"})
