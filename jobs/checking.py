@@ -6,10 +6,16 @@ from functools import partial
 from typing import Any
 
 from jobs.composition import Program
+from jobs.cron import read_schedule
 from jobs.endings import one_line
 from jobs.side_by_side import Question, wait_for_all
+from reports.archive import open_archive
+from reports.deliver import NEEDED_SETTINGS, Channel, is_set_up
+from reports.exclusions import read_exclusions
 from sync.failures import SyncError, UpstreamError
-from sync.settings import QUEUES, Settings, UpstreamName
+from sync.queues.aws import queue_remedy
+from sync.queues.queue import QueueUnavailable
+from sync.settings import QUEUES, Settings, SettingsError, UpstreamName
 from sync.store.breakers import read_breakers
 from sync.upstream.transport import Transport
 
@@ -39,14 +45,18 @@ class Finding:
 
 
 def check_everything(program: Program) -> list[Finding]:
-    """Asks every part, side by side; the findings in the order in which the parts depend on each other."""
+    """Asks every part, side by side; the findings in the order in which the parts depend on each other.
+
+    Raises `SettingsError` for a setting that cannot be read, since then most parts cannot even be asked.
+    """
+    _read_settings(program)
     quick = program.settings.model_copy(
         update={"api_timeout_seconds": min(CALL_SECONDS, program.settings.api_timeout_seconds)}
     )
     transport = Transport(quick)
     try:
         checks: dict[str, Callable[[], str]] = {
-            "settings": partial(_check_settings, program.settings),
+            "settings": partial(_told_settings, program.settings),
             "database": partial(_check_database, program),
         }
         checks |= {f"queue {name}": partial(_check_queue, program, name, dlq=False) for name in QUEUES}
@@ -55,6 +65,10 @@ def check_everything(program: Program) -> list[Finding]:
         clients = [name for name in UpstreamName if name is not UpstreamName.OAUTH]
         checks |= {f"credentials {name}": partial(_check_credentials, quick, transport, name) for name in clients}
         checks["breakers"] = partial(_check_breakers, program)
+        checks["exclusions"] = partial(_check_exclusions, program.settings)
+        checks["reports"] = partial(_check_reports, program)
+        checks["slack"] = partial(_check_slack, program.settings)
+        checks["email"] = partial(_check_email, program.settings)
         return _ask_all(checks)
     finally:
         transport.close()
@@ -73,15 +87,20 @@ def _found(name: str, question: Question[str]) -> Finding:
     if error is None:
         return Finding(name, False, f"no answer within {DEADLINE_SECONDS:.0f} s")
     # A check that breaks has found its part broken.
-    known = isinstance(error, _DownError | SyncError)
+    known = isinstance(error, _DownError | SyncError | SettingsError)
     return Finding(name, False, one_line(error) if known else f"{type(error).__name__}: {one_line(error)}")
 
 
-def _check_settings(settings: Settings) -> str:
-    from jobs.cron import read_schedule
-
+def _read_settings(program: Program) -> None:
+    """Reads what other parts than the settings themselves make of them. Raises `SettingsError`."""
+    settings = program.settings
     read_schedule("RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone)
     read_schedule("HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone)
+    _ = program.database
+    program.aws.check_settings()
+
+
+def _told_settings(settings: Settings) -> str:
     return f"provider {settings.hmpps_sqs_provider}, zone {settings.tz}"
 
 
@@ -100,10 +119,13 @@ def _check_database(program: Program) -> str:
 
 
 def _check_queue(program: Program, queue: str, *, dlq: bool) -> str:
-    pair = program.queue_pair(queue)
     settings = program.settings.queue(queue)
-    part, name = (pair.dlq, settings.dlq_name) if dlq else (pair.main, settings.queue_name)
-    counts = part.counts()
+    try:
+        pair = program.queue_pair(queue)
+        part, name = (pair.dlq, settings.dlq_name) if dlq else (pair.main, settings.queue_name)
+        counts = part.counts()
+    except QueueUnavailable as error:
+        raise _DownError(f"{one_line(error)}; {queue_remedy(program.settings, queue, error)}") from error
     if not dlq and part.max_receives() is None:
         raise _DownError(f"{name} has no redrive policy: give it one, or failing messages come again for ever")
     return f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
@@ -140,3 +162,43 @@ def _check_breakers(program: Program) -> str:
     if away:
         raise _DownError(f"taken to be down: {', '.join(away)}; receiving goes on when their health pings succeed")
     return "all closed"
+
+
+def _check_exclusions(settings: Settings) -> str:
+    excluded = read_exclusions(settings.reconciliation_exclusions)
+    return f"{len(excluded)} bookings" if excluded else "none"
+
+
+def _check_reports(program: Program) -> str:
+    archive = open_archive(program.settings, lambda: program.aws.client("s3"))
+    archive.probe()
+    return archive.location("")
+
+
+def _check_slack(settings: Settings) -> str:
+    from reports.slack import Slack
+
+    if settings.slack_token is None:
+        return _off("slack")
+    slack = Slack(settings.slack_token.get_secret_value(), settings.slack_channel, settings.slack_api_url)
+    try:
+        known = slack.knows_token()
+    except SyncError as error:
+        raise _DownError(f"{one_line(error)}; set SLACK_TOKEN, or SLACK_API_URL where it is another Slack") from error
+    return f"{settings.slack_channel}, token {'known' if known else 'given'}"
+
+
+def _check_email(settings: Settings) -> str:
+    from reports.mail import Mail
+
+    if not is_set_up(settings, "email"):
+        return _off("email")
+    try:
+        server = Mail(settings).check_connection()
+    except SyncError as error:
+        raise _DownError(f"{one_line(error)}; set SMTP_URL, or wait until the server is up") from error
+    return f"{server}, {len(settings.reports_email_to)} receivers"
+
+
+def _off(channel: Channel) -> str:
+    return f"off: {NEEDED_SETTINGS[channel]} is not set"

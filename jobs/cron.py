@@ -69,11 +69,17 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
 
 
 def read_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
-    """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting."""
+    """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting.
+
+    A line that no day fits, such as one for 31 February, is refused too.
+    """
     try:
-        return CronSchedule(line, zone)
+        schedule = CronSchedule(line, zone)
     except ValueError as error:
         raise SettingsError(f"{setting}: {line!r}: {error}") from error
+    if schedule.get_next_fire_time(None, datetime.now(zone)) is None:
+        raise SettingsError(f"{setting}: {line!r}: no such day ever comes; {_EXAMPLE}")
+    return schedule
 
 
 def _weekday_names(field: str) -> str:

@@ -17,7 +17,9 @@ from jobs.output import counts_text, duration_text, print_json
 from jobs.queue_names import read_queues
 from jobs.signals import stopping
 from sync.drain import BatchSummary, UpstreamsDown
-from sync.settings import QUEUES
+from sync.queues.aws import queue_remedy
+from sync.queues.queue import QueueUnavailable
+from sync.settings import QUEUES, SettingsError
 
 if TYPE_CHECKING:
     from sync.drain import Drain
@@ -68,10 +70,14 @@ class DrainParameters:
 
 @dataclass(frozen=True, slots=True)
 class DrainResult:
-    """What the drains of the queues did; `errors` has the queues whose drain broke off, with the reason on one line."""
+    """What the drains of the queues did.
+
+    `errors` has the queues whose drain broke off, with the reason on one line; `remedies` says what may mend that.
+    """
 
     summaries: Mapping[str, "BatchSummary"]
     errors: Mapping[str, str]
+    remedies: Sequence[str] = ()
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -127,10 +133,15 @@ def send_waiting(program: Program, seconds: float) -> None:
 
 
 def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
-    """Drains the queues side by side, one thread each; SIGTERM finishes what is in work."""
+    """Drains the queues side by side, one thread each; SIGTERM finishes what is in work.
+
+    Raises `SettingsError` when a setting that all of them need cannot be used.
+    """
     drains: dict[str, Drain] = {}
     summaries: dict[str, BatchSummary] = {}
     errors: dict[str, str] = {}
+    remedies: dict[str, str] = {}
+    wrong_settings: list[SettingsError] = []
     asked = threading.Event()
 
     def drain(queue: str) -> None:
@@ -142,8 +153,12 @@ def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
             except UpstreamsDown as error:
                 summaries[queue] = error.summary
                 errors[queue] = str(error)
+            except SettingsError as error:
+                wrong_settings.append(error)
             except Exception as error:  # one queue out of reach must not stop the others
                 errors[queue] = ending_of(error)[1]
+                if isinstance(error, QueueUnavailable):
+                    remedies[queue] = queue_remedy(program.settings, queue, error)
                 structlog.get_logger("jobs.draining").error(
                     "drain-failed", reason=errors[queue], exc_info=traces_wanted()
                 )
@@ -159,7 +174,10 @@ def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
             thread.start()
         for thread in threads:
             thread.join()
-    return DrainResult({name: summaries[name] for name in parameters.queues if name in summaries}, errors)
+    if wrong_settings:
+        raise wrong_settings[0]
+    done = {name: summaries[name] for name in parameters.queues if name in summaries}
+    return DrainResult(done, errors, tuple(dict.fromkeys(remedies.values())))
 
 
 def _drain(drain: "Drain", parameters: DrainParameters) -> "BatchSummary":
@@ -186,4 +204,4 @@ def _judge(result: DrainResult) -> None:
     """Raises `WorkError` when the work itself failed; messages that failed one by one are their queue's business."""
     problems = [f"{queue}: {reason}" for queue, reason in result.errors.items()]
     if problems:
-        raise WorkError("; ".join(problems))
+        raise WorkError("; ".join([*problems, *result.remedies]))

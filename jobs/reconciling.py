@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from jobs.composition import Program
+from jobs.delivering import make_sure_of_the_archive, report_delivered
 from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError
 from jobs.ledger import RunInHand, Status, Trigger
@@ -99,8 +100,10 @@ def run_reconciliation(
 ) -> ReconciliationOutcome:
     """Reconciles, records the run, delivers what is to be delivered, and prints what was found.
 
-    Raises `WorkError` when the run is not complete, or was asked to stop.
+    Raises `WorkError` when the run is not complete, its report is not kept, or it was asked to stop.
     """
+    if parameters.notify:
+        make_sure_of_the_archive(program)
     asked = threading.Event()
     kept = parameters_as_dict(parameters)
     try:
@@ -112,12 +115,18 @@ def run_reconciliation(
             with live_progress() as progress:
                 outcome = reconcile(program, in_hand, parameters, asked, progress)
             send_waiting(program, _DELIVERY_SECONDS)
+            delivered = report_delivered(program, outcome.result)
+            in_hand.error = in_hand.error or delivered.shortfall
     except StopAskedError as error:
         raise WorkError(str(error)) from None
     _print(outcome, as_json=as_json)
+    delivered.show(as_json=as_json)
+    problems = [delivered.shortfall] if delivered.shortfall else []
     if outcome.status not in ("complete", "unfinished shard"):
         assert outcome.result is not None
-        raise WorkError(f"reconciliation {outcome.run_id} is {outcome.status}: {_shortfall(outcome.result)}")
+        problems.insert(0, f"reconciliation {outcome.run_id} is {outcome.status}: {_shortfall(outcome.result)}")
+    if problems:
+        raise WorkError("; ".join(problems))
     return outcome
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -25,6 +26,23 @@ CSV = "mismatches.csv"
 JSON = "result.json"
 INDEX = "index.html"
 _TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
+#: What a disk says that may be well again later; all else that a folder says needs another one.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+#: What S3 and its client say when the bucket, or the right to it, is another than was thought.
+_WRONG_BUCKET = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "InvalidAccessKeyId",
+        "InvalidBucketName",
+        "NoCredentialsError",
+        "NoSuchBucket",
+        "ParamValidationError",
+        "PermanentRedirect",
+        "SignatureDoesNotMatch",
+    }
+)
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
@@ -49,15 +67,20 @@ class Archive(Protocol):
         """Where a file is, for people."""
         ...
 
+    def probe(self) -> None:
+        """Looks whether something can be kept here, and leaves nothing behind.
+
+        Raises `SettingsError` where that needs another setting, `ArchiveUnavailable` where it may be well later.
+        """
+        ...
+
 
 def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
-    """The archive of `REPORTS_LOCATION`. `make_s3` makes a client of S3, when one is needed. Raises `SettingsError`."""
+    """The archive of `REPORTS_LOCATION`. `make_s3` makes a client of S3, when one is needed."""
     location = settings.reports_location
     if not location.startswith("s3://"):
         return Folder(Path(location))
     parts = urlsplit(location)
-    if not parts.netloc:
-        raise SettingsError(f"REPORTS_LOCATION: {location!r} names no bucket; give s3://bucket/prefix or a folder")
     return Bucket(make_s3(), parts.netloc, parts.path.strip("/"))
 
 
@@ -129,6 +152,25 @@ class Folder:
         """The path, from the root of the file system."""
         return str((self._root / name).resolve())
 
+    def probe(self) -> None:
+        """Makes the folder and a file in it, and takes away again what was not there before."""
+        missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe."):
+                pass
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise ArchiveUnavailable(f"{self._root} cannot be written: {error.strerror}") from error
+            raise SettingsError(
+                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be made or written: {error.strerror}; "
+                "give a folder that can, or s3://bucket/prefix"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                for folder in missing:
+                    folder.rmdir()
+
 
 class Bucket:
     """An archive in a bucket of S3, under a prefix."""
@@ -175,6 +217,21 @@ class Bucket:
     def location(self, name: str) -> str:
         """The address in the manner of `s3://`."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
+
+    def probe(self) -> None:
+        """Asks for the names of what is kept, as the index does."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        except (BotoCoreError, ClientError) as error:
+            reason = _reason(error)
+            if reason in _WRONG_BUCKET:
+                raise SettingsError(
+                    f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason}; "
+                    "give a bucket that is there and may be written, or a folder"
+                ) from error
+            raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {reason}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reports.result import ReconciliationResult
     from sync.settings import Settings
+    from sync.store.outbox import Delivery
 
 Channel = Literal["archive", "slack", "email"]
 CHANNELS: tuple[Channel, ...] = ("archive", "slack", "email")
@@ -40,8 +41,19 @@ def enqueue_channel(
 
     `finished` tells the endings of a run apart that was resumed after it had ended incomplete.
     """
-    key = ":".join(part for part in ("reconciliation", run_id, finished, channel, again) if part)
+    key = _key(run_id, channel, again, finished)
     return outbox.enqueue(connection, key, channel, {"kind": "reconciliation", "run_id": run_id})
+
+
+def report_deliveries(connection: Connection, result: ReconciliationResult) -> dict[Channel, Delivery]:
+    """The first deliveries of the report of a run, by channel: those that were enqueued at its end."""
+    finished = result.finished_at.isoformat()
+    found = {channel: outbox.find(connection, _key(result.run_id, channel, None, finished)) for channel in CHANNELS}
+    return {channel: delivery for channel, delivery in found.items() if delivery is not None}
+
+
+def _key(run_id: str, channel: Channel, again: str | None, finished: str) -> str:
+    return ":".join(part for part in ("reconciliation", run_id, finished, channel, again) if part)
 
 
 def is_set_up(settings: Settings, channel: Channel) -> bool:

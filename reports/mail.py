@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from reports.sending import TryLater
-from sync.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from reports.messages import EmailReport
     from reports.sending import Note
+    from sync.settings import Settings
 
 TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
@@ -32,18 +32,13 @@ class Mail:
     """A mail server, as `SMTP_URL` names it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises `SettingsError` for an address that cannot be used; nothing is called yet."""
+        """`smtp_url` is set, and well-formed as every setting is; nothing is called yet."""
         assert settings.smtp_url is not None
         parts = urlsplit(settings.smtp_url.get_secret_value())
-        try:
-            port = parts.port
-        except ValueError as error:
-            raise SettingsError("SMTP_URL: the port is no number; give smtp://user:password@host:port") from error
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise SettingsError("SMTP_URL: give smtp://user:password@host:port or smtps://user:password@host:port")
+        assert parts.hostname is not None
         self._tls_at_once = parts.scheme == "smtps"
         self._host = parts.hostname
-        self._port = port or _PORTS[parts.scheme]
+        self._port = parts.port or _PORTS[parts.scheme]
         self._user = unquote(parts.username) if parts.username else None
         self._password = unquote(parts.password or "")
         self._to: Sequence[str] = settings.reports_email_to
@@ -62,26 +57,36 @@ class Mail:
         sent: list[str] = list(progress.get("sent", ()))
         refused: list[str] = list(progress.get("refused", ()))
         postponed: str | None = None
+        with self._translated(), self._connection() as server:
+            for address in self._to:
+                if address in sent or address in refused:
+                    continue
+                outcome = _send_to(server, message, self._from, address)
+                if outcome is None:
+                    sent.append(address)
+                elif outcome >= 500:
+                    refused.append(address)
+                else:
+                    postponed = f"mail: {address} was put off with {outcome}"
+                note({"sent": sent, "refused": refused})
+        if postponed is not None:
+            raise TryLater(postponed, _REFUSED_SECONDS, whole_channel=False)
+        return refused
+
+    def check_connection(self) -> str:
+        """Connects, with the password where there is one, and sends nothing; the server. Raises `TryLater`."""
+        with self._translated(), self._connection() as server:
+            server.noop()
+        return f"{self._host}:{self._port}"
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            with self._connection() as server:
-                for address in self._to:
-                    if address in sent or address in refused:
-                        continue
-                    outcome = _send_to(server, message, self._from, address)
-                    if outcome is None:
-                        sent.append(address)
-                    elif outcome >= 500:
-                        refused.append(address)
-                    else:
-                        postponed = f"mail: {address} was put off with {outcome}"
-                    note({"sent": sent, "refused": refused})
+            yield
         except smtplib.SMTPAuthenticationError as error:
             raise TryLater(f"mail: {self._host} refused the user name or password", _REFUSED_SECONDS) from error
         except (smtplib.SMTPException, OSError) as error:
             raise TryLater(f"mail: {self._host}:{self._port}: {_reason(error)}", _LATER_SECONDS) from error
-        if postponed is not None:
-            raise TryLater(postponed, _REFUSED_SECONDS, whole_channel=False)
-        return refused
 
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:

@@ -23,7 +23,10 @@ LONGEST_WAIT_SECONDS = 3_600.0
 _PAGE = 200
 _MOST_PAGES = 5
 _AWAY_SECONDS = 30.0
+_REFUSED = "slack refused: "
 _REFUSED_SECONDS = 600.0
+#: Refusals of a Slack, such as one for tests, that cannot be asked about tokens.
+_CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
 class Slack:
@@ -36,6 +39,19 @@ class Slack:
         # Its own retries would post a second time after a lost answer.
         self._client = WebClient(token=token, timeout=TIMEOUT_SECONDS, retry_handlers=[], **options)
         self._channel = channel
+
+    def knows_token(self) -> bool:
+        """True when Slack knows the token, False when it cannot be asked. Raises `TryLater`, as for a message."""
+        try:
+            self._client.auth_test()
+        except Exception as error:
+            later, _applied = _explained(error)
+            if later is None:
+                raise
+            if str(later).removeprefix(_REFUSED) in _CANNOT_BE_ASKED:
+                return False
+            raise later from error
+        return True
 
     def post_alert(self, key: str, text: str, progress: Mapping[str, Any], note: Note) -> None:
         """Posts one message. Raises `TryLater`."""
@@ -201,7 +217,7 @@ def _explained(error: Exception) -> tuple[TryLater | None, bool]:
         return TryLater("slack: rate limited", _AWAY_SECONDS), False
     if reason in ("internal_error", "fatal_error", "service_unavailable", "request_timeout"):
         return TryLater(f"slack: {reason}", _AWAY_SECONDS), True
-    return TryLater(f"slack refused: {reason}", _REFUSED_SECONDS, whole_channel=False), False
+    return TryLater(f"{_REFUSED}{reason}", _REFUSED_SECONDS, whole_channel=False), False
 
 
 def _parts(response: Any) -> tuple[int | None, dict[str, str], Any]:

@@ -256,7 +256,7 @@ class Slack:
 
 def arguments(request: Request) -> dict[str, object]:
     """Return the arguments of a call: Slack takes JSON and forms alike."""
-    if "json" in request.headers.get("Content-Type", ""):
+    if "json" in request.headers.get("Content-Type", "") and request.body:
         decoded = request.json()
         return decoded if isinstance(decoded, dict) else {}
     form = parse_qs(request.body.decode("utf-8", "replace"), keep_blank_values=True)

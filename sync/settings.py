@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
+
+from sync.queues.queue import MOST_VISIBILITY_SECONDS
+from sync.setting_texts import (
+    read_address,
+    read_certificates,
+    read_location,
+    read_mail_server,
+    read_region,
+    refuse_long_waits,
+)
 
 #: The five queues, by the names that commands use.
 QUEUES = ("visit", "incentive", "activity", "appointment", "sentencing")
@@ -88,7 +97,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Settings(BaseModel):
     """Every setting of the program, read from the environment by `load_settings`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     api_base_url_oauth: str = Field(
         "http://localhost:8090/auth", description="HMPPS Auth; its token endpoint is `{base}/oauth/token`"
@@ -141,7 +150,9 @@ class Settings(BaseModel):
     hmpps_sqs_max_receive_count: int = Field(
         3, ge=1, description="receives before the DLQ, for queues made here (provider `localstack`)"
     )
-    hmpps_sqs_visibility_timeout_seconds: int = Field(120, ge=1, description="visibility timeout the heartbeat renews")
+    hmpps_sqs_visibility_timeout_seconds: int = Field(
+        120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout the heartbeat renews"
+    )
 
     database_url: str = Field(
         "sqlite:///prisoner-to-nomis.db", description="any SQLAlchemy URL; PostgreSQL in production"
@@ -256,12 +267,32 @@ class Settings(BaseModel):
     @field_validator(*(field for field, _ in _UPSTREAM_SETTINGS.values()), "hmpps_sqs_localstack_url", "slack_api_url")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("give an address such as https://host.example")
-        return value.rstrip("/") if not value.endswith("/api/") else value
+        return None if value is None else read_address(value)
+
+    @field_validator("hmpps_sqs_error_visibility_timeout")
+    @classmethod
+    def _waits(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return refuse_long_waits(value)
+
+    @field_validator("hmpps_sqs_region")
+    @classmethod
+    def _region(cls, value: str) -> str:
+        return read_region(value)
+
+    @field_validator("api_ca_bundle")
+    @classmethod
+    def _certificates(cls, value: str | None) -> str | None:
+        return None if value is None else read_certificates(value)
+
+    @field_validator("reports_location")
+    @classmethod
+    def _location(cls, value: str) -> str:
+        return read_location(value)
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(read_mail_server(value.get_secret_value()))
 
     @property
     def longest_call_seconds(self) -> float:
@@ -327,7 +358,7 @@ class Settings(BaseModel):
                 parse_flag(key, value)
             if key.startswith("HMPPS_SQS_QUEUES_") and "ERROR_VISIBILITY_TIMEOUT" in key and value:
                 try:
-                    parse_numbers(value)
+                    refuse_long_waits(parse_numbers(value))
                 except ValueError as error:
                     raise SettingsError(f"{key}: {value!r} is not a list of seconds; {error}") from error
         return self
@@ -390,3 +421,9 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 def has_display() -> bool:
     """Whether there is a screen on which a browser could open."""
     return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def forget_proxies() -> None:
+    """Takes the proxies out of the environment of this process, for one that talks to its own machine alone."""
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        del os.environ[name]

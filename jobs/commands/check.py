@@ -10,8 +10,9 @@ def check(
 ) -> None:
     """Checks whether everything that the program needs is there.
 
-    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers. One line
-    each: `ok`, or `DOWN` and what to change. Exits 1 if anything is down, 2 if a setting cannot be read.
+    Settings, database, queues, dead letter queues, every upstream service, the credentials for it, breakers, the list
+    of exclusions, the place of the reports, Slack and email. One line each: `ok`, or `DOWN` and what to change; what is
+    switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
     """
     from jobs.checking import check_everything
     from jobs.composition import open_program

@@ -3,12 +3,33 @@
 import threading
 from typing import Any, Literal
 
-from sync.settings import Settings
+from sync.queues.queue import QueueUnavailable
+from sync.settings import Settings, SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
 #: Above the twenty seconds of the longest poll.
 _READ_SECONDS = 30
+#: The variables and files of botocore that mean nothing to an endpoint of one's own, each with no place to come from.
+_NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
+#: Errors of AWS and of its client that other keys would mend.
+_KEY_ERRORS = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "ExpiredToken",
+        "IncompleteSignature",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "SignatureDoesNotMatch",
+        "UnauthorizedSSOTokenError",
+        "UnrecognizedClientException",
+    }
+)
 
 
 class Aws:
@@ -26,7 +47,10 @@ class Aws:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:
-        """A client of `service`, with the given keys or else those of the usual AWS chain (web identity)."""
+        """A client of `service`, with the given keys or else those of the usual AWS chain (web identity).
+
+        Raises `SettingsError` when `AWS_PROFILE` names no profile.
+        """
         with self._lock:
             found = self._clients.get((service, access_key_id))
             if found is None:
@@ -34,25 +58,72 @@ class Aws:
                 self._clients[service, access_key_id] = found
             return found
 
+    def check_settings(self) -> None:
+        """Raises `SettingsError` when `AWS_PROFILE` names no profile; nothing is called."""
+        with self._lock:
+            self._opened_session()
+
     def _make(self, service: str, access_key_id: str | None, secret_access_key: str | None) -> Any:
-        import boto3
         from botocore.config import Config
 
         settings = self._settings
         options: dict[str, Any] = {"region_name": settings.hmpps_sqs_region}
-        if settings.hmpps_sqs_provider == "localstack":
+        if self._is_own_endpoint:
             options["endpoint_url"] = settings.hmpps_sqs_localstack_url
             # An endpoint of one's own takes any keys, but the client wants some.
             access_key_id, secret_access_key = access_key_id or "localstack", secret_access_key or "localstack"
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
-        if self._session is None:
-            self._session = boto3.session.Session()
         config = Config(
             max_pool_connections=_CONNECTIONS,
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
-            s3={"addressing_style": "path"} if settings.hmpps_sqs_provider == "localstack" else {},
+            # With `{}` the proxies of the environment, through which nobody reaches this machine, are not used.
+            **({"s3": {"addressing_style": "path"}, "proxies": {}} if self._is_own_endpoint else {}),
         )
-        return self._session.client(service, config=config, **options)
+        return self._opened_session().client(service, config=config, **options)
+
+    @property
+    def _is_own_endpoint(self) -> bool:
+        return self._settings.hmpps_sqs_provider == "localstack"
+
+    def _opened_session(self) -> Any:
+        import boto3
+        import botocore.session
+        from botocore.exceptions import BotoCoreError, ProfileNotFound
+
+        if self._session is None:
+            core = botocore.session.Session(session_vars=_NO_PROFILE if self._is_own_endpoint else None)
+            try:
+                self._session = boto3.session.Session(botocore_session=core)
+            except ProfileNotFound as error:
+                name = error.kwargs["profile"]
+                raise SettingsError(
+                    f"AWS_PROFILE: {name!r} is not in the AWS configuration; name another, or unset it"
+                ) from error
+            except BotoCoreError as error:
+                raise SettingsError(f"AWS_CONFIG_FILE: the AWS configuration cannot be used: {error}") from error
+        return self._session
+
+
+def queue_remedy(settings: Settings, queue: str, error: QueueUnavailable) -> str:
+    """Where a queue was looked for that cannot be reached, and which settings may mend it."""
+    code = str(error).rpartition(": ")[2]
+    prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
+    if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+        place = _place(settings)
+        return f"there is no such queue at {place}; set {prefix}QUEUE_NAME and {prefix}DLQ_NAME, or make the queue"
+    if settings.hmpps_sqs_provider == "localstack":
+        return f"{_place(settings)} does not serve it; set HMPPS_SQS_LOCALSTACK_URL, or bring that endpoint up"
+    if code in _KEY_ERRORS:
+        keys = ", ".join(
+            f"{prefix}{part}_{key}" for part in ("QUEUE", "DLQ") for key in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        )
+        return f"AWS in {_place(settings)} wants other keys; set {keys}, or give the process a web identity"
+    return f"AWS in {_place(settings)} did not answer; see HMPPS_SQS_REGION and the network, or set HMPPS_SQS_PROVIDER"
+
+
+def _place(settings: Settings) -> str:
+    own = settings.hmpps_sqs_provider == "localstack"
+    return settings.hmpps_sqs_localstack_url if own else settings.hmpps_sqs_region

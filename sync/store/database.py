@@ -155,10 +155,12 @@ def newest_revision() -> str:
 def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise SettingsError(
-            "DATABASE_URL: give an address such as sqlite:///file.db or postgresql://user:password@host/name"
-        ) from error
+    except (ArgumentError, ValueError) as error:
+        advice = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
+        wrong = "" if isinstance(error, ArgumentError) else "the port is no number; "
+        raise SettingsError(f"DATABASE_URL: {wrong}{advice}") from error
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise SettingsError(f"DATABASE_URL: there is no port {parsed.port}; give one from 1 to 65535")
     backend = parsed.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")

@@ -1,5 +1,9 @@
 """The check command: one line for each part, and what to change."""
 
+from pathlib import Path
+
+import pytest
+
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
 
@@ -12,10 +16,16 @@ def test_everything_is_up(installed: Installed) -> None:
     assert all("  ok" in line for line in lines)
     for part in ("settings", "database", "queue visit", "dlq sentencing", "hmpps-auth", "nomis", "credentials mapping"):
         assert any(line.startswith(part) for line in lines)
+    told = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}
+    assert told["exclusions"] == "none"
+    assert told["reports"] == installed.settings["REPORTS_LOCATION"]
+    assert told["slack"] == "#sycon-alerts, token known"
+    assert told["email"] == "off: SMTP_URL or REPORTS_EMAIL_TO is not set"
+    assert not Path(installed.settings["REPORTS_LOCATION"]).exists()
 
 
 def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sandbox) -> None:
-    """A service, a credential and a schedule that are wrong each have a line that says what to change."""
+    """A service and a credential that are wrong each have a line that says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
     checked = installed.run(
         "check",
@@ -23,12 +33,10 @@ def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sa
         API_BASE_URL_ACTIVITIES="http://127.0.0.1:1",
         VISITS_CLIENT_SECRET="wrong",
         INCENTIVES_CLIENT_ID="",
-        HOUSEKEEPING_SCHEDULE="often",
     )
     assert checked.code == 1
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
-    assert set(down) == {"settings", "mapping", "activities", "credentials visits", "credentials incentives"}
-    assert "HOUSEKEEPING_SCHEDULE" in down["settings"]
+    assert set(down) == {"mapping", "activities", "credentials visits", "credentials incentives"}
     assert "status 503" in down["mapping"]
     assert "API_BASE_URL_MAPPING" in down["mapping"]
     assert "API_BASE_URL_ACTIVITIES" in down["activities"]
@@ -48,5 +56,82 @@ def test_database_and_queues_that_are_away(installed: Installed) -> None:
     assert "DOWN" in lines["database"]
     assert "set DATABASE_URL" in lines["database"]
     assert "hush" not in checked.out + checked.err
-    assert "DOWN" in lines["queue visit"]
+    for queue in ("queue visit", "dlq sentencing"):
+        assert "DOWN" in lines[queue]
+        assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in lines[queue]
     assert "  ok" in lines["nomis"]
+
+
+def test_what_leaves_is_checked_too(installed: Installed) -> None:
+    """A list that cannot be read, a folder that cannot be made, a wrong token and a mail server that is away."""
+    checked = installed.run(
+        "check",
+        "--json",
+        RECONCILIATION_EXCLUSIONS="12,because;thirteen",
+        REPORTS_LOCATION="/proc/nope/reports",
+        SLACK_TOKEN="xoxb-wrong",
+        SMTP_URL="smtp://user:hush@127.0.0.1:1",
+        REPORTS_EMAIL_TO="a@example.org",
+    )
+    assert checked.code == 1
+    down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
+    assert set(down) == {"exclusions", "reports", "slack", "email"}
+    assert "RECONCILIATION_EXCLUSIONS: line 2: 'thirteen' is no booking id" in down["exclusions"]
+    assert "REPORTS_LOCATION: the folder /proc/nope/reports cannot be made or written" in down["reports"]
+    assert "invalid_auth; set SLACK_TOKEN" in down["slack"]
+    assert "mail: 127.0.0.1:1: " in down["email"]
+    assert "set SMTP_URL" in down["email"]
+    assert "hush" not in checked.out + checked.err
+
+
+def test_a_bucket_that_is_not_there_is_named(installed: Installed) -> None:
+    """A mistyped bucket is a wrong setting, not an outage."""
+    checked = installed.run("check", REPORTS_LOCATION="s3://nosuchbucket/p")
+    assert checked.code == 1
+    (line,) = [line for line in checked.out.splitlines() if line.startswith("reports")]
+    assert "DOWN  REPORTS_LOCATION: s3://nosuchbucket/p/ cannot be used: NoSuchBucket" in line
+
+
+@pytest.mark.parametrize("answer", ["unknown_method", "not found"])
+def test_a_slack_that_knows_no_tokens_counts_as_given(installed: Installed, sandbox: Sandbox, answer: str) -> None:
+    """Where Slack's address answers, but not to questions about tokens, nothing is down."""
+    if answer == "unknown_method":
+        sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
+    else:
+        sandbox.fault("slack", path="/api/auth.test", kind="status", status=404)
+    checked = installed.run("check")
+    assert checked.code == 0, checked.out
+    assert any(line.startswith("slack") and "token given" in line for line in checked.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOUSEKEEPING_SCHEDULE", "often"),
+        ("RECONCILIATION_SCHEDULE", "0 4 31 2 *"),
+        ("DATABASE_URL", "postgresql://user:hush@host:many/name"),
+        ("API_BASE_URL_NOMIS", "http://nomis:many"),
+        ("HMPPS_SQS_REGION", "nonsense"),
+        ("API_CA_BUNDLE", "/nowhere/ca.pem"),
+    ],
+)
+def test_settings_that_cannot_be_read_end_it(bare: Installed, name: str, value: str) -> None:
+    """With a setting that nobody can read nothing is asked: one line, which names it, and 2."""
+    checked = bare.run("check", **{name: value})
+    assert (checked.code, checked.out) == (2, "")
+    assert checked.complaint.startswith(f"prisoner-to-nomis: {name}: ")
+    assert "hush" not in checked.err
+
+
+@pytest.mark.parametrize("command", ["check", "drain"])
+def test_a_profile_that_is_not_there_is_named(bare: Installed, command: str) -> None:
+    """With AWS a mistyped profile ends the command with 2 and one line."""
+    ended = bare.run(command, AWS_PROFILE="nope")
+    assert ended.code == 2
+    assert ended.complaint.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
+
+
+def test_surroundings_do_not_matter_to_an_endpoint_of_ones_own(installed: Installed) -> None:
+    """Neither a proxy nor an AWS profile of the shell keeps the program from its own endpoint."""
+    checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
+    assert checked.code == 0, checked.out

@@ -84,9 +84,17 @@ def test_queue_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
     ended = bare.run("drain", "visit", **settings)
     assert ended.code == 1
     assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.complaint
+    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in ended.complaint
     (run,) = bare.run("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("drain", "failed")
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
+
+
+def test_missing_keys_are_named(bare: Installed) -> None:
+    """With AWS and no keys at all the command says which to set, where it looked, and shows no trace."""
+    ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
+    assert ended.code == 1
+    assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.complaint
 
 
 def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:

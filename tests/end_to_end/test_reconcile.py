@@ -8,10 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
-from tests.waiting import LONGEST_SECONDS, until
+from tests.operating import Operator, operator
+from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
+
+__all__ = ["operator"]
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -54,6 +59,54 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Install
     assert (asked.code, len(sandbox.slack()["messages"])) == (1, posted)
     assert installed.run("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
     assert len(sandbox.slack()["messages"]) > posted
+
+
+@pytest.mark.parametrize(
+    "location", ["/proc/nope/reports", "s3://nosuchbucket/p", "ftp://host/folder", "s3://", "{file}/reports"]
+)
+def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
+    installed: Installed, sandbox: Sandbox, location: str
+) -> None:
+    """A place that cannot work is a wrong setting: 2, one line, nobody read, and no folder of that name."""
+    (installed.folder / "file").write_text("in the way")
+    run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
+    assert run.code == 2
+    assert run.complaint.startswith("prisoner-to-nomis: REPORTS_LOCATION: ")
+    assert sandbox.requests("nomis") == []
+    assert not (installed.folder / "ftp:").exists()
+
+
+def test_a_report_that_is_not_kept_is_told(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose report found no place in the end fails, and says why, on stderr and in the ledger."""
+    monkeypatch.setattr("jobs.reconciling._DELIVERY_SECONDS", 0)
+    archive = Path(operator.settings["REPORTS_LOCATION"])
+    held = operator.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
+
+    def get_in_the_way() -> None:
+        until(lambda: operator.sandbox.faults()[0]["hits"] > 0, "the work is begun")
+        archive.write_text("in the way")
+        operator.sandbox.release_fault(held)
+
+    getting = in_thread(get_in_the_way)
+    ended = operator.run("reconcile", "incentives")
+    result_of(getting)
+    complaint = ended.complaint.splitlines()[-1].removeprefix("prisoner-to-nomis: ")
+    assert ended.code == 1
+    assert f"has not gone to archive: {archive}" in complaint
+    assert complaint.endswith("cannot be written: Not a directory; the next command or the scheduler tries again")
+    assert "report: " not in ended.out
+    (kept,) = operator.reads("runs", "list")
+    assert (kept["status"], kept["error"]) == ("success", complaint)
+
+
+def test_alerts_that_are_late_are_told_and_the_report_is_where_it_says(installed: Installed, sandbox: Sandbox) -> None:
+    """A wrong token delays what goes to Slack, which is said on one line; the report is kept, and the run succeeds."""
+    run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
+    assert run.code == 0, run.err
+    said, _, place = run.out.splitlines()[-1].partition(": ")
+    assert (said, Path(place).is_file()) == ("report", True)
+    (late,) = [line for line in run.err.splitlines() if "has not gone to slack: slack refused: invalid_auth" in line]
+    assert late.endswith("the next command or the scheduler tries again")
 
 
 def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbox) -> None:

@@ -103,7 +103,8 @@ def test_latest_is_none_when_nothing_was_due() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", ""]
+    "line",
+    ["0 4 * *", "0 4 * * 8", "0 25 * * 1", "x 4 * * 1", "0 4 * * 5-1", "0 4 * * 1/0", "0 4 * * mo", "", "0 4 31 2 *"],
 )
 def test_wrong_lines_are_refused_in_one_line(line: str) -> None:
     """A line that is no cron line is a settings error that names the setting, on one line."""

@@ -57,13 +57,14 @@ def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
 
 
 def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
-    """A bucket that is not there may be there later; a location without one is a wrong setting."""
+    """What cannot be written is tried again; before a run a bucket that is not there is a wrong setting."""
     missing = Bucket(s3, "missing", "")
+    with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
+        missing.probe()
+    Bucket(s3, "reports", "weekly").probe()
     for act in (lambda: missing.write("index.html", ""), missing.run_ids):
         with pytest.raises(ArchiveUnavailable, match="NoSuchBucket"):
             act()
-    with pytest.raises(SettingsError, match="REPORTS_LOCATION"):
-        open_archive(load_settings({"REPORTS_LOCATION": "s3://"}), lambda: s3)
 
 
 def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +79,39 @@ def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ArchiveUnavailable, match="No space left"):
         folder.write("run/report.html", "new")
     assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("report.html", "old")]
+
+
+def test_a_bucket_that_is_away_is_no_wrong_setting() -> None:
+    """Where S3 does not answer the report can wait for it."""
+    settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
+    with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
+        Bucket(Aws(settings).client("s3"), "reports", "").probe()
+
+
+def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Folders that were made to look are taken away again, and what was there before stays."""
+    Folder(tmp_path / "some" / "where").probe()
+    assert list(tmp_path.iterdir()) == []
+    Folder(tmp_path).write("run/report.html", "kept")
+    Folder(tmp_path / "run").probe()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another folder would mend is told as a setting; what time may mend is not."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be made or written"):
+        Folder(tmp_path / "file" / "reports").probe()
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    with pytest.raises(ArchiveUnavailable, match="No space left"):
+        Folder(tmp_path / "reports").probe()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])

@@ -17,7 +17,6 @@ from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
 
 from reports.outbox import SendCounts
 from sandbox import Sandbox
-from sync.settings import SettingsError
 from tests.certificates import write_certificate
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Clock
@@ -180,18 +179,6 @@ def test_puts_it_off_when_the_server_cannot_be_used(
     kept(opened, made_result(1), "email")
     assert opened.sender().send_due() == SendCounts(later=1)
     assert mailbox.messages == []
-
-
-@pytest.mark.parametrize("url", ["http://mail", "smtp://", "smtp://mail:many"])
-def test_gives_up_on_an_address_that_is_none(world: Sandbox, office: OpenOffice, url: str) -> None:
-    """A wrong setting is named, without the password that may stand in it."""
-    opened = office(smtp_url=url, reports_email_to="a@example.org")
-    from reports.mail import Mail
-
-    with pytest.raises(SettingsError) as caught:
-        Mail(opened.settings)
-    assert str(caught.value).startswith("SMTP_URL: ")
-    assert "many" not in str(caught.value)
 
 
 def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffice, serve: Serve) -> None:

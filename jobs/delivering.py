@@ -1,0 +1,86 @@
+"""The report of a run on its way: whether there is a place for it, and what became of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+import typer
+
+from jobs.composition import Program
+from reports.archive import ArchiveUnavailable, open_archive, report_path
+from reports.deliver import Channel, report_deliveries
+from reports.result import ReconciliationResult
+from sync.store.outbox import Delivery, DeliveryState
+
+#: How long a delivery that another process has taken in hand is waited for, and how often it is looked at.
+_ELSEWHERE_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+
+
+def make_sure_of_the_archive(program: Program) -> None:
+    """Raises `SettingsError`, before any work, when the report could not be kept where `REPORTS_LOCATION` says.
+
+    An archive that is only away for the moment is logged; the report waits for it.
+    """
+    try:
+        open_archive(program.settings, lambda: program.aws.client("s3")).probe()
+    except ArchiveUnavailable as error:
+        structlog.get_logger("jobs.delivering").warning("archive-away", reason=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of the report of a run.
+
+    place: where it is kept, None when it is not. shortfall: why it is not, None when it is or was not to be kept.
+    late: a line for each channel of people that it has not reached.
+    """
+
+    place: str | None = None
+    shortfall: str | None = None
+    late: tuple[str, ...] = ()
+
+    def show(self, *, as_json: bool) -> None:
+        """Says on stdout where the report is (stdout is JSON's alone where that is printed), on stderr what is late."""
+        if self.place is not None and not as_json:
+            typer.echo(f"report: {self.place}")
+        for line in self.late:
+            typer.echo(line, err=True)
+
+
+def report_delivered(program: Program, result: ReconciliationResult | None) -> Delivered:
+    """What became of the report of a run, once every channel was tried; one in other hands is waited for."""
+    if result is None:
+        return Delivered()
+    deliveries = _tried(program, result)
+    missing = {
+        channel: _missing(result.run_id, channel, delivery)
+        for channel, delivery in deliveries.items()
+        if delivery.state is not DeliveryState.SENT
+    }
+    shortfall = missing.pop("archive", None)
+    kept = "archive" in deliveries and shortfall is None
+    place = report_path(program.settings, result.run_id) if kept else None
+    return Delivered(place, shortfall, tuple(missing.values()))
+
+
+def _tried(program: Program, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
+    deadline = time.monotonic() + _ELSEWHERE_SECONDS
+    while True:
+        with program.database.read() as connection:
+            deliveries = report_deliveries(connection, result)
+        if time.monotonic() > deadline or not any(map(_in_other_hands, deliveries.values())):
+            return deliveries
+        time.sleep(_LOOK_SECONDS)
+
+
+def _in_other_hands(delivery: Delivery) -> bool:
+    return delivery.state is DeliveryState.PENDING and delivery.attempts > 0 and delivery.last_error is None
+
+
+def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
+    what = f"the report of {run_id} has not gone to {channel}: {delivery.last_error or 'nobody has sent it yet'}"
+    if delivery.state is DeliveryState.PENDING:
+        return f"{what}; the next command or the scheduler tries again"
+    return f"{what}; it was given up: report send {run_id} --to {channel}"

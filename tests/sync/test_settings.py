@@ -1,0 +1,110 @@
+"""A setting that cannot work is refused before any work, on one line that names it and shows no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sync.queues.aws import Aws
+from sync.settings import SettingsError, load_settings
+from sync.store.database import Database
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("API_BASE_URL_NOMIS", "http://nomis:many", "the port is no number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:0", "the port is no number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:99999", "the port is no number"),
+        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "a blank or a line break"),
+        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "a blank or a line break"),
+        ("API_BASE_URL_MAPPING", "mapping:8084", "give an address such as"),
+        ("SLACK_API_URL", "https://slack:x/api/", "the port is no number"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://localhost:queue", "the port is no number"),
+        ("HMPPS_SQS_REGION", "nonsense", "give a region of AWS such as eu-west-2"),
+        ("HMPPS_SQS_REGION", "eu west 2", "give a region of AWS"),
+        ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "1,43201", "43200 seconds at most"),
+        ("HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT", "50000", "43200 seconds at most"),
+        ("HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS", "43201", "less than or equal to 43200"),
+        ("DRAIN_INTERVAL_SECONDS", "inf", "finite number"),
+        ("LEASE_SECONDS", "nan", "finite number"),
+        ("RECONCILIATION_RECHECK_SECONDS", "inf", "finite number"),
+        ("RECONCILIATION_NEAR_HOURS", "nan", "finite number"),
+        ("API_CA_BUNDLE", "/nowhere/ca.pem", "the file cannot be read: No such file"),
+        ("API_CA_BUNDLE", __file__, "no certificates in PEM form"),
+        ("REPORTS_LOCATION", "ftp://host/folder", "no place for reports; give a folder, or s3://bucket/prefix"),
+        ("REPORTS_LOCATION", "s3:/bucket/prefix", "no place for reports"),
+        ("REPORTS_LOCATION", "s3://", "names no bucket"),
+        ("REPORTS_LOCATION", "s3:///prefix", "names no bucket"),
+        ("REPORTS_LOCATION", "s3://user@bucket/prefix", "names no bucket"),
+        ("SMTP_URL", "foo", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "smtp://", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "http://user:hush@mail", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "smtp://user:hush@mail:many", "the port is no number"),
+        ("SMTP_URL", "smtp://user:hu sh@mail", "a blank or a line break"),
+    ],
+)
+def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
+    """Bad addresses, ports, regions, waits, files and places are all found when the settings are read."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({name: value})
+    assert str(caught.value).startswith(f"{name}: ")
+    assert says in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_BASE_URL_NOMIS", "https://nomis.example"),
+        ("API_BASE_URL_NOMIS", "http://[::1]:8082"),
+        ("HMPPS_SQS_REGION", "us-gov-west-1"),
+        ("HMPPS_SQS_REGION", "ap-southeast-2"),
+        ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "43200"),
+        ("REPORTS_LOCATION", "s3://bucket"),
+        ("REPORTS_LOCATION", "s3://bucket.of-ours/a/b/"),
+        ("REPORTS_LOCATION", "/srv/reports: weekly"),
+        ("SMTP_URL", "smtps://user:p%40ss@mail.example"),
+        ("RECONCILIATION_RECHECK_SECONDS", "0"),
+    ],
+)
+def test_takes_what_can_work(name: str, value: str) -> None:
+    """Nothing that works is refused."""
+    load_settings({name: value})
+
+
+@pytest.mark.parametrize("port", ["many", "99999", "0"])
+def test_refuses_a_database_without_a_port(port: str) -> None:
+    """A port that is none is a wrong setting, and no failure of the database."""
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: .*port") as caught:
+        Database(f"postgresql://user:hush@host:{port}/name")
+    assert "hush" not in str(caught.value)
+
+
+def test_an_endpoint_of_ones_own_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that is not there, or a file that is none, matters to AWS alone, and is named there."""
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
+    assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
+    with pytest.raises(SettingsError, match=r"^AWS_PROFILE: 'nope' is not in the AWS configuration"):
+        Aws(load_settings({})).client("sqs")
+    config = tmp_path / "config"
+    config.write_text("neither key nor value")
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    Aws(own).check_settings()
+    with pytest.raises(SettingsError, match=r"^AWS_CONFIG_FILE: "):
+        Aws(load_settings({})).check_settings()
+
+
+def test_an_endpoint_of_ones_own_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies of the environment lead away from this machine; AWS itself is reached through them."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")
+    assert own._endpoint.http_session._proxy_config.proxy_url_for("http://localhost:4566/") is None
+    keys = ("key", "secret")
+    theirs = Aws(load_settings({})).client("sqs", *keys)
+    assert theirs._endpoint.http_session._proxy_config.proxy_url_for("https://sqs.eu-west-2.amazonaws.com/") is not None
