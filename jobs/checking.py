@@ -166,7 +166,7 @@ def _check_breakers(program: Program) -> str:
 
 def _check_exclusions(settings: Settings) -> str:
     excluded = read_exclusions(settings.reconciliation_exclusions)
-    return f"{len(excluded)} bookings" if excluded else "none"
+    return f"{len(excluded)} on the list" if excluded else "none"
 
 
 def _check_reports(program: Program) -> str:

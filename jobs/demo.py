@@ -25,11 +25,12 @@ from jobs.progress import ProgressCallback, live_progress
 from jobs.reconciling import JOB, parameters_as_dict, reconcile
 from jobs.signals import stopping
 from reports.reconciliation import ReconciliationParameters
-from sync.settings import QUEUES, has_display
+from sync.settings import QUEUES, forget_proxies, has_display
 
 if TYPE_CHECKING:
     from reports.result import ReconciliationResult
     from sandbox import Sandbox
+    from sync.drain import Drain
 
 #: How long alerts and reports may take to be delivered.
 _DELIVERY_SECONDS = 30.0
@@ -56,7 +57,10 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Runs the demo and prints its table. Raises `WorkError` when something is not as it should be."""
+    """Runs the demo and prints its table. Raises `WorkError` when something is not as it should be.
+
+    Signals while work is in hand are taken here; others are the caller's.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the embedded world: pip install 'prisoner-to-nomis[sandbox]'")
     from sandbox import Sandbox
@@ -69,21 +73,17 @@ def run_demo(options: DemoOptions) -> None:
         log = (folder / "demo.log").open("w", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--dir {options.directory}: {error.strerror}") from error
-    asked = threading.Event()
     started = time.monotonic()
     world: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED}
     world |= {"in_flight": _IN_FLIGHT, "in_flight_seconds": _IN_FLIGHT_SECONDS}
-    try:
-        with (
-            log,
-            stopping(asked.set),
-            live_progress(every_seconds=10) as progress,
-            Sandbox.start(options.prisoners, options.seed, options.latency_ms, **world) as sandbox,
-            open_program(_environment(sandbox, folder), log_to=log) as program,
-        ):
-            outcome = _Demo(options, folder, sandbox, program, progress, asked).play(started)
-    except StopAskedError as error:
-        raise WorkError(str(error)) from None
+    forget_proxies()
+    with (
+        log,
+        live_progress(every_seconds=10) as progress,
+        Sandbox.start(options.prisoners, options.seed, options.latency_ms, **world) as sandbox,
+        open_program(_environment(sandbox, folder), log_to=log) as program,
+    ):
+        outcome = _Demo(options, folder, sandbox, program, progress).play(started)
     _show(outcome, open_report=options.open_report)
 
 
@@ -97,6 +97,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
         "ENVIRONMENT_NAME": "the demo",
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1,1,2",
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "50",
+        "DRAIN_GRACE_SECONDS": "1",
         "RECONCILIATION_RECHECK_SECONDS": "2",
         "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known since long,2023-05-01" for booking in excluded),
         "LOG_FORMAT": "json",
@@ -113,15 +114,15 @@ class _Demo:
         sandbox: "Sandbox",
         program: Program,
         progress: ProgressCallback,
-        asked: threading.Event,
     ) -> None:
         self._options = options
         self._folder = folder
         self._sandbox = sandbox
         self._program = program
         self._progress = progress
-        self._asked = asked
+        self._asked = threading.Event()
         self._lock = threading.Lock()
+        self._drains: list[Drain] = []
         self._drained: Counter[str] = Counter()
         self._errors: list[str] = []
 
@@ -130,10 +131,12 @@ class _Demo:
         for queue in QUEUES:
             self._program.queue_pair(queue)
         traffic = self._publish()
-        self._drain(int(traffic["messages"]))
+        with stopping(self._stop):
+            self._drain(int(traffic["messages"]))
         truth = self._sandbox.verify()
         self._sandbox.send_waiting(self._program.settings.queue("incentive").dlq_name)
-        result = self._reconcile()
+        with stopping(self._stop):
+            result = self._reconcile()
         slack = self._sandbox.slack()
         (self._folder / "slack.json").write_text(json.dumps(slack, indent=1), encoding="utf-8")
         return DemoOutcome(
@@ -146,6 +149,15 @@ class _Demo:
             report=str(self._folder / "reports" / result.run_id / "report.html"),
             seconds=time.monotonic() - started,
         )
+
+    def _stop(self) -> None:
+        """Ends the stage under way: nothing more is received, and what is in hand is handed back."""
+        typer.echo("stopping; again to end at once", err=True)
+        with self._lock:
+            self._asked.set()
+            drains = list(self._drains)
+        for drain in drains:
+            drain.stop()
 
     def _publish(self) -> dict[str, Any]:
         """Lets the publishing services change, and plants what usually goes wrong on the way."""
@@ -168,10 +180,10 @@ class _Demo:
             thread.start()
         for thread in threads:
             thread.join()
-        self._program.telemetry.flush()
-        send_waiting(self._program, _DELIVERY_SECONDS)
         if self._asked.is_set():
             raise StopAskedError("stopped while draining")
+        self._program.telemetry.flush()
+        send_waiting(self._program, _DELIVERY_SECONDS)
         if self._errors:
             raise WorkError("; ".join(self._errors))
         self._progress("draining", messages, messages)
@@ -180,6 +192,8 @@ class _Demo:
         with bound(queue=queue):
             try:
                 drain = self._program.open_drain(queue)
+                with self._lock:
+                    self._drains.append(drain)
                 pair = self._program.queue_pair(queue)
                 while not self._asked.is_set():
                     summary = drain.run_batch()

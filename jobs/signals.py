@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.endings import WORK_FAILED
+from jobs.endings import WORK_FAILED, StopAskedError, WorkError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -36,6 +36,26 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
         told.close()
         listener.join()
         heard.close()
+
+
+@contextmanager
+def ending_at_once(what: str) -> Iterator[None]:
+    """Breaks the block off at a signal, whatever it waits for; `WorkError` then says that `what` was stopped.
+
+    For work that leaves nothing unfinished; within it, `stopping` takes the signals where there is work in hand.
+    """
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise StopAskedError("a signal came")
+
+    before = {number: signal.signal(number, end) for number in _SIGNALS}
+    try:
+        yield
+    except StopAskedError:
+        raise WorkError(f"{what} was stopped before its end") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _listen(heard: socket.socket, stop: Callable[[], None]) -> None:

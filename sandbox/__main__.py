@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from sandbox.engine import Engine
 from sandbox.handle import emulator_process
 from sandbox.options import Options
 from sandbox.process import serve
+from sandbox.surroundings import shielded
 
 
 def main() -> None:
@@ -38,6 +40,9 @@ def main() -> None:
         "--emulator-url", help="SNS and SQS that run elsewhere; without it an emulator is started as well"
     )
     chosen = parser.parse_args()
+    kept = shielded(os.environ)
+    os.environ.clear()
+    os.environ.update(kept)
     try:
         options = Options(
             chosen.prisoners,

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from sandbox.surroundings import shielded
+
 SECONDS_TO_END = 5
 SECONDS_TO_ANSWER = 300
 PACKAGE_PARENT = Path(__file__).resolve().parent.parent
@@ -333,7 +335,7 @@ def _spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**shielded(os.environ), "PYTHONPATH": path},
         start_new_session=True,  # Ctrl+C is for the parent, which then ends these
     )
 

@@ -20,9 +20,12 @@ def demo(
 
     It needs no setting, no server and no network. Fake HMPPS services over real HTTP, an SQS/SNS emulator and SQLite
     are started; events are published and drained, the weekly reconciliation is run, and its reports are written under
-    DIR. At the end a table says what happened. Exits 1 if a planted mismatch was not found, or if anything is in
-    NOMIS twice, not at all or wrongly.
+    DIR. At the end a table says what happened. Exits 1 if a planted mismatch was not found, if anything is in NOMIS
+    twice, not at all or wrongly, or if it was stopped by Ctrl+C or SIGTERM.
     """
-    from jobs.demo import DemoOptions, run_demo
+    from jobs.signals import ending_at_once
 
-    run_demo(DemoOptions(directory, prisoners, events, seed, latency_ms, open_report=not no_open))
+    with ending_at_once("the demo"):
+        from jobs.demo import DemoOptions, run_demo
+
+        run_demo(DemoOptions(directory, prisoners, events, seed, latency_ms, open_report=not no_open))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from jobs.demo_outcome import DemoOutcome
-from reports.result import Diagnosis, Mismatch, ReconciliationResult, Side
+from reports.result import Diagnosis, InFlight, Mismatch, ReconciliationResult, Side
 
 AT = datetime(2023, 5, 22, 4, 0, tzinfo=UTC)
 TRUTH: dict[str, Any] = {"entities": 7, "by_domain": {"visit": 7}, "problems": [], "surplus": []}
@@ -71,6 +71,16 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["records in NOMIS exactly once"] == "7 of 7"
     assert table["mismatches planted"] == "2"
     assert table["mismatches found"] == "2, the planted cause named for 1"
+
+
+def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) -> None:
+    """A planted difference whose message waits on a queue is found, though the report's headline leaves it out."""
+    waiting = InFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
+    planted = [*good.planted, {"bookingId": 9, "cause": 1}]
+    table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
+    assert table["mismatches planted"] == "3"
+    assert table["mismatches found"] == "3: 2 in the report, 1 on its way; the planted cause named for 2"
+    assert table["differences only in flight"] == "0"
 
 
 def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
