@@ -12,7 +12,7 @@ import structlog
 from reports.evidence import Pair, read_pair
 from reports.listing import unwatched
 from reports.pace import Pace
-from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, why_unreadable
+from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
 from reports.waiting import Waiting
 from sync.clock import LONDON
 from sync.failures import SyncError
@@ -115,20 +115,24 @@ class Recheck:
         return sorted(pairs, key=lambda pair: pair.booking_id)
 
     def _judge(self, pair: Pair, found: Rechecked) -> None:
-        prisoner = PrisonerId(pair.booking_id, pair.offender_no)
-        if self.still_listed is not None:
-            try:
-                if not self.still_listed(pair.booking_id):
-                    found.released.append(prisoner)
-                    return
-            except SyncError as error:
-                found.unread.append((prisoner, why_unreadable(error)))
-                return
+        if self._is_released(pair):
+            found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
+            return
         why = self._why_in_flight(pair, found.waiting)
         if why is None:
             found.confirmed.append(pair)
         else:
             found.in_flight.append((pair, why))
+
+    def _is_released(self, pair: Pair) -> bool:
+        """Whether the prisoner has left the list meanwhile; where that cannot be asked, what was read twice stands."""
+        if self.still_listed is None:
+            return False
+        try:
+            return not self.still_listed(pair.booking_id)
+        except SyncError as error:
+            structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=str(error))
+            return False
 
     def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
         review = pair.newest_review
