@@ -35,13 +35,14 @@ class Loss:
 
 
 NOMIS_CREATE = Loss("nomis", "POST")
+NOMIS_CREATE_UNHEARD = Loss("nomis", "POST", written=False)
 NOMIS_WRITE = Loss("nomis", "PUT")
 NOMIS_DELETE = Loss("nomis", "DELETE")
 MAPPING_POST = Loss("mapping", "POST")
 MAPPING_DELETE = Loss("mapping", "DELETE")
 LOSSES = (
     NOMIS_CREATE,
-    Loss("nomis", "POST", written=False),
+    NOMIS_CREATE_UNHEARD,
     NOMIS_WRITE,
     NOMIS_DELETE,
     MAPPING_POST,
