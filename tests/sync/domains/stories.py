@@ -16,7 +16,7 @@ from tests.sync.domains.driving import Driver
 
 #: So few by default, beside those that are written down; with more of them in the variable it takes a while.
 BOUNDED = settings(
-    max_examples=int(os.environ.get("STORIES", "8")),
+    max_examples=int(os.environ.get("STORIES", "5")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     print_blob=True,
