@@ -155,6 +155,8 @@ class CreationProtocol:
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
                 self._let_it_settle(creation, record)
+                # Said before the record is read again: a deletion waits for nothing that NOMIS has not heard of.
+                record = self._ledger.never_applied(creation, record)
         return self._create_anew(creation, event, record.dps_id, record, work)
 
     def _let_it_settle(self, creation: Creation, record: CreationRecord) -> None:

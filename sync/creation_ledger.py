@@ -100,6 +100,15 @@ class CreationLedger:
         write = creations.record_refused if refused else creations.record_doubt
         self._write(creation, dps_id, lambda connection: write(connection, name, dps_id, attempt, note))
 
+    def never_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
+        """Records that NOMIS turned out not to have the record of an intent; the record as it is then."""
+        with self._database.begin() as connection:
+            note = "NOMIS does not have it"
+            creations.record_refused(connection, creation.name, record.dps_id, record.attempts, note)
+            now = creations.find(connection, creation.name, record.dps_id)
+        assert now is not None
+        return now
+
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
         """Records the NOMIS ids; the mapping that is to be saved. Goes on when the database is away."""
         name, mapping = creation.name, creation.mapping(dps_id, nomis_ids)
