@@ -74,7 +74,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) ->
     assert (failure.step, failure.service, failure.method, failure.status) == ("create visit", "nomis", "POST", 400)
     assert (failure.path, failure.reason) == (f"/prisoners/{offender_no}/visits", "No room")
     assert not failure.recoverable
-    assert tracked(one) == {"visit-create-failed": 1}
+    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
 
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
@@ -105,7 +105,7 @@ def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> 
 
 
 def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Program) -> None:
-    """It is told apart from a failure of the work, with its type and its SNS id, and tracks nothing."""
+    """It is told apart from a failure of the work, with its type and its SNS id; its domain tells nothing of it."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     bad = send(queue, CHANGED, "bb", additionalInformation={})
@@ -116,7 +116,7 @@ def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one
     assert found is not None
     assert (found.event_type, found.sns_message_id) == (CHANGED, "sns-bb-0")
     assert "reference is missing" in found.failure.reason
-    assert tracked(one) == {"visit-create-success": 1}
+    assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
 
 
 def test_messages_of_other_types_are_acknowledged(sandbox: Sandbox, one: Program) -> None:
@@ -140,7 +140,7 @@ def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Prog
     assert failure_of(one, booked) is not None
     assert [failure_of(one, each) for each in others] == [None, None]
     assert (queue.counts().visible, queue.counts().in_flight) == (0, 3)
-    assert tracked(one) == {"visit-create-failed": 1}
+    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
 
 
 def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
