@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,20 @@ class Done:
 
 
 class Terminal(io.StringIO):
-    """A keyboard with somebody at it."""
+    """A keyboard with somebody at it, who types `answer`; `before` happens while they think."""
+
+    def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
+        super().__init__(answer)
+        self._before = before
 
     def isatty(self) -> bool:
         """It is one."""
         return True
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        """A line that is typed."""
+        self._before()
+        return super().readline(-1 if size is None else size)
 
 
 class Operator:

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox import Sandbox
 from tests.faults import faulty
-from tests.operating import Operator, operator
+from tests.operating import Operator, Terminal, operator
 from tests.publishing import (
     Told,
     adjustment_inserted,
@@ -138,6 +138,17 @@ def test_adjustment_that_is_not_proved_to_be_the_double_stays(operator: Operator
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
     (action,) = operator.actions()
     assert action[2].endswith("although the two differ in days (7 and 14)")
+
+
+def test_adjustment_that_changes_while_one_thinks_stays(operator: Operator, sandbox: Sandbox) -> None:
+    """Both records are read and compared again after the yes."""
+    finding = str(plant(operator, adjustment_inserted(sandbox)))
+    both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
+
+    slow = Terminal("y\n", before=lambda: change_adjustment(operator, both[1], 7))
+    refused = operator.run("duplicates", "resolve", finding, answer=slow)
+    assert (refused.code, "differ in days (7 and 14)" in refused.complaint) == (1, True)
+    assert sorted(each["id"] for each in sandbox.nomis("adjustment")) == both
 
 
 def test_duplicate_appointment_is_deleted(operator: Operator, sandbox: Sandbox) -> None:

@@ -262,8 +262,20 @@ def test_export_is_never_written_over_another_file(operator: Operator, tmp_path:
     done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(export))
     assert (done.code, "is there already" in done.complaint) == (2, True)
     assert (export.read_text(), operator.messages("visit")) == ("precious", 1)
+    assert operator.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
     operator.does("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
     assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
+
+
+def test_export_that_appears_meanwhile_is_kept_too(operator: Operator, tmp_path: Path) -> None:
+    """A file that somebody else makes while one thinks about the question is not written over either."""
+    bury(operator, "visit-1")
+    export = tmp_path / "export.json"
+
+    slow = Terminal("y\n", before=lambda: export.write_text("precious"))
+    done = operator.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
+    assert (done.code, "is there already" in done.complaint) == (2, True)
+    assert (export.read_text(), operator.messages("visit")) == ("precious", 1)
 
 
 class Failing(Queue):
