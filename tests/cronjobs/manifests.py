@@ -59,6 +59,11 @@ def pod_of(manifest: Manifest) -> Manifest | None:
     return pod
 
 
+def starts_the_program(pod: Manifest) -> bool:
+    """Whether the pod's container starts the program itself, and not what waits for people."""
+    return "command" not in pod["containers"][0]
+
+
 def pods_of(manifests: list[Manifest]) -> dict[str, Manifest]:
     """The pods that the objects start, by the objects' names."""
     found = ((manifest["metadata"]["name"], pod_of(manifest)) for manifest in manifests)

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.cron import CronSchedule
 from sync.settings import load_settings
-from tests.cronjobs.manifests import Manifest, environment_of, of_kind, pods_of
+from tests.cronjobs.manifests import Manifest, environment_of, of_kind, pods_of, starts_the_program
 from tests.cronjobs.test_files import KUBERNETES
 
 LONDON = ZoneInfo("Europe/London")
@@ -32,7 +32,7 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
-    assert len(pods_of(rendered)) == 4
+    assert len(pods_of(rendered)) == 5
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["automountServiceAccountToken"] is False
@@ -97,7 +97,7 @@ def test_each_job_has_one_that_runs_it(rendered: list[Manifest]) -> None:
 
 
 def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:
-    """A new scheduler is ready before an old one goes, and an old one has the time to finish what it has in hand."""
+    """A new scheduler is ready before an old one goes, and its probes ask the health pages."""
     for deployment in of_kind(rendered, "Deployment").values():
         assert deployment["spec"]["strategy"] == {
             "type": "RollingUpdate",
@@ -105,7 +105,6 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
         }
         pod = deployment["spec"]["template"]["spec"]
         settings = load_settings(environment_of(pod, rendered, SECRETS))
-        assert pod["terminationGracePeriodSeconds"] > settings.api_timeout_seconds + settings.drain_grace_seconds
         (container,) = pod["containers"]
         assert container["ports"] == [{"name": "health", "containerPort": settings.health_port}]
         paths = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
@@ -117,6 +116,39 @@ def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> No
         labels = deployment["spec"]["template"]["metadata"]["labels"]
         for service in of_kind(rendered, "Service").values():
             assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_every_pod_that_drains_may_finish_what_it_has_in_hand(rendered: list[Manifest]) -> None:
+    """After SIGTERM there is time for the longest call and then for the grace of the drain."""
+    draining = {
+        name: pod
+        for name, pod in pods_of(rendered).items()
+        if pod["containers"][0]["args"][0] in ("scheduler", "drain") or not starts_the_program(pod)
+    }
+    assert len(draining) == 2
+    for name, pod in draining.items():
+        settings = load_settings(environment_of(pod, rendered, SECRETS))
+        longest = settings.api_timeout_seconds + settings.drain_grace_seconds
+        assert pod["terminationGracePeriodSeconds"] > longest, name
+
+
+def test_people_have_a_pod_of_their_own(rendered: list[Manifest]) -> None:
+    """The operators' pod is only ever started by hand, waits, and has the settings and credentials of the others."""
+    cronjobs = of_kind(rendered, "CronJob")
+    operator = cronjobs.pop("prisoner-to-nomis-operator")
+    assert operator["spec"]["suspend"] is True
+    job = operator["spec"]["jobTemplate"]["spec"]
+    pod = job["template"]["spec"]
+    (container,) = pod["containers"]
+    (seconds,) = container["args"]
+    assert container["command"] == ["sleep"]
+    assert job["activeDeadlineSeconds"] > int(seconds) + pod["terminationGracePeriodSeconds"]
+    other = pods_of(rendered)["prisoner-to-nomis-queue-housekeeping"]
+    assert environment_of(pod, rendered, SECRETS) == environment_of(other, rendered, SECRETS)
+    assert (pod["serviceAccountName"], pod["securityContext"]) == (
+        other["serviceAccountName"],
+        other["securityContext"],
+    )
 
 
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest]) -> None:
