@@ -9,16 +9,12 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
+from tests.certificates import write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -267,35 +263,12 @@ def test_no_more_idle_connections_are_kept_than_allowed() -> None:
         assert list(connections._idle) == []
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of `localhost` that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    form = serialization.PrivateFormat.PKCS8
-    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
-    return paths
-
-
 def test_tls_is_verified(tmp_path: Path) -> None:
     """Over TLS a trusted service is called, its connection kept; one that is not trusted never sees the request."""
-    cert, key = certificate(tmp_path)
+    cert = tmp_path / "certificate.pem"
+    write_certificate(cert)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    serving.load_cert_chain(cert, key)
+    serving.load_cert_chain(cert)
     made = Host([OK, OK], [OK], context=serving)
     trusting = Connections("localhost", made.port, ssl.create_default_context(cafile=str(cert)), 4, 5, 5)
     assert [get(trusting).data, get(trusting).data] == [b"hi", b"hi"]
