@@ -105,9 +105,14 @@ class PostgresServer:
         programs = max(path.parent for path in package.glob("pginstall*/bin/initdb"))
         if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
             return programs
-        # Below a folder that only root may enter, the unprivileged user needs a copy.
+        # Below a folder that only root may enter, the unprivileged user needs a copy; with its libraries in the place
+        # where the programs look for them, beside the package.
         self._folder.chmod(0o755)
-        return Path(shutil.copytree(programs.parent, self._folder / "programs")) / "bin"
+        copy = self._folder / "packages"
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name)
+        return Path(shutil.copytree(programs.parent, copy / package.name / programs.parent.name)) / "bin"
 
 
 def make_database(server: URL, template: str | None = None) -> URL:
