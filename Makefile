@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 WORKERS ?= auto
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench chaos docs lock wheel image manifests clean
+.PHONY: help install demo test longtest lint format bench chaos docs lock wheel image manifests clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed ## the whole system against an embedded world (ARGS="--
 
 test: lint ## the static checks and the whole test suite
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+longtest: lint ## every test, those that take long too
+	@$(BIN)/pytest -n $(WORKERS) -m "long or not long" $(ARGS)
 
 lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated documents
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

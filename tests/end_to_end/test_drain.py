@@ -1,5 +1,7 @@
 """The drain command: what it does to NOMIS, what it says, and what the ledger and the telemetry keep of it."""
 
+import pytest
+
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
 
@@ -50,6 +52,7 @@ def test_failed_message_does_not_fail_the_command(installed: Installed, sandbox:
     assert (drained.json()["received"], drained.json()["failed"]) == (4, 1)
 
 
+@pytest.mark.long
 def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: Installed, sandbox: Sandbox) -> None:
     """While NOMIS is down the drain gives its messages back and ends with 1; afterwards they are all applied."""
     installed.make_queues()

@@ -4,6 +4,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 
+import pytest
 import requests
 
 from sandbox import Sandbox
@@ -39,6 +40,7 @@ def test_scheduler_serves_its_health(
     assert process.wait(LONGEST_SECONDS) == 0
 
 
+@pytest.mark.long
 def test_second_scheduler_works_without_the_port(
     installed: Installed, running: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -162,6 +162,7 @@ def test_stopped_reconciliation_is_gone_on_with(
     assert reads(sandbox) <= 120 + 20
 
 
+@pytest.mark.long
 def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:
     """Three starts of a Job with a prisoner who cannot be read: each exits 1, one report, and nobody is read again."""
     sandbox.reset(prisoners=100, mismatches={"7": 1})
@@ -177,6 +178,7 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: San
     assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
 
 
+@pytest.mark.long
 def test_pod_of_an_indexed_job_knows_its_shard(installed: Installed, sandbox: Sandbox) -> None:
     """Each pod takes the shard of its index; without --shards the index means nothing, and --shard goes before it."""
     sandbox.reset(prisoners=60)
@@ -196,6 +198,7 @@ def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
+@pytest.mark.long
 def test_process_that_lost_its_run_leaves_it_alone(
     installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
 ) -> None:

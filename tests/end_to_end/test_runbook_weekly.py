@@ -1,5 +1,7 @@
 """The runbook on the weekly reconciliation: differences alerted, explained and mended; a failed run repeated."""
 
+import pytest
+
 from sandbox import Sandbox
 from tests.faults import faulty
 from tests.operating import Operator, operator
@@ -61,6 +63,7 @@ def test_record_of_nomis_itself_is_for_the_support_team(operator: Operator) -> N
     assert offender_no in shown
 
 
+@pytest.mark.long
 def test_weekly_job_that_failed_is_repeated(operator: Operator, sandbox: Sandbox) -> None:
     """A run that failed with NOMIS down is in the ledger with its reason, and is repeated when NOMIS is back."""
     planted(operator, 8)
