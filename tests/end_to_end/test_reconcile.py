@@ -120,6 +120,7 @@ def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbo
     assert kept["status"] == "incomplete"
 
 
+@pytest.mark.long
 def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: Sandbox) -> None:
     """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
@@ -139,6 +140,7 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
     assert (again.code, "mismatches" in again.out) == (0, False), again.out
 
 
+@pytest.mark.long
 def test_stopped_reconciliation_is_gone_on_with(
     installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -14,6 +14,8 @@ from tests.publishing import (
     visit_booked,
 )
 
+pytestmark = pytest.mark.long
+
 __all__ = ["operator"]
 
 MAKERS = {

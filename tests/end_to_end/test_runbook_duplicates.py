@@ -18,6 +18,8 @@ from tests.publishing import (
     visit_booked,
 )
 
+pytestmark = pytest.mark.long
+
 __all__ = ["operator"]
 
 LOOK_UPS = {
@@ -237,7 +239,6 @@ def plant_two_rows(operator: Operator, of_schedule: Callable[[Sandbox, Told], To
     return told
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("of_schedule", "kind", "number"),
     [(allocated, "allocation", "id"), (attended, "attendance", "event_id")],
@@ -270,7 +271,6 @@ def test_second_row_is_deleted_by_its_number(
     assert (operator.messages("activity"), operator.reads("duplicates", "list")) == (0, [])
 
 
-@pytest.mark.long
 def test_second_row_that_telemetry_knows_is_proposed(operator: Operator, sandbox: Sandbox) -> None:
     """Where both rows were made by this program, the newer one is proposed and deleted, and the older one kept."""
     told = plant_two_rows(operator, allocated, "allocation")

@@ -6,6 +6,8 @@ from sandbox import Sandbox
 from tests.faults import faulty
 from tests.operating import Operator, operator
 
+pytestmark = pytest.mark.long
+
 __all__ = ["operator"]
 
 
@@ -63,7 +65,6 @@ def test_record_of_nomis_itself_is_for_the_support_team(operator: Operator) -> N
     assert offender_no in shown
 
 
-@pytest.mark.long
 def test_weekly_job_that_failed_is_repeated(operator: Operator, sandbox: Sandbox) -> None:
     """A run that failed with NOMIS down is in the ledger with its reason, and is repeated when NOMIS is back."""
     planted(operator, 8)
