@@ -46,7 +46,7 @@ MOST_DIAGNOSED = 2_000
 class Circumstances:
     """What a conclusion needs to know beside what was read.
 
-    failure: why the run gave up, None when it read everyone it could. partial: the run looks at some prisoners only.
+    failure: why the run gave up, None when it read everyone it could.
     """
 
     run_id: str

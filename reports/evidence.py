@@ -22,7 +22,6 @@ BY_API = "JDBC Thin Client"
 BY_SCREEN = "OIDOIEPS"
 BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
-BY_MERGE = "MERGE"
 #: The audit modules whose records may rightly be somebody's current level.
 LEGITIMATE = frozenset({BY_API, BY_SCREEN})
 #: Records of the history that are read at most.

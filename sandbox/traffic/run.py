@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from sandbox.topic import BATCH
 from sandbox.traffic.malformed import envelope
@@ -14,8 +14,6 @@ from sandbox.traffic.plan import Asked, Item, Planned, plan
 if TYPE_CHECKING:
     from sandbox.topic import Topic
     from sandbox.world import World
-
-SQS_BATCH: Final = 10
 
 
 class Publication:

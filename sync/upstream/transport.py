@@ -204,7 +204,7 @@ class Transport:
         self._observers = observers
         self._may_write = may_write
         self._session = requests.Session()
-        # Proxies and certificates come from the settings alone, so a call does not search the environment each time.
+        # Certificates come from the settings and there are no proxies, so a call does not search the environment.
         self._session.trust_env = False
         if settings.api_ca_bundle:
             self._session.verify = settings.api_ca_bundle
