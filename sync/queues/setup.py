@@ -26,81 +26,84 @@ def open_queues(settings: Settings, aws: Aws, event_types: Mapping[str, Iterable
 
     With the provider `localstack` what is missing is made first. Raises `QueueUnavailable` when one cannot be opened.
     """
-    if settings.hmpps_sqs_provider == "localstack":
-        for name, types in event_types.items():
-            _make(settings, aws, settings.queue(name), tuple(types))
-    return {name: _open(settings.queue(name), aws) for name in event_types}
+    queues = {name: settings.queue(name) for name in event_types}
+    if settings.hmpps_sqs_provider != "localstack":
+        return {name: _open(queue, aws) for name, queue in queues.items()}
+    pairs = {name: _open_or_make(settings, queue, aws) for name, queue in queues.items()}
+    _subscribe(aws, {pairs[name].main: tuple(types) for name, types in event_types.items()})
+    return pairs
 
 
 def _open(queue: QueueSettings, aws: Aws) -> QueuePair:
-    main = _queue(aws, queue.queue_name, queue.queue_access_key_id, queue.queue_secret_access_key)
-    dlq = _queue(aws, queue.dlq_name, queue.dlq_access_key_id, queue.dlq_secret_access_key)
-    return QueuePair(main, dlq)
+    return QueuePair(
+        _queue(_main_client(queue, aws), queue.queue_name), _queue(_dlq_client(queue, aws), queue.dlq_name)
+    )
 
 
-def _queue(aws: Aws, name: str, access_key_id: str | None, secret_access_key: str | None) -> Queue:
-    client = aws.client("sqs", access_key_id, secret_access_key)
+def _open_or_make(settings: Settings, queue: QueueSettings, aws: Aws) -> QueuePair:
+    main = _existing(_main_client(queue, aws), queue.queue_name)
+    if main is not None:
+        return QueuePair(main, _queue(_dlq_client(queue, aws), queue.dlq_name))
+    dlq = _existing(_dlq_client(queue, aws), queue.dlq_name) or _made(_dlq_client(queue, aws), queue.dlq_name, {})
+    redrive = {"deadLetterTargetArn": dlq.arn(), "maxReceiveCount": str(settings.hmpps_sqs_max_receive_count)}
+    attributes = {
+        "VisibilityTimeout": str(settings.hmpps_sqs_visibility_timeout_seconds),
+        "MessageRetentionPeriod": str(_FOURTEEN_DAYS),
+        "RedrivePolicy": json.dumps(redrive),
+    }
+    return QueuePair(_made(_main_client(queue, aws), queue.queue_name, attributes), dlq)
+
+
+def _main_client(queue: QueueSettings, aws: Aws) -> Any:
+    return aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
+
+
+def _dlq_client(queue: QueueSettings, aws: Aws) -> Any:
+    return aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
+
+
+def _queue(client: Any, name: str) -> Queue:
     return Queue(client, name, _answer(name, "get_queue_url", client.get_queue_url, QueueName=name)["QueueUrl"])
 
 
-def _make(settings: Settings, aws: Aws, queue: QueueSettings, event_types: tuple[str, ...]) -> None:
-    sqs, sns = aws.client("sqs"), aws.client("sns")
-    visibility = str(settings.hmpps_sqs_visibility_timeout_seconds)
-    if _exists(sqs, queue.queue_name):
-        arn = _arn(sqs, queue.queue_name)
-    else:
-        if not _exists(sqs, queue.dlq_name):
-            _answer(queue.dlq_name, "create_queue", sqs.create_queue, QueueName=queue.dlq_name)
-        redrive = {
-            "deadLetterTargetArn": _arn(sqs, queue.dlq_name),
-            "maxReceiveCount": str(settings.hmpps_sqs_max_receive_count),
-        }
-        attributes = {
-            "VisibilityTimeout": visibility,
-            "MessageRetentionPeriod": str(_FOURTEEN_DAYS),
-            "RedrivePolicy": json.dumps(redrive),
-        }
-        _answer(queue.queue_name, "create_queue", sqs.create_queue, QueueName=queue.queue_name, Attributes=attributes)
-        arn = _arn(sqs, queue.queue_name)
-    topic = _answer(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
-    if not _subscribed(sns, topic, arn):
-        _answer(
-            queue.queue_name,
-            "subscribe",
-            sns.subscribe,
-            TopicArn=topic,
-            Protocol="sqs",
-            Endpoint=arn,
-            Attributes={"FilterPolicy": json.dumps({"eventType": list(event_types)})},
-        )
-
-
-def _exists(sqs: Any, name: str) -> bool:
+def _existing(client: Any, name: str) -> Queue | None:
     from botocore.exceptions import ClientError
 
     try:
-        _answer(name, "get_queue_url", sqs.get_queue_url, QueueName=name)
+        return _queue(client, name)
     except QueueUnavailable as error:
-        cause = error.__cause__
-        if isinstance(cause, ClientError) and "NonExistentQueue" in cause.response.get("Error", {}).get("Code", ""):
-            return False
-        if isinstance(cause, ClientError) and "QueueDoesNotExist" in cause.response.get("Error", {}).get("Code", ""):
-            return False
+        code = error.__cause__.response["Error"]["Code"] if isinstance(error.__cause__, ClientError) else ""
+        if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+            return None
         raise
-    return True
 
 
-def _arn(sqs: Any, name: str) -> str:
-    url = _answer(name, "get_queue_url", sqs.get_queue_url, QueueName=name)["QueueUrl"]
-    attributes = _answer(
-        name, "get_queue_attributes", sqs.get_queue_attributes, QueueUrl=url, AttributeNames=["QueueArn"]
-    )
-    return str(attributes["Attributes"]["QueueArn"])
+def _made(client: Any, name: str, attributes: dict[str, str]) -> Queue:
+    answer = _answer(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
+    return Queue(client, name, answer["QueueUrl"])
 
 
-def _subscribed(sns: Any, topic: str, queue_arn: str) -> bool:
+def _subscribe(aws: Aws, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
+    sns = aws.client("sns")
+    topic = _answer(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
+    # An endpoint of one's own has one account and one region, so the name says which queue is meant.
+    subscribed = {arn.rpartition(":")[2] for arn in _subscribed(sns, topic)}
+    for queue, types in event_types.items():
+        if queue.name not in subscribed:
+            _answer(
+                queue.name,
+                "subscribe",
+                sns.subscribe,
+                TopicArn=topic,
+                Protocol="sqs",
+                Endpoint=queue.arn(),
+                Attributes={"FilterPolicy": json.dumps({"eventType": list(types)})},
+            )
+
+
+def _subscribed(sns: Any, topic: str) -> list[str]:
     pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    return any(entry["Endpoint"] == queue_arn for page in pages for entry in page["Subscriptions"])
+    return [entry["Endpoint"] for page in pages for entry in page["Subscriptions"]]
 
 
 def _answer(name: str, call: str, function: Any, **arguments: Any) -> dict[str, Any]:
