@@ -14,7 +14,7 @@ from tests.waiting import LONGEST_SECONDS
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # What most children need is imported once, so that each is there at once.
-CONTEXT.set_forkserver_preload(["tests.sync.creating"])
+CONTEXT.set_forkserver_preload(["tests.sync.creating", "tests.imported"])
 
 
 @contextmanager

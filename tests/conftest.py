@@ -1,10 +1,7 @@
 """Fixtures shared by all tests."""
 
-import functools
-
-import botocore.session
-
 from tests.databases import database, database_url, postgres, postgres_template, sqlite_template
+from tests.forked import keep_descriptions_of_aws
 from tests.sandboxes import caller, running_sandbox, sandbox
 
 __all__ = [
@@ -18,6 +15,5 @@ __all__ = [
     "sqlite_template",
 ]
 
-# A process of the program makes its clients of AWS once, a worker of the tests makes hundreds: what takes the most of
-# their time, reading AWS's descriptions of its services, it does once too.
-botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+# A process of the program makes its clients of AWS once, a worker of the tests makes hundreds.
+keep_descriptions_of_aws()

@@ -1,4 +1,4 @@
-"""The installed command, run as people and Kubernetes run it."""
+"""The command, run as people and Kubernetes run it: in a process of its own, with the settings of one test alone."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from sync.catalogue import event_types
 from sync.queues.aws import Aws
 from sync.queues.setup import open_queues
 from sync.settings import QUEUES, load_settings
+from tests.forked import run_command
 
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
@@ -58,6 +59,10 @@ class Installed:
 
     def run(self, *arguments: str, answer: str = "", **more: str) -> Ended:
         """Runs the command to its end; `more` are further settings, `answer` is what a person types."""
+        return Ended(*run_command(arguments, self.environment(**more), self.folder, answer))
+
+    def run_as_installed(self, *arguments: str, answer: str = "", **more: str) -> Ended:
+        """Runs the command to its end as a shell would, in a process that has to import the program first."""
         done = subprocess.run(
             [COMMAND, *arguments],
             env=self.environment(**more),

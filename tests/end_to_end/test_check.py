@@ -10,7 +10,7 @@ from tests.end_to_end.conftest import Installed
 
 def test_everything_is_up(installed: Installed) -> None:
     """With all there, every line says ok and the command ends with 0."""
-    checked = installed.run("check")
+    checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out
     lines = checked.out.splitlines()
     assert all("  ok" in line for line in lines)

@@ -10,7 +10,7 @@ from tests.waiting import LONGEST_SECONDS, until
 
 def test_help_names_every_command(bare: Installed) -> None:
     """`--help` works without any setting and lists the commands."""
-    shown = bare.run("--help", DATABASE_URL="nonsense")
+    shown = bare.run_as_installed("--help", DATABASE_URL="nonsense")
     assert shown.code == 0
     for name in ("demo", "scheduler", "drain", "reconcile", "runs", "dlq", "telemetry", "db", "check"):
         assert f"  {name} " in shown.out
@@ -45,7 +45,7 @@ def test_bad_settings_and_bad_usage_end_in_one_line(
 
 def test_unknown_options_are_bad_usage(bare: Installed) -> None:
     """What the command line does not know ends with 2, and says where the help is."""
-    ended = bare.run("drain", "--for-ever")
+    ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
     assert "No such option" in ended.err
     assert "Traceback" not in ended.err

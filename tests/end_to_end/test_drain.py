@@ -10,7 +10,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Instal
     """Events of all queues reach NOMIS exactly once; the summary, the ledger and the telemetry agree on it."""
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
-    drained = installed.run("drain", "--until-empty", "--json")
+    drained = installed.run_as_installed("drain", "--until-empty", "--json")
     assert drained.code == 0, drained.err
     told = drained.json()
     assert told["received"] == planned["messages"]

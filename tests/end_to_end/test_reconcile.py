@@ -33,7 +33,7 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Install
     """A run finds the planted mismatches, delivers the report once, and can be shown, rendered and sent again."""
     sandbox.reset(prisoners=200, mismatches={"4": 2, "8": 1})
     installed.make_queues()
-    run = installed.run("reconcile", "incentives", "--json")
+    run = installed.run_as_installed("reconcile", "incentives", "--json")
     assert run.code == 0, run.err
     result = run.json()
     assert {each["bookingId"] for each in result["mismatches"]} == planted(sandbox).keys()
