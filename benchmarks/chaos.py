@@ -14,12 +14,10 @@ letter queue untried; as in production the housekeeping (`dlq retry-all`) sends 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from benchmarks.chaos_verdict import Verdict, judge
 from benchmarks.chaos_weather import Weather
@@ -37,8 +35,8 @@ from sandbox import Sandbox
 from sync.settings import QUEUES, load_settings
 from sync.store import outbox
 from tests.databases import PostgresServer
+from tests.forked import Command, run_command
 
-COMMAND = Path(sys.executable).with_name("prisoner-to-nomis")
 VISIBILITY_SECONDS = 3
 SETTINGS = {
     "HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": str(VISIBILITY_SECONDS),
@@ -56,7 +54,6 @@ SETTINGS = {
 }
 #: The two processes.
 COMMANDS = (("scheduler",), ("drain", "--until-empty"))
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class Victim:
     """A process of the program that is started again whenever it has ended, and killed in the midst of its work.
 
     It is killed some time after its first sign of life in its log, not after its start, which takes long on a busy
-    machine.
+    machine. It is forked from a process that has imported the program, so that most of the storm is work.
     """
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, plan: Plan) -> None:
@@ -120,13 +117,13 @@ class Victim:
         self._thread.join()
 
     def _live(self) -> None:
+        self._log.touch()
         while not self._over.is_set():
-            with self._log.open("ab") as log:
-                silent = log.tell()
-                process = self._spawn(log)
-                self._watch(process, silent)
+            silent = self._log.stat().st_size
+            command = Command(self._arguments, {**os.environ, **self._environment}, Path.cwd(), self._log, self._log)
+            self._watch(command, silent)
 
-    def _watch(self, process: subprocess.Popen[bytes], silent: int) -> None:
+    def _watch(self, process: Command, silent: int) -> None:
         life = self._chance.uniform(*self._life)
         deadline: float | None = None
         while process.poll() is None and not self._over.wait(0.05):
@@ -134,35 +131,24 @@ class Victim:
                 deadline = time.monotonic() + life
             if deadline is not None and time.monotonic() > deadline and not self._calm.is_set():
                 process.kill()
-                process.wait()
                 self.kills += 1
                 return
         self._end(process, started=deadline is not None)
 
-    def _end(self, process: subprocess.Popen[bytes], *, started: bool) -> None:
+    def _end(self, process: Command, *, started: bool) -> None:
         asked = process.poll() is None
         if asked:
             process.send_signal(signal.SIGTERM)
         try:
             code = process.wait(40)
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             process.kill()
-            process.wait()
             self.bad_ends.append(f"{self._arguments[0]} did not end when it was asked to")
             return
         # In the storm 1 may say that the database or a service is away; before its first word SIGTERM just ends it.
         fine = {0} if self._calm.is_set() else {0, 1}
         if code not in fine | (set() if started else {-signal.SIGTERM}):
             self.bad_ends.append(f"{self._arguments[0]} ended with {code}, asked to: {asked}")
-
-    def _spawn(self, log: BinaryIO) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [str(COMMAND), *self._arguments],
-            env={**os.environ, **self._environment},
-            stdout=log,
-            stderr=log,
-            preexec_fn=_end_with_parent,
-        )
 
 
 def run(plan: Plan, folder: Path, sandbox: Sandbox, *, say: TextIO | None = None) -> Result:
@@ -271,14 +257,10 @@ def _unsent(program: Program) -> int:
 
 def _housekeep(environment: Mapping[str, str]) -> int:
     """Sends all dead letters back, as the scheduled housekeeping does."""
-    done = subprocess.run(
-        [str(COMMAND), "dlq", "retry-all", "--json"],
-        env={**os.environ, **environment},
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    return sum(each["messagesRetriedCount"] for each in json.loads(done.stdout))
+    code, out, err = run_command(["dlq", "retry-all", "--json"], {**os.environ, **environment}, Path.cwd())
+    if code:
+        raise RuntimeError(f"the housekeeping ended with {code}: {err}")
+    return sum(each["messagesRetriedCount"] for each in json.loads(out))
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
@@ -293,10 +275,6 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 def _say(where: TextIO | None, text: str) -> None:
     if where is not None:
         print(text, file=where, flush=True)
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main() -> int:

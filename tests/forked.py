@@ -5,10 +5,12 @@ A command spends more than a second on importing before it does anything, and th
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import os
 import pkgutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,10 +23,55 @@ import jobs
 import reports
 import sync
 from jobs.cli import PROGRAM, main
-from tests.children import child
+from tests.children import CONTEXT
 from tests.waiting import LONGEST_SECONDS
 
-_STREAMS = {"stdin": os.O_RDONLY, "stdout": os.O_WRONLY | os.O_CREAT, "stderr": os.O_WRONLY | os.O_CREAT}
+_PR_SET_PDEATHSIG = 1
+_ADDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_OPENED = (os.O_RDONLY, _ADDED, _ADDED)
+
+
+class Command:
+    """A running command of the program, in `folder`, with `environment` alone.
+
+    What it writes is added to the files `out` and `err`; it reads `typed`, a file too, or nothing.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        out: Path = Path(os.devnull),
+        err: Path = Path(os.devnull),
+        typed: Path = Path(os.devnull),
+    ) -> None:
+        self._process = CONTEXT.Process(
+            target=_run, args=(list(arguments), dict(environment), folder, (typed, out, err)), daemon=True
+        )
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Its exit code, the negative signal that ended it, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = LONGEST_SECONDS) -> int:
+        """Its exit code when it has ended. Raises `TimeoutError` after `seconds`."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        if code is None:
+            raise TimeoutError(f"{self._process.name} goes on after {seconds} s")
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends it a signal; none when it has ended."""
+        if self._process.exitcode is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Ends it as `kill -9` does, if it still runs."""
+        self._process.kill()
+        self._process.join(LONGEST_SECONDS)
 
 
 def import_all() -> None:
@@ -44,29 +91,32 @@ def keep_descriptions_of_aws() -> None:
 
 
 def run_command(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, answer: str
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, answer: str = ""
 ) -> tuple[int, str, str]:
-    """Runs a command of the program in `folder`, with `environment` alone; its exit code, output and errors.
-
-    `answer` is what is typed.
-    """
+    """Runs a command of the program to its end; its exit code, output and errors. `answer` is what is typed."""
     with tempfile.TemporaryDirectory() as streams:
-        Path(streams, "stdin").write_text(answer, encoding="utf-8")
-        with child(_command, list(arguments), dict(environment), folder, Path(streams)) as process:
-            process.join(LONGEST_SECONDS)
-            code = process.exitcode
-        out, err = (Path(streams, name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
-    assert code is not None, f"{arguments} goes on for ever: {err}"
-    return code, out, err
+        typed, out, err = (Path(streams, name) for name in ("in", "out", "err"))
+        typed.write_text(answer, encoding="utf-8")
+        command = Command(arguments, environment, folder, out, err, typed)
+        try:
+            code = command.wait()
+        finally:
+            command.kill()
+        return code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
 
 
-def _command(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Path) -> None:
+def _run(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: tuple[Path, Path, Path]
+) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
     os.chdir(folder)
-    for number, (name, flags) in enumerate(_STREAMS.items()):
-        os.dup2(os.open(streams / name, flags), number)
-        setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
+    for number, (path, flags) in enumerate(zip(streams, _OPENED, strict=True)):
+        os.dup2(os.open(path, flags), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     sys.argv = [PROGRAM, *arguments]
     main()

@@ -16,7 +16,7 @@ from sync.catalogue import event_types
 from sync.queues.aws import Aws
 from sync.queues.setup import open_queues
 from sync.settings import QUEUES, load_settings
-from tests.forked import run_command
+from tests.forked import Command, run_command
 
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
@@ -75,17 +75,11 @@ class Installed:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: str) -> Command:
         """Starts the command; its log goes to the file `log` of the folder."""
-        with (self.folder / "log").open("a", encoding="utf-8") as log:
-            return subprocess.Popen(
-                [COMMAND, *arguments],
-                env=self.environment(**more),
-                cwd=self.folder,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        log = self.folder / "log"
+        log.touch()
+        return Command(arguments, self.environment(**more), self.folder, err=log)
 
     def make_queues(self) -> None:
         """Makes queues and subscriptions before anything is published, as a program that ran before has."""
@@ -127,15 +121,14 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> Installed:
 
 
 @pytest.fixture
-def running(installed: Installed) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def running(installed: Installed) -> Iterator[Callable[..., Command]]:
     """Starts commands that are ended with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Command] = []
 
-    def start(*arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, **more: str) -> Command:
         started.append(installed.start(*arguments, **more))
         return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for command in started:
+        command.kill()

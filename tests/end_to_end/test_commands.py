@@ -1,6 +1,7 @@
 """What the command line promises to everybody: exit codes, one line for an error, help for everything."""
 
 import json
+import signal
 
 import pytest
 
@@ -104,11 +105,10 @@ def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
     process = bare.start("scheduler", **nowhere, **alone)
     try:
         until(lambda: any(line["message"] == "scheduler-started" for line in bare.log()), "start")
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         assert process.wait(LONGEST_SECONDS) == 0
     finally:
         process.kill()
-        process.communicate()
     (run,) = json.loads(bare.run("runs", "list", "--json").out)
     refused = bare.run("runs", "rerun", run["id"])
     assert (refused.code, "cannot be repeated" in refused.complaint) == (2, True)

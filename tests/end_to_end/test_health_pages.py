@@ -1,7 +1,6 @@
 """The health pages of a running scheduler."""
 
 import signal
-import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +8,7 @@ import requests
 
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
+from tests.forked import Command
 from tests.waiting import LONGEST_SECONDS, until
 
 
@@ -17,9 +17,7 @@ def said(installed: Installed, message: str) -> list[dict[str, object]]:
     return [line for line in installed.log() if line["message"] == message]
 
 
-def test_scheduler_serves_its_health(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_scheduler_serves_its_health(installed: Installed, sandbox: Sandbox, running: Callable[..., Command]) -> None:
     """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
     installed.make_queues()
     process = running("scheduler")
@@ -41,9 +39,7 @@ def test_scheduler_serves_its_health(
 
 
 @pytest.mark.long
-def test_second_scheduler_works_without_the_port(
-    installed: Installed, running: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_second_scheduler_works_without_the_port(installed: Installed, running: Callable[..., Command]) -> None:
     """A port that is taken is said in the log; the scheduler works without its pages."""
     installed.make_queues()
     running("scheduler")

@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
+from tests.forked import Command
 from tests.operating import Operator, operator
 from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
@@ -142,7 +142,7 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
 
 @pytest.mark.long
 def test_stopped_reconciliation_is_gone_on_with(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
+    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
 ) -> None:
     """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
     sandbox.reset(prisoners=120)
@@ -202,7 +202,7 @@ def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
 
 @pytest.mark.long
 def test_process_that_lost_its_run_leaves_it_alone(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., subprocess.Popen[str]]
+    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
 ) -> None:
     """A run that stood still is taken over; when it wakes it ends with one clear line, and the other is complete."""
     sandbox.reset(prisoners=200)

@@ -1,7 +1,6 @@
 """The scheduler as a process: it drains, ends when told to, and lives through outages."""
 
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,9 +10,10 @@ from sandbox import Sandbox
 from tests.databases import PostgresServer
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
+from tests.forked import Command
 from tests.waiting import LONGEST_SECONDS, until
 
-Running = Callable[..., subprocess.Popen[str]]
+Running = Callable[..., Command]
 
 
 def said(installed: Installed, message: str) -> int:
