@@ -3,7 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-WORKERS ?= auto
+# One worker more than there are cores: many tests wait, for messages to come again or for services to come back.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help install demo test longtest lint format bench chaos docs lock wheel image manifests clean
@@ -18,10 +19,10 @@ demo: $(VENV)/.installed ## the whole system against an embedded world (ARGS="--
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
 test: lint ## the static checks and the whole test suite
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 longtest: lint ## every test, those that take long too
-	@$(BIN)/pytest -n $(WORKERS) -m "long or not long" $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long or not long" $(ARGS)
 
 lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated documents
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
@@ -77,6 +78,7 @@ $(VENV)/.installed: pyproject.toml requirements/build.txt requirements/sandbox.t
 	@echo "setting up $(VENV) (once)"
 	@$(INSTALL) --require-hashes -r requirements/build.txt -r requirements/sandbox.txt
 	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q jobs reports sync sandbox
 	@touch $@
 
 $(VENV)/.tested: requirements/dev.txt $(VENV)/.installed

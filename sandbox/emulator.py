@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-import sys
 import threading
 
 from sandbox import lifeline
@@ -31,8 +29,7 @@ def main() -> None:
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    sys.stdout.write(json.dumps({"port": port}) + "\n")
-    sys.stdout.flush()
+    lifeline.tell({"port": port})
     over.wait()
     os._exit(0)
 

@@ -56,10 +56,11 @@ class Sandbox:
         Raises:
             SandboxError: a process did not come up; its own error is on stderr.
         """
-        emulator = _spawn("sandbox.emulator") if moto else None
         world = _world_options(prisoners, seed, options)
-        server = _spawn("sandbox.process", "--options", json.dumps(world))
+        server = emulator = None
         try:
+            emulator = _spawn("sandbox.emulator") if moto else None
+            server = _spawn("sandbox.process", "--options", json.dumps(world))
             sandbox = cls(server, emulator, _first_line(server, "the fake services")["ports"])
             if emulator is not None:
                 sandbox._emulator_url = f"http://127.0.0.1:{_first_line(emulator, 'the emulator of AWS')['port']}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 
 from sandbox import domain_commands, lifeline
@@ -41,8 +40,7 @@ async def _run(options: Options) -> None:
     engine = Engine(options)
 
     def ready() -> None:
-        sys.stdout.write(json.dumps({"ports": engine.ports}) + "\n")
-        sys.stdout.flush()
+        lifeline.tell({"ports": engine.ports})
 
     await serve(engine, "127.0.0.1", 0, ready, over)
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import pytest
 
 from tests.cronjobs.manifests import VARIANTS, Manifest, render
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=[f"{overlay}-{component}" for overlay, component in VARIANTS])
-def rendered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+@pytest.fixture(scope="session")
+def renders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str | None], list[Manifest]]:
+    """Renders an overlay with a component, once for all tests of a worker; they only read."""
+    return functools.cache(lambda overlay, component: render(overlay, component, tmp_path_factory.mktemp("rendered")))
+
+
+@pytest.fixture(params=VARIANTS, ids=[f"{overlay}-{component}" for overlay, component in VARIANTS])
+def rendered(request: pytest.FixtureRequest, renders: Callable[[str, str | None], list[Manifest]]) -> list[Manifest]:
     """The objects of one environment in one form."""
-    overlay, component = request.param
-    return render(overlay, component, tmp_path_factory.mktemp("rendered"))
+    return renders(*request.param)

@@ -73,12 +73,12 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "arguments"),
-    [("start", ["--prisoners", "20000"]), ("publishing events", []), ("draining", ["--latency-ms", "200"])],
+    [("start", ["--prisoners", "9000"]), ("publishing events", []), ("draining", ["--latency-ms", "50"])],
 )
 def test_demo_ends_soon_when_asked(bare: Installed, stage: str, arguments: list[str]) -> None:
     """Ctrl+C ends the demo at any stage, with 1 and one line, and with it all that it started."""
     process = subprocess.Popen(
-        [COMMAND, "demo", "--events", "300", *arguments],
+        [COMMAND, "demo", "--events", "150", *arguments],
         cwd=bare.folder,
         env=bare.environment(),
         stdout=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,9 @@ from tests.sync.domains.driving import Driver, Prisoner, driving, prisoner_at
 
 
 @pytest.fixture
-def driver(sandbox: Sandbox, tmp_path: Path) -> Iterator[Driver]:
+def driver(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[Driver]:
     """A driver on a database of its own."""
-    database = Database(f"sqlite:///{tmp_path}/sync.db")
-    database.upgrade()
+    database = Database(f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
     with driving(sandbox, database) as made:
         yield made
     database.dispose()
