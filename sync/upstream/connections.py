@@ -1,10 +1,11 @@
-"""Connections to one service, kept for the next call, over the HTTP client of the standard library.
+"""Connections to one service, kept for the next call, with answers read by the parser of Node.js (`httptools`).
 
-What is added to `http.client` is the keeping, a limit for the whole of a call, and what is known of a call that got no
-answer. Nothing is ever sent twice here.
+What is added to sockets and parser is the keeping, a limit for the whole of a call, and what is known of a call that
+got no answer. Nothing is ever sent twice here.
 """
 
 import http.client
+import re
 import select
 import socket
 import ssl
@@ -14,12 +15,19 @@ import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.message import Message
+
+from httptools import HttpParserError, HttpResponseParser
 
 _PIECE = 65_536
-_USER_AGENT = "prisoner-to-nomis"
+_ALWAYS = "Accept-Encoding: identity\r\nUser-Agent: prisoner-to-nomis\r\n"
 #: Lets zlib tell by itself whether a body is of gzip's or of its own form.
 _EITHER_FORM = 32 + zlib.MAX_WBITS
+#: The head of an answer may be so long, in bytes, and have so many fields.
+_LONGEST_HEAD = 65_536
+_MOST_FIELDS = 100
+#: What would end a line of a head, or a word of its first one.
+_NOT_IN_FIELD = re.compile(r"[\r\n\0]")
+_NOT_IN_TARGET = re.compile(r"[^\x21-\x7e]")
 
 
 class NotSent(Exception):
@@ -36,10 +44,10 @@ class ConnectionLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer; `headers` finds names in any case, `data` is the body, decompressed."""
+    """A whole answer; `headers` by their names in lower case, `data` is the body, decompressed."""
 
     status: int
-    headers: Message
+    headers: Mapping[str, str]
     data: bytes
 
 
@@ -65,7 +73,10 @@ class Connections:
         self._size = size
         self._connect_seconds = connect_seconds
         self._call_seconds = call_seconds
-        self._idle: deque[http.client.HTTPConnection] = deque()
+        name = f"[{host}]" if ":" in host else host
+        usual = 443 if context else 80
+        self._after_target = f" HTTP/1.1\r\nHost: {name if port == usual else f'{name}:{port}'}\r\n{_ALWAYS}"
+        self._idle: deque[socket.socket] = deque()
         self._lock = threading.Lock()
 
     def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
@@ -73,16 +84,16 @@ class Connections:
 
         Raises `NotSent`, `TimedOut` or `ConnectionLost`.
         """
+        request = self._request(method, target, headers, body)
         connection = self._take()
         kept = False
         try:
-            _prepare(connection, method, target, headers, body)
-            answer = self._exchange(connection, body)
-            # The library closes a connection that must not be used again.
-            kept = connection.sock is not None
+            reading = self._send_and_read(connection, request)
+            answer = reading.answer()
+            kept = reading.reusable
         except TimeoutError as error:
             raise TimedOut("timed out") from error
-        except (OSError, http.client.HTTPException, zlib.error) as error:
+        except (OSError, http.client.HTTPException, HttpParserError, zlib.error) as error:
             raise ConnectionLost(type(error).__name__) from error
         finally:
             self._let_go(connection, kept=kept)
@@ -95,37 +106,46 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _exchange(self, connection: http.client.HTTPConnection, body: bytes | None) -> HttpAnswer:
-        spoken = connection.sock
+    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        """A request as it goes out. Raises `NotSent` when it would be no HTTP, such as for a line break."""
+        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if body is not None or method in ("POST", "PUT", "PATCH"):
+            fields += f"Content-Length: {len(body or b'')}\r\n"
+        if _NOT_IN_TARGET.search(target) or any(map(_NOT_IN_FIELD.search, headers.values())):
+            raise NotSent("the request is no HTTP: a character that may not be in it")
+        try:
+            head = f"{method} {target}{self._after_target}{fields}\r\n".encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise NotSent("the request is no HTTP: a character that may not be in it") from error
+        return head + body if body else head
+
+    def _send_and_read(self, connection: socket.socket, request: bytes) -> "_Reading":
         deadline = time.monotonic() + self._call_seconds
-        spoken.settimeout(self._call_seconds)
-        connection.endheaders(body)
-        response = connection.getresponse()
-        pieces = []
-        while piece := response.read1(_PIECE):
-            pieces.append(piece)
+        connection.settimeout(self._call_seconds)
+        connection.sendall(request)
+        reading = _Reading()
+        while True:
+            reading.take(connection.recv(_PIECE))
+            if reading.complete:
+                return reading
             # A body that drips never falls silent: the limit is that of the whole call.
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError
-            spoken.settimeout(remaining)
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
-        response.close()
-        return HttpAnswer(response.status, response.msg, _decompressed(b"".join(pieces), response.msg))
+            connection.settimeout(remaining)
 
-    def _take(self) -> http.client.HTTPConnection:
+    def _take(self) -> socket.socket:
         """An idle connection that the service has not closed meanwhile, else a new one."""
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 return self._connect()
-            if not _has_news(connection.sock):
+            if not _has_news(connection):
                 return connection
             connection.close()
 
-    def _let_go(self, connection: http.client.HTTPConnection, *, kept: bool) -> None:
+    def _let_go(self, connection: socket.socket, *, kept: bool) -> None:
         if kept:
             with self._lock:
                 if len(self._idle) < self._size:
@@ -133,37 +153,96 @@ class Connections:
                     return
         connection.close()
 
-    def _connect(self) -> http.client.HTTPConnection:
-        connection = self._new_connection()
-        # What was sent over a lost connection may have been read, so none is made anew in silence.
-        connection.auto_open = 0
+    def _connect(self) -> socket.socket:
         try:
-            connection.connect()
+            plain = socket.create_connection((self._host, self._port), self._connect_seconds)
         except OSError as error:
-            connection.close()
             raise NotSent(_why_not_connected(error)) from error
-        return connection
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return plain if self._context is None else self._context.wrap_socket(plain, server_hostname=self._host)
+        except OSError as error:
+            plain.close()
+            raise NotSent(_why_not_connected(error)) from error
 
-    def _new_connection(self) -> http.client.HTTPConnection:
-        if self._context is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._connect_seconds)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=self._connect_seconds, context=self._context)
 
+class _Reading:
+    """One answer while it comes in; the parser calls the methods whose names begin with `on_`."""
 
-def _prepare(
-    connection: http.client.HTTPConnection, method: str, target: str, headers: Mapping[str, str], body: bytes | None
-) -> None:
-    """Puts the head of a request together. Raises `NotSent` when it would be no HTTP, such as for a line break."""
-    try:
-        connection.putrequest(method, target)
-        connection.putheader("User-Agent", _USER_AGENT)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        if body is not None or method in ("POST", "PUT", "PATCH"):
-            connection.putheader("Content-Length", str(len(body or b"")))
-    except (ValueError, http.client.InvalidURL) as error:
-        connection.close()
-        raise NotSent(f"the request is no HTTP ({type(error).__name__})") from error
+    __slots__ = ("_body", "_head_bytes", "_headers", "_parser", "_status", "_surplus", "complete", "reusable")
+
+    def __init__(self) -> None:
+        self._parser = HttpResponseParser(self)
+        #: 0 until the whole head is there.
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._head_bytes = 0
+        self._surplus = False
+        self.complete = False
+        #: Whether the connection may carry another call, once the answer is complete.
+        self.reusable = False
+
+    def take(self, piece: bytes) -> None:
+        """Reads on; an empty piece is the end of the connection.
+
+        Raises `HttpParserError` or `http.client.HTTPException` when this is no answer, or not a whole one.
+        """
+        if not piece:
+            self._end()
+            return
+        if not self._status:
+            self._head_bytes += len(piece)
+            if self._head_bytes > _LONGEST_HEAD:
+                raise http.client.LineTooLong("the head of an answer")
+        try:
+            self._parser.feed_data(piece)
+        except HttpParserError:
+            # What comes after a whole answer is nobody's; it is not used, and neither is the connection.
+            if not self.complete:
+                raise
+            self._surplus = True
+        if self._surplus:
+            self.reusable = False
+
+    def answer(self) -> HttpAnswer:
+        """The answer, once it is complete. Raises `http.client.HTTPException` or `zlib.error` for a spoilt body."""
+        return HttpAnswer(self._status, self._headers, _decompressed(b"".join(self._body), self._headers))
+
+    def on_message_begin(self) -> None:
+        self._surplus = self.complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.complete:
+            return
+        if len(self._headers) >= _MOST_FIELDS:
+            raise http.client.HTTPException(f"more than {_MOST_FIELDS} fields")
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if not self.complete:
+            self._status = self._parser.get_status_code()
+
+    def on_body(self, data: bytes) -> None:
+        if not self.complete:
+            self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.complete:
+            return
+        if self._status < 200:
+            # Provisional: the answer is still to come.
+            self._status = 0
+            self._headers.clear()
+            return
+        self.complete = True
+        self.reusable = self._parser.should_keep_alive()
+
+    def _end(self) -> None:
+        """The connection has ended, and with it a body that has no length."""
+        if not self._status or "content-length" in self._headers or "transfer-encoding" in self._headers:
+            raise http.client.IncompleteRead(b"")
+        self.complete = True
 
 
 def _has_news(idle: socket.socket) -> bool:
@@ -183,8 +262,8 @@ def _why_not_connected(error: OSError) -> str:
     return f"connection lost ({type(error).__name__})"
 
 
-def _decompressed(data: bytes, headers: Message) -> bytes:
-    encoding = headers.get("Content-Encoding", "identity").lower()
+def _decompressed(data: bytes, headers: Mapping[str, str]) -> bytes:
+    encoding = headers.get("content-encoding", "identity").lower()
     if not data or encoding == "identity":
         return data
     if encoding in ("gzip", "x-gzip", "deflate"):

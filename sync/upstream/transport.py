@@ -184,7 +184,7 @@ class ServiceClient:
             message=message,
             outcome_unknown=method != "GET" and status in _OUTCOME_UNKNOWN_STATUSES,
             more_info=more_info,
-            retry_after=_retry_after(response.headers.get("Retry-After")),
+            retry_after=_retry_after(response.headers.get("retry-after")),
         )
 
 
