@@ -21,6 +21,7 @@ from sandbox.services import NAMES, routes_of
 from sandbox.serving import Route, Service
 from sandbox.slack import Slack
 from sandbox.topic import Topic
+from sandbox.turns import Turns
 from sandbox.world import World
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -48,6 +49,7 @@ class Engine:
         self.topic = Topic(emulator_url)
         self.ports: dict[str, int] = {}
         self.host = "127.0.0.1"
+        self._turns = Turns()
         self._runners: list[web.ServerRunner] = []
         self._adopt(options)
         routes = self._routes()
@@ -158,7 +160,7 @@ class Engine:
     def _service(self, name: str, routes: list[Route]) -> Service:
         holder_of = None if name in WITHOUT_TOKENS else self.auth.holder_of
         ping = "/auth/health/ping" if name == "auth" else "/health/ping"
-        return Service(name, routes, self.records, self.faults, holder_of, ping)
+        return Service(name, routes, self.records, self.faults, holder_of, ping, turns=self._turns)
 
 
 def _request(

@@ -21,6 +21,7 @@ from aiohttp import web
 from sandbox.faults import Fault, Faults
 from sandbox.records import Accepted, Records, Seen
 from sandbox.routing import Router
+from sandbox.turns import Turns
 from sandbox.wire import answer_badly, drop
 
 JSON_HEADERS = {"Content-Type": "application/json"}
@@ -139,6 +140,7 @@ class Service:
             looks at no token.
         ping: the path of its health ping.
         pool: how many calls it can work on at once before it answers 500, None for any number.
+        turns: those of the event loop, where it has other services too.
     """
 
     def __init__(
@@ -150,6 +152,7 @@ class Service:
         holder_of: Callable[[str, str], Holder] | None,
         ping: str = "/health/ping",
         pool: int | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.name = name
         self.records = records
@@ -158,6 +161,7 @@ class Service:
         self.ping = ping
         self.pool = pool
         self.latency_seconds = 0.0
+        self._turns = turns or Turns()
         self.in_flight = 0
         self.most_in_flight = 0
         self.install(routes)
@@ -190,6 +194,7 @@ class Service:
         try:
             if self.latency_seconds and not crowded and http.path != self.ping:
                 await asyncio.sleep(self.latency_seconds)
+                await self._turns.mine()
             if fault is not None and fault.prevents_work:
                 response = await self._refuse_by(fault, http)
             else:
