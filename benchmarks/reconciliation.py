@@ -1,8 +1,10 @@
 """How near a reconciliation comes to what its calls allow, how it does beside the old schedule, and its memory.
 
 With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than
-N · L / W. The old schedule read pages of twenty, one after another, and both levels of each prisoner by single calls.
-Run it with `python -m benchmarks.reconciliation`; the services run in a process of their own on loopback.
+N · L / W. A call takes longer than the latency of its service, by the way through two processes and their kernel: the
+share of what is possible with such calls, one of which is measured alone, is printed too. The old schedule read pages
+of twenty, one after another, and both levels of each prisoner by single calls. Run it with
+`python -m benchmarks.reconciliation`; the services run in a process of their own on loopback.
 """
 
 from __future__ import annotations
@@ -47,6 +49,19 @@ def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
         "SLACK_TOKEN": "",
     }
     return load_settings(environment)
+
+
+def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
+    """How long a call takes while there is no other, the median of fifty."""
+    transport = Transport(settings)
+    services = connect(transport)
+    took = []
+    for prisoner in sandbox.prisoners()[:50]:
+        started = time.perf_counter()
+        current_iep_body(services.nomis, prisoner["bookingId"])
+        took.append(time.perf_counter() - started)
+    transport.close()
+    return 1_000 * statistics.median(took)
 
 
 def snapshot_seconds(settings: Settings) -> float:
@@ -120,11 +135,12 @@ def _old_summary(services: Services, booking_id: int) -> object:
 def schedules(repeats: int) -> None:
     """Prints share of the bound, calls a prisoner, and the ratio to the old schedule."""
     print(f"{PRISONERS:,} prisoners, medians of {repeats}")
-    heads = ("latency", "in flight", "bound s", "read s", "share", "whole s", "calls each", "old s", "ratio")
+    heads = "latency,a call ms,in flight,bound s,read s,share,of calls,whole s,calls each,old s,ratio".split(",")
     print("".join(f"{head:>11}" for head in heads))
     with Sandbox.start(prisoners=PRISONERS, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
         for latency in (20, 50):
             sandbox.latency(latency)
+            alone = call_milliseconds(settings_for(sandbox, folder, 1), sandbox)
             for in_flight in (40, 64):
                 settings = settings_for(sandbox, folder, in_flight)
                 read = statistics.median(snapshot_seconds(settings) for _ in range(repeats))
@@ -134,8 +150,9 @@ def schedules(repeats: int) -> None:
                 calls = len([each for each in log if each["service"] in ("nomis", "incentives")]) / PRISONERS / repeats
                 old = old_schedule_seconds(settings)
                 bound = PRISONERS * latency / 1_000 / in_flight
-                times = (f"{bound:.2f}", f"{read:.2f}", f"{bound / read:.0%}", f"{whole:.2f}", f"{calls:.3f}")
-                figures = (f"{latency} ms", str(in_flight), *times, f"{old:.2f}", f"{old / whole:.1f}")
+                shares = (f"{bound / read:.0%}", f"{bound * alone / latency / read:.0%}")
+                times = (f"{bound:.2f}", f"{read:.2f}", *shares, f"{whole:.2f}", f"{calls:.3f}")
+                figures = (f"{latency} ms", f"{alone:.1f}", str(in_flight), *times, f"{old:.2f}", f"{old / whole:.1f}")
                 print("".join(f"{figure:>11}" for figure in figures), flush=True)
 
 

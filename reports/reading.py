@@ -70,19 +70,17 @@ class Reading(Generic[Item, Value]):
         """Gives work; threads are started when first needed."""
         added = [(item, 0) for item in items]
         with self._changed:
+            # Threads come before their work, so that those which are there do not keep the others from starting.
+            self._start_threads(len(self._pending) + len(added))
             self._left += len(added)
             self._pending.extend(added)
-            if not self._threads:
-                workers = range(
-                    min(self._pace.maximum, max(1, len(self._pending))) if self._closed else self._pace.maximum
-                )
-                self._threads = [
-                    threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
-                    for number in workers
-                ]
-                for thread in self._threads:
-                    thread.start()
             self._changed.notify_all()
+
+    def _start_threads(self, wanted: int) -> None:
+        for number in range(len(self._threads), min(self._pace.maximum, wanted)):
+            thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def close(self) -> None:
         """Says that no more is added: threads end when all is read."""
