@@ -135,8 +135,8 @@ def _old_summary(services: Services, booking_id: int) -> object:
 def schedules(repeats: int) -> None:
     """Prints share of the bound, calls a prisoner, and the ratio to the old schedule."""
     print(f"{PRISONERS:,} prisoners, medians of {repeats}")
-    heads = "latency,a call ms,in flight,bound s,read s,share,of calls,whole s,calls each,old s,ratio".split(",")
-    print("".join(f"{head:>11}" for head in heads))
+    heads = ["latency", "a call ms", "in flight", "bound s", "read s", "share", "of calls", "whole s", "calls each"]
+    print("".join(f"{head:>11}" for head in [*heads, "old s", "ratio"]))
     with Sandbox.start(prisoners=PRISONERS, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
         for latency in (20, 50):
             sandbox.latency(latency)

@@ -2,8 +2,9 @@
 
 moto asks a slow clock about each message of a queue, several times for each message that is sent or received:
 work that grows with the square of the depth. The answers stay the same here; only the clock is asked once. With every
-call it looks at all its folders and spells the same names anew, a third of what a call costs: here once. And it loses a
-message that is sent while another thread deletes one: here a deletion keeps senders waiting.
+call it looks at all its folders and spells the same names anew, a third of what a call costs: here once. And it loses
+a message that is sent while another thread deletes one, and answers 500 when two receive from one queue at once: here
+what changes a queue waits for its turn.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _SPELLED_ANEW: tuple[tuple[object, str], ...] = (
     (responses, "method_names_from_class"),
     (werkzeug_app.DomainDispatcherApplication, "get_backend_for_host"),
 )
+
+#: How often a receive that waits looks whether a message is shown again.
+LOOK_SECONDS = 0.1
 
 
 def milliseconds(moment: datetime | None = None) -> float:
@@ -68,6 +72,41 @@ def _whole(delete: Callable[[models.Queue, str], None]) -> Callable[[models.Queu
     return delete_alone
 
 
+def _received(receive: Callable[..., list[models.Message]]) -> Callable[..., list[models.Message]]:
+    """A receive that nobody disturbs while it looks, and that gives way while it waits."""
+
+    def receive_alone(
+        backend: models.SQSBackend,
+        queue_name: str,
+        count: int,
+        wait_seconds_timeout: int,
+        visibility_timeout: int,
+        message_attribute_names: list[str] | None = None,
+    ) -> list[models.Message]:
+        queue = backend.get_queue(queue_name)
+        deadline = time.monotonic() + wait_seconds_timeout
+        while True:
+            with queue._messages_lock:
+                found = receive(backend, queue_name, count, 0, visibility_timeout, message_attribute_names)
+                remaining = deadline - time.monotonic()
+                if found or remaining <= 0:
+                    return found
+                # Nobody is told of a message that is shown again, so it is looked for.
+                queue._messages_lock.wait(min(remaining, LOOK_SECONDS))
+
+    return receive_alone
+
+
+def _shown_again(change: Callable[[models.SQSBackend, str, str, int], None]) -> Callable[..., None]:
+    """A change of visibility beside which nobody receives."""
+
+    def change_alone(backend: models.SQSBackend, queue_name: str, receipt_handle: str, visibility_timeout: int) -> None:
+        with backend.get_queue(queue_name)._messages_lock:
+            change(backend, queue_name, receipt_handle, visibility_timeout)
+
+    return change_alone
+
+
 def hasten() -> None:
     """Put the quick ways in place of moto's, in this process."""
     replacements: dict[str, object] = {
@@ -86,4 +125,7 @@ def hasten() -> None:
     folders = frozenset(backends.list_of_moto_modules())
     setattr(backends, "list_of_moto_modules", lambda: folders)  # noqa: B010
     setattr(models, "unix_time_millis", milliseconds)  # noqa: B010 - moto's name is not ours to type
-    setattr(models.SQSBackend, "is_message_valid_based_on_retention_period", _is_retained)  # noqa: B010
+    backend = models.SQSBackend
+    setattr(backend, "receive_message", _received(backend.receive_message))  # noqa: B010
+    setattr(backend, "change_message_visibility", _shown_again(backend.change_message_visibility))  # noqa: B010
+    setattr(backend, "is_message_valid_based_on_retention_period", _is_retained)  # noqa: B010

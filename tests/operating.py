@@ -9,7 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,23 @@ class Terminal(io.StringIO):
         return super().readline(-1 if size is None else size)
 
 
+class _Queues(dict[str, QueuePair]):
+    """The queues by their ids, each made when it is first asked for."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        super().__init__()
+        self._settings = load_settings(settings)
+        self._aws = Aws(self._settings)
+
+    def __missing__(self, queue: str) -> QueuePair:
+        self.make(queue)
+        return self[queue]
+
+    def make(self, *queues: str) -> None:
+        """Makes queues and their subscriptions."""
+        self.update(open_queues(self._settings, self._aws, {queue: event_types(queue) for queue in queues}))
+
+
 class Operator:
     """Runs commands with the settings of one test: those of the sandbox, a database and a folder of its own."""
 
@@ -69,7 +86,6 @@ class Operator:
         self.sandbox = sandbox
         self.folder = folder
         self._template = template
-        self._queues: dict[str, QueuePair] = {}
         self.settings: dict[str, str] = {
             **sandbox.environment(),
             "REPORTS_LOCATION": str(folder / "reports"),
@@ -81,6 +97,7 @@ class Operator:
             "LOG_LEVEL": "WARNING",
             "TZ": "UTC",
         }
+        self._queues = _Queues(self.settings)
         self.use_database("operator")
 
     def use_database(self, name: str) -> None:
@@ -149,16 +166,17 @@ class Operator:
             rows = connection.execute("SELECT action, target, outcome FROM actions ORDER BY id")
             return [(action, target, outcome) for action, target, outcome in rows]
 
-    def queues(self) -> dict[str, QueuePair]:
-        """The queues themselves, made when they are first asked for."""
-        if not self._queues:
-            settings = load_settings(self.settings)
-            self._queues = open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+    def queues(self) -> Mapping[str, QueuePair]:
+        """The queues themselves, each made when it is first asked for."""
         return self._queues
+
+    def make_queues(self) -> None:
+        """Makes all queues, so that what is published arrives."""
+        self._queues.make(*QUEUES)
 
     def forget_queues(self) -> None:
         """Looks for the queues anew, after the world was replaced."""
-        self._queues = {}
+        self._queues = _Queues(self.settings)
 
     def messages(self, queue: str) -> int:
         """How many messages lie on the dead letter queue."""
@@ -169,7 +187,7 @@ class Operator:
 def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
     """An operator with queues that are there and empty."""
     made = Operator(sandbox, tmp_path, sqlite_template)
-    made.queues()
+    made.make_queues()
     return made
 
 

@@ -16,7 +16,7 @@ def planted(operator: Operator, cause: int) -> str:
     sandbox = operator.sandbox
     sandbox.reset(prisoners=40, mismatches={str(cause): 1})
     operator.forget_queues()
-    operator.queues()
+    operator.make_queues()
     (mismatch,) = sandbox.planted()["mismatches"]
     return str(mismatch["offenderNo"])
 

@@ -13,11 +13,15 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry
-from tests.operating import Operator, Terminal, operator
-
-__all__ = ["operator"]
+from tests.operating import Operator, Terminal
 
 BOOKED = "prison-visit.booked"
+
+
+@pytest.fixture
+def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+    """An operator; the queues are made as they are used."""
+    return Operator(sandbox, tmp_path, sqlite_template)
 
 
 def bury(operator: Operator, *references: str) -> None:
