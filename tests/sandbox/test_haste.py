@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from sandbox import Sandbox
+from tests.waiting import in_thread, result_of
 
 BOTH_WAYS = """
 from datetime import datetime
@@ -108,3 +109,45 @@ def test_no_message_is_lost_that_is_sent_while_another_is_deleted() -> None:
         for way in ("slow", "quick")
     }
     assert said == {"slow": "[]", "quick": "['new']"}
+
+
+RECEIVE_TOGETHER = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from moto.sqs.models import sqs_backends
+from sandbox.haste import hasten
+
+hasten()
+backend = sqs_backends["123456789012"]["eu-west-2"]
+queue = backend.create_queue("q", {})
+for number in range(400):
+    backend.send_message("q", str(number))
+
+def receive(_worker):
+    mine = []
+    while found := backend.receive_message("q", 10, 0, 120):
+        mine.extend(found)
+    for message in mine[::2]:
+        backend.change_message_visibility("q", message.receipt_handle, 0)
+    return [message.body for message in mine]
+
+with ThreadPoolExecutor(8) as pool:
+    bodies = [body for mine in pool.map(receive, range(8)) for body in mine]
+print(len(bodies) >= 400, len(set(bodies)))
+"""
+
+
+def test_many_may_receive_from_one_queue() -> None:
+    """Receivers side by side, who also show messages again, get every message, and none of them an error."""
+    done = subprocess.run([sys.executable, "-c", RECEIVE_TOGETHER], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("True 400", 0), done.stderr
+
+
+def test_a_message_that_is_shown_again_ends_a_wait(sqs: Any) -> None:
+    """Who waits for a message gets the one that another lets go, before the wait is over."""
+    url = sqs.create_queue(QueueName="q")["QueueUrl"]
+    sqs.send_message(QueueUrl=url, MessageBody="hello")
+    (taken,) = sqs.receive_message(QueueUrl=url)["Messages"]
+    waiting = in_thread(lambda: sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20))
+    sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=taken["ReceiptHandle"], VisibilityTimeout=0)
+    assert [message["Body"] for message in result_of(waiting)["Messages"]] == ["hello"]
