@@ -18,7 +18,7 @@ install: $(VENV)/.installed ## the environment and the command .venv/bin/prisone
 demo: $(VENV)/.installed ## the whole system against an embedded world (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
-test: lint ## the static checks and the whole test suite
+test: lint ## the static checks, and every test but those that take long
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 longtest: lint ## every test, those that take long too

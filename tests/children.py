@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 from tests.waiting import LONGEST_SECONDS
 
+_PR_SET_PDEATHSIG = 1
 CONTEXT = multiprocessing.get_context("forkserver")
 # What most children need is imported once, so that each is there at once.
 CONTEXT.set_forkserver_preload(["tests.sync.creating", "tests.imported"])
@@ -38,6 +40,11 @@ def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.kill()
+
+
+def end_with_parent(by: signal.Signals) -> None:
+    """Lets the process that calls it get this signal when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
 
 
 def kill(process: ForkServerProcess) -> None:

@@ -3,7 +3,7 @@
 With `TEST_DATABASE_URL` (an address of a PostgreSQL server that lets us make databases) that server is used instead.
 """
 
-import ctypes
+import functools
 import os
 import shutil
 import signal
@@ -20,9 +20,9 @@ import pytest
 from sqlalchemy.engine import URL, make_url
 
 from sync.store.database import Database
+from tests.children import end_with_parent
 from tests.waiting import LONGEST_SECONDS
 
-_PR_SET_PDEATHSIG = 1
 _UNPRIVILEGED = "nobody"
 
 
@@ -94,7 +94,7 @@ class PostgresServer:
             cwd=self._folder,
             stdout=log,
             stderr=log,
-            preexec_fn=_end_with_parent,
+            preexec_fn=functools.partial(end_with_parent, signal.SIGQUIT),
             **user,
         )
 
@@ -190,7 +190,3 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.dispose()
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)

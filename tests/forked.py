@@ -1,15 +1,13 @@
 """The program in a process of its own that need not start anew: forked from one that has imported everything.
 
-A command spends more than a second on importing before it does anything, and the tests run hundreds of them.
+What that is stands in `tests.imported`. A command spends more than a second on importing before it does anything, and
+the tests run hundreds of them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import importlib
 import os
-import pkgutil
 import signal
 import sys
 import tempfile
@@ -19,14 +17,10 @@ from pathlib import Path
 
 import botocore.session
 
-import jobs
-import reports
-import sync
 from jobs.cli import PROGRAM, main
-from tests.children import CONTEXT
+from tests.children import CONTEXT, end_with_parent
 from tests.waiting import LONGEST_SECONDS
 
-_PR_SET_PDEATHSIG = 1
 _ADDED = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 _OPENED = (os.O_RDONLY, _ADDED, _ADDED)
 
@@ -74,17 +68,6 @@ class Command:
         self._process.join(LONGEST_SECONDS)
 
 
-def import_all() -> None:
-    """Imports the whole program, and what it imports when it needs it."""
-    for package in (jobs, reports, sync):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if "migrations" not in module.name:
-                importlib.import_module(module.name)
-    for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
-        importlib.import_module(name)
-    keep_descriptions_of_aws()
-
-
 def keep_descriptions_of_aws() -> None:
     """Lets all clients of AWS in this process share what botocore reads about AWS's services, most of their making."""
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
@@ -108,7 +91,7 @@ def run_command(
 def _run(
     arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: tuple[Path, Path, Path]
 ) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

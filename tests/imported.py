@@ -1,5 +1,17 @@
-"""Importing this imports everything that a child of the tests may need, so that none does it again."""
+"""Importing this imports the program and what it imports later, so that no forked child does it again."""
 
-from tests.forked import import_all
+import importlib
+import pkgutil
 
-import_all()
+import jobs
+import reports
+import sync
+from tests.forked import keep_descriptions_of_aws
+
+for package in (jobs, reports, sync):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if "migrations" not in module.name:
+            importlib.import_module(module.name)
+for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
+    importlib.import_module(name)
+keep_descriptions_of_aws()

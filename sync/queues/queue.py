@@ -140,16 +140,20 @@ class Queue:
         return todo
 
     def _call(self, name: str, **arguments: Any) -> dict[str, Any]:
-        from botocore.exceptions import BotoCoreError, ClientError
+        return answer_of(self.name, name, getattr(self._client, name), QueueUrl=self.url, **arguments)
 
-        try:
-            answer: dict[str, Any] = getattr(self._client, name)(QueueUrl=self.url, **arguments)
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            raise QueueUnavailable(f"queue {self.name}: {name}: {code}") from error
-        except BotoCoreError as error:
-            raise QueueUnavailable(f"queue {self.name}: {name}: {type(error).__name__}") from error
-        return answer
+
+def answer_of(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+    """What AWS answers to a call about a queue. Raises `QueueUnavailable`, which names queue and call."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        return function(**arguments)
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        raise QueueUnavailable(f"queue {queue}: {call}: {code}") from error
+    except BotoCoreError as error:
+        raise QueueUnavailable(f"queue {queue}: {call}: {type(error).__name__}") from error
 
 
 def _message(entry: Mapping[str, Any]) -> Message:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.queues.aws import Aws
-from sync.queues.queue import Queue, QueueUnavailable
+from sync.queues.queue import Queue, QueueUnavailable, answer_of
 from sync.settings import QueueSettings, Settings
 
 TOPIC = "hmpps-domain-events"
@@ -63,7 +63,7 @@ def _dlq_client(queue: QueueSettings, aws: Aws) -> Any:
 
 
 def _queue(client: Any, name: str) -> Queue:
-    return Queue(client, name, _answer(name, "get_queue_url", client.get_queue_url, QueueName=name)["QueueUrl"])
+    return Queue(client, name, answer_of(name, "get_queue_url", client.get_queue_url, QueueName=name)["QueueUrl"])
 
 
 def _existing(client: Any, name: str) -> Queue | None:
@@ -79,18 +79,18 @@ def _existing(client: Any, name: str) -> Queue | None:
 
 
 def _made(client: Any, name: str, attributes: dict[str, str]) -> Queue:
-    answer = _answer(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
+    answer = answer_of(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
     return Queue(client, name, answer["QueueUrl"])
 
 
 def _subscribe(aws: Aws, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
     sns = aws.client("sns")
-    topic = _answer(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
+    topic = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
     # An endpoint of one's own has one account and one region, so the name says which queue is meant.
     subscribed = {arn.rpartition(":")[2] for arn in _subscribed(sns, topic)}
     for queue, types in event_types.items():
         if queue.name not in subscribed:
-            _answer(
+            answer_of(
                 queue.name,
                 "subscribe",
                 sns.subscribe,
@@ -104,16 +104,3 @@ def _subscribe(aws: Aws, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
 def _subscribed(sns: Any, topic: str) -> list[str]:
     pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     return [entry["Endpoint"] for page in pages for entry in page["Subscriptions"]]
-
-
-def _answer(name: str, call: str, function: Any, **arguments: Any) -> dict[str, Any]:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        answer: dict[str, Any] = function(**arguments)
-    except ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "")
-        raise QueueUnavailable(f"queue {name}: {call}: {code}") from error
-    except BotoCoreError as error:
-        raise QueueUnavailable(f"queue {name}: {call}: {type(error).__name__}") from error
-    return answer

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 _PIECE = 65_536
 _ALWAYS = "Accept-Encoding: identity\r\nUser-Agent: prisoner-to-nomis\r\n"
@@ -93,7 +93,7 @@ class Connections:
             kept = reading.reusable
         except TimeoutError as error:
             raise TimedOut("timed out") from error
-        except (OSError, http.client.HTTPException, HttpParserError, zlib.error) as error:
+        except (OSError, http.client.HTTPException, HttpParserError, HttpParserUpgrade, zlib.error) as error:
             raise ConnectionLost(type(error).__name__) from error
         finally:
             self._let_go(connection, kept=kept)

@@ -183,6 +183,7 @@ def test_compressed_bodies(encoding: str, body: bytes) -> None:
         b"HTTP/1.1 20\r\n\r\n",
         b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
         b"SSH-2.0-server\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
         b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n",
