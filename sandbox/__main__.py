@@ -72,7 +72,7 @@ async def _run(engine: Engine, chosen: argparse.Namespace) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
     for service in engine.services.values():
-        service.latency_seconds = chosen.latency_ms / 1000
+        service.latency.seconds = chosen.latency_ms / 1000
 
     def ready() -> None:
         engine.host = chosen.advertise or chosen.host

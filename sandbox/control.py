@@ -106,7 +106,7 @@ def latency(engine: Engine, body: Body) -> object:
     """Set the latency in ms of one service, or of all without `service`."""
     names = [str(body["service"])] if body.get("service") else list(engine.services)
     for name in names:
-        engine.services[name].latency_seconds = float(body["ms"]) / 1000
+        engine.services[name].latency.seconds = float(body["ms"]) / 1000
     return {}
 
 

@@ -27,7 +27,7 @@ from sandbox.world import World
 LARGEST_BODY = 64 * 1024 * 1024
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 0.1
-LARGE_WORLD = 20_000
+LARGE_WORLD = 1_000
 WITHOUT_TOKENS = ("auth", "slack")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -63,7 +63,7 @@ class Engine:
         routes = self._routes()
         for name, service in self.services.items():
             service.install(routes[name])
-            service.latency_seconds = 0.0
+            service.latency.seconds = 0.0
             service.most_in_flight = 0
         self.faults.clear()
         self.records.clear()

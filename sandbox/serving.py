@@ -7,7 +7,6 @@ service.
 
 from __future__ import annotations
 
-import asyncio
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,13 +20,11 @@ from aiohttp import web
 from sandbox.faults import Fault, Faults
 from sandbox.records import Accepted, Records, Seen
 from sandbox.routing import Router
-from sandbox.turns import Turns
+from sandbox.turns import Latency, Turns
 from sandbox.wire import answer_badly, drop
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 NO_QUERY: Mapping[str, list[str]] = {}
-#: asyncio waits for whole milliseconds, rounded up; so much less, and a call takes what it was told to.
-ROUNDING_SECONDS = 0.0005
 
 
 class Refused(Exception):
@@ -162,8 +159,7 @@ class Service:
         self.holder_of = holder_of
         self.ping = ping
         self.pool = pool
-        self.latency_seconds = 0.0
-        self._turns = turns or Turns()
+        self.latency = Latency(turns or Turns())
         self.in_flight = 0
         self.most_in_flight = 0
         self.install(routes)
@@ -191,12 +187,12 @@ class Service:
         if self.in_flight > self.most_in_flight:
             self.most_in_flight = self.in_flight
         crowded = self.pool is not None and self.in_flight > self.pool
+        late = bool(self.latency.seconds) and not crowded and http.path != self.ping
         client_id = ""
         status = 0
         try:
-            if self.latency_seconds and not crowded and http.path != self.ping:
-                await asyncio.sleep(self.latency_seconds - ROUNDING_SECONDS)
-                await self._turns.mine()
+            if late:
+                await self.latency.keep(time.perf_counter() - started)
             if fault is not None and fault.prevents_work:
                 response = await self._refuse_by(fault, http)
             else:
@@ -212,8 +208,10 @@ class Service:
             return response
         finally:
             self.in_flight -= 1
-            took = (time.perf_counter() - started) * 1000
-            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took, fault)
+            took = time.perf_counter() - started
+            if late and fault is None:
+                self.latency.answered(took)
+            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault)
             if self.router is asked:
                 self.records.requests.append(seen)
 

@@ -1,4 +1,4 @@
-"""Lets the answers of one event loop go out one after another, with a look at what came in between."""
+"""Lets answers of one event loop go out when they are due, one after another, with a look at what came in between."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 
 class Turns:
-    """Whoever awaits `mine` goes on in a round of the event loop of its own.
+    """Whoever awaits `at` goes on at that time, in a round of the event loop of its own.
 
     Requests that arrive together wait for the same latency, so their waits end together, and a loop does all that is
     due before it looks at what came in. Without turns the next requests are thus read together again, and every call
@@ -18,14 +18,20 @@ class Turns:
         """Nobody waits."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def mine(self) -> None:
-        """Return when it is the caller's turn."""
+    async def at(self, when: float) -> None:
+        """Return when it is `when`, on the clock of the loop, and then the caller's turn."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
+        timer = loop.call_at(when, self._due, turn, loop)
+        try:
+            await turn
+        finally:
+            timer.cancel()
+
+    def _due(self, turn: asyncio.Future[None], loop: asyncio.AbstractEventLoop) -> None:
         self._waiting.append(turn)
         if len(self._waiting) == 1:
             loop.call_soon(self._next, loop)
-        await turn
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         turn = self._waiting.popleft()
@@ -33,3 +39,30 @@ class Turns:
             turn.set_result(None)
         if self._waiting:
             loop.call_soon(self._next, loop)
+
+
+class Latency:
+    """How long one service takes for a call, its own work and the roughness of timers included.
+
+    Timers of asyncio wait for whole milliseconds, rounded up, and an answer takes work beside: so the wait ends early
+    by what the answers before took too long. Half of the calls then take longer than `seconds`, and half shorter.
+    """
+
+    _STEP_SECONDS = 0.00002
+    _MOST_EARLY = 0.1
+
+    def __init__(self, turns: Turns) -> None:
+        """No latency at first."""
+        self.seconds = 0.0
+        self._turns = turns
+        self._early = 0.0
+
+    async def keep(self, passed: float) -> None:
+        """Return when a call that arrived `passed` seconds ago is to be answered."""
+        left = self.seconds - self._early - passed
+        await self._turns.at(asyncio.get_running_loop().time() + left)
+
+    def answered(self, took: float) -> None:
+        """Learn how long a call took in all, in seconds."""
+        step = self._STEP_SECONDS if took > self.seconds else -self._STEP_SECONDS
+        self._early = min(max(self._early + step, 0.0), self._MOST_EARLY * self.seconds)

@@ -76,7 +76,7 @@ class Connections:
         name = f"[{host}]" if ":" in host else host
         usual = 443 if context else 80
         self._after_target = f" HTTP/1.1\r\nHost: {name if port == usual else f'{name}:{port}'}\r\n{_ALWAYS}"
-        self._idle: deque[socket.socket] = deque()
+        self._idle: deque[_Connection] = deque()
         self._lock = threading.Lock()
 
     def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
@@ -88,9 +88,8 @@ class Connections:
         connection = self._take()
         kept = False
         try:
-            reading = self._send_and_read(connection, request)
-            answer = reading.answer()
-            kept = reading.reusable
+            answer = connection.exchange(request)
+            kept = connection.reusable
         except TimeoutError as error:
             raise TimedOut("timed out") from error
         except (OSError, http.client.HTTPException, HttpParserError, HttpParserUpgrade, zlib.error) as error:
@@ -119,33 +118,18 @@ class Connections:
             raise NotSent("the request is no HTTP: a character that may not be in it") from error
         return head + body if body else head
 
-    def _send_and_read(self, connection: socket.socket, request: bytes) -> "_Reading":
-        deadline = time.monotonic() + self._call_seconds
-        connection.settimeout(self._call_seconds)
-        connection.sendall(request)
-        reading = _Reading()
-        while True:
-            reading.take(connection.recv(_PIECE))
-            if reading.complete:
-                return reading
-            # A body that drips never falls silent: the limit is that of the whole call.
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            connection.settimeout(remaining)
-
-    def _take(self) -> socket.socket:
+    def _take(self) -> "_Connection":
         """An idle connection that the service has not closed meanwhile, else a new one."""
         while True:
             with self._lock:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
-                return self._connect()
-            if not _has_news(connection):
+                return _Connection(self._connect(), self._call_seconds)
+            if not connection.has_news():
                 return connection
             connection.close()
 
-    def _let_go(self, connection: socket.socket, *, kept: bool) -> None:
+    def _let_go(self, connection: "_Connection", *, kept: bool) -> None:
         if kept:
             with self._lock:
                 if len(self._idle) < self._size:
@@ -166,24 +150,76 @@ class Connections:
             raise NotSent(_why_not_connected(error)) from error
 
 
-class _Reading:
-    """One answer while it comes in; the parser calls the methods whose names begin with `on_`."""
+class _Connection:
+    """One connection, whose answers are read by its parser; that calls the methods whose names begin with `on_`.
 
-    __slots__ = ("_body", "_head_bytes", "_headers", "_parser", "_status", "_surplus", "complete", "reusable")
+    `seconds` is the limit of a call.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_body",
+        "_complete",
+        "_head_bytes",
+        "_headers",
+        "_incoming",
+        "_parser",
+        "_seconds",
+        "_socket",
+        "_status",
+        "_surplus",
+        "reusable",
+    )
+
+    def __init__(self, connected: socket.socket, seconds: float) -> None:
+        self._socket = connected
+        self._seconds = seconds
+        connected.settimeout(seconds)
+        self._incoming = select.poll()
+        self._incoming.register(connected, select.POLLIN)
+        # One for all answers: parser and reader know each other, which only the collector of garbage can part.
         self._parser = HttpResponseParser(self)
+        self._begin()
+
+    def _begin(self) -> None:
         #: 0 until the whole head is there.
         self._status = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._head_bytes = 0
         self._surplus = False
-        self.complete = False
-        #: Whether the connection may carry another call, once the answer is complete.
+        self._complete = False
+        #: Whether the connection may carry another call.
         self.reusable = False
 
-    def take(self, piece: bytes) -> None:
+    def exchange(self, request: bytes) -> HttpAnswer:
+        """Sends a request and reads the answer. Raises what `Connections.exchange` translates."""
+        deadline = time.monotonic() + self._seconds
+        self._begin()
+        self._socket.sendall(request)
+        self._take(self._socket.recv(_PIECE))
+        if not self._complete:
+            self._read_on(deadline)
+        return HttpAnswer(self._status, self._headers, _decompressed(b"".join(self._body), self._headers))
+
+    def has_news(self) -> bool:
+        """Whether the other side has closed the idle connection, or said something unasked."""
+        return bool(self._incoming.poll(0))
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._socket.close()
+
+    def _read_on(self, deadline: float) -> None:
+        while not self._complete:
+            # A body that drips never falls silent: the limit is that of the whole call.
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            self._socket.settimeout(remaining)
+            self._take(self._socket.recv(_PIECE))
+        self._socket.settimeout(self._seconds)
+
+    def _take(self, piece: bytes) -> None:
         """Reads on; an empty piece is the end of the connection.
 
         Raises `HttpParserError` or `http.client.HTTPException` when this is no answer, or not a whole one.
@@ -199,57 +235,46 @@ class _Reading:
             self._parser.feed_data(piece)
         except HttpParserError:
             # What comes after a whole answer is nobody's; it is not used, and neither is the connection.
-            if not self.complete:
+            if not self._complete:
                 raise
             self._surplus = True
         if self._surplus:
             self.reusable = False
 
-    def answer(self) -> HttpAnswer:
-        """The answer, once it is complete. Raises `http.client.HTTPException` or `zlib.error` for a spoilt body."""
-        return HttpAnswer(self._status, self._headers, _decompressed(b"".join(self._body), self._headers))
-
     def on_message_begin(self) -> None:
-        self._surplus = self.complete
+        self._surplus = self._complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.complete:
+        if self._complete:
             return
         if len(self._headers) >= _MOST_FIELDS:
             raise http.client.HTTPException(f"more than {_MOST_FIELDS} fields")
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        if not self.complete:
+        if not self._complete:
             self._status = self._parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        if not self.complete:
+        if not self._complete:
             self._body.append(data)
 
     def on_message_complete(self) -> None:
-        if self.complete:
+        if self._complete:
             return
         if self._status < 200:
             # Provisional: the answer is still to come.
             self._status = 0
             self._headers.clear()
             return
-        self.complete = True
+        self._complete = True
         self.reusable = self._parser.should_keep_alive()
 
     def _end(self) -> None:
         """The connection has ended, and with it a body that has no length."""
         if not self._status or "content-length" in self._headers or "transfer-encoding" in self._headers:
             raise http.client.IncompleteRead(b"")
-        self.complete = True
-
-
-def _has_news(idle: socket.socket) -> bool:
-    """Whether the other side has closed an idle connection, or said something unasked."""
-    poll = select.poll()
-    poll.register(idle, select.POLLIN)
-    return bool(poll.poll(0))
+        self._complete = True
 
 
 def _why_not_connected(error: OSError) -> str:

@@ -5,7 +5,6 @@ lets one process keep many calls in flight. Tokens and pings, which are few, go 
 """
 
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ import requests
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
+from sync.upstream.in_flight import InFlight
 from sync.upstream.tokens import TokenSource
 
 #: A gateway that gave up waiting says nothing about what the service behind it did.
@@ -46,7 +46,7 @@ class ServiceClient:
         base_url: str,
         connections: Connections,
         tokens: TokenSource,
-        in_flight: threading.Semaphore,
+        in_flight: InFlight,
         observers: tuple[CallObserver, ...] = (),
         may_write: Callable[[], None] = lambda: None,
     ) -> None:
@@ -215,7 +215,7 @@ class Transport:
         settings = self._settings
         upstream = settings.upstream(name)
         tokens = TokenSource(settings.api_base_url_oauth, upstream, self._session, settings.api_timeout_seconds)
-        in_flight = threading.BoundedSemaphore(settings.reconciliation_concurrency)
+        in_flight = InFlight(settings.reconciliation_concurrency)
         return ServiceClient(
             name,
             upstream.base_url,

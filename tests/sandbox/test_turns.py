@@ -1,10 +1,12 @@
-"""Turns: what is due together goes on one after another, and what came in meanwhile is looked at in between."""
+"""Turns and latency: what is due together goes on one after another, and a call takes what it was told to."""
 
 from __future__ import annotations
 
 import asyncio
+import selectors
+from typing import Any
 
-from sandbox.turns import Turns
+from sandbox.turns import Latency, Turns
 
 
 def test_a_round_of_the_loop_lies_between_two_turns() -> None:
@@ -12,7 +14,7 @@ def test_a_round_of_the_loop_lies_between_two_turns() -> None:
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
-        await turns.mine()
+        await turns.at(0)
         seen.append(name)
         asyncio.get_running_loop().call_soon(seen.append, "looked")
 
@@ -30,15 +32,60 @@ def test_whoever_gave_up_holds_up_nobody() -> None:
     seen: list[str] = []
 
     async def answer(turns: Turns, name: str) -> None:
-        await turns.mine()
+        await turns.at(0)
         seen.append(name)
 
     async def together() -> None:
         turns = Turns()
         tasks = [asyncio.create_task(answer(turns, name)) for name in "abc"]
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
         tasks[1].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(together())
     assert seen == ["a", "c"]
+
+
+class RoughLoop(asyncio.SelectorEventLoop):
+    """A loop whose time passes only while it waits, and which waits a millisecond longer than it was asked to."""
+
+    def __init__(self) -> None:
+        """It is the hour zero."""
+        self.now = 0.0
+        loop = self
+
+        class Selector(selectors.SelectSelector):
+            def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+                if timeout:
+                    loop.now += timeout + 0.001
+                return super().select(0)
+
+        super().__init__(Selector())
+
+    def time(self) -> float:
+        """How much time has passed, in seconds."""
+        return self.now
+
+
+def test_a_call_takes_what_it_was_told_to_however_rough_the_timers() -> None:
+    """The wait ends as much earlier as timers and the work itself take longer."""
+
+    async def calls() -> list[float]:
+        latency = Latency(Turns())
+        latency.seconds = 0.02
+        took = []
+        loop: Any = asyncio.get_running_loop()
+        for _ in range(300):
+            arrived = loop.time()
+            loop.now += 0.0003
+            await latency.keep(loop.time() - arrived)
+            loop.now += 0.0002
+            took.append(loop.time() - arrived)
+            latency.answered(took[-1])
+        return took
+
+    with asyncio.Runner(loop_factory=RoughLoop) as runner:
+        took = runner.run(calls())
+    assert took[0] > 0.021
+    assert abs(sum(took[-100:]) / 100 - 0.02) < 0.0001
