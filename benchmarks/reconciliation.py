@@ -67,6 +67,7 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 def snapshot_seconds(settings: Settings) -> float:
     """How long it takes to list everyone and read both levels, as a run does."""
     from reports.listing import list_prisoners
+    from reports.reading import undisturbed
     from reports.snapshot import Snapshot
 
     transport = Transport(settings)
@@ -74,9 +75,10 @@ def snapshot_seconds(settings: Settings) -> float:
     services.nomis.call("GET", "/prisoners/ids", query={"page": 0, "size": 1})
     services.incentives.call("GET", "/incentive/levels")
     started = time.perf_counter()
-    prisoners = list_prisoners(services.nomis, settings.reports_incentives_reconciliation_page_size).prisoners
-    snapshot = Snapshot(services, settings.reconciliation_concurrency, 500)
-    read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
+    with undisturbed():
+        prisoners = list_prisoners(services.nomis, settings.reports_incentives_reconciliation_page_size).prisoners
+        snapshot = Snapshot(services, settings.reconciliation_concurrency, 500)
+        read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
     seconds = time.perf_counter() - started
     transport.close()
     assert read == PRISONERS

@@ -33,7 +33,7 @@ def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int)
     Raises `SyncError` when a service cannot be read.
     """
     size = max(page_size, _SEARCHED_AT_ONCE)
-    still_listed = StillListed(services.nomis, size, size)
+    still_listed = StillListed(services.nomis, size)
     found: dict[str, PrisonerId] = {}
     searched = list(dict.fromkeys(offender_nos))
     for offender_no in searched:

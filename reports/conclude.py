@@ -90,7 +90,7 @@ class Conclusion:
         ]
         if candidates:
             wait()
-        seen = self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
+        seen = self._look_again(candidates)
         if about.prisons:
             seen = _at_prisons(seen, about.prisons)
         pairs = [*seen.confirmed, *seen.settled, *(pair for pair, _ in seen.in_flight)]
@@ -131,6 +131,13 @@ class Conclusion:
             trend=self._trend(len(final.bookings), len(mismatches), unread),
             compared_with=about.baseline.run_id,
         )
+
+    def _look_again(self, candidates: Sequence[PrisonerId]) -> Rechecked:
+        with ThreadPoolExecutor(1, thread_name_prefix="token") as beside:
+            if candidates:
+                # What comes next, finding causes, asks the mapping service; should it get no token, that will say so.
+                beside.submit(self._services.mapping.authenticate)
+            return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
 
     def _status(self, unread: Sequence[Unread]) -> Status:
         if self._about.failure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
@@ -11,7 +12,7 @@ from sync.upstream.incentives_api import Review, ReviewSummary
 from sync.upstream.nomis_incentives import IepRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from reports.waiting import Waiting
     from sync.upstream.services import Services
@@ -108,27 +109,44 @@ class Evidence:
 
 
 def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
-    """Reads both sides by the single calls. Raises `SyncError`."""
-    nomis = nomis_incentives.current_iep(services.nomis, booking_id)
-    dps = incentives_api.booking_summary(services.incentives, booking_id)
-    return Pair(offender_no, booking_id, nomis, dps)
+    """Reads both sides at once by the single calls. Raises `SyncError`."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
+        dps = beside.submit(incentives_api.booking_summary, services.incentives, booking_id)
+        nomis = nomis_incentives.current_iep(services.nomis, booking_id)
+    return Pair(offender_no, booking_id, nomis, dps.result())
 
 
 def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *, whole: bool = False) -> Evidence:
     """Reads what the decision table asks for, and no more: the NOMIS history until before both sides' current records.
 
-    With `whole` the last ten records are read. Raises `SyncError`.
+    With `whole` the last ten records are read. Mappings are read while the history is. Raises `SyncError`.
     """
     review = pair.newest_review
-    written = _written(services, review.id) if review else None
-    history = _history(services, pair, near, whole=whole) if pair.nomis else ()
-    reviews_of: dict[int, int | None] = {}
-    for record in (pair.nomis, *history):
-        # Only records that came through the API can have a review of DPS behind them.
-        if record is not None and record.audit_module == BY_API and (whole or record is pair.nomis):
-            reviews_of[record.incentive_sequence] = _review_of(services, pair.booking_id, record.incentive_sequence)
-    where = waiting.where(review.id if review else None, pair.offender_no)
-    return Evidence(pair, tuple(history), written, reviews_of, where, waiting.doubt)
+    reviews_of: dict[int, Future[int | None]] = {}
+    with ThreadPoolExecutor(2, thread_name_prefix="mappings") as beside:
+
+        def look_up(record: IepRecord) -> None:
+            # Only records that came through the API can have a review of DPS behind them.
+            if record.audit_module == BY_API:
+                sequence = record.incentive_sequence
+                reviews_of[sequence] = beside.submit(_review_of, services, pair.booking_id, sequence)
+
+        written = beside.submit(_written, services, review.id) if review else None
+        history: list[IepRecord] = []
+        if pair.nomis:
+            look_up(pair.nomis)
+            for record in _history(services, pair, near, whole=whole):
+                history.append(record)
+                if whole:
+                    look_up(record)
+    return Evidence(
+        pair,
+        tuple(history),
+        written.result() if written else None,
+        {sequence: found.result() for sequence, found in reviews_of.items()},
+        waiting.where(review.id if review else None, pair.offender_no),
+        waiting.doubt,
+    )
 
 
 def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
@@ -136,11 +154,10 @@ def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
     return one.date() == other.date() or abs(one - other) <= near
 
 
-def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) -> list[IepRecord]:
+def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) -> Iterator[IepRecord]:
     assert pair.nomis is not None
     review = pair.newest_review
     until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near
-    records: list[IepRecord] = []
     current = pair.nomis.incentive_sequence
     # The current record is the latest by date, which need not be the highest by number; what lies above it is not
     # current.
@@ -148,10 +165,9 @@ def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) ->
         record = nomis_incentives.iep_record(services.nomis, pair.booking_id, sequence)
         if record is None:
             continue
-        records.append(record)
+        yield record
         if not whole and record.iep_date_time < until:
-            break
-    return records
+            return
 
 
 def _written(services: Services, review_id: int) -> ReviewMapping | None:

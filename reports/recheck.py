@@ -68,14 +68,15 @@ class Recheck:
     def __call__(self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = unwatched) -> Rechecked:
         """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
         found = Rechecked()
-        pairs = self._read(candidates, found, progress)
-        differing = [pair for pair in pairs if not pair.equal]
-        found.settled = [pair for pair in pairs if pair.equal]
-        if not differing:
-            return found
-        found.waiting = self._look_at_queues()
+        differing = self._read(candidates, found, progress)
+        if differing:
+            found.waiting = self._look_at_queues()
         for pair in differing:
-            self._judge(pair, found)
+            why = self._why_in_flight(pair, found.waiting)
+            if why is None:
+                found.confirmed.append(pair)
+            else:
+                found.in_flight.append((pair, why))
         return found
 
     def _look_at_queues(self) -> Waiting:
@@ -89,15 +90,17 @@ class Recheck:
     def _read(
         self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
     ) -> list[Pair]:
-        answers: queue.SimpleQueue[tuple[PrisonerId, Pair | Unreadable]] = queue.SimpleQueue()
+        """Sorts out all but those who still differ and are active, and gives those back."""
+        answers: queue.SimpleQueue[tuple[PrisonerId, tuple[Pair, bool] | Unreadable]] = queue.SimpleQueue()
 
-        def read(each: PrisonerId) -> Pair:
-            return read_pair(self.services, each.booking_id, each.offender_no)
+        def read(each: PrisonerId) -> tuple[Pair, bool]:
+            pair = read_pair(self.services, each.booking_id, each.offender_no)
+            return pair, not pair.equal and self._is_released(pair)
 
-        def deliver(each: PrisonerId, value: Pair | Unreadable) -> None:
+        def deliver(each: PrisonerId, value: tuple[Pair, bool] | Unreadable) -> None:
             answers.put((each, value))
 
-        pairs: list[Pair] = []
+        differing: list[Pair] = []
         reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
         reading.close()
         reading.add(candidates)
@@ -107,22 +110,18 @@ class Recheck:
                 if isinstance(value, Unreadable):
                     found.unread.append((each, value))
                 else:
-                    pairs.append(value)
+                    pair, released = value
+                    if released:
+                        found.released.append(each)
+                    else:
+                        (found.settled if pair.equal else differing).append(pair)
                 progress(done, len(candidates))
         finally:
             reading.stop()
             reading.join()
-        return sorted(pairs, key=lambda pair: pair.booking_id)
-
-    def _judge(self, pair: Pair, found: Rechecked) -> None:
-        if self._is_released(pair):
-            found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
-            return
-        why = self._why_in_flight(pair, found.waiting)
-        if why is None:
-            found.confirmed.append(pair)
-        else:
-            found.in_flight.append((pair, why))
+        found.released.sort(key=lambda each: each.booking_id)
+        found.settled.sort(key=lambda pair: pair.booking_id)
+        return sorted(differing, key=lambda pair: pair.booking_id)
 
     def _is_released(self, pair: Pair) -> bool:
         """Whether the prisoner has left the list meanwhile; where that cannot be asked, what was read twice stands."""

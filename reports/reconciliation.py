@@ -29,7 +29,7 @@ from reports.opening import (
     opened_run,
     patiently,
 )
-from reports.reading import OUTAGE_SECONDS
+from reports.reading import OUTAGE_SECONDS, undisturbed
 from reports.snapshot import Snapshot
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
@@ -115,7 +115,7 @@ class IncentiveReconciliation:
         leases = Leases(self._database, f"reconciliation {run_id}", self._settings.lease_seconds)
         leases.start_renewing()
         try:
-            with opened_run(self._database, leases, run_id, parameters, self._sleep) as opened:
+            with opened_run(self._database, leases, run_id, parameters, self._sleep) as opened, undisturbed():
                 return _Run(self, leases, opened, parameters, exclusions).go()
         except LeaseBusy as error:
             raise ReconciliationBusy(
@@ -322,7 +322,7 @@ class _Run:
             trend = history.read_trend(connection, self._record.started_at)
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
-        still_listed = StillListed(self._services.nomis, page_size, listing.total_elements)
+        still_listed = StillListed(self._services.nomis, page_size, listing)
         recheck = Recheck(
             self._services,
             settings.reconciliation_concurrency,
