@@ -1,7 +1,7 @@
 """Fixtures shared by all tests."""
 
 from tests.databases import database, database_url, postgres, postgres_template, sqlite_template
-from tests.forked import keep_descriptions_of_aws
+from tests.forked import keep_what_never_changes
 from tests.sandboxes import caller, running_sandbox, sandbox
 
 __all__ = [
@@ -16,4 +16,4 @@ __all__ = [
 ]
 
 # A process of the program makes its clients of AWS once, a worker of the tests makes hundreds.
-keep_descriptions_of_aws()
+keep_what_never_changes()

@@ -120,6 +120,9 @@ def make_database(server: URL, template: str | None = None) -> URL:
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
         copy = f" TEMPLATE {template}" if template else ""
+        if template and connection.info.server_version >= 150_000:
+            # Twice as fast as by its log, which is meant for larger ones.
+            copy += " STRATEGY FILE_COPY"
         connection.execute(f"CREATE DATABASE {name}{copy}".encode())
     return server.set(database=name)
 

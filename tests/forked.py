@@ -14,8 +14,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
+import botocore.hooks
 import botocore.session
+from botocore.hooks import EventAliaser
 
 from jobs.cli import PROGRAM, main
 from tests.children import CONTEXT, end_with_parent
@@ -68,9 +71,24 @@ class Command:
         self._process.join(LONGEST_SECONDS)
 
 
-def keep_descriptions_of_aws() -> None:
-    """Lets all clients of AWS in this process share what botocore reads about AWS's services, most of their making."""
+class _RememberingAliaser(EventAliaser):  # type: ignore[misc]
+    """Looks up once for the whole process what an event of botocore is called now; each client begins anew else."""
+
+    _names: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._alias_name_cache = self._names
+
+
+def keep_what_never_changes() -> None:
+    """Lets whatever runs in this process share what a process of the program works out once.
+
+    That is what botocore reads about AWS's services, names of events and of parameters: most of the making of a client.
+    """
     botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+    botocore.session.EventAliaser = _RememberingAliaser
+    botocore.hooks.accepts_kwargs = functools.lru_cache(2_048)(botocore.hooks.accepts_kwargs)
 
 
 def run_command(

@@ -6,7 +6,7 @@ import pkgutil
 import jobs
 import reports
 import sync
-from tests.forked import keep_descriptions_of_aws
+from tests.forked import keep_what_never_changes
 
 for package in (jobs, reports, sync):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -14,4 +14,4 @@ for package in (jobs, reports, sync):
             importlib.import_module(module.name)
 for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
     importlib.import_module(name)
-keep_descriptions_of_aws()
+keep_what_never_changes()
