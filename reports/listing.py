@@ -142,7 +142,8 @@ class StillListed:
         number = min(bisect_left(self._known, booking_id) // self._size, highest)
         while lowest <= highest:
             page = read(number)
-            self._last_page = max(0, page.total_pages - 1)
+            # What this page says counts here; another thread may be told something older meanwhile.
+            last = self._last_page = max(0, page.total_pages - 1)
             ids = [each.booking_id for each in page.prisoners]
             if not ids or booking_id < ids[0]:
                 highest = number - 1
@@ -151,7 +152,7 @@ class StillListed:
                     return False
                 lowest = number + 1
                 if lowest > highest:
-                    highest = self._last_page
+                    highest = last
             else:
                 place = bisect_left(ids, booking_id)
                 return ids[place] == booking_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 import queue
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
@@ -19,10 +20,13 @@ from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from reports.waiting import Peek
     from sync.upstream.services import Services
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 JUST_NOW = "the DPS review is only some minutes old"
 JUST_RECORDED = "the NOMIS record is only some minutes old, and DPS may not have heard of it yet"
@@ -68,7 +72,7 @@ class Recheck:
     def __call__(self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = unwatched) -> Rechecked:
         """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
         found = Rechecked()
-        differing = self._read(candidates, found, progress)
+        differing = self._without_released(self._read(candidates, found, progress), found)
         if differing:
             found.waiting = self._look_at_queues()
         for pair in differing:
@@ -90,48 +94,56 @@ class Recheck:
     def _read(
         self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
     ) -> list[Pair]:
-        """Sorts out all but those who still differ and are active, and gives those back."""
-        answers: queue.SimpleQueue[tuple[PrisonerId, tuple[Pair, bool] | Unreadable]] = queue.SimpleQueue()
-
-        def read(each: PrisonerId) -> tuple[Pair, bool]:
-            pair = read_pair(self.services, each.booking_id, each.offender_no)
-            return pair, not pair.equal and self._is_released(pair)
-
-        def deliver(each: PrisonerId, value: tuple[Pair, bool] | Unreadable) -> None:
-            answers.put((each, value))
-
+        """Reads both sides of everyone, and gives back those who still differ, by booking id."""
         differing: list[Pair] = []
-        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
-        reading.close()
-        reading.add(candidates)
-        try:
-            for done in range(1, len(candidates) + 1):
-                each, value = answers.get()
-                if isinstance(value, Unreadable):
-                    found.unread.append((each, value))
-                else:
-                    pair, released = value
-                    if released:
-                        found.released.append(each)
-                    else:
-                        (found.settled if pair.equal else differing).append(pair)
-                progress(done, len(candidates))
-        finally:
-            reading.stop()
-            reading.join()
-        found.released.sort(key=lambda each: each.booking_id)
+        answers = self._side_by_side(
+            candidates, lambda each: read_pair(self.services, each.booking_id, each.offender_no)
+        )
+        for done, (each, value) in enumerate(answers, start=1):
+            if isinstance(value, Unreadable):
+                found.unread.append((each, value))
+            else:
+                (found.settled if value.equal else differing).append(value)
+            progress(done, len(candidates))
         found.settled.sort(key=lambda pair: pair.booking_id)
         return sorted(differing, key=lambda pair: pair.booking_id)
 
-    def _is_released(self, pair: Pair) -> bool:
-        """Whether the prisoner has left the list meanwhile; where that cannot be asked, what was read twice stands."""
+    def _without_released(self, differing: Sequence[Pair], found: Rechecked) -> list[Pair]:
+        """Those who are still on the list; where that cannot be asked, what was read twice stands.
+
+        The list is read when all pairs are, so that no page is older than the pair it is asked about.
+        """
         if self.still_listed is None:
-            return False
+            return list(differing)
+        active: list[Pair] = []
+        for pair, listed in self._side_by_side(differing, partial(_listed, self.still_listed)):
+            if isinstance(listed, Unreadable):
+                structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=listed.reason)
+            if listed:
+                active.append(pair)
+            else:
+                found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
+        found.released.sort(key=lambda each: each.booking_id)
+        return sorted(active, key=lambda pair: pair.booking_id)
+
+    def _side_by_side(
+        self, items: Sequence[Item], read: Callable[[Item], Value]
+    ) -> Iterator[tuple[Item, Value | Unreadable]]:
+        """Each item with what was read for it, or why nothing was, as they are finished."""
+        answers: queue.SimpleQueue[tuple[Item, Value | Unreadable]] = queue.SimpleQueue()
+
+        def deliver(item: Item, value: Value | Unreadable) -> None:
+            answers.put((item, value))
+
+        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
+        reading.close()
+        reading.add(items)
         try:
-            return not self.still_listed(pair.booking_id)
-        except SyncError as error:
-            structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=str(error))
-            return False
+            for _ in items:
+                yield answers.get()
+        finally:
+            reading.stop()
+            reading.join()
 
     def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
         review = pair.newest_review
@@ -142,3 +154,7 @@ class Recheck:
         if review is not None and review.iep_time > since:
             return JUST_NOW
         return JUST_RECORDED if pair.nomis is not None and pair.nomis.iep_date_time > since else None
+
+
+def _listed(still_listed: Callable[[int], bool], pair: Pair) -> bool:
+    return still_listed(pair.booking_id)

@@ -141,3 +141,15 @@ def test_a_page_that_failed_is_read_again_for_the_next(world: Sandbox, office: O
     with pytest.raises(UpstreamError, match="400"):
         still_listed(booking_id)
     assert still_listed(booking_id)
+
+
+def test_an_older_page_in_another_thread_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever is on a page that the list has only now is found, though others still know the list as shorter."""
+    world.reset(prisoners=30)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+
+    class KnowsLess(StillListed):
+        _last_page = property(lambda _self: 1, lambda _self, _last: None)
+
+    assert KnowsLess(nomis, 10, listing)(listing.prisoners[-1].booking_id)
