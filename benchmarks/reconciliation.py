@@ -154,7 +154,7 @@ def schedules(repeats: int) -> None:
                 bound = PRISONERS * latency / 1_000 / in_flight
                 shares = (f"{bound / read:.0%}", f"{bound * alone / latency / read:.0%}")
                 times = (f"{bound:.2f}", f"{read:.2f}", *shares, f"{whole:.2f}", f"{calls:.3f}")
-                figures = (f"{latency} ms", f"{alone:.1f}", str(in_flight), *times, f"{old:.2f}", f"{old / whole:.1f}")
+                figures = (f"{latency} ms", f"{alone:.1f}", str(in_flight), *times, f"{old:.2f}", f"{old / whole:.2f}")
                 print("".join(f"{figure:>11}" for figure in figures), flush=True)
 
 

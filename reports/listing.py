@@ -142,8 +142,6 @@ class StillListed:
         number = min(bisect_left(self._known, booking_id) // self._size, highest)
         while lowest <= highest:
             page = read(number)
-            # What this page says counts here; another thread may be told something older meanwhile.
-            last = self._last_page = max(0, page.total_pages - 1)
             ids = [each.booking_id for each in page.prisoners]
             if not ids or booking_id < ids[0]:
                 highest = number - 1
@@ -152,7 +150,8 @@ class StillListed:
                     return False
                 lowest = number + 1
                 if lowest > highest:
-                    highest = last
+                    # The list is longer than it was known to be.
+                    highest = page.total_pages - 1
             else:
                 place = bisect_left(ids, booking_id)
                 return ids[place] == booking_id

@@ -178,7 +178,7 @@ class Reading(Generic[Item, Value]):
 def undisturbed() -> Iterator[None]:
     """Keeps the collector of garbage off all that is there already.
 
-    With pandas and SQLAlchemy loaded a full collection takes a tenth of a second, in which no call is made.
+    A full collection looks at every object that the libraries brought, up to a tenth of a second without a call.
     """
     gc.freeze()
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -113,16 +112,17 @@ class Recheck:
 
         The list is read when all pairs are, so that no page is older than the pair it is asked about.
         """
-        if self.still_listed is None:
+        still_listed = self.still_listed
+        if still_listed is None:
             return list(differing)
         active: list[Pair] = []
-        for pair, listed in self._side_by_side(differing, partial(_listed, self.still_listed)):
+        for pair, listed in self._side_by_side(differing, lambda pair: still_listed(pair.booking_id)):
             if isinstance(listed, Unreadable):
                 structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=listed.reason)
-            if listed:
-                active.append(pair)
-            else:
+            if listed is False:
                 found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
+            else:
+                active.append(pair)
         found.released.sort(key=lambda each: each.booking_id)
         return sorted(active, key=lambda pair: pair.booking_id)
 
@@ -154,7 +154,3 @@ class Recheck:
         if review is not None and review.iep_time > since:
             return JUST_NOW
         return JUST_RECORDED if pair.nomis is not None and pair.nomis.iep_date_time > since else None
-
-
-def _listed(still_listed: Callable[[int], bool], pair: Pair) -> bool:
-    return still_listed(pair.booking_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -143,13 +144,21 @@ def test_a_page_that_failed_is_read_again_for_the_next(world: Sandbox, office: O
     assert still_listed(booking_id)
 
 
-def test_an_older_page_in_another_thread_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
-    """Whoever is on a page that the list has only now is found, though others still know the list as shorter."""
+def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, office: OpenOffice) -> None:
+    """A release moves those behind it up, also to a page that is known from before: only fresh pages tell absence."""
+    world.reset(prisoners=50)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    still_listed = StillListed(nomis, 10, listing)
+    assert still_listed(listing.prisoners[15].booking_id)
+    world.release(listing.prisoners[0].offender_no)
+    assert still_listed(listing.prisoners[20].booking_id)
+
+
+def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever is on a page that the list has only now is found, though it was known as shorter."""
     world.reset(prisoners=30)
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 10)
-
-    class KnowsLess(StillListed):
-        _last_page = property(lambda _self: 1, lambda _self, _last: None)
-
-    assert KnowsLess(nomis, 10, listing)(listing.prisoners[-1].booking_id)
+    shorter = replace(listing, prisoners=listing.prisoners[:20], total_elements=20)
+    assert StillListed(nomis, 10, shorter)(listing.prisoners[-1].booking_id)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sync.upstream.in_flight import InFlight
-from tests.waiting import in_thread, until
+from tests.waiting import failure_of, in_thread, until
 
 
 def test_whoever_waits_longest_comes_next() -> None:
@@ -60,7 +60,7 @@ def test_no_more_are_inside_than_allowed_and_no_place_is_lost() -> None:
         fourth = in_thread(fail_inside, 4)
         until(lambda: limit.waiting == 1)
         assert not fourth.done()
-    assert isinstance(fourth.exception(), LookupError)
+    assert isinstance(failure_of(fourth), LookupError)
 
 
 def test_a_wait_that_is_interrupted_leaves_no_place_taken() -> None:
