@@ -25,9 +25,9 @@ SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, where there is one."""
+    """Chromium, where there is one; not for longer than these tests, since a loop of its driver's runs meanwhile."""
     program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("no Chromium on this machine: install it, or name it in CHROMIUM")
