@@ -130,7 +130,7 @@ def clear_records(engine: Engine, body: Body) -> object:
 
 def load(engine: Engine, body: Body) -> object:
     """Tell how many calls each service had in flight at most since the reset."""
-    return {name: service.most_in_flight for name, service in engine.services.items()}
+    return {name: service.load.most for name, service in engine.services.items()}
 
 
 def planted(engine: Engine, body: Body) -> object:

@@ -64,7 +64,6 @@ class Engine:
         for name, service in self.services.items():
             service.install(routes[name])
             service.latency.seconds = 0.0
-            service.most_in_flight = 0
         self.faults.clear()
         self.records.clear()
         self.slack.clear()

@@ -127,6 +127,24 @@ class Holder:
     roles: frozenset[str]
 
 
+@dataclass(slots=True)
+class Load:
+    """How many calls about one world a service is at work on, and the most there were at one moment."""
+
+    in_flight: int = 0
+    most: int = 0
+
+    def begin(self) -> int:
+        """Count a call in; how many there are with it."""
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        return self.in_flight
+
+    def end(self) -> None:
+        """Count a call out."""
+        self.in_flight -= 1
+
+
 class Service:
     """One fake service behind one port.
 
@@ -160,12 +178,11 @@ class Service:
         self.ping = ping
         self.pool = pool
         self.latency = Latency(turns or Turns())
-        self.in_flight = 0
-        self.most_in_flight = 0
         self.install(routes)
 
     def install(self, routes: list[Route]) -> None:
         """Put other endpoints in place of the present ones (a new world in the same process)."""
+        self.load = Load()
         self.router: Router[Route] = Router()
         for route in routes:
             self.router.add(route.method, route.template, route)
@@ -176,17 +193,15 @@ class Service:
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer one HTTP request, with whatever fault is switched on for it."""
         started = time.perf_counter()
-        asked = self.router
+        asked, load = self.router, self.load
         try:
             body = await http.read() if http.body_exists else b""
         except ConnectionResetError:
             # The caller died in the midst of its request: nobody waits for an answer.
             return web.Response(status=400)
         fault = self._fault(http, body) if self.faults.any else None
-        self.in_flight += 1
-        if self.in_flight > self.most_in_flight:
-            self.most_in_flight = self.in_flight
-        crowded = self.pool is not None and self.in_flight > self.pool
+        at_work = load.begin()
+        crowded = self.pool is not None and at_work > self.pool
         late = bool(self.latency.seconds) and not crowded and http.path != self.ping
         client_id = ""
         status = 0
@@ -207,7 +222,7 @@ class Service:
             status = response.status
             return response
         finally:
-            self.in_flight -= 1
+            load.end()
             took = time.perf_counter() - started
             if late and fault is None:
                 self.latency.answered(took)

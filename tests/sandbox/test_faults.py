@@ -163,6 +163,17 @@ def test_latency_lets_calls_overlap_and_the_pool_run_dry(sandbox: Sandbox) -> No
     assert caller.call("nomis", "GET", "/prisoners/ids").elapsed.total_seconds() >= 0.05
 
 
+def test_late_request_takes_no_place_in_the_next_world(sandbox: Sandbox) -> None:
+    """A request that is still under way when the world is replaced leaves the whole pool to the new one's."""
+    sandbox.latency(1_000)
+    late = in_thread(Caller(sandbox).call, "nomis", "GET", "/prisoners/ids", None, "any")
+    until(lambda: sandbox.load()["nomis"], "the request is under way")
+    sandbox.reset(prisoners=20, nomis_pool=1)
+    assert Caller(sandbox).call("nomis", "GET", "/prisoners/ids").status_code == 200
+    assert sandbox.load()["nomis"] == 1
+    assert result_of(late).status_code == 503
+
+
 def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Caller) -> None:
     """A request that was held back when the world was replaced is refused, and leaves no trace in the new one."""
     caller.token("nomis")
