@@ -109,10 +109,6 @@ class Queue:
         policy = answer.get("Attributes", {}).get("RedrivePolicy")
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
-    def arn(self) -> str:
-        """The name by which AWS's other services know it. Raises `QueueUnavailable`."""
-        return str(self._call("get_queue_attributes", AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
-
     def _in_batches(
         self, call: str, messages: Sequence[Message], extra: Callable[[Message], dict[str, Any]]
     ) -> list[Message]:

@@ -29,8 +29,10 @@ def open_queues(settings: Settings, aws: Aws, event_types: Mapping[str, Iterable
     queues = {name: settings.queue(name) for name in event_types}
     if settings.hmpps_sqs_provider != "localstack":
         return {name: _open(queue, aws) for name, queue in queues.items()}
-    pairs = {name: _open_or_make(settings, queue, aws) for name, queue in queues.items()}
-    _subscribe(aws, {pairs[name].main: tuple(types) for name, types in event_types.items()})
+    sns = aws.client("sns")
+    topic = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
+    pairs = {name: _open_or_make(settings, queue, aws, topic) for name, queue in queues.items()}
+    _subscribe(sns, topic, {pairs[name].main: tuple(types) for name, types in event_types.items()})
     return pairs
 
 
@@ -40,12 +42,13 @@ def _open(queue: QueueSettings, aws: Aws) -> QueuePair:
     )
 
 
-def _open_or_make(settings: Settings, queue: QueueSettings, aws: Aws) -> QueuePair:
+def _open_or_make(settings: Settings, queue: QueueSettings, aws: Aws, topic: str) -> QueuePair:
     main = _existing(_main_client(queue, aws), queue.queue_name)
     if main is not None:
         return QueuePair(main, _queue(_dlq_client(queue, aws), queue.dlq_name))
-    dlq = _existing(_dlq_client(queue, aws), queue.dlq_name) or _made(_dlq_client(queue, aws), queue.dlq_name, {})
-    redrive = {"deadLetterTargetArn": dlq.arn(), "maxReceiveCount": str(settings.hmpps_sqs_max_receive_count)}
+    # One that is there already is given back, since nothing else is wanted of it.
+    dlq = _made(_dlq_client(queue, aws), queue.dlq_name, {})
+    redrive = {"deadLetterTargetArn": _arn(topic, dlq), "maxReceiveCount": str(settings.hmpps_sqs_max_receive_count)}
     attributes = {
         "VisibilityTimeout": str(settings.hmpps_sqs_visibility_timeout_seconds),
         "MessageRetentionPeriod": str(_FOURTEEN_DAYS),
@@ -83,24 +86,28 @@ def _made(client: Any, name: str, attributes: dict[str, str]) -> Queue:
     return Queue(client, name, answer["QueueUrl"])
 
 
-def _subscribe(aws: Aws, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
-    sns = aws.client("sns")
-    topic = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
-    # An endpoint of one's own has one account and one region, so the name says which queue is meant.
-    subscribed = {arn.rpartition(":")[2] for arn in _subscribed(sns, topic)}
+def _arn(topic: str, queue: Queue) -> str:
+    """The name by which AWS's other services know a queue: an endpoint of one's own has one account and one region."""
+    arn, partition, _, region, account, _ = topic.split(":")
+    return ":".join((arn, partition, "sqs", region, account, queue.name))
+
+
+def _subscribe(sns: Any, topic: str, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
+    subscribed = _subscribed(sns, topic)
     for queue, types in event_types.items():
-        if queue.name not in subscribed:
+        arn = _arn(topic, queue)
+        if arn not in subscribed:
             answer_of(
                 queue.name,
                 "subscribe",
                 sns.subscribe,
                 TopicArn=topic,
                 Protocol="sqs",
-                Endpoint=queue.arn(),
+                Endpoint=arn,
                 Attributes={"FilterPolicy": json.dumps({"eventType": list(types)})},
             )
 
 
-def _subscribed(sns: Any, topic: str) -> list[str]:
+def _subscribed(sns: Any, topic: str) -> set[str]:
     pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    return [entry["Endpoint"] for page in pages for entry in page["Subscriptions"]]
+    return {entry["Endpoint"] for page in pages for entry in page["Subscriptions"]}

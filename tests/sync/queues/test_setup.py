@@ -54,6 +54,21 @@ def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> No
     assert redrive["deadLetterTargetArn"].endswith(":hmpps_prisoner_to_nomis_visit_dlq")
 
 
+def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> None:
+    """One that somebody made otherwise gets the main queue that was missing, and keeps its own attributes."""
+    chosen = settings(sandbox)
+    aws = Aws(chosen)
+    sqs = aws.client("sqs")
+    name = chosen.queue("visit").dlq_name
+    url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "7"})["QueueUrl"]
+    pair = open_queues(chosen, aws, {"visit": event_types("visit")})["visit"]
+    assert pair.dlq.url == url
+    kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    assert kept["VisibilityTimeout"] == "7"
+    redrive = sqs.get_queue_attributes(QueueUrl=pair.main.url, AttributeNames=["RedrivePolicy"])["Attributes"]
+    assert json.loads(redrive["RedrivePolicy"])["deadLetterTargetArn"] == kept["QueueArn"]
+
+
 def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
     """An event of one domain is on its queue, in the envelope of SNS, and on no other."""
     chosen = settings(sandbox)
