@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import logging
@@ -18,6 +19,7 @@ from unittest import mock
 
 import pytest
 import structlog
+import typer.main
 
 from jobs import cli
 from sandbox import Sandbox
@@ -79,6 +81,10 @@ class _Queues(dict[str, QueuePair]):
         self.update(open_queues(self._settings, self._aws, {queue: event_types(queue) for queue in queues}))
 
 
+#: A process makes its command line once; here hundreds of commands have one process.
+_command_line = functools.cache(typer.main.get_command)
+
+
 class Operator:
     """Runs commands with the settings of one test: those of the sandbox, a database and a folder of its own."""
 
@@ -117,6 +123,7 @@ class Operator:
         code = 0
         with (
             mock.patch.dict(os.environ, {**self.settings, **more}),
+            mock.patch.object(typer.main, "get_command", _command_line),
             mock.patch.object(sys, "argv", ["prisoner-to-nomis", *arguments]),
             mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),
             redirect_stdout(out),
