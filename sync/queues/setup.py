@@ -29,9 +29,10 @@ def open_queues(settings: Settings, aws: Aws, event_types: Mapping[str, Iterable
     queues = {name: settings.queue(name) for name in event_types}
     if settings.hmpps_sqs_provider != "localstack":
         return {name: _open(queue, aws) for name, queue in queues.items()}
+    found = {name: _existing(_main_client(queue, aws), queue.queue_name) for name, queue in queues.items()}
     sns = aws.client("sns")
     topic = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
-    pairs = {name: _open_or_make(settings, queue, aws, topic) for name, queue in queues.items()}
+    pairs = {name: _made_whole(settings, queues[name], aws, topic, main) for name, main in found.items()}
     _subscribe(sns, topic, {pairs[name].main: tuple(types) for name, types in event_types.items()})
     return pairs
 
@@ -42,8 +43,7 @@ def _open(queue: QueueSettings, aws: Aws) -> QueuePair:
     )
 
 
-def _open_or_make(settings: Settings, queue: QueueSettings, aws: Aws, topic: str) -> QueuePair:
-    main = _existing(_main_client(queue, aws), queue.queue_name)
+def _made_whole(settings: Settings, queue: QueueSettings, aws: Aws, topic: str, main: Queue | None) -> QueuePair:
     if main is not None:
         return QueuePair(main, _queue(_dlq_client(queue, aws), queue.dlq_name))
     # One that is there already is given back, since nothing else is wanted of it.
