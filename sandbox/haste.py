@@ -58,7 +58,7 @@ def _hidden_count(queue: models.Queue) -> int:
 
 
 def _is_retained(backend: models.SQSBackend, queue_name: str, message: models.Message) -> bool:
-    kept_seconds = float(str(backend.get_queue(queue_name).message_retention_period))  # type: ignore[attr-defined]
+    kept_seconds = float(str(backend.get_queue(queue_name).message_retention_period))
     return kept_seconds * 1000 + float(str(message.sent_timestamp)) > milliseconds()
 
 
