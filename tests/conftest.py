@@ -2,7 +2,7 @@
 
 import gc
 
-from tests.databases import database, database_url, postgres, postgres_template, sqlite_template
+from tests.databases import database, database_url, postgres, postgres_template, spare_databases, sqlite_template
 from tests.forked import keep_what_never_changes
 from tests.sandboxes import caller, running_sandbox, sandbox
 
@@ -14,6 +14,7 @@ __all__ = [
     "postgres_template",
     "running_sandbox",
     "sandbox",
+    "spare_databases",
     "sqlite_template",
 ]
 
