@@ -3,11 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-# One worker more than there are cores: many tests wait, for messages to come again or for services to come back.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# Two workers more than there are cores: many tests wait, for messages to come again or for services to come back.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 ARGS ?=
 .DEFAULT_GOAL := help
-.PHONY: help install demo test longtest lint format bench chaos docs lock wheel image manifests clean
+.PHONY: help install demo test lint format bench chaos docs lock wheel image manifests clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,11 +18,8 @@ install: $(VENV)/.installed ## the environment and the command .venv/bin/prisone
 demo: $(VENV)/.installed ## the whole system against an embedded world (ARGS="--prisoners 500 …")
 	@$(BIN)/prisoner-to-nomis demo $(ARGS)
 
-test: lint ## the static checks, and every test but those that take long
+test: lint ## the static checks, and every test
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
-
-longtest: lint ## every test, those that take long too
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long or not long" $(ARGS)
 
 lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated documents
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }

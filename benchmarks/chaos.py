@@ -145,9 +145,11 @@ class Victim:
             process.kill()
             self.bad_ends.append(f"{self._arguments[0]} did not end when it was asked to")
             return
-        # In the storm 1 may say that the database or a service is away; before its first word SIGTERM just ends it.
+        # In the storm 1 may say that the database or a service is away. Before its first word and after its last, which
+        # a drain says of what it did, SIGTERM just ends it.
         fine = {0} if self._calm.is_set() else {0, 1}
-        if code not in fine | (set() if started else {-signal.SIGTERM}):
+        at_work = started and not self._log.read_text(encoding="utf-8").splitlines()[-1].startswith("drained ")
+        if code not in fine | (set() if at_work else {-signal.SIGTERM}):
             self.bad_ends.append(f"{self._arguments[0]} ended with {code}, asked to: {asked}")
 
 

@@ -105,12 +105,17 @@ def run_drain(
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
 ) -> None:
-    """Drains, records the run, and prints what was done. Raises `WorkError` when the work itself failed."""
+    """Drains, records the run, and prints what was done; SIGTERM finishes what is in work, and all that follows.
+
+    Raises `WorkError` when the work itself failed.
+    """
+    drains = _Drains(program, parameters)
     with (
+        stopping(drains.stop),
         program.ledger.run(JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as in_hand,
         bound(run_id=in_hand.id),
     ):
-        result = drain_queues(program, parameters)
+        result = drains.run()
         in_hand.counts.update(result.as_dict())
         program.telemetry.flush()
         send_waiting(program, ALERT_SECONDS)
@@ -132,52 +137,56 @@ def send_waiting(program: Program, seconds: float) -> None:
             )
 
 
-def drain_queues(program: Program, parameters: DrainParameters) -> DrainResult:
-    """Drains the queues side by side, one thread each; SIGTERM finishes what is in work.
+class _Drains:
+    """The drains of the queues, side by side, one thread each. `stop` may be called from any thread."""
 
-    Raises `SettingsError` when a setting that all of them need cannot be used.
-    """
-    drains: dict[str, Drain] = {}
-    summaries: dict[str, BatchSummary] = {}
-    errors: dict[str, str] = {}
-    remedies: dict[str, str] = {}
-    wrong_settings: list[SettingsError] = []
-    asked = threading.Event()
+    def __init__(self, program: Program, parameters: DrainParameters) -> None:
+        self._program = program
+        self._parameters = parameters
+        self._asked = threading.Event()
+        self._drains: dict[str, Drain] = {}
+        self._summaries: dict[str, BatchSummary] = {}
+        self._errors: dict[str, str] = {}
+        self._remedies: dict[str, str] = {}
+        self._wrong_settings: list[SettingsError] = []
 
-    def drain(queue: str) -> None:
-        with bound(queue=queue):
-            try:
-                drains[queue] = program.open_drain(queue, parameters.wait_seconds)
-                if not asked.is_set():
-                    summaries[queue] = _drain(drains[queue], parameters)
-            except UpstreamsDown as error:
-                summaries[queue] = error.summary
-                errors[queue] = str(error)
-            except SettingsError as error:
-                wrong_settings.append(error)
-            except Exception as error:  # one queue out of reach must not stop the others
-                errors[queue] = ending_of(error)[1]
-                if isinstance(error, QueueUnavailable):
-                    remedies[queue] = queue_remedy(program.settings, queue, error)
-                structlog.get_logger("jobs.draining").error(
-                    "drain-failed", reason=errors[queue], exc_info=traces_wanted()
-                )
-
-    def stop() -> None:
-        asked.set()
-        for one in list(drains.values()):
-            one.stop()
-
-    threads = [threading.Thread(target=drain, args=(queue,), name=f"drain {queue}") for queue in parameters.queues]
-    with stopping(stop):
+    def run(self) -> DrainResult:
+        """Drains, and says what was done. Raises `SettingsError` when a setting that all need cannot be used."""
+        queues = self._parameters.queues
+        threads = [threading.Thread(target=self._drain, args=(queue,), name=f"drain {queue}") for queue in queues]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    if wrong_settings:
-        raise wrong_settings[0]
-    done = {name: summaries[name] for name in parameters.queues if name in summaries}
-    return DrainResult(done, errors, tuple(dict.fromkeys(remedies.values())))
+        if self._wrong_settings:
+            raise self._wrong_settings[0]
+        done = {name: self._summaries[name] for name in queues if name in self._summaries}
+        return DrainResult(done, self._errors, tuple(dict.fromkeys(self._remedies.values())))
+
+    def stop(self) -> None:
+        """Finishes what is in work; nothing more is received."""
+        self._asked.set()
+        for one in list(self._drains.values()):
+            one.stop()
+
+    def _drain(self, queue: str) -> None:
+        with bound(queue=queue):
+            try:
+                drain = self._drains[queue] = self._program.open_drain(queue, self._parameters.wait_seconds)
+                if not self._asked.is_set():
+                    self._summaries[queue] = _drain(drain, self._parameters)
+            except UpstreamsDown as error:
+                self._summaries[queue] = error.summary
+                self._errors[queue] = str(error)
+            except SettingsError as error:
+                self._wrong_settings.append(error)
+            except Exception as error:  # one queue out of reach must not stop the others
+                self._errors[queue] = ending_of(error)[1]
+                if isinstance(error, QueueUnavailable):
+                    self._remedies[queue] = queue_remedy(self._program.settings, queue, error)
+                structlog.get_logger("jobs.draining").error(
+                    "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
+                )
 
 
 def _drain(drain: "Drain", parameters: DrainParameters) -> "BatchSummary":

@@ -1,6 +1,9 @@
 """Fixtures shared by all tests."""
 
 import gc
+from collections.abc import Iterator
+
+import pytest
 
 from tests.databases import database, database_url, postgres, postgres_template, spare_databases, sqlite_template
 from tests.forked import keep_what_never_changes
@@ -31,3 +34,20 @@ def pytest_collection_finish() -> None:
     """Keeps the collector off all that stays until the end, the program and the tests themselves, for good."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Lets each worker begin with its share of the long ones, so that none is left with one at the end."""
+    yield
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if "end_to_end" in item.path.parts]
+    short = [item for item in items if "end_to_end" not in item.path.parts]
+    total = len(items)
+    items.clear()
+    for worker in range(workers):
+        share = long[worker::workers]
+        # xdist gives each worker an equal part of the whole, one after the other.
+        others = max((total - len(items)) // (workers - worker) - len(share), 0)
+        items += share + short[:others]
+        del short[:others]

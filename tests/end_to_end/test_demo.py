@@ -70,7 +70,6 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert json.loads((here / "shown" / "slack.json").read_text(encoding="utf-8"))["messages"] != []
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("stage", "arguments"),
     [("start", ["--prisoners", "9000"]), ("publishing events", []), ("draining", ["--latency-ms", "50"])],

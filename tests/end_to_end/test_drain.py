@@ -1,9 +1,14 @@
 """The drain command: what it does to NOMIS, what it says, and what the ledger and the telemetry keep of it."""
 
-import pytest
+import signal
+from collections.abc import Callable
 
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
+from tests.faults import faulty, held
+from tests.forked import Command
+from tests.publishing import schedule_created
+from tests.waiting import LONGEST_SECONDS
 
 
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Installed, sandbox: Sandbox) -> None:
@@ -43,6 +48,24 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Instal
     assert booked != []
 
 
+def test_sigterm_after_the_work_lets_the_alerts_be_sent(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
+) -> None:
+    """Once all is applied SIGTERM makes no failure of it: the alert goes out, and the ledger has a success."""
+    installed.make_queues()
+    schedule_created(sandbox).publish()
+    with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
+        assert installed.run("drain", "activity").code == 0
+    with held(sandbox, "slack", path="/api/chat.postMessage") as alert:
+        process = running("drain", "activity")
+        alert.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(LONGEST_SECONDS) == 0
+    assert len(sandbox.slack()["messages"]) == 1
+    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    assert (newest["status"], newest["counts"]["ambiguous"]) == ("success", 1)
+
+
 def test_failed_message_does_not_fail_the_command(installed: Installed, sandbox: Sandbox) -> None:
     """A message that fails is counted and left to its queue; the drain itself has done its work."""
     installed.make_queues()
@@ -52,7 +75,6 @@ def test_failed_message_does_not_fail_the_command(installed: Installed, sandbox:
     assert (drained.json()["received"], drained.json()["failed"]) == (4, 1)
 
 
-@pytest.mark.long
 def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: Installed, sandbox: Sandbox) -> None:
     """While NOMIS is down the drain gives its messages back and ends with 1; afterwards they are all applied."""
     installed.make_queues()

@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Callable
 
-import pytest
 import requests
 
 from sandbox import Sandbox
@@ -38,7 +37,6 @@ def test_scheduler_serves_its_health(installed: Installed, sandbox: Sandbox, run
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-@pytest.mark.long
 def test_second_scheduler_works_without_the_port(installed: Installed, running: Callable[..., Command]) -> None:
     """A port that is taken is said in the log; the scheduler works without its pages."""
     installed.make_queues()

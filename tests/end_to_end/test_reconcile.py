@@ -120,7 +120,6 @@ def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbo
     assert kept["status"] == "incomplete"
 
 
-@pytest.mark.long
 def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: Sandbox) -> None:
     """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
@@ -140,7 +139,6 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
     assert (again.code, "mismatches" in again.out) == (0, False), again.out
 
 
-@pytest.mark.long
 def test_stopped_reconciliation_is_gone_on_with(
     installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
 ) -> None:
@@ -164,7 +162,6 @@ def test_stopped_reconciliation_is_gone_on_with(
     assert reads(sandbox) <= 120 + 20
 
 
-@pytest.mark.long
 def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:
     """Three starts of a Job with a prisoner who cannot be read: each exits 1, one report, and nobody is read again."""
     sandbox.reset(prisoners=100, mismatches={"7": 1})
@@ -180,7 +177,6 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: San
     assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
 
 
-@pytest.mark.long
 def test_pod_of_an_indexed_job_knows_its_shard(installed: Installed, sandbox: Sandbox) -> None:
     """Each pod takes the shard of its index; without --shards the index means nothing, and --shard goes before it."""
     sandbox.reset(prisoners=60)
@@ -200,7 +196,6 @@ def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
-@pytest.mark.long
 def test_process_that_lost_its_run_leaves_it_alone(
     installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
 ) -> None:

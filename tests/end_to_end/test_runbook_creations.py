@@ -14,8 +14,6 @@ from tests.publishing import (
     visit_booked,
 )
 
-pytestmark = pytest.mark.long
-
 __all__ = ["operator"]
 
 MAKERS = {

@@ -18,8 +18,6 @@ from tests.publishing import (
     visit_booked,
 )
 
-pytestmark = pytest.mark.long
-
 __all__ = ["operator"]
 
 LOOK_UPS = {

@@ -3,14 +3,10 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from sandbox import Sandbox
 from tests.faults import faulty
 from tests.operating import Operator, operator
 from tests.publishing import appointment_created, review_inserted, visit_booked
-
-pytestmark = pytest.mark.long
 
 __all__ = ["operator"]
 

@@ -1,12 +1,8 @@
 """The runbook on the weekly reconciliation: differences alerted, explained and mended; a failed run repeated."""
 
-import pytest
-
 from sandbox import Sandbox
 from tests.faults import faulty
 from tests.operating import Operator, operator
-
-pytestmark = pytest.mark.long
 
 __all__ = ["operator"]
 

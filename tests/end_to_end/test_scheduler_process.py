@@ -55,7 +55,6 @@ def test_sigterm_finishes_the_work_in_hand(installed: Installed, sandbox: Sandbo
     assert in_order(sandbox)
 
 
-@pytest.mark.long
 def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, running: Running) -> None:
     """While work in hand does not come to an end, a second SIGTERM ends the process; the run shows as interrupted."""
     installed.make_queues()
@@ -72,7 +71,6 @@ def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, run
     assert (run["job"], run["status"]) == ("scheduler", "interrupted")
 
 
-@pytest.mark.long
 def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     installed: Installed, sandbox: Sandbox, running: Running
 ) -> None:
@@ -99,7 +97,6 @@ def own_postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
-@pytest.mark.long
 def test_scheduler_lives_without_its_database(
     installed: Installed, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
