@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
-# Two workers more than there are cores: many tests wait, for messages to come again or for services to come back.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
+# One worker more than there are cores: many tests wait, for messages to come again or for services to come back.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 ARGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format bench chaos docs lock wheel image manifests clean
