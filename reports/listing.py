@@ -16,7 +16,7 @@ from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId, PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sync.upstream.transport import ServiceClient
 
@@ -28,6 +28,10 @@ _FURTHEST_PAGE = 20_000
 
 def unwatched(_done: int, _total: int) -> None:
     """The progress that nobody follows."""
+
+
+def everyone_first(_first: Sequence[PrisonerId]) -> None:
+    """Begins nothing before everyone is listed."""
 
 
 class ListingFailed(SyncError):
@@ -67,14 +71,16 @@ def list_prisoners(
     max_page_errors: int = 30,
     progress: Callable[[int, int], None] = unwatched,
     sleep: Callable[[float], None] = time.sleep,
+    begin: Callable[[Sequence[PrisonerId]], None] = everyone_first,
 ) -> Listing:
     """Lists every active booking, and looks again when people were seen to move, or are missing from the total.
 
-    Raises `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
+    `begin` is told of those who were listed first, while the other pages are read. Raises `ListingFailed` when the
+    count cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     sweep = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
-    sweep.run(found)
+    sweep.run(found, begin)
     listing = Listing(_ordered(found), sweep.total, tuple(sweep.failures), sweep.repeats)
     if sweep.failures or not (sweep.moved or len(found) != sweep.total):
         return listing
@@ -202,9 +208,10 @@ class _Sweep:
         self.failures: list[PageFailure] = []
         self._last_read = -1
 
-    def run(self, found: dict[int, PrisonerId]) -> None:
-        """Adds what the pages hold to `found`."""
+    def run(self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = everyone_first) -> None:
+        """Adds what the pages hold to `found`; `begin` is told of what is found first."""
         begun = self._begin(found)
+        begin(tuple(found.values()))
         with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="listing") as pool:
             numbers = range(begun + 1, self._pages())
             try:

@@ -19,7 +19,7 @@ from reports import checkpoints, events, history
 from reports.chosen import find_chosen
 from reports.deliver import enqueue_report
 from reports.exclusions import read_exclusions
-from reports.listing import Listing, StillListed, list_prisoners, look_again
+from reports.listing import Listing, StillListed, everyone_first, list_prisoners, look_again
 from reports.opening import (
     LAST,
     Opened,
@@ -152,6 +152,7 @@ class _Run:
         self._prisons = tuple(record.parameters.get("prisons", ()))
         self._offender_nos = tuple(record.parameters.get("offender_nos", ()))
         self._exclusions = exclusions
+        self._snapshot = self._new_snapshot()
         self._log = structlog.get_logger().bind(run_id=record.id, shard=self._shard)
 
     def go(self) -> ReconciliationOutcome:
@@ -159,7 +160,10 @@ class _Run:
         failure: str | None = None
         try:
             if self._resumed or not (self._record.all_read or self._shard in self._record.finished_shards):
-                self._read(self._population())
+                try:
+                    self._read(self._population())
+                finally:
+                    self._snapshot.stop()
         except (StoreUnavailable, LeaseBusy):
             raise
         except SyncError as error:
@@ -220,6 +224,8 @@ class _Run:
             max_page_errors=self._settings.reconciliation_max_page_errors,
             progress=lambda done, total: self._owner._progress("listing", done, total),
             sleep=self._owner._sleep,
+            # Nobody was read before, and with one shard everyone is to be read here.
+            begin=self._snapshot.begin if self._record.shards == 1 else everyone_first,
         )
         # The shards share one list, so it has to be whole before they begin.
         return self._look_again(listing) if self._record.shards > 1 and not listing.looked_again else listing
@@ -256,14 +262,17 @@ class _Run:
             checkpoints.save_population(connection, self._record.id, whole)
         self._read_prisoners(whole.prisoners)
 
-    def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
-        """Reads those of this shard who were not read before; each page is recorded when it is finished."""
-        snapshot = Snapshot(
+    def _new_snapshot(self) -> Snapshot:
+        return Snapshot(
             self._services,
             self._settings.reconciliation_concurrency,
             self._settings.reports_incentives_reconciliation_page_size,
             self._owner._outage_seconds,
         )
+
+    def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
+        """Reads those of this shard who were not read before; each page is recorded when it is finished."""
+        snapshot, self._snapshot = self._snapshot, self._new_snapshot()
         mine = [each for each in prisoners if each.booking_id % self._record.shards in self._shares]
         read: set[int] = set()
         with self._database.read() as connection:
@@ -273,6 +282,7 @@ class _Run:
         left = [each for each in mine if each.booking_id not in read]
         done, unreadable = len(mine) - len(left), 0
         if not left:
+            snapshot.stop()
             return
         if done:
             self._log.info("reconciliation-resumed", read_before=done, left=len(left))

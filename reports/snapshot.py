@@ -53,7 +53,8 @@ class PageLevels:
 class Snapshot:
     """Reads the levels of many prisoners and gives back page after page, as they are finished.
 
-    Never more than `concurrency` calls are in flight to one service. `levels` and `prisons` are the codebooks.
+    Good for one round. Never more than `concurrency` calls are in flight to one service. `levels` and `prisons` are the
+    codebooks.
     """
 
     def __init__(
@@ -74,43 +75,51 @@ class Snapshot:
         self._lock = threading.Lock()
         self._bulk_withdrawn = False
         self._stopped = threading.Event()
+        self._pages: list[PageLevels] = []
+        #: Each prisoner is finished when both sides are read, so a page counts down from twice its size.
+        self._left: list[int] = []
+        self._nomis = self._nomis_reading()
+        self._dps = self._dps_reading()
+        self._bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
+
+    def begin(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> None:
+        """Begins to read these in NOMIS; `pages` goes on with them, or `stop` ends it."""
+        size = self._page_size
+        for start in range(0, len(prisoners), size):
+            place, some = len(self._pages), prisoners[start : start + size]
+            self._pages.append(_unread(first_number + place, some))
+            self._left.append(2 * len(some))
+            self._nomis.add(range(place * size, place * size + len(some)))
 
     def pages(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> Generator[PageLevels, None, None]:
         """Reads everyone and yields each page when it is finished, in any order; numbered from `first_number`.
 
-        Closing the iterator stops the reading.
+        Those whose reading was begun before are read once. Closing the iterator stops the reading.
         """
-        if not prisoners:
-            return
-        size = self._page_size
-        starts = range(0, len(prisoners), size)
-        pages = [
-            self._page(first_number + place, prisoners[start : start + size]) for place, start in enumerate(starts)
-        ]
-        # Each prisoner is finished when both sides are read, so a page counts down from twice its size.
-        left = [2 * len(page.prisoners) for page in pages]
-        nomis = self._nomis_reading(pages, left)
-        dps = self._dps_reading(pages, left)
-        bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
         try:
+            begun = {each.booking_id for page in self._pages for each in page.prisoners}
+            self.begin([each for each in prisoners if each.booking_id not in begun], first_number)
+            self._nomis.close()
             # NOMIS is busy with the first prisoners while the names of the levels are asked for.
-            nomis.close()
-            nomis.add(range(len(prisoners)))
-            names = self._names()
-            waiting = [bulk.submit(self._read_bulk, place, pages, left, names, dps) for place in range(len(pages))]
-            bulk.submit(_close_after, waiting, dps)
-            for _ in pages:
+            names = self._names() if self._pages else {}
+            waiting = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
+            self._bulk.submit(_close_after, waiting, self._dps)
+            for _ in self._pages:
                 finished = self._finished.get()
                 if isinstance(finished, Exception):
                     raise finished
                 yield finished
         finally:
-            self._stopped.set()
-            bulk.shutdown(wait=True, cancel_futures=True)
-            nomis.stop()
-            dps.stop()
-            nomis.join()
-            dps.join()
+            self.stop()
+
+    def stop(self) -> None:
+        """Ends the reading, if it goes on: calls under way are finished, the rest is left unread."""
+        self._stopped.set()
+        self._bulk.shutdown(wait=True, cancel_futures=True)
+        for reading in (self._nomis, self._dps):
+            reading.stop()
+        for reading in (self._nomis, self._dps):
+            reading.join()
 
     def _names(self) -> Mapping[str, str]:
         """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
@@ -124,14 +133,8 @@ class Snapshot:
         self._bulk_withdrawn = True
         return {}
 
-    def _page(self, number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
-        def unset(kind: str) -> array[int]:
-            return array(kind, [NONE]) * len(prisoners)
-
-        return PageLevels(number, prisoners, nomis=unset("h"), dps=unset("h"), prisons=unset("h"))
-
-    def _nomis_reading(self, pages: list[PageLevels], left: list[int]) -> Reading[int, Any]:
-        client, size = self._services.nomis, self._page_size
+    def _nomis_reading(self) -> Reading[int, Any]:
+        client, size, pages = self._services.nomis, self._page_size, self._pages
         levels, prisons = self.levels, self.prisons
 
         def read(item: int) -> tuple[int, int]:
@@ -149,12 +152,13 @@ class Snapshot:
                 self._note_unreadable(page, within, value)
             else:
                 page.nomis[within], page.prisons[within] = value
-            self._count_down(pages, left, place, 1)
+            self._count_down(place, 1)
 
         return Reading("nomis", read, deliver, self.nomis_pace, self._outage_seconds)
 
-    def _dps_reading(self, pages: list[PageLevels], left: list[int]) -> Reading[int, Any]:
-        client, size, levels = self._services.incentives, self._page_size, self.levels
+    def _dps_reading(self) -> Reading[int, Any]:
+        client, size, pages = self._services.incentives, self._page_size, self._pages
+        levels = self.levels
 
         def read(item: int) -> int:
             booking_id = pages[item // size].prisoners[item % size].booking_id
@@ -168,22 +172,20 @@ class Snapshot:
                 self._note_unreadable(page, within, value)
             else:
                 page.dps[within] = value
-            self._count_down(pages, left, place, 1)
+            self._count_down(place, 1)
 
         return Reading("dps", read, deliver, self.dps_pace, self._outage_seconds)
 
-    def _read_bulk(
-        self, place: int, pages: list[PageLevels], left: list[int], names: Mapping[str, str], singly: Reading[int, Any]
-    ) -> None:
+    def _read_bulk(self, place: int, names: Mapping[str, str]) -> None:
         """Reads a page's DPS levels in bulk; what the bulk call cannot tell is read one by one."""
-        page = pages[place]
+        page = self._pages[place]
         try:
             unsettled = self._bulk_levels(page, names)
         except Exception as error:  # a page must be finished somehow, or the run would wait for ever
             self._finished.put(error)
             return
-        singly.add(place * self._page_size + within for within in unsettled)
-        self._count_down(pages, left, place, len(page.prisoners) - len(unsettled))
+        self._dps.add(place * self._page_size + within for within in unsettled)
+        self._count_down(place, len(page.prisoners) - len(unsettled))
 
     def _bulk_levels(self, page: PageLevels, names: Mapping[str, str]) -> list[int]:
         """Fills in the levels; returns the places to be read singly: no answer, or a level without a name.
@@ -195,7 +197,7 @@ class Snapshot:
         unsettled: list[int] = []
         for start in range(0, len(ids), LARGEST_BULK):
             chunk = ids[start : start + LARGEST_BULK]
-            told = {each.booking_id: each.iep_level for each in self._bulk(chunk) or ()}
+            told = {each.booking_id: each.iep_level for each in self._told_in_bulk(chunk) or ()}
             for booking_id in chunk:
                 name = told.get(booking_id, UNNAMED)
                 code = None if name == UNNAMED else names.get(name)
@@ -205,7 +207,7 @@ class Snapshot:
                     page.dps[places[booking_id]] = self.levels.number(code)
         return unsettled
 
-    def _bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:
+    def _told_in_bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:
         """One bulk call, tried again while that may help; None when the levels have to be read singly."""
         for wait in (*WAITS, None):
             if self._bulk_withdrawn or self._stopped.is_set():
@@ -230,12 +232,19 @@ class Snapshot:
         with self._lock:
             page.unreadable.setdefault(page.prisoners[within].booking_id, why)
 
-    def _count_down(self, pages: list[PageLevels], left: list[int], place: int, by: int) -> None:
+    def _count_down(self, place: int, by: int) -> None:
         with self._lock:
-            left[place] -= by
-            finished = not left[place] and by
+            self._left[place] -= by
+            finished = not self._left[place] and by
         if finished:
-            self._finished.put(pages[place])
+            self._finished.put(self._pages[place])
+
+
+def _unread(number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
+    def unset() -> array[int]:
+        return array("h", [NONE]) * len(prisoners)
+
+    return PageLevels(number, prisoners, nomis=unset(), dps=unset(), prisons=unset())
 
 
 def _close_after(waiting: Sequence[Future[None]], reading: Reading[int, Any]) -> None:

@@ -1,0 +1,45 @@
+"""Prisoners are read while others are still listed: nobody is read twice, and nothing goes on when listing fails."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+from sandbox import Sandbox
+from tests.faults import held
+from tests.reports.conftest import OpenOffice
+from tests.waiting import in_thread, result_of, until
+
+PAGED = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
+LIST = "/prisoners/ids"
+CURRENT = "/incentives/booking-id/{b}/current"
+
+
+def reads(world: Sandbox) -> Counter[str]:
+    """How often the level of each prisoner was read in NOMIS, by path."""
+    return Counter(each["path"] for each in world.requests("nomis") if each["path"].endswith("/current"))
+
+
+def test_the_first_page_is_read_while_the_others_are_listed(world: Sandbox, office: OpenOffice) -> None:
+    """Before the second page has come; in the end everyone was read once."""
+    world.reset(prisoners=100)
+    with held(world, "nomis", path=LIST, skip=1) as second_page:
+        run = in_thread(office(**PAGED).reconcile)
+        second_page.wait_for_request()
+        until(lambda: len(reads(world)) == 20, "the prisoners of the first page are read")
+    outcome = result_of(run)
+    assert outcome.result is not None
+    assert (outcome.status, outcome.result.compared) == ("complete", 100)
+    assert len(reads(world)) == 100
+    assert [path for path, times in reads(world).items() if times > 1] == []
+
+
+def test_what_was_begun_ends_when_the_listing_fails(world: Sandbox, office: OpenOffice) -> None:
+    """A run that gives up reads nobody any more."""
+    world.reset(prisoners=100)
+    world.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
+    world.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
+    outcome = office(**PAGED, RECONCILIATION_MAX_PAGE_ERRORS="0").reconcile()
+    assert outcome.status == "failed"
+    assert 0 < len(reads(world)) < 20
+    assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
