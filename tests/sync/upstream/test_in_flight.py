@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 
 import pytest
 
@@ -68,16 +69,27 @@ def test_a_wait_that_is_interrupted_leaves_no_place_taken() -> None:
     limit = InFlight(1)
     main = threading.main_thread().ident
     assert main is not None
+    interrupted = threading.Event()
 
-    def interrupt() -> None:
-        until(lambda: limit.waiting == 1)
-        signal.pthread_kill(main, signal.SIGINT)
+    def interrupt_once(_number: int, _frame: FrameType | None) -> None:
+        if limit.waiting and not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
 
-    with ThreadPoolExecutor(1) as pool, limit:
-        interrupting = pool.submit(interrupt)
-        with pytest.raises(KeyboardInterrupt), limit:
-            pytest.fail("two are inside")
-        interrupting.result()
-        assert limit.waiting == 0
-    with limit:
-        assert limit.waiting == 0
+    def press() -> bool:
+        # A signal that comes just before a thread falls asleep is noticed when it wakes up, so one is not enough.
+        signal.pthread_kill(main, signal.SIGUSR1)
+        return interrupted.is_set()
+
+    before = signal.signal(signal.SIGUSR1, interrupt_once)
+    try:
+        with ThreadPoolExecutor(1) as pool, limit:
+            pressing = pool.submit(until, press, "the wait is interrupted")
+            with pytest.raises(KeyboardInterrupt), limit:
+                pytest.fail("two are inside")
+            pressing.result()
+            assert limit.waiting == 0
+        with limit:
+            assert limit.waiting == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
