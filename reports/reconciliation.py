@@ -272,7 +272,7 @@ class _Run:
 
     def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
         """Reads those of this shard who were not read before; each page is recorded when it is finished."""
-        snapshot, self._snapshot = self._snapshot, self._new_snapshot()
+        snapshot = self._snapshot
         mine = [each for each in prisoners if each.booking_id % self._record.shards in self._shares]
         read: set[int] = set()
         with self._database.read() as connection:
@@ -282,10 +282,11 @@ class _Run:
         left = [each for each in mine if each.booking_id not in read]
         done, unreadable = len(mine) - len(left), 0
         if not left:
-            snapshot.stop()
             return
         if done:
             self._log.info("reconciliation-resumed", read_before=done, left=len(left))
+        # A snapshot is good for one round; until its own begins, it is this run's to stop.
+        self._snapshot = self._new_snapshot()
         pages = snapshot.pages(left, next_page)
         try:
             for page in pages:
