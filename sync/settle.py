@@ -130,14 +130,14 @@ class Settler:
             FailedAttempt(
                 time=now(),
                 queue=self._name,
-                message_id=message.message_id,
-                sns_message_id=end.task.sns_message_id,
-                event_type=end.task.event_type,
-                entity=end.task.entity,
-                attempt=message.receive_count,
+                message_id=task.message.message_id,
+                sns_message_id=task.sns_message_id,
+                event_type=task.event_type,
+                entity=task.entity,
+                attempt=task.message.receive_count,
                 failure=end.failure,
             )
             for end in ended
             if end.failure is not None
-            for message in end.task.messages
+            for task in (*end.task.absorbed, end.task)
         ]

@@ -13,7 +13,7 @@ from jobs.composition import Program
 from sandbox import Sandbox
 from sync.queues.queue import Queue
 from sync.store.database import StoreUnavailable
-from sync.store.failures import FailedAttempt, last_failure
+from sync.store.failures import FailedAttempt, count_attempts, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.databases import PostgresServer
@@ -55,6 +55,20 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
 def failure_of(made: Program, message_id: str) -> FailedAttempt | None:
     """The last failed attempt at a message."""
     return last_failure(made.database, message_id=message_id)
+
+
+def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Program) -> None:
+    """Updates that one write was to bring along have one failed attempt each, under their own ids."""
+    put_visit(sandbox, "to-ge")
+    queue = one.queue_pair("visit").main
+    sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.received, summary.failed) == (3, 3)
+    with one.database.read() as connection:
+        counted = [count_attempts(connection, "visit", sns_id, message_id) for sns_id, message_id in sent.items()]
+    assert counted == [1, 1, 1]
+    found = {sns_id: last_failure(one.database, sns_message_id=sns_id) for sns_id in sent}
+    assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
 
 
 def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) -> None:
