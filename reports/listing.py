@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.reading import WAITS, why_unreadable
-from sync.failures import SyncError
+from sync.failures import BreakerOpen, SyncError
 from sync.upstream.nomis_prisoners import PrisonerId, PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ PAGES_AHEAD = 16
 #: How often the pages are read again, at most, to find who moved out of sight between two pages.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
+#: How long a page waits for a service that is taken to be down before it counts as failed.
+LONGEST_HOLD_SECONDS = 60.0
 
 
 def unwatched(_done: int, _total: int) -> None:
@@ -278,15 +280,23 @@ class _Sweep:
 def _read_page(
     nomis: ServiceClient, number: int, size: int, sleep: Callable[[float], None]
 ) -> PrisonerPage | PageFailure:
-    for attempt in range(len(WAITS) + 1):
+    attempt, held_seconds = 0, 0.0
+    while True:
         try:
             return prisoner_page(nomis, number, size)
+        except BreakerOpen as error:
+            # Nobody was asked: those who read levels meanwhile found the service away, and wait as well.
+            if held_seconds >= LONGEST_HOLD_SECONDS:
+                return PageFailure(number, why_unreadable(error).reason)
+            pause = 1 + random.random()
+            held_seconds += pause
         except SyncError as error:
             if not error.recoverable or attempt == len(WAITS):
                 return PageFailure(number, why_unreadable(error).reason)
             asked = getattr(error, "retry_after", None) or 0.0
-            sleep(max(WAITS[attempt] * (1 + random.random()), min(asked, 60.0)))
-    raise AssertionError("unreachable")
+            pause = max(WAITS[attempt] * (1 + random.random()), min(asked, 60.0))
+            attempt += 1
+        sleep(pause)
 
 
 def _other_size(page_size: int, turn: int) -> int:

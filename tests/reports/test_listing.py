@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,7 +10,12 @@ import pytest
 
 from reports.listing import ListingFailed, StillListed, list_prisoners, look_again
 from sandbox import Sandbox
-from sync.failures import UpstreamError
+from sync.failures import SyncError, UpstreamError
+from sync.settings import UpstreamName
+from sync.upstream.breaker import Breakers
+from sync.upstream.nomis_prisoners import prisoner_page
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
 from tests.faults import held
 from tests.reports.conftest import OpenOffice
 from tests.waiting import in_thread, result_of
@@ -22,6 +28,31 @@ def bookings(world: Sandbox) -> set[int]:
 
 def quick(_seconds: float) -> None:
     """Does not wait."""
+
+
+def test_waits_while_the_service_is_taken_to_be_down(world: Sandbox, office: OpenOffice) -> None:
+    """An outage shorter than a minute costs no page of the list."""
+    world.reset(prisoners=100)
+    world.fault("nomis", kind="status", status=503)
+    one = office()
+    passed = 0.0
+
+    def wait(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        if passed > 20:
+            world.clear_faults()
+
+    breakers = Breakers(one.database, one.telemetry, lambda name: transport.reach(name), lambda: passed)
+    with closing(Transport(one.settings, (breakers,))) as transport:
+        nomis = connect(transport).nomis
+        for _ in range(5):
+            with suppress(SyncError):
+                prisoner_page(nomis, 0, 20)
+        assert breakers.open_services([UpstreamName.NOMIS])
+        listing = list_prisoners(nomis, 20, sleep=wait)
+    assert listing.failed_pages == ()
+    assert len(listing.prisoners) == 100
 
 
 @pytest.mark.parametrize("size", [7, 50, 300])
