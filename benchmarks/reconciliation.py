@@ -76,8 +76,8 @@ def snapshot_seconds(settings: Settings) -> float:
     services.incentives.call("GET", "/incentive/levels")
     started = time.perf_counter()
     with undisturbed():
-        snapshot = Snapshot(services, settings.reconciliation_concurrency, 500)
         size = settings.reports_incentives_reconciliation_page_size
+        snapshot = Snapshot(services, settings.reconciliation_concurrency, size)
         prisoners = list_prisoners(services.nomis, size, begin=snapshot.begin).prisoners
         read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
     seconds = time.perf_counter() - started

@@ -174,7 +174,7 @@ class _Drains:
             try:
                 drain = self._drains[queue] = self._program.open_drain(queue, self._parameters.wait_seconds)
                 if not self._asked.is_set():
-                    self._summaries[queue] = _drain(drain, self._parameters)
+                    self._summaries[queue] = self._batches(drain)
             except UpstreamsDown as error:
                 self._summaries[queue] = error.summary
                 self._errors[queue] = str(error)
@@ -188,9 +188,9 @@ class _Drains:
                     "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
                 )
 
-
-def _drain(drain: "Drain", parameters: DrainParameters) -> "BatchSummary":
-    return drain.run_until_empty(parameters.max_batches) if parameters.until_empty else drain.run_batch()
+    def _batches(self, drain: "Drain") -> BatchSummary:
+        asked = self._parameters
+        return drain.run_until_empty(asked.max_batches) if asked.until_empty else drain.run_batch()
 
 
 def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:

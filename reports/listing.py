@@ -25,7 +25,7 @@ PAGES_AHEAD = 16
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
 #: How long a page waits for a service that is taken to be down before it counts as failed.
-LONGEST_HOLD_SECONDS = 60.0
+_LONGEST_HOLD_SECONDS = 60.0
 
 
 def unwatched(_done: int, _total: int) -> None:
@@ -286,7 +286,7 @@ def _read_page(
             return prisoner_page(nomis, number, size)
         except BreakerOpen as error:
             # Nobody was asked: those who read levels meanwhile found the service away, and wait as well.
-            if held_seconds >= LONGEST_HOLD_SECONDS:
+            if held_seconds >= _LONGEST_HOLD_SECONDS:
                 return PageFailure(number, why_unreadable(error).reason)
             pause = 1 + random.random()
             held_seconds += pause

@@ -179,15 +179,12 @@ def undisturbed() -> Iterator[None]:
     """Keeps the collector of garbage off all that is there already.
 
     A full collection looks at every object that the libraries brought, up to a tenth of a second without a call.
-    Where something is kept from it already it stays so, and what is there now with it.
     """
-    kept_before = gc.get_freeze_count() > 0
     gc.freeze()
     try:
         yield
     finally:
-        if not kept_before:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 def why_unreadable(error: Exception) -> Unreadable:

@@ -31,7 +31,7 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keeps the collector off all that stays until the end, the program and the tests themselves, for good."""
+    """Keeps the collector off the program and the tests themselves, until a reconciliation gives all back to it."""
     gc.freeze()
     gc.enable()
 

@@ -59,7 +59,9 @@ class PostgresServer:
         if self._process is not None:
             return
         options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
-        self._process = self._run("postgres", "-D", str(self._data), "-h", "", "-k", str(self._folder), *options)
+        self._process = self._run(
+            self._programs / "postgres", "-D", str(self._data), "-h", "", "-k", str(self._folder), *options
+        )
         deadline = time.monotonic() + LONGEST_SECONDS
         while True:
             try:
@@ -88,24 +90,25 @@ class PostgresServer:
             new = tempfile.TemporaryDirectory(prefix="pg-new-")
             if os.geteuid() == 0:
                 shutil.chown(new.name, _UNPRIVILEGED)
-            self._do("initdb", "-D", f"{new.name}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+            options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            self._do(self._programs / "initdb", "-D", f"{new.name}/data", *options)
             PostgresServer._new = new
         # The files of a new server are copied, which takes a tenth of the time.
-        self._do("cp", "-a", f"{new.name}/data", str(self._data))
+        self._do(Path("cp"), "-a", f"{new.name}/data", str(self._data))
 
-    def _do(self, program: str, *arguments: str) -> None:
+    def _do(self, program: Path, *arguments: str) -> None:
         code = self._run(program, *arguments).wait(LONGEST_SECONDS)
         if code:
-            raise RuntimeError(f"{program} ended with {code}: {(self._folder / 'log').read_text()}")
+            raise RuntimeError(f"{program.name} ended with {code}: {(self._folder / 'log').read_text()}")
 
-    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run(self, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
             return self._run_logging(log, program, *arguments)
 
-    def _run_logging(self, log: BinaryIO, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _run_logging(self, log: BinaryIO, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
         user = {"user": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-            [self._programs / program if (self._programs / program).exists() else program, *arguments],
+            [program, *arguments],
             cwd=self._folder,
             stdout=log,
             stderr=log,
@@ -147,7 +150,7 @@ def empty_database(url: URL) -> None:
     with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
         for (table,) in connection.execute(tables).fetchall():
