@@ -12,6 +12,7 @@ from jobs.side_by_side import Question, wait_for_all
 from reports.archive import open_archive
 from reports.deliver import NEEDED_SETTINGS, Channel, is_set_up
 from reports.exclusions import read_exclusions
+from sync.catalogue import event_types, unknown_switches
 from sync.failures import SyncError, UpstreamError
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
@@ -21,8 +22,6 @@ from sync.upstream.transport import Transport
 
 #: The limit of one call.
 CALL_SECONDS = 5.0
-#: Answers of HMPPS Auth to wrong credentials.
-_REFUSED = frozenset({400, 401, 403})
 #: What has not answered by then counts as down.
 DEADLINE_SECONDS = 15.0
 
@@ -57,6 +56,7 @@ def check_everything(program: Program) -> list[Finding]:
     try:
         checks: dict[str, Callable[[], str]] = {
             "settings": partial(_told_settings, program.settings),
+            "switches": partial(_check_switches, program.settings),
             "database": partial(_check_database, program),
         }
         checks |= {f"queue {name}": partial(_check_queue, program, name, dlq=False) for name in QUEUES}
@@ -104,10 +104,21 @@ def _told_settings(settings: Settings) -> str:
     return f"provider {settings.hmpps_sqs_provider}, zone {settings.tz}"
 
 
+def _check_switches(settings: Settings) -> str:
+    unknown = unknown_switches(settings)
+    if unknown:
+        raise _DownError(f"{', '.join(unknown)}: no event has this switch; doc/events.md names those there are")
+    off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
+    return f"off: {', '.join(off)}" if off else "every event is on"
+
+
 def _check_database(program: Program) -> str:
     database = program.database
+    if not database.is_there and program.settings.database_auto_upgrade:
+        return f"{database.url_without_password}, not there yet: made at the next start"
     try:
-        database.ping()
+        if database.is_there:
+            database.ping()
         current = database.schema_is_current()
     except SyncError as error:
         raise _DownError(f"{one_line(error)}; set DATABASE_URL, or bring the database up") from error
@@ -141,15 +152,13 @@ def _check_upstream(settings: Settings, transport: Transport, name: UpstreamName
 
 
 def _check_credentials(settings: Settings, transport: Transport, name: UpstreamName) -> str:
-    _, client_id, secret = settings.upstream_variables(name)
-    if not settings.upstream(name).client_id:
-        raise _DownError(f"no credentials: set {client_id} and {secret}")
+    upstream = settings.upstream(name)
+    if not upstream.client_id:
+        raise _DownError(f"no credentials: set {' and '.join(upstream.credentials)}")
     try:
         transport.client(name).authenticate()
     except UpstreamError as error:
-        refused = error.status in _REFUSED
-        remedy = f"set {client_id} and {secret}" if refused else "see hmpps-auth"
-        raise _DownError(f"{one_line(error)}; {remedy}") from error
+        raise _DownError(one_line(error)) from error
     return "token given"
 
 

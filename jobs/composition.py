@@ -150,7 +150,13 @@ class Program:
             return
         if not self.settings.database_auto_upgrade:
             raise WorkError("the database has not the current schema: run `prisoner-to-nomis db upgrade`")
+        made = not database.is_there
         database.upgrade()
+        if made:
+            # A path that is mistyped would else be a new, empty database that nobody knows of.
+            import structlog
+
+            structlog.get_logger("jobs.composition").info("database-made", database=database.url_without_password)
 
     def _hold_leases(self) -> Leases:
         leases = Leases(self.database, f"{socket.gethostname()}:{os.getpid()}", self.settings.lease_seconds)
@@ -224,6 +230,7 @@ class Program:
         from sync.upstream.services import upstreams_of
         from sync.work import Workshop
 
+        self._once("switches told", self._tell_unknown_switches)
         domain = DOMAINS[queue]
         workshop = Workshop(
             self.settings, domain, self.services, self.creations, self.leases, self.telemetry, self.database
@@ -244,6 +251,21 @@ class Program:
         self._closing.callback(drain.close)
         self._drains[queue] = drain
         return drain
+
+    def _tell_unknown_switches(self) -> bool:
+        """Warns of switches that switch nothing, such as a mistyped one that was to stop an event; whether so."""
+        import structlog
+
+        from sync.catalogue import unknown_switches
+
+        unknown = unknown_switches(self.settings)
+        if unknown:
+            structlog.get_logger("jobs.composition").warning(
+                "unknown-feature-switch",
+                variables=unknown,
+                reason="no event has it; doc/events.md names those there are",
+            )
+        return bool(unknown)
 
     def _once(self, name: str, make: Callable[[], Part]) -> Part:
         # A lock for each part, so that a queue which is slow to answer holds up nobody who needs another part.

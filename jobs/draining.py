@@ -1,9 +1,11 @@
 """The `drain` job: micro-batches of some queues, side by side, as one run of the ledger."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
+from itertools import islice
 from operator import add
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 JOB = "drain"
 #: How long the end of a command waits for its alerts to be sent.
 ALERT_SECONDS = 5.0
+#: Reasons of failed messages that are named at the end of a command; the rest is in the telemetry.
+_MOST_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,13 @@ class DrainResult:
     """What the drains of the queues did.
 
     `errors` has the queues whose drain broke off, with the reason on one line; `remedies` says what may mend that.
+    `reasons`: why messages failed, and how many for each reason, the most frequent first.
     """
 
     summaries: Mapping[str, "BatchSummary"]
     errors: Mapping[str, str]
     remedies: Sequence[str] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -89,11 +95,12 @@ class DrainResult:
         return totals | {"seconds": round(max(summary.seconds for summary in self.summaries.values()), 3)}
 
     def as_dict(self) -> dict[str, Any]:
-        """The totals, and the same for each queue."""
+        """The totals, the same for each queue, and why things went wrong."""
         return {
             **self.totals,
             "queues": {name: summary.as_dict() for name, summary in self.summaries.items()},
             "errors": dict(self.errors),
+            "reasons": dict(self.reasons),
         }
 
 
@@ -161,7 +168,10 @@ class _Drains:
         if self._wrong_settings:
             raise self._wrong_settings[0]
         done = {name: self._summaries[name] for name in queues if name in self._summaries}
-        return DrainResult(done, self._errors, tuple(dict.fromkeys(self._remedies.values())))
+        reasons: Counter[str] = reduce(add, (drain.reasons for drain in self._drains.values()), Counter())
+        return DrainResult(
+            done, self._errors, tuple(dict.fromkeys(self._remedies.values())), dict(reasons.most_common())
+        )
 
     def stop(self) -> None:
         """Finishes what is in work; nothing more is received."""
@@ -207,6 +217,10 @@ def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:
         if queues
         else "drained nothing"
     )
+    for reason, number in islice(result.reasons.items(), _MOST_REASONS):
+        typer.echo(f"{number} failed: {reason}", err=True)
+    if len(result.reasons) > _MOST_REASONS:
+        typer.echo("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 
 
 def _judge(result: DrainResult) -> None:

@@ -13,7 +13,7 @@ from sync.domains.allocation import ALLOCATION_UPDATES
 from sync.domains.attendance import ATTENDANCE_UPDATES
 from sync.handling import Absorb, Creation, Domain, Update
 from sync.non_unique import NonUnique
-from sync.settings import feature_variable
+from sync.settings import DELETE_ALL_VARIABLE, Settings, feature_variable
 
 #: The domains by queue id, in the order of the queues.
 DOMAINS: Mapping[str, Domain] = {
@@ -40,6 +40,12 @@ Made from the code by `make docs`.
 def event_types(queue: str) -> tuple[str, ...]:
     """The event types that a queue receives, which are the values of its subscription's filter."""
     return tuple(DOMAINS[queue].handlers)
+
+
+def unknown_switches(settings: Settings) -> tuple[str, ...]:
+    """The variables that look like the switch of an event and are that of none, so that they switch nothing."""
+    known = {feature_variable(event_type) for queue in DOMAINS for event_type in event_types(queue)}
+    return tuple(name for name in settings.event_switches if name not in known | {DELETE_ALL_VARIABLE})
 
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:

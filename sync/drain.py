@@ -7,6 +7,7 @@ and messages are settled as their lanes get along. A heartbeat keeps every messa
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -149,6 +150,11 @@ class Drain:
         if not self._stopping.is_set():
             self._stop_at = self._monotonic() + self._settings.drain_grace_seconds
             self._stopping.set()
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Why messages failed in this drain, and how many for each reason."""
+        return self._settler.reasons
 
     def seconds_since_progress(self) -> float:
         """Since something last came to an end here, or was waited for because an upstream is down; grows in a hang."""

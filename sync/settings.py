@@ -32,6 +32,11 @@ QUEUES = ("visit", "incentive", "activity", "appointment", "sentencing")
 CONNECT_SECONDS = 5.0
 
 
+_SWITCH = "FEATURE_EVENT_"
+#: The switch of the delete-all commands, which belongs to no event.
+DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
+
+
 class SettingsError(Exception):
     """A setting is wrong; the text is one line that says which one, why, and what to change."""
 
@@ -66,12 +71,13 @@ _UPSTREAM_SETTINGS: dict[UpstreamName, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """Address and credentials of one upstream service."""
+    """Address and credentials of one upstream service, and the variables that hold the credentials."""
 
     name: UpstreamName
     base_url: str
     client_id: str
     client_secret: str
+    credentials: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +315,9 @@ class Settings(BaseModel):
         url_field, prefix = _UPSTREAM_SETTINGS[name]
         client_id = getattr(self, f"{prefix}_client_id") if prefix else ""
         secret = getattr(self, f"{prefix}_client_secret").get_secret_value() if prefix else ""
-        return UpstreamSettings(name, getattr(self, url_field), client_id, secret)
+        return UpstreamSettings(
+            name, getattr(self, url_field), client_id, secret, credentials=self.upstream_variables(name)[1:]
+        )
 
     def upstream_variables(self, name: UpstreamName) -> tuple[str, ...]:
         """The variables of an upstream service: its address, then its credentials where it has any."""
@@ -343,9 +351,14 @@ class Settings(BaseModel):
         return parse_numbers(own) if own else self.queue(queue).error_visibility_timeouts
 
     @property
+    def event_switches(self) -> tuple[str, ...]:
+        """The variables of the environment that switch events on or off, in order; there may be none of that event."""
+        return tuple(sorted(name for name, value in self._environment.items() if _is_switch(name, value)))
+
+    @property
     def delete_all_enabled(self) -> bool:
         """Whether the delete-all commands (development only) may run: `FEATURE_EVENT_DELETEALL`, false where unset."""
-        return self._flag("FEATURE_EVENT_DELETEALL", default=False)
+        return self._flag(DELETE_ALL_VARIABLE, default=False)
 
     def _flag(self, variable: str, *, default: bool) -> bool:
         value = self._environment.get(variable)
@@ -354,7 +367,7 @@ class Settings(BaseModel):
     def _with_environment(self, environment: Mapping[str, str]) -> Self:
         self._environment = {key.upper(): value for key, value in environment.items()}
         for key, value in self._environment.items():
-            if key.startswith("FEATURE_EVENT_") and value.strip():
+            if _is_switch(key, value):
                 parse_flag(key, value)
             if key.startswith("HMPPS_SQS_QUEUES_") and "ERROR_VISIBILITY_TIMEOUT" in key and value:
                 try:
@@ -366,7 +379,11 @@ class Settings(BaseModel):
 
 def feature_variable(event_type: str) -> str:
     """The environment variable that switches an event type: upper case, `.` and `-` as `_`."""
-    return f"FEATURE_EVENT_{_upper(event_type)}"
+    return f"{_SWITCH}{_upper(event_type)}"
+
+
+def _is_switch(variable: str, value: str) -> bool:
+    return variable.startswith(_SWITCH) and bool(value.strip())
 
 
 def _upper(event_type: str) -> str:

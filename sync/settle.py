@@ -53,6 +53,8 @@ class Settler:
         self._telemetry = telemetry
         self._database = database
         self._on_settled = on_settled
+        #: Why attempts failed, and how many for that reason.
+        self.reasons: Counter[str] = Counter()
         self._log = structlog.get_logger("sync.settle")
 
     def settle(self, ended: Sequence[Ended]) -> Counter[Outcome]:
@@ -81,6 +83,7 @@ class Settler:
         """Writes telemetry and failures; whether they are in the database."""
         try:
             failed = self._failed_attempts(ended)
+            self.reasons.update(str(attempt.failure) for attempt in failed)
             for attempt in failed:
                 self._telemetry.track("message-failed", attempt.properties())
             self._telemetry.flush()

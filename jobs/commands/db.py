@@ -14,7 +14,7 @@ def upgrade() -> None:
     from jobs.composition import open_program
 
     with open_program(prepare_database=False) as program:
-        current = program.database.schema_is_current()
+        made, current = not program.database.is_there, program.database.schema_is_current()
         program.database.upgrade()
-        done = "the schema is current already" if current else "upgraded to the current schema"
+        done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
         typer.echo(f"{program.database.url_without_password}: {done}")

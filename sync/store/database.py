@@ -59,10 +59,12 @@ class Database:
             # Threads queue here, fairly and without polling, for the one writer that SQLite allows; processes poll.
             self._turn: threading.Lock | None = threading.Lock()
             self._in_memory = self._url.database in (None, "", ":memory:")
+            self._file = None if self._in_memory else Path(self._url.database or "")
             self._engine = _sqlite_engine(self._url, self._in_memory)
         else:
             self._turn = None
             self._in_memory = False
+            self._file = None
             self._engine = _postgresql_engine(self._url)
         self._reader = self._engine.execution_options(**{_READING: True})
 
@@ -70,6 +72,11 @@ class Database:
     def url_without_password(self) -> str:
         """The address, fit to be shown."""
         return self._url.render_as_string(hide_password=True)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is something to open: a file of SQLite is made by `upgrade`, a server is taken to be there."""
+        return self._file is None or self._file.exists()
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -89,9 +96,14 @@ class Database:
             yield connection
 
     def upgrade(self) -> None:
-        """Brings the schema to the current revision; when several processes do so at once, one does the work."""
+        """Brings the schema to the current revision; when several processes do so at once, one does the work.
+
+        Makes the file of SQLite, and its folder, where they are not there. Raises `SettingsError` when it cannot.
+        """
         from alembic import command
 
+        if self._file is not None:
+            _make_folder(self._file.parent)
         with self.begin() as connection:
             if self.dialect == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
@@ -99,6 +111,8 @@ class Database:
 
     def schema_is_current(self) -> bool:
         """Whether the schema is at the newest revision that this program knows."""
+        if not self.is_there:
+            return False
         # Without Alembic, whose import would cost every command a fifth of a second.
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
@@ -174,17 +188,18 @@ def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
     if in_memory:
         arguments["poolclass"] = StaticPool
     else:
-        assert url.database is not None
-        folder = Path(url.database).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SettingsError(f"DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
         arguments |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
     engine = create_engine(url, **arguments)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

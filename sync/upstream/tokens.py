@@ -15,6 +15,8 @@ RENEW_BEFORE_SECONDS = 60.0
 DEFAULT_LIFETIME_SECONDS = 300.0
 #: The lifetime claimed for shorter-lived tokens, as a share, so that each is still used more than once.
 _SHORT_LIVED_SHARE = 0.5
+#: Answers of HMPPS Auth to wrong credentials.
+_REFUSED = frozenset({400, 401, 403})
 
 
 class TokenSource:
@@ -67,6 +69,8 @@ class TokenSource:
             raise UpstreamError(UpstreamName.OAUTH, "POST", path, status=None, message=type(error).__name__) from error
         if response.status_code != 200:
             message = f"no token for client of {self._client.name}"
+            if response.status_code in _REFUSED:
+                message += f"; set {' and '.join(self._client.credentials)}"
             raise UpstreamError(UpstreamName.OAUTH, "POST", path, status=response.status_code, message=message)
         try:
             answer = response.json()

@@ -1,5 +1,6 @@
 """The check command: one line for each part, and what to change."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def test_everything_is_up(installed: Installed) -> None:
     for part in ("settings", "database", "queue visit", "dlq sentencing", "hmpps-auth", "nomis", "credentials mapping"):
         assert any(line.startswith(part) for line in lines)
     told = {name.strip(): rest for name, _, rest in (line.partition("  ok  ") for line in lines)}
+    assert told["switches"] == "every event is on"
     assert told["exclusions"] == "none"
     assert told["reports"] == installed.settings["REPORTS_LOCATION"]
     assert told["slack"] == "#sycon-alerts, token known"
@@ -42,6 +44,25 @@ def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sa
     assert "API_BASE_URL_ACTIVITIES" in down["activities"]
     assert "set VISITS_CLIENT_ID and VISITS_CLIENT_SECRET" in down["credentials visits"]
     assert "no credentials: set INCENTIVES_CLIENT_ID" in down["credentials incentives"]
+
+
+def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: Installed) -> None:
+    """What is switched off is named; a switch of no event is down in `check`, and a warning of each drain."""
+    off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
+    checked = installed.run("check", **off)
+    assert checked.code == 0, checked.out
+    assert any(line.split() == ["switches", "ok", "off:", "prison-visit.booked"] for line in checked.out.splitlines())
+
+    mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
+    checked = installed.run("check", **mistyped)
+    assert checked.code == 1
+    (line,) = [line for line in checked.out.splitlines() if "DOWN" in line]
+    assert line.startswith("switches")
+    assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: no event has this switch" in line
+    drained = installed.run("drain", "visit", "incentive", **mistyped)
+    assert drained.code == 0
+    (warned,) = [line for line in map(json.loads, drained.err.splitlines()) if line["level"] == "warning"]
+    assert (warned["message"], warned["variables"]) == ("unknown-feature-switch", list(mistyped))
 
 
 def test_database_and_queues_that_are_away(installed: Installed) -> None:

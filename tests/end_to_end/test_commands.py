@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -65,10 +66,26 @@ def test_database_is_upgraded_by_command_or_refused(bare: Installed) -> None:
     """Without automatic upgrade a new database is refused with 1 until `db upgrade` has been run."""
     refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (refused.code, "prisoner-to-nomis db upgrade" in refused.complaint) == (1, True)
-    assert "upgraded to the current schema" in bare.run("db", "upgrade").out
+    assert ": made" in bare.run("db", "upgrade").out
     assert "is current already" in bare.run("db", "upgrade").out
     listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])
+
+
+def test_a_new_database_is_told_of(bare: Installed, tmp_path: Path) -> None:
+    """A mistyped path shows: `check` says that nothing is there and leaves it so, a command that it made one."""
+    path = tmp_path / "typo" / "store.db"
+    checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
+    (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
+    assert line.endswith(f"ok  sqlite:///{path}, not there yet: made at the next start")
+    assert not path.parent.exists()
+    refused = bare.run("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
+    (line,) = [line for line in refused.out.splitlines() if line.startswith("database")]
+    assert line.endswith("the schema is not current; run prisoner-to-nomis db upgrade")
+    listed = bare.run("runs", "list", DATABASE_URL=f"sqlite:///{path}")
+    (logged,) = [json.loads(line) for line in listed.err.splitlines()]
+    assert (logged["message"], logged["database"]) == ("database-made", f"sqlite:///{path}")
+    assert path.exists()
 
 
 def test_database_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:

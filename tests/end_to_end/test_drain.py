@@ -101,3 +101,18 @@ def test_max_batches_ends_the_drain(installed: Installed, sandbox: Sandbox) -> N
     sandbox.traffic(events=30, queues=["visit"])
     drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
     assert (drained["received"], drained["batches"]) == (20, 2)
+
+
+def test_refused_credentials_name_the_settings(installed: Installed, sandbox: Sandbox) -> None:
+    """Why messages failed is said below the counts, once for all of them, with the settings that mend it."""
+    installed.make_queues()
+    sandbox.traffic(events=3, queues=["visit"])
+    reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
+    drained = installed.run("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
+    assert drained.code == 0
+    shown = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    failed = shown["counts"]["failed"]
+    assert failed > 0
+    assert f"failed {failed}" in drained.out
+    assert drained.complaint == f"{failed} failed: {reason}"
+    assert shown["counts"]["reasons"] == {reason: failed}

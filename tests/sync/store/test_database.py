@@ -189,6 +189,17 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
         database.ping()
 
 
+def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) -> None:
+    """Looking at an address makes neither file nor folder, so that a mistyped one leaves nothing behind."""
+    database = Database(f"sqlite:///{tmp_path}/folder/store.db")
+    assert not database.is_there
+    assert not database.schema_is_current()
+    assert list(tmp_path.iterdir()) == []
+    database.upgrade()
+    assert database.is_there
+    assert database.schema_is_current()
+
+
 def test_a_faulty_statement_is_no_outage(database: Database) -> None:
     """A missing table is a fault to be mended, not something to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
@@ -213,7 +224,7 @@ def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path, monkeypatch: 
 def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     """Addresses that cannot be used are refused in one line that names the setting and shows no password."""
     with pytest.raises(SettingsError) as caught:
-        Database(url)
+        Database(url).upgrade()
     assert str(caught.value).startswith("DATABASE_URL: ")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)

@@ -15,7 +15,7 @@ from sync.settings import UpstreamName, UpstreamSettings
 from sync.upstream.tokens import TokenSource
 
 BASE = "http://auth.test/auth"
-CLIENT = UpstreamSettings(UpstreamName.NOMIS, "http://nomis.test", "the-client", "s3cret")
+CLIENT = UpstreamSettings(UpstreamName.NOMIS, "http://nomis.test", "the-client", "s3cret", ("ID", "SECRET"))
 
 
 class Clock:
@@ -127,7 +127,9 @@ def test_bad_credentials_name_service_and_client(auth: responses.RequestsMock) -
     auth.post(f"{BASE}/oauth/token", status=401, json={"error": "invalid_client"})
     with pytest.raises(UpstreamError) as caught:
         source().token()
-    assert str(caught.value) == "hmpps-auth: POST /oauth/token: status 401: no token for client of nomis"
+    assert str(caught.value) == (
+        "hmpps-auth: POST /oauth/token: status 401: no token for client of nomis; set ID and SECRET"
+    )
     assert CLIENT.client_secret not in str(caught.value)
 
 
