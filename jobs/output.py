@@ -1,7 +1,7 @@
 """Results on stdout: JSON for machines, aligned columns for people."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,15 +28,15 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
         typer.echo(f"{name.ljust(width)}  {_cell(value)}")
 
 
-def counts_text(counts: Mapping[str, Any], *, in_words: bool = True) -> str:
-    """Counts on one line, those that are zero left out: `received 12, applied 11, failed 1`.
+def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
+    """Counts on one line, those that are zero left out unless `always` told: `received 12, applied 11, failed 1`.
 
     Their names are words, unless they are to be shown as they are.
     """
     parts = [
         f"{name.replace('_', ' ') if in_words else name} {value}"
         for name, value in counts.items()
-        if value and not isinstance(value, (dict, list))
+        if (value or name in always) and not isinstance(value, (dict, list))
     ]
     return ", ".join(parts)
 

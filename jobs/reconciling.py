@@ -16,7 +16,9 @@ from jobs.logging import bound
 from jobs.output import counts_text, print_json, print_table
 from jobs.progress import ProgressCallback, live_progress
 from jobs.signals import stopping
-from reports.reconciliation import LAST, ReconciliationOutcome, ReconciliationParameters
+from reports import wording
+from reports.opening import make_sure_of_resuming
+from reports.reconciliation import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.result import ReconciliationResult
 
 JOB = "reconcile-incentives"
@@ -32,6 +34,8 @@ _STATUSES = {
 _DELIVERY_SECONDS = 60.0
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
+#: Counts that say something also when they are zero.
+_ALWAYS_TOLD = ("compared", "mismatches")
 
 
 def read_offender_no(text: str) -> str:
@@ -100,8 +104,13 @@ def run_reconciliation(
 ) -> ReconciliationOutcome:
     """Reconciles, records the run, delivers what is to be delivered, and prints what was found.
 
-    Raises `WorkError` when the run is not complete, its report is not kept, or it was asked to stop.
+    Raises `WorkError` when the run is not complete, its report is not kept, or it was asked to stop, and `UsageError`
+    for a run that cannot be resumed.
     """
+    try:
+        make_sure_of_resuming(program.database, parameters)
+    except UnknownRun as error:
+        raise UsageError(str(error)) from error
     if parameters.notify:
         make_sure_of_the_archive(program)
     asked = threading.Event()
@@ -158,8 +167,8 @@ def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
     if result.failure:
         return result.failure
-    prisoners, pages = len(result.unread), len(result.unread_pages)
-    return f"{prisoners} prisoners and {pages} pages of prisoners could not be read; the report names them"
+    named = "; the report names them" if result.unread or result.unread_pages else ""
+    return wording.shortfall(result) + named
 
 
 def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
@@ -170,7 +179,7 @@ def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
     elif as_json:
         typer.echo(result.to_json())
     else:
-        typer.echo(f"{result.run_id} {result.status}: {counts_text(result.counts())}")
+        typer.echo(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_TOLD)}")
         _print_mismatches(result)
 
 
@@ -179,16 +188,17 @@ def _print_mismatches(result: ReconciliationResult) -> None:
         return
     rows = [
         (
+            row,
             each.offender_no,
             each.booking_id,
             each.prison_id,
             each.nomis_level,
             each.dps_level,
             each.standing,
-            each.diagnosis.cause if each.diagnosis else each.evidence_missing,
+            f"{each.diagnosis.number}. {each.diagnosis.cause}" if each.diagnosis else each.evidence_missing,
         )
-        for each in result.mismatches[:_MOST_LISTED]
+        for row, each in result.rows[:_MOST_LISTED]
     ]
-    print_table(("PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
+    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
     if len(result.mismatches) > _MOST_LISTED:
         typer.echo(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")

@@ -101,6 +101,8 @@ class Conclusion:
             aside |= {int(each) for each in gathered.bookings} - {int(each) for each in known.bookings} - named
         final = gathered.amended(pairs, aside)
         unread = self._unread(gathered, seen)
+        found_at = gathered.at_prisons() | {pair.prison_id for pair in pairs}
+        empty = tuple(prison for prison in about.prisons if prison not in found_at)
         mismatches = self._mismatches(
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
         )
@@ -108,7 +110,7 @@ class Conclusion:
         in_flight = [_in_flight(pair, why) for pair, why in seen.in_flight if pair.booking_id not in about.exclusions]
         return ReconciliationResult(
             run_id=about.run_id,
-            status=self._status(unread),
+            status=self._status(unread, empty),
             environment=about.environment,
             started_at=about.started_at,
             finished_at=self._clock(),
@@ -126,6 +128,7 @@ class Conclusion:
             resolved=self._resolved(final, mismatches, seen, unread),
             unread=unread,
             unread_pages=tuple(UnreadPage(page=each.page, reason=each.reason) for each in about.listing.failed_pages),
+            empty_prisons=empty,
             prisons=final.by_prison(mismatches),
             matrix=final.matrix(),
             trend=self._trend(len(final.bookings), len(mismatches), unread),
@@ -139,10 +142,10 @@ class Conclusion:
                 beside.submit(self._services.mapping.authenticate)
             return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
 
-    def _status(self, unread: Sequence[Unread]) -> Status:
+    def _status(self, unread: Sequence[Unread], empty: Sequence[str] = ()) -> Status:
         if self._about.failure is not None:
             return "failed"
-        return "incomplete" if unread or self._about.listing.failed_pages else "complete"
+        return "incomplete" if unread or empty or self._about.listing.failed_pages else "complete"
 
     def _unread(self, gathered: Gathered, seen: Rechecked) -> tuple[Unread, ...]:
         at_first = [

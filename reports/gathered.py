@@ -108,6 +108,10 @@ class Gathered:
             self.unreadable,
         )
 
+    def at_prisons(self) -> frozenset[str | None]:
+        """The prisons where the NOMIS records were made; None for those who have no record."""
+        return frozenset(self.prisons.text(int(number)) for number in np.unique(self.prison))
+
     def matrix(self) -> tuple[MatrixCell, ...]:
         """How many prisoners have each pair of levels."""
         kinds = len(self.levels.texts) + 1

@@ -79,6 +79,12 @@ class Opened:
     resumed: bool
 
 
+def make_sure_of_resuming(database: Database, parameters: ReconciliationParameters) -> None:
+    """Raises `UnknownRun` when the run to go on with is none that can be gone on with so."""
+    if parameters.resume not in (None, LAST):
+        _wanted(database, parameters)
+
+
 @contextmanager
 def opened_run(
     database: Database,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from reports.result import ReconciliationResult
+    from reports.result import ReconciliationResult, TrendPoint
     from reports.waiting import Peek
     from sync.settings import Settings
     from sync.store.database import Database
@@ -316,6 +316,12 @@ class _Run:
                 return
             self._owner._progress("waiting", round(whole - left), round(whole))
 
+    def _looks_emptied(self, listing: Listing, trend: Sequence[TrendPoint]) -> bool:
+        """Whether a list without anybody is not to be believed: all differences would count as resolved."""
+        if self._offender_nos or listing.prisoners or listing.failed_pages:
+            return False
+        return bool(trend) and trend[-1].compared > 0
+
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.conclude import Circumstances, Conclusion
         from reports.gathered import Gathered
@@ -331,6 +337,8 @@ class _Run:
             previous = checkpoints.load_result(connection, self._record.id)
             baseline = history.read_baseline(connection, self._record.started_at)
             trend = history.read_trend(connection, self._record.started_at)
+        if failure is None and self._looks_emptied(listing, trend):
+            failure = f"NOMIS lists no active prisoner, where the last complete run compared {trend[-1].compared}"
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
         still_listed = StillListed(self._services.nomis, page_size, listing)

@@ -88,7 +88,7 @@ def render_report(result: ReconciliationResult) -> str:
             headline=wording.headline(result),
             scope=wording.scope(result.parameters).capitalize() + "." if wording.scope(result.parameters) else "",
             duration=wording.duration(result),
-            not_read=wording.not_read(result),
+            shortfall=wording.shortfall(result),
             since=_last_run(result),
             levels=levels,
             matrix=matrix,

@@ -181,6 +181,7 @@ class ReconciliationResult(_Part):
 
     listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are
     known on both sides. released: differences dropped because the booking left the list during the run.
+    empty_prisons: prisons that the run was to look at, and where nobody was found.
     """
 
     run_id: str
@@ -202,6 +203,7 @@ class ReconciliationResult(_Part):
     resolved: tuple[Resolved, ...] = ()
     unread: tuple[Unread, ...] = ()
     unread_pages: tuple[UnreadPage, ...] = ()
+    empty_prisons: tuple[str, ...] = ()
     prisons: tuple[PrisonCount, ...] = ()
     matrix: tuple[MatrixCell, ...] = ()
     trend: tuple[TrendPoint, ...] = ()

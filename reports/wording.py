@@ -28,6 +28,8 @@ def headline(result: ReconciliationResult) -> str:
     different, compared = len(result.mismatches), result.compared
     if result.status == "failed":
         return f"The reconciliation failed; {count(different, 'difference')} found before it did"
+    if not compared:
+        return "No prisoner was compared"
     if compared == 1:
         return (
             "The prisoner has different levels" if different else "The prisoner has the same level in NOMIS and in DPS"
@@ -64,27 +66,30 @@ def warning(result: ReconciliationResult) -> str | None:
     if result.status == "failed":
         return f"The run failed: {result.failure}."
     if result.status == "incomplete":
-        return f"The run is incomplete: {not_read(result)} could not be read."
+        return f"The run is incomplete: {shortfall(result)}."
     return None
 
 
 def resume_command(result: ReconciliationResult) -> str | None:
-    """The command that reads what an incomplete run could not; None for other runs."""
-    if result.status != "incomplete":
+    """The command that reads what an incomplete run could not; None for runs that read everybody there was."""
+    if result.status != "incomplete" or not (result.unread or result.unread_pages):
         return None
     shards = result.parameters.get("shards", 1)
     of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
     return f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}"
 
 
-def not_read(result: ReconciliationResult) -> str:
-    """How many prisoners and pages could not be read."""
-    parts = []
+def shortfall(result: ReconciliationResult) -> str:
+    """What an incomplete run lacks: who could not be read, and prisons where nobody was found."""
+    unread = []
     if result.unread:
-        parts.append(count(len(result.unread), "prisoner"))
+        unread.append(count(len(result.unread), "prisoner"))
     if result.unread_pages:
-        parts.append(f"{count(len(result.unread_pages), 'page')} of prisoners")
-    return " and ".join(parts) or "nobody"
+        unread.append(f"{count(len(result.unread_pages), 'page')} of prisoners")
+    parts = [f"{' and '.join(unread)} could not be read"] if unread else []
+    if result.empty_prisons:
+        parts.append(f"no active prisoner was found at {', '.join(result.empty_prisons)}")
+    return "; ".join(parts)
 
 
 def scope(parameters: dict[str, object]) -> str:

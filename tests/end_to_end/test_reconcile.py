@@ -115,7 +115,7 @@ def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbo
     sandbox.fault("nomis", path=f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
     run = installed.run("reconcile", "incentives", "--no-notify")
     assert run.code == 1
-    assert "is incomplete: 1 prisoners and 0 pages of prisoners could not be read" in run.err
+    assert "is incomplete: 1 prisoner could not be read; the report names them" in run.err
     (kept,) = installed.run("runs", "list", "--json").json()
     assert kept["status"] == "incomplete"
 
@@ -136,7 +136,7 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
     assert "both sides have" in repaired.out, repaired.err
     assert installed.run("drain", "incentive", "--until-empty").code == 0
     again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
-    assert (again.code, "mismatches" in again.out) == (0, False), again.out
+    assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
 
 
 def test_stopped_reconciliation_is_gone_on_with(
@@ -194,6 +194,48 @@ def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
         run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
+
+
+def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: Installed) -> None:
+    """An id that is none, or of a run that is complete, leaves no run of its own behind."""
+    unknown = installed.run("reconcile", "incentives", "--resume", "nope")
+    assert (unknown.code, unknown.complaint) == (
+        2,
+        "prisoner-to-nomis: there is no reconciliation nope; see: prisoner-to-nomis runs list",
+    )
+    assert installed.run("runs", "list", "--json").json() == []
+    done = installed.run("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
+    complete = installed.run("reconcile", "incentives", "--resume", done)
+    assert (complete.code, complete.complaint) == (
+        2,
+        f"prisoner-to-nomis: reconciliation {done} is complete; there is nothing to resume",
+    )
+    assert len(installed.run("runs", "list", "--json").json()) == 1
+
+
+def test_mismatches_are_listed_as_in_the_report(installed: Installed, sandbox: Sandbox) -> None:
+    """The command's table has the rows of report, CSV and Slack, with their numbers and those of the causes."""
+    sandbox.reset(prisoners=100, mismatches={"3": 2, "7": 2})
+    run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
+    assert run.code == 0, run.err
+    told, heads, *listed = run.out.splitlines()[:6]
+    assert told.endswith(" complete: prisoners 100, compared 100, mismatches 4, new 4")
+    assert heads.split()[:3] == ["ROW", "PRISONER", "BOOKING"]
+    run_id = told.partition(" ")[0]
+    with (Path(installed.settings["REPORTS_LOCATION"]) / run_id / "mismatches.csv").open(encoding="utf-8") as file:
+        report = list(csv.DictReader(file))
+    assert [line.split()[:2] for line in listed] == [[each["row"], each["offender_no"]] for each in report]
+    causes = [f"{each['cause_number']}. {each['cause']}" for each in report]
+    assert [line.rpartition("  ")[2] for line in listed] == causes
+
+
+def test_nobody_compared_is_told(installed: Installed) -> None:
+    """A prison where nobody is gives no all-clear: nobody was compared, the prison is named, and the command fails."""
+    run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
+    assert run.code == 1
+    assert " incomplete: " in run.out
+    assert "compared 0, mismatches 0" in run.out
+    assert run.err.endswith("is incomplete: no active prisoner was found at XXX\n")
 
 
 def test_process_that_lost_its_run_leaves_it_alone(

@@ -324,6 +324,37 @@ def test_looks_at_one_prison_alone(world: Sandbox, office: OpenOffice) -> None:
     assert len(expected) <= result.compared < 400
 
 
+def test_a_prison_where_nobody_is_makes_the_run_incomplete(world: Sandbox, office: OpenOffice) -> None:
+    """A mistyped prison is no all-clear: it is named, also beside one whose prisoners were compared."""
+    world.reset(prisoners=100)
+    there = world.prisoners()[0]["prisonId"]
+    opened = office()
+    alone = result_of(opened.reconcile(ReconciliationParameters(prisons=("XXX",))))
+    assert (alone.status, alone.compared, alone.empty_prisons) == ("incomplete", 0, ("XXX",))
+    beside = result_of(opened.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
+    assert (beside.status, beside.empty_prisons) == ("incomplete", ("XXX",))
+    assert beside.compared > 0
+    assert result_of(opened.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
+
+
+def test_a_list_that_is_suddenly_empty_is_not_believed(world: Sandbox, office: OpenOffice) -> None:
+    """Nobody listed, where there were prisoners a week ago: the run fails, and resolves nothing."""
+    world.reset(prisoners=20, mismatches={"7": 2})
+    opened = office()
+    assert result_of(opened.reconcile()).status == "complete"
+    world.reset(prisoners=0)
+    emptied = result_of(opened.reconcile())
+    assert (emptied.status, emptied.resolved) == ("failed", ())
+    assert emptied.failure == "NOMIS lists no active prisoner, where the last complete run compared 20"
+
+
+def test_nobody_at_all_is_complete_where_nobody_was_before(world: Sandbox, office: OpenOffice) -> None:
+    """An environment without prisoners has nothing to compare."""
+    world.reset(prisoners=0)
+    result = result_of(office().reconcile())
+    assert (result.status, result.compared) == ("complete", 0)
+
+
 def test_looks_at_single_prisoners_whatever_dps_knows_of_them(world: Sandbox, office: OpenOffice) -> None:
     """The active booking is found by the review, or by the list where there is none; an unknown number is said."""
     world.reset(prisoners=100, mismatches={"3": 1, "7": 1})

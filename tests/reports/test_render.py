@@ -110,7 +110,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
 def test_never_looks_like_success_when_it_was_none() -> None:
     """An incomplete and a failed run say so first, and what to do."""
     incomplete = Tags(render_report(with_everything(0))).text
-    assert "This run is incomplete." in incomplete
+    assert "This run is incomplete: " in incomplete
     assert "--resume run-of-today" in incomplete
     assert "Every prisoner has the same level" not in incomplete
     failed = Tags(render_report(made_result(0, status="failed", failure="nomis is down"))).text
