@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.listing import PageFailure, StillListed, list_prisoners
+from reports.listing import PageFailure, list_prisoners
+from reports.still_listed import StillListed
 from sync.upstream import incentives_api
 from sync.upstream.nomis_prisoners import PrisonerId
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import random
-import threading
 import time
-from bisect import bisect_left
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reports.reading import WAITS, why_unreadable
-from sync.failures import BreakerOpen, SyncError
+from reports.reading import why_unreadable
+from reports.retrying import read_patiently
+from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId, PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
@@ -24,7 +22,8 @@ PAGES_AHEAD = 16
 #: How often the pages are read again, at most, to find who moved out of sight between two pages.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits for a service that is taken to be down before it counts as failed.
+#: How long a page waits for a service that is taken to be down, which those who read levels meanwhile may find it to
+#: be, before it counts as failed.
 _LONGEST_HOLD_SECONDS = 60.0
 
 
@@ -123,70 +122,6 @@ def look_again(
     )
 
 
-class StillListed:
-    """Tells whether a booking is still on the list of active ones, by reading only the pages it may be on.
-
-    Safe to share between threads, which then share pages too. `listing`, where the list was read before, tells on which
-    page to look first.
-    """
-
-    def __init__(self, nomis: ServiceClient, page_size: int, listing: Listing | None = None) -> None:
-        self._nomis = nomis
-        self._size = page_size
-        self._known = [each.booking_id for each in listing.prisoners] if listing else []
-        self._last_page = max(0, (listing.total_elements - 1) // page_size) if listing else 0
-        self._lock = threading.Lock()
-        self._pages: dict[int, Future[PrisonerPage]] = {}
-
-    def __call__(self, booking_id: int) -> bool:
-        """Whether the booking is active. Pages read before are used, but absence is told from fresh pages alone.
-
-        Raises `UpstreamError` when a page cannot be read.
-        """
-        return self._on_page(booking_id, self._page) or self._on_page(booking_id, self._fresh)
-
-    def _on_page(self, booking_id: int, read: Callable[[int], PrisonerPage]) -> bool:
-        lowest, highest = 0, self._last_page
-        number = min(bisect_left(self._known, booking_id) // self._size, highest)
-        while lowest <= highest:
-            page = read(number)
-            ids = [each.booking_id for each in page.prisoners]
-            if not ids or booking_id < ids[0]:
-                highest = number - 1
-            elif booking_id > ids[-1]:
-                if page.last:
-                    return False
-                lowest = number + 1
-                if lowest > highest:
-                    # The list is longer than it was known to be.
-                    highest = page.total_pages - 1
-            else:
-                place = bisect_left(ids, booking_id)
-                return ids[place] == booking_id
-            number = (lowest + highest) // 2
-        return False
-
-    def _page(self, number: int) -> PrisonerPage:
-        """A page, read by whoever asks for it first."""
-        with self._lock:
-            page = self._pages.get(number)
-            mine = page is None
-            if page is None:
-                page = self._pages[number] = Future()
-        if mine:
-            try:
-                page.set_result(self._fresh(number))
-            except BaseException as error:
-                # Those who wait for it get the same error; whoever comes later may have more luck.
-                with self._lock:
-                    del self._pages[number]
-                page.set_exception(error)
-        return page.result()
-
-    def _fresh(self, number: int) -> PrisonerPage:
-        return prisoner_page(self._nomis, number, self._size)
-
-
 class _Sweep:
     """One reading of all pages."""
 
@@ -256,7 +191,12 @@ class _Sweep:
         return max(self._last_read, begun, *(failure.page for failure in self.failures), 0) + 1
 
     def _read(self, number: int) -> PrisonerPage | PageFailure:
-        return _read_page(self._nomis, number, self._size, self._sleep)
+        try:
+            return read_patiently(
+                lambda: prisoner_page(self._nomis, number, self._size), self._sleep, _LONGEST_HOLD_SECONDS
+            )
+        except SyncError as error:
+            return PageFailure(number, why_unreadable(error).reason)
 
     def _take(self, answer: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
         if isinstance(answer, PageFailure):
@@ -275,28 +215,6 @@ class _Sweep:
             found[prisoner.booking_id] = prisoner
         self.repeats += seen_before
         self._progress(len(found), max(self.total, len(found)))
-
-
-def _read_page(
-    nomis: ServiceClient, number: int, size: int, sleep: Callable[[float], None]
-) -> PrisonerPage | PageFailure:
-    attempt, held_seconds = 0, 0.0
-    while True:
-        try:
-            return prisoner_page(nomis, number, size)
-        except BreakerOpen as error:
-            # Nobody was asked: those who read levels meanwhile found the service away, and wait as well.
-            if held_seconds >= _LONGEST_HOLD_SECONDS:
-                return PageFailure(number, why_unreadable(error).reason)
-            pause = 1 + random.random()
-            held_seconds += pause
-        except SyncError as error:
-            if not error.recoverable or attempt == len(WAITS):
-                return PageFailure(number, why_unreadable(error).reason)
-            asked = getattr(error, "retry_after", None) or 0.0
-            pause = max(WAITS[attempt] * (1 + random.random()), min(asked, 60.0))
-            attempt += 1
-        sleep(pause)
 
 
 def _other_size(page_size: int, turn: int) -> int:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from reports.retrying import seconds_to_retry
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
-#: Waits before the 2nd, 3rd, … attempt at one read, in seconds, each lengthened by chance up to the double.
-WAITS = (0.1, 0.4, 1.6)
 #: How long a service may be down in all before its reads are given up.
 OUTAGE_SECONDS = 600.0
 _BREAKER_PAUSE_SECONDS = 1.0
@@ -161,12 +160,11 @@ class Reading(Generic[Item, Value]):
                 return
         if isinstance(error, UpstreamError) and error.status in _OVERLOADED:
             self._pace.refused(error.retry_after if error.status in (429, 503) else None)
-        if isinstance(error, SyncError) and error.recoverable and attempt < len(WAITS) and not self._stopped:
-            wait = WAITS[attempt] * (1 + random.random())
-            retry_after = error.retry_after if isinstance(error, UpstreamError) else None
-            self._again(item, attempt + 1, max(wait, min(retry_after or 0.0, 60.0)))
-            return
-        self._finish(item, why_unreadable(error))
+        again_in = seconds_to_retry(error, attempt)
+        if again_in is None or self._stopped:
+            self._finish(item, why_unreadable(error))
+        else:
+            self._again(item, attempt + 1, again_in)
 
     def _again(self, item: Item, attempt: int, seconds: float) -> None:
         with self._changed:

@@ -19,7 +19,7 @@ from reports import checkpoints, events, history
 from reports.chosen import find_chosen
 from reports.deliver import enqueue_report
 from reports.exclusions import read_exclusions
-from reports.listing import Listing, StillListed, everyone_first, list_prisoners, look_again
+from reports.listing import Listing, everyone_first, list_prisoners, look_again
 from reports.opening import (
     LAST,
     Opened,
@@ -31,6 +31,7 @@ from reports.opening import (
 )
 from reports.reading import OUTAGE_SECONDS, undisturbed
 from reports.snapshot import Snapshot
+from reports.still_listed import StillListed
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases

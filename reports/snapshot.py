@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import random
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,8 @@ import structlog
 
 from reports.levels import NONE, Codebook, level_of_record, names_to_codes
 from reports.pace import Pace
-from reports.reading import OUTAGE_SECONDS, WAITS, Reading, Unreadable
+from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
+from reports.retrying import read_patiently
 from sync.failures import SyncError, UpstreamError
 from sync.upstream import incentives_api
 from sync.upstream.nomis_incentives import current_iep_body
@@ -123,15 +123,12 @@ class Snapshot:
 
     def _names(self) -> Mapping[str, str]:
         """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
-        for wait in (*WAITS, None):
-            try:
-                return names_to_codes(self._services.incentives)
-            except SyncError as error:
-                if wait is None or not error.recoverable or self._stopped.wait(wait * (1 + random.random())):
-                    structlog.get_logger().warning("level-names-not-read", reason=str(error))
-                    break
-        self._bulk_withdrawn = True
-        return {}
+        try:
+            return read_patiently(lambda: names_to_codes(self._services.incentives), self._stopped.wait)
+        except SyncError as error:
+            structlog.get_logger().warning("level-names-not-read", reason=str(error))
+            self._bulk_withdrawn = True
+            return {}
 
     def _nomis_reading(self) -> Reading[int, Any]:
         client, size, pages = self._services.nomis, self._page_size, self._pages
@@ -209,24 +206,18 @@ class Snapshot:
 
     def _told_in_bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:
         """One bulk call, tried again while that may help; None when the levels have to be read singly."""
-        for wait in (*WAITS, None):
+
+        def read() -> tuple[incentives_api.CurrentLevel, ...] | None:
             if self._bulk_withdrawn or self._stopped.is_set():
                 return None
-            try:
-                return incentives_api.current_levels(self._services.incentives, booking_ids)
-            except UpstreamError as error:
-                if error.status in _WITHDRAWN:
-                    self._bulk_withdrawn = True
-                    return None
-                if wait is None or not error.recoverable:
-                    return None
-                pause = max(wait * (1 + random.random()), min(error.retry_after or 0.0, 60.0))
-            except SyncError:
-                if wait is None:
-                    return None
-                pause = wait
-            self._stopped.wait(pause)
-        return None
+            return incentives_api.current_levels(self._services.incentives, booking_ids)
+
+        try:
+            return read_patiently(read, self._stopped.wait)
+        except SyncError as error:
+            if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
+                self._bulk_withdrawn = True
+            return None
 
     def _note_unreadable(self, page: PageLevels, within: int, why: Unreadable) -> None:
         with self._lock:

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from reports.listing import StillListed, list_prisoners
+from reports.listing import list_prisoners
 from reports.recheck import Recheck
+from reports.still_listed import StillListed
 from reports.waiting import nothing_waits
 from sandbox import Sandbox
 from sync.clock import now
