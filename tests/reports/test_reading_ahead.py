@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections import Counter
+from contextlib import closing
+
+import pytest
+from sqlalchemy.exc import DBAPIError
 
 from sandbox import Sandbox
 from tests.faults import held
@@ -41,5 +46,22 @@ def test_what_was_begun_ends_when_the_listing_fails(world: Sandbox, office: Open
     world.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     outcome = office(**PAGED, RECONCILIATION_MAX_PAGE_ERRORS="0").reconcile()
     assert outcome.status == "failed"
+    assert 0 < len(reads(world)) < 20
+    assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
+
+
+def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(world: Sandbox, office: OpenOffice) -> None:
+    """Also before the run has come to read by itself: here the database has no place for its pages any more."""
+    world.reset(prisoners=100)
+    world.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
+    one = office(**PAGED)
+
+    def break_the_database(_stage: str, done: int, total: int) -> None:
+        if done == total:
+            with closing(sqlite3.connect(one.database.url_without_password.removeprefix("sqlite:///"))) as connection:
+                connection.execute("DROP TABLE reconciliation_pages")
+
+    with pytest.raises(DBAPIError, match="reconciliation_pages"):
+        one.reconcile(progress=break_the_database)
     assert 0 < len(reads(world)) < 20
     assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
