@@ -133,7 +133,8 @@ def run_reconciliation(
     problems = [delivered.shortfall] if delivered.shortfall else []
     if outcome.status not in ("complete", "unfinished shard"):
         assert outcome.result is not None
-        problems.insert(0, f"reconciliation {outcome.run_id} is {outcome.status}: {_shortfall(outcome.result)}")
+        ended = "failed" if outcome.status == "failed" else "is incomplete"
+        problems.insert(0, f"reconciliation {outcome.run_id} {ended}: {_shortfall(outcome.result)}")
     if problems:
         raise WorkError("; ".join(problems))
     return outcome
