@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sync.creation import CreationProtocol
     from sync.drain import Drain
     from sync.queues.aws import Aws
-    from sync.queues.setup import QueuePair
+    from sync.queues.setup import QueueOpener, QueuePair
     from sync.store.telemetry import StoredTelemetry
     from sync.upstream.breaker import Breakers
     from sync.upstream.services import Services
@@ -199,10 +199,13 @@ class Program:
         return Aws(self.settings)
 
     def _open_queue(self, queue: str) -> "QueuePair":
-        from sync.catalogue import event_types
-        from sync.queues.setup import open_queues
+        return self._once("opener", self._make_opener).open(queue)
 
-        return open_queues(self.settings, self.aws, {queue: event_types(queue)})[queue]
+    def _make_opener(self) -> "QueueOpener":
+        from sync.catalogue import event_types
+        from sync.queues.setup import QueueOpener
+
+        return QueueOpener(self.settings, self.aws, event_types)
 
     def _make_outbox(self) -> "OutboxSender":
         from reports.outbox import OutboxSender

@@ -25,7 +25,7 @@ from jobs import cli
 from sandbox import Sandbox
 from sync.catalogue import event_types
 from sync.queues.aws import Aws
-from sync.queues.setup import QueuePair, open_queues
+from sync.queues.setup import QueueOpener, QueuePair
 from sync.settings import QUEUES, load_settings
 
 
@@ -69,8 +69,8 @@ class _Queues(dict[str, QueuePair]):
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         super().__init__()
-        self._settings = load_settings(settings)
-        self._aws = Aws(self._settings)
+        loaded = load_settings(settings)
+        self._opener = QueueOpener(loaded, Aws(loaded), event_types)
 
     def __missing__(self, queue: str) -> QueuePair:
         self.make(queue)
@@ -78,7 +78,7 @@ class _Queues(dict[str, QueuePair]):
 
     def make(self, *queues: str) -> None:
         """Makes queues and their subscriptions."""
-        self.update(open_queues(self._settings, self._aws, {queue: event_types(queue) for queue in queues}))
+        self.update({queue: self._opener.open(queue) for queue in queues})
 
 
 #: A process makes its command line once; here hundreds of commands have one process.

@@ -1,13 +1,15 @@
 """Opens the queues; with an endpoint of one's own, makes what is missing: topic, queues, DLQs, subscriptions."""
 
 import json
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue, QueueUnavailable, answer_of
-from sync.settings import QueueSettings, Settings
+from sync.settings import Settings
 
 TOPIC = "hmpps-domain-events"
 _FOURTEEN_DAYS = 1_209_600
@@ -21,51 +23,87 @@ class QueuePair:
     dlq: Queue
 
 
-def open_queues(settings: Settings, aws: Aws, event_types: Mapping[str, Iterable[str]]) -> dict[str, QueuePair]:
-    """The queues named in `event_types` (queue id → the event types its subscription lets pass), by queue id.
+class QueueOpener:
+    """Opens queues by their ids; with the provider `localstack` what is missing is made first.
 
-    With the provider `localstack` what is missing is made first. Raises `QueueUnavailable` when one cannot be opened.
+    `event_types` gives the event types that the subscription of a queue lets pass. Safe to share between threads.
     """
-    queues = {name: settings.queue(name) for name in event_types}
-    if settings.hmpps_sqs_provider != "localstack":
-        return {name: _open(queue, aws) for name, queue in queues.items()}
-    found = {name: _existing(_main_client(queue, aws), queue.queue_name) for name, queue in queues.items()}
-    sns = aws.client("sns")
-    topic = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
-    pairs = {name: _made_whole(settings, queues[name], aws, topic, main) for name, main in found.items()}
-    _subscribe(sns, topic, {pairs[name].main: tuple(types) for name, types in event_types.items()})
-    return pairs
+
+    def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:
+        self._settings = settings
+        self._aws = aws
+        self._event_types = event_types
+        self._topic: _Topic | None = None
+        self._lock = threading.Lock()
+
+    def open(self, name: str) -> QueuePair:
+        """The queue of an id, with its DLQ. Raises `QueueUnavailable` when one cannot be opened."""
+        queue = self._settings.queue(name)
+        main_client = self._aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
+        dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
+        if self._settings.hmpps_sqs_provider != "localstack":
+            return QueuePair(_found(main_client, queue.queue_name), _found(dlq_client, queue.dlq_name))
+        main = _existing(main_client, queue.queue_name)
+        topic = self._the_topic()
+        if main is not None:
+            pair = QueuePair(main, _found(dlq_client, queue.dlq_name))
+        else:
+            # A DLQ that is there already is given back, since nothing else is wanted of it.
+            dlq = _made(dlq_client, queue.dlq_name, {})
+            pair = QueuePair(_made(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq))), dlq)
+        topic.subscribe(pair.main, self._event_types(name))
+        return pair
+
+    def _the_topic(self) -> "_Topic":
+        with self._lock:
+            if self._topic is None:
+                self._topic = _Topic(self._aws.client("sns"))
+            return self._topic
+
+    def _attributes(self, dlq_arn: str) -> dict[str, str]:
+        redrive = {"deadLetterTargetArn": dlq_arn, "maxReceiveCount": str(self._settings.hmpps_sqs_max_receive_count)}
+        return {
+            "VisibilityTimeout": str(self._settings.hmpps_sqs_visibility_timeout_seconds),
+            "MessageRetentionPeriod": str(_FOURTEEN_DAYS),
+            "RedrivePolicy": json.dumps(redrive),
+        }
 
 
-def _open(queue: QueueSettings, aws: Aws) -> QueuePair:
-    return QueuePair(
-        _queue(_main_client(queue, aws), queue.queue_name), _queue(_dlq_client(queue, aws), queue.dlq_name)
-    )
+class _Topic:
+    """The topic of the domain events, made where it is not there."""
+
+    def __init__(self, sns: Any) -> None:
+        self._sns = sns
+        self._arn: str = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
+
+    def arn_of(self, queue: Queue) -> str:
+        """The name by which AWS's other services know a queue: an endpoint of one's own has one account and region."""
+        arn, partition, _, region, account, _ = self._arn.split(":")
+        return ":".join((arn, partition, "sqs", region, account, queue.name))
+
+    def subscribe(self, queue: Queue, event_types: Iterable[str]) -> None:
+        """Lets the events of these types come to the queue, unless it has a subscription already."""
+        arn = self.arn_of(queue)
+        if arn in self._subscribed:
+            return
+        answer_of(
+            queue.name,
+            "subscribe",
+            self._sns.subscribe,
+            TopicArn=self._arn,
+            Protocol="sqs",
+            Endpoint=arn,
+            Attributes={"FilterPolicy": json.dumps({"eventType": list(event_types)})},
+        )
+
+    @cached_property
+    def _subscribed(self) -> set[str]:
+        pages = self._sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
+        listed = answer_of(TOPIC, "list_subscriptions_by_topic", pages.build_full_result)
+        return {entry["Endpoint"] for entry in listed["Subscriptions"]}
 
 
-def _made_whole(settings: Settings, queue: QueueSettings, aws: Aws, topic: str, main: Queue | None) -> QueuePair:
-    if main is not None:
-        return QueuePair(main, _queue(_dlq_client(queue, aws), queue.dlq_name))
-    # One that is there already is given back, since nothing else is wanted of it.
-    dlq = _made(_dlq_client(queue, aws), queue.dlq_name, {})
-    redrive = {"deadLetterTargetArn": _arn(topic, dlq), "maxReceiveCount": str(settings.hmpps_sqs_max_receive_count)}
-    attributes = {
-        "VisibilityTimeout": str(settings.hmpps_sqs_visibility_timeout_seconds),
-        "MessageRetentionPeriod": str(_FOURTEEN_DAYS),
-        "RedrivePolicy": json.dumps(redrive),
-    }
-    return QueuePair(_made(_main_client(queue, aws), queue.queue_name, attributes), dlq)
-
-
-def _main_client(queue: QueueSettings, aws: Aws) -> Any:
-    return aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
-
-
-def _dlq_client(queue: QueueSettings, aws: Aws) -> Any:
-    return aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
-
-
-def _queue(client: Any, name: str) -> Queue:
+def _found(client: Any, name: str) -> Queue:
     return Queue(client, name, answer_of(name, "get_queue_url", client.get_queue_url, QueueName=name)["QueueUrl"])
 
 
@@ -73,7 +111,7 @@ def _existing(client: Any, name: str) -> Queue | None:
     from botocore.exceptions import ClientError
 
     try:
-        return _queue(client, name)
+        return _found(client, name)
     except QueueUnavailable as error:
         code = error.__cause__.response["Error"]["Code"] if isinstance(error.__cause__, ClientError) else ""
         if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
@@ -84,30 +122,3 @@ def _existing(client: Any, name: str) -> Queue | None:
 def _made(client: Any, name: str, attributes: dict[str, str]) -> Queue:
     answer = answer_of(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
     return Queue(client, name, answer["QueueUrl"])
-
-
-def _arn(topic: str, queue: Queue) -> str:
-    """The name by which AWS's other services know a queue: an endpoint of one's own has one account and one region."""
-    arn, partition, _, region, account, _ = topic.split(":")
-    return ":".join((arn, partition, "sqs", region, account, queue.name))
-
-
-def _subscribe(sns: Any, topic: str, event_types: Mapping[Queue, tuple[str, ...]]) -> None:
-    subscribed = _subscribed(sns, topic)
-    for queue, types in event_types.items():
-        arn = _arn(topic, queue)
-        if arn not in subscribed:
-            answer_of(
-                queue.name,
-                "subscribe",
-                sns.subscribe,
-                TopicArn=topic,
-                Protocol="sqs",
-                Endpoint=arn,
-                Attributes={"FilterPolicy": json.dumps({"eventType": list(types)})},
-            )
-
-
-def _subscribed(sns: Any, topic: str) -> set[str]:
-    pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    return {entry["Endpoint"] for page in pages for entry in page["Subscriptions"]}

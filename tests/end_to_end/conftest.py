@@ -14,7 +14,7 @@ import pytest
 from sandbox import Sandbox
 from sync.catalogue import event_types
 from sync.queues.aws import Aws
-from sync.queues.setup import open_queues
+from sync.queues.setup import QueueOpener
 from sync.settings import QUEUES, load_settings
 from tests.forked import Command, run_command
 
@@ -84,7 +84,9 @@ class Installed:
     def make_queues(self) -> None:
         """Makes queues and subscriptions before anything is published, as a program that ran before has."""
         settings = load_settings(self.settings)
-        open_queues(settings, Aws(settings), {queue: event_types(queue) for queue in QUEUES})
+        opener = QueueOpener(settings, Aws(settings), event_types)
+        for queue in QUEUES:
+            opener.open(queue)
 
     def log(self) -> list[dict[str, Any]]:
         """The log lines that started commands have written so far."""

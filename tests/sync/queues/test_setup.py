@@ -11,15 +11,19 @@ from sandbox import Sandbox
 from sync.catalogue import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import QueueUnavailable
-from sync.queues.setup import TOPIC, open_queues
+from sync.queues.setup import TOPIC, QueueOpener, QueuePair
 from sync.settings import QUEUES, Settings, load_settings
-
-EVENT_TYPES = {queue: event_types(queue) for queue in QUEUES}
 
 
 def settings(sandbox: Sandbox, **more: str) -> Settings:
     """The settings of the sandbox."""
     return load_settings({**sandbox.environment(), **more})
+
+
+def open_all(chosen: Settings, aws: Aws) -> dict[str, QueuePair]:
+    """Every queue, by its id."""
+    opener = QueueOpener(chosen, aws, event_types)
+    return {queue: opener.open(queue) for queue in QUEUES}
 
 
 def subscriptions(aws: Aws) -> list[dict[str, Any]]:
@@ -35,18 +39,17 @@ def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
     chosen = settings(sandbox)
     aws = Aws(chosen)
     for _ in range(2):
-        opened = open_queues(chosen, aws, EVENT_TYPES)
-    assert set(opened) == set(QUEUES)
+        opened = open_all(chosen, aws)
     assert all(pair.main.max_receives() == 3 and pair.dlq.max_receives() is None for pair in opened.values())
     filters = [json.loads(each["FilterPolicy"])["eventType"] for each in subscriptions(aws)]
-    assert sorted(map(sorted, filters)) == sorted(sorted(types) for types in EVENT_TYPES.values())
+    assert sorted(map(sorted, filters)) == sorted(sorted(event_types(queue)) for queue in QUEUES)
 
 
 def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
     """Visibility, retention of fourteen days, and the receives before the DLQ."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")
     aws = Aws(chosen)
-    pair = open_queues(chosen, aws, {"visit": event_types("visit")})["visit"]
+    pair = QueueOpener(chosen, aws, event_types).open("visit")
     attributes = aws.client("sqs").get_queue_attributes(QueueUrl=pair.main.url, AttributeNames=["All"])["Attributes"]
     assert (attributes["VisibilityTimeout"], attributes["MessageRetentionPeriod"]) == ("77", "1209600")
     redrive = json.loads(attributes["RedrivePolicy"])
@@ -61,7 +64,7 @@ def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> 
     sqs = aws.client("sqs")
     name = chosen.queue("visit").dlq_name
     url = sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "7"})["QueueUrl"]
-    pair = open_queues(chosen, aws, {"visit": event_types("visit")})["visit"]
+    pair = QueueOpener(chosen, aws, event_types).open("visit")
     assert pair.dlq.url == url
     kept = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert kept["VisibilityTimeout"] == "7"
@@ -72,7 +75,7 @@ def test_a_dead_letter_queue_that_is_there_already_is_kept(sandbox: Sandbox) -> 
 def test_events_reach_the_queue_that_wants_them_alone(sandbox: Sandbox) -> None:
     """An event of one domain is on its queue, in the envelope of SNS, and on no other."""
     chosen = settings(sandbox)
-    opened = open_queues(chosen, Aws(chosen), EVENT_TYPES)
+    opened = open_all(chosen, Aws(chosen))
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
     (message,) = opened["incentive"].main.receive()
     assert json.loads(message.body)["Type"] == "Notification"
@@ -86,7 +89,7 @@ def test_names_come_from_the_settings(sandbox: Sandbox) -> None:
         "HMPPS_SQS_QUEUES_VISIT_DLQ_NAME": "team-prod-visit-dlq",
     }
     chosen = settings(sandbox, **names)
-    pair = open_queues(chosen, Aws(chosen), {"visit": event_types("visit")})["visit"]
+    pair = QueueOpener(chosen, Aws(chosen), event_types).open("visit")
     assert (pair.main.name, pair.dlq.name) == tuple(names.values())
 
 
@@ -97,4 +100,4 @@ def test_a_missing_queue_of_aws_is_not_made(sandbox: Sandbox, monkeypatch: pytes
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     chosen = load_settings({"HMPPS_SQS_PROVIDER": "aws"})
     with pytest.raises(QueueUnavailable, match=r"^queue hmpps_prisoner_to_nomis_visit_queue: get_queue_url: "):
-        open_queues(chosen, Aws(chosen), {"visit": event_types("visit")})
+        QueueOpener(chosen, Aws(chosen), event_types).open("visit")
