@@ -67,7 +67,9 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in here.iterdir()] == ["shown"]
     assert list(home.iterdir()) == []
     assert list(temporary.iterdir()) == []
-    assert json.loads((here / "shown" / "slack.json").read_text(encoding="utf-8"))["messages"] != []
+    alerts = [each["text"] for each in json.loads((here / "shown" / "slack.json").read_text("utf-8"))["messages"]]
+    assert "in the demo" in alerts[0]
+    assert not any("Production" in text for text in (*alerts, Path(table["report"]).read_text("utf-8")))
 
 
 @pytest.mark.parametrize(
