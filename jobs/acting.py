@@ -21,6 +21,7 @@ AS_HELP = "Who you are, for the record; OPERATOR where not given, else your logi
 #: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
+_NOBODY = "nobody is there to confirm: add --yes, or --dry-run to see what would be done"
 
 
 def who_acts(settings: "Settings", named: str | None, *, dry_run: bool = False) -> str:
@@ -41,12 +42,15 @@ def who_acts(settings: "Settings", named: str | None, *, dry_run: bool = False) 
 
 
 def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
-    """Whether to go on: asks unless `yes`; False for a dry run, which is said. A person's no ends the command."""
+    """Whether to go on: asks unless `yes`; False for a dry run, which is said. A person's no ends the command.
+
+    Raises `UsageError` where nobody can answer.
+    """
     if dry_run:
         typer.echo("dry run: nothing was changed")
         return False
     if not yes:
-        typer.confirm(question, abort=True)
+        _ask(question, err=False)
     return True
 
 
@@ -54,7 +58,20 @@ def agreed_if_asked(question: str, *, yes: bool) -> None:
     """Asks where somebody can answer, unless `yes`: without a terminal the command goes on. A no ends the command."""
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # The answer on stdout is for whoever reads it.
-        typer.confirm(question, abort=True, err=True)
+        _ask(question, err=True)
+
+
+def _ask(question: str, *, err: bool) -> None:
+    if sys.stdin is None:
+        raise UsageError(_NOBODY)
+    try:
+        typer.confirm(question, abort=True, err=err)
+    except typer.Abort as stopped:
+        # A no, Ctrl+C and the end of the input all come as this one.
+        if not isinstance(stopped.__context__, EOFError):
+            raise
+        typer.echo(err=err)  # ends the line of the question
+        raise UsageError(_NOBODY) from None
 
 
 def acting(

@@ -74,6 +74,11 @@ def check_everything(program: Program) -> list[Finding]:
         transport.close()
 
 
+def nothing_is_set_up(settings: Settings) -> bool:
+    """Whether no service has credentials, so that what is down is so because nobody has set anything yet."""
+    return not any(settings.upstream(name).client_id for name in UpstreamName)
+
+
 def _ask_all(checks: Mapping[str, Callable[[], str]]) -> list[Finding]:
     questions = {name: Question(f"check {name}", check) for name, check in checks.items()}
     wait_for_all(questions.values(), DEADLINE_SECONDS)

@@ -137,12 +137,13 @@ class _Demo:
         self._sandbox.send_waiting(self._program.settings.queue("incentive").dlq_name)
         with stopping(self._stop):
             result = self._reconcile()
-        slack = self._sandbox.slack()
+        slack, planted = self._sandbox.slack(), self._sandbox.planted()
         (self._folder / "slack.json").write_text(json.dumps(slack, indent=1), encoding="utf-8")
         return DemoOutcome(
             traffic=traffic,
             drained=self._drained,
-            planted=self._sandbox.planted()["mismatches"],
+            planted=planted["mismatches"],
+            bulk_differs=len(planted["bulkDiffers"]),
             truth=truth,
             result=result,
             slack=len(slack["messages"]),

@@ -15,12 +15,14 @@ class DemoOutcome:
     """The figures of a demo.
 
     traffic: what the sandbox planned and published. drained: messages by what became of them. planted: the
-    differences put into the world. truth: the sandbox's own look at NOMIS after the drains. slack: messages posted.
+    differences put into the world. bulk_differs: on how many bookings both sides agree though the bulk call says
+    otherwise. truth: the sandbox's own look at NOMIS after the drains. slack: messages posted.
     """
 
     traffic: Mapping[str, Any]
     drained: Mapping[str, int]
     planted: Sequence[Mapping[str, Any]]
+    bulk_differs: int
     truth: Mapping[str, Any]
     result: ReconciliationResult
     slack: int
@@ -75,12 +77,22 @@ class DemoOutcome:
         apart = f": {found - on_its_way:,} in the report, {on_its_way:,} on its way;" if on_its_way else ","
         return f"{found:,}{apart} the planted cause named for {causes:,}"
 
+    def _gone_text(self) -> str:
+        """The differences that were none when read again, beside those planted to be so."""
+        gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
+        planted = f"{in_flight:,} in flight, {self.bulk_differs:,} in the bulk call only"
+        late = len(self.result.in_flight) - len(self.on_its_way)
+        if gone == in_flight + self.bulk_differs:
+            told = f"{gone:,}, as planted: {planted}"
+        else:
+            told = f"{gone:,} (planted: {planted})"
+        return f"{told}; {late:,} still on their way" if late else told
+
     def rows(self) -> list[tuple[str, str]]:
         """The table at the end: what is told, and its figure."""
         drained, traffic, result = self.drained, self.traffic, self.result
         planted, found = self.planted_bookings, self.found_bookings
         causes = sum(found.get(booking) == cause for booking, cause in planted.items())
-        only_in_flight = result.settled_on_recheck + len(result.in_flight) - len(self.on_its_way)
         duplicates = traffic["duplicates"]
         twice = sum(len(each) for each in duplicates.values())
         events = sum(traffic["published"].values()) - len(duplicates["published_twice"])
@@ -97,7 +109,8 @@ class DemoOutcome:
             ("prisoners compared", f"{result.compared:,} of {result.total:,}"),
             ("mismatches planted", f"{len(planted):,}"),
             ("mismatches found", self._found_text(len(found.keys() & planted.keys()), causes)),
-            ("differences only in flight", f"{only_in_flight:,}"),
+            ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
+            ("differences gone when read again", self._gone_text()),
             ("messages to Slack", f"{self.slack:,}"),
             ("seconds", f"{self.seconds:.0f}"),
             ("report", self.report),

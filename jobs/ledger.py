@@ -59,6 +59,12 @@ class JobRun:
     host: str
     rerun_of: str | None
 
+    @property
+    def told_counts(self) -> Mapping[str, Any]:
+        """The counts for people: the reconciliation that the run made is named only where it is another run's."""
+        own = self.counts.get("reconciliation") == self.id
+        return {name: value for name, value in self.counts.items() if not (own and name == "reconciliation")}
+
     def as_dict(self) -> dict[str, Any]:
         """The run as JSON shows it, times in ISO form."""
         return {

@@ -13,9 +13,15 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, default=str))
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Prints rows under their headings, in columns as wide as their widest cell; empty cells show as `-`."""
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str = "") -> None:
+    """Prints rows under their headings, in columns as wide as their widest cell; empty cells show as `-`.
+
+    Where there is no row, the sentence `nothing` is printed instead.
+    """
     lines = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]
+    if nothing and len(lines) == 1:
+        typer.echo(nothing)
+        return
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -26,6 +32,24 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
         typer.echo(f"{name.ljust(width)}  {_cell(value)}")
+
+
+def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
+    """Names and values for `print_pairs`, each name behind `label`; a value that holds others gets a pair for each."""
+    pairs: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            pairs |= {f"{label} {name} {inner}": _inner_text(inner, held) for inner, held in value.items()}
+        else:
+            pairs[f"{label} {name}"] = value
+    return pairs
+
+
+def _inner_text(name: str, held: object) -> object:
+    """Counts on one line, without what only repeats their name; anything else as it is."""
+    if not isinstance(held, Mapping):
+        return held
+    return counts_text({key: value for key, value in held.items() if value != name})
 
 
 def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
@@ -60,4 +84,8 @@ def duration_text(seconds: float | None) -> str:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None or value in ("", {}) else str(value)

@@ -74,7 +74,8 @@ _COMMANDS_HEAD = """\
 
 Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings, and says why in one
 line on stderr. Whatever changes something outside asks first (`dlq retry` and `dlq retry-all` on a terminal only),
-takes `--dry-run` and `--yes`, and is recorded with who and when.
+takes `--dry-run` and `--yes`, and is recorded with who and when; where nobody can answer the question, it does nothing
+and exits 2.
 Made from the code by `make docs`.
 """
 

@@ -9,37 +9,24 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 
-from sandbox.engine import Engine
-from sandbox.handle import emulator_process
+from sandbox.arguments import PROGRAM, parser
+from sandbox.engine import CannotListenError, Engine
+from sandbox.handle import SandboxError, emulator_process
 from sandbox.options import Options
 from sandbox.process import serve
 from sandbox.surroundings import shielded
 
+#: What the alerts and reports of a program with these settings say that they are of.
+ENVIRONMENT_NAME = "Sandbox"
+
 
 def main() -> None:
-    """Serve until interrupted, after printing the settings as `export NAME=value` lines."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--advertise", help="host name to print in the settings, in place of --host")
-    parser.add_argument(
-        "--port-base", type=int, default=8100, help="port of the control API; the services follow it; 0 takes free ones"
-    )
-    parser.add_argument("--prisoners", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--latency-ms", type=float, default=0, help="how long every call takes at least")
-    parser.add_argument("--mismatch-rate", type=float, default=0.001, help="share of prisoners whose levels differ")
-    parser.add_argument("--every-cause", action="store_true", help="plant a mismatch of every probable cause")
-    parser.add_argument(
-        "--mock-publishers",
-        action="store_true",
-        help="answer any visit and any adjustment with a canned one; the visit's prison and visitors are those of "
-        "MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence when its id ends in S",
-    )
-    parser.add_argument(
-        "--emulator-url", help="SNS and SQS that run elsewhere; without it an emulator is started as well"
-    )
-    chosen = parser.parse_args()
+    """Serve until interrupted, after telling the settings as `export NAME=value` lines."""
+    parsing = parser()
+    chosen = parsing.parse_args()
     kept = shielded(os.environ)
     os.environ.clear()
     os.environ.update(kept)
@@ -51,22 +38,23 @@ def main() -> None:
             every_cause=chosen.every_cause,
             mock_publishers=chosen.mock_publishers,
         )
+        engine = Engine(options, chosen.emulator_url)
     except ValueError as error:
-        parser.error(str(error))
-    emulator: subprocess.Popen[bytes] | None = None
-    address = chosen.emulator_url
-    if address is None:
-        emulator, port = emulator_process(chosen.host)
-        address = f"http://{chosen.advertise or chosen.host}:{port}"
+        parsing.error(str(error))
     try:
-        asyncio.run(_run(Engine(options, address), chosen))
-    finally:
-        if emulator is not None:
-            emulator.terminate()
-            emulator.wait()
+        with ExitStack() as children:
+            asyncio.run(_run(engine, chosen, children))
+    except CannotListenError as error:
+        sys.exit(
+            f"{PROGRAM}: {error}; end what is there, perhaps another sandbox, or give other ports: --port-base"
+            if error.taken
+            else f"{PROGRAM}: {error}"
+        )
+    except SandboxError as error:
+        sys.exit(f"{PROGRAM}: {error}")
 
 
-async def _run(engine: Engine, chosen: argparse.Namespace) -> None:
+async def _run(engine: Engine, chosen: argparse.Namespace, children: ExitStack) -> None:
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,12 +64,45 @@ async def _run(engine: Engine, chosen: argparse.Namespace) -> None:
 
     def ready() -> None:
         engine.host = chosen.advertise or chosen.host
-        for name, value in engine.environment().items():
-            sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
-        sys.stderr.write(f"The control API is at {engine.url('control')}; end with Ctrl+C.\n")
-        sys.stdout.flush()
+        if chosen.emulator_url is None:
+            emulator, port = emulator_process(chosen.host)
+            children.callback(_end, emulator)
+            engine.use_emulator(f"http://{engine.host}:{port}")
+        _tell(engine, chosen.env_file)
 
     await serve(engine, chosen.host, chosen.port_base, ready, over)
+
+
+def _tell(engine: Engine, file: Path | None) -> None:
+    settings = {**engine.environment(), "ENVIRONMENT_NAME": ENVIRONMENT_NAME}
+    text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+    if file is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        _write(file, text)
+    where = "" if file is None else f"The settings are in {file}. "
+    sys.stderr.write(f"{where}The control API is at {engine.url('control')}; end with Ctrl+C.\n")
+
+
+def _write(file: Path, text: str) -> None:
+    """Put the file in its place whole, so that nobody reads the half of it.
+
+    Raises:
+        SandboxError: it cannot be written.
+    """
+    part = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SandboxError(f"--env-file: {file} cannot be written: {error.strerror}") from error
+
+
+def _end(emulator: subprocess.Popen[bytes]) -> None:
+    emulator.terminate()
+    emulator.wait()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import threading
+from functools import partial
 
 from sandbox import lifeline
 
@@ -19,8 +20,7 @@ def main() -> None:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    over = threading.Event()
-    lifeline.hold(over.set)
+    lifeline.hold(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
     from sandbox.haste import hasten
@@ -30,8 +30,7 @@ def main() -> None:
     server.start()
     _, port = server.get_host_and_port()
     lifeline.tell({"port": port})
-    over.wait()
-    os._exit(0)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

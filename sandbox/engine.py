@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,16 @@ SHUTDOWN_SECONDS = 0.1
 LARGE_WORLD = 1_000
 WITHOUT_TOKENS = ("auth", "slack")
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class CannotListenError(RuntimeError):
+    """A port cannot be listened on. `taken`: because something else does."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        """Say which port, and why."""
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        super().__init__(f"cannot listen on port {port} of {host}: {reason}")
+        self.taken = error.errno == errno.EADDRINUSE
 
 
 class Engine:
@@ -77,7 +88,11 @@ class Engine:
         self.topic.forget()
 
     async def start(self, host: str, port_base: int, control: Handler) -> None:
-        """Listen: with `port_base` 0 on free ports, else on that one (control) and the next ones."""
+        """Listen: with `port_base` 0 on free ports, else on that one (control) and the next ones.
+
+        Raises:
+            CannotListenError: another process has one of them, or there is no such host here.
+        """
         self.host = host
         handlers: dict[str, Handler] = {"control": control} | {
             name: service.handle for name, service in self.services.items()
@@ -87,7 +102,7 @@ class Engine:
             runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
             await runner.setup()
             self._runners.append(runner)
-            listener = socket.create_server((host, port_base + place if port_base else 0), backlog=BACKLOG)
+            listener = _listener(host, port_base + place if port_base else 0)
             self.ports[name] = listener.getsockname()[1]
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
 
@@ -160,6 +175,13 @@ class Engine:
         holder_of = None if name in WITHOUT_TOKENS else self.auth.holder_of
         ping = "/auth/health/ping" if name == "auth" else "/health/ping"
         return Service(name, routes, self.records, self.faults, holder_of, ping, turns=self._turns)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=BACKLOG)
+    except OSError as error:
+        raise CannotListenError(host, port, error) from error
 
 
 def _request(

@@ -15,10 +15,12 @@ from sandbox.options import Options
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
     """Serve an engine until `over` is set; `ready` is called once everything listens."""
-    await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
-    ready()
-    await over.wait()
-    await engine.stop()
+    try:
+        await engine.start(host, port_base, Control(engine, domain_commands.COMMANDS).handle)
+        ready()
+        await over.wait()
+    finally:
+        await engine.stop()
 
 
 def main() -> None:

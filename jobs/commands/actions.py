@@ -9,7 +9,10 @@ def actions(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many actions to show.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """The last actions of people: who did what, when, to what, and how it ended."""
+    """The last actions of people, and how they ended.
+
+    Who did what, when, and to what.
+    """
     from dataclasses import asdict
 
     from jobs.composition import open_program
@@ -26,4 +29,5 @@ def actions(
         print_table(
             ("WHEN", "WHO", "ACTION", "TARGET", "OUTCOME"),
             [(local_time(each.time, zone), each.who, each.action, each.target, each.outcome) for each in found],
+            nothing="No action is recorded.",
         )

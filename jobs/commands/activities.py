@@ -34,9 +34,10 @@ def delete_allocation(
     yes: Yes = False,
     named: As = None,
 ) -> None:
-    """Deletes one of two allocations of the same booking and activity, which make every change of the pair fail.
+    """Deletes an allocation that NOMIS has twice.
 
-    Keep the older one, unless only the newer one has attendances. The retry of the failed message then succeeds.
+    Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the
+    newer one has attendances. The retry of the failed message then succeeds.
     """
     _delete_row("allocation", allocation_id, dry_run=dry_run, yes=yes, named=named)
 
@@ -48,27 +49,30 @@ def delete_attendance(
     yes: Yes = False,
     named: As = None,
 ) -> None:
-    """Deletes one of two attendances of the same booking and session, which make every change of the pair fail.
+    """Deletes an attendance that NOMIS has twice.
 
-    Keep the older one, unless only the newer one is paid. The retry of the failed message then succeeds.
+    Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the
+    newer one is paid. The retry of the failed message then succeeds.
     """
     _delete_row("attendance", event_id, dry_run=dry_run, yes=yes, named=named)
 
 
 @activities.command("delete-all")
 def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
-    """Development only: deletes every mapped course activity in NOMIS, and its mapping.
+    """Development only: deletes every mapped activity.
 
-    For when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
+    and always in production.
     """
     _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, named=named)
 
 
 @appointments.command("delete-all")
 def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
-    """Development only: deletes every mapped appointment in NOMIS, and its mapping.
+    """Development only: deletes every mapped appointment.
 
-    For when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true, and always in production.
+    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
+    and always in production.
     """
     _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, named=named)
 

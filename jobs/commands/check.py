@@ -4,6 +4,11 @@ from typing import Annotated
 
 import typer
 
+_BEGIN = (
+    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the embedded world: "
+    "prisoner-to-nomis demo, python -m sandbox"
+)
+
 
 def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
@@ -14,13 +19,14 @@ def check(
     of exclusions, the place of the reports, Slack and email. One line each: `ok`, or `DOWN` and what to change; what is
     switched off is `ok` and says `off`. Exits 1 if anything is down, 2 if a setting cannot be read.
     """
-    from jobs.checking import check_everything
+    from jobs.checking import check_everything, nothing_is_set_up
     from jobs.composition import open_program
     from jobs.endings import WORK_FAILED
     from jobs.output import print_json
 
     with open_program(prepare_database=False) as program:
         findings = check_everything(program)
+        bare = nothing_is_set_up(program.settings)
     width = max(len(finding.name) for finding in findings)
     if as_json:
         print_json(
@@ -29,5 +35,7 @@ def check(
     else:
         for finding in findings:
             typer.echo(f"{finding.name.ljust(width)}  {'ok' if finding.ok else 'DOWN'}  {finding.detail}".rstrip())
+        if bare:
+            typer.echo(_BEGIN, err=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(WORK_FAILED)

@@ -23,7 +23,10 @@ def list_creations(
     every: Annotated[bool, typer.Option("--all", help="Also those that are settled: the last thousand.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Creations that were begun and are not settled; those that need a person (ambiguous) come first."""
+    """Creations that were begun and are not settled.
+
+    Those that need a person (ambiguous) come first.
+    """
     from jobs.composition import open_program
     from jobs.creations import creation_as_dict, list_open
     from jobs.output import local_time, print_json, print_table
@@ -48,6 +51,7 @@ def list_creations(
                 )
                 for record in records
             ],
+            nothing="No creation is known." if every else "No creation is unsettled.",
         )
 
 

@@ -36,7 +36,10 @@ Messages = Annotated[
 
 @app.command("list")
 def list_dlqs(as_json: AsJson = False) -> None:
-    """Every dead letter queue: how many messages, how old the oldest is, and of which types they are."""
+    """Each dead letter queue, and how many messages it holds.
+
+    How old the oldest of them is, and of which types they are, is said too.
+    """
     from jobs.composition import open_program
     from jobs.housekeeping import look_at_all
     from jobs.output import counts_text, duration_text, print_json, print_table
@@ -70,9 +73,10 @@ def show_dlq(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many messages to show.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Each message of a dead letter queue: its event and ids, why it failed last, how often, and what to do.
+    """Each message of a dead letter queue, and why it failed.
 
-    The messages are hidden from others only while they are read.
+    Its event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others
+    only while they are read.
     """
     from jobs.composition import open_program
     from jobs.housekeeping import diagnosed
@@ -85,7 +89,7 @@ def show_dlq(
             print_json([each.as_dict() for each in found])
             return
         if not found:
-            typer.echo(f"the dead letter queue of {queue} is empty")
+            typer.echo(f"The dead letter queue of {queue} is empty.")
         for each in found:
             _show(program, each)
 
@@ -102,9 +106,9 @@ def retry_dlq(
     named: As = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sends messages of a dead letter queue back to their queue, however often they came back before.
+    """Sends messages of a dead letter queue back to their queue.
 
-    A re-drive does no harm; it asks only on a terminal.
+    However often they came back before. A re-drive does no harm; it asks only on a terminal.
     """
     from jobs.acting import agreed_if_asked, who_acts
     from jobs.composition import open_program
@@ -131,10 +135,11 @@ def retry_dlq(
 
 @app.command("retry-all")
 def retry_all_dlqs(dry_run: DryRun = False, yes: YesOnTerminal = False, as_json: AsJson = False) -> None:
-    """Sends the messages of all dead letter queues back to their queues: what the housekeeping does every ten minutes.
+    """Sends the messages of all dead letter queues back.
 
-    A message that came back more than HOUSEKEEPING_MAX_RETURNS times is left alone; `dlq retry` still sends it. A
-    re-drive does no harm; it asks only on a terminal. It is recorded as a run (`runs list`).
+    What the housekeeping does every ten minutes. A message that came back more than HOUSEKEEPING_MAX_RETURNS times is
+    left alone; `dlq retry` still sends it. A re-drive does no harm; it asks only on a terminal. It is recorded as a run
+    (`runs list`).
     """
     from jobs.acting import agreed_if_asked
     from jobs.composition import open_program
@@ -180,10 +185,10 @@ def purge_dlq(
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
     named: As = None,
 ) -> None:
-    """Removes the messages of a dead letter queue for good, after writing them to a file.
+    """Removes messages of a dead letter queue for good.
 
-    Takes all of them, or those that are named. Refuses mapping retries, since a record that loses its mapping is made
-    a second time.
+    Takes all of them, or those that are named, and writes them to a file first. Refuses mapping retries, since a
+    record that loses its mapping is made a second time.
     """
     from jobs.acting import agreed, who_acts
     from jobs.composition import open_program

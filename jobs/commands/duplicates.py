@@ -23,7 +23,10 @@ def list_findings(
     every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The records that NOMIS holds twice, newest first, with how serious each is."""
+    """The records that NOMIS holds twice, newest first.
+
+    How serious each is, is said too.
+    """
     from jobs.composition import open_program
     from jobs.duplicates import finding_as_dict, list_duplicates
     from jobs.output import local_time, print_json, print_table
@@ -48,12 +51,16 @@ def list_findings(
                 )
                 for finding in found
             ],
+            nothing="No duplicate is known." if every else "No duplicate is open.",
         )
 
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Both NOMIS records as they are now, which of them is surplus, and what resolving would do."""
+    """Both NOMIS records of a finding, and which is surplus.
+
+    They are read as they are now; what resolving would do is said too.
+    """
     from jobs.composition import open_program
     from jobs.duplicates import find_duplicate
     from jobs.output import print_json

@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    name="runs", help="The ledger of job runs: what ran, when, why, and how it ended.", no_args_is_help=True
-)
+app = typer.Typer(name="runs", help="Job runs: what ran, when, why, and how it ended.", no_args_is_help=True)
 
 RunId = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="The id of a run, or enough of its beginning to be the only one.")
@@ -43,10 +41,11 @@ def list_runs(
                     local_time(run.started_at, zone),
                     duration_text(run.duration_seconds),
                     run.status,
-                    counts_text(run.counts),
+                    counts_text(run.told_counts),
                 )
                 for run in runs
             ],
+            nothing=f"No run of {job} is recorded." if job else "No run is recorded.",
         )
 
 
@@ -54,7 +53,7 @@ def list_runs(
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """One run whole: parameters, counts, times, error."""
     from jobs.composition import open_program
-    from jobs.output import duration_text, local_time, print_json, print_pairs
+    from jobs.output import duration_text, local_time, pairs_of, print_json, print_pairs
 
     with open_program() as program:
         run = program.ledger.find(run_id)
@@ -74,8 +73,8 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
                 "took": duration_text(run.duration_seconds),
                 "host": run.host,
                 "error": run.error,
-                **{f"parameter {name}": value for name, value in run.parameters.items()},
-                **{f"count {name}": value for name, value in run.counts.items()},
+                **pairs_of("parameter", run.parameters),
+                **pairs_of("count", run.told_counts),
             }
         )
 

@@ -14,19 +14,32 @@ def telemetry(
             help="Only events since then: a date or date-time (TZ where it has no offset), or an age: 30m, 2h, 7d.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line: name, time, properties.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N of them.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: name, time (UTC), properties.")
+    ] = False,
 ) -> None:
     """The custom events that were tracked, oldest first."""
+    from collections import deque
+    from datetime import datetime
+
     from jobs.composition import open_program
     from jobs.moments import read_moment
-    from jobs.output import print_json
+    from jobs.output import local_time, print_json
     from sync.store.telemetry import read_events
 
     with open_program() as program:
-        start = read_moment(since, program.settings.zone) if since else None
-        for event in read_events(program.database, name, start):
+        zone = program.settings.zone
+        start = read_moment(since, zone) if since else None
+        events = read_events(program.database, name, start)
+        told = False
+        for event in events if limit is None else deque(events, limit):
+            told = True
             if as_json:
                 print_json(event)
-            else:
-                properties = " ".join(f"{key}={value}" for key, value in event["properties"].items())
-                typer.echo(f"{event['time']}  {event['name']}  {properties}".rstrip())
+                continue
+            when = local_time(datetime.fromisoformat(event["time"]), zone)
+            properties = " ".join(f"{key}={value}" for key, value in event["properties"].items())
+            typer.echo(f"{when}  {event['name']}  {properties}".rstrip())
+        if not told and not as_json:
+            typer.echo("No such event was tracked." if name or since else "No event was tracked.")

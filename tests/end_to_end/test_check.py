@@ -156,3 +156,22 @@ def test_surroundings_do_not_matter_to_an_endpoint_of_ones_own(installed: Instal
     """Neither a proxy nor an AWS profile of the shell keeps the program from its own endpoint."""
     checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
+
+
+HINT = (
+    "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the embedded world: "
+    "prisoner-to-nomis demo, python -m sandbox"
+)
+
+
+def test_bare_surroundings_get_a_hint(bare: Installed) -> None:
+    """Where no credentials are set at all, the lines are followed by where to begin; programs get what they got."""
+    away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
+    checked = bare.run("check", **away)
+    assert (checked.code, checked.complaint) == (1, HINT)
+    assert "DOWN  no credentials: set SYSTEM_CLIENT_ID" in checked.out
+    assert "nothing is set up" not in checked.out
+    told = bare.run("check", "--json", **away)
+    assert (told.code, told.json()["ok"], HINT in told.err) == (1, False, False)
+    begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
+    assert (begun.code, HINT in begun.err) == (1, False)

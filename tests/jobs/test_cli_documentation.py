@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.commands.drain import QUEUE_HELP
@@ -34,7 +35,7 @@ PROMISED = {
     "activities delete-attendance": {"--yes", "--dry-run", "--as"},
     "activities delete-all": {"--yes", "--dry-run", "--as"},
     "appointments delete-all": {"--yes", "--dry-run", "--as"},
-    "telemetry": {"--name", "--since", "--json"},
+    "telemetry": {"--name", "--since", "--limit", "--json"},
     "db upgrade": set(),
     "check": set(),
 }
@@ -72,3 +73,14 @@ def test_every_command_and_option_has_help(name: str) -> None:
 def test_help_names_the_queues() -> None:
     """The help of the drain names the queues that there are."""
     assert all(queue in QUEUE_HELP for queue in QUEUES)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
+def test_lists_of_commands_fit_the_screen(group: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No summary of a command is cut."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = CliRunner().invoke(app, [*group.split(), "--help"]).stdout
+    listed = shown.partition("\nCommands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if line.endswith("...") or len(line) > columns] == []

@@ -44,7 +44,7 @@ def result(*mismatches: Mismatch) -> ReconciliationResult:
 
 @pytest.fixture
 def good() -> DemoOutcome:
-    """A demo in which all went well: two mismatches planted and found, one difference in flight."""
+    """A demo in which all went well: two mismatches planted and found, one in flight, one in the bulk call only."""
     return DemoOutcome(
         traffic={
             "published": {"prison-visit.booked": 9},
@@ -54,8 +54,9 @@ def good() -> DemoOutcome:
         },
         drained={"applied": 7, "duplicate": 2, "coalesced": 1},
         planted=[{"bookingId": 1, "cause": 4}, {"bookingId": 2, "cause": 8}, {"bookingId": 3, "cause": "in_flight"}],
+        bulk_differs=1,
         truth=TRUTH,
-        result=result(mismatch(1, 4), mismatch(2, 9)),
+        result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
         slack=2,
         report="/somewhere/report.html",
         seconds=12.3,
@@ -71,6 +72,8 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["records in NOMIS exactly once"] == "7 of 7"
     assert table["mismatches planted"] == "2"
     assert table["mismatches found"] == "2, the planted cause named for 1"
+    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
+    assert table["differences excluded"] == "0"
 
 
 def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) -> None:
@@ -78,9 +81,19 @@ def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) 
     waiting = InFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
+    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
     assert table["mismatches planted"] == "3"
     assert table["mismatches found"] == "3: 2 in the report, 1 on its way; the planted cause named for 2"
-    assert table["differences only in flight"] == "0"
+
+
+def test_what_is_still_on_its_way_when_read_again_is_told(good: DemoOutcome) -> None:
+    """A difference planted in flight that had not settled is among those on their way, as in the report's headline."""
+    late = InFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
+    result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
+    table = dict(replace(good, result=result).rows())
+    assert table["differences gone when read again"] == (
+        "1 (planted: 1 in flight, 1 in the bulk call only); 1 still on their way"
+    )
 
 
 def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:

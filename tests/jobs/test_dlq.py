@@ -49,7 +49,7 @@ def test_empty_queues_are_listed_as_such(operator: Operator) -> None:
     states = operator.reads("dlq", "list")
     assert [state["queue"] for state in states] == ["visit", "incentive", "activity", "appointment", "sentencing"]
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
-    assert "the dead letter queue of visit is empty" in operator.does("dlq", "show", "visit")
+    assert "The dead letter queue of visit is empty." in operator.does("dlq", "show", "visit")
 
 
 def test_looking_hides_nothing(operator: Operator) -> None:

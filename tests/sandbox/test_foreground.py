@@ -1,0 +1,127 @@
+"""The sandbox as people type it: `python -m sandbox`, its settings, and what it says when it cannot start."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.children import started
+from tests.waiting import LONGEST_SECONDS
+
+COMMAND = (sys.executable, "-m", "sandbox")
+FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")
+
+
+def exports(text: str) -> dict[str, str]:
+    """The settings of the `export` lines, of which `text` consists."""
+    found = dict(re.findall(r"^export (\w+)=(.*)$", text, re.MULTILINE))
+    assert len(found) == len(text.splitlines())
+    return found
+
+
+def refused(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A start that fails, with all that it started gone: whoever holds its stderr would keep this waiting."""
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A sandbox on free ports, which has said that it listens; ended as Ctrl+C does."""
+    command = [*COMMAND, "--port-base", "0", *FEW, *arguments]
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        assert "control API" in process.stderr.readline()
+        yield process
+        process.send_signal(signal.SIGINT)
+        process.wait(LONGEST_SECONDS)
+
+
+def test_settings_name_the_environment() -> None:
+    """Alerts and reports of a sandbox do not say that they are of production."""
+    with serving() as process:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=LONGEST_SECONDS)
+    assert exports(out)["ENVIRONMENT_NAME"] == "Sandbox"
+
+
+def test_env_file_is_there_once_everything_listens(tmp_path: Path) -> None:
+    """`--env-file` writes the settings that are else printed, in place of those of an earlier start."""
+    file = tmp_path / "sandbox.env"
+    file.write_text("export OLD=1\n", encoding="utf-8")
+    with serving("--env-file", str(file)) as process:
+        settings = exports(file.read_text(encoding="utf-8"))
+        assert requests.get(f"{settings['API_BASE_URL_NOMIS']}/health/ping", timeout=30).ok
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LONGEST_SECONDS)
+    assert (out, process.returncode) == ("", 0), err
+    assert settings["ENVIRONMENT_NAME"] == "Sandbox"
+    assert "OLD" not in settings
+    assert [each.name for each in tmp_path.iterdir()] == ["sandbox.env"]
+
+
+def test_second_start_says_which_port_is_taken(tmp_path: Path) -> None:
+    """Where something listens on one of the ports, it ends with 1 and one line, and leaves the settings file alone."""
+    file = tmp_path / "sandbox.env"
+    file.write_text("export KEPT=1\n", encoding="utf-8")
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        done = refused("--prisoners", "5", "--port-base", str(port), "--env-file", str(file))
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        f"python -m sandbox: cannot listen on port {port} of 127.0.0.1: Address already in use; "
+        "end what is there, perhaps another sandbox, or give other ports: --port-base"
+    )
+    assert file.read_text(encoding="utf-8") == "export KEPT=1\n"
+
+
+def test_host_that_is_none_is_said() -> None:
+    """An address that is not of this machine ends with 1 and one line, with or without an emulator to start."""
+    done = refused("--port-base", "0", "--prisoners", "5", "--host", "nonsense.invalid")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m sandbox: cannot listen on port 0 of nonsense.invalid: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--port-base", "80000"], "--port-base: 0 or a number from 1 to 65525: '80000'"),
+        (["--port-base", "65530"], "--port-base: 0 or a number from 1 to 65525: '65530'"),
+        (["--prisoners", "-3"], "--prisoners: a number from 1: '-3'"),
+        (["--prisoners", "many"], "--prisoners: a number from 1: 'many'"),
+        (["--latency-ms", "-5"], "--latency-ms: a number from 0: '-5'"),
+        (["--latency-ms", "nan"], "--latency-ms: a number from 0: 'nan'"),
+        (["--mismatch-rate", "5"], "--mismatch-rate: a share from 0 to 1: '5'"),
+        (["--prisoners", "5", "--every-cause"], "12 bookings are to be planted in a world of 5 prisoners"),
+        (["--env-file", "/nowhere/sandbox.env"], "--env-file: there is no folder /nowhere"),
+        (["--env-file", "/dev/null"], "--env-file: /dev/null is no file"),
+        (["--for-ever"], "unrecognized arguments: --for-ever"),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(arguments: list[str], says: str) -> None:
+    """What cannot be served ends with 2 and one line that says which option, and nothing is started."""
+    done = refused("--port-base", "0", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("python -m sandbox: ")
+    assert says in line
+
+
+def test_help_tells_the_defaults() -> None:
+    """Each option that has a default says it."""
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, timeout=60, check=True)
+    text = " ".join(done.stdout.split())
+    defaults = {"--host": "127.0.0.1", "--port-base": "8100", "--prisoners": "200", "--seed": "1"}
+    defaults |= {"--latency-ms": "0", "--mismatch-rate": "0.001"}
+    for option, default in defaults.items():
+        assert re.search(rf"{option} [A-Z_]+ [^-]*\(default: {re.escape(default)}\)", text), option
