@@ -20,7 +20,6 @@ def telemetry(
     ] = False,
 ) -> None:
     """The custom events that were tracked, oldest first."""
-    from collections import deque
     from datetime import datetime
 
     from jobs.composition import open_program
@@ -31,9 +30,8 @@ def telemetry(
     with open_program() as program:
         zone = program.settings.zone
         start = read_moment(since, zone) if since else None
-        events = read_events(program.database, name, start)
         told = False
-        for event in events if limit is None else deque(events, limit):
+        for event in read_events(program.database, name, start, limit):
             told = True
             if as_json:
                 print_json(event)

@@ -70,21 +70,29 @@ class StoredTelemetry:
         return {"name": name, "time": now(), "properties": texts}
 
 
-def read_events(database: Database, name: str | None = None, since: datetime | None = None) -> Iterator[dict[str, Any]]:
+def read_events(
+    database: Database, name: str | None = None, since: datetime | None = None, newest: int | None = None
+) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    `name` and `since` (an aware time, inclusive) narrow them down. Read in pages, so that any number fits into memory.
+    `name` and `since` (an aware time, inclusive) narrow them down, and of what is left `newest` takes so many at most.
+    Read in pages, so that any number fits into memory.
     """
     columns = telemetry_events.c
-    query = (
-        select(columns.id, columns.name, columns.time, columns.properties)
-        .order_by(columns.time, columns.id)
-        .limit(_PAGE)
-    )
+    wanted = select(columns.id, columns.name, columns.time, columns.properties)
     if name is not None:
-        query = query.where(columns.name == name)
+        wanted = wanted.where(columns.name == name)
     if since is not None:
-        query = query.where(columns.time >= since)
+        wanted = wanted.where(columns.time >= since)
+    if newest is not None:
+        backwards = wanted.order_by(columns.time.desc(), columns.id.desc())
+        with database.read() as connection:
+            first = connection.execute(backwards.offset(newest - 1).limit(1)).first()
+        if first is not None:
+            wanted = wanted.where(
+                or_(columns.time > first.time, (columns.time == first.time) & (columns.id >= first.id))
+            )
+    query = wanted.order_by(columns.time, columns.id).limit(_PAGE)
     page = query
     while True:
         with database.read() as connection:

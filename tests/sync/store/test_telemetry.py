@@ -68,6 +68,8 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
     events = list(read_events(database))
     assert len({each["time"] for each in events}) == 1
     assert [each["properties"]["number"] for each in events] == [str(number) for number in range(2500)]
+    assert list(read_events(database, newest=1200)) == events[-1200:]
+    assert list(read_events(database, newest=2501)) == events
 
 
 def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
