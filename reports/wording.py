@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from reports.causes import CAUSES
 from sync.clock import LONDON
 
 if TYPE_CHECKING:
@@ -99,27 +100,13 @@ def scope(parameters: dict[str, object]) -> str:
 
 def causes(result: ReconciliationResult) -> list[CauseCount]:
     """The causes of the differences, the most frequent first."""
-    known = {each.diagnosis.number: each.diagnosis for each in result.mismatches if each.diagnosis}
     counts = Counter(each.diagnosis.number for each in result.mismatches if each.diagnosis)
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [
-        CauseCount(f"{number}. {known[number].cause}", found, known[number].right_side, ACTIONS[number])
-        for number, found in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        CauseCount(f"{number}. {cause.text}", found, cause.right_side, cause.action)
+        for number, found in most_first
+        for cause in (CAUSES[number],)
     ]
-
-
-#: What is done about each cause in general; each difference has its own commands.
-ACTIONS = {
-    1: "Retry the dead letter queue.",
-    2: "Look on the dead letter queue; else write the DPS level to NOMIS.",
-    3: "Publish the received event of the admission again.",
-    4: "Publish the received event of the arrival again.",
-    5: "Ask NOMIS support to delete the surplus record.",
-    6: "Write the DPS level to NOMIS again.",
-    7: "Hand over to the incentives team.",
-    8: "Write the DPS level to NOMIS again, or ask NOMIS support to delete what is left over.",
-    9: "Look at both histories by hand.",
-    10: "Look at both histories by hand.",
-}
 
 
 def thousands(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from reports.causes import CAUSES
 from reports.result import (
     Diagnosis,
     EvidenceRow,
@@ -46,9 +47,9 @@ def mismatch(number: int, **changes: object) -> Mismatch:
         since=STARTED if number % 2 == 0 else STARTED - timedelta(days=14),
         diagnosis=Diagnosis(
             number=cause,
-            cause=f"cause number {cause}",
+            cause=CAUSES[cause].text,
             confidence="high",
-            right_side="DPS",
+            right_side=CAUSES[cause].right_side,
             explanation=f"NOMIS made its record by itself, and {offender_no} was not heard of.",
             action="Publish the received event again.",
             commands=(f"prisoner-to-nomis reconcile fix received {offender_no} --prison LEI",),
