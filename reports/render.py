@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from reports import wording
+from reports.figures import figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,22 @@ class RunLine:
     new: int
     unread: int
     scope: str
+    unread_pages: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether the figures were counted at all: zeros of a run that compared nobody say nothing."""
+        return self.compared > 0 or self.status == "complete"
+
+    @property
+    def not_read(self) -> str:
+        """Prisoners and pages that were not read, empty where nobody knows."""
+        told = []
+        if self.unread or (self.status == "complete" and not self.unread_pages):
+            told.append(wording.thousands(self.unread))
+        if self.unread_pages:
+            told.append(wording.count(self.unread_pages, "page"))
+        return " and ".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +106,9 @@ def render_report(result: ReconciliationResult) -> str:
             scope=wording.scope(result.parameters).capitalize() + "." if wording.scope(result.parameters) else "",
             duration=wording.duration(result),
             not_read=wording.not_read(result),
-            since=_last_run(result),
+            reach=wording.reach(result),
+            none_found=wording.none_found(result),
+            figures=figures(result),
             levels=levels,
             matrix=matrix,
             prisons=result.prisons,
@@ -99,6 +118,7 @@ def render_report(result: ReconciliationResult) -> str:
             resume=wording.resume_command(result),
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
+            in_trend=any(point.run_id == result.run_id for point in result.trend),
             policy=_policy(style, script),
             style=_trusted(style),
             script=_trusted(script),
@@ -172,11 +192,6 @@ def _levels(result: ReconciliationResult) -> list[str | None]:
     usual = [code for code in ("BAS", "ENT", "STD", "ENH", "EN2", "EN3") if code in found]
     others = sorted(code for code in found if code is not None and code not in usual)
     return [*usual, *others, *([None] if None in found else [])]
-
-
-def _last_run(result: ReconciliationResult) -> datetime | None:
-    earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
-    return earlier[-1] if result.compared_with and earlier else None
 
 
 def _policy(*inline: str) -> str:

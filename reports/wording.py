@@ -25,39 +25,72 @@ class CauseCount:
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, in one line."""
-    different, compared = len(result.mismatches), result.compared
+    """What the run found, in one line. Of a run that is not complete it sounds like no success."""
     if result.status == "failed":
-        return f"The reconciliation failed; {count(different, 'difference')} found before it did"
+        return _headline_of_failure(result)
+    different, compared = len(result.mismatches), result.compared
+    complete = result.status == "complete"
+    if not compared:
+        found = "no prisoner was compared"
+    elif different:
+        found = _have_different_levels(different, compared)
+    elif complete:
+        found = _have_the_same_level(compared)
+    else:
+        found = f"no difference found among {count(compared, 'prisoner')}"
+    return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
+
+
+def _headline_of_failure(result: ReconciliationResult) -> str:
+    different, compared = len(result.mismatches), result.compared
+    if not compared:
+        return "The reconciliation failed before any prisoner was compared"
+    listed = of_listed(result)
+    who = f"{thousands(compared)} {listed} prisoners" if listed else count(compared, "prisoner")
+    if different:
+        return f"The reconciliation failed; before that it found {count(different, 'difference')} among {who}"
+    return f"The reconciliation failed after it had compared {who}"
+
+
+def _have_different_levels(different: int, compared: int) -> str:
     if compared == 1:
-        return (
-            "The prisoner has different levels" if different else "The prisoner has the same level in NOMIS and in DPS"
-        )
-    if not different:
-        what = (
-            f"All {thousands(compared)} prisoners"
-            if result.status == "complete"
-            else f"{thousands(compared)} prisoners"
-        )
-        return f"{what} have the same incentive level in NOMIS and in DPS"
-    verb = "has" if different == 1 else "have"
+        return "the prisoner has different levels"
     who = f"{thousands(different)} of {thousands(compared)} prisoners"
-    return f"{who} {verb} different incentive levels in NOMIS and in DPS"
+    return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
+
+
+def _have_the_same_level(compared: int) -> str:
+    if compared == 1:
+        return "the prisoner has the same level in NOMIS and in DPS"
+    return f"all {thousands(compared)} prisoners have the same incentive level in NOMIS and in DPS"
+
+
+def of_listed(result: ReconciliationResult) -> str:
+    """`of 87,012`, those whom the run set out to compare; empty where that is not known, or no more than it did."""
+    set_out = 0 if result.parameters.get("prisons") else result.listed
+    return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
 def summary(result: ReconciliationResult) -> str:
-    """New, still there, resolved, and what was left out of the count."""
-    parts = [f"{thousands(result.new)} new", f"{thousands(result.persisting)} still there"]
-    parts.append(f"{thousands(len(result.resolved))} resolved")
-    if result.in_flight:
-        parts.append(f"{thousands(len(result.in_flight))} on their way")
-    excluded = sum(each.still_differs for each in result.excluded)
-    if excluded:
-        parts.append(f"{thousands(excluded)} excluded")
-    text = ", ".join(parts) + "."
+    """New, still there, resolved, and what was left out of the count; what is not known where a run is not complete."""
+    finished = result.status == "complete" and result.compared > 0
+    different = bool(result.mismatches)
+    parts = [
+        (result.new, "new", finished or different),
+        (result.persisting, "still there", finished or different),
+        (len(result.resolved), "resolved", finished),
+        (len(result.in_flight), "on their way", False),
+        (sum(each.still_differs for each in result.excluded), "excluded", False),
+        (len(result.unread) if result.status == "failed" else 0, "could not be read", False),
+    ]
+    told = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
+    sentences = [f"{told}."] if told else []
     if result.unneeded_exclusions:
-        text += f" {count(len(result.unneeded_exclusions), 'exclusion')} no longer needed."
-    return text
+        sentences.append(f"{count(len(result.unneeded_exclusions), 'exclusion')} no longer needed.")
+    limits = reach(result)
+    if limits:
+        sentences.append(limits)
+    return " ".join(sentences)
 
 
 def warning(result: ReconciliationResult) -> str | None:
@@ -67,6 +100,33 @@ def warning(result: ReconciliationResult) -> str | None:
     if result.status == "incomplete":
         return f"The run is incomplete: {not_read(result)} could not be read."
     return None
+
+
+def reach(result: ReconciliationResult) -> str | None:
+    """How far what was found goes, None where it goes for everyone."""
+    if not result.compared:
+        return "No prisoner was compared, so nothing is known about differences."
+    if result.status == "failed":
+        return "What was found before the run failed is not the whole picture."
+    if result.status == "incomplete":
+        return "Nothing is known about those who were not read."
+    return None
+
+
+def none_found(result: ReconciliationResult) -> str:
+    """That no difference was found, and among whom."""
+    if result.status == "complete" and result.compared:
+        return "Every prisoner has the same level in NOMIS and in DPS."
+    who = f"the {count(result.compared, 'prisoner')} compared"
+    return f"No difference was found among {who}. About the others nothing is known."
+
+
+def since(result: ReconciliationResult) -> str:
+    """Since when a difference counts as new."""
+    earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
+    if not (result.compared_with and earlier):
+        return "no earlier run to compare with"
+    return f"since {day(earlier[-1])}"
 
 
 def resume_command(result: ReconciliationResult) -> str | None:

@@ -21,6 +21,9 @@ from tests.reports.results import STARTED, made_result, with_everything
 pytestmark = pytest.mark.browser
 #: The widths of a desk's and of a phone's screen.
 SCREENS = (1280, 400)
+FAILED_AT_ONCE = made_result(
+    0, status="failed", failure="nomis is down", total=0, listed=0, compared=0, prisons=(), matrix=(), trend=()
+)
 SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
@@ -68,12 +71,14 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     assert complaints == []
 
 
-@pytest.mark.parametrize("number", [0, 3])
-def test_has_no_accessibility_fault(open_page: Any, number: int) -> None:
+@pytest.mark.parametrize(
+    "result", [with_everything(0), with_everything(3), FAILED_AT_ONCE], ids=lambda each: each.status
+)
+def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
     """Axe finds nothing on any screen, with everything opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
-    page = open_page(with_everything(number))
+    page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
     for width in SCREENS:
