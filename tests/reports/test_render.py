@@ -169,7 +169,7 @@ def test_leaves_nothing_unmasked() -> None:
     """Masked messages hold no whole prisoner number, not even where it stands inside a sentence or a command."""
     result = made_result(30)
     masking = Masking(on=True)
-    slack = slack_report(result, "somewhere", masking)
+    slack = slack_report(result, None, "somewhere", masking)
     mail = email_report(result, None, "somewhere", masking)
     sent = "\n".join(
         [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
@@ -194,7 +194,7 @@ def test_masks_what_upstream_errors_name(path: str) -> None:
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
     masking = Masking(on=True)
-    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
     for sent in ("\n".join([slack.summary, *slack.thread]), slack.csv or "", mail.text, mail.html):
         assert "714893" not in sent
         assert "A4471CK" not in sent
@@ -212,13 +212,13 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
     plain = csv.DictReader(io.StringIO(render_csv(result)))
     assert {int(each["row"]): each["offender_no"] for each in plain} == rows
     masking = Masking(on=True)
-    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
     lines = re.findall(r"^(\d+) · \*(\S+)\* booking", "\n".join(slack.thread), flags=re.MULTILINE)
     assert {int(number): masked for number, masked in lines} == {n: f"•••••{who[-2:]}" for n, who in rows.items()}
     assert {int(number) for number in re.findall(r"^(\d+)\. •", mail.text, flags=re.MULTILINE)} == set(rows)
     assert "the row of the same number" in slack.summary
     assert "the row of the same number" in mail.text
-    assert "the row of the same number" not in slack_report(result, "somewhere", Masking()).summary
+    assert "the row of the same number" not in slack_report(result, None, "somewhere", Masking()).summary
 
 
 def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
@@ -226,11 +226,16 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
-    for sent in (slack_report(result, "somewhere", Masking()).summary, mail.text, mail.html, render_report(result)):
+    for sent in (
+        slack_report(result, None, "somewhere", Masking()).summary,
+        mail.text,
+        mail.html,
+        render_report(result),
+    ):
         assert command in sent
     sharded = result.model_copy(update={"parameters": {"shards": 4}})
-    assert f"{command} --shards 4" in slack_report(sharded, "somewhere", Masking()).summary
-    assert "--resume" not in slack_report(made_result(3), "somewhere", Masking()).summary
+    assert f"{command} --shards 4" in slack_report(sharded, None, "somewhere", Masking()).summary
+    assert "--resume" not in slack_report(made_result(3), None, "somewhere", Masking()).summary
 
 
 def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
@@ -240,7 +245,7 @@ def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
     assert asked.diagnosis is not None
     assert asked.diagnosis.request is not None
     mail = email_report(result, None, "somewhere", Masking())
-    for sent in ("\n".join(slack_report(result, "somewhere", Masking()).thread), mail.text, mail.html):
+    for sent in ("\n".join(slack_report(result, None, "somewhere", Masking()).thread), mail.text, mail.html):
         assert asked.diagnosis.request in sent
 
 

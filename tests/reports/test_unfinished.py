@@ -33,7 +33,7 @@ def text_of(html: str) -> str:
 def told(result: ReconciliationResult) -> dict[str, str]:
     """Everything that people read of a run."""
     mail = email_report(result, None, "somewhere", Masking())
-    slack = slack_report(result, "somewhere", Masking())
+    slack = slack_report(result, None, "somewhere", Masking())
     return {
         "page": text_of(render_report(result)),
         "email": f"{mail.subject}\n{mail.text}",
