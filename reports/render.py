@@ -24,6 +24,7 @@ _CHART_WIDTH = 720
 _CHART_BASE = 170
 _CHART_HEIGHT = 196
 _CHART_TOP = 24
+_LINE_HEIGHT = 20
 #: Bars with a label of their own; further apart than this labels would run into each other.
 _MOST_LABELS = 9
 
@@ -68,6 +69,8 @@ class Bar:
     height: float
     value: int
     label: str
+    #: The time of day, where another run is of the same day.
+    time: str
     labelled: bool
 
     @property
@@ -118,6 +121,9 @@ def render_report(result: ReconciliationResult) -> str:
             resume=wording.resume_command(result),
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
+            points=list(
+                zip(wording.moments_apart([each.started_at for each in result.trend]), result.trend, strict=True)
+            ),
             in_trend=any(point.run_id == result.run_id for point in result.trend),
             policy=_policy(style, script),
             style=_trusted(style),
@@ -129,10 +135,11 @@ def render_report(result: ReconciliationResult) -> str:
 def render_index(runs: Sequence[RunLine], environment_name: str) -> str:
     """The list of all runs, newest first, each with its files."""
     style = _asset("report.css")
+    named = list(zip(wording.moments_apart([run.started_at for run in runs]), runs, strict=True))
     return (
         environment()
         .get_template("index.html.j2")
-        .render(runs=runs, environment=environment_name, policy=_policy(style), style=_trusted(style))
+        .render(runs=named, environment=environment_name, policy=_policy(style), style=_trusted(style))
     )
 
 
@@ -145,7 +152,8 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
     width = min(48.0, step * 0.7)
     every = -(-len(points) // _MOST_LABELS)
     bars = []
-    for place, point in enumerate(points):
+    times = wording.times_apart([point.started_at for point in points])
+    for place, (point, time) in enumerate(zip(points, times, strict=True)):
         height = round((_CHART_BASE - _CHART_TOP) * point.mismatches / highest, 1)
         bars.append(
             Bar(
@@ -155,12 +163,18 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
                 height=height,
                 value=point.mismatches,
                 label=f"{wording.local(point.started_at).day} {wording.local(point.started_at):%b}",
+                time=time,
                 labelled=(len(points) - 1 - place) % every == 0,
             )
         )
-    figures = "; ".join(f"{wording.day(point.started_at)}: {point.mismatches}" for point in points)
+    told = "; ".join(
+        f"{wording.day(point.started_at)}{', ' if time else ''}{time}: {point.mismatches}"
+        for point, time in zip(points, times, strict=True)
+    )
     return Trend(
-        tuple(bars), f"Differences found in {wording.count(len(points), 'complete run')}, oldest first: {figures}."
+        tuple(bars),
+        f"Differences found in {wording.count(len(points), 'complete run')}, oldest first: {told}.",
+        height=_CHART_HEIGHT + (_LINE_HEIGHT if any(times) else 0),
     )
 
 
@@ -178,7 +192,6 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "day": wording.day,
-        "moment": wording.short_moment,
         "exact": wording.exact_moment,
         "long_moment": wording.long_moment,
         "thousands": wording.thousands,

@@ -11,6 +11,8 @@ from reports.causes import CAUSES
 from sync.clock import LONDON
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reports.result import ReconciliationResult
 
 
@@ -126,7 +128,28 @@ def since(result: ReconciliationResult) -> str:
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
         return "no earlier run to compare with"
-    return f"since {day(earlier[-1])}"
+    last = earlier[-1]
+    time, *_ = times_apart([last, result.started_at])
+    return f"since {day(last)}{', ' if time else ''}{time}"
+
+
+def times_apart(moments: Sequence[datetime]) -> list[str]:
+    """The time of each moment, as exact as it must be to tell it from the others; empty where the day alone does."""
+    days = Counter(day(each) for each in moments)
+    minutes = Counter(short_moment(each) for each in moments)
+
+    def time(moment: datetime) -> str:
+        if minutes[short_moment(moment)] > 1:
+            return f"{local(moment):%H:%M:%S}"
+        return f"{local(moment):%H:%M}" if days[day(moment)] > 1 else ""
+
+    return [time(each) for each in moments]
+
+
+def moments_apart(moments: Sequence[datetime]) -> list[str]:
+    """Each moment to the minute, or to the second where two share the minute."""
+    minutes = Counter(short_moment(each) for each in moments)
+    return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]
 
 
 def resume_command(result: ReconciliationResult) -> str | None:

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from reports.masking import Masking
 from reports.messages import email_report, slack_report
 from reports.render import RunLine, draw_trend, render_index, render_report
-from reports.result import Mismatch, ReconciliationResult, Side
+from reports.result import Mismatch, ReconciliationResult, Side, TrendPoint
 from reports.spreadsheet import COLUMNS, render_csv
 from tests.reports.results import STARTED, made_result, mismatch, with_everything
 
@@ -138,6 +139,41 @@ def test_draws_a_trend_that_can_be_read() -> None:
     assert all(abs(bar.height * highest.value - highest.height * bar.value) < highest.value for bar in trend.bars)
     assert "22 May 2023: 20" in trend.text
     assert draw_trend(()).bars == ()
+
+
+def test_tells_runs_of_one_day_apart() -> None:
+    """Where two points of the trend share a day, or even a minute, each says when; others stay as short as they are."""
+    base = made_result(3)
+    later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
+    points = [
+        TrendPoint(run_id=f"again-{number}", started_at=moment, compared=87_012, mismatches=number)
+        for number, moment in enumerate(later)
+    ]
+    result = made_result(3, run_id="again-1", started_at=later[1], trend=(*base.trend[-4:], *points))
+    trend = draw_trend(result.trend)
+    assert [(bar.label, bar.time) for bar in trend.bars] == [
+        ("1 May", ""),
+        ("8 May", ""),
+        ("15 May", ""),
+        ("22 May", "04:00"),
+        ("22 May", "09:00:00"),
+        ("22 May", "09:00:20"),
+    ]
+    assert trend.text.endswith(
+        "15 May 2023: 13; 22 May 2023, 04:00: 3; 22 May 2023, 09:00:00: 0; 22 May 2023, 09:00:20: 1."
+    )
+    page = Tags(render_report(result)).text
+    assert all(time in page for time in ("22 May 2023, 09:00:00", "22 May 2023, 09:00:20"))
+    assert "since 22 May 2023, 09:00:00" in page
+    assert trend.height > draw_trend(base.trend).height
+
+
+def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
+    """Each has a name of its own, by which its link is chosen."""
+    moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
+    lines = [RunLine(f"run-{number}", "complete", moment, 1, 0, 0, 0, "") for number, moment in enumerate(moments)]
+    named = re.findall(r'report.html">([^<]+)</a>', render_index(lines, "Production"))
+    assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
 
 
 @settings(deadline=None, max_examples=60)
