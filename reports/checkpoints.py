@@ -286,6 +286,7 @@ def run_lines(connection: Connection) -> list[RunLine]:
                 new=sum(each["standing"] == "new" for each in content["mismatches"]),
                 unread=len(content["unread"]),
                 scope=scope(content["parameters"]),
+                unread_pages=len(content["unreadPages"]),
             )
         )
     return lines

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reports import remedies
+from reports.causes import CAUSES
 from reports.evidence import BY_ADMISSION, BY_API, BY_SCREEN, BY_TRANSFER, LEGITIMATE, near_each_other
 from reports.result import Arrival, Confidence, Diagnosis
 
@@ -81,11 +82,9 @@ def _waits(case: _Case) -> Diagnosis | None:
     if waits is None:
         return None
     place = "dead letter queue" if waits == "dlq" else "incentive queue"
-    return Diagnosis(
-        number=1,
-        cause="not synchronised yet",
+    return _found(
+        1,
         confidence="high",
-        right_side="DPS",
         explanation=f"The message of the current DPS review waits on the {place}.",
         action="Retry the dead letter queue." if waits == "dlq" else "Wait: the message will be handled.",
         commands=(remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)) if waits == "dlq" else (),
@@ -108,11 +107,9 @@ def _admission_missed(case: _Case) -> Diagnosis | None:
     reason = "READMISSION" if older else "NEW_ADMISSION"
     by_system = nomis.audit_module not in LEGITIMATE
     arrival = _arrival(nomis, reason)
-    return Diagnosis(
-        number=3,
-        cause="DPS missed the admission",
+    return _found(
+        3,
         confidence="high" if by_system else "medium",
-        right_side="DPS",
         explanation=(
             f"DPS has no review of this booking at all; NOMIS made its record on {_day(nomis.iep_date_time)} "
             f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
@@ -135,21 +132,17 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
     )
     reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: _admission_reason(case, nomis)}.get(nomis.audit_module or "")
     if reason is None:
-        return Diagnosis(
-            number=4,
-            cause="a system-made NOMIS record without a DPS review",
+        return _found(
+            4,
             confidence="low",
-            right_side="DPS",
             explanation=explanation,
             action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
             request=remedies.support_request(case.evidence.pair, [nomis]),
         )
     arrival = _arrival(nomis, reason)
-    return Diagnosis(
-        number=4,
-        cause="DPS never got the received event of an arrival",
+    return _found(
+        4,
         confidence="high",
-        right_side="DPS",
         explanation=explanation,
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
         commands=remedies.receive_again(case.evidence.pair, arrival),
@@ -173,11 +166,9 @@ def _received_twice(case: _Case) -> Diagnosis | None:
         if each.incentive_sequence > made_by_dps.incentive_sequence and each.audit_module not in LEGITIMATE
     ]
     numbers = ", ".join(str(each.incentive_sequence) for each in surplus)
-    return Diagnosis(
-        number=5,
-        cause="the prisoner was received twice in NOMIS",
+    return _found(
+        5,
         confidence="high",
-        right_side="DPS",
         explanation=(
             f"DPS made a review of the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
             f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
@@ -197,11 +188,9 @@ def _wrong_order(case: _Case) -> Diagnosis | None:
     behind = case.review_behind(nomis)
     if behind is None or behind.iep_time >= review.iep_time or nomis.iep_date_time.date() != review.iep_time.date():
         return None
-    return Diagnosis(
-        number=6,
-        cause="two reviews in quick succession were written in the wrong order",
+    return _found(
+        6,
         confidence="high",
-        right_side="DPS",
         explanation=(
             f"Both reviews are of {_day(review.iep_time)}; the older one was written last, as sequence "
             f"{nomis.incentive_sequence}, and NOMIS goes by the day alone."
@@ -215,11 +204,9 @@ def _changed_on_screen(case: _Case) -> Diagnosis | None:
     nomis, review = case.nomis, case.review
     if nomis is None or nomis.audit_module != BY_SCREEN or review is None or nomis.iep_date_time <= review.iep_time:
         return None
-    return Diagnosis(
-        number=7,
-        cause="changed on the NOMIS screen, and missed by the way from NOMIS to DPS",
+    return _found(
+        7,
         confidence="high",
-        right_side="NOMIS",
         explanation=(
             f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
             f"review of {_day(review.iep_time)}."
@@ -238,11 +225,9 @@ def _edited_or_deleted(case: _Case) -> Diagnosis | None:
         return None
     what = "was edited in DPS afterwards" if behind is not None else "no longer exists in DPS"
     gone = f"The DPS review it was written from {what}"
-    return Diagnosis(
-        number=8,
-        cause="a review was edited or deleted in DPS",
+    return _found(
+        8,
         confidence="high" if known else "medium",
-        right_side="DPS",
         explanation=(
             f"The review behind NOMIS sequence {nomis.incentive_sequence} {what}; such changes are not synchronised."
         ),
@@ -266,11 +251,9 @@ def _merged(case: _Case) -> Diagnosis | None:
     if not others and not numbers:
         return None
     named = ", ".join([*(f"booking {each}" for each in others), *(str(each) for each in numbers)])
-    return Diagnosis(
-        number=9,
-        cause="the histories belong to different bookings: a prisoner merge",
+    return _found(
+        9,
         confidence="medium",
-        right_side="unknown",
         explanation=f"Records of this prisoner also stand under {named}.",
         action="Look at both histories by hand.",
     )
@@ -287,11 +270,9 @@ def _overtaken(case: _Case) -> Diagnosis | None:
 
 
 def _unexplained(case: _Case) -> Diagnosis:
-    return Diagnosis(
-        number=10,
-        cause="unknown",
+    return _found(
+        10,
         confidence="low",
-        right_side="unknown",
         explanation="None of the known causes fits; both histories are shown.",
         action="Look at both histories by hand.",
         commands=(remedies.explain(case.evidence.pair),),
@@ -312,25 +293,44 @@ _TABLE: tuple[Callable[[_Case], Diagnosis | None], ...] = (
 )
 
 
+def _found(
+    number: int,
+    *,
+    confidence: Confidence,
+    explanation: str,
+    action: str,
+    commands: tuple[str, ...] = (),
+    request: str | None = None,
+    arrival: Arrival | None = None,
+) -> Diagnosis:
+    cause = CAUSES[number]
+    return Diagnosis(
+        number=number,
+        cause=cause.text,
+        confidence=confidence,
+        right_side=cause.right_side,
+        explanation=explanation,
+        action=action,
+        commands=commands,
+        request=request,
+        arrival=arrival,
+    )
+
+
 def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagnosis:
-    cause = "the inserted event was lost or failed"
     doubt = case.evidence.doubt
     if doubt is not None:
         # Written by hand while its message waits, a review would stand in NOMIS twice.
-        return Diagnosis(
-            number=2,
-            cause=cause,
+        return _found(
+            2,
             confidence="low",
-            right_side="DPS",
             explanation=f"{explanation} Its message may still wait: {doubt}.",
             action="Look again in some minutes, before anything is written to NOMIS.",
             commands=(remedies.reconcile_again(case.evidence.pair),),
         )
-    return Diagnosis(
-        number=2,
-        cause=cause,
+    return _found(
+        2,
         confidence=confidence,
-        right_side="DPS",
         explanation=explanation,
         action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
         commands=remedies.repair(case.evidence.pair),

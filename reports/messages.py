@@ -51,8 +51,8 @@ class _Line:
     request: str | None = None
 
 
-def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> SlackReport:
-    """The Slack messages of a run; `place` is where its report is."""
+def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
+    """The Slack messages of a run; `path` is where its report is kept, `link` its address where people reach it."""
     lines = [f"*{slack_text(_title(result))}*", slack_text(wording.headline(result))]
     warning = wording.warning(result)
     if warning:
@@ -64,7 +64,7 @@ def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> 
     facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
-    lines.append(f"Report: {slack_text(place)}")
+    lines.append(f"Report: {slack_text(link)}" if link else f"The report is in {slack_code(path)}")
     if masking.on and result.mismatches:
         lines.append(MASKED)
     thread = _packed([_slack_line(number, each, masking) for number, each in result.rows])
@@ -72,7 +72,7 @@ def slack_report(result: ReconciliationResult, place: str, masking: Masking) -> 
 
 
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
-    """The email of a run, as HTML that mail clients show and as plain text."""
+    """The email of a run, as HTML that mail clients show and as plain text; `link` and `path` as for Slack."""
     shown = result.rows[:MOST_IN_EMAIL]
     headline = wording.headline(result)
     warning = wording.warning(result)
@@ -84,7 +84,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "summary": wording.summary(result),
         "masked": MASKED if masking.on and shown else None,
         "link": link,
-        "path": None if link else path,
+        "path": path,
         "rows": [_email_line(number, each, masking) for number, each in shown],
         "left_out": len(result.mismatches) - len(shown),
     }

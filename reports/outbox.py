@@ -162,7 +162,8 @@ class OutboxSender:
         if delivery.channel == "archive":
             self._store(result)
         elif delivery.channel == "slack":
-            report = slack_report(result, report_path(self._settings, result.run_id), self._masking)
+            link, path = report_link(self._settings, result.run_id), report_path(self._settings, result.run_id)
+            report = slack_report(result, link, path, self._masking)
             self._slack_client().post_report(delivery.key, report, delivery.progress, note)
         else:
             self._mail_out(delivery, result, note)

@@ -5,6 +5,7 @@ Every finished page is a checkpoint. Whoever ends last, of the shards of a run, 
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -309,13 +310,15 @@ class _Run:
 
     def _wait(self) -> None:
         """Lets what is in flight arrive, in short steps, so that a run can be stopped meanwhile."""
-        left = whole = self._settings.reconciliation_recheck_seconds
+        left = self._settings.reconciliation_recheck_seconds
+        whole = math.ceil(left)
         while True:
             self._owner._sleep(min(left, _WAIT_STEP_SECONDS))
             left -= _WAIT_STEP_SECONDS
+            if whole:
+                self._owner._progress("waiting", whole - max(math.ceil(left), 0), whole)
             if left <= 0:
                 return
-            self._owner._progress("waiting", round(whole - left), round(whole))
 
     def _looks_emptied(self, listing: Listing, trend: Sequence[TrendPoint]) -> bool:
         """Whether a list without anybody is not to be believed: all differences would count as resolved."""

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from reports import wording
+from reports.figures import figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ _CHART_WIDTH = 720
 _CHART_BASE = 170
 _CHART_HEIGHT = 196
 _CHART_TOP = 24
+_LINE_HEIGHT = 20
 #: Bars with a label of their own; further apart than this labels would run into each other.
 _MOST_LABELS = 9
 
@@ -39,6 +41,22 @@ class RunLine:
     new: int
     unread: int
     scope: str
+    unread_pages: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether the figures were counted at all: zeros of a run that compared nobody say nothing."""
+        return self.compared > 0 or self.status == "complete"
+
+    @property
+    def not_read(self) -> str:
+        """Prisoners and pages that were not read, empty where nobody knows."""
+        told = []
+        if self.unread or (self.status == "complete" and not self.unread_pages):
+            told.append(wording.thousands(self.unread))
+        if self.unread_pages:
+            told.append(wording.count(self.unread_pages, "page"))
+        return " and ".join(told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,8 @@ class Bar:
     height: float
     value: int
     label: str
+    #: The time of day, where another run is of the same day.
+    time: str
     labelled: bool
 
     @property
@@ -89,7 +109,9 @@ def render_report(result: ReconciliationResult) -> str:
             scope=wording.scope(result.parameters).capitalize() + "." if wording.scope(result.parameters) else "",
             duration=wording.duration(result),
             shortfall=wording.shortfall(result),
-            since=_last_run(result),
+            reach=wording.reach(result),
+            none_found=wording.none_found(result),
+            figures=figures(result),
             levels=levels,
             matrix=matrix,
             prisons=result.prisons,
@@ -99,6 +121,10 @@ def render_report(result: ReconciliationResult) -> str:
             resume=wording.resume_command(result),
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
+            points=list(
+                zip(wording.moments_apart([each.started_at for each in result.trend]), result.trend, strict=True)
+            ),
+            in_trend=any(point.run_id == result.run_id for point in result.trend),
             policy=_policy(style, script),
             style=_trusted(style),
             script=_trusted(script),
@@ -109,10 +135,11 @@ def render_report(result: ReconciliationResult) -> str:
 def render_index(runs: Sequence[RunLine], environment_name: str) -> str:
     """The list of all runs, newest first, each with its files."""
     style = _asset("report.css")
+    named = list(zip(wording.moments_apart([run.started_at for run in runs]), runs, strict=True))
     return (
         environment()
         .get_template("index.html.j2")
-        .render(runs=runs, environment=environment_name, policy=_policy(style), style=_trusted(style))
+        .render(runs=named, environment=environment_name, policy=_policy(style), style=_trusted(style))
     )
 
 
@@ -125,7 +152,8 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
     width = min(48.0, step * 0.7)
     every = -(-len(points) // _MOST_LABELS)
     bars = []
-    for place, point in enumerate(points):
+    times = wording.times_apart([point.started_at for point in points])
+    for place, (point, time) in enumerate(zip(points, times, strict=True)):
         height = round((_CHART_BASE - _CHART_TOP) * point.mismatches / highest, 1)
         bars.append(
             Bar(
@@ -135,12 +163,18 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
                 height=height,
                 value=point.mismatches,
                 label=f"{wording.local(point.started_at).day} {wording.local(point.started_at):%b}",
+                time=time,
                 labelled=(len(points) - 1 - place) % every == 0,
             )
         )
-    figures = "; ".join(f"{wording.day(point.started_at)}: {point.mismatches}" for point in points)
+    told = "; ".join(
+        f"{wording.day(point.started_at)}{', ' if time else ''}{time}: {point.mismatches}"
+        for point, time in zip(points, times, strict=True)
+    )
     return Trend(
-        tuple(bars), f"Differences found in {wording.count(len(points), 'complete run')}, oldest first: {figures}."
+        tuple(bars),
+        f"Differences found in {wording.count(len(points), 'complete run')}, oldest first: {told}.",
+        height=_CHART_HEIGHT + (_LINE_HEIGHT if any(times) else 0),
     )
 
 
@@ -158,7 +192,6 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "day": wording.day,
-        "moment": wording.short_moment,
         "exact": wording.exact_moment,
         "long_moment": wording.long_moment,
         "thousands": wording.thousands,
@@ -172,11 +205,6 @@ def _levels(result: ReconciliationResult) -> list[str | None]:
     usual = [code for code in ("BAS", "ENT", "STD", "ENH", "EN2", "EN3") if code in found]
     others = sorted(code for code in found if code is not None and code not in usual)
     return [*usual, *others, *([None] if None in found else [])]
-
-
-def _last_run(result: ReconciliationResult) -> datetime | None:
-    earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
-    return earlier[-1] if result.compared_with and earlier else None
 
 
 def _policy(*inline: str) -> str:

@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 Status = Literal["complete", "incomplete", "failed"]
 Standing = Literal["new", "persisting"]
 Confidence = Literal["high", "medium", "low"]
+RightSide = Literal["NOMIS", "DPS", "unknown"]
 
 
 class _Part(BaseModel):
@@ -64,7 +65,7 @@ class Diagnosis(_Part):
     number: int
     cause: str
     confidence: Confidence
-    right_side: Literal["NOMIS", "DPS", "unknown"]
+    right_side: RightSide
     explanation: str
     action: str
     commands: tuple[str, ...] = ()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from reports.causes import CAUSES
 from sync.clock import LONDON
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from reports.result import ReconciliationResult
 
 
@@ -24,41 +27,84 @@ class CauseCount:
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, in one line."""
-    different, compared = len(result.mismatches), result.compared
+    """What the run found, in one line. Of a run that is not complete it sounds like no success."""
     if result.status == "failed":
-        return f"The reconciliation failed; {count(different, 'difference')} found before it did"
+        return _headline_of_failure(result)
+    different, compared = len(result.mismatches), result.compared
+    complete = result.status == "complete"
     if not compared:
-        return "No prisoner was compared"
+        found = "no prisoner was compared"
+    elif different:
+        found = _have_different_levels(different, compared)
+    elif complete:
+        found = _have_the_same_level(result)
+    else:
+        found = f"no difference found among {count(compared, 'prisoner')}"
+    return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
+
+
+def _headline_of_failure(result: ReconciliationResult) -> str:
+    different, compared = len(result.mismatches), result.compared
+    if not compared:
+        return "The reconciliation failed before any prisoner was compared"
+    listed = of_listed(result)
+    who = f"{thousands(compared)} {listed} prisoners" if listed else count(compared, "prisoner")
+    if different:
+        return f"The reconciliation failed; before that it found {count(different, 'difference')} among {who}"
+    return f"The reconciliation failed after it had compared {who}"
+
+
+def _have_different_levels(different: int, compared: int) -> str:
     if compared == 1:
-        return (
-            "The prisoner has different levels" if different else "The prisoner has the same level in NOMIS and in DPS"
-        )
-    if not different:
-        what = (
-            f"All {thousands(compared)} prisoners"
-            if result.status == "complete"
-            else f"{thousands(compared)} prisoners"
-        )
-        return f"{what} have the same incentive level in NOMIS and in DPS"
-    verb = "has" if different == 1 else "have"
+        return "the prisoner has different levels"
     who = f"{thousands(different)} of {thousands(compared)} prisoners"
-    return f"{who} {verb} different incentive levels in NOMIS and in DPS"
+    return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
+
+
+def _have_the_same_level(result: ReconciliationResult) -> str:
+    compared, besides = result.compared, _besides(result)
+    if besides:
+        return f"no difference among {count(compared, 'prisoner')}, besides {besides}"
+    if compared == 1:
+        return "the prisoner has the same level in NOMIS and in DPS"
+    return f"all {thousands(compared)} prisoners have the same incentive level in NOMIS and in DPS"
+
+
+def _besides(result: ReconciliationResult) -> str:
+    """The differences that do not count, empty where there are none."""
+    excluded = sum(each.still_differs for each in result.excluded)
+    parts = [f"{thousands(len(result.in_flight))} on their way"] if result.in_flight else []
+    if excluded:
+        parts.append(f"{thousands(excluded)} excluded")
+    return " and ".join(parts)
+
+
+def of_listed(result: ReconciliationResult) -> str:
+    """`of 87,012`, those whom the run set out to compare; empty where that is not known, or no more than it did."""
+    set_out = 0 if result.parameters.get("prisons") else result.listed
+    return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
 def summary(result: ReconciliationResult) -> str:
-    """New, still there, resolved, and what was left out of the count."""
-    parts = [f"{thousands(result.new)} new", f"{thousands(result.persisting)} still there"]
-    parts.append(f"{thousands(len(result.resolved))} resolved")
-    if result.in_flight:
-        parts.append(f"{thousands(len(result.in_flight))} on their way")
-    excluded = sum(each.still_differs for each in result.excluded)
-    if excluded:
-        parts.append(f"{thousands(excluded)} excluded")
-    text = ", ".join(parts) + "."
+    """New, still there, resolved, and what was left out of the count; what is not known where a run is not complete."""
+    finished = result.status == "complete" and result.compared > 0
+    different = bool(result.mismatches)
+    parts = [
+        (result.new, "new", finished or different),
+        (result.persisting, "still there", finished or different),
+        (len(result.resolved), "resolved", finished),
+        (len(result.in_flight), "on their way", False),
+        (sum(each.still_differs for each in result.excluded), "excluded", False),
+        (len(result.unread) if result.status == "failed" else 0, "could not be read", False),
+    ]
+    told = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
+    sentences = [f"{told}."] if told else []
     if result.unneeded_exclusions:
-        text += f" {count(len(result.unneeded_exclusions), 'exclusion')} no longer needed."
-    return text
+        sentences.append(f"{count(len(result.unneeded_exclusions), 'exclusion')} no longer needed.")
+    limits = reach(result)
+    if limits:
+        sentences.append(limits)
+    return " ".join(sentences)
 
 
 def warning(result: ReconciliationResult) -> str | None:
@@ -68,6 +114,60 @@ def warning(result: ReconciliationResult) -> str | None:
     if result.status == "incomplete":
         return f"The run is incomplete: {shortfall(result)}."
     return None
+
+
+def reach(result: ReconciliationResult) -> str | None:
+    """How far what was found goes, None where it goes for everyone."""
+    if not result.compared:
+        return "No prisoner was compared, so nothing is known about differences."
+    if result.status == "failed":
+        return "What was found before the run failed is not the whole picture."
+    if result.unread or result.unread_pages:
+        return "Nothing is known about those who were not read."
+    return None
+
+
+def none_found(result: ReconciliationResult) -> str:
+    """That no difference was found, and among whom."""
+    limits = reach(result)
+    if limits is None:
+        besides = _besides(result)
+        return (
+            f"Nobody differs besides {besides}."
+            if besides
+            else "Every prisoner has the same level in NOMIS and in DPS."
+        )
+    who = f"the {count(result.compared, 'prisoner')} compared"
+    return f"No difference was found among {who}. About the others nothing is known."
+
+
+def since(result: ReconciliationResult) -> str:
+    """Since when a difference counts as new."""
+    earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
+    if not (result.compared_with and earlier):
+        return "no earlier run to compare with"
+    last = earlier[-1]
+    time, *_ = times_apart([last, result.started_at])
+    return f"since {day(last)}{', ' if time else ''}{time}"
+
+
+def times_apart(moments: Sequence[datetime]) -> list[str]:
+    """The time of each moment, as exact as it must be to tell it from the others; empty where the day alone does."""
+    days = Counter(day(each) for each in moments)
+    minutes = Counter(short_moment(each) for each in moments)
+
+    def time(moment: datetime) -> str:
+        if minutes[short_moment(moment)] > 1:
+            return f"{local(moment):%H:%M:%S}"
+        return f"{local(moment):%H:%M}" if days[day(moment)] > 1 else ""
+
+    return [time(each) for each in moments]
+
+
+def moments_apart(moments: Sequence[datetime]) -> list[str]:
+    """Each moment to the minute, or to the second where two share the minute."""
+    minutes = Counter(short_moment(each) for each in moments)
+    return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]
 
 
 def resume_command(result: ReconciliationResult) -> str | None:
@@ -104,27 +204,13 @@ def scope(parameters: dict[str, object]) -> str:
 
 def causes(result: ReconciliationResult) -> list[CauseCount]:
     """The causes of the differences, the most frequent first."""
-    known = {each.diagnosis.number: each.diagnosis for each in result.mismatches if each.diagnosis}
     counts = Counter(each.diagnosis.number for each in result.mismatches if each.diagnosis)
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [
-        CauseCount(f"{number}. {known[number].cause}", found, known[number].right_side, ACTIONS[number])
-        for number, found in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        CauseCount(f"{number}. {cause.text}", found, cause.right_side, cause.action)
+        for number, found in most_first
+        for cause in (CAUSES[number],)
     ]
-
-
-#: What is done about each cause in general; each difference has its own commands.
-ACTIONS = {
-    1: "Retry the dead letter queue.",
-    2: "Look on the dead letter queue; else write the DPS level to NOMIS.",
-    3: "Publish the received event of the admission again.",
-    4: "Publish the received event of the arrival again.",
-    5: "Ask NOMIS support to delete the surplus record.",
-    6: "Write the DPS level to NOMIS again.",
-    7: "Hand over to the incentives team.",
-    8: "Write the DPS level to NOMIS again, or ask NOMIS support to delete what is left over.",
-    9: "Look at both histories by hand.",
-    10: "Look at both histories by hand.",
-}
 
 
 def thousands(number: int) -> str:
@@ -142,9 +228,9 @@ def local(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(LONDON)
 
 
-def day(moment: datetime) -> str:
+def day(moment: datetime | date) -> str:
     """`22 May 2023`."""
-    here = local(moment)
+    here = local(moment) if isinstance(moment, datetime) else moment
     return f"{here.day} {here:%b %Y}"
 
 

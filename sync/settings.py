@@ -204,7 +204,9 @@ class Settings(BaseModel):
     )
     reports_location: str = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
     reports_url: str | None = Field(
-        None, description="address under which people reach the reports' folder, for links in Slack and email"
+        None,
+        description="address under which people reach the reports' folder, for links in Slack and email; "
+        "unset: these name the file",
     )
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")

@@ -170,7 +170,7 @@ def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: San
     sandbox.fault("nomis", "GET", f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
     codes = [installed.run("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
     assert codes == [1, 1, 1]
-    summaries = [each for each in sandbox.slack()["messages"] if "Report:" in each["text"]]
+    summaries = [each for each in sandbox.slack()["messages"] if "The report is in" in each["text"]]
     assert len(summaries) == 1
     assert reads(sandbox) <= 100 + 3 * 2
     sandbox.clear_faults()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+from reports.causes import CAUSES
 from reports.result import (
     Diagnosis,
     EvidenceRow,
@@ -46,9 +47,9 @@ def mismatch(number: int, **changes: object) -> Mismatch:
         since=STARTED if number % 2 == 0 else STARTED - timedelta(days=14),
         diagnosis=Diagnosis(
             number=cause,
-            cause=f"cause number {cause}",
+            cause=CAUSES[cause].text,
             confidence="high",
-            right_side="DPS",
+            right_side=CAUSES[cause].right_side,
             explanation=f"NOMIS made its record by itself, and {offender_no} was not heard of.",
             action="Publish the received event again.",
             commands=(f"prisoner-to-nomis reconcile fix received {offender_no} --prison LEI",),
@@ -134,6 +135,7 @@ def with_everything(mismatches: int = 3) -> ReconciliationResult:
                 dps_level="BAS",
                 reason="merged",
                 still_differs=True,
+                since=date(2023, 4, 3),
             ),
             Excluded(offender_no="A3333CC", booking_id=3, reason="no longer needed", still_differs=False),
         ),

@@ -15,12 +15,23 @@ from reports.archive import Folder, store_index, store_report
 from reports.masking import Masking
 from reports.messages import email_report
 from reports.render import RunLine
-from reports.result import ReconciliationResult
+from reports.result import MatrixCell, ReconciliationResult
 from tests.reports.results import STARTED, made_result, with_everything
 
 pytestmark = pytest.mark.browser
-#: The widths of a desk's and of a phone's screen.
-SCREENS = (1280, 400)
+#: The widths of screens, from a desk's to a small phone's.
+SCREENS = (1280, 1000, 800, 768, 400, 390, 320)
+LEVELS = ("BAS", "STD", "ENH", "EN2", None)
+#: Regions whose table is wider than they are, by their names.
+CUT = """[...document.querySelectorAll(".scroll")]
+    .filter(each => each.scrollWidth > each.clientWidth).map(each => each.getAttribute("aria-label"))"""
+#: Texts of the page that stand outside the screen.
+OUTSIDE = """[...document.querySelectorAll("main td, main th, main p, main a, main dd")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".visually-hidden"))
+    .map(each => each.textContent)"""
+FAILED_AT_ONCE = made_result(
+    0, status="failed", failure="nomis is down", total=0, listed=0, compared=0, prisons=(), matrix=(), trend=()
+)
 SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
@@ -68,15 +79,17 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     assert complaints == []
 
 
-@pytest.mark.parametrize("number", [0, 3])
-def test_has_no_accessibility_fault(open_page: Any, number: int) -> None:
+@pytest.mark.parametrize(
+    "result", [with_everything(0), with_everything(3), FAILED_AT_ONCE], ids=lambda each: each.status
+)
+def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
     """Axe finds nothing on any screen, with everything opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
-    page = open_page(with_everything(number))
+    page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
-    for width in SCREENS:
+    for width in (1280, 800, 390):
         page.set_viewport_size({"width": width, "height": 900})
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         faults = [(width, each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
@@ -91,6 +104,38 @@ def test_is_no_wider_than_the_screen(open_page: Any, number: int) -> None:
     for width in SCREENS:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_cuts_no_table_that_has_room(open_page: Any) -> None:
+    """With every usual level no region has to be scrolled; all seven are too many for a phone, five for a small one."""
+    counts = tuple(
+        MatrixCell(nomis_level=row, dps_level=column, count=21_000 if row == column else 7)
+        for row in LEVELS
+        for column in LEVELS
+    )
+    page = open_page(with_everything(12).model_copy(update={"matrix": counts}))
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 390 or (width, page.evaluate(CUT)) == (width, [])
+    rare = tuple(MatrixCell(nomis_level=code, dps_level=code, count=9_000) for code in ("ENT", "EN3"))
+    page = open_page(with_everything(12).model_copy(update={"matrix": (*counts, *rare)}))
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 600 or (width, page.evaluate(CUT)) == (width, [])
+
+
+def test_the_index_fits_every_screen(open_page: Any) -> None:
+    """All of each run is read without scrolling sideways, on a phone as a card with the names of its figures."""
+    page = open_page(made_result(3), page="index.html")
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (width, page.evaluate(CUT), page.evaluate(OUTSIDE)) == (width, [], [])
+    shown = page.evaluate("""[...document.querySelectorAll("tbody td")].map(each => [
+        getComputedStyle(each, "::before").content.replaceAll('"', ""), each.innerText.trim()])""")
+    assert ["Compared", "87,012"] in shown
+    assert ["Different", "3"] in shown
+    assert page.locator("tbody td").last.bounding_box()["height"] < 40
 
 
 def test_index_has_no_accessibility_fault(open_page: Any) -> None:

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
+from reports.causes import CAUSES
 from reports.diagnose import diagnose
 from reports.evidence import Evidence, Pair, ReviewMapping
 from sync.upstream.incentives_api import Review, ReviewSummary
@@ -179,7 +180,7 @@ def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
     """The first row that fits gives the cause and the side that is right."""
     found = diagnose(case)
     assert (found.number, found.right_side) == (number, side)
-    assert found.cause
+    assert found.cause == CAUSES[number].text
     assert found.explanation
     assert found.action
 

@@ -123,6 +123,24 @@ def test_sends_text_html_and_csv_to_each_receiver_once(world: Sandbox, office: O
     assert mailbox.messages[0][1]["Message-ID"] == mailbox.messages[1][1]["Message-ID"]
 
 
+def test_tells_the_place_of_a_report_that_has_no_address(
+    world: Sandbox, office: OpenOffice, serve: Serve, tmp_path: Path
+) -> None:
+    """Without `REPORTS_URL` there is nothing to click on, so nothing looks like a link."""
+    mailbox, port = serve()
+    kept_in = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
+    kept(kept_in, made_result(0), "email")
+    kept_in.sender().send_due()
+    text, html = (mailbox.messages[0][1].get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    place = f"{tmp_path}/reports/run-of-today/report.html"
+    assert f"The report is in {place}" in text.get_content().splitlines()
+    assert place in html.get_content()
+    assert "The report is in" in html.get_content()
+    assert "<a " not in html.get_content()
+
+
 def test_goes_on_with_those_who_have_not_had_it(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
     """A receiver who is put off gets it later, one who is unknown never, and the others not twice."""
     mailbox, port = serve()

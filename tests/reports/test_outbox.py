@@ -104,6 +104,18 @@ def test_posts_a_summary_a_thread_and_the_csv(world: Sandbox, office: OpenOffice
     assert file["content"].count("\r\n") == 401
 
 
+@pytest.mark.parametrize("reached", [False, True])
+def test_says_where_the_report_is(world: Sandbox, office: OpenOffice, tmp_path: Path, reached: bool) -> None:
+    """A link where people reach the reports by one; else the file, told as a place and not as something to click."""
+    opened = office(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
+    kept(opened, made_result(0), "slack")
+    opened.sender().send_due()
+    lines = world.slack()["messages"][0]["text"].splitlines()
+    link = "Report: https://reports.example/weekly/run-of-today/report.html"
+    place = f"The report is in `{tmp_path}/reports/run-of-today/report.html`"
+    assert [line for line in lines if "report.html" in line] == [link if reached else place]
+
+
 def test_says_in_one_message_that_all_is_well(world: Sandbox, office: OpenOffice) -> None:
     """Without differences there is no thread and no file."""
     opened = office()

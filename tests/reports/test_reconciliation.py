@@ -561,3 +561,17 @@ def test_reports_its_progress_from_one_thread(world: Sandbox, office: OpenOffice
     assert threads == {threading.get_ident()}
     assert [each for each in stages if each[0] == "reading"][-1] == ("reading", 120, 120)
     assert {stage for stage, _, _ in stages} == {"listing", "reading", "looking again", "finding causes"}
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
+def test_brings_every_stage_to_its_end(world: Sandbox, office: OpenOffice, seconds: str, steps: int) -> None:
+    """Whoever follows a run sees each bar filled, that of the wait before the second look too."""
+    world.reset(prisoners=60, mismatches={"7": 2})
+    opened = office(reconciliation_recheck_seconds=seconds)
+    waits: list[float] = []
+    opened.reconcile(sleep=waits.append)
+    last = {stage: (done, total) for stage, done, total in opened.stages}
+    assert set(last) == {"listing", "reading", "waiting", "looking again", "finding causes"}
+    assert {stage: done for stage, (done, _) in last.items()} == {stage: total for stage, (_, total) in last.items()}
+    assert last["waiting"] == (steps, steps)
+    assert sum(waits) == pytest.approx(float(seconds))

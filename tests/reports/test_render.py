@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import re
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from reports.masking import Masking
 from reports.messages import email_report, slack_report
 from reports.render import RunLine, draw_trend, render_index, render_report
-from reports.result import Mismatch, ReconciliationResult, Side
+from reports.result import Mismatch, ReconciliationResult, Side, TrendPoint
 from reports.spreadsheet import COLUMNS, render_csv
 from tests.reports.results import STARTED, made_result, mismatch, with_everything
 
@@ -118,6 +119,17 @@ def test_never_looks_like_success_when_it_was_none() -> None:
     assert "nomis is down" in failed
 
 
+def test_differences_that_do_not_count_are_no_agreement() -> None:
+    """With nobody to be listed, those on their way and the excluded are still said to differ."""
+    everything = with_everything(0)
+    aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
+    page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
+    assert "No difference among 87,012 prisoners, besides 1 on their way and 1 excluded" in page
+    assert "Nobody differs besides 1 on their way and 1 excluded." in page
+    assert "the same" not in page
+    assert "3 Apr 2023" in page
+
+
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
 def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
     """All of them, each with its cause, its command and both histories."""
@@ -138,6 +150,41 @@ def test_draws_a_trend_that_can_be_read() -> None:
     assert all(abs(bar.height * highest.value - highest.height * bar.value) < highest.value for bar in trend.bars)
     assert "22 May 2023: 20" in trend.text
     assert draw_trend(()).bars == ()
+
+
+def test_tells_runs_of_one_day_apart() -> None:
+    """Where two points of the trend share a day, or even a minute, each says when; others stay as short as they are."""
+    base = made_result(3)
+    later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
+    points = [
+        TrendPoint(run_id=f"again-{number}", started_at=moment, compared=87_012, mismatches=number)
+        for number, moment in enumerate(later)
+    ]
+    result = made_result(3, run_id="again-1", started_at=later[1], trend=(*base.trend[-4:], *points))
+    trend = draw_trend(result.trend)
+    assert [(bar.label, bar.time) for bar in trend.bars] == [
+        ("1 May", ""),
+        ("8 May", ""),
+        ("15 May", ""),
+        ("22 May", "04:00"),
+        ("22 May", "09:00:00"),
+        ("22 May", "09:00:20"),
+    ]
+    assert trend.text.endswith(
+        "15 May 2023: 13; 22 May 2023, 04:00: 3; 22 May 2023, 09:00:00: 0; 22 May 2023, 09:00:20: 1."
+    )
+    page = Tags(render_report(result)).text
+    assert all(time in page for time in ("22 May 2023, 09:00:00", "22 May 2023, 09:00:20"))
+    assert "since 22 May 2023, 09:00:00" in page
+    assert trend.height > draw_trend(base.trend).height
+
+
+def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
+    """Each has a name of its own, by which its link is chosen."""
+    moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
+    lines = [RunLine(f"run-{number}", "complete", moment, 1, 0, 0, 0, "") for number, moment in enumerate(moments)]
+    named = re.findall(r'report.html">([^<]+)</a>', render_index(lines, "Production"))
+    assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
 
 
 @settings(deadline=None, max_examples=60)
@@ -169,7 +216,7 @@ def test_leaves_nothing_unmasked() -> None:
     """Masked messages hold no whole prisoner number, not even where it stands inside a sentence or a command."""
     result = made_result(30)
     masking = Masking(on=True)
-    slack = slack_report(result, "somewhere", masking)
+    slack = slack_report(result, None, "somewhere", masking)
     mail = email_report(result, None, "somewhere", masking)
     sent = "\n".join(
         [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
@@ -194,7 +241,7 @@ def test_masks_what_upstream_errors_name(path: str) -> None:
     bad = mismatch(1, diagnosis=None, evidence_missing=why)
     result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
     masking = Masking(on=True)
-    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
     for sent in ("\n".join([slack.summary, *slack.thread]), slack.csv or "", mail.text, mail.html):
         assert "714893" not in sent
         assert "A4471CK" not in sent
@@ -212,13 +259,13 @@ def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
     plain = csv.DictReader(io.StringIO(render_csv(result)))
     assert {int(each["row"]): each["offender_no"] for each in plain} == rows
     masking = Masking(on=True)
-    slack, mail = slack_report(result, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
     lines = re.findall(r"^(\d+) · \*(\S+)\* booking", "\n".join(slack.thread), flags=re.MULTILINE)
     assert {int(number): masked for number, masked in lines} == {n: f"•••••{who[-2:]}" for n, who in rows.items()}
     assert {int(number) for number in re.findall(r"^(\d+)\. •", mail.text, flags=re.MULTILINE)} == set(rows)
     assert "the row of the same number" in slack.summary
     assert "the row of the same number" in mail.text
-    assert "the row of the same number" not in slack_report(result, "somewhere", Masking()).summary
+    assert "the row of the same number" not in slack_report(result, None, "somewhere", Masking()).summary
 
 
 def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
@@ -226,11 +273,16 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
     command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
     result = with_everything(3)
     mail = email_report(result, None, "somewhere", Masking())
-    for sent in (slack_report(result, "somewhere", Masking()).summary, mail.text, mail.html, render_report(result)):
+    for sent in (
+        slack_report(result, None, "somewhere", Masking()).summary,
+        mail.text,
+        mail.html,
+        render_report(result),
+    ):
         assert command in sent
     sharded = result.model_copy(update={"parameters": {"shards": 4}})
-    assert f"{command} --shards 4" in slack_report(sharded, "somewhere", Masking()).summary
-    assert "--resume" not in slack_report(made_result(3), "somewhere", Masking()).summary
+    assert f"{command} --shards 4" in slack_report(sharded, None, "somewhere", Masking()).summary
+    assert "--resume" not in slack_report(made_result(3), None, "somewhere", Masking()).summary
 
 
 def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
@@ -240,7 +292,7 @@ def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
     assert asked.diagnosis is not None
     assert asked.diagnosis.request is not None
     mail = email_report(result, None, "somewhere", Masking())
-    for sent in ("\n".join(slack_report(result, "somewhere", Masking()).thread), mail.text, mail.html):
+    for sent in ("\n".join(slack_report(result, None, "somewhere", Masking()).thread), mail.text, mail.html):
         assert asked.diagnosis.request in sent
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from reports.causes import CAUSES
 from reports.render import render_report
 from reports.result import ReconciliationResult
 from reports.spreadsheet import COLUMNS, render_csv
-from reports.wording import ACTIONS
 from sync.settings import Settings
 from tests.reports.results import made_result, with_everything
 
@@ -71,9 +71,10 @@ def test_names_every_part_of_the_page() -> None:
     assert [row[0] for row in table("The parts of the page")][1:] == headings
 
 
-def test_says_what_is_done_about_each_cause() -> None:
-    """The causes by their numbers, with the actions of the report."""
-    assert {int(row[0]): row[3] for row in table("The causes")} == ACTIONS
+def test_names_every_cause_in_the_words_of_the_report() -> None:
+    """The causes by their numbers, each with its text, the right side and what is done about it."""
+    told = [[str(number), each.text, each.right_side, each.action] for number, each in CAUSES.items()]
+    assert table("The causes") == told
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))
