@@ -106,7 +106,7 @@ def render_report(result: ReconciliationResult) -> str:
         .render(
             result=result,
             headline=wording.headline(result),
-            scope=wording.scope(result.parameters).capitalize() + "." if wording.scope(result.parameters) else "",
+            scope=wording.scope(result.parameters),
             duration=wording.duration(result),
             shortfall=wording.shortfall(result),
             reach=wording.reach(result),

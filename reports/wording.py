@@ -254,5 +254,5 @@ def duration(result: ReconciliationResult) -> str:
     """How long the run took."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     if seconds < 90:
-        return f"in {seconds:.0f} seconds"
-    return f"in {seconds / 60:.0f} minutes"
+        return count(round(seconds), "second")
+    return count(round(seconds / 60), "minute")

@@ -119,6 +119,13 @@ def test_never_looks_like_success_when_it_was_none() -> None:
     assert "nomis is down" in failed
 
 
+def test_says_whom_it_looked_at_and_how_long() -> None:
+    """Prisons by their ids, and a time in words."""
+    part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
+    assert "22 May 2023 at 04:00, only MDI, LEI. It took 1 second." in Tags(render_report(part)).text
+    assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
+
+
 def test_differences_that_do_not_count_are_no_agreement() -> None:
     """With nobody to be listed, those on their way and the excluded are still said to differ."""
     everything = with_everything(0)
