@@ -59,7 +59,9 @@ class Database:
             # Threads queue here, fairly and without polling, for the one writer that SQLite allows; processes poll.
             self._turn: threading.Lock | None = threading.Lock()
             self._in_memory = self._url.database in (None, "", ":memory:")
-            self._file = None if self._in_memory else Path(self._url.database or "")
+            # What SQLite makes of an address in its own form is its business.
+            own_form = self._in_memory or "uri" in self._url.query
+            self._file = None if own_form else Path(self._url.database or "")
             self._engine = _sqlite_engine(self._url, self._in_memory)
         else:
             self._turn = None
