@@ -21,7 +21,7 @@ AS_HELP = "Who you are, for the record; OPERATOR where not given, else your logi
 #: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
-_NOBODY = "nobody is there to confirm: add --yes, or --dry-run to see what would be done"
+_NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
 def who_acts(settings: "Settings", named: str | None, *, dry_run: bool = False) -> str:
@@ -63,7 +63,7 @@ def agreed_if_asked(question: str, *, yes: bool) -> None:
 
 def _ask(question: str, *, err: bool) -> None:
     if sys.stdin is None:
-        raise UsageError(_NOBODY)
+        raise UsageError(_NO_ANSWER)
     try:
         typer.confirm(question, abort=True, err=err)
     except typer.Abort as stopped:
@@ -71,7 +71,7 @@ def _ask(question: str, *, err: bool) -> None:
         if not isinstance(stopped.__context__, EOFError):
             raise
         typer.echo(err=err)  # ends the line of the question
-        raise UsageError(_NOBODY) from None
+        raise UsageError(_NO_ANSWER) from None
 
 
 def acting(

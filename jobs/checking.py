@@ -111,19 +111,22 @@ def _told_settings(settings: Settings) -> str:
 
 def _check_switches(settings: Settings) -> str:
     unknown = unknown_switches(settings)
-    if unknown:
-        raise _DownError(f"{', '.join(unknown)}: no event has this switch; doc/events.md names those there are")
+    void = [name for name, on in unknown.items() if not on]
+    if void:
+        raise _DownError(f"{', '.join(void)}: no event has this switch; doc/events.md names those there are")
     off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
-    return f"off: {', '.join(off)}" if off else "every event is on"
+    told = f"off: {', '.join(off)}" if off else "every event is on"
+    return f"{told}; of no event: {', '.join(unknown)}" if unknown else told
 
 
 def _check_database(program: Program) -> str:
     database = program.database
-    if not database.is_there and program.settings.database_auto_upgrade:
-        return f"{database.url_without_password}, not there yet: made at the next start"
     try:
         if database.is_there:
             database.ping()
+        elif program.settings.database_auto_upgrade:
+            database.make_sure_it_can_be_made()
+            return f"{database.url_without_password}, not there yet: made at the next start"
         current = database.schema_is_current()
     except SyncError as error:
         raise _DownError(f"{one_line(error)}; set DATABASE_URL, or bring the database up") from error

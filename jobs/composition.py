@@ -228,12 +228,12 @@ class Program:
         )
 
     def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
-        from sync.catalogue import DOMAINS
+        from sync.catalogue import DOMAINS, warn_of_unknown_switches
         from sync.drain import Drain
         from sync.upstream.services import upstreams_of
         from sync.work import Workshop
 
-        self._once("switches told", self._tell_unknown_switches)
+        self._once("switches told", lambda: warn_of_unknown_switches(self.settings))
         domain = DOMAINS[queue]
         workshop = Workshop(
             self.settings, domain, self.services, self.creations, self.leases, self.telemetry, self.database
@@ -254,21 +254,6 @@ class Program:
         self._closing.callback(drain.close)
         self._drains[queue] = drain
         return drain
-
-    def _tell_unknown_switches(self) -> bool:
-        """Warns of switches that switch nothing, such as a mistyped one that was to stop an event; whether so."""
-        import structlog
-
-        from sync.catalogue import unknown_switches
-
-        unknown = unknown_switches(self.settings)
-        if unknown:
-            structlog.get_logger("jobs.composition").warning(
-                "unknown-feature-switch",
-                variables=unknown,
-                reason="no event has it; doc/events.md names those there are",
-            )
-        return bool(unknown)
 
     def _once(self, name: str, make: Callable[[], Part]) -> Part:
         # A lock for each part, so that a queue which is slow to answer holds up nobody who needs another part.

@@ -38,7 +38,9 @@ def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
     """Names and values for `print_pairs`, each name behind `label`; a value that holds others gets a pair for each."""
     pairs: dict[str, object] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if name == "reasons" and value:
+            pairs[f"{label} {name}"] = "; ".join(f"{number} × {reason}" for reason, number in value.items())
+        elif isinstance(value, Mapping) and value:
             pairs |= {f"{label} {name} {inner}": _inner_text(inner, held) for inner, held in value.items()}
         else:
             pairs[f"{label} {name}"] = value

@@ -28,7 +28,7 @@ from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from reports.exclusions import Exclusion
     from reports.gathered import Gathered
@@ -101,8 +101,7 @@ class Conclusion:
             aside |= {int(each) for each in gathered.bookings} - {int(each) for each in known.bookings} - named
         final = gathered.amended(pairs, aside)
         unread = self._unread(gathered, seen)
-        found_at = gathered.at_prisons() | {pair.prison_id for pair in pairs}
-        empty = tuple(prison for prison in about.prisons if prison not in found_at)
+        empty = self._empty_prisons(gathered.at_prisons() | {pair.prison_id for pair in pairs}, unread)
         mismatches = self._mismatches(
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
         )
@@ -146,6 +145,12 @@ class Conclusion:
         if self._about.failure is not None:
             return "failed"
         return "incomplete" if unread or empty or self._about.listing.failed_pages else "complete"
+
+    def _empty_prisons(self, found_at: Collection[str | None], unread: Sequence[Unread]) -> tuple[str, ...]:
+        """The prisons asked for where nobody is; none while somebody was not read, who may be there."""
+        if self._about.failure is not None or unread or self._about.listing.failed_pages:
+            return ()
+        return tuple(prison for prison in self._about.prisons if prison not in found_at)
 
     def _unread(self, gathered: Gathered, seen: Rechecked) -> tuple[Unread, ...]:
         at_first = [

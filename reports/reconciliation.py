@@ -320,11 +320,15 @@ class _Run:
             if left <= 0:
                 return
 
-    def _looks_emptied(self, listing: Listing, trend: Sequence[TrendPoint]) -> bool:
-        """Whether a list without anybody is not to be believed: all differences would count as resolved."""
-        if self._offender_nos or listing.prisoners or listing.failed_pages:
-            return False
-        return bool(trend) and trend[-1].compared > 0
+    def _why_emptied(self, listing: Listing, trend: Sequence[TrendPoint]) -> str | None:
+        """Why a list without anybody is not to be believed: all differences would count as resolved."""
+        if self._offender_nos or listing.total_elements or listing.failed_pages:
+            return None
+        if listing.prisoners:
+            return f"NOMIS lists no active prisoner, where this run had found {len(listing.prisoners)} before"
+        if trend and trend[-1].compared:
+            return f"NOMIS lists no active prisoner, where the last complete run compared {trend[-1].compared}"
+        return None
 
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.conclude import Circumstances, Conclusion
@@ -341,8 +345,8 @@ class _Run:
             previous = checkpoints.load_result(connection, self._record.id)
             baseline = history.read_baseline(connection, self._record.started_at)
             trend = history.read_trend(connection, self._record.started_at)
-        if failure is None and self._looks_emptied(listing, trend):
-            failure = f"NOMIS lists no active prisoner, where the last complete run compared {trend[-1].compared}"
+        if failure is None:
+            failure = self._why_emptied(listing, trend)
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
         still_listed = StillListed(self._services.nomis, page_size, listing)

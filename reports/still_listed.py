@@ -7,6 +7,7 @@ from bisect import bisect_left
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from reports.listing import ListingFailed
 from sync.upstream.nomis_prisoners import PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class StillListed:
     def __call__(self, booking_id: int) -> bool:
         """Whether the booking is active. Pages read before are used, but absence is told from fresh pages alone.
 
-        Raises `UpstreamError` when a page cannot be read.
+        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when nobody is listed any more.
         """
         return self._on_page(booking_id, self._page) or self._on_page(booking_id, self._fresh)
 
@@ -43,6 +44,9 @@ class StillListed:
         number = min(bisect_left(self._known, booking_id) // self._size, highest)
         while lowest <= highest:
             page = read(number)
+            if self._known and not page.total_elements:
+                # Not everybody was released meanwhile.
+                raise ListingFailed(f"NOMIS lists no active prisoner, where it listed {len(self._known)} before")
             ids = [each.booking_id for each in page.prisoners]
             if not ids or booking_id < ids[0]:
                 highest = number - 1

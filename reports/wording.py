@@ -124,6 +124,8 @@ def reach(result: ReconciliationResult) -> str | None:
         return "What was found before the run failed is not the whole picture."
     if result.unread or result.unread_pages:
         return "Nothing is known about those who were not read."
+    if result.empty_prisons:
+        return f"Nothing is known about {' and '.join(result.empty_prisons)}."
     return None
 
 
@@ -188,7 +190,9 @@ def shortfall(result: ReconciliationResult) -> str:
         unread.append(f"{count(len(result.unread_pages), 'page')} of prisoners")
     parts = [f"{' and '.join(unread)} could not be read"] if unread else []
     if result.empty_prisons:
-        parts.append(f"no active prisoner was found at {', '.join(result.empty_prisons)}")
+        chosen = result.parameters.get("offender_nos")
+        nobody = "none of the prisoners asked for" if chosen else "no active prisoner"
+        parts.append(f"{nobody} was found at {', '.join(result.empty_prisons)}")
     return "; ".join(parts)
 
 

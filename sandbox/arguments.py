@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from sandbox.services import NAMES
 
@@ -48,7 +49,7 @@ def parser() -> Parser:
     )
     add("--every-cause", action="store_true", help="plant a mismatch of every probable cause, whatever the rate")
     add("--mock-publishers", action="store_true", help=MOCKS)
-    add("--emulator-url", help="SNS and SQS that run elsewhere (default: an emulator is started as well)")
+    add("--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)")
     add(
         "--env-file",
         type=_file,
@@ -82,6 +83,13 @@ def _number(text: str, read: Callable[[str], float], fits: Callable[[float], boo
     if not fits(number):
         raise argparse.ArgumentTypeError(f"{wanted}: {text!r}")
     return number
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"an address such as http://localhost:4566: {text!r}")
+    return text
 
 
 def _file(text: str) -> Path:

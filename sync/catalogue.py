@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import structlog
+
 from sync.domains import activity, appointment, incentive, sentencing, visit
 from sync.domains.allocation import ALLOCATION_UPDATES
 from sync.domains.attendance import ATTENDANCE_UPDATES
@@ -42,10 +44,23 @@ def event_types(queue: str) -> tuple[str, ...]:
     return tuple(DOMAINS[queue].handlers)
 
 
-def unknown_switches(settings: Settings) -> tuple[str, ...]:
-    """The variables that look like the switch of an event and are that of none, so that they switch nothing."""
+def unknown_switches(settings: Settings) -> Mapping[str, bool]:
+    """The variables that look like the switch of an event and are that of none, and what they say.
+
+    They switch nothing: one that says false was to stop an event, and does not.
+    """
     known = {feature_variable(event_type) for queue in DOMAINS for event_type in event_types(queue)}
-    return tuple(name for name in settings.event_switches if name not in known | {DELETE_ALL_VARIABLE})
+    known.add(DELETE_ALL_VARIABLE)
+    return {name: on for name, on in settings.event_switches.items() if name not in known}
+
+
+def warn_of_unknown_switches(settings: Settings) -> None:
+    """Logs a warning of switches that were to stop an event, and stop none, as after a slip of the keyboard."""
+    void = [name for name, on in unknown_switches(settings).items() if not on]
+    if void:
+        structlog.get_logger("sync.catalogue").warning(
+            "unknown-feature-switch", variables=void, reason="no event has it; doc/events.md names those there are"
+        )
 
 
 def tracked_events(handler: Creation | Update) -> tuple[str, ...]:

@@ -154,7 +154,7 @@ class Drain:
     @property
     def reasons(self) -> Counter[str]:
         """Why messages failed in this drain, and how many for each reason."""
-        return self._settler.reasons
+        return self._settler.reasons.counts()
 
     def seconds_since_progress(self) -> float:
         """Since something last came to an end here, or was waited for because an upstream is down; grows in a hang."""

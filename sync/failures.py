@@ -114,11 +114,6 @@ class Failure:
     reason: str
     recoverable: bool
 
-    def __str__(self) -> str:
-        """Who refused and why, without the record it happened to: the same for all that fail for one reason."""
-        answer = f"status {self.status}: " if self.status is not None else ""
-        return f"{self.service}: {answer}{self.reason}" if self.service and self.method else self.reason
-
 
 def describe_failure(error: BaseException, step: str | None = None) -> Failure:
     """The record of `error`, which happened at `step`. Errors that are not a `SyncError` count as not recoverable."""

@@ -353,9 +353,11 @@ class Settings(BaseModel):
         return parse_numbers(own) if own else self.queue(queue).error_visibility_timeouts
 
     @property
-    def event_switches(self) -> tuple[str, ...]:
-        """The variables of the environment that switch events on or off, in order; there may be none of that event."""
-        return tuple(sorted(name for name, value in self._environment.items() if _is_switch(name, value)))
+    def event_switches(self) -> dict[str, bool]:
+        """The variables of the environment that switch events on or off, by name; there may be no event of theirs."""
+        return {
+            name: parse_flag(name, text) for name, text in sorted(self._environment.items()) if _is_switch(name, text)
+        }
 
     @property
     def delete_all_enabled(self) -> bool:

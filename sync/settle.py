@@ -12,6 +12,7 @@ from sync.gather import Task
 from sync.outcome import Outcome
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue
+from sync.reasons import Reasons
 from sync.settings import Settings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
@@ -45,7 +46,7 @@ class Settler:
         database: Database,
         on_settled: OnSettled | None = None,
     ) -> None:
-        """`on_settled` is told of each message that came to an end."""
+        """`on_settled` is told of each message that came to an end; `reasons` has why attempts failed."""
         self._name = queue_name
         self._queue = queue
         self._heartbeat = heartbeat
@@ -53,8 +54,7 @@ class Settler:
         self._telemetry = telemetry
         self._database = database
         self._on_settled = on_settled
-        #: Why attempts failed, and how many for that reason.
-        self.reasons: Counter[str] = Counter()
+        self.reasons = Reasons()
         self._log = structlog.get_logger("sync.settle")
 
     def settle(self, ended: Sequence[Ended]) -> Counter[Outcome]:
@@ -83,8 +83,8 @@ class Settler:
         """Writes telemetry and failures; whether they are in the database."""
         try:
             failed = self._failed_attempts(ended)
-            self.reasons.update(str(attempt.failure) for attempt in failed)
             for attempt in failed:
+                self.reasons.add(attempt.failure)
                 self._telemetry.track("message-failed", attempt.properties())
             self._telemetry.flush()
             if failed:

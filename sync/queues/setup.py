@@ -1,7 +1,6 @@
 """Opens the queues; with an endpoint of one's own, makes what is missing: topic, queues, DLQs, subscriptions."""
 
 import json
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +33,6 @@ class QueueOpener:
         self._aws = aws
         self._event_types = event_types
         self._topic: _Topic | None = None
-        self._lock = threading.Lock()
 
     def open(self, name: str) -> QueuePair:
         """The queue of an id, with its DLQ. Raises `QueueUnavailable` when one cannot be opened."""
@@ -44,7 +42,8 @@ class QueueOpener:
         if self._settings.hmpps_sqs_provider != "localstack":
             return QueuePair(_found(main_client, queue.queue_name), _found(dlq_client, queue.dlq_name))
         main = _existing(main_client, queue.queue_name)
-        topic = self._the_topic()
+        # Where a queue is missing, the topic may be too, though it was there before.
+        topic = self._the_topic(anew=main is None)
         if main is not None:
             pair = QueuePair(main, _found(dlq_client, queue.dlq_name))
         else:
@@ -54,11 +53,12 @@ class QueueOpener:
         topic.subscribe(pair.main, self._event_types(name))
         return pair
 
-    def _the_topic(self) -> "_Topic":
-        with self._lock:
-            if self._topic is None:
-                self._topic = _Topic(self._aws.client("sns"))
-            return self._topic
+    def _the_topic(self, *, anew: bool) -> "_Topic":
+        # Threads that come at once each ask for it: none waits for another while SNS is slow.
+        topic = None if anew else self._topic
+        if topic is None:
+            topic = self._topic = _Topic(self._aws.client("sns"))
+        return topic
 
     def _attributes(self, dlq_arn: str) -> dict[str, str]:
         redrive = {"deadLetterTargetArn": dlq_arn, "maxReceiveCount": str(self._settings.hmpps_sqs_max_receive_count)}

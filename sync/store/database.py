@@ -5,6 +5,7 @@ explicit transactions of SQLAlchemy Core.
 """
 
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -78,7 +79,17 @@ class Database:
     @property
     def is_there(self) -> bool:
         """Whether there is something to open: a file of SQLite is made by `upgrade`, a server is taken to be there."""
-        return self._file is None or self._file.exists()
+        return self._file is None or _is_there(self._file)
+
+    def make_sure_it_can_be_made(self) -> None:
+        """Raises `SettingsError` when the file of SQLite could not be made; makes nothing that stays."""
+        if self._file is None:
+            return
+        there = next(folder for folder in self._file.absolute().parents if _is_there(folder))
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            raise SettingsError(f"DATABASE_URL: {there} takes no file: {error.strerror}") from error
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -195,6 +206,15 @@ def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a path leads to something, as far as this process may see."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
 
 
 def _make_folder(folder: Path) -> None:

@@ -53,6 +53,9 @@ def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: Installed) 
     assert checked.code == 0, checked.out
     assert any(line.split() == ["switches", "ok", "off:", "prison-visit.booked"] for line in checked.out.splitlines())
 
+    later = installed.run("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
+    assert later.code == 0
+    assert "every event is on; of no event: FEATURE_EVENT_VISIT_OF_A_LATER_VERSION" in later.out
     mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
     checked = installed.run("check", **mistyped)
     assert checked.code == 1

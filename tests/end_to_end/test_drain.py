@@ -116,3 +116,4 @@ def test_refused_credentials_name_the_settings(installed: Installed, sandbox: Sa
     assert f"failed {failed}" in drained.out
     assert drained.complaint == f"{failed} failed: {reason}"
     assert shown["counts"]["reasons"] == {reason: failed}
+    assert f"{failed} × {reason}" in installed.run("runs", "show", shown["id"]).out

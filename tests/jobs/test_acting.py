@@ -8,7 +8,7 @@ from sandbox import Sandbox
 from sync.envelope import write_domain_event
 from tests.operating import Operator, Terminal
 
-NOBODY = "prisoner-to-nomis: nobody is there to confirm: add --yes, or --dry-run to see what would be done"
+NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
 @pytest.fixture

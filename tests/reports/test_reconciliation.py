@@ -348,6 +348,40 @@ def test_a_list_that_is_suddenly_empty_is_not_believed(world: Sandbox, office: O
     assert emptied.failure == "NOMIS lists no active prisoner, where the last complete run compared 20"
 
 
+def test_a_list_that_empties_during_the_run_is_not_believed(world: Sandbox, office: OpenOffice) -> None:
+    """Before the second look, and before a run is gone on with: differences stand, and none is resolved."""
+    world.reset(prisoners=40, mismatches={"7": 2})
+    opened = office(reports_incentives_reconciliation_page_size="10")
+    everyone = [each["offenderNo"] for each in world.prisoners()]
+
+    def empty(_seconds: float = 0) -> None:
+        for offender_no in everyone:
+            world.release(offender_no)
+
+    looked_again = result_of(opened.reconcile(sleep=empty))
+    assert (looked_again.released, len(looked_again.mismatches)) == ((), 2)
+
+    world.reset(prisoners=40, mismatches={"7": 2})
+    world.fault("nomis", "GET", f"/incentives/booking-id/{world.prisoners()[3]['bookingId']}/current$", status=400)
+    begun = opened.reconcile(run_id="begun")
+    assert begun.status == "incomplete"
+    world.clear_faults()
+    empty()
+    resumed = result_of(opened.reconcile(ReconciliationParameters(resume="begun")))
+    assert (resumed.status, resumed.resolved) == ("failed", ())
+    assert resumed.failure == "NOMIS lists no active prisoner, where this run had found 40 before"
+
+
+def test_a_prison_counts_as_empty_only_where_everybody_was_read(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever could not be read may be there."""
+    world.reset(prisoners=60)
+    prison = world.prisoners()[0]["prisonId"]
+    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
+    result = result_of(office().reconcile(ReconciliationParameters(prisons=(prison,))))
+    assert result.status != "complete"
+    assert result.empty_prisons == ()
+
+
 def test_nobody_at_all_is_complete_where_nobody_was_before(world: Sandbox, office: OpenOffice) -> None:
     """An environment without prisoners has nothing to compare."""
     world.reset(prisoners=0)

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reports.listing import list_prisoners
+from reports.listing import ListingFailed, list_prisoners
 from reports.still_listed import StillListed
 from sandbox import Sandbox
 from sync.failures import UpstreamError
@@ -80,6 +80,17 @@ def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, o
     assert still_listed(listing.prisoners[15].booking_id)
     world.release(listing.prisoners[0].offender_no)
     assert still_listed(listing.prisoners[20].booking_id)
+
+
+def test_a_list_without_anybody_tells_no_release(world: Sandbox, office: OpenOffice) -> None:
+    """Where there were prisoners before, that nobody is listed is a failure of the list."""
+    world.reset(prisoners=30)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    world.reset(prisoners=0)
+    with pytest.raises(ListingFailed, match="NOMIS lists no active prisoner, where it listed 30 before"):
+        StillListed(nomis, 10, listing)(listing.prisoners[3].booking_id)
+    assert not StillListed(nomis, 10)(listing.prisoners[3].booking_id)
 
 
 def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) -> None:

@@ -48,6 +48,16 @@ def figures(result: ReconciliationResult) -> list[tuple[str, str]]:
     return [(name, figure) for name, figure in found]
 
 
+def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
+    """Beside one that was compared without a difference, an empty prison is no all-clear."""
+    changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
+    for where, text in told(made_result(0, status="incomplete", **changes)).items():
+        assert not ALL_CLEAR.search(text), where
+        assert "incomplete: no active prisoner was found at XXX." in text, where
+        assert "Nothing is known about XXX." in text, where
+        assert "--resume" not in text, where
+
+
 def test_of_a_run_that_compared_nobody_nothing_is_claimed(world: Sandbox, office: OpenOffice) -> None:
     """Without the list there is the reason, in a whole sentence, and the word that nothing is known: no zeros."""
     world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)

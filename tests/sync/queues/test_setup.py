@@ -45,6 +45,17 @@ def test_what_is_missing_is_made_once(sandbox: Sandbox) -> None:
     assert sorted(map(sorted, filters)) == sorted(sorted(event_types(queue)) for queue in QUEUES)
 
 
+def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
+    """An endpoint that forgot everything gets topic, queue and subscription anew, and events arrive again."""
+    chosen = settings(sandbox)
+    opener = QueueOpener(chosen, Aws(chosen), event_types)
+    opener.open("visit")
+    sandbox.reset(prisoners=20)
+    queue = opener.open("incentive").main
+    sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
+    assert len(queue.receive()) == 1
+
+
 def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
     """Visibility, retention of fourteen days, and the receives before the DLQ."""
     chosen = settings(sandbox, HMPPS_SQS_MAX_RECEIVE_COUNT="5", HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS="77")

@@ -200,6 +200,15 @@ def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) ->
     assert database.schema_is_current()
 
 
+def test_a_file_that_cannot_be_made_is_told_before(tmp_path: Path) -> None:
+    """Below something that is no folder nothing can be made; where it can, nothing stays behind."""
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"DATABASE_URL: .*/file takes no file: Not a directory"):
+        Database(f"sqlite:///{tmp_path}/file/deeper/store.db").make_sure_it_can_be_made()
+    Database(f"sqlite:///{tmp_path}/deeper/still/store.db").make_sure_it_can_be_made()
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_faulty_statement_is_no_outage(database: Database) -> None:
     """A missing table is a fault to be mended, not something to wait for."""
     with pytest.raises(DBAPIError), database.begin() as connection:
