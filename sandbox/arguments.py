@@ -49,7 +49,9 @@ def parser() -> Parser:
     )
     add("--every-cause", action="store_true", help="plant a mismatch of every probable cause, whatever the rate")
     add("--mock-publishers", action="store_true", help=MOCKS)
-    add("--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)")
+    add(
+        "--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)"
+    )
     add(
         "--env-file",
         type=_file,
