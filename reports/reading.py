@@ -65,6 +65,8 @@ class Reading(Generic[Item, Value]):
         self._closed = False
         self._stopped = False
         self._outage_left = outage_seconds
+        #: Since when the service is down; read without a lock in the hot path.
+        self._down_since: float | None = None
         self._threads: list[threading.Thread] = []
 
     def add(self, items: Iterable[Item]) -> None:
@@ -119,6 +121,8 @@ class Reading(Generic[Item, Value]):
             except Exception as error:
                 self._failed(item, attempt, error)
             else:
+                if self._down_since is not None:
+                    self._up_again()
                 pace.answered(time.perf_counter() - started)
                 self._finish(item, value)
 
@@ -150,14 +154,10 @@ class Reading(Generic[Item, Value]):
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _failed(self, item: Item, attempt: int, error: Exception) -> None:
-        if isinstance(error, BreakerOpen):
+        if isinstance(error, BreakerOpen) and self._worth_waiting() and not self._stopped:
             self._pace.pause(_BREAKER_PAUSE_SECONDS)
-            with self._changed:
-                self._outage_left -= _BREAKER_PAUSE_SECONDS / self._pace.maximum
-                worth_waiting = self._outage_left > 0
-            if worth_waiting and not self._stopped:
-                self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
-                return
+            self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
+            return
         if isinstance(error, UpstreamError) and error.status in _OVERLOADED:
             self._pace.refused(error.retry_after if error.status in (429, 503) else None)
         again_in = seconds_to_retry(error, attempt)
@@ -165,6 +165,20 @@ class Reading(Generic[Item, Value]):
             self._finish(item, why_unreadable(error))
         else:
             self._again(item, attempt + 1, again_in)
+
+    def _worth_waiting(self) -> bool:
+        """Whether a service that is down was waited for less than `outage_seconds` in all."""
+        now = time.monotonic()
+        with self._changed:
+            if self._down_since is None:
+                self._down_since = now
+            return now - self._down_since < self._outage_left
+
+    def _up_again(self) -> None:
+        with self._changed:
+            if self._down_since is not None:
+                self._outage_left -= time.monotonic() - self._down_since
+                self._down_since = None
 
     def _again(self, item: Item, attempt: int, seconds: float) -> None:
         with self._changed:

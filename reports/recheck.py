@@ -13,6 +13,7 @@ from reports.evidence import Pair, read_pair
 from reports.listing import unwatched
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
+from reports.retrying import ticking
 from reports.waiting import Waiting
 from sync.clock import LONDON
 from sync.failures import SyncError
@@ -67,6 +68,7 @@ class Recheck:
     clock: Callable[[], datetime]
     still_listed: Callable[[int], bool] | None = None
     outage_seconds: float = OUTAGE_SECONDS
+    tick: Callable[[], None] = lambda: None
 
     def __call__(self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = unwatched) -> Rechecked:
         """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
@@ -140,7 +142,7 @@ class Recheck:
         reading.add(items)
         try:
             for _ in items:
-                yield answers.get()
+                yield ticking(answers, self.tick)
         finally:
             reading.stop()
             reading.join()

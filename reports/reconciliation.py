@@ -154,6 +154,7 @@ class _Run:
         self._prisons = tuple(record.parameters.get("prisons", ()))
         self._offender_nos = tuple(record.parameters.get("offender_nos", ()))
         self._exclusions = exclusions
+        self._told = ("listing", 0, 0)
         self._snapshot = self._new_snapshot()
         self._log = structlog.get_logger().bind(run_id=record.id, shard=self._shard)
 
@@ -182,9 +183,24 @@ class _Run:
                 return ReconciliationOutcome("unfinished shard", None, self._record.id)
         return self._finish(failure)
 
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        self._told = (stage, done, total)
+        self._owner._progress(stage, done, total)
+
+    def _tick(self) -> None:
+        """Tells again how far the run is: whoever follows it sees that it lives, and may end it by raising."""
+        self._owner._progress(*self._told)
+
+    def _rest(self, seconds: float) -> None:
+        """Waits in short steps, within call."""
+        while seconds > 0:
+            self._owner._sleep(min(seconds, _WAIT_STEP_SECONDS))
+            seconds -= _WAIT_STEP_SECONDS
+            self._tick()
+
     def _finish(self, failure: str | None) -> ReconciliationOutcome:
         """Draws and records the result, once: whoever comes second finds it there."""
-        with patiently(self._leases, f"{_LEASE}:finish:{self._record.id}", self._owner._sleep):
+        with patiently(self._leases, f"{_LEASE}:finish:{self._record.id}", self._rest):
             with self._database.read() as connection:
                 record = checkpoints.run_of(connection, self._record.id)
                 result = None if record.is_open else checkpoints.load_result(connection, record.id)
@@ -201,7 +217,7 @@ class _Run:
 
     def _population(self) -> Listing:
         """Who is to be read: listed by whichever shard comes first, and again when the run is gone on with."""
-        with patiently(self._leases, f"{_LEASE}:listing:{self._record.id}", self._owner._sleep):
+        with patiently(self._leases, f"{_LEASE}:listing:{self._record.id}", self._rest):
             with self._database.read() as connection:
                 known = checkpoints.load_population(connection, self._record.id)
             if known is None:
@@ -224,8 +240,8 @@ class _Run:
             self._services.nomis,
             self._settings.reports_incentives_reconciliation_page_size,
             max_page_errors=self._settings.reconciliation_max_page_errors,
-            progress=lambda done, total: self._owner._progress("listing", done, total),
-            sleep=self._owner._sleep,
+            progress=lambda done, total: self._tell("listing", done, total),
+            sleep=self._rest,
             # Nobody was read before, and with one shard everyone is to be read here.
             begin=self._snapshot.begin if self._record.shards == 1 else everyone_first,
         )
@@ -246,7 +262,7 @@ class _Run:
 
     def _look_again(self, listing: Listing) -> Listing:
         size = self._settings.reports_incentives_reconciliation_page_size
-        return look_again(self._services.nomis, listing, size, self._owner._sleep)
+        return look_again(self._services.nomis, listing, size, self._rest)
 
     def _read(self, listing: Listing) -> None:
         """Reads everyone of this shard; meanwhile the list is read again for those who moved while it was made."""
@@ -270,6 +286,7 @@ class _Run:
             self._settings.reconciliation_concurrency,
             self._settings.reports_incentives_reconciliation_page_size,
             self._owner._outage_seconds,
+            self._tick,
         )
 
     def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
@@ -285,6 +302,7 @@ class _Run:
         done, unreadable = len(mine) - len(left), 0
         if not left:
             return
+        self._told = ("reading", done, len(mine))
         if done:
             self._log.info("reconciliation-resumed", read_before=done, left=len(left))
         # A snapshot is good for one round; until its own begins, it is this run's to stop.
@@ -298,7 +316,7 @@ class _Run:
                     )
                 done += len(page.prisoners)
                 unreadable += len(page.unreadable)
-                self._owner._progress("reading", done, len(mine))
+                self._tell("reading", done, len(mine))
                 self._check_share(unreadable, len(mine))
         finally:
             pages.close()
@@ -316,7 +334,7 @@ class _Run:
             self._owner._sleep(min(left, _WAIT_STEP_SECONDS))
             left -= _WAIT_STEP_SECONDS
             if whole:
-                self._owner._progress("waiting", whole - max(math.ceil(left), 0), whole)
+                self._tell("waiting", whole - max(math.ceil(left), 0), whole)
             if left <= 0:
                 return
 
@@ -358,6 +376,7 @@ class _Run:
             owner._clock,
             None if self._offender_nos else still_listed,
             owner._outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS,
+            self._tick,
         )
         about = Circumstances(
             run_id=self._record.id,
@@ -372,7 +391,7 @@ class _Run:
             exclusions=self._exclusions,
             near=timedelta(hours=settings.reconciliation_near_hours),
         )
-        conclusion = Conclusion(self._services, recheck, about, owner._clock, owner._progress)
+        conclusion = Conclusion(self._services, recheck, about, owner._clock, self._tell)
         result = conclusion.draw(gathered, self._wait)
         with self._writing() as connection:
             checkpoints.save_result(connection, result)

@@ -14,13 +14,13 @@ import structlog
 from reports.levels import NONE, Codebook, level_of_record, names_to_codes
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
-from reports.retrying import read_patiently
+from reports.retrying import read_patiently, ticking
 from sync.failures import SyncError, UpstreamError
 from sync.upstream import incentives_api
 from sync.upstream.nomis_incentives import current_iep_body
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from concurrent.futures import Future
 
     from sync.upstream.nomis_prisoners import PrisonerId
@@ -63,12 +63,15 @@ class Snapshot:
         concurrency: int,
         page_size: int,
         outage_seconds: float = OUTAGE_SECONDS,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
+        """`tick` is called now and then while a page is waited for; what it raises ends the reading."""
         self.levels = Codebook()
         self.prisons = Codebook()
         self._services = services
         self._page_size = page_size
         self._outage_seconds = outage_seconds
+        self._tick = tick
         self.nomis_pace = Pace(concurrency)
         self.dps_pace = Pace(concurrency)
         self._finished: queue.SimpleQueue[PageLevels | Exception] = queue.SimpleQueue()
@@ -105,7 +108,7 @@ class Snapshot:
             waiting = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
             self._bulk.submit(_close_after, waiting, self._dps)
             for _ in self._pages:
-                finished = self._finished.get()
+                finished = ticking(self._finished, self._tick)
                 if isinstance(finished, Exception):
                     raise finished
                 yield finished

@@ -37,8 +37,8 @@ def incentives(
 
     Differences are read again before they count, told apart as new, persisting and resolved, and explained. Without
     --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-    number of them, an incomplete one exits 1. SIGTERM stops it at the next finished page; it can be resumed from
-    there.
+    number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
+    is finished stays, and it can be resumed from there.
     """
     from jobs.composition import open_program
     from jobs.reconciling import read_parameters, run_reconciliation

@@ -159,7 +159,25 @@ def test_stopped_reconciliation_is_gone_on_with(
     sandbox.latency(0, "nomis")
     resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", stopped["id"], "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
-    assert reads(sandbox) <= 120 + 20
+    assert reads(sandbox) <= 120 + 20 + 4  # a page in work, and the calls under way
+
+
+@pytest.mark.parametrize("service", ["incentives", "nomis"])
+def test_a_run_that_waits_for_a_service_can_be_stopped(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., Command], service: str
+) -> None:
+    """While a service is down a signal ends the run soon, and it says how to go on."""
+    sandbox.reset(prisoners=60)
+    path = {"nomis": "/incentives/booking-id/{booking}/current", "incentives": None}[service]
+    sandbox.fault(service, path=path, kind="status", status=503)
+    process = running("reconcile", "incentives", "--no-notify", REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE="20")
+    until(lambda: "upstream-down" in (installed.folder / "log").read_text(encoding="utf-8"), "the service is down")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LONGEST_SECONDS) == 1
+    (stopped,) = installed.run("runs", "list", "--json").json()
+    assert stopped["status"] == "interrupted"
+    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
+    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
 
 
 def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:

@@ -6,7 +6,8 @@ import threading
 
 from reports.pace import Pace
 from reports.reading import Reading, Unreadable
-from sync.failures import UpstreamError
+from sync.failures import BreakerOpen, UpstreamError
+from tests.waiting import in_thread, result_of
 
 WORKERS = 16
 
@@ -46,3 +47,18 @@ def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
     assert delivered.keys() == set(range(WORKERS))
     assert isinstance(delivered[failing[0]], Unreadable)
     assert pace.lowest < WORKERS
+
+
+def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
+    """However few are left to be read: the time counts, not the calls that were not made."""
+
+    def read(_item: int) -> int:
+        raise BreakerOpen("nomis")
+
+    delivered: dict[int, int | Unreadable] = {}
+    reading = Reading("down", read, delivered.__setitem__, Pace(200), outage_seconds=1.5)
+    reading.add([1])
+    reading.close()
+    result_of(in_thread(reading.join))
+    assert isinstance(delivered[1], Unreadable)
+    assert delivered[1].network
