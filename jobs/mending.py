@@ -88,7 +88,19 @@ def read_occurred_at(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text!r} is no time: give the time of the arrival such as 2023-05-20T15:22:00") from error
-    return (moment if moment.tzinfo is None else moment.astimezone(LONDON)).replace(tzinfo=LONDON)
+    arrival = (moment if moment.tzinfo is None else moment.astimezone(LONDON)).replace(tzinfo=LONDON)
+    if arrival > clock.now():
+        # NOMIS goes by the latest date: nothing that happens until then would count.
+        raise UsageError(f"{text} is in the future: give the real time of the arrival")
+    return arrival
+
+
+def read_reason(text: str) -> str:
+    """The reason of a received event that makes DPS write a review. Raises `UsageError`."""
+    reason = text.strip().upper()
+    if reason not in fixes.REASONS:
+        raise UsageError(f"{text!r} makes no review: give one of {', '.join(fixes.REASONS)}")
+    return reason
 
 
 def near(program: Program) -> timedelta:

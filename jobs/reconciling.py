@@ -34,6 +34,7 @@ _STATUSES = {
 _DELIVERY_SECONDS = 60.0
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
+_MOST_UNREAD = 10
 #: Counts that say something also when they are zero.
 _ALWAYS_TOLD = ("compared", "mismatches")
 
@@ -168,8 +169,7 @@ def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
     if result.failure:
         return result.failure
-    named = "; the report names them" if result.unread or result.unread_pages else ""
-    return wording.shortfall(result) + named
+    return wording.shortfall(result)
 
 
 def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
@@ -182,6 +182,16 @@ def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
     else:
         typer.echo(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_TOLD)}")
         _print_mismatches(result)
+        _print_unread(result)
+
+
+def _print_unread(result: ReconciliationResult) -> None:
+    missing = [f"{each.offender_no}: {each.reason}" for each in result.unread]
+    missing += [f"page {each.page} of prisoners: {each.reason}" for each in result.unread_pages]
+    for line in missing[:_MOST_UNREAD]:
+        typer.echo(line)
+    if len(missing) > _MOST_UNREAD:
+        typer.echo(f"and {len(missing) - _MOST_UNREAD} more that could not be read")
 
 
 def _print_mismatches(result: ReconciliationResult) -> None:

@@ -192,8 +192,9 @@ def _wrong_order(case: _Case) -> Diagnosis | None:
         6,
         confidence="high",
         explanation=(
-            f"Both reviews are of {_day(review.iep_time)}; the older one was written last, as sequence "
-            f"{nomis.incentive_sequence}, and NOMIS goes by the day alone."
+            f"Both reviews are of {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
+            f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, and "
+            "NOMIS goes by the day alone."
         ),
         action="Write the current DPS level to NOMIS again.",
         commands=remedies.repair(case.evidence.pair),
@@ -333,7 +334,7 @@ def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagn
         confidence=confidence,
         explanation=explanation,
         action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
-        commands=remedies.repair(case.evidence.pair),
+        commands=(remedies.SHOW_DLQ, *remedies.repair(case.evidence.pair)),
     )
 
 

@@ -36,7 +36,7 @@ def read_exclusions(setting: str | None) -> Mapping[int, Exclusion]:
     if setting is None or not setting.strip():
         return {}
     text = setting.strip()
-    if text[0].isdigit():
+    if text[0].isdigit() or ("," in text and not Path(text).exists()):
         lines: Iterable[str] = text.split(";")
         place = ""
     else:

@@ -90,7 +90,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
         body=body,
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
-        objection=_objection_to_receiving(pair, occurred_at),
+        objection=_objection_to_receiving(pair, prison_id, occurred_at),
     )
 
 
@@ -182,7 +182,7 @@ def verify(
         sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
 
 
-def _objection_to_receiving(pair: Pair, occurred_at: datetime) -> str | None:
+def _objection_to_receiving(pair: Pair, prison_id: str, occurred_at: datetime) -> str | None:
     if pair.equal:
         return f"both sides have {pair.dps_level or 'no level'} already"
     moment = occurred_at.replace(tzinfo=None)
@@ -191,6 +191,8 @@ def _objection_to_receiving(pair: Pair, occurred_at: datetime) -> str | None:
             f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new "
             "record would not become current"
         )
+    if pair.nomis is not None and pair.nomis.prison_id != prison_id:
+        return f"the current NOMIS record was made at {pair.nomis.prison_id}, not at {prison_id}"
     again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
     if again:
         return f"DPS has a review of that moment already ({again[0].id})"

@@ -57,9 +57,9 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
     warning = wording.warning(result)
     if warning:
         lines.append(f"*{slack_text(masking.text(warning))}*")
-    resume = wording.resume_command(result)
-    if resume:
-        lines.append(f"Resume it: {slack_code(resume)}")
+    step = wording.next_step(result)
+    if step:
+        lines.append(f"{slack_text(step.text)} {slack_code(step.command)}")
     lines.append(slack_text(wording.summary(result)))
     facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
@@ -80,7 +80,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "result": result,
         "headline": headline,
         "warning": masking.text(warning) if warning else None,
-        "resume": wording.resume_command(result),
+        "step": wording.next_step(result),
         "summary": wording.summary(result),
         "masked": MASKED if masking.on and shown else None,
         "link": link,

@@ -324,7 +324,7 @@ class _Run:
     def _check_share(self, unreadable: int, everyone: int) -> None:
         most = self._settings.reconciliation_max_unreadable_percent
         if unreadable >= min(_SHARE_CHECKED_FROM, everyone) and unreadable * 100 > most * everyone:
-            raise GivenUp(f"{unreadable} of {everyone} prisoners could not be read, more than {most:g} %")
+            raise GivenUp(f"more than {most:g} % of {everyone} prisoners could not be read")
 
     def _wait(self) -> None:
         """Lets what is in flight arrive, in short steps, so that a run can be stopped meanwhile."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sync.upstream.nomis_incentives import IepRecord
 
 _PROGRAM = "prisoner-to-nomis"
+SHOW_DLQ = f"{_PROGRAM} dlq show incentive"
 RETRY_DLQ = f"{_PROGRAM} dlq retry incentive"
 
 

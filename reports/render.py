@@ -116,9 +116,11 @@ def render_report(result: ReconciliationResult) -> str:
             matrix=matrix,
             prisons=result.prisons,
             affected=affected,
+            # Prisoners without a record in NOMIS are no prison's.
+            places=sum(each.prison_id is not None for each in result.prisons),
             aside=len(result.in_flight) + sum(each.still_differs for each in result.excluded),
             rows=result.rows,
-            resume=wording.resume_command(result),
+            step=wording.next_step(result),
             causes=wording.causes(result),
             trend=draw_trend(result.trend),
             points=list(

@@ -172,23 +172,40 @@ def moments_apart(moments: Sequence[datetime]) -> list[str]:
     return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]
 
 
-def resume_command(result: ReconciliationResult) -> str | None:
-    """The command that reads what an incomplete run could not; None for runs that read everybody there was."""
-    if result.status != "incomplete" or not (result.unread or result.unread_pages):
-        return None
-    shards = result.parameters.get("shards", 1)
-    of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
-    return f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}"
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What comes next: when, and the command."""
+
+    text: str
+    command: str
+
+
+def next_step(result: ReconciliationResult) -> Step | None:
+    """How a run that read not everybody is mended; None where no command reads more."""
+    if result.status == "failed":
+        command = f"prisoner-to-nomis runs rerun {result.run_id}"
+        return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", command)
+    if any(each.booking_id is not None for each in result.unread) or result.unread_pages:
+        shards = result.parameters.get("shards", 1)
+        of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
+        return Step("Resume it:", f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}")
+    return None
 
 
 def shortfall(result: ReconciliationResult) -> str:
-    """What an incomplete run lacks: who could not be read, and prisons where nobody was found."""
+    """What an incomplete run lacks: who could not be read or found, and prisons where nobody was."""
     unread = []
-    if result.unread:
-        unread.append(count(len(result.unread), "prisoner"))
+    listed = sum(each.booking_id is not None for each in result.unread)
+    if listed:
+        unread.append(count(listed, "prisoner"))
     if result.unread_pages:
         unread.append(f"{count(len(result.unread_pages), 'page')} of prisoners")
     parts = [f"{' and '.join(unread)} could not be read"] if unread else []
+    unknown = len(result.unread) - listed
+    if unknown:
+        parts.append(
+            f"{count(unknown, 'prisoner')} asked for {'is' if unknown == 1 else 'are'} not among the active ones"
+        )
     if result.empty_prisons:
         chosen = result.parameters.get("offender_nos")
         nobody = "none of the prisoners asked for" if chosen else "no active prisoner"

@@ -415,6 +415,15 @@ def parse_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+#: What is said in place of the validator's own words, by its kind of error.
+_PLAIN = {
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_parsing": "give a number",
+    "bool_parsing": "set it to true or false",
+}
+
+
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings from the process's environment (or from `environment` alone, for tests and the demo).
 
@@ -434,7 +443,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             if "SECRET" in name or "TOKEN" in name or name in ("SMTP_URL", "DATABASE_URL")
             else f"{known.get(name.lower())!r}: "
         )
-        reason = str(first["msg"]).removeprefix("Value error, ")
+        reason = _PLAIN.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(f"{name}: {shown}{reason}") from error
     return settings._with_environment(source)
 

@@ -93,7 +93,7 @@ def received(
     first; what was done is recorded. Other services act on the event too.
     """
     from jobs.composition import open_program
-    from jobs.mending import fix_received, read_occurred_at
+    from jobs.mending import fix_received, read_occurred_at, read_reason
     from jobs.reconciling import read_offender_no, read_prison_id
 
     prisoner = read_offender_no(offender_no)
@@ -104,7 +104,7 @@ def received(
             program,
             prisoner,
             prison_id,
-            reason.upper() if reason else None,
+            read_reason(reason) if reason else None,
             moment,
             named=named,
             wait_seconds=wait,

@@ -115,7 +115,7 @@ def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbo
     sandbox.fault("nomis", path=f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
     run = installed.run("reconcile", "incentives", "--no-notify")
     assert run.code == 1
-    assert "is incomplete: 1 prisoner could not be read; the report names them" in run.err
+    assert "is incomplete: 1 prisoner could not be read" in run.err
     (kept,) = installed.run("runs", "list", "--json").json()
     assert kept["status"] == "incomplete"
 
@@ -131,6 +131,14 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
     dry = installed.run("reconcile", "fix", "received", missed, "--dry-run")
     assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
     assert "dry run: nothing was changed" in dry.out
+    for slip, said in (
+        (("--reason", "TRANSFERED"), "'TRANSFERED' makes no review: give one of"),
+        (("--occurred-at", "2999-01-01T00:00:00"), "2999-01-01T00:00:00 is in the future: give the real time"),
+    ):
+        refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")
+        assert (refused.code, said in refused.complaint) == (2, True)
+    elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
+    assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.complaint) == (1, True)
     assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
     repaired = installed.run("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
@@ -254,6 +262,14 @@ def test_nobody_compared_is_told(installed: Installed) -> None:
     assert " incomplete: " in run.out
     assert "compared 0, mismatches 0" in run.out
     assert run.err.endswith("is incomplete: no active prisoner was found at XXX\n")
+
+
+def test_a_prisoner_who_is_not_there_is_told_apart(installed: Installed) -> None:
+    """A number that nobody has is no failure of a service, and nothing that could be resumed."""
+    run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
+    assert run.code == 1
+    assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
+    assert "A9999ZZ: not among the active prisoners, and no review in DPS" in run.out
 
 
 def test_process_that_lost_its_run_leaves_it_alone(

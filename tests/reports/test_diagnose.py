@@ -276,7 +276,10 @@ def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
 def test_writes_nothing_while_the_message_may_still_wait() -> None:
     """A review written by hand whose message comes later would stand in NOMIS twice: look again first."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
-    assert diagnose(lost).commands[0] == "prisoner-to-nomis incentives repair A4471CK"
+    assert diagnose(lost).commands[:2] == (
+        "prisoner-to-nomis dlq show incentive",
+        "prisoner-to-nomis incentives repair A4471CK",
+    )
     doubtful = diagnose(replace(lost, doubt="2 on the incentive queue cannot be looked at"))
     assert (doubtful.number, doubtful.confidence) == (2, "low")
     assert not [command for command in doubtful.commands if "repair" in command]

@@ -255,7 +255,7 @@ def test_gives_up_with_what_it_has_when_too_much_fails(world: Sandbox, office: O
     opened = office()
     outcome = opened.reconcile()
     assert outcome.status == "failed"
-    assert "could not be read, more than 5 %" in str(result_of(outcome).failure)
+    assert "more than 5 % of 300 prisoners could not be read" in str(result_of(outcome).failure)
     assert opened.events("report")[-1]["success"] == "false"
     world.clear_faults()
     assert result_of(opened.reconcile()).compared_with is None

@@ -9,7 +9,7 @@ import pytest
 from reports.masking import Masking
 from reports.messages import email_report, slack_report
 from reports.render import RunLine, render_index, render_report
-from reports.result import ReconciliationResult
+from reports.result import ReconciliationResult, Unread
 from sandbox import Sandbox
 from tests.reports.conftest import OpenOffice
 from tests.reports.results import STARTED, made_result, with_everything
@@ -46,6 +46,17 @@ def figures(result: ReconciliationResult) -> list[tuple[str, str]]:
     """The figures at the top of the page, each with its name."""
     found = re.findall(r"<dt>(.*?)</dt><dd>([\d,]+) ", render_report(result))
     return [(name, figure) for name, figure in found]
+
+
+def test_a_run_that_failed_says_how_it_is_repeated() -> None:
+    """Once what was down is up again; a prisoner who was not found is nothing to go on with."""
+    for where, text in told(made_result(0, status="failed", failure="nomis is down")).items():
+        assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
+        assert "prisoner-to-nomis runs rerun run-of-today" in text, where
+    nobody = (Unread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
+    for where, text in told(made_result(0, status="incomplete", unread=nobody)).items():
+        assert "incomplete: 1 prisoner asked for is not among the active ones." in text, where
+        assert "--resume" not in text, where
 
 
 def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
