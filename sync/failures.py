@@ -80,7 +80,7 @@ class BreakerOpen(SyncError):
     recoverable = True
 
     def __init__(self, service: str) -> None:
-        super().__init__(f"{service} is taken to be down; waiting for its health ping")
+        super().__init__(f"{service} is taken to be down, so it was not asked")
         self.service = service
 
 

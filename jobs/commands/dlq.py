@@ -124,7 +124,7 @@ def retry_dlq(
             _say_dry_run(letters, "would be sent back", as_json=as_json)
             return
         read_queue(queue)
-        which = f"{len(chosen)} messages" if chosen else "the messages" if not recoverable else "what may heal"
+        which = f"{len(chosen)} of the messages" if chosen else "the messages" if not recoverable else "what may heal"
         agreed_if_asked(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
         result = retry_by_hand(program, queue, chosen, who, recoverable_only=recoverable)
     if as_json:
