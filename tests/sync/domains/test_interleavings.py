@@ -43,6 +43,11 @@ DELETED_WHILE_IN_DOUBT: Story = (
 )
 #: Nobody knows whether NOMIS has the record when it is deleted, and it has not.
 DELETED_UNHEARD: Story = ([Step(0), delivery(0, NOMIS_CREATE_UNHEARD), Step(1), Step(2), Step(3), delivery(3)], IN_TURN)
+#: The same, and what settles it comes after the deletion.
+DELETED_BEFORE_IT_SETTLES: Story = (
+    [Step(0), Step(1), Step(2), delivery(0, NOMIS_CREATE_UNHEARD), Step(3)],
+    (1, 2, 3, 0),
+)
 
 
 @BOUNDED
@@ -127,6 +132,7 @@ def test_appointments(driver: Driver, prisoner: Prisoner, story: Story, ending: 
 @example(story=MAPPING_DELETION_UNANSWERED, deletes=True, sentence=1)
 @example(story=DELETED_WHILE_IN_DOUBT, deletes=True, sentence=1)
 @example(story=DELETED_UNHEARD, deletes=True, sentence=None)
+@example(story=DELETED_BEFORE_IT_SETTLES, deletes=True, sentence=None)
 def test_adjustments(driver: Driver, prisoner: Prisoner, story: Story, deletes: bool, sentence: int | None) -> None:
     """An adjustment of either family ends in NOMIS as it is in DPS, once, or is gone with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
