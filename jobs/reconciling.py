@@ -167,9 +167,7 @@ def reconcile(
 
 def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
-    if result.failure:
-        return result.failure
-    return wording.shortfall(result)
+    return result.failure or wording.shortfall(result)
 
 
 def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:

@@ -102,6 +102,7 @@ class Conclusion:
         final = gathered.amended(pairs, aside)
         unread = self._unread(gathered, seen)
         empty = self._empty_prisons(gathered.at_prisons() | {pair.prison_id for pair in pairs}, unread)
+        status = self._status(unread, empty)
         mismatches = self._mismatches(
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
         )
@@ -109,7 +110,7 @@ class Conclusion:
         in_flight = [_in_flight(pair, why) for pair, why in seen.in_flight if pair.booking_id not in about.exclusions]
         return ReconciliationResult(
             run_id=about.run_id,
-            status=self._status(unread, empty),
+            status=status,
             environment=about.environment,
             started_at=about.started_at,
             finished_at=self._clock(),
@@ -130,7 +131,7 @@ class Conclusion:
             empty_prisons=empty,
             prisons=final.by_prison(mismatches),
             matrix=final.matrix(),
-            trend=self._trend(len(final.bookings), len(mismatches), unread),
+            trend=self._trend(status, len(final.bookings), len(mismatches)),
             compared_with=about.baseline.run_id,
         )
 
@@ -141,7 +142,7 @@ class Conclusion:
                 beside.submit(self._services.mapping.authenticate)
             return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
 
-    def _status(self, unread: Sequence[Unread], empty: Sequence[str] = ()) -> Status:
+    def _status(self, unread: Sequence[Unread], empty: Sequence[str]) -> Status:
         if self._about.failure is not None:
             return "failed"
         return "incomplete" if unread or empty or self._about.listing.failed_pages else "complete"
@@ -276,9 +277,9 @@ class Conclusion:
             examined=lambda booking_id: not partial or booking_id in read,
         )
 
-    def _trend(self, compared: int, mismatches: int, unread: Sequence[Unread]) -> tuple[TrendPoint, ...]:
+    def _trend(self, status: Status, compared: int, mismatches: int) -> tuple[TrendPoint, ...]:
         about = self._about
-        if self._status(unread) != "complete" or about.prisons or about.parameters.get("offender_nos"):
+        if status != "complete" or about.prisons or about.parameters.get("offender_nos"):
             return about.trend
         point = TrendPoint(run_id=about.run_id, started_at=about.started_at, compared=compared, mismatches=mismatches)
         return (*about.trend, point)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sync.settings import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
 NO_LONGER_NEEDED = "the levels agree now: remove the booking from the list of exclusions"
 _SETTING = "RECONCILIATION_EXCLUSIONS"
@@ -36,17 +36,7 @@ def read_exclusions(setting: str | None) -> Mapping[int, Exclusion]:
     if setting is None or not setting.strip():
         return {}
     text = setting.strip()
-    if text[0].isdigit() or ("," in text and not Path(text).exists()):
-        lines: Iterable[str] = text.split(";")
-        place = ""
-    else:
-        path = Path(text)
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            raise SettingsError(f"{_SETTING}: the file {path} cannot be read: {reason}") from error
-        place = f" of {path}"
+    lines, place = (text.split(";"), "") if text[0].isdigit() else _lines_of_file(text)
     found: dict[int, Exclusion] = {}
     for number, row in enumerate(csv.reader(line.strip() for line in lines), start=1):
         cells = [cell.strip() for cell in row]
@@ -55,6 +45,18 @@ def read_exclusions(setting: str | None) -> Mapping[int, Exclusion]:
         exclusion = _exclusion(cells, f"line {number}{place}")
         found[exclusion.booking_id] = exclusion
     return found
+
+
+def _lines_of_file(text: str) -> tuple[Sequence[str], str]:
+    """The lines of the file, and where they are; of what is no file but has cells, the lines that it is meant to be."""
+    try:
+        return Path(text).read_text(encoding="utf-8-sig").splitlines(), f" of {text}"
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{_SETTING}: the file {text} cannot be read: it is no UTF-8 text") from error
+    except OSError as error:
+        if "," in text:
+            return text.split(";"), ""
+        raise SettingsError(f"{_SETTING}: the file {text} cannot be read: {error.strerror}") from error
 
 
 def _exclusion(cells: list[str], where: str) -> Exclusion:

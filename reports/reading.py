@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Empty
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from reports.retrying import seconds_to_retry
@@ -17,6 +18,7 @@ from sync.failures import BreakerOpen, SyncError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from queue import SimpleQueue
 
     from reports.pace import Pace
 
@@ -26,6 +28,8 @@ Value = TypeVar("Value")
 #: How long a service may be down in all before its reads are given up.
 OUTAGE_SECONDS = 600.0
 _BREAKER_PAUSE_SECONDS = 1.0
+#: How often whoever waits for what was read is within call.
+_TICK_SECONDS = 0.5
 _OVERLOADED = frozenset({429, 500, 503})
 
 
@@ -184,6 +188,15 @@ class Reading(Generic[Item, Value]):
         with self._changed:
             heapq.heappush(self._later, (time.monotonic() + seconds, random.random(), item, attempt))
             self._changed.notify()
+
+
+def ticking(answers: SimpleQueue[Value], tick: Callable[[], None]) -> Value:
+    """The next of `answers`; `tick` is called now and then while none has come, and may end the wait by raising."""
+    while True:
+        try:
+            return answers.get(timeout=_TICK_SECONDS)
+        except Empty:
+            tick()
 
 
 @contextmanager

@@ -12,8 +12,7 @@ import structlog
 from reports.evidence import Pair, read_pair
 from reports.listing import unwatched
 from reports.pace import Pace
-from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
-from reports.retrying import ticking
+from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.waiting import Waiting
 from sync.clock import LONDON
 from sync.failures import SyncError

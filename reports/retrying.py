@@ -1,16 +1,14 @@
-"""Reads that fail are tried again, after growing waits, while that may help; whoever waits stays within call."""
+"""Reads that fail are tried again, after growing waits, while that may help."""
 
 from __future__ import annotations
 
 import random
-from queue import Empty
 from typing import TYPE_CHECKING, TypeVar
 
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from queue import SimpleQueue
 
 Value = TypeVar("Value")
 
@@ -20,7 +18,6 @@ _WAITS = (0.1, 0.4, 1.6)
 _LONGEST_ASKED_SECONDS = 60.0
 #: How long until a service that is taken to be down is asked for again, lengthened by chance up to the double.
 _HOLD_STEP_SECONDS = 1.0
-_TICK_SECONDS = 0.5
 
 
 def seconds_to_retry(error: Exception, attempt: int) -> float | None:
@@ -53,15 +50,6 @@ def read_patiently(read: Callable[[], Value], wait: Callable[[float], object], h
                 attempt += 1
             if wait(pause):
                 raise
-
-
-def ticking(answers: SimpleQueue[Value], tick: Callable[[], None]) -> Value:
-    """The next of `answers`; `tick` is called now and then while none has come, and may end the wait by raising."""
-    while True:
-        try:
-            return answers.get(timeout=_TICK_SECONDS)
-        except Empty:
-            tick()
 
 
 def _lengthened(seconds: float) -> float:

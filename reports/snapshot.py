@@ -13,8 +13,8 @@ import structlog
 
 from reports.levels import NONE, Codebook, level_of_record, names_to_codes
 from reports.pace import Pace
-from reports.reading import OUTAGE_SECONDS, Reading, Unreadable
-from reports.retrying import read_patiently, ticking
+from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, ticking
+from reports.retrying import read_patiently
 from sync.failures import SyncError, UpstreamError
 from sync.upstream import incentives_api
 from sync.upstream.nomis_incentives import current_iep_body

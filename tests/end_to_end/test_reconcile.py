@@ -29,6 +29,16 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
+def interrupted(installed: Installed, process: Command) -> str:
+    """The run of a process that was asked to stop, once it has ended; it says how to go on with it."""
+    assert process.wait(LONGEST_SECONDS) == 1
+    (stopped,) = installed.run("runs", "list", "--json").json()
+    assert stopped["status"] == "interrupted"
+    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
+    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
+    return str(stopped["id"])
+
+
 def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Installed, sandbox: Sandbox) -> None:
     """A run finds the planted mismatches, delivers the report once, and can be shown, rendered and sent again."""
     sandbox.reset(prisoners=200, mismatches={"4": 2, "8": 1})
@@ -159,13 +169,9 @@ def test_stopped_reconciliation_is_gone_on_with(
         process = running("reconcile", "incentives", "--no-notify", **settings)
         second_page.wait_for_request()
         process.send_signal(signal.SIGTERM)
-    assert process.wait(LONGEST_SECONDS) == 1
-    (stopped,) = installed.run("runs", "list", "--json").json()
-    assert stopped["status"] == "interrupted"
-    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
+    run_id = interrupted(installed, process)
     sandbox.latency(0, "nomis")
-    resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", stopped["id"], "--json", **settings)
+    resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
     assert reads(sandbox) <= 120 + 20 + 4  # a page in work, and the calls under way
 
@@ -181,11 +187,7 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
     process = running("reconcile", "incentives", "--no-notify", REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE="20")
     until(lambda: "upstream-down" in (installed.folder / "log").read_text(encoding="utf-8"), "the service is down")
     process.send_signal(signal.SIGINT)
-    assert process.wait(LONGEST_SECONDS) == 1
-    (stopped,) = installed.run("runs", "list", "--json").json()
-    assert stopped["status"] == "interrupted"
-    complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
+    interrupted(installed, process)
 
 
 def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:

@@ -30,7 +30,14 @@ def test_is_empty_without_a_setting(nothing: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "what"), [("12x,why", "'12x'"), ("12,why,22/05/2023", "22/05/2023"), ("/nowhere/list.csv", "nowhere")]
+    ("setting", "what"),
+    [
+        ("12x,why", "'12x'"),
+        ("12,why,22/05/2023", "22/05/2023"),
+        ("/nowhere/list.csv", "nowhere"),
+        ("abc,why", "'abc' is no booking id"),
+        (f"abc,{'why' * 2000}", "'abc' is no booking id"),
+    ],
 )
 def test_says_in_one_line_what_is_wrong(setting: str, what: str) -> None:
     """A faulty entry is a settings error that names the setting and the entry."""
