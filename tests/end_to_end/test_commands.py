@@ -23,6 +23,7 @@ def test_help_names_every_command(bare: Installed) -> None:
     [
         (["runs", "list"], {"TZ": "Mars/Olympus"}, "TZ: 'Mars/Olympus': give a time zone such as Europe/London"),
         (["runs", "list"], {"DATABASE_URL": "mysql://u:hush@host/db"}, "DATABASE_URL: mysql is not supported"),
+        (["drain"], {"DRAIN_CONCURRENCY": "many"}, "DRAIN_CONCURRENCY: 'many': give a whole number"),
         (["drain"], {"DRAIN_CONCURRENCY": "0"}, "DRAIN_CONCURRENCY: '0': Input should be greater than"),
         (["scheduler"], {"RECONCILIATION_SCHEDULE": "0 4 * * 9"}, "RECONCILIATION_SCHEDULE: '0 4 * * 9'"),
         (["drain"], {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "perhaps"}, "neither true nor false"),

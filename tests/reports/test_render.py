@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reports.masking import Masking
 from reports.messages import email_report, slack_report
 from reports.render import RunLine, draw_trend, render_index, render_report
-from reports.result import Mismatch, ReconciliationResult, Side, TrendPoint
+from reports.result import Mismatch, PrisonCount, ReconciliationResult, Side, TrendPoint
 from reports.spreadsheet import COLUMNS, render_csv
 from tests.reports.results import STARTED, made_result, mismatch, with_everything
 
@@ -124,6 +124,25 @@ def test_says_whom_it_looked_at_and_how_long() -> None:
     part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
     assert "22 May 2023 at 04:00, only MDI, LEI. It took 1 second." in Tags(render_report(part)).text
     assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
+
+
+def test_whoever_has_no_record_in_nomis_is_no_prisons() -> None:
+    """They have a row of their own, and make no further prison."""
+    made = made_result(3)
+    nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
+    page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
+    assert "3 of 4 prisons have differences" in page
+    assert "unknown" in page
+
+
+def test_links_differences_only_of_a_run_that_looked() -> None:
+    """The list of a run that compared nobody would be empty, and read as good news."""
+    lines = [
+        RunLine("looked", "complete", STARTED, 5, 0, 0, 0, ""),
+        RunLine("failed", "failed", STARTED, 0, 0, 0, 0, ""),
+    ]
+    page = render_index(lines, "Production")
+    assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
 
 
 def test_differences_that_do_not_count_are_no_agreement() -> None:
