@@ -14,8 +14,6 @@ from sync.store.actions import record_action
 from sync.upstream import mappings, nomis_activities, nomis_appointments
 from sync.upstream.services import Services
 
-_NOT_FOUND = 404
-
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -30,7 +28,7 @@ def _delete_appointment(services: Services, event_id: int) -> None:
     try:
         nomis_appointments.delete_appointment(services.nomis, event_id)
     except UpstreamError as error:
-        if error.status != _NOT_FOUND:
+        if not error.absent:
             raise
 
 

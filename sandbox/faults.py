@@ -5,11 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 BEFORE_WORK = frozenset({"status", "rate_limited", "timeout_before_write", "reset"})
 AFTER_WORK = frozenset(
-    {"delay", "timeout_after_write", "reset_after_write", "truncated", "trickle", "empty", "gzip", "chunked", "html"}
+    {
+        "delay",
+        "status_after_write",
+        "timeout_after_write",
+        "reset_after_write",
+        "truncated",
+        "trickle",
+        "empty",
+        "gzip",
+        "chunked",
+        "html",
+    }
 )
 KINDS = BEFORE_WORK | AFTER_WORK
 TEMPLATE_PARAMETER = re.compile(r"\{[A-Za-z]\w*\}")
@@ -22,8 +34,11 @@ class Fault:
     `containing` is a text that the body must hold, `query` a parameter such as `page=2` that the query must have.
 
     Kinds that keep the request from the service: `status`, `rate_limited`, `timeout_before_write`, `reset`. Kinds that
-    come after the work is done: `timeout_after_write`, `reset_after_write`, `truncated`, `trickle`, `empty`, `gzip`,
-    `chunked`, `html`. `delay` lets the request through late.
+    come after the work is done: `status_after_write`, `timeout_after_write`, `reset_after_write`, `truncated`,
+    `trickle`, `empty`, `gzip`, `chunked`, `html`. `delay` lets the request through late.
+
+    `status` and `status_after_write` respond with `status` and `headers`, and with `text` as it is, `body` as JSON, or
+    else the service's own error body.
 
     With `until_released` what `delay` and the time-outs keep waiting waits until the fault is released or switched off.
     """
@@ -41,6 +56,8 @@ class Fault:
     query: str | None = None
     status: int = 503
     body: object | None = None
+    text: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     ms: float = 0.0
     hold: float = 30.0
     retry_after: float = 1

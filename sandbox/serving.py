@@ -275,8 +275,7 @@ class Service:
     async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
         """Answer by a fault that keeps the request from the service."""
         if fault.kind == "status":
-            said = Refused(fault.status, f"Unexpected error: fault {fault.id}").body()
-            return to_http(Reply(fault.status, said if fault.body is None else fault.body))
+            return to_http(_chosen_reply(fault))
         if fault.kind == "rate_limited":
             slack = {"ok": False, "error": "ratelimited"}
             said = slack if self.name == "slack" else Refused(429, "Too many requests").body()
@@ -290,12 +289,23 @@ class Service:
         response = to_http(reply)
         if fault is None or fault.kind == "delay":
             return response
+        if fault.kind == "status_after_write":
+            return to_http(_chosen_reply(fault))
         if fault.kind == "timeout_after_write":
             await fault.keep_waiting()
             return drop(http)
         if fault.kind == "reset_after_write":
             return drop(http)
         return await answer_badly(fault, response, http)
+
+
+def _chosen_reply(fault: Fault) -> Reply:
+    """The status, body and headers that the fault was switched on with."""
+    if fault.text is not None:
+        return Reply(fault.status, fault.text.encode(), fault.headers)
+    if fault.body is not None:
+        return Reply(fault.status, fault.body, fault.headers)
+    return Reply(fault.status, Refused(fault.status, f"Unexpected error: fault {fault.id}").body(), fault.headers)
 
 
 def to_http(reply: Reply) -> web.Response:

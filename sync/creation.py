@@ -28,7 +28,6 @@ from sync.telemetry import text_properties
 #: answer was lost may still be at work there.
 SETTLING_SECONDS = 10.0
 
-_NOT_FOUND = 404
 #: NOMIS is known not to have the record.
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
 #: NOMIS has had the record.
@@ -255,7 +254,7 @@ def _prepare(
     try:
         return creation.prepare(event, work)
     except UpstreamError as error:
-        if record is not None and record.state in _WAS_THERE and error.status == _NOT_FOUND:
+        if record is not None and record.state in _WAS_THERE and error.absent:
             return None
         raise
 

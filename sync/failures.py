@@ -24,7 +24,8 @@ class UpstreamError(SyncError):
 
     `status` is None when no answer came; `unreachable` then tells that the request was not even sent. `outcome_unknown`
     says that a write may have been applied although it failed: the answer was lost after the request had been sent, or
-    a gateway gave up waiting for it.
+    a gateway gave up waiting for it. `from_service` says that the response has the error body of the HMPPS services, so
+    that it is the service's own word and not that of a gateway, a proxy or another server at its address.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class UpstreamError(SyncError):
         unreachable: bool = False,
         more_info: object | None = None,
         retry_after: float | None = None,
+        from_service: bool = False,
     ) -> None:
         answer = f"status {status}" if status is not None else "no answer"
         super().__init__(f"{service}: {method} {path}: {answer}: {message}")
@@ -51,6 +53,12 @@ class UpstreamError(SyncError):
         self.unreachable = unreachable
         self.more_info = more_info
         self.retry_after = retry_after
+        self.from_service = from_service
+
+    @property
+    def absent(self) -> bool:
+        """The service itself says that it does not have the record. A 404 of anybody else says nothing of the kind."""
+        return self.status == 404 and self.from_service
 
     @property
     def non_unique(self) -> bool:

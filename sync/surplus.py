@@ -25,7 +25,7 @@ SUPPORT_CHANNEL = "#dps-appsupport"
 #: The outcome with which a surplus visit is cancelled: an administrative error.
 SURPLUS_VISIT_OUTCOME = "ADMIN"
 _SCHEDULED, _CANCELLED = "SCH", "CANC"
-_NOT_FOUND, _CONFLICT = 404, 409
+_CONFLICT = 409
 
 #: The fields of a record that are compared and shown.
 Record = Mapping[str, str | None]
@@ -151,7 +151,7 @@ def _delete_appointment(services: Services, pair: Pair, _: Record | None) -> Non
     try:
         nomis_appointments.delete_appointment(services.nomis, int(pair.nomis_ids[0]))
     except UpstreamError as error:
-        if error.status != _NOT_FOUND:
+        if not error.absent:
             raise
 
 

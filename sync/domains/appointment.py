@@ -181,7 +181,7 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
         try:
             nomis_appointments.delete_appointment(services.nomis, event_id)
         except UpstreamError as error:
-            if error.status != 404:
+            if not error.absent:
                 raise
         work.trail.at("delete mapping")
         mappings.delete_appointment_mapping(services.mapping, instance_id)

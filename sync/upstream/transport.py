@@ -69,8 +69,9 @@ class ServiceClient:
         none_on_404: bool = False,
         refusal: str | None = None,
     ) -> Any:
-        """One call; the decoded JSON answer, None for an empty body (and for 404 with `none_on_404`).
+        """One call; the decoded JSON answer, None for an empty body.
 
+        With `none_on_404` it is None also for a 404 that is the service's own word (see `UpstreamError.absent`).
         `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A read whose
         connection was lost is tried once more; whether to repeat a write is for those to say who know what it does.
         Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the lease that
@@ -173,9 +174,9 @@ class ServiceClient:
                 return orjson.loads(data)
             except orjson.JSONDecodeError as error:
                 raise self._no_answer(method, path, "the answer is not valid JSON") from error
-        if status == 404 and none_on_404:
+        message, more_info, from_service = _error_body(data)
+        if status == 404 and none_on_404 and from_service:
             return None
-        message, more_info = _error_body(data)
         raise UpstreamError(
             self.name,
             method,
@@ -185,6 +186,7 @@ class ServiceClient:
             outcome_unknown=method != "GET" and status in _OUTCOME_UNKNOWN_STATUSES,
             more_info=more_info,
             retry_after=_retry_after(response.headers.get("retry-after")),
+            from_service=from_service,
         )
 
 
@@ -280,16 +282,21 @@ def segment(value: object) -> str:
     return quote(str(value), safe="")
 
 
-def _error_body(data: bytes) -> tuple[str, object | None]:
-    """The message and `moreInfo` of the services' error body; a plain start of the text when it is none."""
+def _error_body(data: bytes) -> tuple[str, object | None, bool]:
+    """The message and `moreInfo` of an error body, and whether it is that of an HMPPS service.
+
+    Theirs is a JSON object with `status` and `userMessage` or `developerMessage`. Of any other text the start is the
+    message.
+    """
     try:
         body = orjson.loads(data) if data else None
     except orjson.JSONDecodeError:
-        return data[:200].decode("utf-8", "replace"), None
+        return data[:200].decode("utf-8", "replace"), None, False
     if not isinstance(body, dict):
-        return "", None
+        return "", None, False
+    from_service = "status" in body and ("userMessage" in body or "developerMessage" in body)
     texts = (body.get(name) for name in ("userMessage", "developerMessage", "error_description", "error"))
-    return next((str(text) for text in texts if text), ""), body.get("moreInfo")
+    return next((str(text) for text in texts if text), ""), body.get("moreInfo"), from_service
 
 
 def _retry_after(value: str | None) -> float | None:

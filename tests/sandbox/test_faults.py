@@ -184,3 +184,15 @@ def test_late_request_does_not_reach_the_next_world(sandbox: Sandbox, caller: Ca
     assert result_of(late).status_code == 503
     assert sandbox.journal("nomis") == []
     assert [seen for seen in sandbox.requests("nomis") if seen["method"] == "POST"] == []
+
+
+def test_status_is_answered_although_the_work_is_done(sandbox: Sandbox, caller: Caller) -> None:
+    """The chosen status, text and header come back in place of the response, after the service has written."""
+    sandbox.fault("nomis", "POST", PATH, kind="status_after_write", status=500, times=1)
+    answer = post(caller)
+    assert (answer.status_code, answer.json()["status"]) == (500, 500)
+    page: dict[str, Any] = {"status": 502, "text": "<h1>Bad Gateway</h1>", "headers": {"Content-Type": "text/html"}}
+    sandbox.fault("nomis", "POST", PATH, kind="status_after_write", times=1, **page)
+    answer = post(caller)
+    assert (answer.status_code, answer.text, answer.headers["Content-Type"]) == (502, page["text"], "text/html")
+    assert len(sandbox.journal("nomis")) == 2

@@ -75,6 +75,17 @@ def test_404_is_none_where_it_means_none(services: Services) -> None:
         mappings.visit_mapping(services.mapping, "no-such")
 
 
+@pytest.mark.parametrize(
+    "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
+)
+def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
+    """A 404 without the service's own error body says nothing about the record: a gateway answers so for any path."""
+    sandbox.fault("mapping", kind="status", status=404, text=text)
+    with pytest.raises(UpstreamError, match="status 404") as caught:
+        mappings.find_visit_mapping(services.mapping, "no-such")
+    assert not caught.value.absent
+
+
 def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, ear: Ear) -> None:
     """A token that a service refuses is renewed and the call repeated, which the caller does not notice."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
