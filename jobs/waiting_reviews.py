@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 
 from reports.waiting import Waiting
 from sync import clock
+from sync.diagnosis import WORTH_A_RETRY, diagnose
 from sync.domains import incentive
 from sync.envelope import DomainEvent, MappingRetry, read_envelope
 from sync.failures import MessageUnreadable
+from sync.queues.dead_letters import read_dead_letter
 from sync.queues.looking import look, look_at_work
 from sync.queues.queue import Message, QueueCounts
 from sync.queues.setup import QueuePair
@@ -34,6 +36,7 @@ def waiting_reviews(pair: QueuePair, database: Database, settings: Settings, mom
     return Waiting(
         on_queue=_reviews(on_queue),
         on_dlq=_reviews(on_dlq),
+        given_up=_given_up(on_dlq, database, settings),
         tried_reviews=frozenset(int(each) for each in _named(hidden, incentive.OF_REVIEW)),
         tried_prisoners=_named(hidden, incentive.OF_PRISONER),
         settled=_settled_since(database, min((each.time for each in hidden), default=None)),
@@ -72,6 +75,21 @@ def _settled_since(database: Database, since: datetime | None) -> frozenset[int]
         return frozenset()
     with database.read() as connection:
         return frozenset(int(each) for each in settled_since(connection, incentive.NAME, since))
+
+
+def _given_up(dead: Iterable[Message], database: Database, settings: Settings) -> dict[int, str]:
+    """The reviews whose dead letter was refused, or came back too often for housekeeping to send it back again."""
+    letters = [read_dead_letter(message) for message in dead if _review(message) is not None]
+    reasons: dict[int, str] = {}
+    for found in diagnose(database, _QUEUE, letters):
+        review = _review(found.letter.message)
+        if review is None:
+            continue
+        if found.returns > settings.housekeeping_max_returns:
+            reasons[review] = f"it came back {found.returns} times, and housekeeping does not send it back any more"
+        elif found.failure is not None and found.failure_class not in WORTH_A_RETRY:
+            reasons[review] = f'it was refused at "{found.failure.failure.step}", and a retry alone does not help'
+    return reasons
 
 
 def _doubt(before: QueueCounts, seen: int, seen_dead: int) -> str | None:

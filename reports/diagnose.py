@@ -81,6 +81,15 @@ def _waits(case: _Case) -> Diagnosis | None:
     waits = case.evidence.waits
     if waits is None:
         return None
+    given_up = case.evidence.given_up
+    if given_up is not None:
+        return _found(
+            1,
+            confidence="high",
+            explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
+            action="Read why it failed, put that right, then send the message back.",
+            commands=(remedies.SHOW_DLQ, remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)),
+        )
     place = "dead letter queue" if waits == "dlq" else "incentive queue"
     return _found(
         1,

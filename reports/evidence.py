@@ -87,7 +87,8 @@ class Evidence:
     history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
     mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
     by sequence; a sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's
-    current review waits. doubt: why it may wait all the same where nothing tells of it.
+    current review waits. given_up: why nothing sends that message back from the DLQ. doubt: why it may wait all the
+    same where nothing tells of it.
     """
 
     pair: Pair
@@ -96,6 +97,7 @@ class Evidence:
     reviews_of: Mapping[int, int | None] = field(default_factory=dict)
     waits: Literal["queue", "dlq"] | None = None
     doubt: str | None = None
+    given_up: str | None = None
 
     @property
     def reviews(self) -> tuple[Review, ...]:
@@ -146,6 +148,7 @@ def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *,
         {sequence: found.result() for sequence, found in reviews_of.items()},
         waiting.where(review.id if review else None, pair.offender_no),
         waiting.doubt,
+        waiting.why_given_up(review.id if review else None),
     )
 
 

@@ -39,10 +39,19 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The last complete run over everyone; `run_id` is None when there was none yet."""
+    """The last complete run over everyone; `run_id` is None when there was none yet.
+
+    in_flight: the bookings whose difference was in flight then.
+    """
 
     run_id: str | None
     mismatches: Mapping[int, Earlier]
+    started_at: datetime | None = None
+    in_flight: frozenset[int] = frozenset()
+
+    def differed(self, booking_id: int) -> bool:
+        """Whether the levels differed then, in flight or not."""
+        return booking_id in self.mismatches or booking_id in self.in_flight
 
     def standing(self, booking_id: int, started_at: datetime) -> tuple[Standing, datetime]:
         """Whether a mismatch of a run that began at `started_at` is new, and since when it has been there."""
@@ -67,25 +76,27 @@ class Baseline:
         return tuple(found)
 
 
+NO_BASELINE = Baseline(None, {})
+
+
 def read_baseline(connection: Connection, before: datetime) -> Baseline:
     """The last complete run over everyone that began before `before`."""
-    run_id = next((row.id for row in _complete_runs(connection, before, 1)), None)
-    if run_id is None:
-        return Baseline(None, {})
+    run = next(iter(_complete_runs(connection, before, 1)), None)
+    if run is None:
+        return NO_BASELINE
     columns = reconciliation_mismatches.c
     query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
-    rows = connection.execute(query.where(columns.run_id == run_id))
-    return Baseline(run_id, {row.booking_id: Earlier(**row._mapping) for row in rows})
+    rows = connection.execute(query.where(columns.run_id == run.id))
+    earlier = {row.booking_id: Earlier(**row._mapping) for row in rows}
+    in_flight = frozenset(each["bookingId"] for each in _content(connection, run.id)["inFlight"])
+    return Baseline(run.id, earlier, run.started_at, in_flight)
 
 
 def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ...]:
     """The complete runs over everyone that began before `before`, oldest first."""
     points = []
     for row in _complete_runs(connection, before, TREND_RUNS):
-        packed = connection.execute(
-            select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == row.id)
-        ).scalar_one()
-        content = orjson.loads(zlib.decompress(packed))
+        content = _content(connection, row.id)
         point = TrendPoint(
             run_id=row.id,
             started_at=row.started_at,
@@ -94,6 +105,13 @@ def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ..
         )
         points.append(point)
     return tuple(reversed(points))
+
+
+def _content(connection: Connection, run_id: str) -> dict[str, Any]:
+    """The result of a run that has one, as parsed JSON."""
+    query = select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == run_id)
+    content: dict[str, Any] = orjson.loads(zlib.decompress(connection.execute(query).scalar_one()))
+    return content
 
 
 def tells_more(result: ReconciliationResult, previous: ReconciliationResult) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import queue
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import structlog
 
 from reports.evidence import Pair, read_pair
+from reports.history import NO_BASELINE
 from reports.listing import unwatched
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, ticking
@@ -21,6 +22,7 @@ from sync.upstream.nomis_prisoners import PrisonerId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from reports.history import Baseline
     from reports.waiting import Peek
     from sync.upstream.services import Services
 
@@ -29,6 +31,10 @@ Value = TypeVar("Value")
 
 JUST_NOW = "the DPS review is only some minutes old"
 JUST_RECORDED = "the NOMIS record is only some minutes old, and DPS may not have heard of it yet"
+#: The clocks of DPS, NOMIS and this machine may differ by this much: what is dated further ahead is not recent.
+CLOCK_DIFFERENCE = timedelta(minutes=5)
+#: A message that is still on the main queue so long after a run saw it there is not on its way any more.
+_LONGEST_ON_QUEUE = timedelta(days=1)
 WAITING = {
     "queue": "its message waits on the incentive queue",
     "dlq": "its message waits on the dead letter queue: prisoner-to-nomis dlq retry incentive",
@@ -56,8 +62,9 @@ class Recheck:
     """How the second look is done.
 
     still_listed: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
-    review or NOMIS record is younger than this is on its way. peek: tells what waits on the queues; asked at most once,
-    and only when something still differs.
+    review or NOMIS record is younger than this is on its way. earlier: the last complete run, whose differences in
+    flight are in flight no longer if their message is where it was. peek: tells what waits on the queues; asked at most
+    once, and only when something still differs.
     """
 
     services: Services
@@ -66,6 +73,7 @@ class Recheck:
     peek: Peek
     clock: Callable[[], datetime]
     still_listed: Callable[[int], bool] | None = None
+    earlier: Baseline = NO_BASELINE
     outage_seconds: float = OUTAGE_SECONDS
     tick: Callable[[], None] = lambda: None
 
@@ -149,9 +157,26 @@ class Recheck:
     def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
         review = pair.newest_review
         where = None if waiting is None or review is None else waiting.where(review.id, pair.offender_no)
-        if where is not None:
-            return WAITING[where]
-        since = self.clock().astimezone(LONDON).replace(tzinfo=None) - self.in_flight
-        if review is not None and review.iep_time > since:
+        if where is not None and waiting is not None:
+            return None if self._stuck(pair, where, waiting) else WAITING[where]
+        if review is not None and self._is_recent(review.iep_time):
             return JUST_NOW
-        return JUST_RECORDED if pair.nomis is not None and pair.nomis.iep_date_time > since else None
+        return JUST_RECORDED if pair.nomis is not None and self._is_recent(pair.nomis.iep_date_time) else None
+
+    def _is_recent(self, moment: datetime) -> bool:
+        """Whether a time in London lies in the last minutes, or ahead by no more than clocks differ."""
+        now = self.clock().astimezone(LONDON).replace(tzinfo=None)
+        return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
+
+    def _stuck(self, pair: Pair, where: Literal["queue", "dlq"], waiting: Waiting) -> bool:
+        """Whether the message explains nothing: it is given up, or waited in the last complete run already."""
+        review, earlier = pair.newest_review, self.earlier
+        if review is None or waiting.why_given_up(review.id) is not None:
+            return True
+        started = earlier.started_at
+        if started is None or not earlier.differed(pair.booking_id):
+            return False
+        if review.iep_time > started.astimezone(LONDON).replace(tzinfo=None):
+            # It was another review that waited then.
+            return False
+        return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE

@@ -375,6 +375,7 @@ class _Run:
             owner._peek,
             owner._clock,
             None if self._offender_nos else still_listed,
+            baseline,
             owner._outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS,
             self._tick,
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     #: Looks at the queues and tells what waits there; called at most once a run, and only when a difference may be
     #: explained by it.
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Waiting:
     """Reviews whose message waits, by the id that DPS gave them.
 
-    on_queue, on_dlq: seen on the incentive queue, and on its DLQ. tried_reviews, tried_prisoners: of what was tried,
+    on_queue, on_dlq: seen on the incentive queue, and on its DLQ. given_up: those on the DLQ that nothing sends back
+    any more, and why, as a clause about the message. tried_reviews, tried_prisoners: of what was tried,
     failed, and is hidden until it is tried again; most messages name the prisoner, whose reviews then wait for each
     other. settled: written to NOMIS since. doubt: why a message may wait all the same although nothing tells of it,
     as a clause; None where none can.
@@ -25,6 +26,7 @@ class Waiting:
 
     on_queue: frozenset[int] = frozenset()
     on_dlq: frozenset[int] = frozenset()
+    given_up: Mapping[int, str] = field(default_factory=dict)
     tried_reviews: frozenset[int] = frozenset()
     tried_prisoners: frozenset[str] = frozenset()
     settled: frozenset[int] = frozenset()
@@ -41,6 +43,12 @@ class Waiting:
         if review_id in self.settled:
             return None
         return "queue" if review_id in self.tried_reviews or offender_no in self.tried_prisoners else None
+
+    def why_given_up(self, review_id: int | None) -> str | None:
+        """Why nothing sends the message of a review back from the DLQ; None if it may still be handled by itself."""
+        if review_id is None or self.where(review_id, "") != "dlq":
+            return None
+        return self.given_up.get(review_id)
 
 
 def nothing_waits() -> Waiting:

@@ -28,7 +28,7 @@ class FailureClass(StrEnum):
 
 
 #: The classes in which trying again without any repair may help.
-_WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
+WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def not_chosen(
             reasons = {each: "it was not asked for" for each in others if each not in message_ids}
         if recoverable_only:
             for diagnosis in diagnose(database, queue, letters):
-                if diagnosis.failure_class not in _WORTH_A_RETRY:
+                if diagnosis.failure_class not in WORTH_A_RETRY:
                     reasons[diagnosis.letter.message.message_id] = f"it is {diagnosis.failure_class}"
         return reasons
 

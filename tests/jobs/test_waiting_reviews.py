@@ -1,18 +1,23 @@
 """What waits on the incentive queues is seen, or known from its failures, and stays there with its attempts."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from jobs.composition import Program
+from jobs.housekeeping import dead_letter_queue
 from jobs.waiting_reviews import waiting_reviews
 from reports.waiting import Waiting
 from sandbox import Sandbox
 from sync.clock import now
 from sync.envelope import write_mapping_retry
+from sync.failures import Failure
 from sync.queues.setup import QueuePair
+from sync.store.failures import FailedAttempt, record_failures
+from sync.store.returns import count_returns
 from tests.programs import program
 from tests.sync.test_drain import tracked
 
@@ -105,6 +110,30 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         pair.main.change_visibility([message], 0)
         assert drain.run_until_empty().applied == 1
         assert peek(quick).where(review_id, offender_no) is None
+
+
+def test_dead_letters_that_nothing_sends_back_are_told_apart(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+    """Refused ones and those that came back too often, each with why; others housekeeping will try again."""
+    for review in (701, 702, 703):
+        mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
+        pair.dlq.send(write_mapping_retry(mapping, {}))
+    letters = {each.ids["incentiveId"]: each for each in dead_letter_queue(one, "incentive").look()}
+    often = one.settings.housekeeping_max_returns + 1
+    refusal = Failure("create IEP in NOMIS", "nomis", "POST", "/x", 400, "no such level", recoverable=False)
+    for review, failure in ((702, refusal), (703, replace(refusal, status=503, recoverable=True))):
+        message_id = letters[review].message.message_id
+        attempt = FailedAttempt(now(), "incentive", message_id, None, "RETRY_CREATE_MAPPING", None, 3, failure)
+        with one.database.begin() as connection:
+            record_failures(connection, [attempt])
+    with one.database.begin() as connection:
+        count_returns(connection, "incentive", [letters[701].key] * often)
+    waiting = peek(one)
+    assert waiting.on_dlq == {701, 702, 703}
+    assert waiting.given_up == {
+        701: f"it came back {often} times, and housekeeping does not send it back any more",
+        702: 'it was refused at "create IEP in NOMIS", and a retry alone does not help',
+    }
+    assert (waiting.why_given_up(703), waiting.why_given_up(None), waiting.why_given_up(1)) == (None, None, None)
 
 
 def test_what_is_in_hand_is_a_doubt(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:

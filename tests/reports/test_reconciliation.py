@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from reports.reconciliation import (
 from reports.result import ReconciliationResult
 from reports.waiting import Waiting
 from sandbox import Sandbox
+from sync.clock import LONDON, now
 from sync.failures import RuleError
 from sync.store import outbox
 from sync.upstream import incentives_api
@@ -143,6 +144,70 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(world: Sandbox, of
     assert {each.why for each in result.in_flight} == {JUST_RECORDED}
     later = result_of(office(reconciliation_in_flight_minutes="0").reconcile())
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
+
+
+def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks(
+    world: Sandbox, office: OpenOffice
+) -> None:
+    """A review or record dated in the future is a difference in every run, save by a few minutes' clock difference."""
+    world.reset(prisoners=60, mismatch_rate=0)
+    present = now().astimezone(LONDON).replace(tzinfo=None)
+    moments = {
+        "years ahead": present + timedelta(days=1600),
+        "an hour ahead": present + timedelta(hours=1),
+        "two minutes ahead": present + timedelta(minutes=2),
+        "five minutes ago": present - timedelta(minutes=5),
+        "eleven minutes ago": present - timedelta(minutes=11),
+    }
+    bookings = {}
+    for (name, moment), each in zip(moments.items(), world.prisoners(), strict=False):
+        world.add_review(each["offenderNo"], "EN3", publish=False, at=moment.isoformat(timespec="seconds"))
+        bookings[each["bookingId"]] = name
+    result = result_of(office().reconcile())
+    assert {bookings[each.booking_id] for each in result.mismatches} == {
+        "years ahead",
+        "an hour ahead",
+        "eleven minutes ago",
+    }
+    assert {bookings[each.booking_id] for each in result.in_flight} == {"two minutes ahead", "five minutes ago"}
+
+
+@pytest.mark.parametrize(("where", "status"), [("dlq", "mismatch"), ("queue", "in flight")])
+def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
+    world: Sandbox, office: OpenOffice, where: str, status: str
+) -> None:
+    """What lies on the DLQ since before the last complete run is a difference; a newer review is in flight."""
+    world.reset(prisoners=60, mismatches={"1": 1})
+    opened = office()
+    waiting = dlq_of(world, opened)().on_dlq
+    peeked = Waiting(on_queue=waiting) if where == "queue" else Waiting(on_dlq=waiting)
+    first = result_of(opened.reconcile(peek=lambda: peeked))
+    assert (first.status, len(first.in_flight), first.mismatches) == ("complete", 1, ())
+    booking = first.in_flight[0]
+    second = result_of(opened.reconcile(peek=lambda: peeked))
+    alone = ReconciliationParameters(offender_nos=(booking.offender_no,))
+    for result in (second, result_of(opened.reconcile(alone, peek=lambda: peeked))):
+        mismatches = {each.booking_id: "mismatch" for each in result.mismatches}
+        assert mismatches | {each.booking_id: "in flight" for each in result.in_flight} == {booking.booking_id: status}
+        assert causes(result.mismatches) in ({}, {booking.booking_id: 1})
+    newer = world.add_review(booking.offender_no, "EN2", publish=False)
+    third = result_of(opened.reconcile(peek=lambda: Waiting(on_dlq=frozenset({*waiting, newer}))))
+    assert (third.mismatches, [each.booking_id for each in third.in_flight]) == ((), [booking.booking_id])
+
+
+def test_a_dead_letter_that_is_given_up_is_a_difference(world: Sandbox, office: OpenOffice) -> None:
+    """Nothing sends it back, so that nothing is on its way; the report says why, and how to look."""
+    world.reset(prisoners=60, mismatches={"1": 1})
+    opened = office()
+    (review,) = dlq_of(world, opened)().on_dlq
+    why = "it came back 7 times, and housekeeping does not send it back any more"
+    given_up = Waiting(on_dlq=frozenset({review}), given_up={review: why})
+    result = result_of(opened.reconcile(peek=lambda: given_up))
+    assert result.in_flight == ()
+    (diagnosis,) = (each.diagnosis for each in result.mismatches)
+    assert diagnosis is not None
+    assert (diagnosis.number, why in diagnosis.explanation) == (1, True)
+    assert diagnosis.commands[0] == "prisoner-to-nomis dlq show incentive"
 
 
 def test_counts_what_is_excluded_and_on_its_way_once(world: Sandbox, office: OpenOffice) -> None:
