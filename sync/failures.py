@@ -73,6 +73,18 @@ class UpstreamError(SyncError):
         return self.status >= 500 and not self.non_unique
 
 
+class NotUnderstood(UpstreamError):
+    """An answer that tells of success, but is empty, of another shape, or about another record than the one asked for.
+
+    Nothing is concluded from it, neither that the record is there nor that it is not; the next attempt asks again.
+    """
+
+    @property
+    def recoverable(self) -> bool:  # type: ignore[override]
+        """Always: it may be the answer of something that stands between us and the service."""
+        return True
+
+
 class NeverAccepted(UpstreamError):
     """A call that the service cannot take as it is, although its status says otherwise; trying again does not help."""
 

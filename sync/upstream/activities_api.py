@@ -3,7 +3,7 @@
 from datetime import date, time
 from typing import Literal
 
-from sync.upstream.bodies import Answer, LocalDateTime, read_answer
+from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
 from sync.upstream.transport import ServiceClient
 
 PayPerSession = Literal["H", "F"]
@@ -126,10 +126,6 @@ class Allocation(Answer):
     suspended_reason: str | None = None
 
 
-class _Allocations(Answer):
-    allocations: tuple[Allocation, ...]
-
-
 class Attendance(Answer):
     """A prisoner's attendance of a session; the bonus is as the service gives it."""
 
@@ -190,7 +186,7 @@ def allocations_of_schedule(activities: ServiceClient, schedule_id: int) -> tupl
     """All allocations to a schedule, ended ones included; none for an unknown schedule."""
     path = f"/schedules/{schedule_id}/allocations"
     answer = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
-    return read_answer(_Allocations, {"allocations": answer or ()}, activities, "GET", path).allocations
+    return () if answer is None else read_list(Allocation, answer, activities, "GET", path)
 
 
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:

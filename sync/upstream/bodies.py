@@ -1,9 +1,8 @@
-"""The shape of what goes over the wire: request bodies, answers, and the services' pages.
+"""The shape of what goes over the wire: request bodies and answers.
 
 Outside a body is camelCase JSON; inside it is a frozen model that names only the fields that are read or sent.
 """
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 
-from sync.failures import UpstreamError
+from sync.failures import NotUnderstood, UpstreamError
 from sync.upstream.transport import ServiceClient
 
 Model = TypeVar("Model", bound="Answer")
@@ -45,28 +44,27 @@ def read_answer(
     """`answer` as `model`.
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    Where the call `creates`, its outcome counts as unknown then: something was made, but not which.
+    It is `NotUnderstood` where the answer has none of the fields: then it is not such a record at all. Where the call
+    `creates`, its outcome counts as unknown then: something was made, but not which.
     """
     try:
         return model.model_validate(answer)
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False, include_context=False)
-        fields = ", ".join(f"{'.'.join(map(str, each['loc'])) or 'body'} ({each['type']})" for each in wrong)
-        message = f"the answer cannot be used: {fields}"
-        status = 201 if creates else 200
-        raise UpstreamError(
-            client.name, method, path, status=status, message=message, outcome_unknown=creates
-        ) from None
+    fields = ", ".join(f"{'.'.join(map(str, each['loc'])) or 'body'} ({each['type']})" for each in wrong)
+    message = f"the answer cannot be used: {fields}"
+    status = 201 if creates else 200
+    if creates or not _has_any_field(model, answer):
+        raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=creates)
+    raise UpstreamError(client.name, method, path, status=status, message=message, from_service=True)
 
 
-def read_pages(
-    client: ServiceClient, path: str, query: Mapping[str, object], size: int = 1000
-) -> Iterator[Mapping[str, Any]]:
-    """Every element of a paged list, page by page as they are needed."""
-    number = 0
-    while True:
-        page = client.call("GET", path, query={**query, "page": number, "size": size}) or {}
-        yield from page.get("content") or ()
-        number += 1
-        if page.get("last", True) or number >= int(page.get("totalPages") or 0):
-            return
+def read_list(model: type[Model], answer: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:
+    """`answer` as a list of `model`; raises as `read_answer`, `NotUnderstood` for whatever is no list."""
+    if not isinstance(answer, list):
+        raise NotUnderstood(client.name, method, path, status=200, message="the answer is no list")
+    return tuple(read_answer(model, each, client, method, path) for each in answer)
+
+
+def _has_any_field(model: type[Answer], answer: Any) -> bool:
+    return isinstance(answer, dict) and any(field.alias in answer for field in model.model_fields.values())

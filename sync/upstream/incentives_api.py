@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from sync.upstream.bodies import Answer, LocalDateTime, read_answer
+from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
 from sync.upstream.transport import ServiceClient, segment
 
 BULK_PATH = "/iep/reviews/bookings"
@@ -67,14 +67,6 @@ class PrisonIncentiveLevel(Answer):
     privileged_visit_orders: int | None = None
 
 
-class _Levels(Answer):
-    levels: tuple[Level, ...]
-
-
-class _Bulk(Answer):
-    bookings: tuple[CurrentLevel, ...]
-
-
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
     """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/iep/reviews/id/{segment(review_id)}"
@@ -101,14 +93,14 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> tup
     if not booking_ids:
         return ()
     answer = incentives.call("POST", BULK_PATH, body=list(booking_ids))
-    return read_answer(_Bulk, {"bookings": answer}, incentives, "POST", BULK_PATH).bookings
+    return read_list(CurrentLevel, answer, incentives, "POST", BULK_PATH)
 
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:
     """All global levels in their order, inactive ones included."""
     path = "/incentive/levels"
     answer = incentives.call("GET", path, query={"with-inactive": "true"})
-    return read_answer(_Levels, {"levels": answer}, incentives, "GET", path).levels
+    return read_list(Level, answer, incentives, "GET", path)
 
 
 def level(incentives: ServiceClient, code: str) -> Level:

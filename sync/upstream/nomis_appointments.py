@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer, read_pages
+from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer
+from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
 
 

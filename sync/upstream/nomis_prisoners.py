@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sync.upstream.bodies import Answer, read_answer
+from sync.upstream.pages import read_page
 from sync.upstream.transport import ServiceClient
 
 PATH = "/prisoners/ids"
@@ -32,17 +33,10 @@ class _Id(Answer):
     offender_no: str
 
 
-class _Page(Answer):
-    content: tuple[_Id, ...]
-    number: int
-    total_elements: int
-    total_pages: int
-    last: bool
-
-
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000. Raises `UpstreamError`."""
-    query = {"active": "true", "page": page, "size": size, "sort": "bookingId,ASC"}
-    read = read_answer(_Page, nomis.call("GET", PATH, query=query), nomis, "GET", PATH)
-    prisoners = tuple(PrisonerId(each.booking_id, each.offender_no) for each in read.content)
+    query = {"active": "true", "sort": "bookingId,ASC"}
+    read = read_page(nomis, PATH, query, page, size)
+    rows = (read_answer(_Id, each, nomis, "GET", PATH) for each in read.content)
+    prisoners = tuple(PrisonerId(each.booking_id, each.offender_no) for each in rows)
     return PrisonerPage(prisoners, read.number, read.total_elements, read.total_pages, read.last)

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 import requests
 
-from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
+from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
 from sync.upstream.in_flight import InFlight
@@ -69,9 +69,10 @@ class ServiceClient:
         none_on_404: bool = False,
         refusal: str | None = None,
     ) -> Any:
-        """One call; the decoded JSON answer, None for an empty body.
+        """One call; the decoded JSON answer, None for the empty body of a write.
 
-        With `none_on_404` it is None also for a 404 that is the service's own word (see `UpstreamError.absent`).
+        With `none_on_404` it is None for a 404 that is the service's own word (see `UpstreamError.absent`), and for
+        nothing else: a read whose answer is empty or `null` is `NotUnderstood`, never "there is none".
         `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A read whose
         connection was lost is tried once more; whether to repeat a write is for those to say who know what it does.
         Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the lease that
@@ -168,12 +169,13 @@ class ServiceClient:
         status = response.status
         data = response.data
         if 200 <= status < 300:
-            if not data:
-                return None
             try:
-                return orjson.loads(data)
+                decoded = orjson.loads(data) if data else None
             except orjson.JSONDecodeError as error:
                 raise self._no_answer(method, path, "the answer is not valid JSON") from error
+            if decoded is None and (method == "GET" or none_on_404):
+                raise NotUnderstood(self.name, method, path, status=status, message="the answer is empty")
+            return decoded
         message, more_info, from_service = _error_body(data)
         if status == 404 and none_on_404 and from_service:
             return None

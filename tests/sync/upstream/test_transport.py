@@ -5,18 +5,30 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import LeaseBusy, UpstreamError
+from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.settings import UpstreamName, load_settings
-from sync.upstream import incentives_api, mappings, nomis_incentives, nomis_prisoners, nomis_visits
+from sync.upstream import (
+    activities_api,
+    adjustments_api,
+    incentives_api,
+    mappings,
+    nomis_activities,
+    nomis_incentives,
+    nomis_prisoners,
+    nomis_visits,
+)
+from sync.upstream.nomis_activities import AttendanceSession
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
 from tests.faults import hits
 
 VISIT_POST = "/prisoners/{offender_no}/visits"
+SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00", end_time="11:00")
 
 
 class Ear:
@@ -244,12 +256,27 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
     assert not caught.value.outcome_unknown
 
 
-def test_empty_answer_names_the_fields(sandbox: Sandbox, services: Services) -> None:
-    """An empty answer where a body is needed is an error of that call, which repeating does not mend."""
-    sandbox.fault("nomis", kind="empty")
-    with pytest.raises(UpstreamError, match=r"^nomis: GET /prisoners/ids: status 200: .* body ") as caught:
-        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
-    assert not caught.value.recoverable
+@pytest.mark.parametrize("text", ["", "null"])
+def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
+    """Neither a look-up nor a read concludes anything from an empty 200, and the breaker hears of it."""
+    for service in ("nomis", "mapping", "incentives", "activities", "appointments", "adjustments"):
+        sandbox.fault(service, kind="status", status=200, text=text)
+    for read in (
+        lambda: nomis_incentives.current_iep(services.nomis, 1),
+        lambda: nomis_incentives.prison_level_exists(services.nomis, "LEI", "STD"),
+        lambda: nomis_visits.find_visit(services.nomis, 1),
+        lambda: incentives_api.booking_summary(services.incentives, 1),
+        lambda: activities_api.allocations_of_schedule(services.activities, 1),
+        lambda: activities_api.appointment_exists(services.appointments, 1),
+        lambda: adjustments_api.adjustment_exists(services.sentence_adjustments, "1"),
+        lambda: mappings.find_visit_mapping(services.mapping, "no-such"),
+        lambda: mappings.activity_mappings(services.mapping),
+        lambda: nomis_prisoners.prisoner_page(services.nomis, 0, 1),
+        lambda: nomis_activities.attendance_status(services.nomis, 1, 1, SESSION),
+    ):
+        with pytest.raises(NotUnderstood, match="status 200: the answer is empty") as caught:
+            read()
+        assert caught.value.recoverable
 
 
 def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:

@@ -1,0 +1,137 @@
+"""Pages of a list: what is read, and what is no page or cannot be the whole list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import Sandbox
+from sync.failures import NotUnderstood
+from sync.settings import load_settings
+from sync.upstream import nomis_appointments
+from sync.upstream.pages import page_of, read_pages
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+
+IDS = "/visits/ids"
+
+
+def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str, Any]:
+    """Page `number` of the numbers below `total`, in either form."""
+    pages = -(-total // size)
+    content = list(range(total))[number * size : (number + 1) * size]
+    counts = {"number": number, "size": size, "totalElements": total, "totalPages": pages}
+    if nested:
+        return {"content": content, "page": counts}
+    return {"content": content, **counts, "numberOfElements": len(content), "last": number + 1 >= pages}
+
+
+@given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
+def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, nested: bool) -> None:
+    """With `last` or without, every page says what it holds and whether it is the last."""
+    page = page_of(spring_page(total, number, size, nested=nested), number, size)
+    assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
+    assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
+
+
+@given(st.integers(1, 60), st.integers(0, 8), st.integers(1, 20), st.booleans(), st.data())
+def test_a_page_with_one_wrong_count_is_refused(
+    total: int, number: int, size: int, nested: bool, data: st.DataObject
+) -> None:
+    """Whichever of its figures is changed so that they do not fit together, the page is not read."""
+    answer = spring_page(total, number, size, nested=nested)
+    counts = answer["page"] if nested else answer
+    name = data.draw(st.sampled_from(sorted(counts.keys() - {"content", "size", "last"})))
+    if name == "totalElements":
+        # A total that leaves this page and the number of pages as they are contradicts nothing.
+        wrong = st.integers(-9, number * size) if answer["content"] else st.integers(number * size + 1, 10**10)
+        counts[name] = data.draw(wrong)
+    else:
+        counts[name] = data.draw(st.integers(-9, 10**10).filter(lambda value: value != counts[name]))
+    with pytest.raises(ValueError, match=r"it|pages"):
+        page_of(answer, number, size)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [{"visitId": 1}],
+        "ok",
+        {},
+        {"items": [], "totalElements": 0},
+        {"content": None, "totalElements": 0, "last": True},
+        {"content": {}, "totalElements": 0, "last": True},
+        {"content": []},
+        {"content": [], "last": True},
+        {"content": [1], "last": False},
+        {"content": [], "totalElements": None, "last": True},
+        {"content": [], "totalElements": "0", "last": True},
+        {"content": [], "totalElements": True, "last": True},
+        {"content": [], "totalElements": -1, "last": True},
+        {"content": [], "totalElements": 0, "last": None},
+        {"content": [], "totalElements": 0, "last": "true"},
+        {"content": [], "totalElements": 5, "last": True},
+        {"content": [], "totalElements": 2_000_000_000, "last": False},
+        {"content": [1], "totalElements": 1, "last": False},
+        {"content": [1, 2], "totalElements": 1, "last": True},
+        {"content": [1], "totalElements": 2, "last": False},
+        {"content": [1], "totalElements": 1, "number": 1, "last": True},
+        {"content": [1], "totalElements": 1, "size": 0, "last": True},
+        {"content": [1], "page": {"totalElements": 1}, "totalElements": 2},
+        {"content": [1], "page": 0, "totalElements": 1},
+    ],
+)
+def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
+    """Whatever does not say with one voice what it holds never means that there is nothing more."""
+    with pytest.raises(ValueError, match=r"it|pages"):
+        page_of(answer, 0, 10)
+    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
+    transport = Transport(load_settings(sandbox.environment()))
+    nomis = connect(transport).nomis
+    with pytest.raises(NotUnderstood, match=f"^nomis: GET {IDS}: status 200: page 0 cannot be right: ") as caught:
+        list(read_pages(nomis, IDS, {}, size=10))
+    assert caught.value.recoverable
+    transport.close()
+
+
+@pytest.mark.parametrize("text", ["", "null"])
+def test_an_empty_answer_is_no_page(sandbox: Sandbox, text: str) -> None:
+    """An empty body does not say that the list is empty."""
+    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
+    transport = Transport(load_settings(sandbox.environment()))
+    with pytest.raises(NotUnderstood, match="the answer is empty"):
+        list(read_pages(connect(transport).nomis, IDS, {}))
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"content": [{"id": 2}], "totalElements": 3, "size": 2, "last": True},
+        {"content": [], "totalElements": 2, "size": 2, "last": True},
+    ],
+    ids=["comes twice", "became shorter"],
+)
+def test_a_list_that_moved_between_its_pages_is_refused(sandbox: Sandbox, second: object) -> None:
+    """An element that comes twice, or a list that became shorter, may hide one that was not seen."""
+    first = {"content": [{"id": 1}, {"id": 2}], "totalElements": 3, "size": 2, "last": False}
+    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=first, query="page=0")
+    sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=second, query="page=1")
+    transport = Transport(load_settings(sandbox.environment()))
+    with pytest.raises(NotUnderstood, match="moved or came twice"):
+        list(read_pages(connect(transport).nomis, IDS, {}, size=2))
+    transport.close()
+
+
+def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None:
+    """The real listings, which may be empty, are read as they are."""
+    transport = Transport(load_settings(sandbox.environment()))
+    nomis = connect(transport).nomis
+    found = list(read_pages(nomis, "/prisoners/ids", {"active": "true"}, size=30))
+    assert sorted(each["offenderNo"] for each in found) == sorted(each["offenderNo"] for each in sandbox.prisoners())
+    assert list(nomis_appointments.appointment_ids(nomis, None, "1999-01-01")) == []
+    transport.close()
