@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, and_, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
 
 from jobs.endings import UsageError, one_line
 from sync import clock
@@ -22,6 +22,9 @@ from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 
 _ERROR_LENGTH = 500
+#: The count that says whom a reconciliation looked at, and its value for the runs that are measures of the whole.
+SCOPE = "scope"
+EVERYONE = "everyone"
 
 
 class Trigger(StrEnum):
@@ -61,9 +64,9 @@ class JobRun:
 
     @property
     def told_counts(self) -> Mapping[str, Any]:
-        """The counts for people: the reconciliation that the run made is named only where it is another run's."""
-        own = self.counts.get("reconciliation") == self.id
-        return {name: value for name, value in self.counts.items() if not (own and name == "reconciliation")}
+        """The counts for people: whose reconciliation it was, and over whom, only where that is not this and all."""
+        usual = {"reconciliation": self.id, SCOPE: EVERYONE}
+        return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
     def as_dict(self) -> dict[str, Any]:
         """The run as JSON shows it, times in ISO form."""
@@ -158,11 +161,18 @@ class Ledger:
                 for row in connection.execute(query if job is None else query.where(job_runs.c.job == job))
             ]
 
+    def last_whole(self, job: str) -> JobRun | None:
+        """The last run of `job`, None when there is none. One over some prisoners, prisons or shards does not count."""
+        return self._newest(job_runs.c.job == job, _over_everyone())
+
     def last_success(self, job: str) -> JobRun | None:
-        """The last run of `job` that succeeded, None when none did."""
-        newest = self._query().where(job_runs.c.job == job, job_runs.c.status == Status.SUCCESS)
+        """The last run of `job` over everyone that succeeded, None when none did."""
+        return self._newest(job_runs.c.job == job, job_runs.c.status == Status.SUCCESS, _over_everyone())
+
+    def _newest(self, *conditions: ColumnElement[bool]) -> JobRun | None:
+        query = self._query().where(*conditions).order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(1)
         with self._database.read() as connection:
-            row = connection.execute(newest.order_by(job_runs.c.started_at.desc()).limit(1)).first()
+            row = connection.execute(query).first()
         return None if row is None else _job_run(row)
 
     def find(self, run_id: str) -> JobRun:
@@ -223,6 +233,14 @@ class Ledger:
         }
         with self._database.begin() as connection:
             connection.execute(update(job_runs).where(job_runs.c.id == in_hand.id).values(values))
+
+
+def _over_everyone() -> ColumnElement[bool]:
+    """Runs that looked at everyone: by the scope they recorded, or else by the parameters they were given."""
+    recorded = job_runs.c.counts[SCOPE].as_string()
+    chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
+    nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)
+    return or_(recorded == EVERYONE, and_(recorded.is_(None), *nobody_chosen))
 
 
 _LEASE_PREFIX = "run:"

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs.ledger import JobRun, Ledger
+from jobs.ledger import EVERYONE, SCOPE, JobRun, Ledger
 from sync import clock
 from sync.failures import UpstreamError
 from sync.outcome import Outcome
@@ -95,20 +95,24 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
 
 
 def run_metrics(ledger: Ledger, jobs: Iterable[str]) -> Iterator[Metric]:
-    """The last run of each job: its status, the age of the last success, and the mismatches it found where it did."""
+    """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
+
+    A run over some prisoners or prisons, such as the one that follows up a difference, changes none of these.
+    """
     status = GaugeMetricFamily(
-        f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status"]
+        f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]
     )
     age = GaugeMetricFamily(
-        f"{PREFIX}_last_success_age_seconds", "Since the last run of a job that succeeded ended.", labels=["job"]
+        f"{PREFIX}_last_success_age_seconds", "Since the last run of a job that succeeded ended.", labels=["job", SCOPE]
     )
     mismatches = GaugeMetricFamily(
-        f"{PREFIX}_mismatches", "Prisoners whose levels differ, by the last complete run.", labels=["job"]
+        f"{PREFIX}_mismatches", "Prisoners whose levels differ, by the last complete run.", labels=["job", SCOPE]
     )
     try:
         for job in jobs:
-            for run in ledger.recent(1, job):
-                status.add_metric([job, run.status], 1)
+            last = ledger.last_whole(job)
+            if last is not None:
+                status.add_metric([job, last.status, EVERYONE], 1)
             success = ledger.last_success(job)
             if success is not None:
                 _add_success(success, age, mismatches)
@@ -120,6 +124,6 @@ def run_metrics(ledger: Ledger, jobs: Iterable[str]) -> Iterator[Metric]:
 
 def _add_success(run: JobRun, age: GaugeMetricFamily, mismatches: GaugeMetricFamily) -> None:
     if run.finished_at is not None:
-        age.add_metric([run.job], (clock.now() - run.finished_at).total_seconds())
+        age.add_metric([run.job, EVERYONE], (clock.now() - run.finished_at).total_seconds())
     if isinstance(run.counts.get(_MISMATCHES), int):
-        mismatches.add_metric([run.job], run.counts[_MISMATCHES])
+        mismatches.add_metric([run.job, EVERYONE], run.counts[_MISMATCHES])

@@ -11,12 +11,13 @@ from jobs.composition import Program
 from jobs.delivering import make_sure_of_the_archive, report_delivered
 from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError
-from jobs.ledger import RunInHand, Status, Trigger
+from jobs.ledger import SCOPE, RunInHand, Status, Trigger
 from jobs.logging import bound
 from jobs.output import counts_text, print_json, print_table
 from jobs.progress import ProgressCallback, live_progress
 from jobs.signals import stopping
 from reports import wording
+from reports.checkpoints import Scope, find_run
 from reports.opening import make_sure_of_resuming
 from reports.reconciliation import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.result import ReconciliationResult
@@ -30,6 +31,8 @@ _STATUSES = {
     "failed": Status.FAILED,
     "unfinished shard": Status.SUCCESS,
 }
+#: The scope of the run of a shard that leaves the result to others.
+_ONE_SHARD = "one shard"
 #: How long the end of a run waits for its report to be delivered.
 _DELIVERY_SECONDS = 60.0
 #: Mismatches that are listed on the screen; the report has all of them.
@@ -156,13 +159,26 @@ def reconcile(
             again = parameters.resume or in_hand.id
             raise StopAskedError(f"stopped while {stage}; go on with: reconcile incentives --resume {again}")
 
+    in_hand.counts[SCOPE] = _scope(program, parameters)
     outcome = program.reconciliation(watched).run(in_hand.id, parameters)
     in_hand.counts["reconciliation"] = outcome.run_id
+    if outcome.status == "unfinished shard":
+        in_hand.counts[SCOPE] = _ONE_SHARD
     in_hand.status = _STATUSES[outcome.status]
     if outcome.result is not None:
         in_hand.counts |= outcome.result.counts()
         in_hand.error = None if outcome.status == "complete" else _shortfall(outcome.result)
     return outcome
+
+
+def _scope(program: Program, parameters: ReconciliationParameters) -> str:
+    """Whom the run looks at: everyone, prisons or prisoners; a resumed run looks at those of its beginning."""
+    begun = None
+    if parameters.resume not in (None, LAST):
+        with program.database.read() as connection:
+            begun = find_run(connection, parameters.resume)
+    chosen = {"offender_nos": parameters.offender_nos, "prisons": parameters.prisons}
+    return Scope.of(chosen if begun is None else begun.parameters)
 
 
 def _shortfall(result: ReconciliationResult) -> str:

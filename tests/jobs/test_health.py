@@ -1,5 +1,6 @@
 """The health pages: what they say when all is well, when parts are away, and when a drain hangs."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -260,10 +261,47 @@ def test_metrics_count_messages_calls_runs_and_breakers(operator: Operator, sand
     calls = 'prisoner_to_nomis_upstream_call_seconds_count{method="POST",result="ok",service="nomis"}'
     assert float(figures[calls]) > 0
     assert figures['prisoner_to_nomis_breaker_state{service="nomis"}'] == "0.0"
-    assert figures['prisoner_to_nomis_run_status{job="reconcile-incentives",status="failed"}'] == "1.0"
-    assert figures['prisoner_to_nomis_mismatches{job="reconcile-incentives"}'] == "7.0"
-    assert float(figures['prisoner_to_nomis_last_success_age_seconds{job="reconcile-incentives"}']) >= 0
+    assert figures['prisoner_to_nomis_run_status{job="reconcile-incentives",scope="everyone",status="failed"}'] == "1.0"
+    assert figures['prisoner_to_nomis_mismatches{job="reconcile-incentives",scope="everyone"}'] == "7.0"
+    age = 'prisoner_to_nomis_last_success_age_seconds{job="reconcile-incentives",scope="everyone"}'
+    assert float(figures[age]) >= 0
     assert "process_resident_memory_bytes" in figures
+
+
+def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sandbox: Sandbox) -> None:
+    """Following up a prisoner, a prison or a shard leaves mismatches, status and the last success as they are."""
+    sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
+    operator.does("reconcile", "incentives", "--no-notify")
+    (whole,) = operator.reads("runs", "list")
+    with opened(operator) as made, pytest.raises(RuntimeError), made.ledger.run("reconcile-incentives", {}):
+        raise RuntimeError("the next weekly run broke")
+    chosen = sandbox.prisoners()[0]
+    of_prisoner = ("reconcile", "incentives", "--no-notify", "--prisoner", chosen["offenderNo"])
+    operator.does(*of_prisoner)
+    operator.does("reconcile", "incentives", "--no-notify", "--prison", chosen["prisonId"])
+    current = f"/incentives/booking-id/{chosen['bookingId']}/current"
+    with faulty(sandbox, "nomis", "GET", current, kind="status", status=400):
+        unread = json.loads(operator.run(*of_prisoner, "--json").out)
+    operator.does("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
+    operator.does("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
+    with opened(operator) as made:
+        success = made.ledger.last_success("reconcile-incentives")
+        families = {each.name: each for each in run_metrics(made.ledger, ["reconcile-incentives"])}
+    figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}
+    labels = {"job": "reconcile-incentives", "scope": "everyone"}
+    assert success is not None
+    assert success.id == whole["id"]
+    assert figures["prisoner_to_nomis_mismatches"] == [(labels, 3)]
+    assert figures["prisoner_to_nomis_run_status"] == [(labels | {"status": "failed"}, 1)]
+    assert [each["counts"].get("scope") for each in operator.reads("runs", "list")] == [
+        "one shard",
+        "prisoners",
+        "prisoners",
+        "prisons",
+        "prisoners",
+        None,
+        "everyone",
+    ]
 
 
 def test_metrics_tell_how_calls_failed() -> None:

@@ -94,6 +94,27 @@ def test_newest_runs_come_first(make_ledger: MakeLedger) -> None:
     assert len(ledger.recent(limit=2)) == 2
 
 
+def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedger) -> None:
+    """By the scope a run recorded, or by its parameters where it recorded none, as earlier versions did not."""
+    ledger = make_ledger("one")
+    everyone = {"prisons": [], "prisoners": [], "shards": 1}
+    for parameters, scope in (
+        ({}, None),
+        (everyone, None),
+        (everyone, "everyone"),
+        (everyone | {"prisoners": ["A1234BC"]}, None),
+        (everyone | {"prisons": ["MDI"]}, None),
+        (everyone, "prisoners"),
+    ):
+        with ledger.run("reconcile-incentives", parameters) as in_hand:
+            in_hand.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
+        whole = parameters in ({}, everyone) and scope != "prisoners"
+        for last in (ledger.last_whole("reconcile-incentives"), ledger.last_success("reconcile-incentives")):
+            assert last is not None
+            assert (last.id == in_hand.id) == whole
+    assert ledger.last_whole("drain") is None
+
+
 def test_run_is_found_by_the_beginning_of_its_id(make_ledger: MakeLedger) -> None:
     """Enough of an id finds its run; what fits none, or several, is bad usage."""
     ledger = make_ledger("one")
