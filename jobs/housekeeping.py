@@ -69,7 +69,13 @@ class HousekeepingResult:
 
 def dead_letter_queue(program: Program, queue: str) -> DeadLetterQueue:
     """The dead letter queue of a queue id. Raises `QueueUnavailable`."""
-    return DeadLetterQueue(queue, program.queue_pair(queue), program.database, program.telemetry)
+    return DeadLetterQueue(
+        queue,
+        program.queue_pair(queue),
+        program.database,
+        program.telemetry,
+        lambda owner: program.queue_pair(owner).main,
+    )
 
 
 def look_at_all(program: Program) -> list[DlqState]:

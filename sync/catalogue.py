@@ -38,10 +38,24 @@ Made from the code by `make docs`.
 | --- | --- | --- | --- | --- |
 """
 
+_FOOTER = """
+## Of every queue
+
+| telemetry event | what happened |
+| --- | --- |
+| `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
+| `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
+"""
+
 
 def event_types(queue: str) -> tuple[str, ...]:
     """The event types that a queue receives, which are the values of its subscription's filter."""
     return tuple(DOMAINS[queue].handlers)
+
+
+def queue_of(event_type: str) -> str | None:
+    """The id of the queue on which events of this type belong; None for a type that is not synchronised."""
+    return next((queue for queue, domain in DOMAINS.items() if event_type.lower() in domain.handlers), None)
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
@@ -96,7 +110,7 @@ def _of_update(handler: Update) -> Iterator[str]:
 
 def event_table() -> str:
     """The table of all events as a Markdown page."""
-    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows())
+    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER
 
 
 def _rows() -> Iterator[tuple[str, ...]]:

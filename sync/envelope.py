@@ -1,34 +1,41 @@
 """From the body of an SQS message to what it means: a domain event, a mapping retry, or something to pass over.
 
-The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. The event type is
-read inside it, since mapping retries carry no attributes.
+The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. Where a subscription
+has raw message delivery, the body is the event itself. The event type is read inside the event, since mapping retries
+carry no attributes.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from sync.clock import LONDON
+from sync.event_times import parse_event_time
 from sync.failures import MessageUnreadable
 
-_TIME = re.compile(r"^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?$")
+#: Invisible characters around a type that `str.strip` leaves.
+_INVISIBLE = "\ufeff\u200b\x00"
+_LONGEST_QUOTE = 60
+#: The type of a message that only saves a mapping.
+MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 
 
 @dataclass(frozen=True, slots=True)
 class DomainEvent:
     """An event of a publishing service.
 
-    `occurred_at` keeps the offset it was written with (London where there was none); None when absent.
+    `occurred_at` keeps the offset it was written with (London where there was none); None when absent, or when it
+    cannot be read: `unreadable_time` is then the beginning of what was written.
     """
 
     event_type: str
     occurred_at: datetime | None = None
     prisoner_id: str | None = None
     additional_information: Mapping[str, Any] = field(default_factory=dict)
+    unreadable_time: str | None = None
 
     def text(self, name: str) -> str:
         """`additionalInformation.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
@@ -50,7 +57,9 @@ class DomainEvent:
         return self.prisoner_id
 
     def required_occurred_at(self) -> datetime:
-        """`occurredAt`; raises `MessageUnreadable` when it is missing."""
+        """`occurredAt`; raises `MessageUnreadable` when it is missing or cannot be read."""
+        if self.unreadable_time is not None:
+            raise MessageUnreadable(f"{self.event_type}: occurredAt cannot be read: {self.unreadable_time}")
         if self.occurred_at is None:
             raise MessageUnreadable(f"{self.event_type}: occurredAt is missing")
         return self.occurred_at
@@ -91,21 +100,34 @@ def read_envelope(body: str) -> Envelope:
     """Reads the body of an SQS message. Raises `MessageUnreadable` for whatever cannot be understood."""
     outer = _object(_json(body, "the message body"), "the message body")
     message_type = outer.get("Type")
+    if not isinstance(message_type, str):
+        if "eventType" not in outer:
+            raise MessageUnreadable("the message body has neither a Type nor an eventType")
+        return Envelope(_domain_event(outer), None)
     sns_message_id = outer.get("MessageId")
     sns_message_id = sns_message_id if isinstance(sns_message_id, str) else None
+    message_type = _trimmed(message_type)
     if message_type == "Notification":
         return Envelope(_domain_event(_inner(outer)), sns_message_id)
-    if message_type == "RETRY_CREATE_MAPPING":
+    if message_type == MAPPING_RETRY:
         return Envelope(_mapping_retry(_inner(outer)), sns_message_id)
-    if not isinstance(message_type, str):
-        raise MessageUnreadable("the message body has no Type")
     return Envelope(Unhandled(message_type), sns_message_id)
+
+
+def is_mapping_retry(body: str) -> bool:
+    """Whether a message is a mapping retry, readable or not."""
+    try:
+        outer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    message_type = outer.get("Type") if isinstance(outer, dict) else None
+    return isinstance(message_type, str) and _trimmed(message_type) == MAPPING_RETRY
 
 
 def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mapping[str, str]) -> str:
     """The body of a mapping retry, as `read_envelope` and the replaced service read it."""
     message = orjson.dumps({"mapping": mapping, "telemetryAttributes": telemetry_attributes}).decode()
-    return orjson.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": message, "MessageId": None}).decode()
+    return orjson.dumps({"Type": MAPPING_RETRY, "Message": message, "MessageId": None}).decode()
 
 
 def write_domain_event(
@@ -127,44 +149,37 @@ def write_domain_event(
     return orjson.dumps({"Type": "Notification", "Message": message, "MessageAttributes": attributes}).decode()
 
 
-def parse_time(text: str) -> datetime:
-    """A date-time with offset, in UTC (`Z`) or local to London; fractions of 0 to 9 digits. Raises `ValueError`."""
-    match = _TIME.match(text)
-    if match is None:
-        raise ValueError(f"not a date-time: {text!r}")
-    moment, fraction, zone = match.groups()
-    value = datetime.fromisoformat(moment)
-    if fraction:
-        value = value.replace(microsecond=int(fraction[:6].ljust(6, "0")))
-    if zone is None:
-        return value.replace(tzinfo=LONDON)
-    return value.replace(tzinfo=UTC if zone == "Z" else datetime.fromisoformat(f"2000-01-01T00:00:00{zone}").tzinfo)
-
-
 def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
     event_type = message.get("eventType")
-    if not isinstance(event_type, str) or not event_type:
+    event_type = _trimmed(event_type) if isinstance(event_type, str) else ""
+    if not event_type:
         raise MessageUnreadable("the event has no eventType")
     information = message.get("additionalInformation")
     if information is not None and not isinstance(information, dict):
         raise MessageUnreadable(f"{event_type}: additionalInformation is not an object")
     prisoner_id = message.get("prisonerId")
+    occurred_at, unreadable_time = _occurred_at(message.get("occurredAt"))
     return DomainEvent(
         event_type=event_type,
-        occurred_at=_occurred_at(message.get("occurredAt")),
+        occurred_at=occurred_at,
         prisoner_id=prisoner_id if isinstance(prisoner_id, str) else None,
         additional_information=information or {},
+        unreadable_time=unreadable_time,
     )
 
 
-def _occurred_at(value: Any) -> datetime | None:
-    # Only some events use the time; one that cannot be read is a fault of those alone.
-    if not isinstance(value, str):
-        return None
+def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
+    """The time, or the beginning of what cannot be read: only some events use it, and it is a fault of those alone."""
+    if value is None or value == "":
+        return None, None
     try:
-        return parse_time(value)
+        return parse_event_time(value), None
     except ValueError:
-        return None
+        return None, repr(value)[:_LONGEST_QUOTE]
+
+
+def _trimmed(message_type: str) -> str:
+    return message_type.strip().strip(_INVISIBLE).strip()
 
 
 def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:

@@ -4,10 +4,10 @@ Pure functions: nothing here calls a queue or a service.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sync.envelope import DomainEvent, Envelope, MappingRetry, read_envelope
+from sync.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
 from sync.failures import MessageUnreadable
 from sync.handling import Absorb, Creation, Domain, Update
 from sync.queues.queue import Message
@@ -82,9 +82,11 @@ def read_task(message: Message, domain: Domain) -> Task:
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
     content = envelope.content
     if isinstance(content, DomainEvent):
-        handler = domain.handlers.get(content.event_type)
+        # Every type of ours is in lower case; one that is written otherwise is still no other event.
+        handler = domain.handlers.get(content.event_type.lower())
         entity = None
         if handler is not None:
+            content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
             # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
             handler.start(content)
@@ -97,7 +99,7 @@ def _type(envelope: Envelope) -> str:
     content = envelope.content
     if isinstance(content, DomainEvent):
         return content.event_type
-    return "RETRY_CREATE_MAPPING" if isinstance(content, MappingRetry) else content.message_type
+    return MAPPING_RETRY if isinstance(content, MappingRetry) else content.message_type
 
 
 def _entity(handler: Creation | Update, event: DomainEvent) -> str:

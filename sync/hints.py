@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sync.catalogue import queue_of
+from sync.envelope import MAPPING_RETRY
 from sync.failures import NON_UNIQUE_TEXT, Failure
 
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
 UNRECOVERABLE = "the request was refused and will be again: mend the data, or note the message and purge it"
-#: The event type of a message that only saves a mapping.
-MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 ONLY_MAPPING = (
     "NOMIS has the record and only its mapping is missing: never purge it, or the record is made a second time; mend "
     "the mapping service or what it refuses, then `dlq retry`"
 )
+#: The step at which an event is found to be on the wrong queue.
+ROUTING_STEP = "find queue"
 UNREADABLE = "the message cannot be understood: tell the team of its publisher, then purge it"
 
 
@@ -27,6 +29,12 @@ class _Advice:
 def hint(event_type: str | None, failure: Failure) -> str:
     """What is to be done about a message of `event_type` that failed with `failure`, in one line."""
     event = event_type or ""
+    if failure.step == ROUTING_STEP:
+        owner = queue_of(event)
+        return (
+            f"the event belongs on the {owner} queue: correct the filter of this queue's subscription, then "
+            f"`dlq retry`, which sends it to the {owner} queue"
+        )
     return next(advice.text for advice in _ADVICE if advice.fits(event, failure))
 
 

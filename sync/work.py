@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 import structlog
 
+from sync.catalogue import queue_of
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, UpstreamError
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError
 from sync.gather import Task
 from sync.handling import Creation, Domain, Trail, Update
+from sync.hints import ROUTING_STEP
 from sync.non_unique import free_key, known_rows, recognise, record_non_unique
 from sync.outcome import Outcome
 from sync.settings import Settings
@@ -24,6 +26,8 @@ from sync.upstream.services import Services
 _LEASE_WAIT_SECONDS = 1.0
 _LEASE_PAUSE_SECONDS = 0.01
 _LEASE_LONGEST_PAUSE_SECONDS = 0.1
+#: How much of an unknown event type is kept.
+_LONGEST_TYPE = 120
 
 
 class HandlerWork:
@@ -120,11 +124,26 @@ class Workshop:
         if isinstance(content, MappingRetry):
             return self._protocol.retry_mapping(self._domain.creation, content, work)
         if not isinstance(content, DomainEvent) or handler is None:
-            self._log.info("message-unhandled", type=task.event_type, message_id=task.message.message_id)
-            return Outcome.UNHANDLED
+            return self._pass_over(task, work)
         if isinstance(handler, Creation):
             return self._protocol.create(handler, content, work)
         return self._update(handler, content, work, task)
+
+    def _pass_over(self, task: Task, work: HandlerWork) -> Outcome:
+        """Tracks a message of an unknown type, which is then acknowledged.
+
+        Raises `RuleError` for an event that belongs on another queue: it would be lost here.
+        """
+        # The text is foreign, and of any length.
+        event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]
+        owner = queue_of(event_type)
+        if owner is not None:
+            work.trail.at(ROUTING_STEP)
+            raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {self._domain.queue} queue")
+        message_id = task.message.message_id
+        work.track("message-unhandled", {"queue": self._domain.queue, "messageId": message_id, "eventType": event_type})
+        self._log.info("message-unhandled", type=event_type, message_id=message_id)
+        return Outcome.UNHANDLED
 
     def _is_switched_off(self, task: Task) -> bool:
         """Whether it is of a type that is switched off, whatever else the message says or lacks."""

@@ -13,11 +13,11 @@ from typing import Any
 import orjson
 import structlog
 
-from sync.envelope import DomainEvent, MappingRetry, read_envelope
+from sync.catalogue import queue_of
+from sync.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.failures import MessageUnreadable
-from sync.hints import MAPPING_RETRY
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import BATCH, Message
+from sync.queues.queue import BATCH, Message, Queue
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
 from sync.store.returns import count_returns
@@ -72,7 +72,8 @@ def read_dead_letter(message: Message) -> DeadLetter:
     try:
         envelope = read_envelope(message.body)
     except MessageUnreadable as error:
-        return DeadLetter(message, UNREADABLE, {}, None, str(error))
+        kind = MAPPING_RETRY if is_mapping_retry(message.body) else UNREADABLE
+        return DeadLetter(message, kind, {}, None, str(error))
     content, sns_message_id = envelope.content, envelope.sns_message_id
     if isinstance(content, DomainEvent):
         prisoner = {} if content.prisoner_id is None else {"prisonerId": content.prisoner_id}
@@ -126,10 +127,21 @@ class _InHand:
 
 
 class DeadLetterQueue:
-    """The dead letter queue of one queue."""
+    """The dead letter queue of one queue.
 
-    def __init__(self, queue: str, pair: QueuePair, database: Database, telemetry: Telemetry) -> None:
+    `main_queue` opens the main queue of a queue id: an event that came on the wrong queue is sent back to its own.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        pair: QueuePair,
+        database: Database,
+        telemetry: Telemetry,
+        main_queue: Callable[[str], Queue] | None = None,
+    ) -> None:
         self.queue = queue
+        self._main_queue = main_queue
         self._main = pair.main
         self._dlq = pair.dlq
         self._database = database
@@ -212,10 +224,17 @@ class DeadLetterQueue:
         sent: dict[str, DeadLetter] = {}
         try:
             for letter in letters:
-                sent[self._main.send(letter.message.body, letter.message.attributes)] = letter
+                sent[self._home(letter).send(letter.message.body, letter.message.attributes)] = letter
         finally:
             self._remove(hand, list(sent.values()))
         return set(sent)
+
+    def _home(self, letter: DeadLetter) -> Queue:
+        """The main queue on which the message of a letter belongs."""
+        owner = queue_of(letter.type)
+        if owner is None or owner == self.queue or self._main_queue is None:
+            return self._main
+        return self._main_queue(owner)
 
     def _remove(self, hand: _InHand, letters: Sequence[DeadLetter]) -> None:
         hand.taken.update(letter.message.message_id for letter in letters)

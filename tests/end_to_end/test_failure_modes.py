@@ -8,11 +8,10 @@ DOCUMENT = ROOT / "doc" / "failure-modes.md"
 
 
 def test_every_failure_mode_has_a_row_that_names_a_test() -> None:
-    """F01 to F33, with F19a, stand in the table in order, each with at least one test."""
+    """F01 to F33, with the variants of some, stand in the table once and in order, each with at least one test."""
     rows = re.findall(r"^\| (F\d\d\w?) \|.*$", DOCUMENT.read_text(), re.MULTILINE)
-    expected = [f"F{number:02}" for number in range(1, 34)]
-    expected.insert(expected.index("F20"), "F19a")
-    assert rows == expected
+    assert rows == sorted(set(rows))
+    assert {f"F{number:02}" for number in range(1, 34)} <= set(rows)
     for line in DOCUMENT.read_text().splitlines():
         if line.startswith("| F"):
             assert "::test_" in line, line

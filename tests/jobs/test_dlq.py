@@ -95,6 +95,25 @@ def test_body_and_attributes_are_sent_back_unchanged(operator: Operator) -> None
     assert operator.messages("visit") == 0
 
 
+def test_event_of_another_queue_is_sent_to_its_own(operator: Operator) -> None:
+    """The advice names the queue, and the re-drive takes the message there."""
+    operator.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
+    operator.drain_out("incentive")
+    (message,) = operator.reads("dlq", "show", "incentive")
+    assert (message["class"], "sends it to the visit queue" in message["hint"]) == ("unrecoverable", True)
+    operator.does("dlq", "retry", "incentive")
+    assert [json.loads(each.body)["Message"] for each in on_main(operator)] == [message["body"]["Message"]]
+    assert operator.messages("incentive") == 0
+
+
+def test_unreadable_mapping_retry_is_still_one(operator: Operator) -> None:
+    """One whose mapping cannot be read is not purged with the others, and its advice is never to purge it."""
+    operator.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
+    (message,) = operator.reads("dlq", "show", "visit")
+    assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
+    assert operator.run("dlq", "purge", "visit", "--yes").code == 2
+
+
 def test_only_the_named_messages_are_sent_back(operator: Operator) -> None:
     """With ids only those messages go; the others are on the dead letter queue at once again; the act is recorded."""
     bury(operator, "visit-1", "visit-2", "visit-3")

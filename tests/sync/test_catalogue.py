@@ -84,7 +84,7 @@ def test_what_may_not_be_absorbed() -> None:
 
 def test_the_table_names_everything() -> None:
     """The table has one row for each event type, with its switch and every event that it may track."""
-    rows = [line for line in event_table().splitlines() if line.startswith("| `")]
+    rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
     assert len(rows) == len(handlers) == 22
     for row, handler in zip(rows, handlers, strict=True):

@@ -11,6 +11,7 @@ import pytest
 
 from jobs.composition import Program
 from sandbox import Sandbox
+from sync.hints import hint
 from sync.queues.queue import Queue
 from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
@@ -133,15 +134,59 @@ def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one
     assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
 
 
-def test_messages_of_other_types_are_acknowledged(sandbox: Sandbox, one: Program) -> None:
-    """Unknown event types and other kinds of messages are deleted without work or telemetry."""
+def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Program) -> None:
+    """Unknown event types and other kinds of messages are deleted; their type and id are tracked, cut where long."""
     queue = one.queue_pair("visit").main
-    send(queue, "prison-visit.renamed", "aa")
-    queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
+    named = send(queue, "prison-visit.renamed", "aa")
+    long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
+    other = queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
     summary = one.open_drain("visit").run_batch()
-    assert summary.unhandled == summary.received == 2
+    assert summary.unhandled == summary.received == 3
     assert queue.counts().total == 0
-    assert tracked(one) == {}
+    assert tracked(one) == {"message-unhandled": 3}
+    found = {each["properties"]["messageId"]: each["properties"] for each in read_events(one.database)}
+    assert found[named] == {"queue": "visit", "messageId": named, "eventType": "prison-visit.renamed"}
+    assert found[other]["eventType"] == "SubscriptionConfirmation"
+    assert len(found[long]["eventType"]) == 120
+    assert "\x00" not in found[long]["eventType"]
+
+
+@pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
+def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Program, event_type: str) -> None:
+    """It would be lost here: it fails, and its reason names the queue on which it belongs."""
+    queue = one.queue_pair("visit").main
+    message_id = send(queue, event_type, "aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.failed, summary.unhandled) == (1, 0)
+    found = failure_of(one, message_id)
+    assert found is not None
+    assert "belongs on the incentive queue" in found.failure.reason
+    assert not found.failure.recoverable
+    assert "incentive queue" in hint(found.event_type, found.failure)
+
+
+@pytest.mark.parametrize("event_type", [f"{BOOKED} ", f"\t{BOOKED}\n", f"\ufeff{BOOKED}\xa0", BOOKED.upper()])
+def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Program, event_type: str) -> None:
+    """The event is handled as the one that it plainly is."""
+    who = put_visit(sandbox, "blank")
+    send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program) -> None:
+    """With raw delivery the body is the event itself, and its attributes are those of the message."""
+    who = put_visit(sandbox, "raw")
+    event = {
+        "eventType": BOOKED,
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": who,
+        "additionalInformation": {"reference": "raw"},
+    }
+    attributes = {"eventType": {"DataType": "String", "StringValue": BOOKED}}
+    one.queue_pair("visit").main.send(json.dumps(event), attributes)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
 
 
 def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Program) -> None:

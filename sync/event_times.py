@@ -1,0 +1,84 @@
+"""Event times in the forms that publishers write: text of ISO 8601 and its relatives, numbers since 1970, arrays."""
+
+import re
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sync.clock import LONDON
+
+_TEXT = re.compile(
+    r"(?P<day>\d{4}-\d{2}-\d{2})[Tt ](?P<time>\d{2}:\d{2}(?::\d{2})?)(?:[.,](?P<fraction>\d{1,18}))?"
+    r" ?(?P<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?(?:\[(?P<region>[A-Za-z0-9_+/-]{1,40})\])?",
+    re.ASCII,
+)
+_NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
+#: Seconds of the year 5138; larger numbers are milliseconds, or still smaller parts.
+_MOST_SECONDS = 10**11
+#: Milliseconds, microseconds, nanoseconds.
+_SMALLER_UNITS = 3
+#: Numbers outside these years are no time of an event: a zero, or an id.
+_YEARS = range(2000, 2100)
+#: Year, month, day, hour, minute, and perhaps second and nanoseconds, as Java's serialiser writes a local time.
+_ARRAY_LENGTHS = range(5, 8)
+
+
+def parse_event_time(value: Any) -> datetime:
+    """The time of an event, with its offset. Raises `ValueError` for what is not a date and time.
+
+    Text: ISO 8601 with an offset, `Z`, a region in brackets, or none of them, which is London time; `T` or a blank
+    between date and time; a point or a comma before the fraction, which is cut to microseconds. Numbers, also written
+    as text: seconds or milliseconds since 1970. Arrays: year to nanoseconds in London.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _from_number(value)
+    if isinstance(value, list):
+        return _from_array(value)
+    if not isinstance(value, str):
+        raise ValueError("not a date-time")
+    text = value.strip()
+    return _from_number(float(text)) if _NUMBER.fullmatch(text) else _from_text(text)
+
+
+def _from_text(text: str) -> datetime:
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError("not a date-time")
+    local = datetime.fromisoformat(f"{match['day']}T{match['time']}")
+    local = local.replace(microsecond=int((match["fraction"] or "0")[:6].ljust(6, "0")))
+    return local.replace(tzinfo=_zone(match["offset"], match["region"]))
+
+
+def _zone(offset: str | None, region: str | None) -> tzinfo | None:
+    if offset in ("Z", "z"):
+        return UTC
+    if offset is not None:
+        return datetime.fromisoformat(f"2000-01-01T00:00:00{offset}").tzinfo
+    if region is None:
+        return LONDON
+    try:
+        return ZoneInfo(region)
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError("an unknown time zone") from error
+
+
+def _from_number(number: float) -> datetime:
+    try:
+        for _ in range(_SMALLER_UNITS):
+            number = number / 1000 if number >= _MOST_SECONDS else number
+        value = datetime.fromtimestamp(number, UTC)
+    except (OverflowError, OSError) as error:
+        raise ValueError("not a date-time") from error
+    if value.year not in _YEARS:
+        raise ValueError("not a date-time")
+    return value
+
+
+def _from_array(parts: list[Any]) -> datetime:
+    if len(parts) not in _ARRAY_LENGTHS or not all(type(part) is int for part in parts):
+        raise ValueError("not a date-time")
+    year, month, day, hour, minute, second, nanoseconds = (*parts, *(0, 0))[:7]
+    try:
+        return datetime(year, month, day, hour, minute, second, nanoseconds // 1000, tzinfo=LONDON)
+    except OverflowError as error:
+        raise ValueError("not a date-time") from error
