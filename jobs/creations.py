@@ -91,7 +91,7 @@ def settle_mapped(program: Program, plan: MappingPlan, who: str) -> str:
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(program, record)
         with acting(program.database, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
-            conflict = post_mapping(creation, plan.mapping, program.services)
+            conflict = post_mapping(creation, record.dps_id, plan.mapping, program.services)
             if conflict is None:
                 outcome = f"mapped to {plan.target}"
                 note, event = f"{outcome} by {who}", f"{record.domain}-create-success"

@@ -11,8 +11,23 @@ from sync.upstream.services import Services
 
 _CONFLICT = 409
 _BAD_REQUEST = 400
-#: Fields of a mapping that say nothing of which records it ties together.
-_BESIDE_THE_PAIR = frozenset({"label", "mappingType", "whenCreated"})
+#: The fields of mappings, of whichever kind, that tell which records they tie together.
+_OF_THE_PAIR = frozenset(
+    {
+        "vsipId",
+        "nomisId",
+        "incentiveId",
+        "nomisBookingId",
+        "nomisIncentiveSequence",
+        "activityScheduleId",
+        "nomisCourseActivityId",
+        "appointmentInstanceId",
+        "nomisEventId",
+        "adjustmentId",
+        "nomisAdjustmentId",
+        "nomisAdjustmentCategory",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,7 @@ class Conflict:
 
 def pair_of(mapping: Mapping[str, Any]) -> dict[str, str]:
     """The ids that a mapping ties together, as text."""
-    return text_properties({name: value for name, value in mapping.items() if name not in _BESIDE_THE_PAIR})
+    return text_properties({name: value for name, value in mapping.items() if name in _OF_THE_PAIR})
 
 
 def same_pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -41,15 +56,16 @@ def same_pair(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return pair_of(one) == pair_of(other)
 
 
-def post_mapping(creation: Creation, mapping: Mapping[str, Any], services: Services) -> Conflict | None:
-    """Saves a mapping; the conflict when another pair with one of its ids is there. Raises `SyncError` otherwise.
+def post_mapping(creation: Creation, dps_id: str, mapping: Mapping[str, Any], services: Services) -> Conflict | None:
+    """Saves the mapping of a DPS record; the conflict when another pair with one of its ids is there.
 
-    A refusal because the very same pair exists is none: it was saved, and only the answer was lost.
+    A refusal because the very same pair exists is none: it was saved, and only the answer was lost. Raises `SyncError`
+    for everything else.
     """
     try:
         creation.post_mapping(mapping, services)
     except UpstreamError as error:
-        conflict = _conflict(creation, mapping, error, services)
+        conflict = _conflict(creation, dps_id, mapping, error, services)
         if conflict is None:
             raise
         same = conflict.existing is not None and same_pair(conflict.existing, mapping)
@@ -58,21 +74,27 @@ def post_mapping(creation: Creation, mapping: Mapping[str, Any], services: Servi
 
 
 def _conflict(
-    creation: Creation, mapping: Mapping[str, Any], error: UpstreamError, services: Services
+    creation: Creation, dps_id: str, mapping: Mapping[str, Any], error: UpstreamError, services: Services
 ) -> Conflict | None:
     posted = {name: value for name, value in mapping.items() if value is not None}
-    if error.status == _CONFLICT:
+    try:
         told = error.more_info if isinstance(error.more_info, Mapping) else {}
-        return Conflict(_object(told.get("existing")), _object(told.get("duplicate")) or posted)
-    if error.status == _BAD_REQUEST and creation.duplicate_of is not None:
-        try:
+        if error.status == _CONFLICT and (error.from_service or told):
+            # When two saves raced, the service does not say which pair it has.
+            existing = _beside(posted, told.get("existing")) or creation.find_mapping(dps_id, services)
+            return Conflict(existing, _beside(posted, told.get("duplicate")) or posted)
+        if error.status == _BAD_REQUEST and creation.duplicate_of is not None:
             existing = creation.duplicate_of(mapping, services)
-        except SyncError:
-            # Whether it is a duplicate can be asked again when the retry message is handled.
-            return None
-        return None if existing is None else Conflict(existing, posted)
+            return None if existing is None else Conflict(existing, posted)
+    except SyncError:
+        # Whether it is a duplicate can be asked again when the retry message is handled.
+        return None
     return None
 
 
-def _object(value: object) -> Mapping[str, Any] | None:
-    return value if isinstance(value, Mapping) else None
+def _beside(posted: Mapping[str, Any], value: object) -> Mapping[str, Any] | None:
+    """`value` where it is a mapping with all ids of the posted one, of which it shares at least one; else None."""
+    if not isinstance(value, Mapping):
+        return None
+    ours, theirs = pair_of(posted), pair_of(value)
+    return value if ours.keys() == theirs.keys() and ours.items() & theirs.items() else None

@@ -113,7 +113,7 @@ class CreationProtocol:
                 work.track(f"{creation.queue}-create-mapping-retry-ignored", {**properties, "reason": "deleted"})
                 return Outcome.IGNORED
             work.trail.at("save mapping")
-            conflict = post_mapping(creation, mapping, work.services)
+            conflict = post_mapping(creation, dps_id, mapping, work.services)
             if conflict is not None:
                 told = {**retry.telemetry_attributes, **text_properties(mapping)}
                 self._ledger.conflicting(creation, dps_id, mapping, conflict, told, failed=None)
@@ -229,7 +229,7 @@ class CreationProtocol:
         failed = f"{creation.name}-mapping-create-failed"
         told = {**text_properties(work.trail.properties), **text_properties(mapping)}
         try:
-            conflict = post_mapping(creation, mapping, work.services)
+            conflict = post_mapping(creation, dps_id, mapping, work.services)
         except SyncError:
             work.track(failed, told)
             work.trail.at("send mapping retry")

@@ -1,12 +1,18 @@
 """The mapping service: which NOMIS record belongs to which DPS record, for the five kinds that are created.
 
 A POST of the same pair again is accepted; another pair with either id is refused with 409 (with 400 for activities).
-A look-up gives the mapping as the service wrote it, since findings and telemetry name its fields.
+A look-up gives the mapping as the service wrote it, since findings and telemetry name its fields. But only one that
+names both records, and the very record that was asked for: every other answer is `NotUnderstood`, for on the word of a
+mapping nothing is created, and other records are changed and deleted.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field
+
+from sync.failures import NotUnderstood, UpstreamError
+from sync.upstream.bodies import Answer, read_answer
 from sync.upstream.transport import ServiceClient, segment
 
 MappingBody = Mapping[str, Any]
@@ -18,44 +24,85 @@ APPOINTMENTS = "/mapping/appointments"
 ADJUSTMENTS = "/mapping/sentencing/adjustments"
 
 
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+#: The number of a record: never below 1.
+_Number = Annotated[int, BeforeValidator(_no_flag), Field(gt=0)]
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Visit(Answer):
+    vsip_id: _Text
+    nomis_id: _Number
+
+
+class _Incentive(Answer):
+    incentive_id: _Number
+    nomis_booking_id: _Number
+    nomis_incentive_sequence: _Number
+
+
+class _Activity(Answer):
+    activity_schedule_id: _Number
+    nomis_course_activity_id: _Number
+
+
+class _Appointment(Answer):
+    appointment_instance_id: _Number
+    nomis_event_id: _Number
+
+
+class _Adjustment(Answer):
+    adjustment_id: _Text
+    nomis_adjustment_id: _Number
+    nomis_adjustment_category: Literal["SENTENCE", "KEY-DATE"]
+
+
 def visit_mapping(mapping: ServiceClient, reference: str) -> MappingBody:
     """The mapping of a visit; raises `UpstreamError` with status 404 when there is none, as all that begin so do."""
-    return _required(mapping, f"{VISITS}/vsipId/{segment(reference)}")
+    return _required(_Visit, mapping, f"{VISITS}/vsipId/{segment(reference)}", vsipId=reference)
 
 
 def find_visit_mapping(mapping: ServiceClient, reference: str) -> MappingBody | None:
     """The mapping of a visit, None when there is none, as all that begin with `find` do."""
-    return _optional(mapping, f"{VISITS}/vsipId/{segment(reference)}")
+    return _optional(_Visit, mapping, f"{VISITS}/vsipId/{segment(reference)}", vsipId=reference)
 
 
 def find_visit_mapping_by_nomis_id(mapping: ServiceClient, visit_id: int) -> MappingBody | None:
     """The mapping of a NOMIS visit."""
-    return _optional(mapping, f"{VISITS}/nomisId/{visit_id}")
+    return _optional(_Visit, mapping, f"{VISITS}/nomisId/{visit_id}", nomisId=visit_id)
 
 
 def find_incentive_mapping(mapping: ServiceClient, review_id: int | str) -> MappingBody | None:
     """The mapping of an incentive review."""
-    return _optional(mapping, f"{INCENTIVES}/incentive-id/{segment(review_id)}")
+    return _optional(_Incentive, mapping, f"{INCENTIVES}/incentive-id/{segment(review_id)}", incentiveId=review_id)
 
 
 def find_incentive_mapping_by_nomis_id(mapping: ServiceClient, booking_id: int, sequence: int) -> MappingBody | None:
     """The mapping of an IEP record."""
-    return _optional(mapping, f"{INCENTIVES}/nomis-booking-id/{booking_id}/nomis-incentive-sequence/{sequence}")
+    path = f"{INCENTIVES}/nomis-booking-id/{booking_id}/nomis-incentive-sequence/{sequence}"
+    return _optional(_Incentive, mapping, path, nomisBookingId=booking_id, nomisIncentiveSequence=sequence)
 
 
 def activity_mapping(mapping: ServiceClient, schedule_id: int | str) -> MappingBody:
     """The mapping of an activity schedule, which must be there."""
-    return _required(mapping, f"{ACTIVITIES}/activity-schedule-id/{segment(schedule_id)}")
+    path = f"{ACTIVITIES}/activity-schedule-id/{segment(schedule_id)}"
+    return _required(_Activity, mapping, path, activityScheduleId=schedule_id)
 
 
 def find_activity_mapping(mapping: ServiceClient, schedule_id: int | str) -> MappingBody | None:
     """The mapping of an activity schedule."""
-    return _optional(mapping, f"{ACTIVITIES}/activity-schedule-id/{segment(schedule_id)}")
+    path = f"{ACTIVITIES}/activity-schedule-id/{segment(schedule_id)}"
+    return _optional(_Activity, mapping, path, activityScheduleId=schedule_id)
 
 
 def activity_mappings(mapping: ServiceClient) -> Sequence[MappingBody]:
     """The mappings of all activity schedules."""
-    return mapping.call("GET", ACTIVITIES) or []
+    return _list(_Activity, mapping, ACTIVITIES)
 
 
 def delete_activity_mapping(mapping: ServiceClient, schedule_id: int | str) -> None:
@@ -65,22 +112,24 @@ def delete_activity_mapping(mapping: ServiceClient, schedule_id: int | str) -> N
 
 def appointment_mapping(mapping: ServiceClient, instance_id: int | str) -> MappingBody:
     """The mapping of an appointment instance, which must be there."""
-    return _required(mapping, f"{APPOINTMENTS}/appointment-instance-id/{segment(instance_id)}")
+    path = f"{APPOINTMENTS}/appointment-instance-id/{segment(instance_id)}"
+    return _required(_Appointment, mapping, path, appointmentInstanceId=instance_id)
 
 
 def find_appointment_mapping(mapping: ServiceClient, instance_id: int | str) -> MappingBody | None:
     """The mapping of an appointment instance."""
-    return _optional(mapping, f"{APPOINTMENTS}/appointment-instance-id/{segment(instance_id)}")
+    path = f"{APPOINTMENTS}/appointment-instance-id/{segment(instance_id)}"
+    return _optional(_Appointment, mapping, path, appointmentInstanceId=instance_id)
 
 
 def find_appointment_mapping_by_nomis_id(mapping: ServiceClient, event_id: int) -> MappingBody | None:
     """The mapping of a NOMIS appointment."""
-    return _optional(mapping, f"{APPOINTMENTS}/nomis-event-id/{event_id}")
+    return _optional(_Appointment, mapping, f"{APPOINTMENTS}/nomis-event-id/{event_id}", nomisEventId=event_id)
 
 
 def appointment_mappings(mapping: ServiceClient) -> Sequence[MappingBody]:
     """The mappings of all appointment instances."""
-    return mapping.call("GET", APPOINTMENTS) or []
+    return _list(_Appointment, mapping, APPOINTMENTS)
 
 
 def delete_appointment_mapping(mapping: ServiceClient, instance_id: int | str) -> None:
@@ -90,18 +139,20 @@ def delete_appointment_mapping(mapping: ServiceClient, instance_id: int | str) -
 
 def adjustment_mapping(mapping: ServiceClient, adjustment_id: str) -> MappingBody:
     """The mapping of an adjustment, which must be there."""
-    return _required(mapping, f"{ADJUSTMENTS}/adjustment-id/{segment(adjustment_id)}")
+    path = f"{ADJUSTMENTS}/adjustment-id/{segment(adjustment_id)}"
+    return _required(_Adjustment, mapping, path, adjustmentId=adjustment_id)
 
 
 def find_adjustment_mapping(mapping: ServiceClient, adjustment_id: str) -> MappingBody | None:
     """The mapping of an adjustment."""
-    return _optional(mapping, f"{ADJUSTMENTS}/adjustment-id/{segment(adjustment_id)}")
+    path = f"{ADJUSTMENTS}/adjustment-id/{segment(adjustment_id)}"
+    return _optional(_Adjustment, mapping, path, adjustmentId=adjustment_id)
 
 
 def find_adjustment_mapping_by_nomis_id(mapping: ServiceClient, category: str, nomis_id: int) -> MappingBody | None:
     """The mapping of a NOMIS adjustment; `category` is `SENTENCE` or `KEY-DATE`, whose numbers overlap."""
     path = f"{ADJUSTMENTS}/nomis-adjustment-category/{segment(category)}/nomis-adjustment-id/{nomis_id}"
-    return _optional(mapping, path)
+    return _optional(_Adjustment, mapping, path, nomisAdjustmentCategory=category, nomisAdjustmentId=nomis_id)
 
 
 def delete_adjustment_mapping(mapping: ServiceClient, adjustment_id: str) -> None:
@@ -114,11 +165,33 @@ def post_mapping(mapping: ServiceClient, path: str, body: MappingBody) -> None:
     mapping.call("POST", path, body={name: value for name, value in body.items() if value is not None})
 
 
-def _required(mapping: ServiceClient, path: str) -> MappingBody:
-    answer: MappingBody = mapping.call("GET", path)
-    return answer
+def _required(model: type[Answer], mapping: ServiceClient, path: str, **asked: int | str) -> MappingBody:
+    return _checked(model, mapping.call("GET", path), mapping, path, asked)
 
 
-def _optional(mapping: ServiceClient, path: str) -> MappingBody | None:
-    answer: MappingBody | None = mapping.call("GET", path, none_on_404=True)
-    return answer
+def _optional(model: type[Answer], mapping: ServiceClient, path: str, **asked: int | str) -> MappingBody | None:
+    answer = mapping.call("GET", path, none_on_404=True)
+    return None if answer is None else _checked(model, answer, mapping, path, asked)
+
+
+def _list(model: type[Answer], mapping: ServiceClient, path: str) -> Sequence[MappingBody]:
+    answer = mapping.call("GET", path)
+    if not isinstance(answer, list):
+        raise NotUnderstood(mapping.name, "GET", path, status=200, message="the answer is no list of mappings")
+    return [_checked(model, each, mapping, path, {}) for each in answer]
+
+
+def _checked(
+    model: type[Answer], answer: Any, mapping: ServiceClient, path: str, asked: Mapping[str, int | str]
+) -> MappingBody:
+    """`answer`, a mapping of the form of `model` that has the ids that were asked for."""
+    try:
+        found = read_answer(model, answer, mapping, "GET", path).model_dump(by_alias=True)
+    except UpstreamError as error:
+        raise NotUnderstood(mapping.name, "GET", path, status=200, message=error.message) from None
+    others = [name for name, value in asked.items() if str(found[name]) != str(value)]
+    if others:
+        message = f"the answer is the mapping of another record: {', '.join(others)} is not the one asked for"
+        raise NotUnderstood(mapping.name, "GET", path, status=200, message=message)
+    body: MappingBody = answer
+    return body

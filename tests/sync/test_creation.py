@@ -10,7 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.envelope import DomainEvent
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, UpstreamError
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, NotUnderstood, UpstreamError
 from sync.outcome import Outcome
 from sync.settings import UpstreamName
 from sync.store import creations
@@ -281,24 +281,72 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
     assert len(consumer.findings()) == len(consumer.alerts()) == 1
 
 
-def test_a_conflict_that_names_only_the_duplicate_is_understood(consumer: Consumer, upstream: Sandbox) -> None:
-    """When two posts meet in the database of the mapping service, it does not say what exists."""
+@pytest.mark.parametrize(
+    ("status", "more_info"),
+    [
+        (409, None),
+        ("409 CONFLICT", None),
+        (409, {}),
+        (409, "8811001"),
+        (409, {"existing": None, "duplicate": None}),
+        (409, {"existing": {}, "duplicate": []}),
+        (409, {"existing": {"nomisId": 1, "vsipId": "another"}}),
+        (409, {"duplicate": {"nomisId": 5, "vsipId": "another", "label": None}}),
+    ],
+)
+def test_a_conflict_that_does_not_say_with_what_is_looked_up(
+    consumer: Consumer, upstream: Sandbox, status: object, more_info: object
+) -> None:
+    """When two saves meet, or the answer names strangers, the pair that exists is looked up by the DPS record."""
+    booking, number = book_visit(upstream), other_number()
+    body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
+    assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
+    told = consumer.tracked()[-1][1]
+    assert (told["existingNomisId"], told["duplicateVsipId"]) == (str(number), booking.dps_id)
+
+
+def test_a_conflict_with_the_very_same_pair_is_none(consumer: Consumer, upstream: Sandbox) -> None:
+    """Whether the service names the pair that it holds or not, ours is saved."""
     booking = book_visit(upstream)
-    body = {"status": 409, "moreInfo": {"duplicate": {"nomisId": 5, "vsipId": booking.dps_id, "label": None}}}
+    body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
+    upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert (consumer.names(), consumer.findings()) == (["visit-create-success"], [])
+
+
+def test_a_conflict_that_nobody_can_name_is_understood(consumer: Consumer, upstream: Sandbox) -> None:
+    """Where no mapping of the DPS record is found the NOMIS record is mapped elsewhere: that is told without it."""
+    booking = book_visit(upstream)
+    body = {"status": 409, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
     told = consumer.tracked()[-1][1]
-    assert told["duplicateNomisId"] == "5"
-    assert told["duplicateLabel"] == "null"
+    assert told["duplicateVsipId"] == booking.dps_id
     assert not [name for name in told if name.startswith("existing")]
 
 
-def test_a_conflict_that_names_nothing_is_understood(consumer: Consumer, upstream: Sandbox) -> None:
-    """A bare 409 is a duplicate of what was posted."""
+def test_a_conflict_of_somebody_else_is_none(consumer: Consumer, upstream: Sandbox) -> None:
+    """A 409 that is not the mapping service's own word leaves the mapping to the retry message."""
     booking = book_visit(upstream)
-    upstream.fault("mapping", "POST", MAPPINGS, status=409, body={"status": 409}, times=1)
-    assert consumer.deliver(booking) is Outcome.DUPLICATE
-    assert consumer.tracked()[-1][1]["duplicateVsipId"] == booking.dps_id
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, text="<html>Conflict</html>", times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.findings() == []
+
+
+@pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}, {"nomisId": 5}])
+def test_an_answer_that_is_no_mapping_of_it_is_neither_there_nor_none(
+    consumer: Consumer, upstream: Sandbox, answer: object
+) -> None:
+    """Nothing is created and nothing acknowledged on the word of such an answer; the next delivery creates, once."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "GET", kind="status", status=200, body=answer, times=1)
+    with pytest.raises(NotUnderstood):
+        consumer.deliver(booking)
+    assert visits_of(upstream, booking) == []
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
 def test_a_duplicate_activity_answered_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:

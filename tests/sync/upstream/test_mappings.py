@@ -1,0 +1,117 @@
+"""Look-ups of mappings: only a whole mapping that names the record that was asked for is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import NotUnderstood
+from sync.settings import load_settings
+from sync.upstream import mappings
+from sync.upstream.services import connect
+from sync.upstream.transport import ServiceClient, Transport
+
+VISIT = {"vsipId": "ab-cd", "nomisId": 7, "mappingType": "ONLINE"}
+INCENTIVE = {"incentiveId": 5, "nomisBookingId": 6, "nomisIncentiveSequence": 7}
+ACTIVITY = {"activityScheduleId": 5, "nomisCourseActivityId": 7}
+APPOINTMENT = {"appointmentInstanceId": 5, "nomisEventId": 7}
+ADJUSTMENT = {"adjustmentId": "5", "nomisAdjustmentId": 7, "nomisAdjustmentCategory": "KEY-DATE"}
+
+LookUp = Callable[[ServiceClient], Any]
+#: A look-up, the mapping it is to find, and the fields it asked for.
+LOOK_UPS: list[tuple[LookUp, dict[str, Any], tuple[str, ...]]] = [
+    (lambda mapping: mappings.visit_mapping(mapping, "ab-cd"), VISIT, ("vsipId",)),
+    (lambda mapping: mappings.find_visit_mapping(mapping, "ab-cd"), VISIT, ("vsipId",)),
+    (lambda mapping: mappings.find_visit_mapping_by_nomis_id(mapping, 7), VISIT, ("nomisId",)),
+    (lambda mapping: mappings.find_incentive_mapping(mapping, "5"), INCENTIVE, ("incentiveId",)),
+    (
+        lambda mapping: mappings.find_incentive_mapping_by_nomis_id(mapping, 6, 7),
+        INCENTIVE,
+        ("nomisBookingId", "nomisIncentiveSequence"),
+    ),
+    (lambda mapping: mappings.activity_mapping(mapping, "5"), ACTIVITY, ("activityScheduleId",)),
+    (lambda mapping: mappings.find_activity_mapping(mapping, 5), ACTIVITY, ("activityScheduleId",)),
+    (lambda mapping: mappings.appointment_mapping(mapping, "5"), APPOINTMENT, ("appointmentInstanceId",)),
+    (lambda mapping: mappings.find_appointment_mapping(mapping, 5), APPOINTMENT, ("appointmentInstanceId",)),
+    (lambda mapping: mappings.find_appointment_mapping_by_nomis_id(mapping, 7), APPOINTMENT, ("nomisEventId",)),
+    (lambda mapping: mappings.adjustment_mapping(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
+    (lambda mapping: mappings.find_adjustment_mapping(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
+    (
+        lambda mapping: mappings.find_adjustment_mapping_by_nomis_id(mapping, "KEY-DATE", 7),
+        ADJUSTMENT,
+        ("nomisAdjustmentCategory", "nomisAdjustmentId"),
+    ),
+]
+LISTS = [(mappings.activity_mappings, ACTIVITY), (mappings.appointment_mappings, APPOINTMENT)]
+NO_MAPPINGS: list[Any] = [{}, [], "ok", 1, True, {"status": "UP"}, {"content": []}]
+
+
+@pytest.fixture
+def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
+    """The mapping service of the sandbox."""
+    transport = Transport(load_settings(sandbox.environment()))
+    yield connect(transport).mapping
+    transport.close()
+
+
+def answered(sandbox: Sandbox, body: object) -> None:
+    """From now on the mapping service gives this answer to every read."""
+    sandbox.clear_faults()
+    sandbox.fault("mapping", "GET", kind="status", status=200, body=body)
+
+
+def refused(mapping: ServiceClient, look_up: LookUp) -> str:
+    """What a look-up says of an answer that it does not believe."""
+    with pytest.raises(NotUnderstood, match=r"^mapping: GET /mapping/.*: status 200: ") as caught:
+        look_up(mapping)
+    assert caught.value.recoverable
+    return caught.value.message
+
+
+@pytest.mark.parametrize(("look_up", "found", "asked"), LOOK_UPS)
+def test_only_the_mapping_asked_for_is_believed(
+    sandbox: Sandbox, mapping: ServiceClient, look_up: LookUp, found: dict[str, Any], asked: tuple[str, ...]
+) -> None:
+    """No mapping, a part of one, and that of another record are errors, neither there nor none."""
+    for body in NO_MAPPINGS:
+        answered(sandbox, body)
+        refused(mapping, look_up)
+    for name in found.keys() - {"mappingType"}:
+        wrongs: list[Any] = [None, "", 0, -7, True, [], {}]
+        for wrong in wrongs:
+            answered(sandbox, {**found, name: wrong})
+            assert name in refused(mapping, look_up)
+        answered(sandbox, {key: value for key, value in found.items() if key != name})
+        assert name in refused(mapping, look_up)
+    for name in asked:
+        other = "SENTENCE" if name == "nomisAdjustmentCategory" else "99"
+        answered(sandbox, {**found, name: other})
+        assert refused(mapping, look_up) == (
+            f"the answer is the mapping of another record: {name} is not the one asked for"
+        )
+    answered(sandbox, {**found, "whenCreated": "2023-05-22T10:14:33.912", "added": {"later": 1}})
+    assert found.items() <= look_up(mapping).items()
+
+
+@pytest.mark.parametrize("category", ["KEY_DATE", "key-date", "sentence", "SENTENCES", " SENTENCE"])
+def test_an_unknown_category_is_no_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
+    """The families' numbers overlap, so a category that is not known names no record."""
+    answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
+    assert "nomisAdjustmentCategory" in refused(mapping, lambda client: mappings.find_adjustment_mapping(client, "5"))
+
+
+@pytest.mark.parametrize(("read", "row"), LISTS)
+def test_every_row_of_a_list_is_a_mapping(
+    sandbox: Sandbox, mapping: ServiceClient, read: LookUp, row: dict[str, Any]
+) -> None:
+    """A list is read whole or not at all; only an empty list means that there are none."""
+    for body in ({}, "ok", {"content": [row]}, [row, {}], [row, None], [[row]], [{**row, next(iter(row)): None}]):
+        answered(sandbox, body)
+        refused(mapping, read)
+    answered(sandbox, [])
+    assert list(read(mapping)) == []
+    answered(sandbox, [row])
+    assert list(read(mapping)) == [row]
