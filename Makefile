@@ -39,7 +39,7 @@ docs: $(VENV)/.tested ## write the generated documents again (events, settings, 
 bench: $(VENV)/.benched ## the benchmarks, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: $(VENV)/.tested ## a thousand creates through crashes, lost answers and outages
+chaos: $(VENV)/.tested ## a thousand creates through crashes and outages; a backlog for two processes
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 wheel: $(VENV)/.tested ## the wheel, into dist/

@@ -33,6 +33,15 @@ class Verdict:
     violations: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Result:
+    """What was done to the program, and what became of it."""
+
+    verdict: Verdict
+    seconds: float
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
 def judge(sandbox: Sandbox, program: Program, planned: Iterable[Mapping[str, Any]]) -> Verdict:
     """Compares the sandbox's truth, the dead letter queues, the records and the alerts with what was planned."""
     planned = list(planned)

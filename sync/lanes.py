@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from sync.awaited import CreationAwaited, Pause
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.gather import Task
 from sync.handling import Creation
@@ -122,6 +123,8 @@ class LaneWorker:
             return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))
         except (LeaseBusy, StoreUnavailable):
             raise
+        except CreationAwaited as error:
+            return self._await_creation(lane, error, work.trail.step)
         except Exception as error:  # the message's failure alone, whatever it is
             return self._failed(lane, task, error, work.trail.step)
         lane.busy_since = None
@@ -177,6 +180,11 @@ class LaneWorker:
             else:
                 left.append(task)
         return deferred, left
+
+    def _await_creation(self, lane: LaneInHand, error: CreationAwaited, step: str) -> bool:
+        """All of the lane needs the record, so all of it waits: on the queue, since its creation may be there too."""
+        pause = Pause(error.pause_seconds, describe_failure(error.missing, step))
+        return self._end(lane, [Ended(task, Outcome.DEFERRED, pause=pause) for task in lane.tasks], deque())
 
     def _wait_for_lease(self, lane: LaneInHand, error: LeaseBusy) -> None:
         moment = self._monotonic()

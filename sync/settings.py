@@ -175,6 +175,12 @@ class Settings(BaseModel):
         10,
         description="after a write without an answer: how long beyond the end of the longest call it may be under way",
     )
+    creation_wait_seconds: float = Field(
+        300,
+        ge=0,
+        description="how long an event waits whose record has no mapping yet: its creation may still be queued "
+        "(six times as long for one that was begun)",
+    )
     lease_seconds: Seconds = Field(60, description="how long a lease outlives its holder's last renewal")
 
     tz: str = Field("Europe/London", description="time zone of the schedules")

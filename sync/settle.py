@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import structlog
 
+from sync.awaited import Pause, attributes_of_copy
 from sync.clock import now
 from sync.failures import Failure
 from sync.gather import Task
 from sync.outcome import Outcome
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import Message, Queue
+from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.reasons import Reasons
 from sync.settings import Settings
 from sync.store.database import Database, StoreUnavailable
@@ -21,12 +22,16 @@ from sync.telemetry import Telemetry
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back."""
+    """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back.
+
+    With `pause` its messages wait for a creation: copies of them come after it, and they are deleted.
+    """
 
     task: Task
     outcome: Outcome
     failure: Failure | None = None
     wait_seconds: int | None = None
+    pause: Pause | None = None
 
 
 #: Told the queue id, what became of a message, and how often it had been received.
@@ -63,6 +68,10 @@ class Settler:
         Nothing is deleted whose telemetry is not in the database: with the database away, messages come again after
         their wait, and their effects are then found done.
         """
+        waiting_for_creation = [end for end in ended if end.pause is not None]
+        if waiting_for_creation:
+            self._log.info("creations-awaited", queue=self._name, tasks=len(waiting_for_creation))
+            ended = [end if end.pause is None else self._copied(end, end.pause) for end in ended]
         kept = self._keep(ended)
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
@@ -72,12 +81,25 @@ class Settler:
             self._count(outcomes, end.task, outcome)
             self._tell(end.task, outcome)
             for message in end.task.messages:
-                if outcome.settled:
+                if outcome.settled or end.pause is not None:
                     done.append(message)
                 else:
                     waiting[self._wait(end, message)].append(message)
         self._finish(done, waiting)
         return outcomes
+
+    def _copied(self, end: Ended, pause: Pause) -> Ended:
+        """Puts copies on the queue of messages that wait; where that fails, the attempt has failed.
+
+        A copy that is there already then, or a death before the deletion, makes a second delivery: updates bear that.
+        """
+        try:
+            for message in end.task.messages:
+                self._queue.send(message.body, attributes_of_copy(message), pause.seconds)
+        except QueueUnavailable as error:
+            self._log.warning("copy-not-sent", queue=self._name, reason=str(error))
+            return Ended(end.task, Outcome.FAILED, pause.missing)
+        return end
 
     def _keep(self, ended: Sequence[Ended]) -> bool:
         """Writes telemetry and failures; whether they are in the database."""

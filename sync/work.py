@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from sync.awaited import CreationAwaited, awaited
 from sync.catalogue import queue_of
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
@@ -159,6 +160,9 @@ class Workshop:
             # Nothing was tried against the record itself: that is no failure of the update.
             raise
         except Exception as error:
+            awaiting = self._awaiting(error, task)
+            if awaiting is not None:
+                raise awaiting from error
             if handler.failed is not None:
                 work.track(handler.failed, work.trail.properties)
             self._find_non_unique(error, work)
@@ -168,6 +172,12 @@ class Workshop:
             told = {"eventType": handler.event_type, "entity": task.entity, "messageId": absorbed.message.message_id}
             work.track("message-coalesced", told)
         return Outcome.IGNORED if name is not None and name.endswith("-ignored") else Outcome.APPLIED
+
+    def _awaiting(self, error: Exception, task: Task) -> CreationAwaited | None:
+        if not isinstance(error, UpstreamError):
+            return None
+        patience = self._settings.creation_wait_seconds
+        return awaited(error, self._domain.creation.name, task.message, self._database, patience)
 
     def _find_non_unique(self, error: Exception, work: HandlerWork) -> None:
         """Records the finding, with its alert, when NOMIS stumbled over two rows where there may be one."""

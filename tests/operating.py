@@ -96,6 +96,7 @@ class Operator:
             **sandbox.environment(),
             "REPORTS_LOCATION": str(folder / "reports"),
             "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+            "CREATION_WAIT_SECONDS": "0",
             "RECONCILIATION_RECHECK_SECONDS": "0",
             "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
             "API_TIMEOUT_SECONDS": "60",

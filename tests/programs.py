@@ -13,6 +13,7 @@ from sync.settings import load_settings
 QUICK_RETRIES = {
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
     "HMPPS_SQS_MAX_RECEIVE_COUNT": "3",
+    "CREATION_WAIT_SECONDS": "0",
     "SLACK_TOKEN": "",
 }
 

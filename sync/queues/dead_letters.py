@@ -17,7 +17,7 @@ from sync.catalogue import queue_of
 from sync.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.failures import MessageUnreadable
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import BATCH, Message, Queue
+from sync.queues.queue import BATCH, WAITS_SINCE, Message, Queue
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
 from sync.store.returns import count_returns
@@ -224,7 +224,7 @@ class DeadLetterQueue:
         sent: dict[str, DeadLetter] = {}
         try:
             for letter in letters:
-                sent[self._home(letter).send(letter.message.body, letter.message.attributes)] = letter
+                sent[self._home(letter).send(letter.message.body, _attributes_anew(letter.message))] = letter
         finally:
             self._remove(hand, list(sent.values()))
         return set(sent)
@@ -270,6 +270,11 @@ class DeadLetterQueue:
             if not fresh:
                 return
             yield fresh
+
+
+def _attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
+    """What is sent back with a message: all but how long it had waited for a creation, which may be sent back too."""
+    return {name: value for name, value in message.attributes.items() if name != WAITS_SINCE}
 
 
 def _age(letter: DeadLetter) -> tuple[bool, float, str]:

@@ -16,6 +16,8 @@ from sync.failures import SyncError
 BATCH = 10
 #: The longest time a message can be hidden for, in seconds.
 MOST_VISIBILITY_SECONDS = 43_200
+#: The attribute of a message that waits for a creation: since when, in ISO form.
+WAITS_SINCE = "waitsForCreationSince"
 #: A batch call is made at most so often, for the entries that are left, with a pause that grows between.
 _TRIES = 4
 _PAUSE_SECONDS = 0.1
@@ -88,9 +90,15 @@ class Queue:
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
         )
 
-    def send(self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-        """Sends one message and returns its id. Raises `QueueUnavailable`."""
-        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}))
+    def send(
+        self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None, delay_seconds: int | None = None
+    ) -> str:
+        """Sends one message and returns its id. Raises `QueueUnavailable`.
+
+        `delay_seconds` (≤ 900): when it can be received first; at once, or as the queue says, where None.
+        """
+        delay = {} if delay_seconds is None else {"DelaySeconds": delay_seconds}
+        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}), **delay)
         return str(answer["MessageId"])
 
     def counts(self) -> QueueCounts:

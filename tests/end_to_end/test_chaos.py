@@ -1,16 +1,27 @@
-"""A short storm: real processes that are killed, lost answers and a burst of 503; every record is there once."""
+"""`make chaos` in small: a storm that kills processes and loses answers, and a backlog for two processes."""
 
 from pathlib import Path
 
-from benchmarks.chaos import Plan, run
+from benchmarks import chaos_backlog
+from benchmarks.chaos_backlog import Backlog
+from benchmarks.chaos_storm import Plan, run
 from sandbox import Sandbox
 
 
 def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> None:
-    """`make chaos` in small: nothing is made twice, nothing is lost, and each dead letter is explained."""
+    """Processes are killed and answers lost: nothing is made twice or lost, and each dead letter is explained."""
     running_sandbox.reset(prisoners=200, seed=5, nomis_duplicates=True)
     plan = Plan(seed=5, waves=1, events=60, database="sqlite", life=(0.3, 1.5), storm=20.0, housekeepings=1)
     result = run(plan, tmp_path, running_sandbox)
     assert result.verdict.violations == []
     assert result.figures["entities"] > 20
     assert result.figures["kills"] >= 1
+
+
+def test_a_small_backlog_for_two_processes(running_sandbox: Sandbox, tmp_path: Path) -> None:
+    """Without any fault nothing is a dead letter, whichever process has the creation and whichever the change."""
+    running_sandbox.reset(prisoners=200, seed=6, nomis_duplicates=True)
+    result = chaos_backlog.run(Backlog(seed=6, events=240, database="sqlite"), tmp_path, running_sandbox)
+    assert result.verdict.violations == []
+    assert result.figures["dead letters"] == {}
+    assert result.figures["entities"] > 100

@@ -1,0 +1,92 @@
+"""A backlog of thousands of events and two processes that share it, as deployed, with no fault at all.
+
+Creations, changes and cancellations of one record are spread over both processes, and some arrive in the wrong order.
+Whatever one of them meets too early must wait without using up its receives: nothing may become a dead letter.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from benchmarks.chaos_parts import database_of, depth, say, until
+from benchmarks.chaos_verdict import Result, judge
+from jobs.composition import Program
+from sandbox import Sandbox
+from sync.settings import QUEUES, load_settings
+from tests.forked import Command
+
+#: The defaults of the program, save a shorter pause, and nothing that has no part in draining.
+SETTINGS = {
+    "DRAIN_INTERVAL_SECONDS": "0.5",
+    "SCHEDULER_RECONCILIATION": "false",
+    "SCHEDULER_HOUSEKEEPING": "false",
+    "HEALTH_PORT": "0",
+    "LOG_FORMAT": "json",
+}
+_END_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much there is to do. `patience`: the limit of the draining, in seconds."""
+
+    seed: int = 1
+    events: int = 4000
+    database: str = "postgresql"
+    replicas: int = 2
+    patience: float = 900.0
+
+
+def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
+    """Publishes everything, starts the processes, waits until all is drained, and judges.
+
+    `sandbox` is a fresh one with queues; logs and a SQLite database go to `folder`.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        url, _ = database_of(backlog.database, folder, stack)
+        environment = {**sandbox.environment(), **SETTINGS, "DATABASE_URL": url}
+        program = Program(load_settings(environment))
+        stack.callback(program.close)
+        for queue in QUEUES:
+            program.queue_pair(queue)
+        program.database.ping()
+        planned = sandbox.traffic(
+            events=backlog.events,
+            seed=backlog.seed,
+            duplicates=backlog.events // 10,
+            out_of_order=backlog.events // 12,
+            chains=backlog.events // 200,
+        )
+        say(out, f"backlog: {planned['messages']} messages, {backlog.replicas} processes")
+        replicas = [_start(environment, folder / f"replica-{number}.log") for number in range(backlog.replicas)]
+        drained = until(lambda: depth(program) == 0, backlog.patience)
+        ends = [_end(replica) for replica in replicas]
+        verdict = judge(sandbox, program, [planned])
+        if not drained:
+            verdict.violations.append(f"{depth(program)} messages were not drained in {backlog.patience:.0f} s")
+        verdict.violations.extend(f"a process ended with {end}" for end in ends if end)
+        figures = {"seed": backlog.seed, "database": backlog.database, **verdict.figures}
+        return Result(verdict, time.monotonic() - started, figures)
+
+
+def _start(environment: Mapping[str, str], log: Path) -> Command:
+    log.touch()
+    return Command(("scheduler",), {**os.environ, **environment}, Path.cwd(), log, log)
+
+
+def _end(replica: Command) -> Any:
+    """Asks a process to end; what was wrong with that."""
+    replica.send_signal(signal.SIGTERM)
+    try:
+        return replica.wait(_END_SECONDS)
+    except TimeoutError as error:
+        replica.kill()
+        return error

@@ -1,0 +1,242 @@
+"""A thousand creates through crashes, lost answers and outages: each record must be in NOMIS exactly once.
+
+Two real processes of the program, a `scheduler` and a repeated `drain --until-empty`, work on one database and on the
+queues of a sandbox. They are killed with `kill -9` every few seconds and started again, while answers are lost after
+the write, NOMIS is slow with some, mapping posts hang for longer than the visibility timeout, NOMIS has bursts of 503,
+Slack refuses, and the database (where it is PostgreSQL) crashes once. Then the storm ends, the queues are drained, and
+the truth is compared.
+
+SQS and SNS are moto's, made quick by `sandbox.haste`, fed in waves: it redelivers what a dead process had in hand as
+SQS does. Each death costs all messages in hand a receive, so with a death every few seconds some come to the dead
+letter queue untried; as in production the housekeeping (`dlq retry-all`) sends them back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from benchmarks.chaos_parts import database_of, depth, say, until
+from benchmarks.chaos_verdict import Result, judge
+from benchmarks.chaos_weather import Weather
+from jobs.composition import Program
+from reports.outbox import CLAIM_SECONDS
+from sandbox import Sandbox
+from sync.settings import QUEUES, load_settings
+from sync.store import outbox
+from tests.forked import Command, run_command
+
+VISIBILITY_SECONDS = 3
+SETTINGS = {
+    "HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": str(VISIBILITY_SECONDS),
+    "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0,0,1",
+    "HMPPS_SQS_MAX_RECEIVE_COUNT": "6",
+    "API_TIMEOUT_SECONDS": "3",
+    "CREATION_SETTLING_SECONDS": "1",
+    "LEASE_SECONDS": "5",
+    "DRAIN_INTERVAL_SECONDS": "0.3",
+    "DRAIN_BATCH_SIZE": "50",
+    "SCHEDULER_RECONCILIATION": "false",
+    "SCHEDULER_HOUSEKEEPING": "false",
+    "HEALTH_PORT": "0",
+    "LOG_FORMAT": "json",
+}
+#: How long an alert may be on its way that nobody else has claimed.
+ALERT_SECONDS = 60.0
+#: The two processes.
+COMMANDS = (("scheduler",), ("drain", "--until-empty"))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much chaos, in seconds where it is time.
+
+    `life`: how long a process is let work, at least and at most. `storm`: how long the storm lasts at most once all is
+    published; it ends when most is worked and `least_kills` processes were killed. `patience`: the limit of a draining.
+    """
+
+    seed: int = 1
+    waves: int = 7
+    events: int = 420
+    database: str = "postgresql"
+    life: tuple[float, float] = (0.5, 5.0)
+    storm: float = 60.0
+    least_kills: int = 1
+    patience: float = 180.0
+    housekeepings: int = 2
+
+
+class Victim:
+    """A process of the program that is started again whenever it has ended, and killed in the midst of its work.
+
+    It is killed some time after its first sign of life in its log, not after its start, which takes long on a busy
+    machine. It is forked from a process that has imported the program, so that most of the storm is work.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, plan: Plan) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self._log = folder / f"{arguments[0]}.log"
+        self._chance = random.Random(f"{plan.seed} {arguments}")
+        self._life = plan.life
+        self._calm = threading.Event()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._live, name=arguments[0])
+        self.kills = 0
+        self.bad_ends: list[str] = []
+
+    def start(self) -> None:
+        """Starts the process and its dying."""
+        self._thread.start()
+
+    def spare(self) -> None:
+        """Ends the killing; the process goes on."""
+        self._calm.set()
+
+    def finish(self) -> None:
+        """Asks the process to end and waits for it."""
+        self._over.set()
+        self._thread.join()
+
+    def _live(self) -> None:
+        self._log.touch()
+        while not self._over.is_set():
+            silent = self._log.stat().st_size
+            command = Command(self._arguments, {**os.environ, **self._environment}, Path.cwd(), self._log, self._log)
+            self._watch(command, silent)
+
+    def _watch(self, process: Command, silent: int) -> None:
+        life = self._chance.uniform(*self._life)
+        deadline: float | None = None
+        while process.poll() is None and not self._over.wait(0.05):
+            if deadline is None and self._log.stat().st_size > silent:
+                deadline = time.monotonic() + life
+            if deadline is not None and time.monotonic() > deadline and not self._calm.is_set():
+                process.kill()
+                self.kills += 1
+                return
+        self._end(process, started=deadline is not None)
+
+    def _end(self, process: Command, *, started: bool) -> None:
+        asked = process.poll() is None
+        if asked:
+            process.send_signal(signal.SIGTERM)
+        try:
+            code = process.wait(40)
+        except TimeoutError:
+            process.kill()
+            self.bad_ends.append(f"{self._arguments[0]} did not end when it was asked to")
+            return
+        # In the storm 1 may say that the database or a service is away. Before its first word and after its last, which
+        # a drain says of what it did, SIGTERM just ends it.
+        fine = {0} if self._calm.is_set() else {0, 1}
+        at_work = started and not self._log.read_text(encoding="utf-8").splitlines()[-1].startswith("drained ")
+        if code not in fine | (set() if at_work else {-signal.SIGTERM}):
+            self.bad_ends.append(f"{self._arguments[0]} ended with {code}, asked to: {asked}")
+
+
+def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
+    """Chaos, then calm, then the verdict; logs and a SQLite database go to `folder`.
+
+    `sandbox` is a fresh one with queues.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        url, server = database_of(plan.database, folder, stack)
+        environment = {**sandbox.environment(), **SETTINGS, "DATABASE_URL": url}
+        program = Program(load_settings(environment))
+        stack.callback(program.close)
+        for queue in QUEUES:
+            program.queue_pair(queue)
+        program.database.ping()
+        victims = [Victim(arguments, environment, folder, plan) for arguments in COMMANDS]
+        weather = Weather(sandbox, plan.seed, VISIBILITY_SECONDS)
+        planned: list[dict[str, Any]] = []
+        with _storm(victims, weather):
+            for wave in range(plan.waves):
+                planned.append(_publish(sandbox, plan, wave))
+                if server is not None and wave == plan.waves // 2:
+                    server.stop()
+                    time.sleep(2)
+                    server.start()
+                say(out, f"wave {wave + 1}: {planned[-1]['messages']} messages, {depth(program)} on the queues")
+            until(lambda: _kills(victims) >= plan.least_kills and depth(program) < plan.events // 4, plan.storm)
+            kills = _kills(victims)
+            say(out, f"the storm ends after {time.monotonic() - started:.0f} s: {kills} kills, {depth(program)} queued")
+            weather.calm()
+            for victim in victims:
+                victim.spare()
+            drained = until(lambda: depth(program) == 0, plan.patience)
+            for _ in range(plan.housekeepings):
+                say(out, f"housekeeping after {time.monotonic() - started:.0f} s: {_housekeep(environment)} sent back")
+                drained = drained and until(lambda: depth(program) == 0, plan.patience)
+            # The last alerts are on their way; what a sender claimed before it was killed is another's only when the
+            # claim has ended.
+            until(lambda: _unsent(program) == 0, CLAIM_SECONDS + ALERT_SECONDS)
+        verdict = judge(sandbox, program, planned)
+        if not drained:
+            verdict.violations.append(f"{depth(program)} messages were not drained in {plan.patience:.0f} s")
+        verdict.violations.extend(end for victim in victims for end in victim.bad_ends)
+        figures = {
+            "seed": plan.seed,
+            "database": plan.database,
+            "kills": _kills(victims),
+            "faults": weather.told(),
+            **verdict.figures,
+        }
+        return Result(verdict, time.monotonic() - started, figures)
+
+
+@contextmanager
+def _storm(victims: list[Victim], weather: Weather) -> Iterator[None]:
+    for victim in victims:
+        victim.start()
+    weather.start()
+    try:
+        yield
+    finally:
+        weather.calm()
+        for victim in victims:
+            victim.spare()
+        for victim in victims:
+            victim.finish()
+
+
+def _publish(sandbox: Sandbox, plan: Plan, wave: int) -> dict[str, Any]:
+    return sandbox.traffic(
+        events=plan.events,
+        seed=1000 * plan.seed + wave,
+        duplicates=plan.events // 10,
+        out_of_order=plan.events // 12,
+        chains=2,
+        malformed=3,
+        vanished=2,
+        refused=1,
+        unknown=2,
+    )
+
+
+def _kills(victims: list[Victim]) -> int:
+    return sum(victim.kills for victim in victims)
+
+
+def _unsent(program: Program) -> int:
+    with program.database.read() as connection:
+        return outbox.counts(connection)[outbox.DeliveryState.PENDING]
+
+
+def _housekeep(environment: Mapping[str, str]) -> int:
+    """Sends all dead letters back, as the scheduled housekeeping does."""
+    code, out, err = run_command(["dlq", "retry-all", "--json"], {**os.environ, **environment}, Path.cwd())
+    if code:
+        raise RuntimeError(f"the housekeeping ended with {code}: {err}")
+    return sum(each["messagesRetriedCount"] for each in json.loads(out))
