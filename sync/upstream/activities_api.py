@@ -144,6 +144,10 @@ class Attendance(Answer):
     issue_payment: bool | None = None
 
 
+class _InstanceId(Answer):
+    id: int
+
+
 class AppointmentInstance(Answer):
     """One prisoner's appointment."""
 
@@ -161,25 +165,27 @@ class AppointmentInstance(Answer):
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
     """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
     path = f"/schedules/{schedule_id}"
-    return read_answer(Schedule, activities.call("GET", path), activities, "GET", path)
+    return read_answer(Schedule, activities.call("GET", path), activities, "GET", path, asked={"id": schedule_id})
 
 
 def activity(activities: ServiceClient, activity_id: int) -> Activity:
     """One activity."""
     path = f"/activities/{activity_id}"
-    return read_answer(Activity, activities.call("GET", path), activities, "GET", path)
+    return read_answer(Activity, activities.call("GET", path), activities, "GET", path, asked={"id": activity_id})
 
 
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
     """One dated session."""
     path = f"/scheduled-instances/{instance_id}"
-    return read_answer(ScheduledInstance, activities.call("GET", path), activities, "GET", path)
+    answer, asked = activities.call("GET", path), {"id": instance_id}
+    return read_answer(ScheduledInstance, answer, activities, "GET", path, asked=asked)
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
     """One allocation."""
     path = f"/allocations/id/{allocation_id}"
-    return read_answer(Allocation, activities.call("GET", path), activities, "GET", path)
+    answer, asked = activities.call("GET", path), {"id": allocation_id}
+    return read_answer(Allocation, answer, activities, "GET", path, asked=asked)
 
 
 def allocations_of_schedule(activities: ServiceClient, schedule_id: int) -> tuple[Allocation, ...]:
@@ -192,15 +198,22 @@ def allocations_of_schedule(activities: ServiceClient, schedule_id: int) -> tupl
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     """One attendance, as it is to be synchronised."""
     path = f"/synchronisation/attendance/{attendance_id}"
-    return read_answer(Attendance, activities.call("GET", path), activities, "GET", path)
+    answer, asked = activities.call("GET", path), {"attendanceId": attendance_id}
+    return read_answer(Attendance, answer, activities, "GET", path, asked=asked)
 
 
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
     """One appointment instance."""
     path = f"/appointment-instances/{instance_id}"
-    return read_answer(AppointmentInstance, appointments.call("GET", path), appointments, "GET", path)
+    answer, asked = appointments.call("GET", path), {"id": instance_id}
+    return read_answer(AppointmentInstance, answer, appointments, "GET", path, asked=asked)
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
     """Whether the appointment instance is still there."""
-    return appointments.call("GET", f"/appointment-instances/{instance_id}", none_on_404=True) is not None
+    path = f"/appointment-instances/{instance_id}"
+    answer, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
+    if answer is None:
+        return False
+    read_answer(_InstanceId, answer, appointments, "GET", path, asked=asked)
+    return True

@@ -22,6 +22,10 @@ class Adjustment(Answer):
     active: bool = True
 
 
+class _AnyAdjustment(Answer):
+    booking_id: int
+
+
 def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
     """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/legacy/adjustments/{segment(adjustment_id)}"
@@ -32,4 +36,8 @@ def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
 def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
     """Whether the adjustment is still there."""
     path = f"/legacy/adjustments/{segment(adjustment_id)}"
-    return adjustments.call("GET", path, headers=_HEADERS, none_on_404=True) is not None
+    answer = adjustments.call("GET", path, headers=_HEADERS, none_on_404=True)
+    if answer is None:
+        return False
+    read_answer(_AnyAdjustment, answer, adjustments, "GET", path)
+    return True

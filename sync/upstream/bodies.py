@@ -3,12 +3,13 @@
 Outside a body is camelCase JSON; inside it is a frozen model that names only the fields that are read or sent.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.alias_generators import to_camel, to_snake
 
 from sync.failures import NotUnderstood, UpstreamError
 from sync.upstream.transport import ServiceClient
@@ -17,6 +18,16 @@ Model = TypeVar("Model", bound="Answer")
 
 #: A local date-time of London. Services write some with a `Z` that means nothing, so a zone is dropped.
 LocalDateTime = Annotated[datetime, AfterValidator(lambda moment: moment.replace(tzinfo=None))]
+
+
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+#: The number by which a record is known: never below 1.
+RecordNumber = Annotated[int, BeforeValidator(_no_flag), Field(gt=0)]
 
 #: An amount of money; Decimal inside, a JSON number outside.
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
@@ -39,24 +50,39 @@ class Body(BaseModel):
 
 
 def read_answer(
-    model: type[Model], answer: Any, client: ServiceClient, method: str, path: str, *, creates: bool = False
+    model: type[Model],
+    answer: Any,
+    client: ServiceClient,
+    method: str,
+    path: str,
+    *,
+    writes: bool = False,
+    asked: Mapping[str, int | str] | None = None,
 ) -> Model:
-    """`answer` as `model`.
+    """`answer` as `model`; `asked` are the fields, by their JSON names, whose values the request named.
 
     Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
-    It is `NotUnderstood` where the answer has none of the fields: then it is not such a record at all. Where the call
-    `creates`, its outcome counts as unknown then: something was made, but not which.
+    It is `NotUnderstood` where the answer has none of the fields, so that it is no such record at all, or where it is
+    another record than the one asked for. Where the call `writes` it is `NotUnderstood` too, and its outcome counts as
+    unknown: something was made or changed, but not which.
     """
+    status = 201 if method == "POST" and writes else 200
     try:
-        return model.model_validate(answer)
+        found = model.model_validate(answer)
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False, include_context=False)
-    fields = ", ".join(f"{'.'.join(map(str, each['loc'])) or 'body'} ({each['type']})" for each in wrong)
-    message = f"the answer cannot be used: {fields}"
-    status = 201 if creates else 200
-    if creates or not _has_any_field(model, answer):
-        raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=creates)
-    raise UpstreamError(client.name, method, path, status=status, message=message, from_service=True)
+        fields = ", ".join(f"{'.'.join(map(str, each['loc'])) or 'body'} ({each['type']})" for each in wrong)
+        message = f"the answer cannot be used: {fields}"
+        if not writes and _has_any_field(model, answer):
+            raise UpstreamError(client.name, method, path, status=status, message=message, from_service=True) from None
+        raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes) from None
+    if asked:
+        has = found.model_dump(by_alias=True, include={to_snake(name) for name in asked})
+        others = [name for name, value in asked.items() if str(has[name]) != str(value)]
+        if others:
+            message = f"the answer is about another record: {', '.join(others)} is not the one asked for"
+            raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes)
+    return found
 
 
 def read_list(model: type[Model], answer: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:

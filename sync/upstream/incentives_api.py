@@ -70,7 +70,8 @@ class PrisonIncentiveLevel(Answer):
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
     """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/iep/reviews/id/{segment(review_id)}"
-    return read_answer(Review, incentives.call("GET", path), incentives, "GET", path)
+    answer = incentives.call("GET", path)
+    return read_answer(Review, answer, incentives, "GET", path, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
@@ -78,7 +79,8 @@ def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details:
     path = f"/iep/reviews/booking/{booking_id}"
     query = {"with-details": "true" if with_details else "false"}
     answer = incentives.call("GET", path, query=query, none_on_404=True)
-    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path)
+    asked = {"bookingId": booking_id}
+    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path, asked=asked)
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
@@ -106,10 +108,11 @@ def levels(incentives: ServiceClient) -> tuple[Level, ...]:
 def level(incentives: ServiceClient, code: str) -> Level:
     """One global level, active or not."""
     path = f"/incentive/levels/{segment(code)}"
-    return read_answer(Level, incentives.call("GET", path), incentives, "GET", path)
+    return read_answer(Level, incentives.call("GET", path), incentives, "GET", path, asked={"code": code})
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
     """One level of a prison."""
     path = f"/incentive/prison-levels/{segment(prison_id)}/level/{segment(code)}"
-    return read_answer(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path)
+    asked = {"prisonId": prison_id, "levelCode": code}
+    return read_answer(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path, asked=asked)

@@ -9,10 +9,10 @@ mapping nothing is created, and other records are changed and deleted.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.upstream.bodies import Answer, read_answer
+from sync.upstream.bodies import Answer, RecordNumber, read_answer
 from sync.upstream.transport import ServiceClient, segment
 
 MappingBody = Mapping[str, Any]
@@ -23,42 +23,33 @@ ACTIVITIES = "/mapping/activities"
 APPOINTMENTS = "/mapping/appointments"
 ADJUSTMENTS = "/mapping/sentencing/adjustments"
 
-
-def _no_flag(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
-    return value
-
-
-#: The number of a record: never below 1.
-_Number = Annotated[int, BeforeValidator(_no_flag), Field(gt=0)]
 _Text = Annotated[str, Field(min_length=1)]
 
 
 class _Visit(Answer):
     vsip_id: _Text
-    nomis_id: _Number
+    nomis_id: RecordNumber
 
 
 class _Incentive(Answer):
-    incentive_id: _Number
-    nomis_booking_id: _Number
-    nomis_incentive_sequence: _Number
+    incentive_id: RecordNumber
+    nomis_booking_id: RecordNumber
+    nomis_incentive_sequence: RecordNumber
 
 
 class _Activity(Answer):
-    activity_schedule_id: _Number
-    nomis_course_activity_id: _Number
+    activity_schedule_id: RecordNumber
+    nomis_course_activity_id: RecordNumber
 
 
 class _Appointment(Answer):
-    appointment_instance_id: _Number
-    nomis_event_id: _Number
+    appointment_instance_id: RecordNumber
+    nomis_event_id: RecordNumber
 
 
 class _Adjustment(Answer):
     adjustment_id: _Text
-    nomis_adjustment_id: _Number
+    nomis_adjustment_id: RecordNumber
     nomis_adjustment_category: Literal["SENTENCE", "KEY-DATE"]
 
 
@@ -186,12 +177,8 @@ def _checked(
 ) -> MappingBody:
     """`answer`, a mapping of the form of `model` that has the ids that were asked for."""
     try:
-        found = read_answer(model, answer, mapping, "GET", path).model_dump(by_alias=True)
+        read_answer(model, answer, mapping, "GET", path, asked=asked)
     except UpstreamError as error:
         raise NotUnderstood(mapping.name, "GET", path, status=200, message=error.message) from None
-    others = [name for name, value in asked.items() if str(found[name]) != str(value)]
-    if others:
-        message = f"the answer is the mapping of another record: {', '.join(others)} is not the one asked for"
-        raise NotUnderstood(mapping.name, "GET", path, status=200, message=message)
     body: MappingBody = answer
     return body

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, Money, read_answer
+from sync.upstream.bodies import Answer, Body, Money, RecordNumber, read_answer
 from sync.upstream.transport import ServiceClient
 
 
@@ -99,27 +99,27 @@ class UpsertAttendance(AttendanceSession):
 class ActivityCreated(Answer):
     """The id of a new course activity."""
 
-    course_activity_id: int
+    course_activity_id: RecordNumber
 
 
 class ScheduleUpdated(Answer):
     """The session that was changed."""
 
-    course_schedule_id: int
+    course_schedule_id: RecordNumber
 
 
 class AllocationUpserted(Answer):
     """The allocation that was made or changed."""
 
-    offender_program_reference_id: int
+    offender_program_reference_id: RecordNumber
     created: bool
 
 
 class AttendanceUpserted(Answer):
     """The attendance that was made or changed."""
 
-    event_id: int
-    course_schedule_id: int
+    event_id: RecordNumber
+    course_schedule_id: RecordNumber
     created: bool
 
 
@@ -133,7 +133,7 @@ def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Makes a course activity and returns its id; repeating makes another. `body` is a `CreateActivity` as JSON."""
     path = "/activities"
     answer = nomis.call("POST", path, body=body)
-    return read_answer(ActivityCreated, answer, nomis, "POST", path, creates=True).course_activity_id
+    return read_answer(ActivityCreated, answer, nomis, "POST", path, writes=True).course_activity_id
 
 
 def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
@@ -150,13 +150,14 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
     """Cancels a session or schedules it again; returns its id."""
     path = f"/activities/{course_activity_id}/schedule"
     answer = nomis.call("PUT", path, body=body.as_json())
-    return read_answer(ScheduleUpdated, answer, nomis, "PUT", path).course_schedule_id
+    return read_answer(ScheduleUpdated, answer, nomis, "PUT", path, writes=True).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
     """Makes or changes the allocation of a booking; two at the same moment make two, which NOMIS then stumbles over."""
     path = f"/activities/{course_activity_id}/allocation"
-    return read_answer(AllocationUpserted, nomis.call("PUT", path, body=body.as_json()), nomis, "PUT", path)
+    answer = nomis.call("PUT", path, body=body.as_json())
+    return read_answer(AllocationUpserted, answer, nomis, "PUT", path, writes=True)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
@@ -178,7 +179,8 @@ def upsert_attendance(
 ) -> AttendanceUpserted:
     """Makes or changes the attendance of a booking; two at the same moment make two, which NOMIS then stumbles over."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
-    return read_answer(AttendanceUpserted, nomis.call("POST", path, body=body.as_json()), nomis, "POST", path)
+    answer = nomis.call("POST", path, body=body.as_json())
+    return read_answer(AttendanceUpserted, answer, nomis, "POST", path, writes=True)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
 
-from sync.upstream.bodies import Answer, Body, read_answer
+from sync.upstream.bodies import Answer, Body, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
 
@@ -28,7 +28,7 @@ class AdjustmentBody(Body):
 class AdjustmentCreated(Answer):
     """The id of a new adjustment, inside its family."""
 
-    id: int
+    id: RecordNumber
 
 
 class AdjustmentType(Answer):
@@ -40,6 +40,7 @@ class AdjustmentType(Answer):
 class NomisAdjustment(Answer):
     """An adjustment as NOMIS holds it; hidden ones were made by NOMIS itself."""
 
+    id: RecordNumber
     booking_id: int
     sentence_sequence: int | None = None
     adjustment_type: AdjustmentType
@@ -51,8 +52,8 @@ class NomisAdjustment(Answer):
 
 
 class _Listed(Answer):
-    adjustment_id: int
-    adjustment_category: str
+    adjustment_id: RecordNumber
+    adjustment_category: Literal["SENTENCE", "KEY-DATE", "KEY_DATE"]
 
 
 def create_adjustment(
@@ -62,7 +63,7 @@ def create_adjustment(
     sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
     path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
     answer = nomis.call("POST", path, body=body)
-    return read_answer(AdjustmentCreated, answer, nomis, "POST", path, creates=True).id
+    return read_answer(AdjustmentCreated, answer, nomis, "POST", path, writes=True).id
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: AdjustmentBody) -> None:
@@ -79,7 +80,8 @@ def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int
     """An adjustment, None when there is none."""
     path = f"{_PATHS[category]}/{adjustment_id}"
     answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(NomisAdjustment, answer, nomis, "GET", path)
+    asked = {"id": adjustment_id}
+    return None if answer is None else read_answer(NomisAdjustment, answer, nomis, "GET", path, asked=asked)
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:

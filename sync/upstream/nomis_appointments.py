@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer
+from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
 
@@ -28,7 +28,7 @@ class CreateAppointment(UpdateAppointment):
 class AppointmentCreated(Answer):
     """The id of a new appointment."""
 
-    event_id: int
+    event_id: RecordNumber
 
 
 class NomisAppointment(Answer):
@@ -45,14 +45,14 @@ class NomisAppointment(Answer):
 
 
 class _EventId(Answer):
-    event_id: int
+    event_id: RecordNumber
 
 
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Makes an appointment and returns its id; repeating makes another. `body` is a `CreateAppointment` as JSON."""
     path = "/appointments"
     answer = nomis.call("POST", path, body=body, refusal=_refusal(body.get("internalLocationId")))
-    return read_answer(AppointmentCreated, answer, nomis, "POST", path, creates=True).event_id
+    return read_answer(AppointmentCreated, answer, nomis, "POST", path, writes=True).event_id
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
@@ -78,7 +78,8 @@ def appointment_at(nomis: ServiceClient, booking_id: int, location_id: int, star
     """
     path = f"/appointments/booking/{booking_id}/location/{location_id}/start/{start}"
     answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path)
+    asked = {"bookingId": booking_id, "internalLocation": location_id}
+    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path, asked=asked)
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer
+from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.transport import ServiceClient, segment
 
 
@@ -34,7 +34,7 @@ class IepCreated(Answer):
     """Where a new IEP record stands."""
 
     booking_id: int
-    sequence: int
+    sequence: RecordNumber
 
 
 class CreateIep(Body):
@@ -54,7 +54,13 @@ class CreateIep(Body):
 class HeldLevel(Answer):
     """What NOMIS has of a global level: its place in the order, counted from 1."""
 
+    code: str
     sequence: int | None = None
+
+
+class _HeldPrisonLevel(Answer):
+    prison_id: str
+    iep_level_code: str
 
 
 class GlobalLevel(Body):
@@ -89,27 +95,29 @@ def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any]
 def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
     """The current record of a booking (latest date, then highest sequence), None when there is none."""
     answer = current_iep_body(nomis, booking_id)
-    path = f"/incentives/booking-id/{booking_id}/current"
-    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path)
+    path, asked = f"/incentives/booking-id/{booking_id}/current", {"bookingId": booking_id}
+    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path, asked=asked)
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
     """One record of a booking, None where the sequence is a gap."""
     path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
     answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path)
+    asked = {"bookingId": booking_id, "incentiveSequence": sequence}
+    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
     """Makes a new record; repeating makes another. `body` is a `CreateIep` as JSON."""
     path = f"/prisoners/booking-id/{booking_id}/incentives"
-    return read_answer(IepCreated, nomis.call("POST", path, body=body), nomis, "POST", path, creates=True)
+    answer, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
+    return read_answer(IepCreated, answer, nomis, "POST", path, writes=True, asked=asked)
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
     """The level, active or not, None when NOMIS does not know it."""
     answer = nomis.call("GET", _global(code), none_on_404=True)
-    return None if answer is None else read_answer(HeldLevel, answer, nomis, "GET", _global(code))
+    return None if answer is None else read_answer(HeldLevel, answer, nomis, "GET", _global(code), asked={"code": code})
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
@@ -129,7 +137,12 @@ def reorder_global_levels(nomis: ServiceClient, codes: Sequence[str]) -> None:
 
 def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool:
     """Whether the level is set up in the prison, active or not."""
-    return nomis.call("GET", _of_prison(prison_id, code), none_on_404=True) is not None
+    path, asked = _of_prison(prison_id, code), {"prisonId": prison_id, "iepLevelCode": code}
+    answer = nomis.call("GET", path, none_on_404=True)
+    if answer is None:
+        return False
+    read_answer(_HeldPrisonLevel, answer, nomis, "GET", path, asked=asked)
+    return True
 
 
 def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:

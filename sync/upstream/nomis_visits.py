@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, LocalDateTime, read_answer
+from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient, segment
 
@@ -44,7 +44,7 @@ class CancelVisit(Body):
 class VisitCreated(Answer):
     """The id of a new visit."""
 
-    visit_id: int
+    visit_id: RecordNumber
 
 
 class VisitStatus(Answer):
@@ -59,7 +59,7 @@ class NomisVisit(Answer):
     Times are local to London.
     """
 
-    visit_id: int
+    visit_id: RecordNumber
     offender_no: str | None = None
     prison_id: str | None = None
     start_date_time: LocalDateTime | None = None
@@ -73,14 +73,14 @@ class NomisVisit(Answer):
 
 
 class _VisitId(Answer):
-    visit_id: int
+    visit_id: RecordNumber
 
 
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
     """Makes a visit and returns its id; repeating makes another. `body` is a `CreateVisit` as JSON."""
     path = f"/prisoners/{segment(offender_no)}/visits"
     answer = nomis.call("POST", path, body=body)
-    return read_answer(VisitCreated, answer, nomis, "POST", path, creates=True).visit_id
+    return read_answer(VisitCreated, answer, nomis, "POST", path, writes=True).visit_id
 
 
 def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: UpdateVisit) -> None:
@@ -97,7 +97,8 @@ def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
     """A visit, None when there is none."""
     path = f"/visits/{visit_id}"
     answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(NomisVisit, answer, nomis, "GET", path)
+    asked = {"visitId": visit_id}
+    return None if answer is None else read_answer(NomisVisit, answer, nomis, "GET", path, asked=asked)
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:

@@ -28,4 +28,4 @@ class Visit(Answer):
 def visit(visits: ServiceClient, reference: str) -> Visit:
     """One visit. Raises `UpstreamError`, with status 404 for an unknown reference."""
     path = f"/visits/{segment(reference)}"
-    return read_answer(Visit, visits.call("GET", path), visits, "GET", path)
+    return read_answer(Visit, visits.call("GET", path), visits, "GET", path, asked={"reference": reference})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
+
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import LeaseBusy, UpstreamError
+from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.outcome import Outcome
 from sync.store.creations import CreationState
 from sync.store.findings import FindingKind
@@ -144,3 +147,60 @@ def test_an_upsert_without_an_answer_keeps_its_pair(driver: Driver, prisoner: Pr
     with pytest.raises(LeaseBusy):
         activities.allocate(driver, "allocation-amended")
     assert driver.sandbox.nomis("allocation") == []
+
+
+NO_PAGES: list[object] = [
+    {"items": []},
+    [],
+    "ok",
+    {"content": None, "totalElements": 0, "last": True},
+    {"content": []},
+    {"content": [], "last": True},
+    {"content": [], "totalElements": 3, "last": False},
+    {"content": [], "totalElements": -1, "last": True},
+]
+
+
+@pytest.mark.parametrize("answer", [*NO_PAGES, None])
+def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Prisoner, answer: object) -> None:
+    """After a lost create NOMIS is believed to have nothing only on the word of a whole list that fits together."""
+    booking = book_visit(driver.sandbox)
+    appointments.put_appointment(driver, prisoner)
+    adjustments.put_adjustment(driver, prisoner)
+    tries = (
+        lambda: driver.handle("prison-visit.booked", booking.offender_no, datetime.now(UTC), reference=booking.dps_id),
+        lambda: adjustments.handle(driver, prisoner, "inserted"),
+        lambda: appointments.handle(driver, "created"),
+    )
+    for attempt in tries:
+        with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+            attempt()
+        text = "" if answer is None else None
+        with (
+            faulty(driver.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=answer, text=text),
+            pytest.raises(NotUnderstood),
+        ):
+            attempt()
+        assert attempt() is Outcome.APPLIED
+    assert len(visits_of(driver.sandbox, booking)) == 1
+    assert len(driver.sandbox.nomis("appointment")) == len(driver.sandbox.nomis("adjustment")) == 1
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
+def test_a_lost_create_is_found_on_either_form_of_page(driver: Driver, nested: bool) -> None:
+    """Whichever form of page the service writes, and without `last`, the visit is found on the second page."""
+    booking = book_visit(driver.sandbox)
+    deliver = partial(driver.handle, "prison-visit.booked", booking.offender_no, datetime.now(UTC))
+    with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        deliver(reference=booking.dps_id)
+    [visit_id] = visits_of(driver.sandbox, booking)
+    strangers = [{"visitId": 10_000_000 + each} for each in range(2)]
+    for number, content in enumerate((strangers, [{"visitId": visit_id}])):
+        counts = {"number": number, "size": 2, "totalElements": 3, "totalPages": 2}
+        body = {"content": content, **({"page": counts} if nested else counts)}
+        driver.sandbox.fault(
+            "nomis", "GET", r"/visits/ids$", kind="status", status=200, body=body, query=f"page={number}"
+        )
+    assert deliver(reference=booking.dps_id) is Outcome.APPLIED
+    assert mapped_to(driver.sandbox, booking) == visit_id
+    assert len(visits_of(driver.sandbox, booking)) == 1

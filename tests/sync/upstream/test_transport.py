@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import Any
 
+import orjson
 import pytest
 
 from sandbox import Sandbox
@@ -18,6 +20,7 @@ from sync.upstream import (
     incentives_api,
     mappings,
     nomis_activities,
+    nomis_adjustments,
     nomis_incentives,
     nomis_prisoners,
     nomis_visits,
@@ -27,6 +30,15 @@ from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
 from tests.faults import hits
 
+IEP = {
+    "bookingId": 5,
+    "incentiveSequence": 1,
+    "iepDateTime": "2023-05-22T10:00:00",
+    "prisonId": "LEI",
+    "iepLevel": {"code": "STD"},
+    "whenCreated": "2023-05-22T10:00:00",
+}
+ADJUSTMENT = {"id": 2, "bookingId": 5, "adjustmentType": {"code": "RX"}, "adjustmentDays": 1}
 VISIT_POST = "/prisoners/{offender_no}/visits"
 SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00", end_time="11:00")
 
@@ -345,3 +357,47 @@ def test_ping(sandbox: Sandbox) -> None:
     sandbox.fault("nomis", path="/health/ping", kind="status", status=503)
     assert transport.ping(UpstreamName.NOMIS) == "status 503"
     transport.close()
+
+
+@pytest.mark.parametrize(
+    ("service", "read", "answer"),
+    [
+        ("nomis", lambda s: nomis_visits.find_visit(s.nomis, 1), {"visitId": 2}),
+        ("nomis", lambda s: nomis_adjustments.find_adjustment(s.nomis, "SENTENCE", 1), ADJUSTMENT),
+        ("nomis", lambda s: nomis_incentives.iep_record(s.nomis, 5, 1), {**IEP, "incentiveSequence": 2}),
+        ("nomis", lambda s: nomis_incentives.current_iep(s.nomis, 6), IEP),
+        ("nomis", lambda s: nomis_incentives.find_global_level(s.nomis, "STD"), {"code": "ENH", "sequence": 1}),
+        (
+            "nomis",
+            lambda s: nomis_incentives.prison_level_exists(s.nomis, "LEI", "STD"),
+            {"prisonId": "MDI", "iepLevelCode": "STD"},
+        ),
+        ("incentives", lambda s: incentives_api.level(s.incentives, "STD"), {"code": "E", "name": "E", "active": True}),
+        ("appointments", lambda s: activities_api.appointment_exists(s.appointments, 1), {"id": 2}),
+        ("adjustments", lambda s: adjustments_api.adjustment_exists(s.sentence_adjustments, "1"), {"status": "UP"}),
+    ],
+)
+def test_another_record_than_the_one_asked_for_is_not_believed(
+    sandbox: Sandbox, services: Services, service: str, read: Callable[[Services], object], answer: object
+) -> None:
+    """What a service says of a record counts only where it is the record that was asked for."""
+    sandbox.fault(service, kind="status", status=200, body=answer)
+    with pytest.raises(NotUnderstood) as caught:
+        read(services)
+    assert caught.value.recoverable
+    others: list[Any] = [[], {}, "ok", [answer]]
+    for other in others:
+        sandbox.clear_faults()
+        sandbox.fault(service, kind="status", status=200, body=other)
+        with pytest.raises(NotUnderstood):
+            read(services)
+
+
+def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
+    """A create that answers with another booking, or with a number that is none, leaves open what it made."""
+    for answer in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
+        sandbox.clear_faults()
+        sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(answer).decode())
+        with pytest.raises(NotUnderstood) as caught:
+            nomis_incentives.create_iep(services.nomis, 5, {})
+        assert caught.value.outcome_unknown
