@@ -129,6 +129,7 @@ def measure(sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, 
                 "DRAIN_CONCURRENCY": str(in_flight),
                 "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
                 "SLACK_TOKEN": "",
+                "EVENT_MINIMUM_AGE_SECONDS": "0",
             }
         )
         program = Program(settings)

@@ -131,6 +131,7 @@ def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> I
             "HMPPS_SQS_PROVIDER": "localstack",
             "HMPPS_SQS_LOCALSTACK_URL": sqs_url,
             "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "EVENT_MINIMUM_AGE_SECONDS": "0",
             "DRAIN_CONCURRENCY": str(in_flight),
             "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
         }

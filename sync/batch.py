@@ -96,8 +96,9 @@ class BatchWork:
                 stop_at = self._stop_at()
                 if stop_at is not None:
                     # What waits for others may wait long; what can be worked is worked while there is time.
-                    self._hand_back(self._held_up)
+                    self._hand_back(self._take_held_up(lambda lane: not lane.young))
                     if self._monotonic() >= stop_at:
+                        self._hand_back(self._held_up)
                         self._hand_back(self._ready)
                         self._abandon()
                 elif self.gave_up or self._down_for_too_long():
@@ -114,7 +115,12 @@ class BatchWork:
     def _look_at_held_up(self) -> None:
         if not self._held_up:
             self._down_since = None
-        elif self._stop_at() is None:
+        elif self._stop_at() is not None:
+            moment = self._monotonic()
+            due = self._take_held_up(lambda lane: lane.young and moment >= lane.not_before)
+            with self._lock:
+                self._ready.extendleft(reversed(due))
+        else:
             up = self._breakers.probe(self._upstreams)
             moment = self._monotonic()
             # A ping alone is no end of an outage: a service that answers it may fail every call.
@@ -123,12 +129,16 @@ class BatchWork:
             self._down_since = None if well else self._down_since or moment
             if not up or self.store_away:
                 self._on_progress()
+            due = self._take_held_up(lambda lane: moment >= lane.not_before and (up or lane.busy_since is not None))
             with self._lock:
-                due = [
-                    lane for lane in self._held_up if moment >= lane.not_before and (up or lane.busy_since is not None)
-                ]
-                self._held_up[:] = [lane for lane in self._held_up if lane not in due]
                 self._ready.extendleft(reversed(due))
+
+    def _take_held_up(self, wanted: Callable[[LaneInHand], bool]) -> list[LaneInHand]:
+        """The held up lanes that are wanted; they are held up no longer."""
+        with self._lock:
+            taken = [lane for lane in self._held_up if wanted(lane)]
+            self._held_up[:] = [lane for lane in self._held_up if lane not in taken]
+        return taken
 
     def _put_to_work(self) -> None:
         """Has as many threads at work as there are lanes for; each takes lane after lane by itself."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from sync.awaited import CreationAwaited, Pause
+from sync.event_age import seconds_until_old_enough
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.gather import Task
 from sync.handling import Creation
@@ -42,7 +43,8 @@ class LaneInHand:
     """A lane with the tasks that are left.
 
     `busy_since`: since when its lease is held elsewhere. `refusals`: how often its first task failed as an outage would
-    make it fail, and `refused_since` when it first did. `store_away`: it waits for the database.
+    make it fail, and `refused_since` when it first did. `store_away`: it waits for the database. `young`: the event of
+    its first task is too young to be read.
     """
 
     key: str | None
@@ -52,6 +54,7 @@ class LaneInHand:
     refusals: int = 0
     refused_since: float | None = None
     store_away: bool = False
+    young: bool = False
 
 
 #: Told of the tasks of a lane that came to their end, and of those that are left; False when the lane was handed back
@@ -89,9 +92,11 @@ class LaneWorker:
         self._log = structlog.get_logger("sync.lanes")
 
     def run(self, lane: LaneInHand) -> None:
-        """Works a lane as far as it goes now. What is left of it then is held up: by a lease, or by an outage."""
+        """Works a lane as far as it goes now. What is left is held up: by a lease, an outage, or a very young event."""
         key = None if lane.key is None else f"{self._name}:{lane.key}"[:_LONGEST_KEY]
         lane.store_away = False
+        if self._is_young(lane):
+            return
         try:
             if key is None:
                 self._run(lane)
@@ -116,6 +121,8 @@ class LaneWorker:
         task = lane.tasks[0]
         if task.handler is not None and self._breakers.open_services(self._upstreams):
             return False
+        if self._is_young(lane):
+            return False
         work = self._workshop.begin()
         try:
             outcome = self._workshop.work(task, work)
@@ -129,6 +136,17 @@ class LaneWorker:
             return self._failed(lane, task, error, work.trail.step)
         lane.busy_since = None
         return self._end_first(lane, Ended(task, outcome))
+
+    def _is_young(self, lane: LaneInHand) -> bool:
+        """Whether the lane waits since what its first task would read may not be committed by its publisher yet."""
+        wait = 0.0
+        if lane.tasks and lane.tasks[0].handler is not None:
+            age = self._settings.event_minimum_age_seconds
+            wait = max(seconds_until_old_enough(message, age) for message in lane.tasks[0].messages)
+        lane.young = wait > 0
+        if lane.young:
+            lane.not_before = self._monotonic() + wait
+        return lane.young
 
     def _end_first(self, lane: LaneInHand, ended: Ended) -> bool:
         lane.refusals, lane.refused_since = 0, None

@@ -171,6 +171,9 @@ class Settings(BaseModel):
     drain_grace_seconds: Seconds = Field(
         30, description="after SIGTERM, how long work in hand may go on before it is handed back"
     )
+    event_minimum_age_seconds: float = Field(
+        2, ge=0, le=60, description="how old an event is at least when what it tells of is read: publishers commit late"
+    )
     creation_settling_seconds: Seconds = Field(
         10,
         description="after a write without an answer: how long beyond the end of the longest call it may be under way",

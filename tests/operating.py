@@ -97,6 +97,7 @@ class Operator:
             "REPORTS_LOCATION": str(folder / "reports"),
             "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
             "CREATION_WAIT_SECONDS": "0",
+            "EVENT_MINIMUM_AGE_SECONDS": "0",
             "RECONCILIATION_RECHECK_SECONDS": "0",
             "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
             "API_TIMEOUT_SECONDS": "60",

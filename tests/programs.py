@@ -9,8 +9,10 @@ from jobs.composition import Program
 from jobs.metrics import Metrics
 from sync.settings import load_settings
 
-#: A message that failed comes again at once, and is received three times before it is a dead letter.
+#: A message that failed comes again at once, and is received three times before it is a dead letter. What the sandbox
+#: publishes is committed, so that nothing need wait.
 QUICK_RETRIES = {
+    "EVENT_MINIMUM_AGE_SECONDS": "0",
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
     "HMPPS_SQS_MAX_RECEIVE_COUNT": "3",
     "CREATION_WAIT_SECONDS": "0",

@@ -31,7 +31,10 @@ class QueueUnavailable(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A received message. `receive_count` includes this receive; `sent_at` is the time of the first sending."""
+    """A received message. `receive_count` includes this receive.
+
+    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is the monotonic clock's, at this receive.
+    """
 
     message_id: str
     receipt_handle: str
@@ -39,6 +42,8 @@ class Message:
     receive_count: int
     sent_at: datetime | None = None
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    first_received_at: datetime | None = None
+    received_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +78,12 @@ class Queue:
             "receive_message",
             MaxNumberOfMessages=most,
             WaitTimeSeconds=wait_seconds,
-            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp", "ApproximateFirstReceiveTimestamp"],
             MessageAttributeNames=["All"],
             **options,
         )
-        return [_message(entry) for entry in answer.get("Messages", ())]
+        received_at = time.monotonic()
+        return [_message(entry, received_at) for entry in answer.get("Messages", ())]
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
         """Deletes messages in batches of ten; those that could not be deleted after several tries are given back."""
@@ -160,17 +166,22 @@ def answer_of(queue: str, call: str, function: Callable[..., dict[str, Any]], **
         raise QueueUnavailable(f"queue {queue}: {call}: {type(error).__name__}") from error
 
 
-def _message(entry: Mapping[str, Any]) -> Message:
+def _message(entry: Mapping[str, Any], received_at: float) -> Message:
     attributes = entry.get("Attributes", {})
-    sent = attributes.get("SentTimestamp")
     return Message(
         message_id=entry["MessageId"],
         receipt_handle=entry["ReceiptHandle"],
         body=entry["Body"],
         receive_count=int(attributes.get("ApproximateReceiveCount", 1)),
-        sent_at=None if sent is None else datetime.fromtimestamp(int(sent) / 1000, UTC),
+        sent_at=_time(attributes.get("SentTimestamp")),
         attributes=entry.get("MessageAttributes", {}),
+        first_received_at=_time(attributes.get("ApproximateFirstReceiveTimestamp")),
+        received_at=received_at,
     )
+
+
+def _time(milliseconds: str | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
