@@ -1,21 +1,32 @@
 """The report of a run on its way: whether there is a place for it, and what became of it."""
 
+import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 import typer
 
 from jobs.composition import Program
+from jobs.draining import send_waiting
+from jobs.endings import UsageError, ending_of
 from reports.archive import ArchiveUnavailable, open_archive, report_path
 from reports.deliver import Channel, report_deliveries
+from reports.events import NOT_RUN
+from reports.opening import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.result import ReconciliationResult
+from sync import clock
+from sync.store import outbox
+from sync.store.database import StoreUnavailable
 from sync.store.outbox import Delivery, DeliveryState
 
 #: How long a delivery that another process has taken in hand is waited for, and how often it is looked at.
 _ELSEWHERE_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
+#: Characters of the reason in an alert.
+_MOST_REASON = 1_000
 
 
 def make_sure_of_the_archive(program: Program) -> None:
@@ -27,6 +38,48 @@ def make_sure_of_the_archive(program: Program) -> None:
         open_archive(program.settings, lambda: program.aws.client("s3")).probe()
     except ArchiveUnavailable as error:
         structlog.get_logger("jobs.delivering").warning("archive-away", reason=str(error))
+
+
+@contextmanager
+def failure_alerted(program: Program, parameters: ReconciliationParameters, send_seconds: float = 0) -> Iterator[None]:
+    """Alerts Slack when the `with` block, which runs a reconciliation, raises: such a run has no report.
+
+    One alert a day for one reason, however many pods and attempts fail with it; none with `--no-notify`. What is no
+    failure of the run (another is under way, there is nothing to resume) is not alerted. The alert is sent here, for
+    `send_seconds` at most, or by the scheduler.
+    """
+    try:
+        yield
+    except (ReconciliationBusy, UnknownRun, UsageError):
+        raise
+    except Exception as error:
+        if parameters.notify:
+            try:
+                _alert(program, error)
+            except StoreUnavailable as away:
+                structlog.get_logger("jobs.delivering").error("alert-not-kept", reason=str(away))
+            else:
+                if send_seconds:
+                    send_waiting(program, send_seconds)
+        raise
+
+
+def _alert(program: Program, error: Exception) -> None:
+    moment = clock.now()
+    _code, reason = ending_of(error)
+    payload = {
+        "kind": "alert",
+        "event": NOT_RUN,
+        "time": moment.isoformat(timespec="milliseconds"),
+        "properties": {"reason": reason[:_MOST_REASON]},
+        "domain": "incentives",
+        "severity": "high",
+        "command": "prisoner-to-nomis runs list --job reconcile-incentives",
+    }
+    same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]
+    day = moment.astimezone(program.settings.zone).date()
+    with program.database.begin() as connection:
+        outbox.enqueue(connection, f"{NOT_RUN}:{day}:{same}", "slack", payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from jobs.composition import Program
-from jobs.delivering import make_sure_of_the_archive, report_delivered
+from jobs.delivering import failure_alerted, make_sure_of_the_archive, report_delivered
 from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError
 from jobs.ledger import SCOPE, RunInHand, Status, Trigger
@@ -115,21 +115,22 @@ def run_reconciliation(
         make_sure_of_resuming(program.database, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
-    if parameters.notify:
-        make_sure_of_the_archive(program)
     asked = threading.Event()
     kept = parameters_as_dict(parameters)
     try:
-        with (
-            program.ledger.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as in_hand,
-            bound(run_id=in_hand.id),
-            stopping(asked.set),
-        ):
-            with live_progress() as progress:
-                outcome = reconcile(program, in_hand, parameters, asked, progress)
-            send_waiting(program, _DELIVERY_SECONDS)
-            delivered = report_delivered(program, outcome.result)
-            in_hand.error = in_hand.error or delivered.shortfall
+        with failure_alerted(program, parameters, _DELIVERY_SECONDS):
+            if parameters.notify:
+                make_sure_of_the_archive(program)
+            with (
+                program.ledger.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as in_hand,
+                bound(run_id=in_hand.id),
+                stopping(asked.set),
+            ):
+                with live_progress() as progress:
+                    outcome = reconcile(program, in_hand, parameters, asked, progress)
+                send_waiting(program, _DELIVERY_SECONDS)
+                delivered = report_delivered(program, outcome.result)
+                in_hand.error = in_hand.error or delivered.shortfall
     except StopAskedError as error:
         raise WorkError(str(error)) from None
     _print(outcome, as_json=as_json)

@@ -10,6 +10,7 @@ import structlog
 from jobs import housekeeping, reconciling
 from jobs.composition import Program
 from jobs.cron import read_schedule
+from jobs.delivering import failure_alerted
 from jobs.endings import WorkError
 from jobs.housekeeping import housekeep
 from jobs.ledger import RunInHand
@@ -118,7 +119,8 @@ def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> 
         return
     log = structlog.get_logger("jobs.serving")
     parameters = ReconciliationParameters(resume=in_hand.id if begun is not None else None)
-    reconcile(program, in_hand, parameters, asked, lambda *progress: log.debug("progress", progress=progress))
+    with failure_alerted(program, parameters):
+        reconcile(program, in_hand, parameters, asked, lambda *progress: log.debug("progress", progress=progress))
 
 
 def _database_is_ready(program: Program, asked: threading.Event) -> bool:

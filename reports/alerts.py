@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.events import MISMATCH, REPORT
+from reports.events import MISMATCH, NOT_RUN, REPORT
 from reports.masking import Masking
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ TEXTS = {
         for name, noun in _CREATED.items()
     },
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+    NOT_RUN: "The incentive reconciliation could not run in {environment}",
     REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
 }
 _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"

@@ -21,6 +21,8 @@ PAGE_ERROR = f"{_PREFIX}-mismatch-page-error"
 EXCLUDED = f"{_PREFIX}-excluded-booking"
 EXCLUDED_RESOLVED = f"{_PREFIX}-mismatch-excluded-booking-resolved"
 REPORT = f"{_PREFIX}-report"
+#: Only the name of the alert of a run without a result; its telemetry event is `REPORT`.
+NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
 
 

@@ -3,17 +3,21 @@
 import csv
 import json
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.serving import scheduled_jobs
 from sandbox import Sandbox
+from sync.settings import SettingsError
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
 from tests.forked import Command
 from tests.operating import Operator, operator
+from tests.programs import program
 from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 __all__ = ["operator"]
@@ -84,6 +88,38 @@ def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
     assert run.complaint.startswith("prisoner-to-nomis: REPORTS_LOCATION: ")
     assert sandbox.requests("nomis") == []
     assert not (installed.folder / "ftp:").exists()
+
+
+def test_a_run_that_cannot_begin_tells_slack_once(operator: Operator, sandbox: Sandbox) -> None:
+    """A wrong list of exclusions is one line and one alert, however often the job tries; none with --no-notify."""
+    wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
+    before = len(operator.alerts())
+    quiet = operator.run("reconcile", "incentives", "--no-notify", **wrong)
+    tries = [operator.run("reconcile", "incentives", **wrong) for _ in range(2)]
+    for done in (quiet, *tries):
+        assert done.code == 2
+        assert "1204417,merged by hand,2023-05-22" in done.err.splitlines()[-1]
+    (alert,) = operator.alerts()[before:]
+    assert "The incentive reconciliation could not run in " in alert
+    assert "booking 1204417" in alert
+    another = {"REPORTS_LOCATION": "/proc/nope/reports"}
+    assert operator.run("reconcile", "incentives", **another).code == 2
+    (later,) = operator.alerts()[before + 1 :]
+    assert "REPORTS_LOCATION" in later
+
+
+def test_a_scheduled_run_that_cannot_begin_tells_slack_once(operator: Operator, sandbox: Sandbox) -> None:
+    """Whichever scheduler fails first alerts, whatever fails; the ledger has the reason."""
+    before = len(operator.alerts())
+    environment = {**operator.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
+    with program(environment, operator.settings["DATABASE_URL"], SLACK_TOKEN=operator.settings["SLACK_TOKEN"]) as made:
+        (weekly,) = (each for each in scheduled_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
+        for run_id in ("reconcile-incentives-1", "reconcile-incentives-2"):
+            with pytest.raises(SettingsError), made.ledger.run(weekly.name, {}, run_id=run_id) as in_hand:
+                weekly.run(in_hand)
+        made.outbox.flush(10)
+    (alert,) = operator.alerts()[before:]
+    assert "'²' is not a booking id" in alert
 
 
 def test_a_report_that_is_not_kept_is_told(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
