@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
+
 from jobs.acting import acting
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError, one_line
@@ -169,8 +171,8 @@ def run_housekeeping(
 def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = lambda: False) -> HousekeepingResult:
     """Sends back what did not come back too often, queue by queue; its counts are put into `in_hand`.
 
-    Ends before the next queue once `asked` says so. One queue that is out of reach does not stop the others. Raises
-    `WorkError` at the end when there was one.
+    Ends before the next queue once `asked` says so. One queue that is out of reach, or fails, does not stop the others.
+    Raises `WorkError` at the end when there was one.
     """
     result = HousekeepingResult()
     for queue in QUEUES:
@@ -181,6 +183,9 @@ def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = 
             result.results[queue] = dead_letter_queue(program, queue).retry(limit)
         except SyncError as error:
             result.errors[queue] = one_line(error)
+        except Exception as error:
+            structlog.get_logger().exception("housekeeping-failed", queue=queue)
+            result.errors[queue] = type(error).__name__
     in_hand.counts |= result.counts()
     if result.errors:
         raise WorkError("; ".join(f"{queue}: {reason}" for queue, reason in result.errors.items()))

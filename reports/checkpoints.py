@@ -21,6 +21,7 @@ from reports.snapshot import PageLevels
 from reports.wording import scope
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
+from sync.store.types import written_json
 from sync.upstream.nomis_prisoners import PrisonerId
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def load_result(connection: Connection, run_id: str) -> ReconciliationResult | N
 
 
 def _packed(content: Mapping[str, Any]) -> bytes:
-    return zlib.compress(orjson.dumps(content), 1)
+    return zlib.compress(written_json(content).encode(), 1)
 
 
 def _unpacked(packed: bytes) -> dict[str, Any]:

@@ -35,7 +35,6 @@ LONGEST_HOLD_SECONDS = 1_800.0
 _STORE_SECONDS = 1.0
 #: How long a task that met an outage waits at least before it is tried again.
 _OUTAGE_SECONDS = 0.25
-_LONGEST_KEY = 200
 
 
 @dataclass(slots=True, eq=False)
@@ -93,7 +92,7 @@ class LaneWorker:
 
     def run(self, lane: LaneInHand) -> None:
         """Works a lane as far as it goes now. What is left is held up: by a lease, an outage, or a very young event."""
-        key = None if lane.key is None else f"{self._name}:{lane.key}"[:_LONGEST_KEY]
+        key = None if lane.key is None else f"{self._name}:{lane.key}"
         lane.store_away = False
         if self._is_young(lane):
             return

@@ -14,6 +14,7 @@ from sync.failures import UpstreamError
 from sync.settings import UpstreamName
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events
+from sync.store.types import storable
 from sync.telemetry import text_properties
 
 What = Literal["allocation", "attendance"]
@@ -75,7 +76,7 @@ def known_rows(connection: Connection, non_unique: NonUnique) -> list[int]:
     columns = telemetry_events.c
     query = select(columns.properties[number].as_string()).where(columns.name.in_(names)).distinct()
     for name, value in non_unique.pair.items():
-        query = query.where(columns.properties[name].as_string() == value)
+        query = query.where(columns.properties[name].as_string() == storable(value))
     return sorted({int(found) for found in connection.execute(query).scalars() if found and found.isdigit()})
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, Row, Update, bindparam, case, cas
 
 from sync.clock import now
 from sync.store.tables import creations
+from sync.store.types import LARGEST_INTEGER, storable
 from sync.store.upserts import insert_into, made_ready
 
 _LISTED = 1000
@@ -105,7 +106,7 @@ def intents(connection: Connection, domain: str) -> list[CreationRecord]:
 
 
 def settled_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain` whose creation came to its end since `since` (aware)."""
+    """The DPS ids of `domain`, as they are stored, whose creation came to its end since `since` (aware)."""
     columns = creations.c
     query = select(columns.dps_id).where(
         columns.domain == domain, columns.state.in_(SETTLED_STATES), columns.updated_at >= since
@@ -119,7 +120,9 @@ def made_by_another(connection: Connection, domain: str, dps_id: str, nomis_ids:
     held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
     # SQLite gives numbers as numbers whatever is asked for, and compares them with no text.
     same = [
-        (cast(held[name], BigInteger) if isinstance(value, int) else held[name]) == value
+        cast(held[name], BigInteger) == value
+        if isinstance(value, int) and abs(value) <= LARGEST_INTEGER
+        else held[name] == storable(str(value))
         for name, value in nomis_ids.items()
     ]
     query = select(columns.id).where(columns.domain == domain, columns.dps_id != dps_id, *same).limit(1)

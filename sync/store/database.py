@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
 from sync.settings import SettingsError
+from sync.store.types import written_json
 
 #: How long a writer waits for its turn before the database counts as unavailable.
 BUSY_SECONDS = 30.0
@@ -38,7 +39,7 @@ _READ_ONLY_TRANSACTION = "25006"
 _READING = "sync_reading"
 #: How `JSON` columns are written and read.
 _JSON: dict[str, Any] = {
-    "json_serializer": lambda value: orjson.dumps(value).decode(),
+    "json_serializer": written_json,
     "json_deserializer": orjson.loads,
 }
 

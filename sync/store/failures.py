@@ -11,8 +11,6 @@ from sync.failures import Failure
 from sync.store.database import Database
 from sync.store.tables import failures
 
-_TEXT_LIMITS = {name: column.type.length for name, column in failures.c.items() if hasattr(column.type, "length")}
-
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
@@ -56,7 +54,7 @@ class FailureCount:
 
 
 def record_failures(connection: Connection, rows: Iterable[FailedAttempt]) -> None:
-    """Records failed attempts; texts that are longer than their column are cut."""
+    """Records failed attempts."""
     values = [_values(row) for row in rows]
     if values:
         connection.execute(insert(failures), values)
@@ -112,7 +110,7 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
 
 def _values(row: FailedAttempt) -> dict[str, Any]:
     failure = row.failure
-    values = {
+    return {
         "time": row.time,
         "queue": row.queue,
         "message_id": row.message_id,
@@ -127,11 +125,6 @@ def _values(row: FailedAttempt) -> dict[str, Any]:
         "status": failure.status,
         "reason": failure.reason,
         "recoverable": failure.recoverable,
-    }
-    return {
-        # PostgreSQL takes no NUL in texts, and a message may hold anything.
-        name: value.replace("\x00", "")[: _TEXT_LIMITS.get(name)] if isinstance(value, str) else value
-        for name, value in values.items()
     }
 
 

@@ -25,11 +25,11 @@ from sync.clock import now
 from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
 from sync.store.processes import process_is_gone, this_process
-from sync.store.tables import UtcDateTime, leases
+from sync.store.tables import leases
+from sync.store.types import UtcDateTime
 from sync.store.upserts import insert_into, made_ready
 
 _RENEWALS_IN_A_LEASE = 3
-_LONGEST_KEY = 200
 _LONGEST_NAME = 80
 
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
@@ -109,8 +109,6 @@ class Leases:
 
         Without `inherits` that of a dead process is waited for too, until it runs out.
         """
-        if len(key) > _LONGEST_KEY:
-            raise ValueError(f"a lease's key has at most {_LONGEST_KEY} characters")
         # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
         asking = _Asking(key, f"{self._owner}|{next(self._numbers)}", inherits, self._monotonic())
         with self._lock:
@@ -169,6 +167,9 @@ class Leases:
                 askings = sorted(self._asking.values(), key=lambda asking: asking.key)
                 released = _rows(self._unreleased)
             error = self._serve_together(askings, released)
+            if error is not None and not isinstance(error, StoreUnavailable) and len(askings) + len(released) > 1:
+                # What fails for one of them must not fail for the others too.
+                error = self._serve_one_by_one(askings, released)
             with self._lock:
                 for asking in askings:
                     del self._asking[asking.key]
@@ -207,6 +208,16 @@ class Leases:
         for asking, success in zip(askings, taken, strict=True):
             asking.taken = success
         return None
+
+    def _serve_one_by_one(self, askings: list[_Asking], released: list[dict[str, str]]) -> BaseException | None:
+        """The first error that concerns what was released; those who ask are told of their own."""
+        failed = None
+        for row in released:
+            failed = failed or self._serve_together([], [row])
+        for asking in askings:
+            asking.error = None
+            self._serve_together([asking], [])
+        return failed
 
     def _give_back(self, released: list[dict[str, str]]) -> None:
         with self._database.begin() as connection:

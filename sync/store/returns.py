@@ -8,22 +8,25 @@ from sqlalchemy import Connection, delete, select
 
 from sync.clock import now
 from sync.store.tables import dead_letter_returns
+from sync.store.types import Key
 from sync.store.upserts import insert_into
 
 _COLUMNS = dead_letter_returns.c
+_KEY = Key(120)
 #: Keys asked for in one statement; SQLite takes some hundred variables at least.
 _ASKED = 500
 
 
 def read_returns(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, int]:
     """How often each of `keys` was sent back to `queue`; those that never were are left out."""
+    stored = {key: _KEY.stored(key) for key in keys}
+    wanted = list(dict.fromkeys(stored.values()))
     found: dict[str, int] = {}
-    wanted = list(dict.fromkeys(keys))
     query = select(_COLUMNS.message_key, _COLUMNS.returns).where(_COLUMNS.queue == queue)
     for start in range(0, len(wanted), _ASKED):
         some = query.where(_COLUMNS.message_key.in_(wanted[start : start + _ASKED]))
         found |= dict(connection.execute(some).tuples().all())
-    return found
+    return {key: found[name] for key, name in stored.items() if name in found}
 
 
 def count_returns(connection: Connection, queue: str, keys: Iterable[str]) -> None:

@@ -1,51 +1,23 @@
 """The tables of the database: what has to survive the death of a process.
 
-Times are stored in UTC. `Json` columns hold plain JSON. The migrations beside this module bring a database here.
+Times are stored in UTC. JSON columns hold plain JSON. The migrations beside this module bring a database here.
 """
-
-from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
-    TypeDecorator,
     UniqueConstraint,
 )
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware date-time, kept in UTC, the same on PostgreSQL and on SQLite (which knows no time zones)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses naive date-times, so that no zone is ever guessed."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a date-time without time zone cannot be stored")
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Gives back an aware date-time in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
+from sync.store.types import Key, UtcDateTime, Words
 
 metadata = MetaData(
     naming_convention={
@@ -62,8 +34,8 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 leases = Table(
     "leases",
     metadata,
-    Column("key", String(200), primary_key=True),
-    Column("owner", String(200), nullable=False),
+    Column("key", Key(200), primary_key=True),
+    Column("owner", Words(200), nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
 )
 
@@ -76,15 +48,15 @@ creations = Table(
     "creations",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("domain", String(40), nullable=False),
-    Column("dps_id", String(80), nullable=False),
-    Column("state", String(20), nullable=False),
+    Column("domain", Words(40), nullable=False),
+    Column("dps_id", Key(80), nullable=False),
+    Column("state", Words(20), nullable=False),
     Column("request", JSON, nullable=False),
     Column("nomis_ids", JSON(none_as_null=True)),
     Column("mapping", JSON(none_as_null=True)),
     Column("properties", JSON, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("note", Text),
+    Column("note", Words()),
     Column("intended_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -97,7 +69,7 @@ telemetry_events = Table(
     "telemetry_events",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("name", String(120), nullable=False),
+    Column("name", Words(120), nullable=False),
     Column("time", UtcDateTime, nullable=False),
     Column("properties", JSON, nullable=False),
     Index(None, "name"),
@@ -110,17 +82,17 @@ failures = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("time", UtcDateTime, nullable=False),
-    Column("queue", String(40), nullable=False),
-    Column("message_id", String(100), nullable=False),
-    Column("sns_message_id", String(100)),
-    Column("event_type", String(120)),
-    Column("entity", String(200)),
-    Column("step", String(80)),
-    Column("service", String(40)),
-    Column("method", String(10)),
-    Column("path", String(500)),
+    Column("queue", Words(40), nullable=False),
+    Column("message_id", Key(100), nullable=False),
+    Column("sns_message_id", Key(100)),
+    Column("event_type", Words(120)),
+    Column("entity", Key(200)),
+    Column("step", Words(80)),
+    Column("service", Words(40)),
+    Column("method", Words(10)),
+    Column("path", Words(500)),
     Column("status", Integer),
-    Column("reason", Text, nullable=False),
+    Column("reason", Words(), nullable=False),
     Column("recoverable", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False),
     Index(None, "queue", "message_id"),
@@ -133,17 +105,17 @@ findings = Table(
     "findings",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("key", String(300), nullable=False, unique=True),
-    Column("kind", String(40), nullable=False),
-    Column("domain", String(40), nullable=False),
-    Column("severity", String(20), nullable=False),
-    Column("event_name", String(120), nullable=False),
+    Column("key", Key(300), nullable=False, unique=True),
+    Column("kind", Words(40), nullable=False),
+    Column("domain", Words(40), nullable=False),
+    Column("severity", Words(20), nullable=False),
+    Column("event_name", Words(120), nullable=False),
     Column("properties", JSON, nullable=False),
-    Column("status", String(20), nullable=False),
+    Column("status", Words(20), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("resolved_at", UtcDateTime),
-    Column("resolved_by", String(100)),
-    Column("resolution", Text),
+    Column("resolved_by", Words(100)),
+    Column("resolution", Words()),
     Index(None, "status"),
 )
 
@@ -152,14 +124,14 @@ outbox = Table(
     "outbox",
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
-    Column("key", String(300), nullable=False, unique=True),
-    Column("channel", String(20), nullable=False),
+    Column("key", Key(300), nullable=False, unique=True),
+    Column("channel", Words(20), nullable=False),
     Column("payload", JSON, nullable=False),
     Column("progress", JSON, nullable=False),
-    Column("state", String(20), nullable=False),
+    Column("state", Words(20), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_attempt_at", UtcDateTime, nullable=False),
-    Column("last_error", Text),
+    Column("last_error", Words()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sent_at", UtcDateTime),
     Index(None, "state", "next_attempt_at"),
@@ -169,19 +141,19 @@ outbox = Table(
 breakers = Table(
     "breakers",
     metadata,
-    Column("service", String(40), primary_key=True),
-    Column("state", String(20), nullable=False),
+    Column("service", Words(40), primary_key=True),
+    Column("state", Words(20), nullable=False),
     Column("opened_at", UtcDateTime),
     Column("changed_at", UtcDateTime, nullable=False),
-    Column("reason", Text),
+    Column("reason", Words()),
 )
 
 #: How often a message came back to its DLQ, by the id that survives a re-drive.
 dead_letter_returns = Table(
     "dead_letter_returns",
     metadata,
-    Column("queue", String(40), primary_key=True),
-    Column("message_key", String(120), primary_key=True),
+    Column("queue", Words(40), primary_key=True),
+    Column("message_key", Key(120), primary_key=True),
     Column("returns", Integer, nullable=False),
     Column("last_retried_at", UtcDateTime, nullable=False),
 )
@@ -192,29 +164,29 @@ actions = Table(
     metadata,
     Column("id", RowId, primary_key=True, autoincrement=True),
     Column("time", UtcDateTime, nullable=False),
-    Column("who", String(100), nullable=False),
-    Column("action", String(80), nullable=False),
-    Column("target", String(200), nullable=False),
+    Column("who", Words(100), nullable=False),
+    Column("action", Words(80), nullable=False),
+    Column("target", Key(200), nullable=False),
     Column("details", JSON, nullable=False),
-    Column("outcome", Text, nullable=False),
+    Column("outcome", Words(), nullable=False),
 )
 
 #: Every run of any job. status: running, success, incomplete, failed, interrupted.
 job_runs = Table(
     "job_runs",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("job", String(60), nullable=False),
-    Column("trigger", String(20), nullable=False),
+    Column("id", Key(40), primary_key=True),
+    Column("job", Words(60), nullable=False),
+    Column("trigger", Words(20), nullable=False),
     Column("parameters", JSON, nullable=False),
-    Column("status", String(20), nullable=False),
+    Column("status", Words(20), nullable=False),
     Column("counts", JSON, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     Column("duration_seconds", Float),
-    Column("error", Text),
-    Column("host", String(100), nullable=False),
-    Column("rerun_of", String(40)),
+    Column("error", Words()),
+    Column("host", Words(100), nullable=False),
+    Column("rerun_of", Key(40)),
     Index(None, "job", "started_at"),
 )
 
@@ -223,9 +195,9 @@ job_runs = Table(
 reconciliation_runs = Table(
     "reconciliation_runs",
     metadata,
-    Column("id", String(40), primary_key=True),
-    Column("status", String(20), nullable=False),
-    Column("scope", String(20), nullable=False),
+    Column("id", Key(40), primary_key=True),
+    Column("status", Words(20), nullable=False),
+    Column("scope", Words(20), nullable=False),
     Column("parameters", JSON, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
@@ -241,7 +213,7 @@ reconciliation_runs = Table(
 reconciliation_pages = Table(
     "reconciliation_pages",
     metadata,
-    Column("run_id", String(40), primary_key=True),
+    Column("run_id", Key(40), primary_key=True),
     Column("shard", Integer, primary_key=True),
     Column("page", Integer, primary_key=True),
     Column("finished_at", UtcDateTime, nullable=False),
@@ -252,14 +224,14 @@ reconciliation_pages = Table(
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",
     metadata,
-    Column("run_id", String(40), primary_key=True),
+    Column("run_id", Key(40), primary_key=True),
     Column("booking_id", BigInteger, primary_key=True),
-    Column("offender_no", String(10), nullable=False),
-    Column("prison_id", String(6)),
-    Column("nomis_level", String(12)),
-    Column("dps_level", String(12)),
+    Column("offender_no", Words(10), nullable=False),
+    Column("prison_id", Words(6)),
+    Column("nomis_level", Words(12)),
+    Column("dps_level", Words(12)),
     Column("since", UtcDateTime, nullable=False),
-    Column("standing", String(20), nullable=False),
-    Column("cause", String(40)),
+    Column("standing", Words(20), nullable=False),
+    Column("cause", Words(40)),
     Index(None, "offender_no"),
 )

@@ -48,7 +48,10 @@ class StoredTelemetry:
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
-        """Writes what was gathered, in one transaction. Raises `StoreUnavailable`; the events are then kept."""
+        """Writes what was gathered, in one transaction. Raises `StoreUnavailable`; the events are then kept.
+
+        An event that the database refuses keeps out no other: it stands in the log alone.
+        """
         # Whoever flushes meanwhile waits, since the events it tracked may be among those being written.
         with self._writing:
             with self._gathering:
@@ -56,12 +59,29 @@ class StoredTelemetry:
             if not rows:
                 return
             try:
-                with self._database.begin() as connection:
-                    connection.execute(_INSERT, rows)
+                self._write(rows)
             except BaseException:
                 with self._gathering:
                     self._gathered[:0] = rows
                 raise
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        """Takes out of `rows` what need not be written any more."""
+        try:
+            with self._database.begin() as connection:
+                connection.execute(_INSERT, rows)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            while rows:
+                try:
+                    with self._database.begin() as connection:
+                        connection.execute(_INSERT, rows[0])
+                except StoreUnavailable:
+                    raise
+                except Exception as error:
+                    self._logger.error("telemetry-refused", event_name=rows[0]["name"], error=type(error).__name__)
+                del rows[0]
 
     def _row(self, name: str, properties: Mapping[str, object]) -> dict[str, Any]:
         texts = text_properties(properties)

@@ -1,6 +1,7 @@
 """The dead letter queues by their commands."""
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +253,19 @@ def test_one_queue_out_of_reach_stops_no_other(operator: Operator) -> None:
     assert done.code == 1
     assert "sentencing: queue not a name" in done.complaint
     assert operator.messages("visit") == 0
+
+
+def test_a_queue_whose_letter_the_database_refuses_stops_no_other(operator: Operator) -> None:
+    """Whatever goes wrong with one dead letter, the letters of the other queues are sent back."""
+    operator.does("runs", "list")
+    with sqlite3.connect(operator.database) as connection:
+        refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        connection.execute(f"CREATE TRIGGER refuses BEFORE INSERT ON dead_letter_returns {refused}")
+    bury(operator, "visit-1")
+    operator.queues()["incentive"].dlq.send("nothing that can be read")
+    done = operator.run("dlq", "retry-all")
+    assert (done.code, operator.messages("visit")) == (1, 0)
+    assert "incentive: IntegrityError" in done.complaint
 
 
 def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(operator: Operator, sandbox: Sandbox) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
 from sync.clock import now
@@ -197,10 +198,47 @@ def test_renewing_goes_on_through_an_outage() -> None:
         server.close()
 
 
-def test_a_key_that_is_too_long_is_refused(database: Database) -> None:
-    """A key longer than its column would be cut on one database and refused on another."""
-    with pytest.raises(ValueError, match="200 characters"):
-        Leases(database, "me", 60).acquire("x" * 201)
+def test_any_text_may_be_a_key(database: Database) -> None:
+    """Keys longer than their column, or with what no database stores, exclude each other as any others do."""
+    one, other = Leases(database, "one", 60), Leases(database, "other", 60)
+    keys = ["a" * 300, "a" * 300 + "b", "a\x00", "a", "a\ud800", "a" * 200]
+    assert all(one.acquire(key) for key in keys)
+    assert not any(other.acquire(key) for key in keys)
+    one.renew()
+    for key in keys:
+        one.release(key)
+    assert all(other.acquire(key) for key in keys)
+
+
+def test_a_lease_that_the_database_refuses_fails_alone(database: Database) -> None:
+    """Whatever is wrong with one of those who are served together, the others get their leases."""
+    mine = Leases(database, "me", 60)
+    with database.begin() as connection:
+        if database.dialect == "sqlite":
+            bad = "CREATE TRIGGER bad BEFORE INSERT ON leases WHEN NEW.key = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END"
+            connection.exec_driver_sql(bad)
+        else:
+            connection.exec_driver_sql("ALTER TABLE leases ADD CONSTRAINT bad CHECK (key <> 'bad')")
+    keys = ["bad", *(f"good-{number}" for number in range(8))]
+    together = threading.Barrier(len(keys))
+
+    def take(key: str) -> list[bool]:
+        taken = []
+        for turn in range(5):
+            together.wait(LONGEST_SECONDS)
+            try:
+                taken.append(mine.acquire(f"{key}{turn}" if key != "bad" else key))
+            except IntegrityError:
+                assert key == "bad"
+        return taken
+
+    try:
+        asking = [in_thread(take, key) for key in keys]
+        assert [result_of(each) for each in asking] == [[], *[[True] * 5] * 8]
+    finally:
+        if database.dialect == "postgresql":
+            with database.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE leases DROP CONSTRAINT bad")
 
 
 def test_processes_are_told_apart() -> None:

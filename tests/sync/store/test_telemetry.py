@@ -134,3 +134,27 @@ def test_an_outage_loses_nothing() -> None:
         database.dispose()
     finally:
         server.close()
+
+
+def test_an_event_that_the_database_refuses_keeps_out_no_other(database: Database) -> None:
+    """The others are written, now and later; the log says which one was not."""
+    telemetry = stored(database)
+    with database.begin() as connection:
+        if database.dialect == "sqlite":
+            refused = "WHEN NEW.name = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END"
+            connection.exec_driver_sql(f"CREATE TRIGGER bad BEFORE INSERT ON telemetry_events {refused}")
+        else:
+            connection.exec_driver_sql("ALTER TABLE telemetry_events ADD CONSTRAINT bad CHECK (name <> 'bad')")
+    try:
+        with capture_logs() as logs:
+            for name in ("first", "bad", "last"):
+                telemetry.track(name, {})
+            telemetry.flush()
+        telemetry.track("later", {})
+        telemetry.flush()
+    finally:
+        if database.dialect == "postgresql":
+            with database.begin() as connection:
+                connection.exec_driver_sql("ALTER TABLE telemetry_events DROP CONSTRAINT bad")
+    assert [each["name"] for each in read_events(database)] == ["first", "last", "later"]
+    assert [each["event_name"] for each in logs if each["event"] == "telemetry-refused"] == ["bad"]

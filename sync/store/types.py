@@ -1,0 +1,115 @@
+"""The column types: texts and times that both databases keep alike, whatever a message or an upstream put into them.
+
+PostgreSQL takes no NUL, no lone surrogate and no text longer than its column; SQLite takes some of them. A row that one
+foreign text keeps out would be lost with the rows written beside it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import DateTime, Dialect, String, Text, TypeDecorator
+from sqlalchemy.types import TypeEngine
+
+#: The largest number that a column, or JSON, takes as a number; larger ones are kept as text.
+LARGEST_INTEGER = 2**63 - 1
+_HASH_LENGTH = 24
+
+
+def storable(text: str) -> str:
+    """The text without what no database keeps: NULs and lone surrogates."""
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    return text if text.isascii() else text.encode(errors="ignore").decode()
+
+
+class Words(TypeDecorator[str]):
+    """A text to be read: what cannot be stored is left out, and what is too long for the column is cut off."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, length: int | None = None) -> None:
+        """`length` is that of the column, in characters; None for one without limit."""
+        super().__init__()
+        self.length = length
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # noqa: ARG002
+        """A text of limited length, where there is a limit."""
+        return Text() if self.length is None else String(self.length)
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What is stored of `value`, and what it is compared with."""
+        return None if value is None else self.stored(value)
+
+    def stored(self, value: str) -> str:
+        """What is stored of `value`."""
+        return storable(value)[: self.length]
+
+
+class Key(Words):
+    """A text that names something: one that cannot be stored as it is ends with a hash of the whole.
+
+    So different names stay different, and a look-up by the name as it came finds its row.
+    """
+
+    cache_ok = True
+
+    def stored(self, value: str) -> str:
+        """What is stored of `value`; itself, where the column takes it."""
+        clean = storable(value)
+        length = self.length or len(value)
+        if clean == value and len(clean) <= length:
+            return value
+        ending = f"~{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()[:_HASH_LENGTH]}"
+        return clean[: max(0, length - len(ending))] + ending
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware date-time, kept in UTC, the same on PostgreSQL and on SQLite (which knows no time zones)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuses naive date-times, so that no zone is ever guessed."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a date-time without time zone cannot be stored")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Gives back an aware date-time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def written_json(value: object) -> str:
+    """How JSON columns are written: their texts hold nothing that a database or a reader of JSON refuses."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError:
+        written = orjson.dumps(_storable_json(value))
+    if b"\\u0000" in written:
+        written = orjson.dumps(_storable_json(value))
+    return written.decode()
+
+
+def _storable_json(value: object) -> Any:
+    match value:
+        case str():
+            return storable(value)
+        case bool():
+            return value
+        case int() if abs(value) > LARGEST_INTEGER:
+            return str(value)
+        case Mapping():
+            return {_storable_json(name): _storable_json(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_storable_json(inner) for inner in value]
+    return value

@@ -1,0 +1,191 @@
+"""Whatever text a message, an upstream or a person gives is recorded, found again, and keeps out nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection
+from structlog import get_logger
+
+from jobs.ledger import Ledger
+from sync.clock import now
+from sync.failures import Failure
+from sync.store import actions, breakers, creations, failures, findings, outbox, returns
+from sync.store.creations import CreationState
+from sync.store.database import Database
+from sync.store.failures import FailedAttempt
+from sync.store.findings import FindingKind
+from sync.store.leases import Leases
+from sync.store.telemetry import StoredTelemetry, read_events
+
+#: Short and long, plain and with what databases refuse: NULs and lone surrogates.
+TEXTS = st.one_of(
+    st.text(st.characters(codec=None), max_size=20),
+    st.sampled_from(["\x00", "\ud800", "a\x00b", "\udfff\U0001f600", "\\u0000", "m" * 130]),
+    st.builds(lambda text, times: text * times, st.text(min_size=1, max_size=3), st.integers(100, 400)),
+)
+examples = settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+class Undo(Exception):
+    """Rolls a transaction back."""
+
+
+@contextmanager
+def undone(database: Database) -> Iterator[Connection]:
+    """A transaction whose writes are gone afterwards, so that examples do not meet each other's rows."""
+    try:
+        with database.begin() as connection:
+            yield connection
+            raise Undo
+    except Undo:
+        pass
+
+
+def readable(text: str) -> str:
+    """What of a text every database keeps."""
+    return text.replace("\x00", "").encode(errors="ignore").decode()
+
+
+def of_text(text: str) -> FailedAttempt:
+    """A failed attempt that is told in one text throughout."""
+    failure = Failure(text, text, text, text, 400, text, recoverable=False)
+    return FailedAttempt(now(), "visits", text, text, text, text, 1, failure)
+
+
+@examples
+@given(text=TEXTS)
+def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, text: str) -> None:
+    """Its id, its request, the reason of a refusal, its NOMIS ids and its mapping may be any text."""
+    body = {"comment": text, text: [text, {"deep": text}]}
+    with undone(database) as connection:
+        assert creations.record_intent(connection, "visit", text, body, {"visitId": text}, None) == 1
+        assert creations.record_intent(connection, "visit", f"{text}x", body, {}, None) == 1
+        assert creations.record_doubt(connection, "visit", text, 1, text)
+        assert creations.record_refused(connection, "visit", text, 1, text)
+        record = creations.find(connection, "visit", text)
+        assert record is not None
+        assert (record.state, record.note) == (CreationState.REFUSED, readable(text))
+        assert record.properties == {"visitId": readable(text)}
+        # What was read leads on, and the id that was read to the same row.
+        assert creations.record_intent(connection, "visit", text, body, {}, record) == 2
+        assert creations.record_created(connection, "visit", record.dps_id, 2, {"id": text}, {"id": text})
+        assert creations.made_by_another(connection, "visit", f"{text}x", {"id": text})
+        assert not creations.made_by_another(connection, "visit", text, {"id": text})
+        assert creations.record_mapped(connection, "visit", text, {"id": text})
+        assert not creations.is_open(connection, "visit", text)
+        assert creations.is_open(connection, "visit", f"{text}x")
+
+
+@examples
+@given(text=TEXTS)
+def test_a_failure_of_any_message_is_recorded_and_found(database: Database, text: str) -> None:
+    """By the id that survives a re-drive and by that of SQS, with the failures that are recorded beside it."""
+    with database.begin() as connection:
+        before = failures.count_attempts(connection, "visits", text, text)
+        failures.record_failures(connection, [of_text("innocent"), of_text(text), of_text(f"{text}x")])
+        assert failures.count_attempts(connection, "visits", None, text) == before + 1
+    for found in (
+        failures.last_failure(database, sns_message_id=text),
+        failures.last_failure(database, message_id=text, queue="visits"),
+    ):
+        assert found is not None
+        assert found.failure.reason == readable(text)
+
+
+@examples
+@given(text=TEXTS)
+def test_a_finding_about_anything_is_made_once(database: Database, text: str) -> None:
+    """Two that differ only beyond what the column holds, or by what it does not hold, are two."""
+    with undone(database) as connection:
+        for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
+            given = (key, FindingKind.AMBIGUOUS, text, "warning", text, {text: text})
+            assert findings.record_finding(connection, *given, alert=True) is new
+        found = findings.find(connection, text)
+        assert found is not None
+        assert found.properties == {readable(text): readable(text)}
+        assert findings.resolve(connection, found.id, text, text)
+        alert = outbox.find(connection, f"finding:{found.id}")
+        assert alert is not None
+
+
+@examples
+@given(text=TEXTS)
+def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
+    """Its key, what it says, what was noted of it and why it failed may be any text."""
+    with undone(database) as connection:
+        assert outbox.enqueue(connection, text, "slack", {"text": text})
+        assert not outbox.enqueue(connection, text, "slack", {})
+        assert outbox.enqueue(connection, f"{text}x", "slack", {})
+        delivery = outbox.find(connection, text)
+        assert delivery is not None
+        claimed = outbox.claim(connection, delivery, now() + timedelta(seconds=60))
+        assert claimed is not None
+        assert outbox.note_progress(connection, claimed, {text: text})
+        assert outbox.retry_later(connection, claimed, now(), text)
+        assert outbox.give_up(connection, claimed, text)
+
+
+@examples
+@given(text=TEXTS)
+def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
+    """Under the id as it came, however long."""
+    with undone(database) as connection:
+        returns.count_returns(connection, "visits", [text, f"{text}x", text])
+        expected = {text: 2, f"{text}x": 1}
+        assert returns.read_returns(connection, "visits", [text, f"{text}x", f"{text}\x00"]) == expected
+
+
+@examples
+@given(text=TEXTS)
+def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) -> None:
+    """Who did what to what, and why a service counts as down."""
+    with undone(database) as connection:
+        actions.record_action(connection, text, text, text, {text: text}, text)
+        assert actions.was_done(connection, text, text, text)
+        assert breakers.set_breaker(connection, "nomis", "open", opened_at=now(), reason=text)
+        assert breakers.read_breakers(connection)["nomis"].reason == readable(text)
+
+
+@examples
+@given(text=TEXTS)
+def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
+    """Names, parameters, counts, errors and properties; and whoever is tracked beside them is written too."""
+    ledger = Ledger(database, Leases(database, text, 60))
+    with suppress(ValueError), ledger.run(text, {text: text}) as run:
+        run.counts = {text: text}
+        raise ValueError(text)
+    telemetry = StoredTelemetry(database, get_logger())
+    telemetry.track("plain", {"id": run.id})
+    telemetry.track(text, {text: text, "id": run.id})
+    telemetry.flush()
+    ours = [each["properties"] for each in read_events(database) if each["properties"]["id"] == run.id]
+    assert {"id": run.id} in ours
+    assert len(ours) == 2
+
+
+def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
+    """A body may hold any number."""
+    with undone(database) as connection:
+        assert creations.record_intent(connection, "visit", "big", {"body": {"number": 2**70}}, {}, None) == 1
+        record = creations.find(connection, "visit", "big")
+        assert record is not None
+        assert record.request == {"body": {"number": str(2**70)}}
+        assert not creations.made_by_another(connection, "visit", "other", {"number": 2**70})
+
+
+def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None:
+    """Only what does not fit is changed."""
+    attempt = replace(of_text("x"), message_id="é" * 100)
+    with database.begin() as connection:
+        failures.record_failures(connection, [attempt])
+    found = failures.last_failure(database, message_id=attempt.message_id)
+    assert found is not None
+    assert found.message_id == attempt.message_id
