@@ -22,7 +22,7 @@ from reports.wording import scope
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 from sync.store.types import written_json
-from sync.upstream.nomis_prisoners import PrisonerId
+from sync.upstream.nomis_prisoners import PrisonerId, UnusableRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -147,6 +147,9 @@ def save_population(connection: Connection, run_id: str, listing: Listing) -> No
         "foundAgain": listing.found_again,
         "lookedAgain": listing.looked_again,
         "notFound": list(listing.not_found),
+        "unusable": [
+            [each.page, each.row, each.booking_id, each.offender_no, each.reason] for each in listing.unusable
+        ],
     }
     values = {"total_elements": listing.total_elements, "population": _packed(content)}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
@@ -168,6 +171,8 @@ def load_population(connection: Connection, run_id: str) -> Listing | None:
         content["foundAgain"],
         content["lookedAgain"],
         tuple(content["notFound"]),
+        # Runs begun by an earlier version kept none.
+        tuple(UnusableRow(*each) for each in content.get("unusable", ())),
     )
 
 

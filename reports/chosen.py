@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reports.listing import PageFailure, list_prisoners
 from reports.still_listed import StillListed
 from sync.upstream import incentives_api
-from sync.upstream.nomis_prisoners import PrisonerId
+from sync.upstream.nomis_prisoners import PrisonerId, UnusableRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,11 +21,15 @@ _SEARCHED_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The active bookings of the prisoners asked for, who has none, and pages that could not be searched for them."""
+    """The active bookings of the prisoners asked for, who has none, and pages that could not be searched for them.
+
+    unusable: rows of the list that are theirs, or may be, and by which they cannot be compared.
+    """
 
     prisoners: tuple[PrisonerId, ...]
     not_found: tuple[str, ...]
     failed_pages: tuple[PageFailure, ...] = ()
+    unusable: tuple[UnusableRow, ...] = ()
 
 
 def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int) -> Chosen:
@@ -43,12 +47,18 @@ def find_chosen(services: Services, offender_nos: Iterable[str], page_size: int)
             found[offender_no] = PrisonerId(summary.booking_id, offender_no)
     missing = {offender_no for offender_no in searched if offender_no not in found}
     failed_pages: tuple[PageFailure, ...] = ()
+    unusable: tuple[UnusableRow, ...] = ()
     if missing:
         # No review, or one of an earlier booking: the list of active bookings knows, and it has to be searched whole.
         listing = list_prisoners(services.nomis, size)
         for prisoner in listing.prisoners:
             if prisoner.offender_no in missing:
                 found[prisoner.offender_no] = prisoner
-        failed_pages = listing.failed_pages if missing - found.keys() else ()
+        missing -= found.keys()
+        if missing:
+            failed_pages = listing.failed_pages
+            unusable = tuple(row for row in listing.unusable if row.offender_no is None or row.offender_no in missing)
+            missing -= {row.offender_no for row in unusable}
     ordered = tuple(found[offender_no] for offender_no in searched if offender_no in found)
-    return Chosen(ordered, tuple(offender_no for offender_no in searched if offender_no not in found), failed_pages)
+    not_found = tuple(offender_no for offender_no in searched if offender_no in missing)
+    return Chosen(ordered, not_found, failed_pages, unusable)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reports.diagnose import diagnose
 from reports.evidence import Evidence, Pair, gather
 from reports.exclusions import NO_LONGER_NEEDED
@@ -171,13 +173,23 @@ class Conclusion:
             Unread(offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS")
             for each in self._about.listing.not_found
         ]
+        unusable = [
+            Unread(
+                offender_no=each.offender_no or "unknown",
+                booking_id=each.booking_id,
+                reason=f"row {each.row} of page {each.page} of the active prisoners: {each.reason}",
+                page=each.page,
+                row=each.row,
+            )
+            for each in self._about.listing.unusable
+        ]
         # Whoever leaves a list half read, such as a process that died, must not let it look read.
         left = [
             Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run")
             for each in (self._about.listing.prisoners if self._about.failure is None else ())
             if each.booking_id not in gathered.offenders
         ]
-        return tuple(sorted([*at_first, *later, *left, *never], key=lambda each: each.booking_id or 0))
+        return tuple(sorted([*at_first, *later, *left, *unusable, *never], key=lambda each: each.booking_id or 0))
 
     def _mismatches(self, pairs: Sequence[Pair], seen: Rechecked) -> list[Mismatch]:
         waiting = seen.waiting or Waiting()
@@ -195,16 +207,18 @@ class Conclusion:
         return found + [self._bare(pair, beyond) for pair in pairs[MOST_DIAGNOSED:]]
 
     def _mismatch(self, pair: Pair, waiting: Waiting) -> Mismatch:
+        standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
         try:
             evidence = gather(self._services, pair, waiting, self._about.near)
             diagnosis = diagnose(evidence, self._about.near)
             if diagnosis.number in (9, 10):
                 # Nobody but a person can tell: that person wants to see all there is.
                 evidence = gather(self._services, pair, waiting, self._about.near, whole=True)
-        except SyncError as error:
+            return portray(evidence, diagnosis, standing, since)
+        except Exception as error:  # whatever the evidence of one prisoner is, the difference stands, as do the others
+            if not isinstance(error, SyncError):
+                structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
             return self._bare(pair, why_unreadable(error).reason)
-        standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
-        return portray(evidence, diagnosis, standing, since)
 
     def _bare(self, pair: Pair, why: str) -> Mismatch:
         standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
@@ -244,8 +258,7 @@ class Conclusion:
         agree = [f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs]
         if not self._whole_list_known:
             return tuple(agree)
-        active = {each.booking_id for each in self._about.listing.prisoners}
-        active -= {each.booking_id for each in seen.released}
+        active = self._about.listing.bookings - {each.booking_id for each in seen.released}
         gone = [f"booking {each}, which is not active" for each in sorted(self._about.exclusions) if each not in active]
         return (*agree, *gone)
 
@@ -253,7 +266,9 @@ class Conclusion:
     def _whole_list_known(self) -> bool:
         """Whether a booking that is not on the list is not active."""
         about = self._about
-        return about.failure is None and not about.listing.failed_pages and not about.parameters.get("offender_nos")
+        if about.failure is not None or about.listing.failed_pages or about.parameters.get("offender_nos"):
+            return False
+        return all(each.booking_id is not None for each in about.listing.unusable)
 
     def _resolved(
         self, final: Gathered, mismatches: Sequence[Mismatch], seen: Rechecked, unread: Sequence[Unread]
@@ -266,7 +281,7 @@ class Conclusion:
         open_still |= {pair.booking_id for pair in seen.confirmed} | {
             each.booking_id for each in unread if each.booking_id
         }
-        listed = {each.booking_id for each in about.listing.prisoners}
+        listed = about.listing.bookings
         released = {each.booking_id for each in seen.released}
         partial = bool(about.prisons or about.parameters.get("offender_nos"))
         return about.baseline.resolved(

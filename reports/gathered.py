@@ -39,14 +39,21 @@ class Gathered:
     unreadable: dict[int, Unreadable] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, pages: Iterable[PageLevels], levels: Codebook, prisons: Codebook) -> Gathered:
-        """Puts pages together, in the order they were read: of a booking that comes again, the last reading counts."""
+    def of(
+        cls, pages: Iterable[PageLevels], levels: Codebook, prisons: Codebook, without: Collection[int] = ()
+    ) -> Gathered:
+        """Puts pages together, in the order they were read: of a booking that comes again, the last reading counts.
+
+        Bookings of `without` are left out.
+        """
         found = cls(levels, prisons)
         bookings, columns = array("q"), (array("h"), array("h"), array("h"))
         places: dict[int, int] = {}
         for page in pages:
             for within, prisoner in enumerate(page.prisoners):
                 booking_id = prisoner.booking_id
+                if booking_id in without:
+                    continue
                 found.offenders[booking_id] = prisoner.offender_no
                 why = page.unreadable.get(booking_id)
                 if why is not None:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from sync.failures import RuleError
 from sync.upstream import incentives_api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from sync.upstream.transport import ServiceClient
 
 #: The number of "none": no level, no prison.
 NONE = -1
+#: The longest code of a level, and of a prison.
+LONGEST_LEVEL = 12
+LONGEST_PRISON = 6
+#: More different texts than a column can have: whoever brings one more is not read.
+MOST_TEXTS = 1_000
 
 
 class Codebook:
-    """Gives each text the next number, from 0; a number never changes. Safe to share between threads."""
+    """Gives each text the next number, from 0; a number never changes. Safe to share between threads.
+
+    There is room for `MOST_TEXTS`; `RuleError` is raised for a further one.
+    """
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self.texts: list[str] = []
@@ -36,6 +45,8 @@ class Codebook:
             return known
         with self._lock:
             if text not in self._numbers:
+                if len(self.texts) >= MOST_TEXTS:
+                    raise RuleError(f"there are more than {MOST_TEXTS:,} different codes")
                 self.texts.append(text)
                 self._numbers[text] = len(self.texts) - 1
             return self._numbers[text]
@@ -55,19 +66,49 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
     for level in incentives_api.levels(incentives):
         if level.name in codes:
             shared.add(level.name)
-        codes[level.name] = level.code
+        if is_code(level.code, LONGEST_LEVEL):
+            codes[level.name] = level.code
+        else:
+            # Whoever has it is read singly, and named.
+            shared.add(level.name)
     return {name: code for name, code in codes.items() if name not in shared}
 
 
-def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
-    """Level code and prison of an IEP record as NOMIS gives it; raises `RuleError` when it has no level code."""
-    try:
-        code = body["iepLevel"]["code"]  # type: ignore[index]
-    except (KeyError, TypeError) as error:
-        raise RuleError(
-            f"nomis: GET /incentives/booking-id/{booking_id}/current: the answer has no level code"
-        ) from error
-    if not isinstance(code, str):
-        raise RuleError(f"nomis: GET /incentives/booking-id/{booking_id}/current: the level code is no text")
-    prison = body.get("prisonId")  # type: ignore[attr-defined]
-    return code, prison if isinstance(prison, str) else None
+@lru_cache(maxsize=4 * MOST_TEXTS)
+def is_code(text: str, longest: int) -> bool:
+    """Whether a text is a code: printable, without blanks, and no longer than the columns that keep it."""
+    return 0 < len(text) <= longest and text.isprintable() and " " not in text
+
+
+def level_code(code: object, answer: str) -> str:
+    """`code` as the code of a level; raises `RuleError`, which names the `answer` that has it, when it is none."""
+    if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
+        raise RuleError(f"{answer}: the level is no code of 1 to {LONGEST_LEVEL} characters")
+    return code
+
+
+def prison_code(code: object, answer: str) -> str | None:
+    """`code` as the code of a prison, None for none; raises `RuleError` as `level_code` does."""
+    if code is None:
+        return None
+    if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
+        raise RuleError(f"{answer}: the prison is no code of 1 to {LONGEST_PRISON} characters")
+    return code
+
+
+def same_booking(told: object, asked: int, answer: str) -> None:
+    """Makes sure that an answer is about the booking that was asked for; raises `RuleError` else."""
+    if type(told) is not int or told != asked:
+        raise RuleError(f"{answer}: it is of another booking")
+
+
+def level_of_record(body: Mapping[str, Any], booking_id: int) -> tuple[str, str | None]:
+    """Level code and prison of an IEP record as NOMIS gives it.
+
+    Raises `RuleError` when either is no code, or the record is that of another booking.
+    """
+    answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+    level = body.get("iepLevel")
+    code = level_code(level.get("code") if isinstance(level, dict) else None, answer)
+    same_booking(body.get("bookingId"), booking_id, answer)
+    return code, prison_code(body.get("prisonId"), answer)

@@ -258,7 +258,14 @@ class _Run:
         size = self._settings.reports_incentives_reconciliation_page_size
         chosen = find_chosen(self._services, offender_nos, size)
         prisoners = (*known, *chosen.prisoners)
-        return Listing(prisoners, len(prisoners), chosen.failed_pages, looked_again=True, not_found=chosen.not_found)
+        return Listing(
+            prisoners,
+            len(prisoners),
+            chosen.failed_pages,
+            looked_again=True,
+            not_found=chosen.not_found,
+            unusable=chosen.unusable,
+        )
 
     def _look_again(self, listing: Listing) -> Listing:
         size = self._settings.reports_incentives_reconciliation_page_size
@@ -358,7 +365,10 @@ class _Run:
         with self._database.read() as connection:
             listing = checkpoints.load_population(connection, self._record.id) or Listing((), 0)
             gathered = Gathered.of(
-                checkpoints.load_pages(connection, self._record.id, levels, prisons), levels, prisons
+                checkpoints.load_pages(connection, self._record.id, levels, prisons),
+                levels,
+                prisons,
+                {each.booking_id for each in listing.unusable if each.booking_id is not None},
             )
             previous = checkpoints.load_result(connection, self._record.id)
             baseline = history.read_baseline(connection, self._record.started_at)

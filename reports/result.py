@@ -136,12 +136,23 @@ class Resolved(_Part):
 
 
 class Unread(_Part):
-    """A prisoner whose levels could not be read. `network`: no answer came at all."""
+    """A prisoner whose levels could not be read. `network`: no answer came at all.
+
+    page, row: where on the list of active prisoners (pages from 0, rows from 1) the prisoner stands, where that row
+    cannot be used; the number or the booking that it lacks is `unknown` or None.
+    """
 
     offender_no: str
     booking_id: int | None
     reason: str
     network: bool = False
+    page: int | None = None
+    row: int | None = None
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is somebody on the list of active prisoners, and not one who was asked for in vain."""
+        return self.booking_id is not None or self.page is not None
 
 
 class UnreadPage(_Part):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reports.levels import NONE, Codebook, level_of_record, names_to_codes
+from reports.levels import NONE, Codebook, level_code, level_of_record, names_to_codes, same_booking
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.retrying import read_patiently
@@ -163,7 +163,11 @@ class Snapshot:
         def read(item: int) -> int:
             booking_id = pages[item // size].prisoners[item % size].booking_id
             summary = incentives_api.booking_summary(client, booking_id, with_details=False)
-            return NONE if summary is None else levels.number(summary.iep_code)
+            if summary is None:
+                return NONE
+            answer = f"incentives: GET /iep/reviews/booking/{booking_id}"
+            same_booking(summary.booking_id, booking_id, answer)
+            return levels.number(level_code(summary.iep_code, answer))
 
         def deliver(item: int, value: int | Unreadable) -> None:
             place, within = divmod(item, size)
@@ -197,7 +201,7 @@ class Snapshot:
         unsettled: list[int] = []
         for start in range(0, len(ids), LARGEST_BULK):
             chunk = ids[start : start + LARGEST_BULK]
-            told = {each.booking_id: each.iep_level for each in self._told_in_bulk(chunk) or ()}
+            told = self._told_in_bulk(chunk)
             for booking_id in chunk:
                 name = told.get(booking_id, UNNAMED)
                 code = None if name == UNNAMED else names.get(name)
@@ -207,12 +211,12 @@ class Snapshot:
                     page.dps[places[booking_id]] = self.levels.number(code)
         return unsettled
 
-    def _told_in_bulk(self, booking_ids: Sequence[int]) -> tuple[incentives_api.CurrentLevel, ...] | None:
-        """One bulk call, tried again while that may help; None when the levels have to be read singly."""
+    def _told_in_bulk(self, booking_ids: Sequence[int]) -> Mapping[int, str]:
+        """One bulk call, tried again while that may help; empty when the levels have to be read singly."""
 
-        def read() -> tuple[incentives_api.CurrentLevel, ...] | None:
+        def read() -> Mapping[int, str]:
             if self._bulk_withdrawn or self._stopped.is_set():
-                return None
+                return {}
             return incentives_api.current_levels(self._services.incentives, booking_ids)
 
         try:
@@ -220,7 +224,7 @@ class Snapshot:
         except SyncError as error:
             if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
                 self._bulk_withdrawn = True
-            return None
+            return {}
 
     def _note_unreadable(self, page: PageLevels, within: int, why: Unreadable) -> None:
         with self._lock:

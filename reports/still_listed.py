@@ -1,4 +1,4 @@
-"""Whether single bookings are still on the list of active ones, by reading a page or two of it."""
+"""Whether bookings are still on the list of active ones: a page tells who is there, the whole list who is not."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from bisect import bisect_left
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from reports.listing import ListingFailed
+from reports.listing import ListingFailed, list_prisoners
 from sync.upstream.nomis_prisoners import PrisonerPage, prisoner_page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reports.listing import Listing
     from sync.upstream.transport import ServiceClient
 
+#: Rows of a page when the whole list is read.
+_WHOLE_AT_ONCE = 5_000
+
 
 class StillListed:
-    """Tells whether a booking is still on the list of active ones, by reading only the pages it may be on.
+    """Tells whether a booking is still on the list of active ones.
 
+    Whoever is there is found on the page where the order of booking ids leads to. That somebody is not there is told
+    from the whole list alone, which is read once for all who are missing: one row out of order leads past it.
     Safe to share between threads, which then share pages too. `listing`, where the list was read before, tells on which
     page to look first.
     """
@@ -31,22 +34,41 @@ class StillListed:
         self._last_page = max(0, (listing.total_elements - 1) // page_size) if listing else 0
         self._lock = threading.Lock()
         self._pages: dict[int, Future[PrisonerPage]] = {}
+        self._reading_all = threading.Lock()
+        self._everyone: frozenset[int] | None = None
 
     def __call__(self, booking_id: int) -> bool:
-        """Whether the booking is active. Pages read before are used, but absence is told from fresh pages alone.
+        """Whether the booking is active.
 
-        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when nobody is listed any more.
+        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when nobody is listed any more or the
+        whole list cannot be known.
         """
-        return self._on_page(booking_id, self._page) or self._on_page(booking_id, self._fresh)
+        return self._on_page(booking_id) or booking_id in self._all_listed()
 
-    def _on_page(self, booking_id: int, read: Callable[[int], PrisonerPage]) -> bool:
+    def _all_listed(self) -> frozenset[int]:
+        """Every active booking, read by whoever asks first."""
+        with self._reading_all:
+            if self._everyone is None:
+                listing = list_prisoners(self._nomis, max(self._size, _WHOLE_AT_ONCE))
+                self._make_sure_of_some(listing.total_elements)
+                if listing.failed_pages:
+                    raise ListingFailed(f"not every active prisoner is known: {listing.failed_pages[0].reason}")
+                if any(each.booking_id is None for each in listing.unusable):
+                    raise ListingFailed("not every active prisoner is known: NOMIS lists some without their booking")
+                self._everyone = listing.bookings
+            return self._everyone
+
+    def _make_sure_of_some(self, total: int) -> None:
+        if self._known and not total:
+            # Not everybody was released meanwhile.
+            raise ListingFailed(f"NOMIS lists no active prisoner, where it listed {len(self._known)} before")
+
+    def _on_page(self, booking_id: int) -> bool:
         lowest, highest = 0, self._last_page
         number = min(bisect_left(self._known, booking_id) // self._size, highest)
         while lowest <= highest:
-            page = read(number)
-            if self._known and not page.total_elements:
-                # Not everybody was released meanwhile.
-                raise ListingFailed(f"NOMIS lists no active prisoner, where it listed {len(self._known)} before")
+            page = self._page(number)
+            self._make_sure_of_some(page.total_elements)
             ids = [each.booking_id for each in page.prisoners]
             if not ids or booking_id < ids[0]:
                 highest = number - 1
@@ -58,8 +80,7 @@ class StillListed:
                     # The list is longer than it was known to be.
                     highest = page.total_pages - 1
             else:
-                place = bisect_left(ids, booking_id)
-                return ids[place] == booking_id
+                return booking_id in ids
             number = (lowest + highest) // 2
         return False
 
@@ -72,13 +93,10 @@ class StillListed:
                 page = self._pages[number] = Future()
         if mine:
             try:
-                page.set_result(self._fresh(number))
+                page.set_result(prisoner_page(self._nomis, number, self._size))
             except BaseException as error:
                 # Those who wait for it get the same error; whoever comes later may have more luck.
                 with self._lock:
                     del self._pages[number]
                 page.set_exception(error)
         return page.result()
-
-    def _fresh(self, number: int) -> PrisonerPage:
-        return prisoner_page(self._nomis, number, self._size)

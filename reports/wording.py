@@ -185,7 +185,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
     if result.status == "failed":
         command = f"prisoner-to-nomis runs rerun {result.run_id}"
         return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", command)
-    if any(each.booking_id is not None for each in result.unread) or result.unread_pages:
+    if any(each.listed for each in result.unread) or result.unread_pages:
         shards = result.parameters.get("shards", 1)
         of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
         return Step("Resume it:", f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}")
@@ -195,7 +195,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
 def shortfall(result: ReconciliationResult) -> str:
     """What an incomplete run lacks: who could not be read or found, and prisons where nobody was."""
     unread = []
-    listed = sum(each.booking_id is not None for each in result.unread)
+    listed = sum(each.listed for each in result.unread)
     if listed:
         unread.append(count(listed, "prisoner"))
     if result.unread_pages:

@@ -1,8 +1,9 @@
 """The incentives API: reviews of prisoners, current levels in bulk, global levels and those of each prison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
+from sync.failures import NotUnderstood
 from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
 from sync.upstream.transport import ServiceClient, segment
 
@@ -34,13 +35,6 @@ class ReviewSummary(Answer):
     iep_date: date | None = None
     iep_time: LocalDateTime | None = None
     iep_details: tuple[Review, ...] = ()
-
-
-class CurrentLevel(Answer):
-    """The current level of a booking by its name, as the bulk call gives it."""
-
-    booking_id: int
-    iep_level: str
 
 
 class Level(Answer):
@@ -90,12 +84,28 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
     return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path)
 
 
-def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> tuple[CurrentLevel, ...]:
-    """The current levels of many bookings (at most 1,000) by name; a booking without one is absent."""
+def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Mapping[int, str]:
+    """The names of the current levels of many bookings (at most 1,000), by booking.
+
+    A booking is left out where the answer does not tell its level: it has none, or no row that can be read, or rows
+    that contradict each other. Rows of bookings that were not asked for are passed over. Raises `UpstreamError`.
+    """
     if not booking_ids:
-        return ()
+        return {}
     answer = incentives.call("POST", BULK_PATH, body=list(booking_ids))
-    return read_list(CurrentLevel, answer, incentives, "POST", BULK_PATH)
+    if not isinstance(answer, list):
+        raise NotUnderstood(incentives.name, "POST", BULK_PATH, status=200, message="the answer is no list")
+    told: dict[int, str | None] = dict.fromkeys(booking_ids)
+    contradictory = set()
+    for row in answer:
+        booking_id, level = (row.get("bookingId"), row.get("iepLevel")) if isinstance(row, dict) else (None, None)
+        if type(booking_id) is not int or booking_id not in told:
+            continue
+        if not isinstance(level, str) or told[booking_id] not in (None, level):
+            contradictory.add(booking_id)
+        else:
+            told[booking_id] = level
+    return {booking: level for booking, level in told.items() if level is not None and booking not in contradictory}
 
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:

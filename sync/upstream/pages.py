@@ -53,7 +53,7 @@ def page_of(answer: Any, number: int, size: int) -> Page:
     content = answer.get("content")
     if not isinstance(content, list):
         raise ValueError(f"its content is {_kind(content)}, not a list")
-    told = _counts(answer)
+    told = counts_of(answer)
     if told.get("number", number) != number:
         raise ValueError(f"it is page {told['number']}")
     if told.get("numberOfElements", len(content)) != len(content):
@@ -100,8 +100,8 @@ def read_pages(client: ServiceClient, path: str, query: Mapping[str, object], si
         number, total = number + 1, page.total_elements
 
 
-def _counts(answer: Mapping[str, Any]) -> dict[str, int]:
-    """The counts that a page gives, wherever they stand; raises `ValueError` for what is no count."""
+def counts_of(answer: Mapping[str, Any]) -> dict[str, int]:
+    """The counts that a page gives, by their names, wherever they stand; raises `ValueError` for what is no count."""
     inner = answer.get("page", {})
     if not isinstance(inner, dict):
         raise ValueError(f"its page is {_kind(inner)}, not an object")
