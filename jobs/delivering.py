@@ -15,6 +15,7 @@ from jobs.endings import UsageError, ending_of
 from reports.archive import ArchiveUnavailable, open_archive, report_path
 from reports.deliver import Channel, report_deliveries
 from reports.events import NOT_RUN
+from reports.mail import refusals
 from reports.opening import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.result import ReconciliationResult
 from sync import clock
@@ -113,9 +114,12 @@ def report_delivered(program: Program, result: ReconciliationResult | None) -> D
         if delivery.state is not DeliveryState.SENT
     }
     shortfall = missing.pop("archive", None)
+    email = deliveries.get("email")
+    refused = {} if email is None or "email" in missing else refusals(email.progress)
+    unsent = tuple(f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items())
     kept = "archive" in deliveries and shortfall is None
     place = report_path(program.settings, result.run_id) if kept else None
-    return Delivered(place, shortfall, tuple(missing.values()))
+    return Delivered(place, shortfall, (*missing.values(), *unsent))
 
 
 def _tried(program: Program, result: ReconciliationResult) -> Mapping[Channel, Delivery]:

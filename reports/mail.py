@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import smtplib
 import ssl
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
 from ipaddress import ip_address
@@ -26,6 +28,10 @@ TIMEOUT_SECONDS = 30
 _PORTS = {"smtp": 25, "smtps": 465}
 _LATER_SECONDS = 60.0
 _REFUSED_SECONDS = 600.0
+#: No receiver is begun after so long: a delivery belongs to its sender for five minutes.
+_MOST_SECONDS = 180.0
+_LONGEST_TEXT = 200
+_MOST_LISTED = 3
 
 
 class Mail:
@@ -47,30 +53,38 @@ class Mail:
 
     def send_report(
         self, key: str, report: EmailReport, written: datetime, progress: Mapping[str, Any], note: Note
-    ) -> list[str]:
-        """Sends the report to each receiver who has not had it yet; who was refused for good.
+    ) -> Mapping[str, str]:
+        """Sends the report to each receiver who has not had it yet; who was refused for good, and by which words.
 
-        All copies have the same message id, so that a copy sent twice after a crash is one to mail clients. Raises
-        `TryLater`.
+        Each receiver has a connection and an outcome of their own. All copies have the same message id, so that a copy
+        sent twice after a crash is one to mail clients. Raises `TryLater`, also when nobody took it: that is no fault
+        of the receivers, so that all of them are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
-        refused: list[str] = list(progress.get("refused", ()))
-        postponed: str | None = None
-        with self._translated(), self._connection() as server:
-            for address in self._to:
-                if address in sent or address in refused:
-                    continue
-                outcome = _send_to(server, message, self._from, address)
-                if outcome is None:
+        refused: dict[str, str] = refusals(progress)
+        postponed: dict[str, str] = {}
+        until = time.monotonic() + _MOST_SECONDS
+        for address in self._to:
+            if address in sent or address in refused:
+                continue
+            if time.monotonic() > until:
+                postponed[address] = "the mail server is too slow"
+                continue
+            with self._translated(), self._connection() as server:
+                refusal = _send_to(server, message, self._from, address)
+                if refusal is None:
                     sent.append(address)
-                elif outcome >= 500:
-                    refused.append(address)
+                elif refusal.for_good:
+                    refused[address] = refusal.text
                 else:
-                    postponed = f"mail: {address} was put off with {outcome}"
+                    postponed[address] = refusal.text
                 note({"sent": sent, "refused": refused})
-        if postponed is not None:
-            raise TryLater(postponed, _REFUSED_SECONDS, whole_channel=False)
+        if postponed:
+            raise TryLater(f"mail: put off: {_listed(postponed)}", _REFUSED_SECONDS, whole_channel=False)
+        if refused and not sent:
+            note({"sent": [], "refused": {}})
+            raise TryLater(f"mail: nobody took it: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False)
         return refused
 
     def check_connection(self) -> str:
@@ -96,7 +110,7 @@ class Mail:
             server = smtplib.SMTP_SSL(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
         else:
             server = smtplib.SMTP(self._host, self._port, timeout=TIMEOUT_SECONDS)
-        with server:
+        try:
             server.ehlo()
             secure = self._tls_at_once
             if not secure and server.has_extn("starttls"):
@@ -108,6 +122,11 @@ class Mail:
                     raise TryLater(f"mail: {self._host} offers no TLS, so the password was not sent", _REFUSED_SECONDS)
                 server.login(self._user, self._password)
             yield server
+        finally:
+            # Whatever becomes of the farewell, the outcome of the message is known.
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
+            server.close()
 
     def _message(self, key: str, report: EmailReport, written: datetime) -> EmailMessage:
         message = EmailMessage()
@@ -124,13 +143,47 @@ class Mail:
         return message
 
 
-def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> int | None:
-    """Sends one copy; None when it was taken, else the status by which the receiver was refused."""
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a copy was not taken. `for_good`: asking again would not help this receiver."""
+
+    text: str
+    for_good: bool
+
+
+def refusals(progress: Mapping[str, Any]) -> dict[str, str]:
+    """The receivers who were refused for good, with the words of the mail server, by the progress of a delivery."""
+    kept = progress.get("refused", {})
+    # Earlier versions kept the addresses alone.
+    return dict(kept) if isinstance(kept, dict) else dict.fromkeys(kept, "refused")
+
+
+def _send_to(server: smtplib.SMTP, message: EmailMessage, sender: str, address: str) -> _Refusal | None:
+    """Sends one copy; None when it was taken. Never raises what concerns this copy alone."""
     try:
         server.send_message(message, from_addr=sender, to_addrs=[address])
     except smtplib.SMTPRecipientsRefused as error:
-        return int(error.recipients[address][0])
+        return _refusal(*error.recipients[address])
+    except smtplib.SMTPResponseException as error:
+        return _refusal(error.smtp_code, error.smtp_error)
+    except smtplib.SMTPNotSupportedError:
+        return _Refusal("the mail server takes no such address", for_good=True)
+    except (smtplib.SMTPException, OSError) as error:
+        return _Refusal(_reason(error), for_good=False)
     return None
+
+
+def _refusal(status: int, text: bytes | str) -> _Refusal:
+    words = text.decode(errors="replace") if isinstance(text, bytes) else text
+    plain = "".join(letter if letter.isprintable() else " " for letter in words)
+    return _Refusal(f"{status} {' '.join(plain.split())}"[:_LONGEST_TEXT].rstrip(), for_good=status >= 500)
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    """Who was not sent to and why: the first few by name."""
+    named = [f"{address}: {reason}" for address, reason in list(reasons.items())[:_MOST_LISTED]]
+    left = len(reasons) - len(named)
+    return "; ".join([*named, f"and {left} more"] if left else named)
 
 
 def _is_this_machine(host: str) -> bool:
@@ -142,5 +195,7 @@ def _is_this_machine(host: str) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
-        return f"status {error.smtp_code}"
+        return _refusal(error.smtp_code, error.smtp_error).text
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return "the connection was closed"
     return getattr(error, "strerror", None) or type(error).__name__

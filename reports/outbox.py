@@ -187,7 +187,7 @@ class OutboxSender:
         report = email_report(result, link, report_path(self._settings, result.run_id), self._masking)
         refused = self._mail.send_report(delivery.key, report, result.finished_at, delivery.progress, note)
         if refused:
-            self._log.error("email-refused", key=delivery.key, receivers=len(refused))
+            self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
 
     def _result(self, run_id: str) -> ReconciliationResult:
         with self._database.read() as connection:

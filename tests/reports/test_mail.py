@@ -14,9 +14,12 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+from structlog.testing import capture_logs
 
+from reports.mail import refusals
 from reports.outbox import SendCounts
 from sandbox import Sandbox
+from sync.store import outbox
 from tests.certificates import write_certificate
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Clock
@@ -27,12 +30,24 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """Takes messages; refuses receivers with the answers it was told."""
+    """Takes messages; refuses receivers, the sender or what is sent to a receiver, with the answers it was told."""
 
     def __init__(self) -> None:
         """Start empty."""
         self.messages: list[tuple[str, EmailMessage]] = []
         self.answers: dict[str, list[str]] = {}
+        self.sender_answers: list[str] = []
+        self.data_answers: dict[str, list[str]] = {}
+
+    async def handle_MAIL(  # noqa: N802 - the library's name
+        self, _server: Any, _session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer for the sender."""
+        if self.sender_answers:
+            return self.sender_answers.pop(0)
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(  # noqa: N802 - the library's name
         self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
@@ -46,6 +61,9 @@ class Mailbox:
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
         """Keep the message for each receiver."""
+        for address in envelope.rcpt_tos:
+            if self.data_answers.get(address):
+                return self.data_answers[address].pop(0)
         content = envelope.content
         assert isinstance(content, bytes)
         message = email.message_from_bytes(content, policy=email.policy.default)
@@ -155,6 +173,73 @@ def test_goes_on_with_those_who_have_not_had_it(world: Sandbox, office: OpenOffi
         clock.forward(3600)
     assert outcomes == [SendCounts(later=1), SendCounts(later=1), SendCounts(sent=1), SendCounts()]
     assert [address for address, _ in mailbox.messages] == ["a@example.org", "b@example.org"]
+
+
+REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
+
+
+@pytest.mark.parametrize("answer", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
+@pytest.mark.parametrize("first", ["RCPT", "DATA"])
+def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
+    world: Sandbox, office: OpenOffice, serve: Serve, first: str, answer: str
+) -> None:
+    """Each receiver has an outcome of their own, whichever step refuses one, whatever the server does then."""
+    mailbox, port = serve()
+    refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
+    refusing["a@example.org"] = [answer] * 3
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
+    kept(opened, made_result(1), "email")
+    opened.sender().send_due()
+    assert [address for address, _ in mailbox.messages] == ["b@example.org", "c@example.org"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["554 5.7.1 <a@example.org>: Relay access denied", "550 5.1.0 Sender rejected", REFUSED]
+)
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+def test_what_nobody_took_is_not_sent_and_tried_again(
+    world: Sandbox, office: OpenOffice, serve: Serve, step: str, answer: str
+) -> None:
+    """A report that every receiver was refused waits in the outbox with the words of the mail server."""
+    mailbox, port = serve()
+    receivers = RECEIVERS.split(",")
+    answers = [answer] * 2
+    if step == "MAIL":
+        mailbox.sender_answers = answers * 2
+    else:
+        refusing = mailbox.data_answers if step == "DATA" else mailbox.answers
+        refusing |= {address: list(answers) for address in receivers}
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
+    kept(opened, made_result(1), "email")
+    clock = Clock()
+    for _ in range(2):
+        with capture_logs() as logs:
+            assert opened.sender(clock).send_due() == SendCounts(later=1)
+        (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-put-off")
+        assert reason.startswith("mail: nobody took it: ")
+        assert answer in reason
+        clock.forward(3600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+    assert [address for address, _ in mailbox.messages] == receivers
+
+
+def test_keeps_why_a_receiver_was_refused(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+    """Status and text of the mail server are kept and logged, on one line and not without end."""
+    mailbox, port = serve()
+    mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
+    result = kept(opened, made_result(1), "email")
+    with capture_logs() as logs:
+        assert opened.sender().send_due() == SendCounts(sent=1)
+    (told,) = (each for each in logs if each["event"] == "email-refused")
+    assert told["log_level"] == "error"
+    with opened.database.read() as connection:
+        delivery = outbox.find(connection, f"reconciliation:{result.run_id}:now:email")
+    assert delivery is not None
+    progress = delivery.progress
+    assert told["reasons"] == refusals(progress)
+    assert progress["refused"]["b@example.org"].startswith("550 5.1.1 no such user 5.1.1 see https://mail.example/xxx")
+    assert len(progress["refused"]["b@example.org"]) == 200
 
 
 def test_uses_starttls_where_it_is_offered_and_logs_in(
