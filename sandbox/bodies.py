@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from sandbox.serving import Refused, Request
 
+#: How many bytes the columns of comments hold.
+COMMENT_BYTES: Final = 240
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME: Final = re.compile(r"\d{2}:\d{2}(:\d{2})?")
 _MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
@@ -23,6 +25,13 @@ def bad_request(reason: str) -> Refused:
 def not_found(reason: str) -> Refused:
     """What NOMIS answers when something in the path does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {reason}")
+
+
+def check_column(text: str, column: str, most: int) -> None:
+    """Fail as the database does on text that takes more bytes than its column holds."""
+    size = len(text.encode())
+    if size > most:
+        raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
 
 
 def unexpected(reason: str) -> Refused:
@@ -100,6 +109,13 @@ class Fields:
         text = found if isinstance(found, str) else str(found)
         if longest is not None and len(text) > longest:
             raise bad_request(f"Validation failed for {name}: size must be at most {longest}")
+        return text
+
+    def comment(self, name: str) -> str | None:
+        """A comment, or None; the database fails on one that takes more bytes than its column holds."""
+        text = self.optional_text(name)
+        if text is not None:
+            check_column(text, "COMMENT_TEXT", COMMENT_BYTES)
         return text
 
     def text_or_null(self, name: str) -> str | None:

@@ -64,6 +64,8 @@ def upsert_allocation(world: World, course_id: int, fields: Fields, arrived: flo
     suspended_comment = fields.optional_text("suspendedComment", longest=240)
     suspended = fields.flag("suspended", default=False)
     _check(world, course_id, booking_id, band, end_reason)
+    for name in ("endComment", "suspendedComment"):
+        fields.comment(name)
     courses = world.nomis_courses
     rows = courses.allocations_of.setdefault((course_id, booking_id), [])
     seen = [

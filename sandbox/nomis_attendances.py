@@ -55,7 +55,7 @@ def upsert_attendance(
     the pair make NOMIS fail with 500.
     """
     status, outcome = fields.text("eventStatusCode"), fields.optional_text("eventOutcomeCode")
-    comment, bonus = fields.optional_text("comments"), fields.money("bonusPay")
+    comment, bonus = fields.comment("comments"), fields.money("bonusPay")
     unexcused = fields.flag("unexcusedAbsence", default=False)
     authorised = fields.flag("authorisedAbsence", default=False)
     paid = fields.flag("paid", default=False)

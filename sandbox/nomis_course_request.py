@@ -7,9 +7,10 @@ from datetime import date, time
 from decimal import Decimal
 from typing import Final
 
-from sandbox.bodies import Fields, bad_request
+from sandbox.bodies import Fields, bad_request, check_column
 
 LARGEST_CAPACITY: Final = 999
+DESCRIPTION_BYTES: Final = 40
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 THOUSANDTH: Final = Decimal("0.001")
 
@@ -37,15 +38,16 @@ class CourseRequest:
 
 def read_course(fields: Fields) -> CourseRequest:
     """The request as NOMIS reads it; what is missing, of a wrong form or too long is 400."""
-    capacity = fields.number("capacity")
+    capacity, description = fields.number("capacity"), fields.text("description", shortest=1, longest=DESCRIPTION_BYTES)
     if capacity > LARGEST_CAPACITY:
         raise bad_request(f"Validation failed for capacity: must be less than or equal to {LARGEST_CAPACITY}")
+    check_column(description, "DESCRIPTION", DESCRIPTION_BYTES)
     return CourseRequest(
         start=fields.day("startDate"),
         end=fields.optional_day("endDate"),
         location_id=fields.optional_number("internalLocationId"),
         capacity=capacity,
-        description=fields.text("description", shortest=1, longest=40),
+        description=description,
         level=fields.text("minimumIncentiveLevelCode"),
         program=fields.text("programCode"),
         pay_per_session=fields.choice("payPerSession", ("H", "F")),

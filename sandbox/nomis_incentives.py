@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from sandbox import levels
 from sandbox.bodies import (
+    COMMENT_BYTES,
     Fields,
     bad_request,
+    check_column,
     not_found,
     path_number,
     read_date,
@@ -30,7 +32,6 @@ BY_SCREEN = "OIDOIEPS"
 BY_TRANSFER = "OIDITRAN"
 BY_ADMISSION = "OIDADMIS"
 BY_MERGE = "MERGE"
-LONGEST_COMMENT = 240
 
 
 @dataclass(slots=True)
@@ -132,8 +133,8 @@ def _create(world: World, request: Request, booking: str) -> Reply:
     state = world.nomis_incentives
     if (prison_id, level) not in state.prison_levels:
         raise bad_request(f"IEP type {level} does not exist for prison {prison_id}")
-    if comment is not None and len(comment) > LONGEST_COMMENT:
-        raise unexpected(f'ORA-12899: value too large for column "COMMENT_TEXT" (actual: {len(comment)}, maximum: 240)')
+    if comment is not None:
+        check_column(comment, "COMMENT_TEXT", COMMENT_BYTES)
     if state.race_ms and state.races(booking_id):
         raise unexpected("ORA-00001: unique constraint (OMS_OWNER.OFFENDER_IEP_LEVELS_PK) violated")
     record = state.add(booking_id, level, at, prison_id, BY_API, user_id, comment, london_now())

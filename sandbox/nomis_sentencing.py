@@ -176,7 +176,7 @@ def _read(fields: Fields, booking_id: int, sentence: int | None) -> NomisAdjustm
         day=fields.optional_day("adjustmentDate"),
         start=fields.day("adjustmentFromDate") if sentence is None else fields.optional_day("adjustmentFromDate"),
         days=days,
-        comment=fields.optional_text("comment"),
+        comment=fields.comment("comment"),
         active=fields.flag("active", default=True),
         created=london_now(),
     )

@@ -19,6 +19,7 @@ KINDS: Final = {
     "activities.prisoner.deallocated": ("allocation", "allocationId", "created"),
     "activities.prisoner.attendance-created": ("attendance", "attendanceId", "created"),
     "activities.prisoner.attendance-amended": ("attendance", "attendanceId", "created"),
+    "activities.prisoner.attendance-expired": ("attendance", "attendanceId", "created"),
     "appointments.appointment-instance.created": ("appointment", "appointmentInstanceId", "created"),
     "appointments.appointment-instance.updated": ("appointment", "appointmentInstanceId", "changed"),
     "appointments.appointment-instance.cancelled": ("appointment", "appointmentInstanceId", "cancelled"),

@@ -117,7 +117,7 @@ def _dps_of_adjustment(services: Services, pair: Pair) -> str | None:
 
 
 def _category(pair: Pair) -> Category:
-    return "SENTENCE" if pair.nomis_ids[1] == "SENTENCE" else "KEY-DATE"
+    return nomis_adjustments.category(pair.nomis_ids[1])
 
 
 def _delete_activity(services: Services, pair: Pair, _: Record | None) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
+from sandbox.clock import london_today
 from sandbox.nomis_courses import Course
 from sandbox.published import Entity
 from sandbox.truth import findings
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "SAA "
 SUMMARY_LENGTH: Final = 36
-SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED"})
+SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
+DESCRIPTION_BYTES: Final = 40
 PAID_OUTCOMES: Final = {"ATTENDED": "ATT", "SICK": "ACCAB", "REST": "ACCAB", "OTHER": "ACCAB"}
 UNPAID_OUTCOMES: Final = {"ATTENDED": "UNBEH", "SICK": "REST", "REST": "REST", "OTHER": "UNACAB"}
 OUTCOMES: Final = {
     "CANCELLED": "CANC",
     "SUSPENDED": "SUS",
+    "AUTO_SUSPENDED": "SUS",
     "REFUSED": "UNACAB",
     "NOT_REQUIRED": "NREQ",
     "CLASH": "ACCAB",
@@ -77,7 +80,7 @@ def expected_course(schedule: Schedule) -> dict[str, object]:
         "end": Either((schedule.end, activity.end)),
         "location_id": schedule.location_id,
         "capacity": schedule.capacity,
-        "description": PREFIX + activity.summary[:SUMMARY_LENGTH],
+        "description": findings.held(PREFIX + activity.summary[:SUMMARY_LENGTH], DESCRIPTION_BYTES),
         "level": activity.level,
         "program": activity.category,
         "pay_per_session": activity.pay_per_session,
@@ -140,12 +143,13 @@ def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
         if ended:
             comment = _comment("Deallocated", allocation.ended_by, allocation.ended_at, allocation.ended_why)
     elif suspended:
-        comment = _comment("Suspended", allocation.suspended_by, allocation.suspended_at, allocation.suspended_why)
+        word = "SUSPENDED_WITH_PAY" if allocation.status == "SUSPENDED_WITH_PAY" else "Suspended"
+        comment = _comment(word, allocation.suspended_by, allocation.suspended_at, allocation.suspended_why)
     return {
         "band": str(allocation.band),
         "end": allocation.end,
         "end_reason": "PRG_END" if ended else None,
-        "comment": comment,
+        "comment": findings.held(comment, findings.COMMENT_BYTES),
         "suspended": suspended,
     }
 
@@ -183,19 +187,21 @@ def _verify_attendances(world: World, found: Findings) -> None:
         elif len(rows) > 1:
             found.add("attendance", told.id, findings.DUPLICATE, nomis_ids=[row.event_id for row in rows])
         else:
-            found.compare("attendance", told.id, expected_attendance(told), _held_attendance(rows[0]))
+            found.compare("attendance", told.id, expected_attendance(told, instance.day), _held_attendance(rows[0]))
 
 
-def expected_attendance(attendance: DpsAttendance) -> dict[str, object]:
-    """The NOMIS row that an attendance must have.
+def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict[str, object]:
+    """The NOMIS row that an attendance at a session of that day must have.
 
+    One that nobody recorded expires once its day has passed, but may have been written before.
     Locking keeps the status that NOMIS had, and expires one that was still scheduled or not there: which of the two it
     was depends on what was written before.
     """
     paid = bool(attendance.issue_payment)
     outcome = outcome_of(attendance.reason, paid=paid)
     completed = "CANC" if attendance.reason == "CANCELLED" else "COMP"
-    status: object = {"WAITING": "SCH", "COMPLETED": completed}.get(attendance.status)
+    waiting = "SCH" if day >= london_today() else Either(("SCH", "EXP"))
+    status: object = {"WAITING": waiting, "COMPLETED": completed}.get(attendance.status)
     if attendance.status == "LOCKED":
         status = "EXP" if attendance.reason is None else Either((completed, "EXP"))
     bonus = None
@@ -205,7 +211,7 @@ def expected_attendance(attendance: DpsAttendance) -> dict[str, object]:
     return {
         "status": status,
         "outcome": outcome,
-        "comment": attendance.comment,
+        "comment": findings.held(attendance.comment, findings.COMMENT_BYTES),
         "unexcused": unexcused,
         "authorised": outcome not in {None, "ATT", "UNBEH"} and not unexcused,
         "paid": paid,

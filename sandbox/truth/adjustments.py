@@ -45,7 +45,7 @@ def records(world: World) -> dict[Key, NomisAdjustment]:
 
 
 def _values(of: DpsAdjustment | NomisAdjustment) -> tuple[object, ...]:
-    return of.booking_id, of.sentence, of.type, of.start, of.days, of.comment
+    return of.booking_id, of.sentence, of.type, of.start, of.days, findings.held(of.comment, findings.COMMENT_BYTES)
 
 
 def _verify_one(world: World, found: Findings, entity: Entity, loose: list[Key]) -> None:
@@ -91,7 +91,7 @@ def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, ob
         "day": adjustment.day or written,
         "start": start,
         "days": adjustment.days,
-        "comment": adjustment.comment,
+        "comment": findings.held(adjustment.comment, findings.COMMENT_BYTES),
         "active": adjustment.active,
     }
 

@@ -18,6 +18,9 @@ NOT_DELETED: Final = "not deleted"
 MAPPING_LEFT: Final = "mapping left"
 NOT_REFUSED: Final = "not refused"
 
+#: How many bytes the columns of comments hold in NOMIS.
+COMMENT_BYTES: Final = 240
+
 
 @dataclass(slots=True)
 class Findings:
@@ -65,6 +68,11 @@ def _same(wanted: object, found: object) -> bool:
     if isinstance(wanted, Either):
         return found in wanted.values
     return wanted == found
+
+
+def held(text: str | None, most: int) -> str | None:
+    """What NOMIS holds of a text whose column has so many bytes: as many of its first characters as fit."""
+    return None if text is None else text.encode()[:most].decode(errors="ignore")
 
 
 def plain(values: Mapping[str, object]) -> dict[str, object]:

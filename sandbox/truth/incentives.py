@@ -67,7 +67,7 @@ def _verify_review(
         "at": review.at.replace(microsecond=0),
         "prison_id": review.prison_id,
         "user_id": review.user_id,
-        "comment": review.comments,
+        "comment": findings.held(review.comments, findings.COMMENT_BYTES),
     }
     found.compare("incentive", review.id, expected, _held(record))
 

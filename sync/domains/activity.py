@@ -13,12 +13,14 @@ from sync.failures import RuleError
 from sync.handling import Creation, Domain, Prepared, Properties, Update, Work
 from sync.upstream import activities_api, mappings, nomis_activities
 from sync.upstream.activities_api import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
+from sync.upstream.bodies import cut_to_bytes
 from sync.upstream.nomis_activities import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.upstream.services import Services
 
 NAME = "activity"
 
-#: NOMIS holds 40 characters: the prefix and the beginning of the activity's summary.
+#: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
+LONGEST_DESCRIPTION = 40
 DESCRIPTION_PREFIX = "SAA "
 SUMMARY_LENGTH = 36
 
@@ -37,7 +39,7 @@ def _start(event: DomainEvent) -> Properties:
 
 def course_description(summary: str) -> str:
     """The name of the course in NOMIS, the same whether the course is made or amended."""
-    return DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH]
+    return cut_to_bytes(DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], LONGEST_DESCRIPTION)
 
 
 def pay_rate(pay: Pay) -> PayRate:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from sync.envelope import DomainEvent
+from sync.failures import RuleError
 from sync.handling import Properties, Update, Work
 from sync.upstream import activities_api, mappings, nomis_activities
 from sync.upstream.activities_api import Allocation
@@ -10,29 +11,38 @@ from sync.upstream.nomis_activities import UpsertAllocation
 
 END_REASON = "PRG_END"
 _ENDED = "ENDED"
-_SUSPENDED = frozenset({"SUSPENDED", "AUTO_SUSPENDED"})
+#: With which word the comment of a suspension begins.
+_SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
+#: `PENDING` begins in the future.
+_STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
 
 
 def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
-    """What NOMIS is to hold of an allocation."""
-    ended, suspended = allocation.status == _ENDED, allocation.status in _SUSPENDED
+    """What NOMIS is to hold of an allocation; raises `RuleError` for an unknown status."""
+    if allocation.status not in _STATUSES:
+        raise RuleError(f"no NOMIS allocation for allocation status {allocation.status!r}")
+    ended, suspended, band = allocation.status == _ENDED, _SUSPENDED.get(allocation.status), allocation.prison_pay_band
     return UpsertAllocation(
         booking_id=allocation.booking_id,
         start_date=allocation.start_date,
         end_date=allocation.end_date,
-        pay_band_code=str(allocation.prison_pay_band.nomis_pay_band),
+        pay_band_code=None if band is None else str(band.nomis_pay_band),
         end_reason=END_REASON if ended else None,
-        end_comment=_comment(
-            "Deallocated", allocation.deallocated_by, allocation.deallocated_time, allocation.deallocated_reason
-        )
-        if ended
-        else None,
-        suspended=suspended,
-        suspended_comment=_comment(
-            "Suspended", allocation.suspended_by, allocation.suspended_time, allocation.suspended_reason
-        )
-        if suspended
-        else None,
+        end_comment=_end_comment(allocation) if ended else None,
+        suspended=suspended is not None,
+        suspended_comment=None
+        if suspended is None
+        else _comment(suspended, allocation.suspended_by, allocation.suspended_time, allocation.suspended_reason),
+    )
+
+
+def _end_comment(allocation: Allocation) -> str:
+    """Who ended it, when and why: as it was planned, where the service says so."""
+    planned = allocation.planned_deallocation
+    if planned is not None:
+        return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
+    return _comment(
+        "Deallocated", allocation.deallocated_by, allocation.deallocated_time, allocation.deallocated_reason
     )
 
 
@@ -91,9 +101,8 @@ def _newest(allocation: Allocation, work: Work) -> Allocation:
     if allocation.status != _ENDED:
         return allocation
     work.trail.at("read newer allocations")
-    others = activities_api.allocations_of_schedule(work.services.activities, allocation.schedule_id)
-    same_booking = (each for each in others if each.booking_id == allocation.booking_id and each.id > allocation.id)
-    return max(same_booking, key=lambda each: each.id, default=allocation)
+    later = activities_api.later_allocations(work.services.activities, allocation)
+    return max(later, key=lambda each: each.id, default=allocation)
 
 
 ALLOCATION_UPDATES = tuple(

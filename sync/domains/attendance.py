@@ -1,8 +1,10 @@
 """Attendances of prisoners at sessions of activities, upserted in NOMIS."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
+from sync.clock import london_now
 from sync.domains.allocation import booking_activity_lease
 from sync.domains.times import with_minutes
 from sync.envelope import DomainEvent
@@ -32,6 +34,7 @@ _OUTCOMES = {
     "ATTENDED": (AttendanceOutcome("ATT"), AttendanceOutcome("UNBEH")),
     "CANCELLED": (AttendanceOutcome("CANC", authorised=True),) * 2,
     "SUSPENDED": (AttendanceOutcome("SUS", authorised=True),) * 2,
+    "AUTO_SUSPENDED": (AttendanceOutcome("SUS", authorised=True),) * 2,
     "SICK": (_ACCEPTED, _REST),
     "REFUSED": (_REFUSED, _REFUSED),
     "NOT_REQUIRED": (AttendanceOutcome("NREQ", authorised=True),) * 2,
@@ -52,13 +55,14 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
     return with_pay if paid else without_pay
 
 
-def event_status(status: str, reason: str | None, nomis_status: str | None) -> str:
+def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
     """The status NOMIS is to have; `nomis_status` is the one it has now, None without an attendance.
 
-    A locked attendance keeps its status; one that nobody recorded expires. Raises `RuleError` for an unknown status.
+    `is_over`: the day of the session has passed, so that one nobody recorded has expired. A locked attendance keeps its
+    status, and expires where nobody recorded it. Raises `RuleError` for an unknown status.
     """
     if status == "WAITING":
-        return "SCH"
+        return "EXP" if is_over else "SCH"
     if status == "COMPLETED":
         return "CANC" if reason == "CANCELLED" else "COMP"
     if status == "LOCKED":
@@ -75,13 +79,16 @@ def bonus_pay(bonus_amount: int | None) -> Decimal | None:
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
 
-def nomis_attendance(attendance: Attendance, session: AttendanceSession, nomis_status: str | None) -> UpsertAttendance:
-    """What NOMIS is to hold of an attendance; `nomis_status` matters for locked ones alone."""
+def nomis_attendance(
+    attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
+) -> UpsertAttendance:
+    """What NOMIS is to hold of an attendance; `nomis_status` matters for locked ones alone, `today` is London's."""
     paid = bool(attendance.issue_payment)
-    outcome = attendance_outcome(attendance.attendance_reason_code, paid=paid)
+    reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
+    outcome = attendance_outcome(reason, paid=paid)
     return UpsertAttendance(
         **dict(session),
-        event_status_code=event_status(attendance.status, attendance.attendance_reason_code, nomis_status),
+        event_status_code=event_status(attendance.status, reason, nomis_status, is_over=is_over),
         event_outcome_code=outcome.code,
         comments=attendance.comment,
         unexcused_absence=outcome.unexcused,
@@ -131,7 +138,7 @@ def _upsert(event: DomainEvent, work: Work) -> None:
             if attendance.status == "LOCKED":
                 trail.at("read attendance status in NOMIS")
                 nomis_status = nomis_activities.attendance_status(services.nomis, course_id, booking_id, session)
-            body = nomis_attendance(attendance, session, nomis_status)
+            body = nomis_attendance(attendance, session, nomis_status, london_now().date())
             trail.at("upsert attendance")
             upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
         trail.add(
@@ -150,4 +157,5 @@ def _update(event_type: str, word: str) -> Update:
 ATTENDANCE_UPDATES = (
     _update("activities.prisoner.attendance-created", "create"),
     _update("activities.prisoner.attendance-amended", "update"),
+    _update("activities.prisoner.attendance-expired", "update"),
 )

@@ -138,7 +138,7 @@ def _iso(day: date | None) -> str | None:
 def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
     names = ("nomisAdjustmentId", "nomisAdjustmentCategory")
     given = {name: value for name, value in retry.mapping.items() if value is not None}
-    ids = {names[0]: retry.number(names[0]), names[1]: retry.text(names[1])}
+    ids = {names[0]: retry.number(names[0]), names[1]: nomis_adjustments.category(retry.text(names[1]))}
     return {**_mapping(_retry_dps_id(retry), ids), **given, **ids}
 
 
@@ -199,8 +199,7 @@ def _is_gone(adjustment_id: str, work: Work) -> bool:
 
 
 def _mapped(mapping: Mapping[str, Any]) -> tuple[int, Category]:
-    category: Category = "SENTENCE" if mapping["nomisAdjustmentCategory"] == "SENTENCE" else "KEY-DATE"
-    return int(mapping["nomisAdjustmentId"]), category
+    return int(mapping["nomisAdjustmentId"]), nomis_adjustments.category(mapping["nomisAdjustmentCategory"])
 
 
 def _read(event: DomainEvent, work: Work) -> Adjustment:

@@ -33,6 +33,9 @@ NOMIS_OUTCOMES = {
 }
 DEFAULT_OUTCOME = "ADMIN"
 
+#: What may be said of the session; NOMIS takes every word but `CLOSED` for open.
+RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
+
 
 def nomis_visit_type(visit_type: str) -> str:
     """The NOMIS type of a DPS visit type; raises `RuleError` for an unknown one."""
@@ -45,6 +48,13 @@ def nomis_visit_type(visit_type: str) -> str:
 def nomis_outcome(outcome_status: str | None) -> str:
     """The NOMIS outcome of a cancelled visit."""
     return NOMIS_OUTCOMES.get(outcome_status or "", DEFAULT_OUTCOME)
+
+
+def open_closed_status(restriction: str) -> str:
+    """The restriction of a visit, which NOMIS has in the same words; raises `RuleError` for an unknown one."""
+    if restriction not in RESTRICTIONS:
+        raise RuleError(f"no NOMIS open or closed status for visit restriction {restriction!r}")
+    return restriction
 
 
 def _reference(event: DomainEvent) -> str:
@@ -80,7 +90,7 @@ def _prepare(event: DomainEvent, work: Work) -> Prepared:
         visit_comment=f"Created by Book A Prison Visit. Reference: {visit.reference}",
         visit_order_comment=f"Created by Book A Prison Visit for visit with reference: {visit.reference}",
         room=visit.visit_room,
-        open_closed_status=visit.visit_restriction,
+        open_closed_status=open_closed_status(visit.visit_restriction),
     )
     trail.at("create visit")
     return Prepared({"reference": _reference(event), "offenderNo": visit.prisoner_id, "body": body.as_json()})
@@ -135,7 +145,7 @@ def _change(event: DomainEvent, work: Work) -> None:
             end_time=with_seconds(visit.end_timestamp.time()),
             visitor_person_ids=tuple(visitor.nomis_person_id for visitor in visit.visitors),
             room=visit.visit_room,
-            open_closed_status=visit.visit_restriction,
+            open_closed_status=open_closed_status(visit.visit_restriction),
         )
         work.trail.at("update visit")
         nomis_visits.update_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)

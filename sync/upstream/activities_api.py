@@ -1,9 +1,12 @@
 """The activities API: activities, schedules, sessions, allocations, attendances; and appointments (own client)."""
 
 from datetime import date, time
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
+from pydantic import BeforeValidator
+
+from sync.failures import NotUnderstood
+from sync.upstream.bodies import Answer, LooseLocalDateTime, read_answer
 from sync.upstream.transport import ServiceClient
 
 PayPerSession = Literal["H", "F"]
@@ -34,7 +37,7 @@ class ActivityOfSchedule(Answer):
 
     id: int
     pay_per_session: PayPerSession
-    minimum_incentive_nomis_code: str
+    minimum_incentive_nomis_code: str | None = None
 
 
 class Activity(Answer):
@@ -46,7 +49,7 @@ class Activity(Answer):
     category: Code
     start_date: date
     end_date: date | None = None
-    minimum_incentive_nomis_code: str
+    minimum_incentive_nomis_code: str | None = None
     pay: tuple[Pay, ...]
 
 
@@ -107,8 +110,28 @@ class ScheduledInstance(Instance):
     activity_schedule: ScheduleOfInstance
 
 
+class _Described(Answer):
+    description: str
+
+
+def _reason(value: object) -> object:
+    """A reason as text: it came as such until May 2023, and as an object with a description since."""
+    return _Described.model_validate(value).description if isinstance(value, dict) else value
+
+
+Reason = Annotated[str, BeforeValidator(_reason)]
+
+
+class PlannedDeallocation(Answer):
+    """Who planned the end of an allocation, when and why; newer services tell of it so."""
+
+    planned_by: str | None = None
+    planned_at: LooseLocalDateTime | None = None
+    planned_reason: Reason | None = None
+
+
 class Allocation(Answer):
-    """A prisoner's place on a schedule; times are local to London."""
+    """A prisoner's place on a schedule; times are local to London. Without a pay band it is unpaid."""
 
     id: int
     prisoner_number: str
@@ -116,14 +139,31 @@ class Allocation(Answer):
     schedule_id: int
     start_date: date
     end_date: date | None = None
-    prison_pay_band: PayBand
+    prison_pay_band: PayBand | None = None
     status: str
     deallocated_by: str | None = None
-    deallocated_time: LocalDateTime | None = None
-    deallocated_reason: str | None = None
+    deallocated_time: LooseLocalDateTime | None = None
+    deallocated_reason: Reason | None = None
+    planned_deallocation: PlannedDeallocation | None = None
     suspended_by: str | None = None
-    suspended_time: LocalDateTime | None = None
-    suspended_reason: str | None = None
+    suspended_time: LooseLocalDateTime | None = None
+    suspended_reason: Reason | None = None
+
+
+class _Row(Answer):
+    """Which allocation a row is, and whose, as far as it says so."""
+
+    id: Any = None
+    booking_id: Any = None
+    prisoner_number: Any = None
+
+    def may_follow(self, allocation: Allocation) -> bool:
+        """Whether it is, or may be, a later allocation of the same booking."""
+        if isinstance(self.id, int) and self.id <= allocation.id:
+            return False
+        if self.booking_id is not None:
+            return str(self.booking_id) == str(allocation.booking_id)
+        return self.prisoner_number in (None, allocation.prisoner_number)
 
 
 class Attendance(Answer):
@@ -188,11 +228,24 @@ def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
     return read_answer(Allocation, answer, activities, "GET", path, asked=asked)
 
 
-def allocations_of_schedule(activities: ServiceClient, schedule_id: int) -> tuple[Allocation, ...]:
-    """All allocations to a schedule, ended ones included; none for an unknown schedule."""
-    path = f"/schedules/{schedule_id}/allocations"
+def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
+    """The allocations of the same booking to the same schedule that were made after this one.
+
+    Other rows are not read any further, so none that is odd stands in the way. None for an unknown schedule.
+    """
+    path = f"/schedules/{allocation.schedule_id}/allocations"
     answer = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
-    return () if answer is None else read_list(Allocation, answer, activities, "GET", path)
+    if answer is None:
+        return ()
+    if not isinstance(answer, list):
+        raise NotUnderstood(activities.name, "GET", path, status=200, message="the answer is no list")
+    found = []
+    for row in answer:
+        if read_answer(_Row, row, activities, "GET", path).may_follow(allocation):
+            later = read_answer(Allocation, row, activities, "GET", path)
+            if later.id > allocation.id:
+                found.append(later)
+    return tuple(found)
 
 
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:

@@ -11,13 +11,26 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel, to_snake
 
+from sync.clock import LONDON
 from sync.failures import NotUnderstood, UpstreamError
 from sync.upstream.transport import ServiceClient
 
 Model = TypeVar("Model", bound="Answer")
 
-#: A local date-time of London. Services write some with a `Z` that means nothing, so a zone is dropped.
-LocalDateTime = Annotated[datetime, AfterValidator(lambda moment: moment.replace(tzinfo=None))]
+
+def _in_london(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(LONDON).replace(tzinfo=None)
+
+
+def _without_z(value: object) -> object:
+    return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
+
+
+#: A local date-time of London, as the services write it; one with an offset is that moment in London.
+LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
+
+#: The same for the activities API, which alone writes local date-times with a `Z` that means nothing.
+LooseLocalDateTime = Annotated[datetime, BeforeValidator(_without_z), AfterValidator(_in_london)]
 
 
 def _no_flag(value: object) -> object:
@@ -28,6 +41,15 @@ def _no_flag(value: object) -> object:
 
 #: The number by which a record is known: never below 1.
 RecordNumber = Annotated[int, BeforeValidator(_no_flag), Field(gt=0)]
+
+
+def cut_to_bytes(text: str, most: int) -> str:
+    """`text`, or as many of its first characters as take `most` bytes in UTF-8, as which NOMIS's columns count them."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+#: A comment in NOMIS, whose columns for comments hold 240 bytes: what is longer is cut.
+Comment = Annotated[str, AfterValidator(lambda text: cut_to_bytes(text, 240))]
 
 #: An amount of money; Decimal inside, a JSON number outside.
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Annotated
+
+from pydantic import BeforeValidator, ValidationError
 
 from sync.failures import NotUnderstood
 from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
@@ -25,8 +28,26 @@ class Review(Answer):
     review_type: str | None = None
 
 
+def _readable(reviews: object) -> object:
+    """The newest review, whatever it is, and those of the others that can be read."""
+    if not isinstance(reviews, list):
+        return reviews
+    return [*reviews[:1], *(each for each in reviews[1:] if _is_review(each))]
+
+
+def _is_review(value: object) -> bool:
+    try:
+        Review.model_validate(value)
+    except ValidationError:
+        return False
+    return True
+
+
 class ReviewSummary(Answer):
-    """What a booking or prisoner has now; `iep_details` are the reviews, newest first (empty without details)."""
+    """What a booking or prisoner has now; `iep_details` are the reviews, newest first (empty without details).
+
+    An old review that cannot be read is left out: it says nothing about what holds now.
+    """
 
     id: int | None = None
     iep_code: str
@@ -34,7 +55,7 @@ class ReviewSummary(Answer):
     prisoner_number: str | None = None
     iep_date: date | None = None
     iep_time: LocalDateTime | None = None
-    iep_details: tuple[Review, ...] = ()
+    iep_details: Annotated[tuple[Review, ...], BeforeValidator(_readable)] = ()
 
 
 class Level(Answer):

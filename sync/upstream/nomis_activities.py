@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, Money, RecordNumber, read_answer
+from sync.upstream.bodies import Answer, Body, Comment, Money, RecordNumber, read_answer
 from sync.upstream.transport import ServiceClient
 
 
@@ -48,7 +48,7 @@ class UpdateActivity(Body):
     capacity: int
     pay_rates: tuple[PayRate, ...]
     description: str
-    minimum_incentive_level_code: str
+    minimum_incentive_level_code: str | None
     program_code: str
     pay_per_session: str
     schedules: tuple[CourseSchedule, ...]
@@ -64,16 +64,19 @@ class CreateActivity(UpdateActivity):
 
 
 class UpsertAllocation(Body):
-    """A booking's place on a course activity; NOMIS uses the start date only for a new one."""
+    """A booking's place on a course activity; NOMIS uses the start date only for a new one.
+
+    Without a pay band it is unpaid, which NOMIS does not take everywhere.
+    """
 
     booking_id: int
     start_date: date
     end_date: date | None
-    pay_band_code: str
+    pay_band_code: str | None
     end_reason: str | None
-    end_comment: str | None
+    end_comment: Comment | None
     suspended: bool
-    suspended_comment: str | None
+    suspended_comment: Comment | None
 
 
 class AttendanceSession(Body):
@@ -89,7 +92,7 @@ class UpsertAttendance(AttendanceSession):
 
     event_status_code: str
     event_outcome_code: str | None
-    comments: str | None
+    comments: Comment | None
     unexcused_absence: bool
     authorised_absence: bool
     paid: bool

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
 
-from sync.upstream.bodies import Answer, Body, RecordNumber, read_answer
+from sync.failures import RuleError
+from sync.upstream.bodies import Answer, Body, Comment, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
 
@@ -14,6 +15,14 @@ Category = Literal["SENTENCE", "KEY-DATE"]
 _PATHS: Mapping[Category, str] = {"SENTENCE": "/sentence-adjustments", "KEY-DATE": "/key-date-adjustments"}
 
 
+def category(word: object) -> Category:
+    """The family of that name; raises `RuleError` for an unknown one: in another family the number is another's."""
+    for known in _PATHS:
+        if word == known:
+            return known
+    raise RuleError(f"no family of adjustments is called {word!r}")
+
+
 class AdjustmentBody(Body):
     """An adjustment of either family; one of a key date must have a from-date."""
 
@@ -21,7 +30,7 @@ class AdjustmentBody(Body):
     adjustment_date: date
     adjustment_from_date: date | None
     adjustment_days: int
-    comment: str | None
+    comment: Comment | None
     active: bool
 
 

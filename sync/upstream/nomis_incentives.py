@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
+from sync.upstream.bodies import Answer, Body, Comment, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.transport import ServiceClient, segment
 
 
@@ -44,7 +44,7 @@ class CreateIep(Body):
     iep_date_time: str
     prison_id: str
     user_id: str | None
-    comments: str | None = None
+    comments: Comment | None = None
 
     def as_json(self) -> dict[str, Any]:
         """As of every body, but `userId` is always there: NOMIS wants the key, null or not."""

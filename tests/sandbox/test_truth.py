@@ -216,6 +216,7 @@ def test_only_events_that_matter_are_remembered(event: dict[str, Any], told: boo
         ({"status": "COMPLETED", "reason": "OTHER", "issue_payment": True}, ("COMP", "ACCAB", False, True)),
         ({"status": "COMPLETED", "reason": "SICK"}, ("COMP", "REST", False, True)),
         ({"status": "COMPLETED", "reason": "SUSPENDED"}, ("COMP", "SUS", False, True)),
+        ({"status": "COMPLETED", "reason": "AUTO_SUSPENDED"}, ("COMP", "SUS", False, True)),
         ({"status": "LOCKED"}, ("EXP", None, False, False)),
         ({"status": "LOCKED", "reason": "CLASH"}, (Either(("COMP", "EXP")), "ACCAB", False, True)),
     ],

@@ -32,6 +32,7 @@ EVENT_TYPES = {
         "activities.prisoner.allocation-amended",
         "activities.prisoner.attendance-created",
         "activities.prisoner.attendance-amended",
+        "activities.prisoner.attendance-expired",
     },
     "appointment": {
         "appointments.appointment-instance.created",
@@ -86,7 +87,7 @@ def test_the_table_names_everything() -> None:
     """The table has one row for each event type, with its switch and every event that it may track."""
     rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
     handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
-    assert len(rows) == len(handlers) == 22
+    assert len(rows) == len(handlers) == 23
     for row, handler in zip(rows, handlers, strict=True):
         assert feature_variable(handler.event_type) in row
         assert all(f"`{name}`" in row for name in tracked_events(handler))

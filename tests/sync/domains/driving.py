@@ -48,8 +48,12 @@ class Driver:
         """From now on a write without an answer is taken to be under way for so long."""
         settings, database, services = self._settings, self.database, self.services
         protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=seconds)
-        # A lost answer leaves nothing under way here: whoever calls has seen what came of it.
-        settling = {"api_timeout_seconds": 0.01, "creation_settling_seconds": max(seconds, 0.01)}
+        # A lost answer leaves nothing under way here: whoever calls has seen what came of it. Nothing is waited for.
+        settling = {
+            "api_timeout_seconds": 0.01,
+            "creation_settling_seconds": max(seconds, 0.01),
+            "creation_wait_seconds": 0,
+        }
         at_once = settings.model_copy(update=settling)
         self._workshops = {
             queue: Workshop(at_once, domain, services, protocol, self.leases, self.telemetry, database)

@@ -14,6 +14,7 @@ from sync.domains.activity import course_description
 from sync.domains.allocation import booking_activity_lease
 from sync.failures import LeaseBusy, RuleError, UpstreamError
 from sync.outcome import Outcome
+from tests.faults import faulty
 from tests.sync.domains.driving import Driver, Prisoner
 from tests.waiting import LONGEST_SECONDS, until
 
@@ -50,7 +51,7 @@ def put_schedule(driver: Driver, prisoner: Prisoner, activity: dict[str, Any] | 
             {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TOMORROW, "start": "08:30", "end": "11:45"},
         ],
     }
-    driver.sandbox.put("schedule", id=SCHEDULE, **{**values, **changes})
+    driver.sandbox.put("schedule", **{"id": SCHEDULE, **values, **changes})
 
 
 def create(driver: Driver) -> Outcome | str:
@@ -456,3 +457,67 @@ def test_duplicate_rows_are_recognised(running: Driver) -> None:
         allocate(running)
     assert caught.value.non_unique
     assert not caught.value.recoverable
+
+
+@pytest.mark.parametrize("status", ["CANCELLED", "active", "", "ENDED_EARLY"])
+def test_an_unknown_status_of_an_allocation_is_not_written(running: Driver, prisoner: Prisoner, status: str) -> None:
+    """A status that is not known never passes for active: nothing is sent, and the failure names it."""
+    put_allocation(running, prisoner, status=status)
+    sent = len(running.sandbox.journal("nomis"))
+    with pytest.raises(RuleError, match=f"allocation status '{status}'"):
+        allocate(running)
+    assert len(running.sandbox.journal("nomis")) == sent
+
+
+def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Driver, prisoner: Prisoner) -> None:
+    """Of a schedule's other allocations only later ones of the same booking are read; those must be readable."""
+    allocate(running)
+    put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
+    rows: list[dict[str, Any]] = [
+        {"id": 7_000, "bookingId": prisoner.booking_id + 1, "status": None, "startDate": "no date"},
+        {"id": "x", "prisonerNumber": "A9999ZZ", "bookingId": None},
+        {"id": ALLOCATION - 1, "bookingId": prisoner.booking_id, "startDate": None},
+    ]
+    path = "/schedules/{id}/allocations"
+    with faulty(running.sandbox, "activities", "GET", path, kind="status", status=200, body=rows):
+        assert allocate(running, "allocation-amended") == "activity-allocation-success"
+    assert one(running, "allocation")["end_reason"] == "PRG_END"
+    unreadable: list[Any] = [{"id": 7_000, "bookingId": prisoner.booking_id}, {"id": 7_000}, {}, None, []]
+    for ours in unreadable:
+        with (
+            faulty(running.sandbox, "activities", "GET", path, kind="status", status=200, body=[*rows, ours]),
+            pytest.raises(UpstreamError),
+        ):
+            allocate(running, "allocation-amended")
+
+
+@pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
+def test_comments_longer_than_nomis_holds_are_cut(running: Driver, prisoner: Prisoner, comment: str) -> None:
+    """Comments of an end and of an attendance go over as far as they fit, at a whole character."""
+    allocate(running)
+    put_attendance(running, prisoner, comment=comment)
+    assert attend(running) == "activity-attendance-create-success"
+    held = one(running, "attendance")["comment"]
+    assert comment.startswith(held)
+    assert 237 <= len(held.encode()) <= 240
+    put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane", ended_why=comment)
+    assert allocate(running, "allocation-amended") == "activity-allocation-success"
+    held = one(running, "allocation")["comment"]
+    assert held.startswith("Deallocated in DPS by Jane at null for reason ")
+    assert 237 <= len(held.encode()) <= 240
+    assert running.sandbox.verify()["problems"] == []
+
+
+def test_an_attendance_that_nobody_recorded_expires(running: Driver, prisoner: Prisoner) -> None:
+    """The event of an expired attendance is an update; the session of yesterday that still waits is expired."""
+    yesterday = (TODAY - timedelta(days=1)).isoformat()
+    instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
+    schedule = {"id": SCHEDULE + 1, "instances": [{**instance, "schedule_id": SCHEDULE + 1, "id": INSTANCE + 1}]}
+    put_schedule(running, prisoner, {"id": ACTIVITY + 1}, **schedule)
+    running.handle("activities.activity-schedule.created", activityScheduleId=SCHEDULE + 1)
+    put_allocation(running, prisoner, ALLOCATION + 1, schedule_id=SCHEDULE + 1)
+    allocate(running, allocation_id=ALLOCATION + 1)
+    put_attendance(running, prisoner, instance_id=INSTANCE + 1)
+    assert attend(running, "expired") == "activity-attendance-update-success"
+    assert one(running, "attendance")["status"] == "EXP"
+    assert running.sandbox.verify()["problems"] == []

@@ -10,7 +10,8 @@ from sandbox import Sandbox
 from sync.envelope import DomainEvent
 from sync.failures import LeaseBusy, UpstreamError
 from sync.outcome import Outcome
-from sync.upstream import nomis_incentives
+from sync.upstream import incentives_api, nomis_incentives
+from tests.faults import faulty
 from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
 
 INSERTED = "incentives.iep-review.inserted"
@@ -270,3 +271,30 @@ def test_reference_data_fails_untracked(driver: Driver, sandbox: Sandbox) -> Non
     with pytest.raises(UpstreamError):
         driver.handle("incentives.level.changed", incentiveLevel="STD")
     assert driver.tracked() == []
+
+
+def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Prisoner) -> None:
+    """A comment of 300 characters goes over as far as its 240 bytes go, whoever writes the record."""
+    review_id = driver.sandbox.add_review(prisoner.offender_no, "ENH", publish=False, comments="\u00e9" * 300)
+    assert insert(driver, review_id, prisoner) is Outcome.APPLIED
+    assert records(driver, prisoner)[-1]["comment"] == "\u00e9" * 120
+
+
+def test_one_old_review_that_cannot_be_read_does_not_hide_the_others(driver: Driver, prisoner: Prisoner) -> None:
+    """Of a booking's reviews the newest must be readable; of the older ones those count that are."""
+    newest = driver.services.incentives.call("GET", f"/iep/reviews/id/{review(driver, prisoner)}")
+    summary = {"iepCode": "ENH", "bookingId": prisoner.booking_id}
+    path = "/iep/reviews/booking/{id}"
+    odd: list[Any] = [{}, None, "x", {**newest, "iepTime": "yesterday"}, {**newest, "id": None}]
+    body = {**summary, "iepDetails": [newest, *odd, {**newest, "id": 1}]}
+    with faulty(driver.sandbox, "incentives", "GET", path, kind="status", status=200, body=body):
+        read = incentives_api.booking_summary(driver.services.incentives, prisoner.booking_id)
+    assert read is not None
+    assert [each.id for each in read.iep_details] == [newest["id"], 1]
+    for first in odd:
+        wrong = {**summary, "iepDetails": [first, newest]}
+        with (
+            faulty(driver.sandbox, "incentives", "GET", path, kind="status", status=200, body=wrong),
+            pytest.raises(UpstreamError, match="iepDetails"),
+        ):
+            incentives_api.booking_summary(driver.services.incentives, prisoner.booking_id)

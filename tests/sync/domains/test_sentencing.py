@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from sync.clock import LONDON
 from sync.domains.sentencing import DOMAIN, nomis_adjustment
 from sync.envelope import DomainEvent
-from sync.failures import MessageUnreadable, RuleError, UpstreamError
+from sync.failures import MessageUnreadable, NotUnderstood, RuleError, UpstreamError
 from sync.outcome import Outcome
 from sync.upstream.adjustments_api import Adjustment
+from tests.faults import faulty
 from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
 
 EVENT = "release-date-adjustments.adjustment"
@@ -266,3 +268,30 @@ def test_event_without_id_is_unreadable(driver: Driver) -> None:
     with pytest.raises(MessageUnreadable, match="id is missing"):
         driver.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
     assert DOMAIN.creation.severity == "serious"
+
+
+@pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
+def test_an_unknown_category_writes_nothing(driver: Driver, prisoner: Prisoner, category: str) -> None:
+    """The numbers of the families overlap, so a mapping of another family than the two known hits nobody's record."""
+    put_adjustment(driver, prisoner, sentence=1, type="RX")
+    handle(driver, prisoner, "inserted")
+    (mapping,) = driver.sandbox.mappings("adjustments")
+    odd = {**mapping, "nomisAdjustmentCategory": category}
+    written = len(driver.sandbox.journal())
+    for word in ("updated", "deleted", "inserted"):
+        with (
+            faulty(driver.sandbox, "mapping", "GET", kind="status", status=200, body=odd),
+            pytest.raises(NotUnderstood, match="nomisAdjustmentCategory"),
+        ):
+            handle(driver, prisoner, word)
+    retry = json.dumps({"mapping": {"nomisAdjustmentId": 7, "nomisAdjustmentCategory": category, "adjustmentId": "x"}})
+    with pytest.raises((RuleError, MessageUnreadable), match=r"Category|family"):
+        driver.handle_retry("sentencing", json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": retry}))
+    assert len(driver.sandbox.journal()) == written
+
+
+def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Prisoner) -> None:
+    """The comment of an adjustment goes over as far as it fits, so that the days arrive."""
+    put_adjustment(driver, prisoner, comment="\u00e9" * 300)
+    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
+    assert held(driver)["comment"] == "\u00e9" * 120

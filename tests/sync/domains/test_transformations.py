@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -15,10 +17,14 @@ from sync.clock import LONDON
 from sync.domains.activity import course_description, new_course, pay_rate
 from sync.domains.allocation import nomis_allocation
 from sync.domains.appointment import nomis_appointment
-from sync.domains.attendance import attendance_outcome, bonus_pay, event_status
+from sync.domains.attendance import attendance_outcome, bonus_pay, event_status, nomis_attendance
 from sync.domains.times import earliest_creation, local_seconds, with_minutes, with_seconds
+from sync.domains.visit import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
 from sync.failures import RuleError
-from sync.upstream.activities_api import Activity, Allocation, AppointmentInstance, Pay, Schedule
+from sync.upstream import nomis_adjustments
+from sync.upstream.activities_api import Activity, Allocation, AppointmentInstance, Attendance, Pay, Schedule
+from sync.upstream.nomis_activities import AttendanceSession
+from sync.upstream.nomis_incentives import CreateIep
 from sync.upstream.visit_scheduler import Visit
 
 TIMES = st.times()
@@ -32,12 +38,9 @@ def test_times_are_cut_not_rounded(moment: time) -> None:
     assert with_minutes(moment) == f"{moment.hour:02}:{moment.minute:02}"
 
 
-@given(LOCAL_TIMES, st.integers(0, 9), st.sampled_from(["", "Z"]))
-def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime, digits: int, zone: str) -> None:
-    """A local time with 0 to 9 digits of a second, with or without the meaningless `Z`, is read as it stands."""
-    fraction = f".{f'{moment.microsecond:06}000'[:digits]}" if digits else ""
-    text = moment.isoformat(timespec="seconds") + fraction + zone
-    read = Visit.model_validate(
+def visit_at(text: str) -> Visit:
+    """A visit whose times are written so."""
+    return Visit.model_validate(
         {
             "reference": "a",
             "prisonerId": "A1234BC",
@@ -49,8 +52,44 @@ def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime,
             "endTimestamp": text,
         }
     )
+
+
+def allocation_with(**changes: Any) -> Allocation:
+    """An allocation as the activities API tells of it."""
+    told = {
+        "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
+        "prisonPayBand": {"nomisPayBand": 4}, "status": "ENDED",
+    }  # fmt: skip
+    return Allocation.model_validate({**told, **changes})
+
+
+@given(LOCAL_TIMES, st.integers(0, 9))
+def test_every_written_form_of_a_local_time_is_the_same_moment(moment: datetime, digits: int) -> None:
+    """A local time with 0 to 9 digits of a second is read as it stands."""
+    fraction = f".{f'{moment.microsecond:06}000'[:digits]}" if digits else ""
+    read = visit_at(moment.isoformat(timespec="seconds") + fraction)
     assert read.start_timestamp.tzinfo is None
     assert local_seconds(read.start_timestamp) == moment.isoformat(timespec="seconds")
+
+
+@given(
+    st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.integers(-12, 14),
+)
+def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours: int) -> None:
+    """An offset is never dropped: in June `09:00+00:00` and `09:00Z` are ten in London."""
+    text = moment.astimezone(timezone(timedelta(hours=hours))).isoformat()
+    expected = moment.astimezone(LONDON).replace(tzinfo=None)
+    zulu = moment.isoformat().replace("+00:00", "Z")
+    assert visit_at(text).start_timestamp == visit_at(zulu).start_timestamp == expected
+    assert allocation_with(deallocatedTime=text).deallocated_time == expected
+
+
+@given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
+def test_the_z_of_the_activities_api_means_nothing(moment: datetime, zone: str) -> None:
+    """That service alone writes local times with a `Z`, or without: both are the same."""
+    told = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
+    assert told.suspended_time == moment
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
@@ -80,10 +119,28 @@ def test_bonus_goes_over_undivided(bonus: int | None) -> None:
 
 @given(st.text(max_size=100))
 def test_course_names_fit(summary: str) -> None:
-    """A course's name has the prefix, the beginning of the summary, and never more than NOMIS holds."""
-    name = course_description(summary)
-    assert len(name) <= 40
-    assert name == f"SAA {summary}"[:40]
+    """A course's name has the prefix, the beginning of the summary, and never more bytes than NOMIS holds."""
+    name, whole = course_description(summary), f"SAA {summary}"[:40]
+    assert len(name.encode()) <= 40
+    assert whole.startswith(name)
+    assert name == whole or len(whole[: len(name) + 1].encode()) > 40
+
+
+@given(st.text(max_size=300))
+def test_comments_are_cut_at_a_character_within_the_bytes_that_nomis_holds(text: str) -> None:
+    """As many whole characters as fit go over, and not one fewer, for every comment that has a limit."""
+    record = CreateIep(
+        iep_level="STD", iep_date_time="2023-05-22T10:00:00", prison_id="LEI", user_id=None, comments=text
+    )
+    cut = record.as_json()["comments"]
+    assert text.startswith(cut)
+    assert len(cut.encode()) <= 240
+    assert cut == text or len(text[: len(cut) + 1].encode()) > 240
+    told = allocation_with(deallocatedReason=text, deallocatedBy="Jane")
+    ending = nomis_allocation(told).end_comment
+    assert ending is not None
+    assert len(ending.encode()) <= 240
+    assert f"Deallocated in DPS by Jane at null for reason {text or 'null'}".startswith(ending)
 
 
 SCHEDULE: dict[str, Any] = {
@@ -108,24 +165,21 @@ def test_missing_values_are_left_out() -> None:
 
 
 @given(
-    st.sampled_from(["ACTIVE", "PENDING", "SUSPENDED", "AUTO_SUSPENDED", "ENDED"]),
+    st.sampled_from(["ACTIVE", "PENDING", "SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY", "ENDED"]),
     st.none() | st.text(min_size=1, max_size=10),
     st.none() | LOCAL_TIMES,
 )
 def test_allocations_say_what_their_status_needs(status: str, who: str | None, when: datetime | None) -> None:
     """The end's reason and comment go with an ended allocation alone, a suspension's with a suspended one."""
-    told = {
-        "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
-        "prisonPayBand": {"nomisPayBand": 4}, "status": status, "deallocatedBy": who, "deallocatedTime": when,
-        "suspendedBy": who, "suspendedTime": when,
-    }  # fmt: skip
-    body = nomis_allocation(Allocation.model_validate(told))
+    told = allocation_with(status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when)
+    body = nomis_allocation(told)
     moment = "null" if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
-    ended, suspended = status == "ENDED", status.endswith("SUSPENDED")
+    ended, suspended = status == "ENDED", "SUSPENDED" in status
+    word = "SUSPENDED_WITH_PAY" if status == "SUSPENDED_WITH_PAY" else "Suspended"
     assert (body.end_reason, body.suspended) == ("PRG_END" if ended else None, suspended)
     assert body.end_comment == (f"Deallocated in DPS by {who or 'null'} at {moment} for reason null" if ended else None)
     assert body.suspended_comment == (
-        f"Suspended in DPS by {who or 'null'} at {moment} for reason null" if suspended else None
+        f"{word} in DPS by {who or 'null'} at {moment} for reason null" if suspended else None
     )
 
 
@@ -158,6 +212,8 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
         ("CANCELLED", False, "CANC", False, True),
         ("SUSPENDED", True, "SUS", False, True),
         ("SUSPENDED", False, "SUS", False, True),
+        ("AUTO_SUSPENDED", True, "SUS", False, True),
+        ("AUTO_SUSPENDED", False, "SUS", False, True),
         ("SICK", True, "ACCAB", False, True),
         ("SICK", False, "REST", False, True),
         ("REFUSED", True, "UNACAB", True, False),
@@ -200,9 +256,67 @@ def test_event_statuses(status: str, reason: str | None, in_nomis: str | None, e
     assert event_status(status, reason, in_nomis) == expected
 
 
-def test_unknown_codes_are_rules_that_cannot_be_met() -> None:
-    """An unknown reason or status names itself and does not heal by waiting."""
-    with pytest.raises(RuleError, match="HOLIDAY"):
-        attendance_outcome("HOLIDAY", paid=True)
-    with pytest.raises(RuleError, match="LOST"):
-        event_status("LOST", None, None)
+@pytest.mark.parametrize(("days", "expected"), [(-1, "EXP"), (0, "SCH"), (1, "SCH")])
+def test_what_nobody_recorded_expires_the_day_after(days: int, expected: str) -> None:
+    """A waiting attendance is scheduled until its day has passed; others do not change with the days."""
+    today = datetime(2023, 5, 22, tzinfo=LONDON).date()
+    told = {
+        "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
+        "sessionDate": today + timedelta(days=days), "sessionStartTime": "09:00", "sessionEndTime": "11:00",
+        "prisonerNumber": "A1234BC",
+    }  # fmt: skip
+    session = AttendanceSession(schedule_date=today, start_time="09:00", end_time="11:00")
+    attendance = Attendance.model_validate(told)
+    assert nomis_attendance(attendance, session, None, today).event_status_code == expected
+    done = attendance.model_copy(update={"status": "COMPLETED"})
+    assert nomis_attendance(done, session, None, today).event_status_code == "COMP"
+
+
+WORDS = st.text(max_size=12) | st.sampled_from(["active", "ENDED ", "SUSPENDED_", "open", "Closed", "null", "KEY_DATE"])
+
+
+@given(WORDS)
+def test_unknown_words_are_rules_that_cannot_be_met(word: str) -> None:
+    """A word that no table has names itself and does not heal by waiting; none falls to what is left over."""
+    vocabularies: list[tuple[Callable[[str], object], set[str]]] = [
+        (lambda each: attendance_outcome(each, paid=True), set()),
+        (lambda each: event_status(each, None, None), {"LOCKED", "WAITING", "COMPLETED"}),
+        (lambda each: nomis_allocation(allocation_with(status=each)), {"ENDED", "ACTIVE", "PENDING", "SUSPENDED"}),
+        (nomis_visit_type, {"SOCIAL", "FAMILY"}),
+        (open_closed_status, {"OPEN", "CLOSED", "UNKNOWN"}),
+        (nomis_adjustments.category, {"SENTENCE", "KEY-DATE"}),
+    ]
+    for look_up, known in vocabularies:
+        if word not in known:
+            with pytest.raises(RuleError, match=re.escape(repr(word))):
+                look_up(word)
+
+
+@given(st.text(max_size=30) | st.none())
+def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) -> None:
+    """The one vocabulary with a default: newer outcomes of a cancelled visit are administrative cancellations."""
+    assert nomis_outcome(outcome) == NOMIS_OUTCOMES.get(outcome or "", "ADMIN")
+
+
+@pytest.mark.parametrize("field", ["deallocatedReason", "suspendedReason"])
+def test_a_reason_is_text_or_an_object(field: str) -> None:
+    """Reasons came as text and come as objects with a description; both are told in the same words."""
+    status = "ENDED" if field == "deallocatedReason" else "SUSPENDED"
+    bodies = [
+        nomis_allocation(allocation_with(status=status, **{field: reason}))
+        for reason in ("Transferred", {"code": "TRANSFERRED", "description": "Transferred", "added": 1})
+    ]
+    assert bodies[0] == bodies[1]
+    assert "for reason Transferred" in f"{bodies[0].end_comment}{bodies[0].suspended_comment}"
+
+
+def test_who_planned_the_end_comes_first() -> None:
+    """Where the service tells who planned the end of an allocation, its comment does."""
+    planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
+    told = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
+    assert nomis_allocation(told).end_comment == "Deallocated in DPS by Jane at 2025-09-17 10:00:00 for reason Released"
+
+
+def test_an_allocation_without_pay_band_is_unpaid() -> None:
+    """No pay band is left out."""
+    assert "payBandCode" not in nomis_allocation(allocation_with(prisonPayBand=None)).as_json()

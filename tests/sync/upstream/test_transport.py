@@ -25,6 +25,7 @@ from sync.upstream import (
     nomis_prisoners,
     nomis_visits,
 )
+from sync.upstream.activities_api import Allocation
 from sync.upstream.nomis_activities import AttendanceSession
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
@@ -39,6 +40,9 @@ IEP = {
     "whenCreated": "2023-05-22T10:00:00",
 }
 ADJUSTMENT = {"id": 2, "bookingId": 5, "adjustmentType": {"code": "RX"}, "adjustmentDays": 1}
+ALLOCATION = Allocation(
+    id=1, prisoner_number="A1234BC", booking_id=5, schedule_id=1, start_date=date(2023, 5, 1), status="ENDED"
+)
 VISIT_POST = "/prisoners/{offender_no}/visits"
 SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00", end_time="11:00")
 
@@ -278,7 +282,7 @@ def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Ser
         lambda: nomis_incentives.prison_level_exists(services.nomis, "LEI", "STD"),
         lambda: nomis_visits.find_visit(services.nomis, 1),
         lambda: incentives_api.booking_summary(services.incentives, 1),
-        lambda: activities_api.allocations_of_schedule(services.activities, 1),
+        lambda: activities_api.later_allocations(services.activities, ALLOCATION),
         lambda: activities_api.appointment_exists(services.appointments, 1),
         lambda: adjustments_api.adjustment_exists(services.sentence_adjustments, "1"),
         lambda: mappings.find_visit_mapping(services.mapping, "no-such"),
