@@ -37,6 +37,8 @@ TEXTS = {
     NOT_RUN: "The incentive reconciliation could not run in {environment}",
     REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
 }
+#: Characters of a property in a message; Slack refuses messages that are far too long.
+_LONGEST_PROPERTY = 1_000
 _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
 
 
@@ -46,13 +48,14 @@ def alert_title(event: str, environment: str) -> str:
 
 
 def slack_text(text: str) -> str:
-    """A text in which Slack sees no link, mention or command of its own."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """A text on one line in which Slack sees no link, mention, command or code of its own."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'"))
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def slack_code(text: str) -> str:
     """A text to be copied as it is."""
-    return "`" + slack_text(text).replace("`", "'") + "`"
+    return f"`{slack_text(text)}`"
 
 
 def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> str:
@@ -63,7 +66,9 @@ def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking
     facts += [f"{name} {payload[name]}" for name in ("domain", "severity") if payload.get(name)]
     lines.append(slack_text(" · ".join(facts)))
     for name, value in dict(payload.get("properties") or {}).items():
-        lines.append(f"{slack_text(str(name))}: {slack_text(_property(str(name), str(value), masking))}")
+        shown = _property(str(name), str(value), masking)
+        cut = shown if len(shown) <= _LONGEST_PROPERTY else f"{shown[:_LONGEST_PROPERTY]}…"
+        lines.append(f"{slack_text(str(name))}: {slack_text(cut)}")
     if payload.get("command"):
         lines.append(slack_code(masking.text(str(payload["command"]))))
     if payload.get("link"):

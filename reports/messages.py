@@ -125,7 +125,8 @@ def _slack_line(number: int, mismatch: Mismatch, masking: Masking) -> str:
     found = mismatch.diagnosis
     state = "new" if mismatch.standing == "new" else f"since {wording.day(mismatch.since)}"
     first = (
-        f"{number} · *{masking.offender(mismatch.offender_no)}* booking {masking.booking(mismatch.booking_id)}"
+        f"{number} · *{slack_text(masking.offender(mismatch.offender_no))}*"
+        f" booking {masking.booking(mismatch.booking_id)}"
         f" · {slack_text(mismatch.prison_id or 'prison unknown')}"
         f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*"
         f", DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reports.alerts import alert_message
 from reports.masking import Masking
-from reports.messages import email_report, slack_report
+from reports.messages import LONGEST_SLACK_TEXT, email_report, slack_report
 from reports.render import RunLine, draw_trend, render_index, render_report
 from reports.result import Mismatch, PrisonCount, ReconciliationResult, Side, TrendPoint
 from reports.spreadsheet import COLUMNS, render_csv
@@ -336,3 +337,52 @@ def test_goes_to_json_and_back() -> None:
     assert ReconciliationResult.from_json(text) == result
     assert '"offenderNo"' in text
     assert "offender_no" not in text
+
+
+HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|here>"
+
+
+def without_markup(text: str) -> str:
+    """A Slack text without its own code spans and entities; every span is closed on its line."""
+    for line in text.splitlines():
+        assert line.count("`") % 2 == 0, line
+    return re.sub(r"&(amp|lt|gt);", "", re.sub(r"`[^`\n]*`", "", text))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
+    """Whatever a service puts into a number, level, prison or text mentions nobody, links nowhere, breaks no line."""
+    found = mismatch(2).diagnosis
+    assert found is not None
+    hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})
+    side = mismatch(2).nomis
+    assert side is not None
+    everywhere = {"offender_no": HOSTILE, "prison_id": HOSTILE, "nomis": side.model_copy(update={"level": HOSTILE})}
+    mismatches = (
+        mismatch(1, **everywhere, diagnosis=hostile),
+        mismatch(2, **everywhere, diagnosis=None, evidence_missing=HOSTILE),
+    )
+    changes = {"environment": HOSTILE, "status": "failed", "failure": HOSTILE, "run_id": HOSTILE}
+    result = made_result(2).model_copy(update={"mismatches": mismatches, **changes})
+    masking = Masking(on=masked)
+    report = slack_report(result, HOSTILE, HOSTILE, masking)
+    payload = {
+        "event": HOSTILE,
+        "time": HOSTILE,
+        "properties": {HOSTILE: HOSTILE, "offenderNo": HOSTILE, "bookingId": HOSTILE},
+        "domain": HOSTILE,
+        "severity": HOSTILE,
+        "command": HOSTILE,
+        "link": HOSTILE,
+    }
+    for text in (report.summary, *report.thread, alert_message(payload, HOSTILE, masking)):
+        assert not re.search("[<>&`\u202e]", without_markup(text))
+        assert not any(line.lstrip().startswith("*Report:*") for line in text.splitlines())
+
+
+def test_no_property_makes_an_alert_too_long_for_slack() -> None:
+    """A text of a service is cut; the command below it is still there."""
+    payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
+    text = alert_message(payload, "Production", Masking())
+    assert len(text) < LONGEST_SLACK_TEXT
+    assert text.endswith("`prisoner-to-nomis check`")
