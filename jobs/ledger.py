@@ -6,6 +6,7 @@ that of a process which is no longer there, is the trace of a process that died,
 
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,7 +128,7 @@ class Ledger:
         With a `run_id` of its own (a scheduled moment has one) the run is started once: `AlreadyStartedError` is raised
         when another process is at it or has finished it. One that was interrupted is taken over.
         """
-        started = self._now()
+        started, began = self._now(), time.monotonic()
         in_hand = RunInHand(run_id or new_run_id(started))
         lease = _lease_key(in_hand.id)
         if not self._leases.acquire(lease):
@@ -142,7 +143,7 @@ class Ledger:
                 in_hand.error = in_hand.error or one_line(error)
                 raise
             finally:
-                self._finish(in_hand, started)
+                self._finish(in_hand, time.monotonic() - began)
         finally:
             self._leases.release(lease)
 
@@ -222,13 +223,12 @@ class Ledger:
             connection.execute(update(job_runs).where(job_runs.c.id == run_id).values(taken))
             return False
 
-    def _finish(self, in_hand: RunInHand, started: datetime) -> None:
-        finished = self._now()
+    def _finish(self, in_hand: RunInHand, seconds: float) -> None:
         values = {
             "status": in_hand.status,
             "counts": in_hand.counts,
-            "finished_at": finished,
-            "duration_seconds": round((finished - started).total_seconds(), 3),
+            "finished_at": self._now(),
+            "duration_seconds": round(seconds, 3),
             "error": in_hand.error[:_ERROR_LENGTH] if in_hand.error else None,
         }
         with self._database.begin() as connection:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
 from sync.settings import SettingsError
+from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 
 #: How long a writer waits for its turn before the database counts as unavailable.
@@ -122,6 +123,9 @@ class Database:
             if self.dialect == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
             command.upgrade(_migrations(connection), "head")
+            driver = connection.connection.driver_connection
+            if isinstance(driver, sqlite3.Connection):
+                _follow_clock(connection.dialect, driver)
 
     def schema_is_current(self) -> bool:
         """Whether the schema is at the newest revision that this program knows."""
@@ -205,6 +209,7 @@ def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
         arguments |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
     engine = create_engine(url, **arguments)
     event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", lambda connection, _record: _follow_clock(engine.dialect, connection))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -241,6 +246,11 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
+def _follow_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
+    if not shared_clock(dialect).is_known:
+        shared_clock(dialect).follow_sqlite(connection)
+
+
 def _begin_sqlite(connection: Connection) -> None:
     reading = connection.get_execution_options().get(_READING, False)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
@@ -257,7 +267,7 @@ def _postgresql_engine(url: URL) -> Engine:
         "application_name": "prisoner-to-nomis",
         "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
     }
-    return create_engine(
+    engine = create_engine(
         url,
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
         **_JSON,
@@ -268,6 +278,9 @@ def _postgresql_engine(url: URL) -> Engine:
         max_overflow=POOL_OVERFLOW,
         pool_timeout=BUSY_SECONDS,
     )
+    clock = shared_clock(engine.dialect)
+    event.listen(engine, "connect", lambda connection, _record: clock.follow_postgresql(connection))
+    return engine
 
 
 def _unavailable(error: Exception) -> bool:

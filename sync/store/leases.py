@@ -26,7 +26,7 @@ from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
 from sync.store.processes import process_is_gone, this_process
 from sync.store.tables import leases
-from sync.store.types import UtcDateTime
+from sync.store.types import SharedDateTime, UtcDateTime
 from sync.store.upserts import insert_into, made_ready
 
 _RENEWALS_IN_A_LEASE = 3
@@ -74,8 +74,8 @@ class Leases:
         self._monotonic = monotonic
         self._length = timedelta(seconds=seconds)
         self._owner = f"{owner[:_LONGEST_NAME]}|{this_process()}"
-        moment: ColumnElement[datetime] = bindparam("moment", type_=UtcDateTime)
-        expiry: ColumnElement[datetime] = bindparam("expiry", type_=UtcDateTime)
+        moment: ColumnElement[datetime] = bindparam("moment", type_=SharedDateTime)
+        expiry: ColumnElement[datetime] = bindparam("expiry", type_=SharedDateTime)
         if database.dialect == "postgresql":
             # Many machines share it, so its own clock counts.
             moment = func.clock_timestamp(type_=UtcDateTime)

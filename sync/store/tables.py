@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from sync.store.types import Key, UtcDateTime, Words
+from sync.store.types import Key, SharedDateTime, UtcDateTime, Words
 
 metadata = MetaData(
     naming_convention={
@@ -36,7 +36,15 @@ leases = Table(
     metadata,
     Column("key", Key(200), primary_key=True),
     Column("owner", Words(200), nullable=False),
-    Column("expires_at", UtcDateTime, nullable=False),
+    Column("expires_at", SharedDateTime, nullable=False),
+)
+
+#: On SQLite: the moment from which the time since a machine's start is counted, by the boot.
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("boot", Key(40), primary_key=True),
+    Column("started_at", UtcDateTime, nullable=False),
 )
 
 #: The creation protocol: one row a DPS record that is, or is being, created in NOMIS.
@@ -57,9 +65,9 @@ creations = Table(
     Column("properties", JSON, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("note", Words()),
-    Column("intended_at", UtcDateTime, nullable=False),
+    Column("intended_at", SharedDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
+    Column("updated_at", SharedDateTime, nullable=False),
     UniqueConstraint("domain", "dps_id"),
     Index(None, "state"),
 )
@@ -130,7 +138,7 @@ outbox = Table(
     Column("progress", JSON, nullable=False),
     Column("state", Words(20), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("next_attempt_at", SharedDateTime, nullable=False),
     Column("last_error", Words()),
     Column("created_at", UtcDateTime, nullable=False),
     Column("sent_at", UtcDateTime),

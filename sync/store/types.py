@@ -13,6 +13,8 @@ import orjson
 from sqlalchemy import DateTime, Dialect, String, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
+from sync.store.shared_clock import shared_clock
+
 #: The largest number that a column, or JSON, takes as a number; larger ones are kept as text.
 LARGEST_INTEGER = 2**63 - 1
 _HASH_LENGTH = 24
@@ -87,6 +89,25 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class SharedDateTime(UtcDateTime):
+    """A moment that processes compare with the present: kept by the clock that all of the database share.
+
+    What is read, and what rows are compared with, are moments of the process's own clock.
+    """
+
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The moment by the shared clock."""
+        shared = None if value is None else value + shared_clock(dialect).ahead()
+        return super().process_bind_param(shared, dialect)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The moment by the process's clock."""
+        shared = super().process_result_value(value, dialect)
+        return None if shared is None else shared - shared_clock(dialect).ahead()
 
 
 def written_json(value: object) -> str:

@@ -32,10 +32,13 @@ What the next delivery finds, and does, after a death at each point:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+import time_machine
 
 from sandbox import Sandbox
+from sync.clock import now
 from sync.failures import LeaseBusy, UpstreamError
 from sync.outcome import Outcome
 from sync.store.creations import CreationState
@@ -140,6 +143,19 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
     assert visits_of(upstream, booking) == []
     with consuming(upstream, database_url) as later:
         assert later.deliver(booking) is Outcome.APPLIED
+
+
+@pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
+def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_url: str, step: timedelta) -> None:
+    """Whoever looks by a clock that goes wrong waits as long as everybody else, and no longer."""
+    booking = book_visit(upstream)
+    die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
+    with time_machine.travel(now() + step):
+        with consuming(upstream, database_url, settling_seconds=120) as cautious, pytest.raises(LeaseBusy):
+            cautious.deliver(booking)
+        assert visits_of(upstream, booking) == []
+        with consuming(upstream, database_url, settling_seconds=0) as later:
+            assert later.deliver(booking) is Outcome.APPLIED
 
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:

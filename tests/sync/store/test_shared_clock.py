@@ -1,0 +1,118 @@
+"""Moments that processes compare: a step of one's wall clock, or a wrong one, changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+from alembic import command
+from sqlalchemy import insert, select
+
+from sync.clock import now
+from sync.store import creations, outbox
+from sync.store.database import Database, _migrations
+from sync.store.leases import Leases
+from sync.store.tables import leases
+from tests.children import CONTEXT
+
+STEPS = pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)], ids=["forward", "back"])
+MINUTE = timedelta(minutes=1)
+
+
+@STEPS
+def test_a_step_ends_no_lease(database: Database, database_url: str, step: timedelta) -> None:
+    """It is held on for its whole length: by the process whose clock was stepped as by one that starts later."""
+    assert Leases(database, "holder", 60).acquire("a")
+    with time_machine.travel(now() + step):
+        assert not Leases(database, "other", 60).acquire("a")
+        assert not Leases(Database(database_url), "later", 60).acquire("a")
+
+
+@STEPS
+def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
+    """One that has run out is taken over, whatever the clock says now."""
+    holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
+    with time_machine.travel(now() + step):
+        assert holder.acquire("a")
+        holder.linger("a", -1)
+    assert other.acquire("a")
+
+
+@STEPS
+def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: timedelta) -> None:
+    """What is claimed for a minute is due to nobody else before that, and what is due now is due after the step."""
+    with database.begin() as connection:
+        for key in ("claimed", "due"):
+            outbox.enqueue(connection, key, "slack", {})
+        claimed = outbox.find(connection, "claimed")
+        assert claimed is not None
+        assert outbox.claim(connection, claimed, now() + MINUTE) is not None
+    with time_machine.travel(now() + step), database.read() as connection:
+        assert [each.key for each in outbox.due(connection, 10)] == ["due"]
+
+
+@STEPS
+def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
+    """Read after a step, it was made as long ago as it was."""
+    with database.begin() as connection:
+        creations.record_intent(connection, "visit", "bq", {}, {}, None)
+    with time_machine.travel(now() + step):
+        with database.read() as connection:
+            record = creations.find(connection, "visit", "bq")
+        assert record is not None
+        for moment in (record.intended_at, record.updated_at):
+            assert timedelta(seconds=-1) < now() - moment < MINUTE / 2
+
+
+def hold_by_a_wrong_clock(url: str) -> None:
+    """What a process does whose clock is three hours late."""
+    with time_machine.travel(now() - timedelta(hours=3)):
+        database = Database(url)
+        with database.begin() as connection:
+            creations.record_intent(connection, "visit", "bq", {}, {}, None)
+            outbox.enqueue(connection, "claimed", "slack", {})
+            delivery = outbox.find(connection, "claimed")
+            assert delivery is not None
+            assert outbox.claim(connection, delivery, now() + MINUTE) is not None
+        assert Leases(database, "late", 600).acquire("a")
+        database.dispose()
+
+
+def test_processes_whose_clocks_differ_agree(database: Database, database_url: str) -> None:
+    """What one wrote by its wrong clock means the same to the other."""
+    process = CONTEXT.Process(target=hold_by_a_wrong_clock, args=(database_url,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not Leases(database, "other", 60).acquire("a", inherits=False)
+    with database.read() as connection:
+        assert outbox.due(connection, 10) == []
+        record = creations.find(connection, "visit", "bq")
+    assert record is not None
+    assert abs(now() - record.intended_at) < MINUTE
+
+
+def test_rows_of_the_earlier_schema_keep_their_times(tmp_path: Path) -> None:
+    """A lease that the version before wrote ends when it was to end."""
+    path = tmp_path / "old.db"
+    database = Database(f"sqlite:///{path}")
+    with database.begin() as connection:
+        command.upgrade(_migrations(connection), "0001")
+    with closing(sqlite3.connect(path)) as old:
+        for key, expires_at in (("held", now() + MINUTE), ("over", now() - MINUTE)):
+            moment = expires_at.replace(tzinfo=None).isoformat(" ")
+            old.execute("INSERT INTO leases (key, owner, expires_at) VALUES (?, 'old', ?)", (key, moment))
+        old.commit()
+    database.dispose()
+    database.upgrade()
+    mine = Leases(database, "mine", 60)
+    assert not mine.acquire("held")
+    assert mine.acquire("over")
+    with database.begin() as connection:
+        connection.execute(insert(leases), {"key": "new", "owner": "me", "expires_at": now() + MINUTE})
+        read = connection.execute(select(leases.c.expires_at).where(leases.c.key == "new")).scalar_one()
+    assert abs(read - now() - MINUTE) < timedelta(seconds=5)
