@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from reports.levels import level_code, prison_code, same_booking
+from reports.levels import level_code, prison_code
 from sync.upstream import incentives_api, mappings, nomis_incentives
 from sync.upstream.incentives_api import Review, ReviewSummary
 from sync.upstream.nomis_incentives import IepRecord
@@ -112,7 +112,7 @@ class Evidence:
 
 
 def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
-    """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no level of this booking."""
+    """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no code."""
     with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
         dps = beside.submit(incentives_api.booking_summary, services.incentives, booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
@@ -121,11 +121,9 @@ def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
         answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
         level_code(pair.nomis_level, answer)
         prison_code(pair.nomis.prison_id, answer)
-        same_booking(pair.nomis.booking_id, booking_id, answer)
     if pair.dps is not None:
         answer = f"incentives: GET /iep/reviews/booking/{booking_id}"
         level_code(pair.dps_level, answer)
-        same_booking(pair.dps.booking_id, booking_id, answer)
         prison_code(pair.newest_review.agency_id if pair.newest_review else None, answer)
     return pair
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sync.failures import RuleError
 from sync.upstream import incentives_api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from sync.upstream.transport import ServiceClient
 
@@ -96,19 +96,14 @@ def prison_code(code: object, answer: str) -> str | None:
     return code
 
 
-def same_booking(told: object, asked: int, answer: str) -> None:
-    """Makes sure that an answer is about the booking that was asked for; raises `RuleError` else."""
-    if type(told) is not int or told != asked:
-        raise RuleError(f"{answer}: it is of another booking")
-
-
-def level_of_record(body: Mapping[str, Any], booking_id: int) -> tuple[str, str | None]:
+def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
     """Level code and prison of an IEP record as NOMIS gives it.
 
-    Raises `RuleError` when either is no code, or the record is that of another booking.
+    Raises `RuleError` when it is no record of this booking, or either is no code.
     """
     answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+    if not isinstance(body, dict) or body.get("bookingId") != booking_id:
+        raise RuleError(f"{answer}: the answer is no record of this booking")
     level = body.get("iepLevel")
     code = level_code(level.get("code") if isinstance(level, dict) else None, answer)
-    same_booking(body.get("bookingId"), booking_id, answer)
     return code, prison_code(body.get("prisonId"), answer)

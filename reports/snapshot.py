@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reports.levels import NONE, Codebook, level_code, level_of_record, names_to_codes, same_booking
+from reports.levels import NONE, Codebook, level_code, level_of_record, names_to_codes
 from reports.pace import Pace
 from reports.reading import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.retrying import read_patiently
@@ -165,9 +165,7 @@ class Snapshot:
             summary = incentives_api.booking_summary(client, booking_id, with_details=False)
             if summary is None:
                 return NONE
-            answer = f"incentives: GET /iep/reviews/booking/{booking_id}"
-            same_booking(summary.booking_id, booking_id, answer)
-            return levels.number(level_code(summary.iep_code, answer))
+            return levels.number(level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}"))
 
         def deliver(item: int, value: int | Unreadable) -> None:
             place, within = divmod(item, size)

@@ -118,7 +118,7 @@ def test_an_odd_row_of_the_list_costs_its_own_prisoner(
         ({"iepLevel": None}, "the level is no code"),
         ({"prisonId": "MOORLND"}, "the prison is no code"),
         ({"prisonId": "M\x00I"}, "the prison is no code"),
-        ({"bookingId": 4}, "it is of another booking"),
+        ({"bookingId": 4}, "this booking"),
     ],
 )
 @pytest.mark.parametrize("at_first", [True, False])
@@ -136,7 +136,8 @@ def test_an_odd_record_costs_its_own_prisoner(
     assert {each.booking_id for each in result.mismatches} == planted(world) - {booking_id}
     assert [each.booking_id for each in result.unread] == [booking_id]
     reason = result.unread[0].reason
-    assert named in reason or (not at_first and "the answer cannot be used: iepLevel" in reason)
+    by_the_reader = ("the answer cannot be used: iepLevel", "the answer is about another record")
+    assert named in reason or (not at_first and any(each in reason for each in by_the_reader))
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,7 @@ def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(world: Sandbox, o
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
     # As if both sides agreed, beside the truth: believing either row of these two by its place would be chance.
     twice = [{"bookingId": each, "iepLevel": by_code[told[each] or "STD"]} for each in told if each in names]
-    body = [{"bookingId": 4, "iepLevel": "Basic"}, {"bookingId": 2**70, "iepLevel": "x"}]
-    body += [*answer, *twice][::order]
+    body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
     world.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
     result = reconciled(opened)
     assert (result.status, result.compared) == ("complete", 50)
