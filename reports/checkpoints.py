@@ -218,6 +218,11 @@ def load_pages(connection: Connection, run_id: str, levels: Codebook, prisons: C
         )
 
 
+def forget_pages(connection: Connection, run_id: str) -> None:
+    """Drops what a run read, so that whoever goes on with it reads everyone again."""
+    connection.execute(delete(reconciliation_pages).where(_PAGES.run_id == run_id))
+
+
 def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records how a run ended.
 

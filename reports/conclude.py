@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from reports.gathered import Gathered
     from reports.history import Baseline
     from reports.listing import Listing
-    from reports.recheck import Recheck, Rechecked
+    from reports.recheck import Levels, Recheck, Rechecked
     from sync.upstream.services import Services
 
 #: Mismatches whose evidence is read at once, and at most; more than that has one common cause.
@@ -86,13 +86,11 @@ class Conclusion:
         about = self._about
         if about.prisons:
             gathered = gathered.only_prisons(about.prisons, unknown_too=True)
-        candidates = [
-            PrisonerId(int(booking_id), gathered.offenders[int(booking_id)])
-            for booking_id in gathered.compare().differences["booking_id"]
-        ]
+        at_first = gathered.differences()
+        candidates = [PrisonerId(booking_id, gathered.offenders[booking_id]) for booking_id in at_first]
         if candidates:
             wait()
-        seen = self._look_again(candidates)
+        seen = self._look_again(candidates, at_first)
         if about.prisons:
             seen = _at_prisons(seen, about.prisons)
         pairs = [*seen.confirmed, *seen.settled, *(pair for pair, _ in seen.in_flight)]
@@ -137,12 +135,12 @@ class Conclusion:
             compared_with=about.baseline.run_id,
         )
 
-    def _look_again(self, candidates: Sequence[PrisonerId]) -> Rechecked:
+    def _look_again(self, candidates: Sequence[PrisonerId], at_first: Mapping[int, Levels]) -> Rechecked:
         with ThreadPoolExecutor(1, thread_name_prefix="token") as beside:
             if candidates:
                 # What comes next, finding causes, asks the mapping service; should it get no token, that will say so.
                 beside.submit(self._services.mapping.authenticate)
-            return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total))
+            return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total), at_first)
 
     def _status(self, unread: Sequence[Unread], empty: Sequence[str]) -> Status:
         if self._about.failure is not None:

@@ -78,6 +78,15 @@ class Gathered:
         """Compares both sides."""
         return compare(*(self._frame(column) for column in (self.nomis, self.dps)))
 
+    def differences(self) -> dict[int, tuple[str | None, str | None]]:
+        """The levels in NOMIS and in DPS of those whose levels differ, by booking id ascending; None for no level."""
+        differing = self.compare().differences
+        sides = (
+            [code if isinstance(code, str) else None for code in differing[side]]
+            for side in ("nomis_level", "dps_level")
+        )
+        return dict(zip((int(each) for each in differing["booking_id"]), zip(*sides, strict=True), strict=True))
+
     def only_prisons(self, prisons: Collection[str], *, unknown_too: bool) -> Gathered:
         """Those whose NOMIS record was made at one of the prisons; with `unknown_too` also those who have none."""
         numbers = [self.prisons.number(prison) for prison in prisons]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, Row, select
 
+from reports.believable import Without
 from reports.checkpoints import Scope
-from reports.result import Resolved, Standing, TrendPoint
+from reports.result import MatrixCell, Resolved, Standing, TrendPoint
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
@@ -112,6 +113,16 @@ def _content(connection: Connection, run_id: str) -> dict[str, Any]:
     query = select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == run_id)
     content: dict[str, Any] = orjson.loads(zlib.decompress(connection.execute(query).scalar_one()))
     return content
+
+
+def read_without_levels(connection: Connection, before: datetime) -> Without | None:
+    """How many had no level in the last run that counts, None when there was none yet."""
+    for row in _complete_runs(connection, before, 1):
+        packed = connection.execute(
+            select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == row.id)
+        ).scalar_one()
+        return Without.of(MatrixCell.model_validate(cell) for cell in orjson.loads(zlib.decompress(packed))["matrix"])
+    return None
 
 
 def tells_more(result: ReconciliationResult, previous: ReconciliationResult) -> bool:

@@ -20,12 +20,14 @@ from sync.failures import SyncError
 from sync.upstream.nomis_prisoners import PrisonerId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from reports.history import Baseline
     from reports.waiting import Peek
     from sync.upstream.services import Services
 
+#: The levels of a booking in NOMIS and in DPS, None for none.
+Levels = tuple[str | None, str | None]
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
@@ -77,10 +79,24 @@ class Recheck:
     outage_seconds: float = OUTAGE_SECONDS
     tick: Callable[[], None] = lambda: None
 
-    def __call__(self, candidates: Sequence[PrisonerId], progress: Callable[[int, int], None] = unwatched) -> Rechecked:
-        """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`."""
+    def __call__(
+        self,
+        candidates: Sequence[PrisonerId],
+        progress: Callable[[int, int], None] = unwatched,
+        at_first: Mapping[int, Levels] | None = None,
+    ) -> Rechecked:
+        """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`.
+
+        `at_first` are the levels that the first look saw. A booking does not lose its level: where one is gone, and the
+        prisoner was not released, the second look is not believed.
+        """
         found = Rechecked()
-        differing = self._without_released(self._read(candidates, found, progress), found)
+        differing = self._without_released(self._read(candidates, found, progress, at_first or {}), found)
+        for pair in differing:
+            lost = _lost(pair, at_first or {})
+            if lost is not None:
+                found.unread.append((PrisonerId(pair.booking_id, pair.offender_no), Unreadable(lost, network=False)))
+        differing = [pair for pair in differing if _lost(pair, at_first or {}) is None]
         if differing:
             found.waiting = self._look_at_queues()
         for pair in differing:
@@ -100,9 +116,13 @@ class Recheck:
             return Waiting(doubt="the incentive queues could not be looked at")
 
     def _read(
-        self, candidates: Sequence[PrisonerId], found: Rechecked, progress: Callable[[int, int], None]
+        self,
+        candidates: Sequence[PrisonerId],
+        found: Rechecked,
+        progress: Callable[[int, int], None],
+        at_first: Mapping[int, Levels],
     ) -> list[Pair]:
-        """Reads both sides of everyone, and gives back those who still differ, by booking id."""
+        """Reads both sides of everyone, and gives back those who still differ or lost a level, by booking id."""
         differing: list[Pair] = []
         answers = self._side_by_side(
             candidates, lambda each: read_pair(self.services, each.booking_id, each.offender_no)
@@ -111,7 +131,8 @@ class Recheck:
             if isinstance(value, Unreadable):
                 found.unread.append((each, value))
             else:
-                (found.settled if value.equal else differing).append(value)
+                settled = value.equal and _lost(value, at_first) is None
+                (found.settled if settled else differing).append(value)
             progress(done, len(candidates))
         found.settled.sort(key=lambda pair: pair.booking_id)
         return sorted(differing, key=lambda pair: pair.booking_id)
@@ -180,3 +201,12 @@ class Recheck:
             # It was another review that waited then.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
+
+
+def _lost(pair: Pair, at_first: Mapping[int, Levels]) -> str | None:
+    """What speaks against a pair: a level that the first look saw is gone."""
+    nomis, dps = at_first.get(pair.booking_id, (None, None))
+    for side, before, after in (("NOMIS", nomis, pair.nomis_level), ("DPS", dps, pair.dps_level)):
+        if before is not None and after is None:
+            return f"{side} had the level {before} at the first look and none at the second, which is not believed"
+    return None

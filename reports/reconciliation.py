@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from reports import checkpoints, events, history
+from reports.believable import why_emptied, why_without_levels
 from reports.chosen import find_chosen
 from reports.deliver import enqueue_report
 from reports.exclusions import read_exclusions
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from reports.result import ReconciliationResult, TrendPoint
+    from reports.result import ReconciliationResult
     from reports.waiting import Peek
     from sync.settings import Settings
     from sync.store.database import Database
@@ -345,16 +346,6 @@ class _Run:
             if left <= 0:
                 return
 
-    def _why_emptied(self, listing: Listing, trend: Sequence[TrendPoint]) -> str | None:
-        """Why a list without anybody is not to be believed: all differences would count as resolved."""
-        if self._offender_nos or listing.total_elements or listing.failed_pages:
-            return None
-        if listing.prisoners:
-            return f"NOMIS lists no active prisoner, where this run had found {len(listing.prisoners)} before"
-        if trend and trend[-1].compared:
-            return f"NOMIS lists no active prisoner, where the last complete run compared {trend[-1].compared}"
-        return None
-
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.conclude import Circumstances, Conclusion
         from reports.gathered import Gathered
@@ -373,8 +364,14 @@ class _Run:
             previous = checkpoints.load_result(connection, self._record.id)
             baseline = history.read_baseline(connection, self._record.started_at)
             trend = history.read_trend(connection, self._record.started_at)
-        if failure is None:
-            failure = self._why_emptied(listing, trend)
+            without = history.read_without_levels(connection, self._record.started_at)
+        unbelievable = None
+        if not self._offender_nos:
+            failure = failure or why_emptied(listing, trend)
+            unbelievable = why_without_levels(gathered, without)
+        if unbelievable is not None:
+            # No difference is claimed by such levels, no agreement either, and whoever goes on reads everyone again.
+            failure, gathered = failure or unbelievable, Gathered(levels, prisons)
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
         still_listed = StillListed(self._services.nomis, page_size, listing)
@@ -406,6 +403,8 @@ class _Run:
         result = conclusion.draw(gathered, self._wait)
         with self._writing() as connection:
             checkpoints.save_result(connection, result)
+            if unbelievable is not None:
+                checkpoints.forget_pages(connection, self._record.id)
             # A run that is gone on with in vain has nothing new to tell.
             if previous is None or history.tells_more(result, previous):
                 events.track_result(partial(self._telemetry.track_with, connection), result)
