@@ -3,21 +3,24 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from jobs.acting import acting
 from jobs.composition import Program
+from jobs.draining import ALERT_SECONDS, send_waiting
 from jobs.endings import UsageError, WorkError, one_line
 from jobs.ledger import RunInHand, Trigger
 from jobs.logging import bound
 from sync import clock
-from sync.diagnosis import Diagnosis, diagnose, not_chosen, over_the_limit
+from sync.diagnosis import Diagnosis, diagnose, not_chosen
 from sync.failures import SyncError
+from sync.giving_up import Housekeeping
 from sync.queues.dead_letters import DeadLetter, DeadLetterQueue, RetryResult
 from sync.queues.queue import QueueCounts
 from sync.settings import QUEUES
+from sync.store.given_up import close_old
 from sync.store.returns import forget_returns
 
 JOB = "dlq-housekeeping"
@@ -25,6 +28,11 @@ JOB = "dlq-housekeeping"
 _LOOKED_AT = 100
 #: SQS keeps a message for fourteen days at most.
 _FORGOTTEN_AFTER = timedelta(days=30)
+_KEPT_BY_SQS = timedelta(days=15)
+#: So many messages of a queue are looked at by one run of the housekeeping.
+_MOST_LETTERS = 10_000
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +59,14 @@ class DlqState:
 
 @dataclass(slots=True)
 class HousekeepingResult:
-    """What a re-drive of all dead letter queues did; `errors` has the queues that could not be worked, and why."""
+    """What a re-drive of all dead letter queues did.
+
+    `given_up`: how many messages of each queue were newly given up. `errors`: the queues where something failed, with
+    the reason.
+    """
 
     results: dict[str, RetryResult] = field(default_factory=dict)
+    given_up: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, Any]:
@@ -62,6 +75,7 @@ class HousekeepingResult:
             "found": sum(result.found for result in self.results.values()),
             "retried": sum(len(result.retried) for result in self.results.values()),
             "left": sum(len(result.left) for result in self.results.values()),
+            "givenUp": sum(self.given_up.values()),
             "queues": {
                 name: {"found": each.found, "retried": len(each.retried)} for name, each in self.results.items()
             },
@@ -80,9 +94,10 @@ def dead_letter_queue(program: Program, queue: str) -> DeadLetterQueue:
     )
 
 
-def look_at_all(program: Program) -> list[DlqState]:
-    """Every dead letter queue at a glance. Raises `QueueUnavailable`."""
-    return [_state(program, queue) for queue in QUEUES]
+def look_at_all(program: Program) -> tuple[list[DlqState], dict[str, str]]:
+    """Every dead letter queue at a glance, and those that could not be looked at, and why."""
+    states, errors = _of_each_queue(lambda queue: _state(program, queue))
+    return list(states.values()), errors
 
 
 def diagnosed(program: Program, queue: str, beginning: str | None, most: int) -> list[Diagnosis]:
@@ -126,7 +141,7 @@ def retry_by_hand(
     dlq = dead_letter_queue(program, queue)
     ids = chosen_ids(queue, dlq.look(), named) if named else set[str]()
     with acting(program.database, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as under_way:
-        result = dlq.retry(not_chosen(program.database, queue, ids, recoverable_only=recoverable_only))
+        result = dlq.retry(not_chosen(program.database, queue, ids, recoverable_only=recoverable_only), who)
         under_way.details |= {
             "messages": [letter.message.message_id for letter in result.retried],
             "recoverableOnly": recoverable_only,
@@ -136,6 +151,8 @@ def retry_by_hand(
     seen = {letter.message.message_id for letter in (*result.retried, *(each.letter for each in result.left))}
     if missing := ids - seen:
         raise WorkError(f"went from the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
+    if failed := [each.reason for each in result.left if each.failed]:
+        raise WorkError(f"{len(result.retried)} messages were sent back; {len(failed)} were not: {failed[0]}")
     return result
 
 
@@ -149,49 +166,85 @@ def would_be_retried(
     return [letter for letter in letters if letter.message.message_id not in left]
 
 
-def would_be_housekept(program: Program) -> dict[str, list[DeadLetter]]:
-    """What a housekeeping run would send back, by queue. Raises `QueueUnavailable`."""
-    return {queue: _within_limit(program, queue) for queue in QUEUES}
+def would_be_housekept(program: Program) -> tuple[dict[str, list[DeadLetter]], dict[str, str]]:
+    """What a housekeeping run would send back, by queue, and the queues that could not be looked at, and why."""
+    return _of_each_queue(lambda queue: _worth_sending(program, queue))
 
 
-def _within_limit(program: Program, queue: str) -> list[DeadLetter]:
-    letters = dead_letter_queue(program, queue).look()
-    left = over_the_limit(program.database, queue, program.settings.housekeeping_max_returns)(letters)
+def _worth_sending(program: Program, queue: str) -> list[DeadLetter]:
+    letters = dead_letter_queue(program, queue).look(_MOST_LETTERS)
+    left = _housekeeping_of(program, queue).why_left(letters)
     return [letter for letter in letters if letter.message.message_id not in left]
+
+
+def _housekeeping_of(program: Program, queue: str) -> Housekeeping:
+    return Housekeeping(program.database, queue, program.settings.housekeeping_max_returns, clock.now())
 
 
 def run_housekeeping(
     program: Program, *, trigger: Trigger = Trigger.MANUAL, rerun_of: str | None = None
 ) -> HousekeepingResult:
-    """A re-drive of all dead letter queues as a run of the ledger. Raises `WorkError` when a queue was out of reach."""
+    """A re-drive of all dead letter queues as a run of the ledger, with its alerts sent at the end.
+
+    Raises `WorkError` when a queue was out of reach, or a message failed.
+    """
     with program.ledger.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as in_hand, bound(run_id=in_hand.id):
-        return housekeep(program, in_hand)
+        try:
+            return housekeep(program, in_hand)
+        finally:
+            send_waiting(program, ALERT_SECONDS)
 
 
 def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = lambda: False) -> HousekeepingResult:
-    """Sends back what did not come back too often, queue by queue; its counts are put into `in_hand`.
+    """Sends back what a retry may heal, queue by queue, and records what is given up; its counts go into `in_hand`.
 
-    Ends before the next queue once `asked` says so. One queue that is out of reach, or fails, does not stop the others.
-    Raises `WorkError` at the end when there was one.
+    Ends before the next queue once `asked` says so. One message or queue that fails does not stop the others. Raises
+    `WorkError` at the end when there was one.
     """
     result = HousekeepingResult()
-    for queue in QUEUES:
+
+    def keep(queue: str) -> None:
         if asked():
-            break
-        limit = over_the_limit(program.database, queue, program.settings.housekeeping_max_returns)
-        try:
-            result.results[queue] = dead_letter_queue(program, queue).retry(limit)
-        except SyncError as error:
-            result.errors[queue] = one_line(error)
-        except Exception as error:
-            structlog.get_logger().exception("housekeeping-failed", queue=queue)
-            result.errors[queue] = type(error).__name__
+            return
+        housekeeping = _housekeeping_of(program, queue)
+        done = result.results[queue] = dead_letter_queue(program, queue).retry(
+            housekeeping.why_left, most=_MOST_LETTERS
+        )
+        unrecorded = housekeeping.record(program.telemetry)
+        result.given_up[queue] = housekeeping.given_up - unrecorded
+        problems = [each.reason for each in done.left if each.failed] + ["no finding could be recorded"] * unrecorded
+        if problems:
+            raise WorkError(f"{len(problems)} messages failed: {problems[0]}")
+
+    result.errors |= _of_each_queue(keep)[1]
+    program.telemetry.flush()
     in_hand.counts |= result.counts()
     if result.errors:
-        raise WorkError("; ".join(f"{queue}: {reason}" for queue, reason in result.errors.items()))
+        raise WorkError(problems_text(result.errors))
     with program.database.begin() as connection:
         forget_returns(connection, clock.now() - _FORGOTTEN_AFTER)
+        close_old(connection, clock.now() - _KEPT_BY_SQS)
     return result
+
+
+def problems_text(errors: Mapping[str, str]) -> str:
+    """What went wrong with each queue, on one line."""
+    return "; ".join(f"{queue}: {reason}" for queue, reason in errors.items())
+
+
+def _of_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], dict[str, str]]:
+    """What `work` gave for each queue; one that fails is named with its reason, and stops no other."""
+    results: dict[str, Result] = {}
+    errors: dict[str, str] = {}
+    for queue in QUEUES:
+        try:
+            results[queue] = work(queue)
+        except (SyncError, WorkError) as error:
+            errors[queue] = one_line(error)
+        except Exception as error:
+            structlog.get_logger("jobs.housekeeping").exception("dead-letter-queue-failed", queue=queue)
+            errors[queue] = type(error).__name__
+    return results, errors
 
 
 def _state(program: Program, queue: str) -> DlqState:

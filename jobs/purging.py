@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.acting import acting
 from jobs.composition import Program
-from jobs.endings import UsageError
+from jobs.endings import UsageError, WorkError
 from jobs.housekeeping import chosen_ids, dead_letter_queue
 from reports.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
@@ -55,9 +55,12 @@ def purge(program: Program, queue: str, letters: Sequence[DeadLetter], export: E
     ids = {letter.message.message_id for letter in letters}
     dlq = dead_letter_queue(program, queue)
     with acting(program.database, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as under_way:
-        removed, left = dlq.purge(ids, lambda these: stored.append(export(these)))
+        removed, left = dlq.purge(ids, lambda these: stored.append(export(these)), who)
         under_way.details["export"] = place = stored[0] if stored else ""
         under_way.outcome = f"{removed} messages removed"
+    undeleted = sum(each.failed for each in left)
+    if undeleted:
+        raise WorkError(f"{removed} messages removed, {undeleted} not deleted by SQS; all are kept in {place}")
     return Purged(removed, len(left), place)
 
 

@@ -29,6 +29,7 @@ TEXTS = {
     "to-nomis-synch-appointment-duplicate": "To NOMIS synchronisation duplicate appointment detected in {environment}",
     "activity-allocation-non-unique": "NOMIS holds two allocations of one booking and activity in {environment}",
     "activity-attendance-non-unique": "NOMIS holds two attendances of one booking and session in {environment}",
+    "dead-letter-given-up": "Messages cannot be applied to NOMIS by themselves and need a person in {environment}",
     **{
         f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {noun} in {{environment}}"
         for name, noun in _CREATED.items()

@@ -7,10 +7,11 @@ from typing import Any
 
 from sync.failures import NON_UNIQUE_TEXT
 from sync.hints import UNREADABLE as UNREADABLE_HINT
-from sync.hints import hint
+from sync.hints import hint, is_missing_mapping
 from sync.queues.dead_letters import UNREADABLE, DeadLetter
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
+from sync.store.given_up import given_up
 from sync.store.returns import read_returns
 
 NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
@@ -33,12 +34,16 @@ WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One dead letter with what the database knows of it. `attempts` counts the failed ones of all its deliveries."""
+    """One dead letter with what the database knows of it.
+
+    `attempts` counts the failed ones of all its deliveries. `given_up`: the housekeeping sends it back no more.
+    """
 
     letter: DeadLetter
     failure: FailedAttempt | None
     attempts: int
     returns: int
+    given_up: bool = False
 
     @property
     def failure_class(self) -> FailureClass:
@@ -48,7 +53,8 @@ class Diagnosis:
         if self.failure is None:
             return FailureClass.UNKNOWN
         failure = self.failure.failure
-        if failure.recoverable:
+        # The creation of the record may still come, and its mapping with it.
+        if failure.recoverable or is_missing_mapping(failure):
             return FailureClass.RECOVERABLE
         return FailureClass.REPAIRABLE if NON_UNIQUE_TEXT in failure.reason else FailureClass.UNRECOVERABLE
 
@@ -66,6 +72,7 @@ class Diagnosis:
             "class": self.failure_class,
             "attempts": self.attempts,
             "returns": self.returns,
+            "givenUp": self.given_up,
             "lastError": None if self.failure is None else _error(self.failure),
             "problem": self.letter.problem,
             "hint": self.hint,
@@ -76,21 +83,11 @@ def diagnose(database: Database, queue: str, letters: Sequence[DeadLetter]) -> l
     """What is known of each letter of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
         returns = read_returns(connection, queue, (letter.key for letter in letters))
-    return [_diagnose(database, queue, letter, returns.get(letter.key, 0)) for letter in letters]
-
-
-def over_the_limit(
-    database: Database, queue: str, most_returns: int
-) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
-    """Leaves the letters that came back more than `most_returns` times."""
-
-    def why_left(letters: Sequence[DeadLetter]) -> Mapping[str, str]:
-        with database.read() as connection:
-            returns = read_returns(connection, queue, (letter.key for letter in letters))
-        counts = {letter.message.message_id: returns.get(letter.key, 0) for letter in letters}
-        return {key: f"it came back {times} times" for key, times in counts.items() if times > most_returns}
-
-    return why_left
+        lost = given_up(connection, queue)
+    return [
+        _diagnose(database, queue, letter, returns.get(letter.key, 0), given_up=letter.key in lost)
+        for letter in letters
+    ]
 
 
 def not_chosen(
@@ -112,14 +109,14 @@ def not_chosen(
     return why_left
 
 
-def _diagnose(database: Database, queue: str, letter: DeadLetter, returns: int) -> Diagnosis:
+def _diagnose(database: Database, queue: str, letter: DeadLetter, returns: int, *, given_up: bool) -> Diagnosis:
     sns_message_id, message_id = letter.sns_message_id, letter.message.message_id
     failure = last_failure(database, queue=queue, sns_message_id=sns_message_id, message_id=message_id)
     attempts = 0
     if failure is not None:
         with database.read() as connection:
             attempts = count_attempts(connection, queue, sns_message_id, message_id)
-    return Diagnosis(letter, failure, attempts, returns)
+    return Diagnosis(letter, failure, attempts, returns, given_up)
 
 
 def _error(attempt: FailedAttempt) -> dict[str, Any]:

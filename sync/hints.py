@@ -56,8 +56,13 @@ def _non_unique(path: str) -> Callable[[str, Failure], bool]:
     return _refused("nomis", 500, path=path, words=NON_UNIQUE_TEXT)
 
 
-def _missing_mapping(event_type: str, failure: Failure) -> bool:
-    return _refused("mapping", 404)(event_type, failure)
+def is_missing_mapping(failure: Failure) -> bool:
+    """Whether it failed because the record that it is about has no mapping (yet)."""
+    return failure.service == "mapping" and failure.status == 404
+
+
+def _missing_mapping(_: str, failure: Failure) -> bool:
+    return is_missing_mapping(failure)
 
 
 def _missing_in_dps(_: str, failure: Failure) -> bool:

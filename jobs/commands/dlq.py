@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.composition import Program
+    from jobs.housekeeping import DlqState
     from sync.diagnosis import Diagnosis
     from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
@@ -41,15 +42,24 @@ def list_dlqs(as_json: AsJson = False) -> None:
     How old the oldest of them is, and of which types they are, is said too.
     """
     from jobs.composition import open_program
-    from jobs.housekeeping import look_at_all
-    from jobs.output import counts_text, duration_text, print_json, print_table
-    from sync import clock
+    from jobs.endings import WorkError
+    from jobs.housekeeping import look_at_all, problems_text
+    from jobs.output import print_json
 
     with open_program() as program:
-        states = look_at_all(program)
+        states, errors = look_at_all(program)
     if as_json:
         print_json([state.as_dict() for state in states])
-        return
+    else:
+        _print_states(states)
+    if errors:
+        raise WorkError(problems_text(errors))
+
+
+def _print_states(states: "Sequence[DlqState]") -> None:
+    from jobs.output import counts_text, duration_text, print_table
+    from sync import clock
+
     print_table(
         ("QUEUE", "DLQ", "MESSAGES", "IN FLIGHT", "OLDEST", "TYPES"),
         [
@@ -137,25 +147,29 @@ def retry_dlq(
 def retry_all_dlqs(dry_run: DryRun = False, yes: YesOnTerminal = False, as_json: AsJson = False) -> None:
     """Sends the messages of all dead letter queues back.
 
-    What the housekeeping does every ten minutes. A message that came back more than HOUSEKEEPING_MAX_RETURNS times is
-    left alone; `dlq retry` still sends it. A re-drive does no harm; it asks only on a terminal. It is recorded as a run
-    (`runs list`).
+    Those that a retry may heal, with pauses that grow for what comes back: what the housekeeping does every ten
+    minutes. What a retry cannot heal, or came back more than HOUSEKEEPING_MAX_RETURNS times, is given up, with an alert
+    that says what to do; `dlq retry` still sends it. A re-drive does no harm; it asks only on a terminal. It is
+    recorded as a run (`runs list`).
     """
     from jobs.acting import agreed_if_asked
     from jobs.composition import open_program
-    from jobs.housekeeping import run_housekeeping, would_be_housekept
+    from jobs.endings import WorkError
+    from jobs.housekeeping import problems_text, run_housekeeping, would_be_housekept
     from jobs.output import print_json
 
     with open_program() as program:
         if dry_run:
-            would_be = would_be_housekept(program)
+            would_be, errors = would_be_housekept(program)
             if as_json:
                 print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
-                return
-            for queue, letters in would_be.items():
-                _say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
+            else:
+                for queue, letters in would_be.items():
+                    _say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
+            if errors:
+                raise WorkError(problems_text(errors))
             return
-        agreed_if_asked("Send the messages of all dead letter queues back?", yes=yes)
+        agreed_if_asked("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
         done = run_housekeeping(program)
     if as_json:
         print_json([result.as_dict() for result in done.results.values()])
@@ -234,7 +248,8 @@ def _show(program: "Program", found: "Diagnosis") -> None:
     letter = found.letter
     typer.echo(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
     sent = local_time(letter.message.sent_at, zone)
-    typer.echo(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.returns} times")
+    given_up = "; given up by the housekeeping" if found.given_up else ""
+    typer.echo(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.returns} times{given_up}")
     if letter.ids:
         typer.echo(f"  about     {_ids(letter)}")
     if letter.problem:

@@ -5,6 +5,7 @@ harm. Whatever is only looked at is visible to others again at once.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from sync.catalogue import queue_of
 from sync.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.failures import MessageUnreadable
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import BATCH, WAITS_SINCE, Message, Queue
+from sync.queues.queue import BATCH, WAITS_SINCE, Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
-from sync.store.database import Database
+from sync.store.database import Database, StoreUnavailable
+from sync.store.given_up import take_up
 from sync.store.returns import count_returns
 from sync.telemetry import Telemetry
 
@@ -27,6 +29,7 @@ UNREADABLE = "unreadable"
 #: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.
 _HIDDEN_SECONDS = 60
 _WAIT_SECONDS = 1
+_PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class DeadLetter:
     @property
     def key(self) -> str:
         """What stays the same when the message is sent back: its id at SNS, or else a hash of its body."""
-        return self.sns_message_id or hashlib.sha256(self.message.body.encode()).hexdigest()
+        if self.sns_message_id is not None and _PLAIN_ID.fullmatch(self.sns_message_id):
+            return self.sns_message_id
+        text = self.sns_message_id or self.message.body
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
     @property
     def is_mapping_retry(self) -> bool:
@@ -86,10 +92,11 @@ def read_dead_letter(message: Message) -> DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class LetterLeft:
-    """A letter that stays on the dead letter queue, and why."""
+    """A letter that stays on the dead letter queue, and why. `failed`: something went wrong with this one."""
 
     letter: DeadLetter
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,28 +170,38 @@ class DeadLetterQueue:
                 pass
             return sorted(hand.letters.values(), key=_age)
 
-    def retry(self, why_left: Callable[[Sequence[DeadLetter]], Mapping[str, str]]) -> RetryResult:
+    def retry(
+        self,
+        why_left: Callable[[Sequence[DeadLetter]], Mapping[str, str]],
+        who: str = "housekeeping",
+        most: int | None = None,
+    ) -> RetryResult:
         """Sends messages back to the main queue, with body and attributes, save those that are to be left.
 
-        `why_left` is asked for some letters at a time and names, by message id, those that stay and why. Raises
-        `QueueUnavailable` and `StoreUnavailable`; whatever was in hand is visible again then.
+        `why_left` is asked for some letters at a time and names, by message id, those that stay and why. `most` letters
+        are looked at, all where None. One that cannot be sent stays, and says so. Raises `QueueUnavailable` and
+        `StoreUnavailable`; whatever was in hand is visible again then.
         """
         retried: list[DeadLetter] = []
         left: list[LetterLeft] = []
         sent: set[str] = set()
         with self._hand() as hand:
-            for letters in self._receive(hand, None):
+            for letters in self._receive(hand, most):
                 # One that fails at once comes here again while the queue is still being read.
                 again = {each.message.message_id for each in letters} & sent
-                reasons = {**dict.fromkeys(again, "it failed again just now"), **why_left(letters)}
-                back = [letter for letter in letters if letter.message.message_id not in reasons]
-                left += [
-                    LetterLeft(each, reasons[each.message.message_id])
-                    for each in letters
-                    if each.message.message_id in reasons
-                ]
-                sent |= self._send_back(hand, back)
-                retried += back
+                stays, failed = _each_alone(
+                    why_left, [each for each in letters if each.message.message_id not in again]
+                )
+                reasons = {**dict.fromkeys(again, "it failed again just now"), **stays}
+                left += [LetterLeft(each, reasons[_id(each)]) for each in letters if _id(each) in reasons]
+                left += failed
+                lost = {_id(each.letter) for each in failed}
+                back = [letter for letter in letters if _id(letter) not in reasons and _id(letter) not in lost]
+                numbers, unsent = self._send_back(hand, back, who)
+                left += unsent
+                lost = {_id(each.letter) for each in unsent}
+                retried += [letter for letter in back if _id(letter) not in lost]
+                sent |= numbers
         result = RetryResult(self.queue, self.name, len(retried) + len(left), tuple(retried), tuple(left))
         if result.found:
             told = {"dlq-name": self.name, "messages-found": result.found, "messages-retried": len(retried)}
@@ -193,14 +210,16 @@ class DeadLetterQueue:
         return result
 
     def purge(
-        self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None]
+        self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
     ) -> tuple[int, list[LetterLeft]]:
         """Removes the messages whose ids are in `only`; how many, and what was seen besides and stays.
+
+        One that SQS does not delete stays, and says so.
 
         `export` is given what is about to be removed and must have it safely stored when it returns. Raises
         `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
         """
-        removed: list[DeadLetter] = []
+        left: list[LetterLeft] = []
         with self._hand() as hand:
             for _ in self._receive(hand, None):
                 pass
@@ -208,26 +227,61 @@ class DeadLetterQueue:
             others = [letter for message_id, letter in hand.letters.items() if message_id not in only]
             if removed:
                 export(removed)
-                self._remove(hand, removed)
-        left = [LetterLeft(letter, "it came after you looked") for letter in others]
+                undeleted = self._remove(hand, removed)
+                left = [LetterLeft(each, "SQS did not delete it", failed=True) for each in removed if each in undeleted]
+                removed = [letter for letter in removed if letter not in undeleted]
+                with self._database.begin() as connection:
+                    take_up(connection, self.queue, [letter.key for letter in removed], who, "removed by dlq purge")
+        left += [LetterLeft(letter, "it came after you looked") for letter in others]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
             self._telemetry.flush()
         return len(removed), left
 
-    def _send_back(self, hand: _InHand, letters: Sequence[DeadLetter]) -> set[str]:
-        """Sends and deletes; the ids that the messages have on the main queue."""
-        if not letters:
-            return set()
-        with self._database.begin() as connection:
-            count_returns(connection, self.queue, [letter.key for letter in letters])
+    def _send_back(self, hand: _InHand, letters: Sequence[DeadLetter], who: str) -> tuple[set[str], list[LetterLeft]]:
+        """Sends and deletes; the ids that the messages have on the main queue, and what could not be sent.
+
+        Raises `QueueUnavailable` when one after the other cannot be sent: then it is not the messages' fault.
+        """
+        unsent = self._note(letters, who)
+        lost = {_id(each.letter) for each in unsent}
         sent: dict[str, DeadLetter] = {}
+        refused: list[DeadLetter] = []
         try:
             for letter in letters:
-                sent[self._home(letter).send(letter.message.body, _attributes_anew(letter.message))] = letter
+                if _id(letter) in lost:
+                    continue
+                try:
+                    number = self._home(letter).send(letter.message.body, _attributes_anew(letter.message))
+                except QueueUnavailable as error:
+                    if refused:
+                        raise
+                    refused.append(letter)
+                    unsent.append(LetterLeft(letter, str(error), failed=True))
+                else:
+                    sent[number] = letter
+                    refused.clear()
         finally:
             self._remove(hand, list(sent.values()))
-        return set(sent)
+        return set(sent), unsent
+
+    def _note(self, letters: Sequence[DeadLetter], who: str) -> list[LetterLeft]:
+        """Notes that messages are about to be sent back; those of which that fails, each alone."""
+        if not letters:
+            return []
+        keys = [letter.key for letter in letters]
+        try:
+            with self._database.begin() as connection:
+                count_returns(connection, self.queue, keys)
+                take_up(connection, self.queue, keys, who, "sent back by dlq retry")
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # of one of them, and perhaps of all
+            if len(letters) == 1:
+                self._log.exception("dead-letter-failed", queue=self.queue)
+                return [LetterLeft(letters[0], f"it could not be noted: {type(error).__name__}", failed=True)]
+            return [each for letter in letters for each in self._note([letter], who)]
+        return []
 
     def _home(self, letter: DeadLetter) -> Queue:
         """The main queue on which the message of a letter belongs."""
@@ -236,12 +290,15 @@ class DeadLetterQueue:
             return self._main
         return self._main_queue(owner)
 
-    def _remove(self, hand: _InHand, letters: Sequence[DeadLetter]) -> None:
+    def _remove(self, hand: _InHand, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Deletes letters; those that SQS did not delete, which are visible again afterwards."""
         hand.taken.update(letter.message.message_id for letter in letters)
         hand.heartbeat.let_go([letter.message for letter in letters])
         undeleted = self._dlq.delete([letter.message for letter in letters])
         if undeleted:
             self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
+        handles = {message.receipt_handle for message in undeleted}
+        return [letter for letter in letters if letter.message.receipt_handle in handles]
 
     @contextmanager
     def _hand(self) -> Iterator[_InHand]:
@@ -275,6 +332,31 @@ class DeadLetterQueue:
 def _attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
     """What is sent back with a message: all but how long it had waited for a creation, which may be sent back too."""
     return {name: value for name, value in message.attributes.items() if name != WAITS_SINCE}
+
+
+def _each_alone(
+    why_left: Callable[[Sequence[DeadLetter]], Mapping[str, str]], letters: Sequence[DeadLetter]
+) -> tuple[Mapping[str, str], list[LetterLeft]]:
+    """Why letters stay, and those of which that cannot be said: asked together, and one by one where that fails."""
+    try:
+        return why_left(letters), []
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # of one of them, and perhaps of all
+        if len(letters) == 1:
+            structlog.get_logger("sync.queues.dead_letters").exception("dead-letter-failed")
+            return {}, [LetterLeft(letters[0], f"it could not be looked up: {type(error).__name__}", failed=True)]
+    reasons: dict[str, str] = {}
+    failed: list[LetterLeft] = []
+    for letter in letters:
+        its_reason, its_failure = _each_alone(why_left, [letter])
+        reasons |= its_reason
+        failed += its_failure
+    return reasons, failed
+
+
+def _id(letter: DeadLetter) -> str:
+    return letter.message.message_id
 
 
 def _age(letter: DeadLetter) -> tuple[bool, float, str]:

@@ -23,6 +23,8 @@ class FindingKind(StrEnum):
     AMBIGUOUS = "ambiguous"
     #: NOMIS has two rows where there may be one, and refuses all further changes of the pair.
     NON_UNIQUE = "non-unique"
+    #: A message on a dead letter queue that no retry alone can heal.
+    DEAD_LETTER = "dead-letter"
 
 
 #: What to type first, by kind; `{id}` is the number of the finding.
@@ -30,6 +32,7 @@ _COMMANDS = {
     FindingKind.DUPLICATE: "prisoner-to-nomis duplicates show {id}",
     FindingKind.AMBIGUOUS: "prisoner-to-nomis creations list",
     FindingKind.NON_UNIQUE: "prisoner-to-nomis duplicates show {id}",
+    FindingKind.DEAD_LETTER: "prisoner-to-nomis dlq list",
 }
 
 

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from sync.clock import now
 from sync.store.tables import dead_letter_returns
@@ -19,13 +20,22 @@ _ASKED = 500
 
 def read_returns(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, int]:
     """How often each of `keys` was sent back to `queue`; those that never were are left out."""
+    return {key: row.returns for key, row in _rows(connection, queue, keys).items()}
+
+
+def last_returns(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, datetime]:
+    """When each of `keys` was last sent back to `queue`; those that never were are left out."""
+    return {key: row.last_retried_at for key, row in _rows(connection, queue, keys).items()}
+
+
+def _rows(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
     stored = {key: _KEY.stored(key) for key in keys}
     wanted = list(dict.fromkeys(stored.values()))
-    found: dict[str, int] = {}
-    query = select(_COLUMNS.message_key, _COLUMNS.returns).where(_COLUMNS.queue == queue)
+    found: dict[str, Row[Any]] = {}
+    query = select(dead_letter_returns).where(_COLUMNS.queue == queue)
     for start in range(0, len(wanted), _ASKED):
         some = query.where(_COLUMNS.message_key.in_(wanted[start : start + _ASKED]))
-        found |= dict(connection.execute(some).tuples().all())
+        found |= {row.message_key: row for row in connection.execute(some)}
     return {key: found[name] for key, name in stored.items() if name in found}
 
 
