@@ -1,19 +1,24 @@
 """Acting on the outside world: who does it, whether they mean it, and that it is recorded."""
 
 import getpass
+import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from jobs.endings import UsageError, WorkError
+from jobs.endings import UsageError, WorkError, one_line
+from jobs.signals import breaking_off
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from jobs.composition import Program
     from sync.settings import Settings
-    from sync.store.actions import Acting
-    from sync.store.database import Database
+    from sync.store.actions import ActionState
 
 YES_HELP = "Do it without asking."
 DRY_RUN_HELP = "Say what would be done, and change nothing."
@@ -24,21 +29,25 @@ _LONGEST_NAME = 100
 _NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
-def who_acts(settings: "Settings", named: str | None, *, dry_run: bool = False) -> str:
+def who_acts(settings: "Settings", named: str | None) -> str:
     """The name of the person that runs the command: as `named`, else OPERATOR, else the login name.
 
-    Raises `UsageError` where none of them names a person, save for a dry run, of which nothing is recorded.
+    Raises `UsageError` where none of them names a person.
     """
-    account = _account()
-    for name in (named, settings.operator, account):
+    person = person_named(settings, named)
+    if person is None:
+        account = _account() or "this account"
+        raise UsageError(f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account} names nobody)")
+    return person
+
+
+def person_named(settings: "Settings", named: str | None) -> str | None:
+    """The same; None where a scheduled job runs the command, and no person."""
+    for name in (named, settings.operator, _account()):
         person = " ".join((name or "").split())[:_LONGEST_NAME]
         if person and person != SERVICE_ACCOUNT:
             return person
-    if dry_run:
-        return account
-    raise UsageError(
-        f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account or 'this account'} names nobody)"
-    )
+    return None
 
 
 def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
@@ -74,14 +83,82 @@ def _ask(question: str, *, err: bool) -> None:
         raise UsageError(_NO_ANSWER) from None
 
 
-def acting(
-    database: "Database", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
-) -> "AbstractContextManager[Acting]":
-    """Records the action that the block does, well or not, with the reason of a failure."""
-    from sync.failures import SyncError
-    from sync.store.actions import recorded
+@dataclass(slots=True)
+class UnderWay:
+    """An action under way: what is recorded of it when it ends well, and what is written in the same transaction."""
 
-    return recorded(database, who, action, target, details, told=(SyncError, WorkError))
+    outcome: str = "done"
+    details: dict[str, Any] = field(default_factory=dict)
+    also: list[Callable[["Connection"], object]] = field(default_factory=list)
+
+
+@contextmanager
+def recorded_action(
+    program: "Program", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> Iterator[UnderWay]:
+    """Records the action that the block does: as started before the block, and how it ended after it.
+
+    Nothing is sent when it cannot be recorded: the block does not begin then (`StoreUnavailable`). A signal breaks the
+    block off, which is recorded as an unknown outcome. Raises the error of the block, and `WorkError` when it was
+    broken off, or when its end could not be recorded.
+    """
+    from sync.store.actions import ActionState, finish_action, start_action
+    from sync.store.database import StoreUnavailable
+
+    under_way = UnderWay(details=dict(details or {}))
+    lease = f"action:{secrets.token_hex(8)}"
+    failed: BaseException | None = None
+    state: ActionState = ActionState.DONE
+    with program.leases.held(lease), breaking_off() as signals:
+        with program.database.begin() as connection:
+            number = start_action(connection, who, action, target, under_way.details, lease)
+        try:
+            with signals.raised():
+                yield under_way
+        except BaseException as error:
+            failed = error
+            state, under_way.outcome = _ending(error)
+        also = under_way.also if failed is None else []
+        try:
+            with program.database.begin() as connection:
+                for write in also:
+                    write(connection)
+                finish_action(connection, number, state, under_way.outcome, under_way.details)
+        except StoreUnavailable as unavailable:
+            raise WorkError(
+                f"{action} {target}: {under_way.outcome}; that could not be recorded, so `actions` shows it as "
+                f"started: {one_line(unavailable)}"
+            ) from failed
+    if failed is None:
+        return
+    if not isinstance(failed, Exception):
+        raise WorkError(f"{action} {target}: {under_way.outcome}; see `prisoner-to-nomis actions`") from failed
+    raise failed
+
+
+def _ending(error: BaseException) -> "tuple[ActionState, str]":
+    """State and outcome of an action that `error` ended. Of unexpected errors only the kind: a text may hold anything.
+
+    Whatever is not known to have had no effect counts as unknown.
+    """
+    from sync.failures import SyncError, UpstreamError
+    from sync.queues.queue import QueueUnavailable
+    from sync.store.actions import ActionState
+    from sync.store.database import StoreUnavailable
+
+    if not isinstance(error, Exception):
+        return ActionState.UNKNOWN, "unknown: stopped in the middle, so it may have been done"
+    if isinstance(error, UsageError):
+        return ActionState.REFUSED, f"refused: {one_line(error)}"
+    if isinstance(error, UpstreamError) and error.outcome_unknown:
+        return ActionState.UNKNOWN, f"unknown: no certain answer, so it may have been done: {one_line(error)}"
+    if isinstance(error, UpstreamError) and error.status is not None:
+        return ActionState.REFUSED, f"refused: {one_line(error)}"
+    if isinstance(error, QueueUnavailable | StoreUnavailable):
+        return ActionState.UNKNOWN, f"unknown: broke off, so part of it may have been done: {one_line(error)}"
+    if isinstance(error, SyncError | WorkError):
+        return ActionState.FAILED, f"failed: {one_line(error)}"
+    return ActionState.UNKNOWN, f"unknown: {type(error).__name__}"
 
 
 def _account() -> str:

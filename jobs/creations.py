@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.acting import acting
+from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.conflicts import Conflict, post_mapping
@@ -90,7 +90,7 @@ def settle_mapped(program: Program, plan: MappingPlan, who: str) -> str:
     told = {**record.properties, **text_properties(plan.mapping)}
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(program, record)
-        with acting(program.database, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
+        with recorded_action(program, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
             conflict = post_mapping(creation, record.dps_id, plan.mapping, program.services)
             if conflict is None:
                 outcome = f"mapped to {plan.target}"
@@ -118,7 +118,7 @@ def settle_not_created(program: Program, record: CreationRecord, who: str) -> st
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is not CreationState.ABANDONED:
             _check_open(program, record)
-        with acting(program.database, who, ACTION, _target(record)) as under_way:
+        with recorded_action(program, who, ACTION, _target(record)) as under_way:
             mapping = mapped_meanwhile(program, record)
             if mapping is None:
                 outcome = "not in NOMIS: the event was sent again, its delivery creates the record"

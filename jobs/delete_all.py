@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.duplicates import PAIR_FIELDS, pair_of_mapping
 from sync.failures import SyncError, UpstreamError
 from sync.settings import Settings
 from sync.store import creations
-from sync.store.actions import record_action
 from sync.upstream import mappings, nomis_activities, nomis_appointments
 from sync.upstream.services import Services
 
@@ -67,16 +67,17 @@ def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
     """
     check_allowed(program.settings)
-    failed = [mapping for mapping in every if not _delete(program, domain, mapping)]
-    program.telemetry.flush()
-    deleted = len(every) - len(failed)
-    outcome = f"{deleted} of {len(every)} deleted"
-    with program.database.begin() as connection:
-        record_action(connection, who, "delete-all", domain, {}, outcome)
-    if failed:
-        raise WorkError(
-            f"{len(failed)} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
-        )
+    with recorded_action(program, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as under_way:
+        for mapping in every:
+            if _delete(program, domain, mapping):
+                under_way.details["deleted"] += 1
+        program.telemetry.flush()
+        deleted: int = under_way.details["deleted"]
+        under_way.outcome = f"{deleted} of {len(every)} deleted"
+        if failed := len(every) - deleted:
+            raise WorkError(
+                f"{failed} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
+            )
     return deleted
 
 

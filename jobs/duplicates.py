@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.acting import acting
+from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
@@ -211,7 +211,7 @@ def closing(
     act: Callable[[], str],
 ) -> str:
     """Acts, records who did what and how it ended, and closes `finding` with that outcome. Raises what `act` raises."""
-    with acting(program.database, who, action, target, details) as under_way:
+    with recorded_action(program, who, action, target, details) as under_way:
         outcome = under_way.outcome = act()
         if finding is not None:
             number = finding.id

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from jobs.acting import acting
+from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.draining import ALERT_SECONDS, send_waiting
 from jobs.endings import UsageError, WorkError, one_line
@@ -140,7 +140,7 @@ def retry_by_hand(
     """
     dlq = dead_letter_queue(program, queue)
     ids = chosen_ids(queue, dlq.look(), named) if named else set[str]()
-    with acting(program.database, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as under_way:
+    with recorded_action(program, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as under_way:
         result = dlq.retry(not_chosen(program.database, queue, ids, recoverable_only=recoverable_only), who)
         under_way.details |= {
             "messages": [letter.message.message_id for letter in result.retried],

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import typer
 
+from jobs import fixing
 from jobs.acting import agreed, who_acts
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
@@ -46,7 +48,7 @@ def fix_received(
     Raises `UsageError` when something is missing that the diagnosis does not propose, or nobody is named, `WorkError`
     when something speaks against it, and `SyncError`.
     """
-    who = who_acts(program.settings, named, dry_run=dry_run)
+    who = who_acts(program.settings, named)
     if prison_id is None or reason is None or occurred_at is None:
         proposed = fixes.propose_received(program.services, _peek(program), offender_no, near(program))
         if proposed is None:
@@ -56,9 +58,10 @@ def fix_received(
             )
         prison_id, reason = prison_id or proposed.prison_id, reason or proposed.reason
         occurred_at = occurred_at or proposed.occurred_at
-    plan = fixes.plan_received(program.services, offender_no, prison_id, reason, occurred_at)
+    plan_now = partial(fixing.plan_received, program, _peek(program), offender_no, prison_id, reason, occurred_at)
+    plan = plan_now()
     if _may_go_on(plan, "Publish it? Every consumer of received events acts on it.", dry_run, yes, force):
-        fixes.apply_received(program.services, program.database, plan, who)
+        fixing.publish_received(program, plan, plan_now, who, force=force)
         typer.echo("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
         _verify(program, plan, wait_seconds)
 
@@ -74,10 +77,11 @@ def repair_incentive(
     force: bool,
 ) -> None:
     """Writes the current DPS level of a prisoner to NOMIS again. Raises `UsageError`, `WorkError` and `SyncError`."""
-    who = who_acts(program.settings, named, dry_run=dry_run)
-    plan = fixes.plan_repair(program.services, offender_no)
+    who = who_acts(program.settings, named)
+    plan_now = partial(fixing.plan_repair, program, _peek(program), offender_no)
+    plan = plan_now()
     if _may_go_on(plan, "Write it to NOMIS?", dry_run, yes, force):
-        sequence = fixes.apply_repair(program.services, program.database, program.telemetry, plan, who)
+        sequence = fixing.write_repair(program, plan, plan_now, who, force=force)
         typer.echo(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
         _verify(program, plan, wait_seconds)
 
@@ -123,8 +127,8 @@ def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool)
         }
     )
     if plan.objection:
-        typer.echo(f"against it: {plan.objection}")
-        if not force and not dry_run:
+        typer.echo(f"objection: {plan.objection}")
+        if not force:
             raise WorkError(f"nothing was sent: {plan.objection}; --force sends it all the same")
     return agreed(question, yes=yes, dry_run=dry_run)
 

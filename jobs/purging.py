@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.acting import acting
+from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from jobs.housekeeping import chosen_ids, dead_letter_queue
@@ -54,7 +54,7 @@ def purge(program: Program, queue: str, letters: Sequence[DeadLetter], export: E
     stored: list[str] = []
     ids = {letter.message.message_id for letter in letters}
     dlq = dead_letter_queue(program, queue)
-    with acting(program.database, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as under_way:
+    with recorded_action(program, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as under_way:
         removed, left = dlq.purge(ids, lambda these: stored.append(export(these)), who)
         under_way.details["export"] = place = stored[0] if stored else ""
         under_way.outcome = f"{removed} messages removed"

@@ -1,18 +1,18 @@
 """The report of a finished reconciliation, made or delivered again."""
 
 import secrets
+from functools import partial
 from typing import cast
 
 import typer
 
-from jobs.acting import agreed, who_acts
+from jobs.acting import agreed, recorded_action, who_acts
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from reports import checkpoints
 from reports.archive import open_archive, store_index, store_report
 from reports.deliver import CHANNELS, Channel, enqueue_channel, is_set_up
 from reports.result import ReconciliationResult
-from sync.store.actions import record_action
 
 _DELIVERY_SECONDS = 60.0
 _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
@@ -36,7 +36,7 @@ def send_report(
     program: Program, run_id: str, channels: tuple[Channel, ...], *, named: str | None, dry_run: bool, yes: bool
 ) -> None:
     """Delivers the report of a run once more. Raises `WorkError` when it cannot be delivered now."""
-    who = who_acts(program.settings, named, dry_run=dry_run)
+    who = who_acts(program.settings, named)
     result = find_result(program, run_id)
     wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(program.settings, channel))
     for channel in wanted:
@@ -46,11 +46,14 @@ def send_report(
     if not agreed("Send it?", yes=yes, dry_run=dry_run):
         return
     again = secrets.token_hex(4)
-    with program.database.begin() as connection:
+    finished = result.finished_at.isoformat()
+    target, details = f"reconciliation {result.run_id}", {"channels": list(wanted)}
+    with recorded_action(program, who, "report send", target, details) as under_way:
+        under_way.outcome = "queued"
         for channel in wanted:
-            enqueue_channel(connection, result.run_id, channel, again, finished=result.finished_at.isoformat())
-        details = {"channels": list(wanted)}
-        record_action(connection, who, "report send", f"reconciliation {result.run_id}", details, "queued")
+            under_way.also.append(
+                partial(enqueue_channel, run_id=result.run_id, channel=channel, again=again, finished=finished)
+            )
     counts = program.outbox.flush(_DELIVERY_SECONDS)
     if counts.given_up or counts.later:
         raise WorkError(

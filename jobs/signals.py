@@ -58,6 +58,51 @@ def ending_at_once(what: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class BreakingOff:
+    """What signals do to a piece of work: within `raised` the first one breaks it off, elsewhere it is only noted."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._raising = False
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """Raises `StopAskedError` in the block at the first signal, whatever the block waits for."""
+        self._raising = True
+        try:
+            if self.asked:
+                raise StopAskedError("a signal came")
+            yield
+        finally:
+            self._raising = False
+
+    def take(self, _number: int, _frame: FrameType | None) -> None:
+        """Handles a signal. The second one ends the process."""
+        if self.asked:
+            os._exit(WORK_FAILED)
+        self.asked = True
+        if self._raising:
+            raise StopAskedError("a signal came")
+
+
+@contextmanager
+def breaking_off() -> Iterator[BreakingOff]:
+    """Takes the signals for the block, so that what was broken off can still be recorded.
+
+    Outside the main thread, which no signal reaches, it changes nothing.
+    """
+    signals = BreakingOff()
+    if threading.current_thread() is not threading.main_thread():
+        yield signals
+        return
+    before = {number: signal.signal(number, signals.take) for number in _SIGNALS}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _listen(heard: socket.socket, stop: Callable[[], None]) -> None:
     asked = False
     while number := heard.recv(1):

@@ -92,13 +92,13 @@ def delete_row(program: Program, what: What, row: int, who: str, finding: Findin
         delete(program.services.nomis, row)
         return _DELETED
 
-    action, target, _ = _done(what, row)
+    action, target = _done(what, row)
     return closing(program, finding, action, target, {"finding": finding and finding.id}, who, act)
 
 
-def _done(what: What, row: int) -> tuple[str, str, str]:
-    """Action, target and outcome of a deletion as they are recorded."""
-    return f"activities delete-{what}", f"{what} {row}", _DELETED
+def _done(what: What, row: int) -> tuple[str, str]:
+    """Action and target of a deletion as they are recorded."""
+    return f"activities delete-{what}", f"{what} {row}"
 
 
 def _finding_of(program: Program, what: What, row: int) -> Finding | None:

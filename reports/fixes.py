@@ -1,6 +1,6 @@
 """The two fixes that this program makes: a received event published again, and the DPS level written to NOMIS again.
 
-Each is planned first (what would be sent, and why not), done once, recorded with who and when, and verified by reading.
+Each is planned first (what would be sent, and why not), and verified by reading afterwards.
 """
 
 from __future__ import annotations
@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from reports import events
 from reports.diagnose import diagnose
 from reports.evidence import gather, read_pair
 from reports.explain import active_booking
 from sync.failures import RuleError
 from sync.settings import UpstreamName
-from sync.store.actions import Acting, recorded
-from sync.upstream import nomis_incentives, prisoner_search
+from sync.upstream import mappings, nomis_incentives, prisoner_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from reports.evidence import Pair
     from reports.result import Arrival
     from reports.waiting import Peek
-    from sync.store.database import Database
-    from sync.telemetry import Telemetry
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0
@@ -40,6 +35,7 @@ REASONS = prisoner_search.REVIEWED_REASONS
 class Plan:
     """What a fix would send, as the dry run shows it.
 
+    review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before.
     objection: why it should not be sent, None where nothing speaks against it.
     """
 
@@ -52,6 +48,8 @@ class Plan:
     body: Mapping[str, Any]
     nomis_level: str | None
     dps_level: str | None
+    review_id: int | None
+    review_is_mapped: bool = False
     objection: str | None = None
 
     @property
@@ -90,6 +88,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
         body=body,
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
+        review_id=None if pair.newest_review is None else pair.newest_review.id,
         objection=_objection_to_receiving(pair, prison_id, occurred_at),
     )
 
@@ -135,35 +134,10 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
         body=body.as_json(),
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
+        review_id=review.id,
+        review_is_mapped=mappings.find_incentive_mapping(services.mapping, str(review.id)) is not None,
         objection=objection,
     )
-
-
-def apply_received(services: Services, database: Database, plan: Plan, who: str) -> None:
-    """Publishes the event of the plan, once, and records it. Raises `SyncError`; the failed attempt is recorded too."""
-    event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
-    with _recorded(database, plan, who):
-        prisoner_search.publish_received(services.prisoner_search, plan.offender_no, event)
-
-
-def apply_repair(services: Services, database: Database, telemetry: Telemetry, plan: Plan, who: str) -> int:
-    """Writes the record of the plan, once, and records it; the sequence of the new record. Raises `SyncError`."""
-    assert plan.booking_id is not None
-    review = read_pair(services, plan.booking_id, plan.offender_no).newest_review
-    with _recorded(database, plan, who):
-        created = nomis_incentives.create_iep(services.nomis, plan.booking_id, plan.body)
-    telemetry.track(
-        events.REPAIR,
-        {
-            "nomisBookingId": created.booking_id,
-            "nomisIncentiveSequence": created.sequence,
-            "id": review.id if review else None,
-            "offenderNo": plan.offender_no,
-            "iep": plan.body["iepLevel"],
-        },
-    )
-    telemetry.flush()
-    return created.sequence
 
 
 def verify(
@@ -197,10 +171,3 @@ def _objection_to_receiving(pair: Pair, prison_id: str, occurred_at: datetime) -
     if again:
         return f"DPS has a review of that moment already ({again[0].id})"
     return None
-
-
-def _recorded(database: Database, plan: Plan, who: str) -> AbstractContextManager[Acting]:
-    """Records the action of a plan when it ends, well or not."""
-    body = {name: value for name, value in plan.body.items() if name != "comments"}
-    details = {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
-    return recorded(database, who, plan.action, f"prisoner {plan.offender_no}, booking {plan.booking_id}", details)

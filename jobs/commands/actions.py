@@ -11,10 +11,9 @@ def actions(
 ) -> None:
     """The last actions of people, and how they ended.
 
-    Who did what, when, and to what.
+    Who did what, when, and to what. The state is started, done, failed, refused or unknown; an action that stays
+    started was stopped in the middle: look in NOMIS, or at the queue, whether it was done.
     """
-    from dataclasses import asdict
-
     from jobs.composition import open_program
     from jobs.output import local_time, print_json, print_table
     from sync.store.actions import list_actions
@@ -23,11 +22,14 @@ def actions(
         with program.database.read() as connection:
             found = list_actions(connection, limit)
         if as_json:
-            print_json([asdict(action) | {"time": action.time.isoformat(timespec="seconds")} for action in found])
+            print_json([action.as_dict() for action in found])
             return
         zone = program.settings.zone
         print_table(
-            ("WHEN", "WHO", "ACTION", "TARGET", "OUTCOME"),
-            [(local_time(each.time, zone), each.who, each.action, each.target, each.outcome) for each in found],
+            ("WHEN", "WHO", "ACTION", "TARGET", "STATE", "OUTCOME"),
+            [
+                (local_time(each.time, zone), each.who, each.action, each.target, each.state, each.outcome)
+                for each in found
+            ],
             nothing="No action is recorded.",
         )

@@ -83,7 +83,7 @@ def _delete_row(what: "What", row: int, *, dry_run: bool, yes: bool, named: str 
     from jobs.surplus_rows import delete_row
 
     with open_program() as program:
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         typer.echo(f"delete {what} {row} in NOMIS")
         if agreed(f"Delete {what} {row}?", yes=yes, dry_run=dry_run):
             typer.echo(f"{delete_row(program, what, row, who)}; leave the message on the queue, its retry succeeds now")
@@ -96,7 +96,7 @@ def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str 
 
     with open_program() as program:
         check_allowed(program.settings)
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         every = mapped_records(program, domain)
         typer.echo(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
         if every and agreed(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):

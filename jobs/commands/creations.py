@@ -89,7 +89,7 @@ def settle_creation(
         _show(program, record)
         if nomis_id is None and not not_created:
             return
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:

@@ -128,7 +128,7 @@ def retry_dlq(
 
     chosen = message or []
     with open_program() as program:
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         if dry_run:
             letters = would_be_retried(program, read_queue(queue), chosen, recoverable_only=recoverable)
             _say_dry_run(letters, "would be sent back", as_json=as_json)
@@ -144,15 +144,17 @@ def retry_dlq(
 
 
 @app.command("retry-all")
-def retry_all_dlqs(dry_run: DryRun = False, yes: YesOnTerminal = False, as_json: AsJson = False) -> None:
+def retry_all_dlqs(
+    dry_run: DryRun = False, yes: YesOnTerminal = False, named: As = None, as_json: AsJson = False
+) -> None:
     """Sends the messages of all dead letter queues back.
 
     Those that a retry may heal, with pauses that grow for what comes back: what the housekeeping does every ten
     minutes. What a retry cannot heal, or came back more than HOUSEKEEPING_MAX_RETURNS times, is given up, with an alert
     that says what to do; `dlq retry` still sends it. A re-drive does no harm; it asks only on a terminal. It is
-    recorded as a run (`runs list`).
+    recorded as a run (`runs list`), and as an action of the person that runs it.
     """
-    from jobs.acting import agreed_if_asked
+    from jobs.acting import agreed_if_asked, person_named, recorded_action
     from jobs.composition import open_program
     from jobs.endings import WorkError
     from jobs.housekeeping import problems_text, run_housekeeping, would_be_housekept
@@ -170,7 +172,14 @@ def retry_all_dlqs(dry_run: DryRun = False, yes: YesOnTerminal = False, as_json:
                 raise WorkError(problems_text(errors))
             return
         agreed_if_asked("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
-        done = run_housekeeping(program)
+        who = person_named(program.settings, named)
+        if who is None:
+            done = run_housekeeping(program)
+        else:
+            with recorded_action(program, who, "dlq retry-all", "all queues") as under_way:
+                done = run_housekeeping(program)
+                under_way.details = done.counts()
+                under_way.outcome = f"{under_way.details['retried']} of {under_way.details['found']} messages sent back"
     if as_json:
         print_json([result.as_dict() for result in done.results.values()])
         return
@@ -210,7 +219,7 @@ def purge_dlq(
     from jobs.queue_names import read_queue
 
     with open_program() as program:
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         write = exporter(program, read_queue(queue), export)
         letters, others = purgeable(program, queue, message or [], include_retries=include_retries)
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)

@@ -105,7 +105,7 @@ def resolve_finding(
     from jobs.surplus_rows import TwoRows, resolve_rows
 
     with open_program() as program:
-        who = who_acts(program.settings, named, dry_run=dry_run)
+        who = who_acts(program.settings, named)
         finding = find_duplicate(program, finding_id)
         if finding.status != "open":
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")

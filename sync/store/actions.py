@@ -1,22 +1,43 @@
-"""What people did to the outside world: who, when, what, to what, and how it ended."""
+"""What people did to the outside world: who, when, what, to what, and how it ended.
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+An action is recorded before its first call and completed after its last one. One that is under way holds a lease, which
+its process renews; a row that says `started` without a live lease is the trace of a process that died in the middle.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, Select, and_, insert, select, update
 
 from sync.clock import now
-from sync.failures import SyncError
-from sync.store.database import Database
-from sync.store.tables import actions
+from sync.store.leases import holder_is_gone
+from sync.store.tables import actions, leases
+
+#: The outcome of an action that was never completed.
+NOT_KNOWN = "started, not known how it ended"
+UNDER_WAY = "started, still under way"
+
+
+class ActionState(StrEnum):
+    """How far an action has come."""
+
+    #: Recorded, and not completed: it is under way, or its process died.
+    STARTED = "started"
+    DONE = "done"
+    #: It did not work, and nothing was changed by the call that failed.
+    FAILED = "failed"
+    #: The service answered, and did not do it.
+    REFUSED = "refused"
+    #: It may have been done: the answer was lost, or it was stopped in the middle.
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One recorded action; `details` is plain JSON."""
+    """One recorded action. `details` is plain JSON; `finished_at` is None until it is completed; times are aware."""
 
     id: int
     time: datetime
@@ -25,59 +46,90 @@ class Action:
     target: str
     details: Mapping[str, Any]
     outcome: str
+    state: ActionState
+    finished_at: datetime | None
+
+    @property
+    def may_have_been_done(self) -> bool:
+        """Whether the outside world may have changed by it."""
+        return self.state in (ActionState.STARTED, ActionState.DONE, ActionState.UNKNOWN)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The action as JSON shows it, times in ISO form."""
+        return {
+            "id": self.id,
+            "time": self.time.isoformat(timespec="seconds"),
+            "who": self.who,
+            "action": self.action,
+            "target": self.target,
+            "details": dict(self.details),
+            "outcome": self.outcome,
+            "state": self.state,
+            "finishedAt": None if self.finished_at is None else self.finished_at.isoformat(timespec="seconds"),
+        }
 
 
-def record_action(
-    connection: Connection, who: str, action: str, target: str, details: Mapping[str, Any], outcome: str
-) -> None:
-    """Records an action, such as `duplicates resolve` of `visit 8811002`, and how it ended."""
-    values = {"time": now(), "who": who, "action": action, "target": target, "outcome": outcome}
-    connection.execute(insert(actions), values | {"details": dict(details)})
+def start_action(
+    connection: Connection, who: str, action: str, target: str, details: Mapping[str, Any], lease: str
+) -> int:
+    """Records that an action begins, such as `duplicates resolve` of `visit 8811002`; its number.
 
-
-@dataclass(slots=True)
-class Acting:
-    """An action under way: what is recorded of it when it ends well, and what is written in the same transaction."""
-
-    outcome: str = "done"
-    details: dict[str, Any] = field(default_factory=dict)
-    also: list[Callable[[Connection], object]] = field(default_factory=list)
-
-
-@contextmanager
-def recorded(
-    database: Database,
-    who: str,
-    action: str,
-    target: str,
-    details: Mapping[str, Any] | None = None,
-    told: tuple[type[Exception], ...] = (SyncError,),
-) -> Iterator[Acting]:
-    """Records the action that the block does when the block ends, well or not, and lets its error through.
-
-    Of errors other than `told` only the kind is recorded: their texts may hold anything.
+    `lease` is the key of the lease that its process holds until it is completed.
     """
-    acting = Acting(details=dict(details or {}))
-    try:
-        yield acting
-    except Exception as error:
-        reason = str(error) if isinstance(error, told) else type(error).__name__
-        with database.begin() as connection:
-            record_action(connection, who, action, target, acting.details, f"failed: {reason}")
-        raise
-    with database.begin() as connection:
-        for write in acting.also:
-            write(connection)
-        record_action(connection, who, action, target, acting.details, acting.outcome)
+    values = {
+        "time": now(),
+        "who": who,
+        "action": action,
+        "target": target,
+        "details": dict(details),
+        "outcome": NOT_KNOWN,
+        "state": ActionState.STARTED,
+        "lease": lease,
+    }
+    return int(connection.execute(insert(actions).values(values).returning(actions.c.id)).scalar_one())
+
+
+def finish_action(
+    connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
+) -> None:
+    """Completes an action; `details` replaces what was recorded at its start."""
+    values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
+    connection.execute(update(actions).where(actions.c.id == number).values(values))
 
 
 def list_actions(connection: Connection, limit: int = 100) -> list[Action]:
     """The last actions, newest first."""
-    rows = connection.execute(select(actions).order_by(actions.c.id.desc()).limit(limit))
-    return [Action(**row._mapping) for row in rows]
+    return [_action(row) for row in connection.execute(_query().limit(limit))]
 
 
-def was_done(connection: Connection, action: str, target: str, outcome: str) -> bool:
-    """Whether an action ended with exactly this outcome at any time."""
-    same = (actions.c.action == action, actions.c.target == target, actions.c.outcome == outcome)
+def actions_on(connection: Connection, action: str, target: str, limit: int = 20) -> list[Action]:
+    """The last actions of this kind on this target, newest first."""
+    same = (actions.c.action == action, actions.c.target == target)
+    return [_action(row) for row in connection.execute(_query().where(*same).limit(limit))]
+
+
+def was_done(connection: Connection, action: str, target: str) -> bool:
+    """Whether an action was ever done."""
+    same = (actions.c.action == action, actions.c.target == target, actions.c.state == ActionState.DONE)
     return connection.execute(select(actions.c.id).where(*same).limit(1)).first() is not None
+
+
+def _query() -> Select[Any]:
+    alive = and_(leases.c.key == actions.c.lease, leases.c.expires_at > now())
+    return select(actions, leases.c.owner).outerjoin(leases, alive).order_by(actions.c.id.desc())
+
+
+def _action(row: Row[Any]) -> Action:
+    state = ActionState(row.state)
+    alive = row.owner is not None and not holder_is_gone(row.owner)
+    return Action(
+        id=row.id,
+        time=row.time,
+        who=row.who,
+        action=row.action,
+        target=row.target,
+        details=row.details,
+        outcome=UNDER_WAY if state is ActionState.STARTED and alive else row.outcome,
+        state=state,
+        finished_at=row.finished_at,
+    )

@@ -166,7 +166,8 @@ dead_letter_returns = Table(
     Column("last_retried_at", UtcDateTime, nullable=False),
 )
 
-#: What people did: who, when, what, and how it ended.
+#: What people did: who, when, what, and how it ended. state: started, done, failed, refused, unknown. `lease` is the
+#: key of the lease that the process of an action holds while it is under way.
 actions = Table(
     "actions",
     metadata,
@@ -177,6 +178,10 @@ actions = Table(
     Column("target", Key(200), nullable=False),
     Column("details", JSON, nullable=False),
     Column("outcome", Words(), nullable=False),
+    Column("state", Words(20), nullable=False, server_default="done"),
+    Column("finished_at", UtcDateTime),
+    Column("lease", Key(60)),
+    Index(None, "action", "target"),
 )
 
 #: Every run of any job. status: running, success, incomplete, failed, interrupted.

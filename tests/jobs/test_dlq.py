@@ -207,7 +207,7 @@ def test_nobody_acts_in_a_pod_without_a_name(operator: Operator) -> None:
     nameless = operator.run("dlq", "retry", "visit", **pod)
     assert (nameless.code, "--as NAME" in nameless.complaint, operator.messages("visit")) == (2, True, 2)
     assert operator.run("dlq", "purge", "visit", "--yes", OPERATOR=" ", **pod).code == 2
-    operator.does("dlq", "purge", "visit", "--dry-run", **pod)
+    assert operator.run("dlq", "purge", "visit", "--dry-run", **pod).code == 2
     operator.does("dlq", "retry-all", "--dry-run", **pod)
     first = operator.reads("dlq", "show", "visit")[0]["messageId"]
     operator.run("dlq", "retry", "visit", "--message", first, "--as", "jane.smith", OPERATOR="john", **pod)

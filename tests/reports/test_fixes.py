@@ -12,9 +12,7 @@ from reports.explain import UnknownPrisoner, explain
 from reports.waiting import nothing_waits
 from sandbox import Sandbox
 from sync.clock import now
-from sync.failures import RuleError, UpstreamError
-from sync.store.actions import list_actions
-from sync.store.telemetry import read_events
+from sync.failures import RuleError
 from tests.reports.conftest import OpenOffice
 
 NEAR = timedelta(hours=24)
@@ -23,49 +21,6 @@ NEAR = timedelta(hours=24)
 def planted(world: Sandbox, row: int) -> dict[str, Any]:
     """The prisoner with this cause."""
     return next(each for each in world.planted()["mismatches"] if each["cause"] == row)
-
-
-@pytest.mark.parametrize("row", [3, 4])
-def test_a_missed_arrival_is_published_again(world: Sandbox, office: OpenOffice, row: int) -> None:
-    """As the diagnosis proposes it: DPS then has its review, and the level of that is what NOMIS is to get."""
-    world.reset(prisoners=60, mismatches={str(row): 1})
-    opened = office()
-    offender_no = planted(world, row)["offenderNo"]
-    arrival = fixes.propose_received(opened.services, nothing_waits, offender_no, NEAR)
-    assert arrival is not None
-    plan = fixes.plan_received(opened.services, offender_no, arrival.prison_id, arrival.reason, arrival.occurred_at)
-    assert plan.objection is None
-    assert plan.request == f"prisoner-search: PUT /events/prisoner/received/{offender_no}"
-    assert world.journal("prisoner-search") == []
-    before = explain(opened.services, opened.database, nothing_waits, offender_no, NEAR, now())
-    fixes.apply_received(opened.services, opened.database, plan, "operator")
-    assert len(world.journal("prisoner-search")) == 1
-    after = explain(opened.services, opened.database, nothing_waits, offender_no, NEAR, now())
-    reviews = [[each for each in told.mismatch.evidence if each.side == "DPS"] for told in (before, after)]
-    assert len(reviews[1]) == len(reviews[0]) + 1
-    assert reviews[1][0].at == arrival.occurred_at
-    again = fixes.plan_received(opened.services, offender_no, arrival.prison_id, arrival.reason, arrival.occurred_at)
-    assert again.objection is not None
-    with opened.database.read() as connection:
-        [action] = list_actions(connection)
-    assert (action.who, action.action, action.outcome) == ("operator", "reconcile fix received", "done")
-
-
-@pytest.mark.parametrize("row", [2, 6])
-def test_the_dps_level_is_written_again(world: Sandbox, office: OpenOffice, row: int) -> None:
-    """One more record in NOMIS, both sides agree when read again, and the event says what was written."""
-    world.reset(prisoners=60, mismatches={str(row): 1})
-    opened = office()
-    who = planted(world, row)
-    plan = fixes.plan_repair(opened.services, who["offenderNo"])
-    assert (plan.objection, plan.dps_level, plan.booking_id) == (None, who["dps"], who["bookingId"])
-    sequence = fixes.apply_repair(opened.services, opened.database, opened.telemetry, plan, "operator")
-    assert len(world.journal("nomis")) == 1
-    assert fixes.verify(opened.services, who["offenderNo"], who["bookingId"]).mended
-    [event] = [each["properties"] for each in read_events(opened.database, "incentives-repair")]
-    assert event["nomisIncentiveSequence"] == str(sequence)
-    assert (event["offenderNo"], event["iep"]) == (who["offenderNo"], who["dps"])
-    assert fixes.plan_repair(opened.services, who["offenderNo"]).objection == f"both sides have {who['dps']} already"
 
 
 def test_a_repair_that_would_not_become_current_is_objected_to(world: Sandbox, office: OpenOffice) -> None:
@@ -89,20 +44,6 @@ def test_refuses_what_makes_no_sense(world: Sandbox, office: OpenOffice) -> None
         fixes.plan_repair(services, "Z9999ZZ")
     early = fixes.plan_received(services, offender_no, "LEI", "NEW_ADMISSION", moment)
     assert "would not become current" in str(early.objection)
-
-
-def test_records_an_attempt_that_failed(world: Sandbox, office: OpenOffice) -> None:
-    """Who tried what is kept although it did not work; comments of reviews are not."""
-    world.reset(prisoners=60, mismatches={"2": 1})
-    opened = office()
-    plan = fixes.plan_repair(opened.services, planted(world, 2)["offenderNo"])
-    world.fault("nomis", "POST", kind="status", status=400)
-    with pytest.raises(UpstreamError):
-        fixes.apply_repair(opened.services, opened.database, opened.telemetry, plan, "operator")
-    with opened.database.read() as connection:
-        [action] = list_actions(connection)
-    assert action.outcome.startswith("failed: nomis: POST")
-    assert "comments" not in action.details["body"]
 
 
 def test_verifying_waits_for_the_other_side(world: Sandbox, office: OpenOffice) -> None:

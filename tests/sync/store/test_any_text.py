@@ -148,8 +148,9 @@ def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> No
 def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) -> None:
     """Who did what to what, and why a service counts as down."""
     with undone(database) as connection:
-        actions.record_action(connection, text, text, text, {text: text}, text)
-        assert actions.was_done(connection, text, text, text)
+        number = actions.start_action(connection, text, text, text, {text: text}, "action:1")
+        actions.finish_action(connection, number, actions.ActionState.DONE, text, {text: text})
+        assert actions.was_done(connection, text, text)
         assert breakers.set_breaker(connection, "nomis", "open", opened_at=now(), reason=text)
         assert breakers.read_breakers(connection)["nomis"].reason == readable(text)
 

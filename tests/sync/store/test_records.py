@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
 
 from sync.clock import now
 from sync.failures import Failure
 from sync.store import actions, breakers, creations, failures, findings, outbox, tables
+from sync.store.actions import ActionState
 from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
@@ -324,10 +328,34 @@ def test_breakers_are_shared(database: Database) -> None:
 
 
 def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
-    """Newest first."""
+    """Newest first; started until they are completed, and then with state, outcome and what came to be known."""
     with database.begin() as connection:
-        actions.record_action(connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "cancelled")
-        actions.record_action(connection, "joe", "dlq purge", "visit", {}, "3 messages")
-        last, first = actions.list_actions(connection)
-    assert (last.who, first.who) == ("joe", "jane")
-    assert (first.action, first.target, first.details) == ("duplicates resolve", "visit 8811002", {"dryRun": False})
+        first = actions.start_action(
+            connection, "jane", "duplicates resolve", "visit 8811002", {"dryRun": False}, "a:1"
+        )
+        actions.start_action(connection, "joe", "dlq purge", "visit", {}, "a:2")
+        actions.finish_action(connection, first, ActionState.DONE, "cancelled", {"status": "CANC"})
+        last, done = actions.list_actions(connection)
+    assert (last.who, last.state, last.outcome, last.finished_at) == ("joe", "started", actions.NOT_KNOWN, None)
+    assert (done.who, done.action, done.target) == ("jane", "duplicates resolve", "visit 8811002")
+    assert (done.state, done.outcome, done.details) == ("done", "cancelled", {"status": "CANC"})
+    assert done.finished_at is not None
+
+
+def test_actions_of_older_versions_have_a_state(tmp_path: Path) -> None:
+    """The record of an installation that is upgraded says of each action whether it was done."""
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+    row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with database.begin() as connection:
+        connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))
+        connection.execute(text(row + "'incentives repair', 'prisoner', '{}', 'failed: nomis: POST')"))
+    assert not database.schema_is_current()
+    database.upgrade()
+    with database.read() as connection:
+        found = actions.list_actions(connection)
+    assert [each.state for each in found] == ["failed", "done"]
