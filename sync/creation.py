@@ -250,13 +250,16 @@ class CreationProtocol:
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, work: Work
 ) -> Prepared | Ignored | None:
-    """The request; None when the record was created before and is gone since, in DPS as in the mapping service."""
+    """The request; None when the record was created before and is gone since, in DPS as in the mapping service.
+
+    One whose deletion was seen and whose creation was not is ignored when DPS has it no more.
+    """
     try:
         return creation.prepare(event, work)
     except UpstreamError as error:
-        if record is not None and record.state in _WAS_THERE and error.absent:
-            return None
-        raise
+        if record is None or record.state not in _WAS_THERE or not error.absent:
+            raise
+        return None if record.attempts else Ignored()
 
 
 def _ignored(creation: Creation, work: Work) -> Outcome:

@@ -75,7 +75,7 @@ class Work(Protocol):
         ...
 
     def forget_creation(self, name: str, dps_id: str) -> None:
-        """Forgets the creation of a DPS record whose NOMIS record and mapping were deleted on purpose."""
+        """Forgets the creation of a DPS record that was deleted, and of which NOMIS and the mappings have nothing."""
         ...
 
     def track(self, name: str, properties: Properties) -> None:

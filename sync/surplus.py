@@ -148,11 +148,7 @@ def _read_appointment(services: Services, pair: Pair) -> Record | None:
 
 
 def _delete_appointment(services: Services, pair: Pair, _: Record | None) -> None:
-    try:
-        nomis_appointments.delete_appointment(services.nomis, int(pair.nomis_ids[0]))
-    except UpstreamError as error:
-        if not error.absent:
-            raise
+    nomis_appointments.delete_appointment(services.nomis, int(pair.nomis_ids[0]))
 
 
 def _dps_of_appointment(services: Services, pair: Pair) -> str | None:

@@ -30,6 +30,9 @@ _LEASE_LONGEST_PAUSE_SECONDS = 0.1
 #: How much of an unknown event type is kept.
 _LONGEST_TYPE = 120
 
+#: How the names of telemetry events end that tell of an update with nothing to do.
+_IGNORED = ("-ignored", "-skipped")
+
 
 class HandlerWork:
     """The `Work` of one event. A request is taken to be under way no longer than `request_seconds` from its sending."""
@@ -78,7 +81,7 @@ class HandlerWork:
             return is_open(connection, name, dps_id)
 
     def forget_creation(self, name: str, dps_id: str) -> None:
-        """Forgets the creation of a DPS record whose NOMIS record and mapping were deleted on purpose."""
+        """Forgets the creation of a DPS record that was deleted, and of which NOMIS and the mappings have nothing."""
         with self._database.begin() as connection:
             forget(connection, name, dps_id)
 
@@ -171,7 +174,7 @@ class Workshop:
         for absorbed in task.absorbed:
             told = {"eventType": handler.event_type, "entity": task.entity, "messageId": absorbed.message.message_id}
             work.track("message-coalesced", told)
-        return Outcome.IGNORED if name is not None and name.endswith("-ignored") else Outcome.APPLIED
+        return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
     def _awaiting(self, error: Exception, task: Task) -> CreationAwaited | None:
         if not isinstance(error, UpstreamError):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sync.domains.gone import Apply, Gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import UpstreamError
@@ -14,7 +15,14 @@ from sync.upstream.nomis_appointments import CreateAppointment, NomisAppointment
 from sync.upstream.services import Services
 
 NAME = "appointment"
+AMEND_IGNORED = "appointment-amend-missing-ignored"
+CANCEL_IGNORED = "appointment-cancel-missing-ignored"
 DELETE_IGNORED = "appointment-delete-ignored"
+#: Tracked before `DELETE_IGNORED`, and before the success of a deletion.
+MAPPING_MISSING, NOMIS_MISSING = (
+    "appointment-delete-missing-mapping-ignored",
+    "appointment-delete-missing-nomis-ignored",
+)
 
 
 def _instance_id(event: DomainEvent) -> str:
@@ -163,7 +171,13 @@ def _cancel(event: DomainEvent, work: Work) -> None:
     with work.lease(f"write:{_entity(event)}"):
         event_id = _mapped_event(event, work)
         work.trail.at("cancel appointment")
-        nomis_appointments.cancel_appointment(work.services.nomis, event_id)
+        try:
+            nomis_appointments.cancel_appointment(work.services.nomis, event_id)
+        except UpstreamError as error:
+            if not error.absent:
+                raise
+            # Its deletion came first: what is not there takes place no more than what is cancelled.
+            work.trail.add(**{"nomis-error": str(error)})
 
 
 def _delete(event: DomainEvent, work: Work) -> str | None:
@@ -173,19 +187,19 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
         mapping = mappings.find_appointment_mapping(services.mapping, instance_id)
         if mapping is None:
             if _is_gone(instance_id, work):
+                work.forget_creation(NAME, instance_id)
+                work.track(MAPPING_MISSING, work.trail.properties)
                 return DELETE_IGNORED
             work.trail.at("look up mapping")
             mapping = mappings.appointment_mapping(services.mapping, instance_id)
         event_id = _noted(mapping, work)
         work.trail.at("delete appointment")
-        try:
-            nomis_appointments.delete_appointment(services.nomis, event_id)
-        except UpstreamError as error:
-            if not error.absent:
-                raise
+        was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
         work.trail.at("delete mapping")
         mappings.delete_appointment_mapping(services.mapping, instance_id)
         work.forget_creation(NAME, instance_id)
+        if not was_there:
+            work.track(NOMIS_MISSING, work.trail.properties)
         return None
 
 
@@ -213,6 +227,16 @@ def _noted(mapping: Mapping[str, Any], work: Work) -> int:
     return event_id
 
 
+def _unless_gone(ignored: str, apply: Apply) -> Apply:
+    def record(services: Services, instance_id: str) -> object:
+        return activities_api.appointment(services.appointments, int(instance_id))
+
+    def mapping(services: Services, instance_id: str) -> object:
+        return mappings.appointment_mapping(services.mapping, instance_id)
+
+    return Gone(NAME, _instance_id, record, mapping, ignored).unless_gone(apply)
+
+
 DOMAIN = Domain(
     queue="appointment",
     creation=Creation(
@@ -233,6 +257,7 @@ DOMAIN = Domain(
         read_retry=_read_retry,
         retry_dps_id=_retry_dps_id,
         subject=_subject,
+        ignored="appointment-create-ignored",
         severity="medium",
     ),
     updates=(
@@ -240,17 +265,19 @@ DOMAIN = Domain(
             "appointments.appointment-instance.updated",
             _entity,
             _start,
-            _update,
+            _unless_gone(AMEND_IGNORED, _update),
             "appointment-update-success",
             "appointment-update-failed",
+            others=(AMEND_IGNORED,),
         ),
         Update(
             "appointments.appointment-instance.cancelled",
             _entity,
             _start,
-            _cancel,
+            _unless_gone(CANCEL_IGNORED, _cancel),
             "appointment-cancel-success",
             "appointment-cancel-failed",
+            others=(CANCEL_IGNORED,),
             absorb=Absorb.NEVER,
         ),
         Update(
@@ -260,7 +287,7 @@ DOMAIN = Domain(
             _delete,
             "appointment-delete-success",
             "appointment-delete-failed",
-            others=(DELETE_IGNORED,),
+            others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
             absorb=Absorb.NEVER,
         ),
     ),

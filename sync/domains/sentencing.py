@@ -5,17 +5,19 @@ from datetime import date, datetime
 from typing import Any
 
 from sync.clock import london_now
+from sync.domains.gone import Gone
 from sync.domains.times import earliest_creation
 from sync.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
 from sync.handling import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
 from sync.upstream import adjustments_api, mappings, nomis_adjustments
 from sync.upstream.adjustments_api import Adjustment
-from sync.upstream.nomis_adjustments import AdjustmentBody, Category, NomisAdjustment
+from sync.upstream.nomis_adjustments import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
 from sync.upstream.services import Services
 
 NAME = "sentencing-adjustment"
 UPDATED_IGNORED = "sentencing-adjustment-updated-ignored"
+UPDATED_SKIPPED = "sentencing-adjustment-updated-skipped"
 DELETED_IGNORED = "sentencing-adjustment-deleted-ignored"
 
 
@@ -58,6 +60,12 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
         comment=adjustment.comment,
         active=adjustment.active,
     )
+
+
+def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
+    """The same for an adjustment that NOMIS has, which may have moved to another sentence."""
+    told = dict(nomis_adjustment(adjustment, today))
+    return ChangedAdjustment(**told, sentence_sequence=adjustment.sentence_sequence)
 
 
 def _find_mapping(adjustment_id: str, services: Services) -> Mapping[str, Any] | None:
@@ -162,7 +170,7 @@ def _update(event: DomainEvent, work: Work) -> str | None:
             # The numbers of the families overlap: writing to the other one could hit another prisoner's adjustment.
             raise RuleError(f"the adjustment is {category_of(adjustment)} in DPS but mapped as {category}")
         work.trail.at("update adjustment")
-        body = nomis_adjustment(adjustment, london_now().date())
+        body = changed_adjustment(adjustment, london_now().date())
         nomis_adjustments.update_adjustment(work.services.nomis, category, nomis_id, body)
     return None
 
@@ -176,6 +184,7 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
         mapping = mappings.find_adjustment_mapping(services.mapping, adjustment_id)
         if mapping is None:
             if _is_gone(adjustment_id, work):
+                work.forget_creation(NAME, adjustment_id)
                 work.trail.add(reason="mapping-already-deleted")
                 return DELETED_IGNORED
             work.trail.at("look up mapping")
@@ -207,6 +216,16 @@ def _read(event: DomainEvent, work: Work) -> Adjustment:
     return adjustments_api.adjustment(work.services.sentence_adjustments, _adjustment_id(event))
 
 
+def _read_record(services: Services, adjustment_id: str) -> object:
+    return adjustments_api.adjustment(services.sentence_adjustments, adjustment_id)
+
+
+def _read_mapping(services: Services, adjustment_id: str) -> object:
+    return mappings.adjustment_mapping(services.mapping, adjustment_id)
+
+
+_GONE = Gone(NAME, _adjustment_id, _read_record, _read_mapping, UPDATED_SKIPPED)
+
 DOMAIN = Domain(
     queue="sentencing",
     creation=Creation(
@@ -236,10 +255,10 @@ DOMAIN = Domain(
             "release-date-adjustments.adjustment.updated",
             _entity,
             _start,
-            _update,
+            _GONE.unless_gone(_update),
             "sentencing-adjustment-updated-success",
             "sentencing-adjustment-updated-failed",
-            others=(UPDATED_IGNORED,),
+            others=(UPDATED_IGNORED, UPDATED_SKIPPED),
         ),
         Update(
             "release-date-adjustments.adjustment.deleted",

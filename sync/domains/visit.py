@@ -97,7 +97,19 @@ def _prepare(event: DomainEvent, work: Work) -> Prepared:
 
 
 def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
+    try:
+        return {"nomisId": nomis_visits.create_visit(services.nomis, request["offenderNo"], request["body"])}
+    except UpstreamError as error:
+        existing = nomis_visits.existing_visit(error)
+        if existing is None or not _names_reference(existing, request, services):
+            raise
+        return {"nomisId": existing}
+
+
+def _names_reference(visit_id: int, request: Mapping[str, Any], services: Services) -> bool:
+    """Whether the visit for which NOMIS refused an equal one is that of the very booking."""
+    visit = nomis_visits.find_visit(services.nomis, visit_id)
+    return visit is not None and visit.offender_no == request["offenderNo"] and visit.names(request["reference"])
 
 
 def _mapping(reference: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -159,7 +171,10 @@ def _cancel(event: DomainEvent, work: Work) -> None:
         try:
             nomis_visits.cancel_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)
         except UpstreamError as error:
-            if error.status != 409:
+            if error.absent:
+                # What is not there takes place no more than what is cancelled.
+                work.trail.add(**{"nomis-error": str(error)})
+            elif error.status != 409 or not error.from_service:
                 raise
             # It is cancelled already, or no longer scheduled: what was wanted holds.
             structlog.get_logger().warning("visit-cancelled-already", visitId=_reference(event), nomisVisitId=visit_id)

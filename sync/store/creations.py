@@ -37,7 +37,7 @@ class CreationState(StrEnum):
     AMBIGUOUS = "ambiguous"
     #: A person said that NOMIS does not have it: the next delivery creates.
     ABANDONED = "abandoned"
-    #: It was created, and deleted since on purpose, with its mapping.
+    #: It was deleted on purpose, with its mapping; without an attempt, its deletion was seen and never its creation.
     DELETED = "deleted"
 
 
@@ -228,13 +228,24 @@ def abandon(connection: Connection, creation_id: int, note: str) -> bool:
 
 
 def forget(connection: Connection, domain: str, dps_id: str) -> bool:
-    """Records that the NOMIS record and its mapping were deleted on purpose; False when there is no record.
+    """Records that the DPS record was deleted, and NOMIS and the mapping service have nothing of it any more.
 
-    A late delivery of the creating event then creates only what DPS still has.
+    A late delivery of the creating event then creates only what DPS still has. False when it was never begun here.
     """
-    values = {"state": CreationState.DELETED, "nomis_ids": None, "mapping": None, "updated_at": now()}
+    moment = now()
+    values: dict[str, Any] = {
+        "state": CreationState.DELETED,
+        "nomis_ids": None,
+        "mapping": None,
+        "updated_at": moment,
+    }
     of = {"the_domain": domain, "the_dps_id": dps_id}
-    return connection.execute(_SETTLE, values | of).rowcount == 1
+    if connection.execute(_SETTLE, values | of).rowcount == 1:
+        return True
+    never: dict[str, Any] = {"request": {}, "properties": {}, "attempts": 0, "note": "deleted before it was created"}
+    values |= never | {"domain": domain, "dps_id": dps_id, "intended_at": moment, "created_at": moment}
+    connection.execute(_INTEND_FIRST[connection.dialect.name], values)
+    return False
 
 
 def _change(

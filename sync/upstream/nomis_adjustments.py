@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
 
-from sync.failures import RuleError
+from sync.failures import RuleError, UpstreamError
 from sync.upstream.bodies import Answer, Body, Comment, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
@@ -32,6 +32,12 @@ class AdjustmentBody(Body):
     adjustment_days: int
     comment: Comment | None
     active: bool
+
+
+class ChangedAdjustment(AdjustmentBody):
+    """An adjustment that NOMIS has; one of a sentence says of which, as newer versions of NOMIS want to know."""
+
+    sentence_sequence: int | None
 
 
 class AdjustmentCreated(Answer):
@@ -75,14 +81,18 @@ def create_adjustment(
     return read_answer(AdjustmentCreated, answer, nomis, "POST", path, writes=True).id
 
 
-def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: AdjustmentBody) -> None:
+def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
     """Changes an adjustment inside its family."""
     nomis.call("PUT", f"{_PATHS[category]}/{adjustment_id}", body=body.as_json())
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
     """Deletes an adjustment; an unknown one is nothing to do."""
-    nomis.call("DELETE", f"{_PATHS[category]}/{adjustment_id}")
+    try:
+        nomis.call("DELETE", f"{_PATHS[category]}/{adjustment_id}")
+    except UpstreamError as error:
+        if not error.absent:
+            raise
 
 
 def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
+from sync.failures import UpstreamError
 from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient
@@ -66,9 +67,15 @@ def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
     nomis.call("PUT", f"/appointments/{event_id}/cancel")
 
 
-def delete_appointment(nomis: ServiceClient, event_id: int) -> None:
-    """Deletes an appointment; status 404 when there is none."""
-    nomis.call("DELETE", f"/appointments/{event_id}")
+def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
+    """Deletes an appointment; False where there was none, which is what is wanted."""
+    try:
+        nomis.call("DELETE", f"/appointments/{event_id}")
+    except UpstreamError as error:
+        if not error.absent:
+            raise
+        return False
+    return True
 
 
 def appointment_at(nomis: ServiceClient, booking_id: int, location_id: int, start: str) -> NomisAppointment | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from sync.failures import UpstreamError
 from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
 from sync.upstream.transport import ServiceClient, segment
@@ -81,6 +82,14 @@ def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]
     path = f"/prisoners/{segment(offender_no)}/visits"
     answer = nomis.call("POST", path, body=body)
     return read_answer(VisitCreated, answer, nomis, "POST", path, writes=True).visit_id
+
+
+def existing_visit(error: UpstreamError) -> int | None:
+    """The equal visit for which NOMIS refused a new one with 409, as newer versions do; None where it names none."""
+    if error.status != 409 or not error.from_service:
+        return None
+    told = str(error.more_info)
+    return int(told) if told.isascii() and told.isdecimal() else None
 
 
 def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: UpdateVisit) -> None:

@@ -10,6 +10,7 @@ from sandbox import Sandbox
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.handling import creation_lease
 from sync.outcome import Outcome
+from tests.faults import faulty
 from tests.sync.domains.driving import Driver, Prisoner
 
 EVENT = "appointments.appointment-instance"
@@ -242,23 +243,114 @@ def test_deleted_again_is_ignored(driver: Driver, prisoner: Prisoner) -> None:
     driver.sandbox.drop("appointment", INSTANCE)
     handle(driver, "deleted")
     assert handle(driver, "deleted") == "appointment-delete-ignored"
+    names = ["appointment-delete-missing-mapping-ignored", "appointment-delete-ignored"]
+    assert [name for name, _ in driver.tracked()][-2:] == names
 
 
 def test_deleted_by_hand_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
-    """A record that NOMIS no longer has counts as deleted, and its mapping goes."""
+    """A record that NOMIS no longer has counts as deleted, its mapping goes, and both are told."""
+    put_appointment(driver, prisoner)
+    handle(driver, "created")
+    event_id = held(driver)["event_id"]
+    driver.services.nomis.call("DELETE", f"/appointments/{event_id}")
+    assert handle(driver, "deleted") == "appointment-delete-success"
+    assert driver.sandbox.mappings("appointments") == []
+    told = {"appointmentInstanceId": str(INSTANCE), "nomisEventId": str(event_id)}
+    assert driver.tracked()[-2:] == [
+        ("appointment-delete-missing-nomis-ignored", told),
+        ("appointment-delete-success", told),
+    ]
+
+
+def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(driver: Driver, prisoner: Prisoner) -> None:
+    """A gateway's 404 says nothing of the appointment: deletion and cancellation fail, and the mapping stays."""
+    put_appointment(driver, prisoner)
+    handle(driver, "created")
+    with faulty(driver.sandbox, "nomis", status=404, text="default backend - 404"):
+        for word in ("deleted", "cancelled"):
+            with pytest.raises(UpstreamError, match="404"):
+                handle(driver, word)
+    assert len(driver.sandbox.mappings("appointments")) == 1
+
+
+def test_cancelled_after_its_deletion_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
+    """Cancellation and deletion may meet: an appointment that NOMIS no longer has needs no cancelling."""
     put_appointment(driver, prisoner)
     handle(driver, "created")
     driver.services.nomis.call("DELETE", f"/appointments/{held(driver)['event_id']}")
-    assert handle(driver, "deleted") == "appointment-delete-success"
-    assert driver.sandbox.mappings("appointments") == []
+    assert handle(driver, "cancelled") == "appointment-cancel-success"
+    told = driver.tracked("appointment-cancel-success")[0][1]
+    assert told["nomis-error"].startswith("nomis: PUT /appointments/")
+    assert "status 404" in told["nomis-error"]
 
 
-def test_deleted_before_created_leaves_nothing(driver: Driver, prisoner: Prisoner) -> None:
-    """A deletion that overtakes the creation is ignored when DPS has no record either; the creation then fails."""
-    assert handle(driver, "deleted") == "appointment-delete-ignored"
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("updated", "appointment-amend-missing-ignored"), ("cancelled", "appointment-cancel-missing-ignored")],
+)
+def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
+    driver: Driver, prisoner: Prisoner, word: str, name: str
+) -> None:
+    """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
+    assert handle(driver, word) == name
+    ((_, told),) = driver.tracked()
+    assert told.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
+    assert told["dps-error"].startswith(f"appointments: GET /appointment-instances/{INSTANCE}: status 404")
+    assert told["mapping-error"].startswith("mapping: GET /mapping/appointments/appointment-instance-id/")
+    assert driver.sandbox.journal() == []
+    put_appointment(driver, prisoner)
+    with pytest.raises(UpstreamError, match="mapping: GET"):
+        handle(driver, word)
+    handle(driver, "created")
+    driver.sandbox.drop("appointment", INSTANCE)
+    if word == "updated":
+        with pytest.raises(UpstreamError, match="appointments: GET"):
+            handle(driver, word)
+
+
+@pytest.mark.parametrize("word", ["updated", "cancelled"])
+@pytest.mark.parametrize("service", ["appointments", "mapping"])
+def test_what_a_gateway_lacks_is_not_gone(driver: Driver, service: str, word: str) -> None:
+    """Only the services' own word counts: a gateway's 404, or an empty answer, leaves the event to come again."""
+    for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
+        with (
+            faulty(driver.sandbox, service, "GET", kind="status", status=status, text=text),
+            pytest.raises(UpstreamError),
+        ):
+            handle(driver, word)
+    assert [name for name, _ in driver.tracked() if name.endswith("-ignored")] == []
+
+
+def test_a_change_is_not_ignored_while_the_creation_is_open(driver: Driver, prisoner: Prisoner) -> None:
+    """While nobody knows whether NOMIS has the appointment, its cancellation is kept."""
+    put_appointment(driver, prisoner)
+    with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        handle(driver, "created")
+    driver.sandbox.drop("appointment", INSTANCE)
+    with pytest.raises(UpstreamError, match="mapping: GET"):
+        handle(driver, "cancelled")
+    assert handle(driver, "created") is Outcome.APPLIED
+    assert handle(driver, "cancelled") == "appointment-cancel-success"
+    assert held(driver)["status"] == "CANC"
+
+
+def test_deleted_before_created_leaves_nothing(driver: Driver) -> None:
+    """A deletion that overtakes the creation is ignored when DPS has no record either, and so then is the creation."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
         handle(driver, "created")
+    assert handle(driver, "deleted") == "appointment-delete-ignored"
+    assert handle(driver, "created") is Outcome.IGNORED
+    assert driver.tracked()[-1] == ("appointment-create-ignored", {"appointmentInstanceId": str(INSTANCE)})
+    assert handle(driver, "deleted") == "appointment-delete-ignored"
     assert driver.sandbox.nomis("appointment") == []
+
+
+def test_made_again_after_its_deletion_was_seen_is_created(driver: Driver, prisoner: Prisoner) -> None:
+    """That a deletion was seen keeps nothing from NOMIS that DPS has."""
+    assert handle(driver, "deleted") == "appointment-delete-ignored"
+    put_appointment(driver, prisoner)
+    assert handle(driver, "created") is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 1
 
 
 def test_deleted_while_dps_has_it_waits_for_the_mapping(driver: Driver, prisoner: Prisoner) -> None:

@@ -295,3 +295,49 @@ def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Pris
     put_adjustment(driver, prisoner, comment="\u00e9" * 300)
     assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
     assert held(driver)["comment"] == "\u00e9" * 120
+
+
+def test_an_update_of_what_is_gone_on_both_sides_is_skipped(driver: Driver, prisoner: Prisoner) -> None:
+    """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
+    assert handle(driver, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
+    ((_, told),) = driver.tracked()
+    assert told.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
+    put_adjustment(driver, prisoner)
+    with pytest.raises(UpstreamError, match="mapping: GET"):
+        handle(driver, prisoner, "updated")
+    handle(driver, prisoner, "inserted")
+    driver.sandbox.drop("adjustment", ADJUSTMENT)
+    with pytest.raises(UpstreamError, match="adjustments: GET"):
+        handle(driver, prisoner, "updated")
+
+
+def test_an_insertion_whose_deletion_was_seen_is_ignored(driver: Driver, prisoner: Prisoner) -> None:
+    """A deletion that overtakes the insertion leaves nothing to insert; without it DPS is asked again."""
+    with pytest.raises(UpstreamError, match="adjustments: GET"):
+        handle(driver, prisoner, "inserted")
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
+    assert handle(driver, prisoner, "inserted") is Outcome.IGNORED
+    assert driver.tracked()[-1][0] == "sentencing-adjustment-create-ignored"
+    assert driver.sandbox.nomis("adjustment") == []
+
+
+@pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
+def test_an_update_always_says_of_which_sentence(
+    driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str
+) -> None:
+    """Newer versions of NOMIS refuse the update of a sentence's adjustment without it; older ones do not read it."""
+    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
+    handle(driver, prisoner, "inserted")
+    handle(driver, prisoner, "updated")
+    sent = driver.sandbox.journal("nomis")[-1]["body"]
+    assert sent.get("sentenceSequence") == sentence
+    assert "sentenceSequence" not in driver.sandbox.journal("nomis")[0]["body"]
+
+
+def test_deleted_in_a_nomis_that_says_404(driver: Driver, prisoner: Prisoner) -> None:
+    """An adjustment that NOMIS says it does not have is deleted."""
+    put_adjustment(driver, prisoner)
+    handle(driver, prisoner, "inserted")
+    with faulty(driver.sandbox, "nomis", "DELETE", status=404):
+        assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert driver.sandbox.mappings("adjustments") == []

@@ -11,7 +11,8 @@ from sandbox import Sandbox
 from sync.domains.visit import nomis_outcome, nomis_visit_type
 from sync.failures import LeaseBusy, MessageUnreadable, RuleError, UpstreamError
 from sync.outcome import Outcome
-from sync.upstream.nomis_visits import CreateVisit
+from sync.upstream.nomis_visits import CreateVisit, create_visit
+from tests.faults import faulty
 from tests.publishing import put_visit
 from tests.sync.domains.driving import Driver, Prisoner
 
@@ -321,3 +322,67 @@ def test_issue_date_is_that_of_the_events_own_offset(driver: Driver, prisoner: P
     driver.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
     (sent,) = [each["body"] for each in driver.sandbox.journal("nomis")]
     assert sent["issueDate"] == date(2023, 1, 9).isoformat()
+
+
+def equal_visit(driver: Driver, prisoner: Prisoner, reference: str) -> int:
+    """A visit that NOMIS has of an earlier attempt, of which nothing else is known."""
+    body = {
+        "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
+        "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
+        "visitComment": f"Created by Book A Prison Visit. Reference: {reference}", "openClosedStatus": "OPEN",
+    }  # fmt: skip
+    return create_visit(driver.services.nomis, prisoner.offender_no, body)
+
+
+@pytest.mark.parametrize("as_told", [str, int])
+def test_a_visit_that_nomis_has_already_is_mapped(driver: Driver, prisoner: Prisoner, as_told: type) -> None:
+    """Newer versions of NOMIS refuse an equal visit and name it: it is ours where its comment names our reference."""
+    put(driver)
+    existing = equal_visit(driver, prisoner, REFERENCE)
+    body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
+    with faulty(driver.sandbox, "nomis", "POST", status=409, body=body):
+        assert book(driver, prisoner) is Outcome.APPLIED
+    assert driver.sandbox.mappings("visits")[0]["nomisId"] == nomis_visit(driver)["id"] == existing
+    assert [name for name, _ in driver.tracked()] == ["visit-create-success"]
+
+
+@pytest.mark.parametrize("more_info", [None, "", "x", "0", {"visitId": 1}])
+def test_an_equal_visit_of_somebody_else_is_not_mapped(driver: Driver, prisoner: Prisoner, more_info: object) -> None:
+    """A refusal that names no visit, or one that does not name our reference, stays a refusal."""
+    put(driver)
+    strange = equal_visit(driver, prisoner, f"{REFERENCE}-x")
+    for told in (more_info, str(strange)):
+        body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": told}
+        with faulty(driver.sandbox, "nomis", "POST", status=409, body=body), pytest.raises(UpstreamError, match="409"):
+            book(driver, prisoner)
+    assert driver.sandbox.mappings("visits") == []
+
+
+def test_cancelled_after_its_deletion_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
+    """A visit that NOMIS says it does not have needs no cancelling; a gateway's 404 or 409 says nothing of it."""
+    put(driver)
+    book(driver, prisoner)
+    for status in (404, 409):
+        with (
+            faulty(driver.sandbox, "nomis", "PUT", status=status, text="default backend"),
+            pytest.raises(UpstreamError),
+        ):
+            cancel(driver, prisoner)
+    with faulty(driver.sandbox, "nomis", "PUT", status=404):
+        assert cancel(driver, prisoner) == "visit-cancelled-success"
+    assert "status 404" in driver.tracked("visit-cancelled-success")[0][1]["nomis-error"]
+
+
+@pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
+def test_an_unknown_restriction_is_not_written(driver: Driver, prisoner: Prisoner, restriction: str) -> None:
+    """NOMIS would take every unknown word for open: nothing is sent, and the failure names the word."""
+    put(driver)
+    book(driver, prisoner)
+    put(driver, restriction=restriction)
+    written = len(driver.sandbox.journal("nomis"))
+    with pytest.raises(RuleError, match=f"visit restriction '{restriction}'"):
+        change(driver, prisoner)
+    put(driver, "aa-bb-cc-dd", restriction=restriction)
+    with pytest.raises(RuleError, match=f"visit restriction '{restriction}'"):
+        book(driver, prisoner, "aa-bb-cc-dd")
+    assert len(driver.sandbox.journal("nomis")) == written

@@ -1,0 +1,61 @@
+"""Changes of a record that is gone on both sides: they are ignored, for nothing is left to change, now or later."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sync.envelope import DomainEvent
+from sync.failures import UpstreamError
+from sync.handling import Work
+from sync.upstream.services import Services
+
+Apply = Callable[[DomainEvent, Work], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """How to see that a record is gone, and the telemetry event that says so.
+
+    creation: the name of its `Creation`. dps_id: its id in DPS. record, mapping: read it, and raise for an absent one.
+    """
+
+    creation: str
+    dps_id: Callable[[DomainEvent], str]
+    record: Callable[[Services, str], object]
+    mapping: Callable[[Services, str], object]
+    ignored: str
+
+    def unless_gone(self, apply: Apply) -> Apply:
+        """`apply`; where it fails since DPS or the mapping service lacks the record, ignored if both do.
+
+        With one of them missing alone it fails: the other may follow. So it does while a creation of the record is
+        open, for then NOMIS may have it. The properties `dps-error` and `mapping-error` say what the two answered.
+        """
+
+        def applied(event: DomainEvent, work: Work) -> str | None:
+            try:
+                return apply(event, work)
+            except UpstreamError as error:
+                dps_id = self.dps_id(event)
+                if not error.absent or work.creation_open(self.creation, dps_id):
+                    raise
+                step = work.trail.step
+                work.trail.at("see whether it is gone on both sides")
+                dps_error, mapping_error = (_absence(read, work, dps_id) for read in (self.record, self.mapping))
+                if dps_error is None or mapping_error is None:
+                    work.trail.at(step)
+                    raise
+            work.trail.add(**{"dps-error": dps_error, "mapping-error": mapping_error})
+            return self.ignored
+
+        return applied
+
+
+def _absence(read: Callable[[Services, str], object], work: Work, dps_id: str) -> str | None:
+    """What the service answers that lacks the record; None where it has it. Raises what else it answers."""
+    try:
+        read(work.services, dps_id)
+    except UpstreamError as error:
+        if not error.absent:
+            raise
+        return str(error)
+    return None
