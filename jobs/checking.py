@@ -188,8 +188,9 @@ def _check_exclusions(settings: Settings) -> str:
 
 def _check_reports(program: Program) -> str:
     archive = open_archive(program.settings, lambda: program.aws.client("s3"))
-    archive.probe()
-    return archive.location("")
+    left = archive.probe()
+    place = archive.location("")
+    return place if left is None else f"{place}, can be written; {left}"
 
 
 def _check_slack(settings: Settings) -> str:

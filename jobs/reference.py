@@ -61,6 +61,49 @@ _QUEUE_ROWS = (
         "the same for one event type, in upper case with `.` and `-` as `_`",
     ),
 )
+_LIBRARIES_HEAD = """
+## Read by the libraries
+
+These are not settings of the program, but the clients of AWS, Slack and PostgreSQL read them from the environment, and
+they work as their documentation says.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+_LIBRARY_ROWS = (
+    (
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
+        "",
+        "provider `aws`: the keys of the process, before all others but those of a queue",
+    ),
+    (
+        "AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_SESSION_NAME",
+        "",
+        "provider `aws`: the web identity, which Kubernetes sets",
+    ),
+    (
+        "AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE",
+        "",
+        "provider `aws`: a profile of the AWS configuration; no meaning with `localstack`",
+    ),
+    (
+        "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS",
+        "",
+        "provider `aws`: other addresses of AWS, such as VPC endpoints; no meaning with `localstack`",
+    ),
+    ("AWS_CA_BUNDLE", "", "certificate authorities for AWS, with either provider"),
+    ("AWS_EC2_METADATA_DISABLED", "`false`", "provider `aws`: `true` asks no instance metadata for keys"),
+    (
+        "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
+        "",
+        "proxies for Slack, and for AWS with provider `aws`; no HMPPS service is called through a proxy",
+    ),
+    (
+        "PGSSLMODE, PGSSLROOTCERT, PGPASSFILE, PGAPPNAME",
+        "",
+        "those of libpq, where `DATABASE_URL` is a PostgreSQL and does not say the same",
+    ),
+)
 _FEATURES_HEAD = """
 ## For each event type
 
@@ -96,6 +139,8 @@ def settings_page() -> str:
         + rows
         + _QUEUES_HEAD.format(queues=queues)
         + per_queue
+        + _LIBRARIES_HEAD
+        + "".join(_row(*row) for row in _LIBRARY_ROWS)
         + _FEATURES_HEAD
         + "".join(switches)
         + delete_all

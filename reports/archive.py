@@ -37,12 +37,18 @@ _WRONG_BUCKET = frozenset(
         "InvalidAccessKeyId",
         "InvalidBucketName",
         "NoCredentialsError",
+        "ExpiredToken",
         "NoSuchBucket",
         "ParamValidationError",
+        "PartialCredentialsError",
         "PermanentRedirect",
         "SignatureDoesNotMatch",
     }
 )
+#: The statuses by which a server refuses a bucket, whatever its word for that is.
+_REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
+#: The object that is put and deleted to see whether a bucket can be written.
+_PROBE = ".probe"
 _RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
@@ -67,8 +73,8 @@ class Archive(Protocol):
         """Where a file is, for people."""
         ...
 
-    def probe(self) -> None:
-        """Looks whether something can be kept here, and leaves nothing behind.
+    def probe(self) -> str | None:
+        """Keeps something here, and takes it away again; what of that could not be done although reports can be kept.
 
         Raises `SettingsError` where that needs another setting, `ArchiveUnavailable` where it may be well later.
         """
@@ -152,7 +158,7 @@ class Folder:
         """The path, from the root of the file system."""
         return str((self._root / name).resolve())
 
-    def probe(self) -> None:
+    def probe(self) -> str | None:
         """Makes the folder and a file in it, and takes away again what was not there before."""
         missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         try:
@@ -170,6 +176,7 @@ class Folder:
             with contextlib.suppress(OSError):
                 for folder in missing:
                     folder.rmdir()
+        return None
 
 
 class Bucket:
@@ -218,20 +225,36 @@ class Bucket:
         """The address in the manner of `s3://`."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
-    def probe(self) -> None:
-        """Asks for the names of what is kept, as the index does."""
+    def probe(self) -> str | None:
+        """Asks for the names of what is kept, as the index does, then puts an object and deletes it."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        call = "ListObjectsV2"
         try:
             self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            call = "PutObject"
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + _PROBE, Body=b"")
         except (BotoCoreError, ClientError) as error:
             reason = _reason(error)
-            if reason in _WRONG_BUCKET:
+            if reason in _WRONG_BUCKET or _status(error) in _REFUSALS:
                 raise SettingsError(
-                    f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason}; "
-                    "give a bucket that is there and may be written, or a folder"
+                    f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason} ({call}); "
+                    "give a bucket that is there and may be listed and written, or a folder"
                 ) from error
-            raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {reason}") from error
+            verb = "written" if call == "PutObject" else "listed"
+            raise ArchiveUnavailable(f"{self.location('')} cannot be {verb}: {reason}") from error
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + _PROBE)
+        except (BotoCoreError, ClientError) as error:
+            # Reports are never deleted, so the right to do so is not needed.
+            return f"{self.location(_PROBE)} stays there: {_reason(error)} (DeleteObject)"
+        return None
+
+
+def _status(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return status if isinstance(status, int) else None
 
 
 def _reason(error: Exception) -> str:

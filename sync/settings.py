@@ -150,6 +150,14 @@ class Settings(BaseModel):
     )
     hmpps_sqs_localstack_url: str = Field("http://localhost:4566", description="that endpoint")
     hmpps_sqs_region: str = Field("eu-west-2", description="the AWS region")
+    aws_access_key_id: str | None = Field(
+        None, description="keys for that endpoint, which is given invented ones otherwise; see below for AWS itself"
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="keys for that endpoint")
+    aws_session_token: SecretStr | None = Field(None, description="keys for that endpoint, where they have a token")
+    aws_endpoint_url_s3: str | None = Field(
+        None, description="another S3 server for `REPORTS_LOCATION`, with either provider; unset: that of the queues"
+    )
     hmpps_sqs_error_visibility_timeout: tuple[int, ...] = Field(
         (1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats"
     )
@@ -281,7 +289,12 @@ class Settings(BaseModel):
             raise ValueError("give a time zone such as Europe/London") from error
         return value
 
-    @field_validator(*(field for field, _ in _UPSTREAM_SETTINGS.values()), "hmpps_sqs_localstack_url", "slack_api_url")
+    @field_validator(
+        *(field for field, _ in _UPSTREAM_SETTINGS.values()),
+        "hmpps_sqs_localstack_url",
+        "slack_api_url",
+        "aws_endpoint_url_s3",
+    )
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else read_address(value)

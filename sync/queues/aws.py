@@ -49,7 +49,8 @@ class Aws:
     ) -> Any:
         """A client of `service`, with the given keys or else those of the usual AWS chain (web identity).
 
-        Raises `SettingsError` when `AWS_PROFILE` names no profile.
+        With the provider `localstack` the chain has the keys of the settings alone. Raises `SettingsError` when
+        `AWS_PROFILE` names no profile, or one part of the keys is missing.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -59,7 +60,9 @@ class Aws:
             return found
 
     def check_settings(self) -> None:
-        """Raises `SettingsError` when `AWS_PROFILE` names no profile; nothing is called."""
+        """Raises `SettingsError` when `AWS_PROFILE` names no profile, or keys are half set; nothing is called."""
+        if self._is_own_endpoint:
+            self._keys_of_own_endpoint()
         with self._lock:
             self._opened_session()
 
@@ -68,10 +71,21 @@ class Aws:
 
         settings = self._settings
         options: dict[str, Any] = {"region_name": settings.hmpps_sqs_region}
+        more: dict[str, Any] = {}
+        endpoint = settings.hmpps_sqs_localstack_url if self._is_own_endpoint else None
+        if service == "s3":
+            endpoint = settings.aws_endpoint_url_s3 or endpoint
         if self._is_own_endpoint:
-            options["endpoint_url"] = settings.hmpps_sqs_localstack_url
-            # An endpoint of one's own takes any keys, but the client wants some.
-            access_key_id, secret_access_key = access_key_id or "localstack", secret_access_key or "localstack"
+            # With `{}` the proxies of the environment, through which nobody reaches this machine, are not used.
+            more["proxies"] = {}
+            if access_key_id is None:
+                options |= self._keys_of_own_endpoint()
+        if endpoint is not None:
+            options["endpoint_url"] = endpoint
+            if service == "s3":
+                # Other servers than that of AWS know neither buckets as host names nor the newer checksums.
+                more |= {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"}
+                more["response_checksum_validation"] = "when_required"
         if access_key_id is not None:
             options |= {"aws_access_key_id": access_key_id, "aws_secret_access_key": secret_access_key}
         config = Config(
@@ -79,10 +93,24 @@ class Aws:
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": 3},
-            # With `{}` the proxies of the environment, through which nobody reaches this machine, are not used.
-            **({"s3": {"addressing_style": "path"}, "proxies": {}} if self._is_own_endpoint else {}),
+            **more,
         )
         return self._opened_session().client(service, config=config, **options)
+
+    def _keys_of_own_endpoint(self) -> dict[str, str | None]:
+        """The keys of the settings, or invented ones: LocalStack takes any, and the client wants some."""
+        settings = self._settings
+        key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
+        if key is None and secret is None:
+            return {"aws_access_key_id": "localstack", "aws_secret_access_key": "localstack"}
+        if key is None or secret is None:
+            missing = "AWS_ACCESS_KEY_ID" if key is None else "AWS_SECRET_ACCESS_KEY"
+            raise SettingsError(f"{missing}: it is not set, but the other part of the keys is; set both, or neither")
+        return {
+            "aws_access_key_id": key,
+            "aws_secret_access_key": secret.get_secret_value(),
+            "aws_session_token": None if token is None else token.get_secret_value(),
+        }
 
     @property
     def _is_own_endpoint(self) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
 
 from reports.archive import ArchiveUnavailable, Bucket, Folder, open_archive, report_path, store_index, store_report
 from reports.render import RunLine
@@ -65,6 +68,37 @@ def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
     for act in (lambda: missing.write("index.html", ""), missing.run_ids):
         with pytest.raises(ArchiveUnavailable, match="NoSuchBucket"):
             act()
+
+
+def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
+    """The client, to whom the server refuses one operation."""
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+    def refuse(request: Any, **_: object) -> AWSResponse:
+        raw = HTTPResponse(io.BytesIO(body), preload_content=False)
+        return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, raw)
+
+    client.meta.events.register(f"before-send.s3.{operation}", refuse)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status"),
+    [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
+)
+def test_a_bucket_that_may_not_be_written_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
+    """What may be listed need not be writable: an object is put before a run begins."""
+    with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
+        Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
+
+
+def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
+    """The object is deleted again; where that is refused, reports can be kept all the same, and it is said."""
+    assert Bucket(s3, "reports", "weekly").probe() is None
+    assert "Contents" not in s3.list_objects_v2(Bucket="reports")
+    left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
+    assert left == "s3://reports/weekly/.probe stays there: AccessDenied (DeleteObject)"
+    assert Bucket(s3, "reports", "weekly").run_ids() == set()
 
 
 def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""Which server, keys and proxies the clients of AWS use."""
+
+from typing import Any, Literal
+
+import pytest
+
+from sync.queues.aws import Aws
+from sync.settings import SettingsError, load_settings
+
+LOCALSTACK = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:4566"}
+KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secret"}
+
+
+class Sent(Exception):
+    """A request that was about to be sent."""
+
+
+def sent(service: Literal["sqs", "sns", "s3"], *keys: str, **environment: str) -> Any:
+    """The request of a first call, signed and complete, which goes nowhere."""
+    client = Aws(load_settings(environment)).client(service, *keys)
+
+    def keep(request: Any, **_: object) -> None:
+        raise Sent(request)
+
+    client.meta.events.register("before-send", keep)
+    method, options = {
+        "s3": ("put_object", {"Bucket": "reports", "Key": "a", "Body": b"a"}),
+        "sns": ("list_topics", {}),
+        "sqs": ("list_queues", {}),
+    }[service]
+    with pytest.raises(Sent) as caught:
+        getattr(client, method)(**options)
+    return caught.value.args[0]
+
+
+def header(request: Any, name: str) -> str:
+    """A header of a request as text; empty when it has none."""
+    value = request.headers.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@pytest.mark.parametrize("service", ["sqs", "sns", "s3"])
+def test_an_own_endpoint_gets_the_keys_that_are_given(service: Literal["sqs", "sns", "s3"]) -> None:
+    """Servers that check keys can be used; LocalStack, which takes any, is given invented ones."""
+    assert "Credential=minio-user/" in header(sent(service, **LOCALSTACK, **KEYS), "Authorization")
+    assert "Credential=localstack/" in header(sent(service, **LOCALSTACK), "Authorization")
+    with_token = sent(service, **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
+    assert header(with_token, "X-Amz-Security-Token") == "of-a-session"
+
+
+def test_the_keys_of_a_queue_come_first() -> None:
+    """Each queue may have keys of its own."""
+    request = sent("sqs", "of-queue", "secret", **LOCALSTACK, **KEYS, AWS_SESSION_TOKEN="of-a-session")
+    assert "Credential=of-queue/" in header(request, "Authorization")
+    assert header(request, "X-Amz-Security-Token") == ""
+
+
+@pytest.mark.parametrize("given", list(KEYS))
+def test_half_of_the_keys_is_a_wrong_setting(given: str) -> None:
+    """One part without the other is refused before anything is called."""
+    aws = Aws(load_settings({**LOCALSTACK, given: KEYS[given]}))
+    (missing,) = KEYS.keys() - {given}
+    with pytest.raises(SettingsError, match=f"{missing}: it is not set"):
+        aws.check_settings()
+    with pytest.raises(SettingsError, match=f"{missing}: it is not set"):
+        aws.client("s3")
+
+
+@pytest.mark.parametrize("provider", ["aws", "localstack"])
+def test_reports_may_have_a_server_of_their_own(provider: str) -> None:
+    """An S3 server beside the queues is asked by paths, and without checksums that only AWS knows."""
+    environment = {**LOCALSTACK, "HMPPS_SQS_PROVIDER": provider, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9000"}
+    keys = ("key", "secret") if provider == "aws" else ()
+    request = sent("s3", *keys, **environment)
+    assert request.url == "http://127.0.0.1:9000/reports/a"
+    assert not [name for name in request.headers if "checksum" in name.lower()]
+    queues = sent("sqs", *keys, **environment)
+    assert queues.url.startswith("http://127.0.0.1:4566" if provider == "localstack" else "https://sqs.eu-west-2.")
