@@ -8,10 +8,11 @@ from sync.envelope import MAPPING_RETRY
 from sync.failures import NON_UNIQUE_TEXT, Failure
 
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
-UNRECOVERABLE = "the request was refused and will be again: mend the data, or note the message and purge it"
+UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"
+ENDED = "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team"
 ONLY_MAPPING = (
-    "NOMIS has the record and only its mapping is missing: never purge it, or the record is made a second time; mend "
-    "the mapping service or what it refuses, then `dlq retry`"
+    "NOMIS has the record and only its mapping is missing: never purge it, or the record is made a second time; "
+    "correct the mapping service or what it refuses, then `dlq retry`"
 )
 #: The step at which an event is found to be on the wrong queue.
 ROUTING_STEP = "find queue"
@@ -20,9 +21,10 @@ UNREADABLE = "the message cannot be understood: tell the team of its publisher, 
 
 @dataclass(frozen=True, slots=True)
 class _Advice:
-    """Advice for the failures it fits; the first that fits is given."""
+    """Advice for the failures it fits, which `when` describes."""
 
     fits: Callable[[str, Failure], bool]
+    when: str
     text: str
 
 
@@ -77,6 +79,11 @@ def _amend_refused(event_type: str, failure: Failure) -> bool:
     return event_type == "activities.activity-schedule.amended" and _refused("nomis", 400)(event_type, failure)
 
 
+def _activity_ended(event_type: str, failure: Failure) -> bool:
+    fits = (_refused("nomis", 400, path="/allocation", words=word) for word in ("expire", "ended"))
+    return any(each(event_type, failure) for each in fits)
+
+
 def _credentials(_: str, failure: Failure) -> bool:
     return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status is not None)
 
@@ -93,59 +100,77 @@ def _rule(_: str, failure: Failure) -> bool:
     return failure.service is None and not failure.recoverable
 
 
+#: The first that fits is given. What may heal by itself comes before all that is advised to be purged.
 _ADVICE = (
-    _Advice(_credentials, "credentials or their roles are wrong: mend the client, then leave the message"),
-    _Advice(_mapping_retry, ONLY_MAPPING),
+    _Advice(
+        _credentials,
+        "401 or 403, or HMPPS Auth gave no token",
+        "credentials or their roles are wrong: correct the client (`check` names it), then leave the message",
+    ),
+    _Advice(_mapping_retry, "anything, on a `RETRY_CREATE_MAPPING`", ONLY_MAPPING),
     _Advice(
         _non_unique("/allocation"),
+        "NOMIS 500 on an allocation: `query did not return a unique result`",
         "NOMIS holds two allocations of this booking and activity: delete one (`activities delete-allocation`), "
         "then leave the message",
     ),
     _Advice(
         _non_unique("/attendance"),
+        "NOMIS 500 on an attendance: `query did not return a unique result`",
         "NOMIS holds two attendances of this booking and session: delete one (`activities delete-attendance`), "
         "then leave the message",
     ),
     _Advice(
+        _missing_mapping,
+        "mapping 404 on a change",
+        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); "
+        "heals when that succeeds",
+    ),
+    _Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
+    _Advice(
         _refused("nomis", 500, words="without a location"),
+        "NOMIS 500, no location",
         "NOMIS cannot hold an appointment in a cell: tell the prison, then purge the message",
     ),
     _Advice(
         _refused("nomis", 400, path="/attendance", words="paid"),
+        "NOMIS 400 on an attendance, already paid",
         "NOMIS payroll has paid this attendance: nothing is left to synchronise, purge the message",
     ),
     _Advice(
         _refused("nomis", 400, path="/allocation", words="prison"),
+        "NOMIS 400 on an allocation, the prison",
         "the prisoner is not in the activity's prison (transferred or released): inform the prison or the DPS team",
     ),
-    _Advice(
-        _refused("nomis", 400, path="/allocation", words="expire"),
-        "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team",
-    ),
-    _Advice(
-        _refused("nomis", 400, path="/allocation", words="ended"),
-        "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team",
-    ),
+    _Advice(_activity_ended, "NOMIS 400 on an allocation, expired or ended", ENDED),
     _Advice(
         _refused("mapping", 400, path="/mapping/activities"),
+        "mapping 400 on an activity",
         "the schedule or the course is mapped otherwise, so the new course is a duplicate: see `duplicates list`",
     ),
     _Advice(
-        _missing_mapping,
-        "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); "
-        "heals when that succeeds",
+        _missing_session,
+        "NOMIS 404 on a `scheduled-instance.amended`",
+        "nearly always a second delivery, or a session that an amend has removed: a retry does nothing more, "
+        "purge the message",
     ),
     _Advice(
-        _missing_session,
-        "nearly always a second delivery, or a session that an amend has removed: a retry does nothing more",
+        _amend_refused,
+        "NOMIS 400 on an `activity-schedule.amended`",
+        "DPS allowed what NOMIS refuses: read the reason, then inform the DPS team",
     ),
-    _Advice(_amend_refused, "DPS allowed what NOMIS refuses: read the reason, then inform the DPS team"),
     _Advice(
         _missing_in_dps,
+        "a DPS service 404",
         "DPS has no such record (its change was rolled back, or it is deleted): purge the message if it stays so",
     ),
-    _Advice(_unreadable, UNREADABLE),
-    _Advice(_rule, "a rule cannot be met by the data: read the reason and mend the record in DPS, or extend the rule"),
-    _Advice(lambda _, failure: failure.recoverable, RECOVERABLE),
-    _Advice(lambda _, __: True, UNRECOVERABLE),
+    _Advice(_unreadable, "a field is missing, or no valid JSON", UNREADABLE),
+    _Advice(
+        _rule,
+        "a rule cannot be met",
+        "a rule cannot be met by the data: read the reason and correct the record in DPS, or extend the rule",
+    ),
+    _Advice(lambda _, __: True, "anything else", UNRECOVERABLE),
 )
+#: What the runbook says too: which failures, and the advice for them.
+ADVICE = tuple((advice.when, advice.text) for advice in _ADVICE)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sync.catalogue import DOMAINS
+from sync.diagnosis import WORTH_A_RETRY, FailureClass
 from sync.failures import Failure
-from sync.hints import RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
+from sync.hints import ADVICE, RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
 
 ALLOCATED = "activities.prisoner.allocated"
 ATTENDED = "activities.prisoner.attendance-amended"
@@ -45,8 +50,8 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
         ("activities.scheduled-instance.amended", {"status": 404}, "second delivery"),
         ("activities.activity-schedule.amended", {"status": 400}, "NOMIS refuses"),
         ("prison-visit.booked", {"service": "visits", "status": 404}, "DPS has no such record"),
-        ("appointments.appointment-instance.created", {"reason": "NOMIS takes no appointment without a location, …"},
-         "in a cell"),
+        ("appointments.appointment-instance.created",
+         {"reason": "NOMIS takes no appointment without a location, …", "recoverable": False}, "in a cell"),
         ("prison-visit.booked", {"status": 403}, "credentials"),
         ("prison-visit.booked", {"service": "hmpps-auth", "status": 401}, "credentials"),
     ],
@@ -81,3 +86,31 @@ def test_rules_and_unreadable_messages() -> None:
     rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
     assert "rule" in hint("prison-visit.booked", rule)
     assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
+
+
+@given(
+    event_type=st.sampled_from(sorted(event for domain in DOMAINS.values() for event in domain.handlers)) | st.none(),
+    service=st.sampled_from(["nomis", "mapping", "visits", "activities", "hmpps-auth"]) | st.none(),
+    path=st.sampled_from(["/x/allocation", "/x/attendance", "/mapping/activities", "/visits/1"]),
+    status=st.sampled_from([301, 400, 401, 403, 404, 405, 408, 409, 413, 423, 429, 500, 502, 503]) | st.none(),
+    reason=st.sampled_from(["", "paid", "prison", "expired", "without a location", "no such record", NON_UNIQUE]),
+    step=st.sampled_from(["read event", "update visit"]),
+)
+def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, **failed: Any) -> None:
+    """Whatever failed: with a recoverable failure the message is never to be purged."""
+    assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
+
+
+def test_the_runbook_gives_the_same_advice() -> None:
+    """Its table of the last error has every row of the code, word for word and in the same order."""
+    page = (Path(__file__).parents[2] / "doc" / "runbook.md").read_text(encoding="utf-8")
+    assert "".join(f"| {when} | {text} |\n" for when, text in ADVICE) in page
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_the_runbook_knows_every_class(name: FailureClass) -> None:
+    """What is worth a retry is sent back by the housekeeping and never to be purged; all else is given up, or waits."""
+    page = (Path(__file__).parents[2] / "doc" / "runbook.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    assert ("the housekeeping sends it back" in row) is (name in WORTH_A_RETRY)
+    assert ("purge" in row) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))
