@@ -97,12 +97,21 @@ def _found(name: str, question: Question[str]) -> Finding:
 
 
 def _read_settings(program: Program) -> None:
-    """Reads what other parts than the settings themselves make of them. Raises `SettingsError`."""
+    """Reads what other parts than the settings themselves make of them. Raises `SettingsError`, a line for each."""
     settings = program.settings
-    read_schedule("RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone)
-    read_schedule("HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone)
-    _ = program.database
-    program.aws.check_settings()
+    wrong = []
+    for read in (
+        partial(read_schedule, "RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone),
+        partial(read_schedule, "HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone),
+        lambda: program.database,
+        program.aws.check_settings,
+    ):
+        try:
+            read()
+        except SettingsError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise SettingsError("\n".join(wrong))
 
 
 def _told_settings(settings: Settings) -> str:

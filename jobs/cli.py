@@ -94,4 +94,5 @@ def _explain(error: Exception, line: str) -> None:
 
     if traces_wanted():
         traceback.print_exception(error)
-    typer.echo(f"{PROGRAM}: {line}", err=True)
+    for each in line.splitlines():
+        typer.echo(f"{PROGRAM}: {each}", err=True)

@@ -26,11 +26,13 @@ def one_line(error: BaseException) -> str:
 
 
 def ending_of(error: Exception) -> tuple[int, str]:
-    """Exit code and the one line for stderr that `error` ends a command with."""
+    """Exit code and the one line for stderr that `error` ends a command with; a line for each wrong setting."""
     from sync.failures import SyncError
     from sync.settings import SettingsError
 
-    if isinstance(error, (UsageError, SettingsError)):
+    if isinstance(error, SettingsError):
+        return BAD_USAGE, "\n".join(" ".join(line.split()) for line in str(error).splitlines())
+    if isinstance(error, UsageError):
         return BAD_USAGE, one_line(error)
     if isinstance(error, (WorkError, SyncError)):
         return WORK_FAILED, one_line(error)

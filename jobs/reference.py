@@ -23,8 +23,8 @@ _WIDTH = 100
 _SETTINGS_HEAD = """\
 # Settings
 
-Environment variables. An empty one counts as unset. A wrong value ends every command with exit code 2 and one line that
-says what to change; `prisoner-to-nomis check` tries them out. Made from the code by `make docs`.
+Environment variables. An empty one counts as unset. Wrong values end every command with exit code 2 and one line for
+each that says what to change; `prisoner-to-nomis check` tries them out. Made from the code by `make docs`.
 
 | variable | default | meaning |
 | --- | --- | --- |

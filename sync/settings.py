@@ -10,18 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 
 from sync.queues.queue import MOST_VISIBILITY_SECONDS
 from sync.setting_texts import (
+    parse_flag,
+    parse_numbers,
     read_address,
     read_certificates,
+    read_link,
     read_location,
     read_mail_server,
     read_region,
+    read_time_zone,
     refuse_long_waits,
+    wrong_setting,
 )
 
 #: The five queues, by the names that commands use.
@@ -38,7 +43,7 @@ DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the text is one line that says which one, why, and what to change."""
+    """Settings are wrong; the text has a line for each, which says which one, why, and what to change."""
 
 
 class UpstreamName(StrEnum):
@@ -97,7 +102,10 @@ class QueueSettings:
     error_visibility_timeouts: tuple[int, ...]
 
 
-Seconds = Annotated[float, Field(gt=0)]
+#: No length of time is longer than a year: what is, is a slip, and more than a date can be moved by.
+_YEAR_SECONDS = 366 * 86_400
+
+Seconds = Annotated[float, Field(gt=0, le=_YEAR_SECONDS)]
 
 
 class Settings(BaseModel):
@@ -162,7 +170,7 @@ class Settings(BaseModel):
         (1, 10, 60, 600), description="seconds until the 1st, 2nd, … retry of a failed message; the last one repeats"
     )
     hmpps_sqs_max_receive_count: int = Field(
-        3, ge=1, description="receives before the DLQ, for queues made here (provider `localstack`)"
+        3, ge=1, le=1000, description="receives before the DLQ, for queues made here (provider `localstack`)"
     )
     hmpps_sqs_visibility_timeout_seconds: int = Field(
         120, ge=1, le=MOST_VISIBILITY_SECONDS, description="visibility timeout the heartbeat renews"
@@ -175,7 +183,7 @@ class Settings(BaseModel):
 
     drain_interval_seconds: Seconds = Field(5, description="pause between the micro-batches of a queue")
     drain_concurrency: int = Field(10, ge=1, le=200, description="messages in work at once, for each queue")
-    drain_batch_size: int = Field(1000, ge=10, description="messages gathered into one micro-batch at most")
+    drain_batch_size: int = Field(1000, ge=10, le=100_000, description="messages gathered into one micro-batch at most")
     drain_grace_seconds: Seconds = Field(
         30, description="after SIGTERM, how long work in hand may go on before it is handed back"
     )
@@ -189,6 +197,7 @@ class Settings(BaseModel):
     creation_wait_seconds: float = Field(
         300,
         ge=0,
+        le=86_400,
         description="how long an event waits whose record has no mapping yet: its creation may still be queued "
         "(six times as long for one that was begun)",
     )
@@ -200,23 +209,34 @@ class Settings(BaseModel):
         40, ge=1, le=200, description="calls in flight to one upstream at most; NOMIS answers 500 much above that"
     )
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
-    reconciliation_recheck_seconds: float = Field(15, ge=0, description="wait before the differences are read again")
+    reconciliation_recheck_seconds: float = Field(
+        15, ge=0, le=86_400, description="wait before the differences are read again"
+    )
     reconciliation_in_flight_minutes: float = Field(
-        10, ge=0, description="a difference whose DPS review or NOMIS record is younger is in flight, not a mismatch"
+        10,
+        ge=0,
+        le=_YEAR_SECONDS / 60,
+        description="a difference whose DPS review or NOMIS record is younger is in flight, not a mismatch",
     )
     reconciliation_near_hours: float = Field(
-        24, gt=0, description="how near in time two records of one event lie, for the diagnosis"
+        24,
+        gt=0,
+        le=_YEAR_SECONDS / 3600,
+        description="how near in time two records of one event lie, for the diagnosis",
     )
     reconciliation_exclusions: str | None = Field(
         None, description="a CSV file `bookingId,reason,date` of excluded bookings, or the same lines separated by `;`"
     )
-    reconciliation_max_page_errors: int = Field(30, ge=0, description="page errors after which a run gives up")
+    reconciliation_max_page_errors: int = Field(
+        30, ge=0, le=1_000_000, description="page errors after which a run gives up"
+    )
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="share of unreadable prisoners after which a run gives up"
     )
     job_completion_index: int | None = Field(
         None,
         ge=0,
+        le=1_000_000,
         description="set by Kubernetes in an Indexed Job: which of the `--shards` a pod is, without `--shard`",
     )
     reports_location: str = Field("./reports-out", description="a folder, or `s3://bucket/prefix`")
@@ -228,7 +248,7 @@ class Settings(BaseModel):
 
     housekeeping_schedule: str = Field("*/10 * * * *", description="cron of the DLQ housekeeping, in `TZ`")
     housekeeping_max_returns: int = Field(
-        10, ge=0, description="returns to the DLQ after which housekeeping leaves a message alone"
+        10, ge=0, le=1_000_000, description="returns to the DLQ after which housekeeping leaves a message alone"
     )
     scheduler_reconciliation: bool = Field(
         True, description="the scheduler runs the weekly reconciliation (false: a CronJob does)"
@@ -283,11 +303,20 @@ class Settings(BaseModel):
     @field_validator("tz")
     @classmethod
     def _time_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError("give a time zone such as Europe/London") from error
+        return read_time_zone(value)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_address(cls, value: str) -> str:
+        from sync.store.address import read_database_address
+
+        read_database_address(value)
         return value
+
+    @field_validator("reports_url")
+    @classmethod
+    def _link(cls, value: str | None) -> str | None:
+        return None if value is None else read_link(value)
 
     @field_validator(
         *(field for field, _ in _UPSTREAM_SETTINGS.values()),
@@ -377,9 +406,7 @@ class Settings(BaseModel):
     @property
     def event_switches(self) -> dict[str, bool]:
         """The variables of the environment that switch events on or off, by name; there may be no event of theirs."""
-        return {
-            name: parse_flag(name, text) for name, text in sorted(self._environment.items()) if _is_switch(name, text)
-        }
+        return {name: parse_flag(text) for name, text in sorted(self._environment.items()) if _is_switch(name, text)}
 
     @property
     def delete_all_enabled(self) -> bool:
@@ -388,18 +415,10 @@ class Settings(BaseModel):
 
     def _flag(self, variable: str, *, default: bool) -> bool:
         value = self._environment.get(variable)
-        return default if value is None or not value.strip() else parse_flag(variable, value)
+        return default if value is None or not value.strip() else parse_flag(value)
 
     def _with_environment(self, environment: Mapping[str, str]) -> Self:
-        self._environment = {key.upper(): value for key, value in environment.items()}
-        for key, value in self._environment.items():
-            if _is_switch(key, value):
-                parse_flag(key, value)
-            if key.startswith("HMPPS_SQS_QUEUES_") and "ERROR_VISIBILITY_TIMEOUT" in key and value:
-                try:
-                    refuse_long_waits(parse_numbers(value))
-                except ValueError as error:
-                    raise SettingsError(f"{key}: {value!r} is not a list of seconds; {error}") from error
+        self._environment = environment
         return self
 
 
@@ -416,58 +435,37 @@ def _upper(event_type: str) -> str:
     return event_type.upper().replace(".", "_").replace("-", "_")
 
 
-def parse_flag(variable: str, value: str) -> bool:
-    """`true` or `false` of a switch; raises `SettingsError` for anything else."""
-    text = value.strip().lower()
-    if text in ("true", "1", "yes", "on"):
-        return True
-    if text in ("false", "0", "no", "off"):
-        return False
-    raise SettingsError(f"{variable}: {value!r} is neither true nor false; set it to true or false")
-
-
-def parse_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas, at least one, none below 0; raises `ValueError` for anything else."""
-    try:
-        numbers = tuple(int(part) for part in text.split(",") if part.strip())
-    except ValueError as error:
-        raise ValueError("give whole numbers separated by commas, such as 1,10,60,600") from error
-    if not numbers or min(numbers) < 0:
-        raise ValueError("give at least one number, none below 0")
-    return numbers
-
-
-#: What is said in place of the validator's own words, by its kind of error.
-_PLAIN = {
-    "int_parsing": "give a whole number",
-    "int_from_float": "give a whole number",
-    "float_parsing": "give a number",
-    "bool_parsing": "set it to true or false",
-}
-
-
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Reads the settings from the process's environment (or from `environment` alone, for tests and the demo).
 
-    Raises `SettingsError`, one line, for the first value that cannot be used.
+    Raises `SettingsError`, a line for each value that cannot be used.
     """
-    source = dict(os.environ if environment is None else environment)
+    source = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
     # An empty variable means "not set": Kubernetes and compose files leave such ones behind.
-    values = {key.lower(): value for key, value in source.items() if value != ""}
-    known = {name: values[name] for name in Settings.model_fields if name in values}
+    known = {name: value for name in Settings.model_fields if (value := source.get(name.upper(), "")) != ""}
+    wrong = _wrong_switches_and_waits(source)
     try:
         settings = Settings.model_validate(known)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
-        shown = (
-            ""
-            if "SECRET" in name or "TOKEN" in name or name in ("SMTP_URL", "DATABASE_URL")
-            else f"{known.get(name.lower())!r}: "
-        )
-        reason = _PLAIN.get(first["type"]) or str(first["msg"]).removeprefix("Value error, ")
-        raise SettingsError(f"{name}: {shown}{reason}") from error
+        for each in error.errors(include_url=False):
+            name = str(each["loc"][0]) if each["loc"] else "settings"
+            wrong.append(wrong_setting(name.upper(), known.get(name), each))
+    if wrong:
+        raise SettingsError("\n".join(wrong))
     return settings._with_environment(source)
+
+
+def _wrong_switches_and_waits(environment: Mapping[str, str]) -> list[str]:
+    wrong = []
+    for name, value in sorted(environment.items()):
+        try:
+            if _is_switch(name, value):
+                parse_flag(value)
+            if name.startswith("HMPPS_SQS_QUEUES_") and "ERROR_VISIBILITY_TIMEOUT" in name and value:
+                refuse_long_waits(parse_numbers(value))
+        except ValueError as error:
+            wrong.append(wrong_setting(name, value, {"type": "value_error", "ctx": {"error": error}}))
+    return wrong
 
 
 def has_display() -> bool:

@@ -15,13 +15,14 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Dialect, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
 from sync.settings import SettingsError
+from sync.store.address import read_database_address, shown_address, without_secrets
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 
@@ -43,6 +44,8 @@ _JSON: dict[str, Any] = {
     "json_serializer": written_json,
     "json_deserializer": orjson.loads,
 }
+#: What rows hold is in no error's text.
+_ENGINE: dict[str, Any] = _JSON | {"hide_parameters": True}
 
 
 class StoreUnavailable(SyncError):
@@ -75,8 +78,8 @@ class Database:
 
     @property
     def url_without_password(self) -> str:
-        """The address, fit to be shown."""
-        return self._url.render_as_string(hide_password=True)
+        """Driver, host and name, fit to be shown: without user, password and options."""
+        return shown_address(self._url)
 
     @property
     def is_there(self) -> bool:
@@ -175,7 +178,7 @@ class Database:
             if not _unavailable(error):
                 raise
             cause = getattr(error, "orig", None) or error
-            reason = str(cause).strip().partition("\n")[0]
+            reason = without_secrets(str(cause).strip().partition("\n")[0], self._url)
             raise StoreUnavailable(f"database {self.url_without_password}: {reason}") from error
 
 
@@ -186,23 +189,13 @@ def newest_revision() -> str:
 
 def _parsed(url: str) -> URL:
     try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        advice = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
-        wrong = "" if isinstance(error, ArgumentError) else "the port is no number; "
-        raise SettingsError(f"DATABASE_URL: {wrong}{advice}") from error
-    if parsed.port is not None and not 0 < parsed.port < 65_536:
-        raise SettingsError(f"DATABASE_URL: there is no port {parsed.port}; give one from 1 to 65535")
-    backend = parsed.get_backend_name()
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    if backend == "sqlite":
-        return parsed.set(drivername="sqlite")
-    raise SettingsError(f"DATABASE_URL: {backend} is not supported; use sqlite or postgresql")
+        return read_database_address(url)
+    except ValueError as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
 
 
 def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
-    arguments = _JSON | {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
+    arguments = _ENGINE | {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
     if in_memory:
         arguments["poolclass"] = StaticPool
     else:
@@ -270,7 +263,7 @@ def _postgresql_engine(url: URL) -> Engine:
     engine = create_engine(
         url,
         connect_args={name: value for name, value in arguments.items() if name not in url.query},
-        **_JSON,
+        **_ENGINE,
         pool_pre_ping=True,
         # Conditional inserts tell by their row count whether they took effect.
         execution_options={"preserve_rowcount": True},

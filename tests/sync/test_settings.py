@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from jobs.endings import BAD_USAGE, ending_of
 from sync.queues.aws import Aws
-from sync.settings import SettingsError, load_settings
+from sync.settings import Settings, SettingsError, load_settings
 from sync.store.database import Database
 
 
@@ -26,7 +29,7 @@ from sync.store.database import Database
         ("HMPPS_SQS_REGION", "eu west 2", "give a region of AWS"),
         ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "1,43201", "43200 seconds at most"),
         ("HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT", "50000", "43200 seconds at most"),
-        ("HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS", "43201", "less than or equal to 43200"),
+        ("HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS", "43201", "give a number up to 43200"),
         ("DRAIN_INTERVAL_SECONDS", "inf", "finite number"),
         ("LEASE_SECONDS", "nan", "finite number"),
         ("RECONCILIATION_RECHECK_SECONDS", "inf", "finite number"),
@@ -38,6 +41,35 @@ from sync.store.database import Database
         ("REPORTS_LOCATION", "s3://", "names no bucket"),
         ("REPORTS_LOCATION", "s3:///prefix", "names no bucket"),
         ("REPORTS_LOCATION", "s3://user@bucket/prefix", "names no bucket"),
+        ("TZ", "Europe", "give a time zone such as Europe/London"),
+        ("TZ", "../etc/passwd", "give a time zone such as Europe/London"),
+        ("API_TIMEOUT_SECONDS", "1e300", "give a number up to 31622400"),
+        ("DRAIN_GRACE_SECONDS", "0", "give a number above 0"),
+        ("DRAIN_GRACE_SECONDS", "soon", "give a number"),
+        ("RECONCILIATION_NEAR_HOURS", "1e300", "give a number up to 8784"),
+        ("DRAIN_CONCURRENCY", "9" * 5000, "give a smaller whole number"),
+        ("DRAIN_CONCURRENCY", "2.5", "give a whole number"),
+        ("DRAIN_CONCURRENCY", "0", "give a number from 1 up"),
+        ("LOG_LEVEL", "LOUD", "give 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("DATABASE_AUTO_UPGRADE", "maybe", "set it to true or false"),
+        ("FEATURE_EVENT_PRISON_VISIT_BOOKED", "maybe", "set it to true or false"),
+        ("API_BASE_URL_NOMIS", "http://[::1", "give an address such as"),
+        ("API_BASE_URL_NOMIS", "https://user:hush@nomis.example", "take user and password out of it"),
+        ("API_BASE_URL_NOMIS", "https://user:hu@sh@nomis.example", "take user and password out of it"),
+        ("API_BASE_URL_NOMIS", "https://nomis.example?token=hush", "take what follows ? or # out of it"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://key:hush@localhost:4566", "take user and password out of it"),
+        ("SLACK_API_URL", "https://user:hush@slack.example/api/", "take user and password out of it"),
+        ("REPORTS_URL", "https://user:hush@reports.example", "take user and password out of it"),
+        ("REPORTS_URL", "reports.example", "give an address such as"),
+        ("DATABASE_URL", "postgresql://user:hu@sh@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:hush@x/y@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:a@b:hush@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:hush@host:many/name", "the port is no number"),
+        ("DATABASE_URL", "mysql://user:hush@host/name", "only sqlite and postgresql are supported"),
+        ("DATABASE_URL", "hush", "give an address such as"),
+        ("SMTP_URL", "smtp://user:hu@sh@mail.example", "percent-encode the password"),
+        ("SMTP_URL", "smtp://user:x/hush@mail.example", "percent-encode the password"),
+        ("SMTP_URL", "smtp://user:hush@[mail", "it cannot be read"),
         ("SMTP_URL", "foo", "give smtp://user:password@host:port"),
         ("SMTP_URL", "smtp://", "give smtp://user:password@host:port"),
         ("SMTP_URL", "http://user:hush@mail", "give smtp://user:password@host:port"),
@@ -52,7 +84,45 @@ def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
     assert str(caught.value).startswith(f"{name}: ")
     assert says in str(caught.value)
     assert "hush" not in str(caught.value)
+    assert "Input should" not in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_all_wrong_settings_are_said_at_once() -> None:
+    """One line for each, whatever reads it, so that a deployment is put right in one go."""
+    wrong = {
+        "TZ": "Europe",
+        "API_TIMEOUT_SECONDS": "inf",
+        "DATABASE_URL": "postgresql://user:hu@sh@host/name",
+        "FEATURE_EVENT_PRISON_VISIT_BOOKED": "maybe",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "x",
+        "SMTP_URL": "mail",
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(wrong)
+    lines = str(caught.value).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+    code, told = ending_of(caught.value)
+    assert (code, told.splitlines()) == (BAD_USAGE, lines)
+
+
+def refusal_of(name: str, value: str) -> str | None:
+    """What is said of a value, None when it is taken."""
+    try:
+        load_settings({name: value})
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+@given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\x00"), max_size=60))
+def test_any_value_is_taken_or_refused_on_one_line(name: str, value: str) -> None:
+    """Nothing but `SettingsError` comes of a setting, and none of its words are the validator's."""
+    told = refusal_of(name.upper(), value) or f"{name.upper()}: taken"
+    assert told.startswith(f"{name.upper()}: ")
+    assert len(told.splitlines()) == 1
+    assert "Input should" not in told
 
 
 @pytest.mark.parametrize(
@@ -68,6 +138,10 @@ def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
         ("REPORTS_LOCATION", "/srv/reports: weekly"),
         ("SMTP_URL", "smtps://user:p%40ss@mail.example"),
         ("RECONCILIATION_RECHECK_SECONDS", "0"),
+        ("DATABASE_URL", "postgresql://user%40server:p%40ss@host:6432/name?sslmode=require"),
+        ("DATABASE_URL", "postgresql:///name?host=/run/postgresql"),
+        ("DATABASE_URL", "sqlite:////srv/a@b/store.db"),
+        ("REPORTS_URL", "https://reports.example/weekly"),
     ],
 )
 def test_takes_what_can_work(name: str, value: str) -> None:

@@ -239,10 +239,28 @@ def test_an_unusable_address_is_one_clear_line(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_the_address_is_shown_without_password() -> None:
-    """A PostgreSQL address is taken in its plain form and shown without its password."""
-    shown = Database("postgresql://user:secret@host/name").url_without_password
-    assert shown == "postgresql+psycopg://user:***@host/name"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:secret@host/name", "postgresql+psycopg://host/name"),
+        ("postgresql://user@host:5433/name?password=secret&sslmode=require", "postgresql+psycopg://host:5433/name"),
+        ("postgresql:///name?host=/run/pg&sslpassword=secret", "postgresql+psycopg:///run/pg/name"),
+        ("postgresql://?host=one,two&dbname=name&password=secret", "postgresql+psycopg://one,two/name"),
+        ("sqlite:////srv/store.db?mode=ro", "sqlite:////srv/store.db"),
+    ],
+)
+def test_the_address_is_shown_without_password(url: str, shown: str) -> None:
+    """Driver, host and name, and nothing else of what was given."""
+    assert Database(url).url_without_password == shown
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:{}@127.0.0.1:1/x", "postgresql://u@127.0.0.1:1/x?password={}"])
+def test_no_failure_shows_the_password(url: str) -> None:
+    """What the driver says of a database that is away is told without it."""
+    with pytest.raises(StoreUnavailable) as caught:
+        Database(url.format("hush")).ping()
+    assert "postgresql+psycopg://127.0.0.1:1/x" in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 def test_a_database_in_memory_serves_several_threads() -> None:

@@ -1,0 +1,51 @@
+"""The address of the database: read, refused where it would be misread, and shown without what is secret in it."""
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+_ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
+
+
+def read_database_address(text: str) -> URL:
+    """The address with the driver that is used. Raises `ValueError` with the remedy, which repeats nothing of it."""
+    try:
+        address = make_url(text.strip())
+    except ArgumentError:
+        raise ValueError(_ADVICE) from None
+    except ValueError:
+        # What follows the colon is taken for the port: the end of a password that has its own colon or @ in it.
+        raise ValueError(
+            f"the port is no number; percent-encode the password (@ as %40, : as %3A); {_ADVICE}"
+        ) from None
+    if address.port is not None and not 0 < address.port < 65_536:
+        raise ValueError("the port is no number from 1 to 65535")
+    backend = address.get_backend_name()
+    if backend == "sqlite":
+        return address.set(drivername="sqlite")
+    if backend not in ("postgresql", "postgres"):
+        raise ValueError(f"only sqlite and postgresql are supported; {_ADVICE}")
+    queried = [each for name, value in address.query.items() for each in (name, *_listed(value)) if name != "host"]
+    if any("@" in each for each in (address.host or "", address.database or "", *queried)):
+        raise ValueError("percent-encode the password: @ as %40, / as %2F, : as %3A, % as %25")
+    return address.set(drivername="postgresql+psycopg")
+
+
+def shown_address(address: URL) -> str:
+    """Driver, host and name: what anybody may see."""
+    hosts = address.host or ",".join(_listed(address.query.get("host", "")))
+    if address.port is not None and hosts:
+        hosts = f"{hosts}:{address.port}"
+    return f"{address.drivername}://{hosts}/{address.database or _listed(address.query.get('dbname', ''))[0]}"
+
+
+def without_secrets(text: str, address: URL) -> str:
+    """The text of an error without the passwords of the address."""
+    queried = [each for name, value in address.query.items() if "password" in name for each in _listed(value)]
+    for secret in (address.password, *queried):
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _listed(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
