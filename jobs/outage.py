@@ -8,9 +8,12 @@ import structlog
 from jobs.endings import one_line
 from jobs.logging import traces_wanted
 
+#: Different reasons that are logged of one outage.
+_MOST_REASONS = 10
+
 
 class Outage:
-    """Whether a piece of repeated work fails at present; logs its first failure and its recovery, nothing between."""
+    """Whether a piece of repeated work fails at present; logs its first failure, each new reason, and its recovery."""
 
     def __init__(self, what: str) -> None:
         """`what` names the work in the log, such as `drain of visit`."""
@@ -20,6 +23,7 @@ class Outage:
         self._since: float | None = None
         self._reason = ""
         self._failures = 0
+        self._logged: set[str] = set()
 
     @property
     def reason(self) -> str | None:
@@ -34,8 +38,12 @@ class Outage:
             if first:
                 self._since = time.monotonic()
                 self._failures = 0
+                self._logged.clear()
             self._failures += 1
             self._reason = one_line(error)
+            otherwise = self._reason not in self._logged and 0 < len(self._logged) < _MOST_REASONS
+            if first or otherwise:
+                self._logged.add(self._reason)
         if first:
             self._log.error(
                 "work-failing",
@@ -44,6 +52,9 @@ class Outage:
                 error=type(error).__name__,
                 exc_info=traces_wanted(),
             )
+
+        elif otherwise:
+            self._log.error("work-fails-otherwise", work=self._what, reason=self._reason, error=type(error).__name__)
 
     def worked(self) -> None:
         """The work succeeded."""

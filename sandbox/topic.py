@@ -61,15 +61,26 @@ class Topic:
             return 0
         if self._sns is None:
             self._sns = self.client("sns")
-        if not self._arn:
-            self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
         taken = 0
         for start in range(0, len(events), BATCH):
             entries = [entry(str(place), event) for place, event in enumerate(events[start : start + BATCH])]
-            answer = self._sns.publish_batch(TopicArn=self._arn, PublishBatchRequestEntries=entries)
+            answer = self._publish(entries)
             taken += len(answer["Successful"])
             self.failed += len(answer.get("Failed", []))
         return taken
+
+    def _publish(self, entries: list[dict[str, object]]) -> dict[str, Any]:
+        """Publish one batch, to a topic that is made where it is not, or no longer, there."""
+        known = self._arn
+        if not known:
+            self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
+        try:
+            return dict(self._sns.publish_batch(TopicArn=self._arn, PublishBatchRequestEntries=entries))
+        except self._sns.exceptions.NotFoundException:
+            if not known:
+                raise
+            self.forget()
+            return self._publish(entries)
 
 
 def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from sync.failures import SyncError
 
 #: SQS takes at most so many entries in a batch call, and gives at most so many messages in a receive.
@@ -61,10 +63,14 @@ class QueueCounts:
 
 
 class Queue:
-    """A main queue or a dead letter queue, over a boto3 SQS client. Safe to share between threads."""
+    """A main queue or a dead letter queue, over a boto3 SQS client. Safe to share between threads.
 
-    def __init__(self, client: Any, name: str, url: str) -> None:
+    `make_again` makes the queue where it is found to be missing, and its topic and DLQ with it; None: it is not made.
+    """
+
+    def __init__(self, client: Any, name: str, url: str, make_again: Callable[[], object] | None = None) -> None:
         self._client = client
+        self._make_again = make_again
         self.name = name
         self.url = url
 
@@ -150,7 +156,22 @@ class Queue:
         return todo
 
     def _call(self, name: str, **arguments: Any) -> dict[str, Any]:
-        return answer_of(self.name, name, getattr(self._client, name), QueueUrl=self.url, **arguments)
+        method = getattr(self._client, name)
+        try:
+            return answer_of(self.name, name, method, QueueUrl=self.url, **arguments)
+        except QueueUnavailable as error:
+            if self._make_again is None or not is_missing(error):
+                raise
+            structlog.get_logger("sync.queues.queue").warning("queue-missing", queue=self.name, reason=str(error))
+            self._make_again()
+        return answer_of(self.name, name, method, QueueUrl=self.url, **arguments)
+
+
+def is_missing(error: QueueUnavailable) -> bool:
+    """Whether the queue is not there, by what SQS answered."""
+    response = getattr(error.__cause__, "response", None)
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+    return "NonExistentQueue" in code or "QueueDoesNotExist" in code
 
 
 def answer_of(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:

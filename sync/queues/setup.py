@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sync.queues.aws import Aws
-from sync.queues.queue import Queue, QueueUnavailable, answer_of
+from sync.queues.queue import Queue, QueueUnavailable, answer_of, is_missing
 from sync.settings import Settings
 
 TOPIC = "hmpps-domain-events"
@@ -23,7 +23,7 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by their ids; with the provider `localstack` what is missing is made first.
+    """Opens queues by their ids; with the provider `localstack` what is missing is made first, and again later.
 
     `event_types` gives the event types that the subscription of a queue lets pass. Safe to share between threads.
     """
@@ -41,17 +41,19 @@ class QueueOpener:
         dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
         if self._settings.hmpps_sqs_provider != "localstack":
             return QueuePair(_found(main_client, queue.queue_name), _found(dlq_client, queue.dlq_name))
-        main = _existing(main_client, queue.queue_name)
+
+        def again() -> QueuePair:
+            return self.open(name)
+
+        main = _existing(main_client, queue.queue_name, again)
         # Where a queue is missing, the topic may be too, though it was there before.
         topic = self._the_topic(anew=main is None)
-        if main is not None:
-            pair = QueuePair(main, _found(dlq_client, queue.dlq_name))
-        else:
-            # A DLQ that is there already is given back, since nothing else is wanted of it.
-            dlq = _made(dlq_client, queue.dlq_name, {})
-            pair = QueuePair(_made(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq))), dlq)
-        topic.subscribe(pair.main, self._event_types(name))
-        return pair
+        # A DLQ that is there already is given back, since nothing else is wanted of it.
+        dlq = _made(dlq_client, queue.dlq_name, {}, again)
+        if main is None:
+            main = _made(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq)), again)
+        topic.subscribe(main, self._event_types(name))
+        return QueuePair(main, dlq)
 
     def _the_topic(self, *, anew: bool) -> "_Topic":
         # Threads that come at once each ask for it: none waits for another while SNS is slow.
@@ -103,22 +105,20 @@ class _Topic:
         return {entry["Endpoint"] for entry in listed["Subscriptions"]}
 
 
-def _found(client: Any, name: str) -> Queue:
-    return Queue(client, name, answer_of(name, "get_queue_url", client.get_queue_url, QueueName=name)["QueueUrl"])
+def _found(client: Any, name: str, again: Callable[[], object] | None = None) -> Queue:
+    answer = answer_of(name, "get_queue_url", client.get_queue_url, QueueName=name)
+    return Queue(client, name, answer["QueueUrl"], again)
 
 
-def _existing(client: Any, name: str) -> Queue | None:
-    from botocore.exceptions import ClientError
-
+def _existing(client: Any, name: str, again: Callable[[], object]) -> Queue | None:
     try:
-        return _found(client, name)
+        return _found(client, name, again)
     except QueueUnavailable as error:
-        code = error.__cause__.response["Error"]["Code"] if isinstance(error.__cause__, ClientError) else ""
-        if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
+        if is_missing(error):
             return None
         raise
 
 
-def _made(client: Any, name: str, attributes: dict[str, str]) -> Queue:
+def _made(client: Any, name: str, attributes: dict[str, str], again: Callable[[], object]) -> Queue:
     answer = answer_of(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
-    return Queue(client, name, answer["QueueUrl"])
+    return Queue(client, name, answer["QueueUrl"], again)

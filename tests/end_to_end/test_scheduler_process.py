@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sandbox import Sandbox
+from sync.queues.aws import Aws
+from sync.settings import QUEUES, load_settings
 from tests.databases import PostgresServer
 from tests.end_to_end.conftest import Installed
 from tests.faults import held
@@ -24,6 +26,12 @@ def said(installed: Installed, message: str) -> int:
 def in_order(sandbox: Sandbox) -> bool:
     """Whether everything published is in NOMIS."""
     return not sandbox.verify()["problems"]
+
+
+def all_subscribed(sandbox: Sandbox) -> bool:
+    """Whether every queue gets its events."""
+    sns = Aws(load_settings(sandbox.environment())).client("sns")
+    return len(sns.list_subscriptions()["Subscriptions"]) == len(QUEUES)
 
 
 def test_scheduler_drains_and_ends_at_sigterm(installed: Installed, sandbox: Sandbox, running: Running) -> None:
@@ -125,6 +133,24 @@ def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandb
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert said(installed, "work-failing") == 5
+
+
+def test_an_emulator_that_starts_again_empty_is_set_up_again(
+    installed: Installed, sandbox: Sandbox, running: Running
+) -> None:
+    """The running scheduler makes its queues anew, and what is published then arrives."""
+    process = running("scheduler")
+    until(lambda: said(installed, "scheduler-started") == 1, "start")
+    installed.make_queues()
+    sandbox.traffic(events=5, queues=["visit"], seed=1)
+    until(lambda: in_order(sandbox), "the events are applied")
+    sandbox.reset(prisoners=20)
+    until(lambda: said(installed, "queue-missing") >= 5, "every queue is missed")
+    until(lambda: all_subscribed(sandbox), "every queue is made")
+    sandbox.traffic(events=5, queues=["visit"], seed=2)
+    until(lambda: in_order(sandbox), "the later events are applied")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LONGEST_SECONDS) == 0
 
 
 def test_scheduler_waits_for_the_migration(installed: Installed, running: Running) -> None:

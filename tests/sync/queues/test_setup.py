@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from sandbox import Sandbox
 from sync.catalogue import event_types
@@ -54,6 +55,37 @@ def test_what_was_lost_meanwhile_is_made_again(sandbox: Sandbox) -> None:
     queue = opener.open("incentive").main
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
     assert len(queue.receive()) == 1
+
+
+@pytest.mark.parametrize("first", ["receive", "counts", "send", "dlq"])
+def test_an_endpoint_that_starts_again_empty_is_set_up_by_whoever_comes_first(sandbox: Sandbox, first: str) -> None:
+    """Open queues are made again with topic, DLQ and subscription; the log says that they were gone."""
+    chosen = settings(sandbox)
+    pair = QueueOpener(chosen, Aws(chosen), event_types).open("incentive")
+    sandbox.reset(prisoners=20)
+    with capture_logs() as logs:
+        if first == "dlq":
+            assert pair.dlq.counts().total == 0
+        elif first == "send":
+            pair.main.send("a message")
+        else:
+            assert (pair.main.receive() if first == "receive" else pair.main.counts().total) in ([], 0)
+    (told,) = (each for each in logs if each["event"] == "queue-missing")
+    assert "NonExistentQueue" in told["reason"]
+    sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
+    assert len(pair.main.receive()) == (2 if first == "send" else 1)
+    assert pair.main.max_receives() == 3
+    assert pair.dlq.counts().total == 0
+
+
+def test_a_dead_letter_queue_alone_is_made_again(sandbox: Sandbox) -> None:
+    """Where the main queue is there, the DLQ that is missing is made for it."""
+    chosen = settings(sandbox)
+    aws = Aws(chosen)
+    pair = QueueOpener(chosen, aws, event_types).open("visit")
+    aws.client("sqs").delete_queue(QueueUrl=pair.dlq.url)
+    assert pair.dlq.counts().total == 0
+    assert QueueOpener(chosen, aws, event_types).open("visit").dlq.url == pair.dlq.url
 
 
 def test_queues_are_made_with_the_settings_of_production(sandbox: Sandbox) -> None:
