@@ -1,12 +1,14 @@
 """A backlog of thousands of events and two processes that share it, as deployed, with no fault at all.
 
-Creations, changes and cancellations of one record are spread over both processes, and some arrive in the wrong order.
-Whatever one of them meets too early must wait without using up its receives: nothing may become a dead letter.
+The backlog is in no order, as SQS may give it, and creations, changes and cancellations of one record are spread over
+both processes. Whatever one of them meets too early must wait without using up its receives: nothing may become a dead
+letter.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Mapping
@@ -19,6 +21,7 @@ from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
 from jobs.composition import Program
 from sandbox import Sandbox
+from sync.queues.queue import BATCH
 from sync.settings import QUEUES, load_settings
 from tests.forked import Command
 
@@ -65,6 +68,8 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
             out_of_order=backlog.events // 12,
             chains=backlog.events // 200,
         )
+        for queue in QUEUES:
+            _shuffle(program, queue, random.Random(f"{backlog.seed} {queue}"))
         say(out, f"backlog: {planned['messages']} messages, {backlog.replicas} processes")
         replicas = [_start(environment, folder / f"replica-{number}.log") for number in range(backlog.replicas)]
         drained = until(lambda: depth(program) == 0, backlog.patience)
@@ -75,6 +80,20 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
         verdict.violations.extend(f"a process ended with {end}" for end in ends if end)
         figures = {"seed": backlog.seed, "database": backlog.database, **verdict.figures}
         return Result(verdict, time.monotonic() - started, figures)
+
+
+def _shuffle(program: Program, queue: str, chance: random.Random) -> None:
+    """Puts what is on a queue into another order; the emulator gives messages as they came."""
+    main = program.queue_pair(queue).main
+    bodies: list[str] = []
+    while messages := main.receive():
+        bodies.extend(message.body for message in messages)
+        main.delete(messages)
+    chance.shuffle(bodies)
+    client = program.aws.client("sqs")
+    for start in range(0, len(bodies), BATCH):
+        entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(bodies[start : start + BATCH])]
+        client.send_message_batch(QueueUrl=main.url, Entries=entries)
 
 
 def _start(environment: Mapping[str, str], log: Path) -> Command:

@@ -22,6 +22,8 @@ from sync.work import Workshop
 #: How often work that is held up looks again, and how long what has ended waits for company before it is settled.
 _LOOK_SECONDS = 0.25
 _COMPANY_SECONDS = 0.02
+#: The least time between two messages of a queue that try an upstream which is not known to be up.
+_TRIAL_SECONDS = 0.5
 
 
 class BatchWork:
@@ -30,7 +32,7 @@ class BatchWork:
     `crew` works the lanes. `hold_seconds`: how long tasks are held in hand while an upstream is down before they are
     handed back; None holds them until it is up. `stop_at` gives the moment when the time of grace ends, None while
     nobody asked to stop. `on_progress` is told when tasks came to an end, and while an upstream or the database is
-    waited for. `max_receives`: after so many a message goes to the dead letter queue.
+    waited for.
     """
 
     def __init__(
@@ -45,7 +47,6 @@ class BatchWork:
         leases: Leases,
         breakers: Breakers,
         upstreams: Sequence[UpstreamName],
-        max_receives: int,
         hold_seconds: float | None,
         stop_at: Callable[[], float | None],
         on_progress: Callable[[], None] = lambda: None,
@@ -61,9 +62,7 @@ class BatchWork:
         self._stop_at = stop_at
         self._on_progress = on_progress
         self._monotonic = monotonic
-        self._worker = LaneWorker(
-            queue_name, settings, workshop, leases, breakers, upstreams, self._end, max_receives, monotonic
-        )
+        self._worker = LaneWorker(queue_name, settings, workshop, leases, breakers, upstreams, self._end, monotonic)
         # The lock guards what workers and dispatcher share: lanes ready, held up and in work, and who is at work.
         self._lock = threading.Lock()
         # The longest lanes first, so that none of them is left over at the end.
@@ -79,6 +78,7 @@ class BatchWork:
         self._settling: Future[Counter[Outcome]] | None = None
         self._settled_at = monotonic()
         self._down_since: float | None = None
+        self._next_trial = 0.0
         self._outcomes: Counter[Outcome] = Counter()
         #: Whether tasks were handed back because an upstream stayed down for longer than `hold_seconds`.
         self.gave_up = False
@@ -144,9 +144,11 @@ class BatchWork:
         """Has as many threads at work as there are lanes for; each takes lane after lane by itself."""
         with self._lock:
             missing = min(len(self._ready), self._concurrency - self._workers)
-            # One message at a time finds out whether an upstream is really up again.
+            # One message at a time finds out whether an upstream is really up again, with a pause in which others may.
             if self._breakers.trying(self._upstreams):
-                missing = min(missing, 1 - self._workers)
+                moment = self._monotonic()
+                missing = min(missing, 1 - self._workers) if moment >= self._next_trial else 0
+                self._next_trial = moment + _TRIAL_SECONDS if missing > 0 else self._next_trial
             self._workers += max(0, missing)
         for _ in range(missing):
             self._crew.submit(self._work)
@@ -160,8 +162,9 @@ class BatchWork:
                     self._in_work.discard(lane)
                     if lane.tasks and not self._abandoned:
                         self._held_up.append(lane)
-                alone = self._workers == 1 or not self._breakers.trying(self._upstreams)
-                if not self._ready or not alone:
+                # Who has tried an upstream that is not known to be up lets others try.
+                done = self._breakers.trying(self._upstreams) and (lane is not None or self._workers > 1)
+                if not self._ready or done:
                     self._workers -= 1
                     break
                 lane = self._ready.popleft()

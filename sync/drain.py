@@ -119,7 +119,9 @@ class Drain:
         self._receivers = receivers
         self._monotonic = monotonic
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
-        self._settler = Settler(domain.queue, main, self._heartbeat, settings, telemetry, database, on_settled)
+        self._settler = Settler(
+            domain.queue, main, self._heartbeat, settings, telemetry, database, self._most_receives, on_settled
+        )
         self._database = database
         self._crew = Crew(settings.drain_concurrency, f"work {domain.queue}")
         self._receiving = ThreadPoolExecutor(receivers + 1, thread_name_prefix=f"receive {domain.queue}")
@@ -127,6 +129,7 @@ class Drain:
         self._stop_at: float | None = None
         self._paused = False
         self._max_receives: int | None = None
+        self._down_since: float | None = None
         self._progressed_at = monotonic()
         self._log = structlog.get_logger("sync.drain")
         self._heartbeat.__enter__()
@@ -165,7 +168,10 @@ class Drain:
         started = self._monotonic()
         if not self._upstreams_up():
             return BatchSummary(self.queue)
-        return self._work(self._gather(), started)
+        summary = self._work(self._gather(), started)
+        if self._hold_seconds is not None and summary.deferred and not self._breakers.all_up(self._upstreams):
+            raise UpstreamsDown(self._breakers.not_up(self._upstreams), summary)
+        return summary
 
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
         """Micro-batches until a receive comes back empty (or `max_batches`); the next is gathered during the work.
@@ -174,32 +180,34 @@ class Drain:
         """
         total = BatchSummary(self.queue)
         ahead: Future[list[Message]] | None = None
-        while not self._stopping.is_set() and (max_batches is None or total.batches < max_batches):
-            started = self._monotonic()
-            if ahead is None and not self._upstreams_up():
-                self._stopping.wait(_LOOK_SECONDS)
-                continue
-            messages = self._gather() if ahead is None else ahead.result()
-            fresh = ahead is None
-            ahead = None
-            if not messages and fresh:
-                break
-            if messages and (max_batches is None or total.batches + 1 < max_batches):
-                ahead = self._receiving.submit(self._gather)
-            try:
+        try:
+            while not self._stopping.is_set() and (max_batches is None or total.batches < max_batches):
+                started = self._monotonic()
+                if ahead is None and not self._upstreams_up():
+                    continue
+                messages = self._gather() if ahead is None else ahead.result()
+                fresh = ahead is None
+                ahead = None
+                up = self._breakers.all_up(self._upstreams)
+                if not messages and fresh and (up or self._hold_seconds is None):
+                    break
+                if messages and up and (max_batches is None or total.batches + 1 < max_batches):
+                    ahead = self._receiving.submit(self._gather)
                 total += self._work(messages, started)
-            except UpstreamsDown as error:
-                self._hand_back(ahead)
-                error.summary = total + error.summary
-                raise
-            except BaseException:
-                self._hand_back(ahead)
-                raise
-        self._hand_back(ahead)
+                self._give_up_on_what_stays_down()
+        except UpstreamsDown as error:
+            error.summary = total + error.summary
+            raise
+        finally:
+            self._hand_back(ahead)
         return total
 
     def _upstreams_up(self) -> bool:
-        """Whether receiving makes sense; an upstream that is down is pinged, and waited for as the drain was told."""
+        """Whether receiving makes sense; an upstream that is down is pinged, and waited for as the drain was told.
+
+        Without a limit it is waited for as long as the pause between two batches lasts, so that it is known soon that
+        it is up, and whoever asked has the word now and then.
+        """
         since = self._monotonic()
         while not self._stopping.is_set():
             self._note_progress()
@@ -207,12 +215,22 @@ class Drain:
                 self._say_paused(False)
                 return True
             self._say_paused(True)
-            if self._hold_seconds is None:
+            self._give_up_on_what_stays_down()
+            if self._hold_seconds is None and self._monotonic() - since > self._settings.drain_interval_seconds:
                 return False
-            if self._monotonic() - since > self._hold_seconds:
-                raise UpstreamsDown(self._breakers.open_services(self._upstreams), BatchSummary(self.queue))
             self._stopping.wait(_LOOK_SECONDS)
         return False
+
+    def _give_up_on_what_stays_down(self) -> None:
+        """Raises `UpstreamsDown` when not all upstreams were known to be up for longer than the drain was to wait."""
+        moment = self._monotonic()
+        if self._breakers.all_up(self._upstreams):
+            self._down_since = None
+            return
+        self._down_since = moment if self._down_since is None else self._down_since
+        if self._hold_seconds is not None and moment - self._down_since > self._hold_seconds:
+            self._down_since = None
+            raise UpstreamsDown(self._breakers.not_up(self._upstreams), BatchSummary(self.queue))
 
     def _most_receives(self) -> int:
         """After how many receives a message goes to the dead letter queue: as the queue says, asked once."""
@@ -237,10 +255,14 @@ class Drain:
     def _gather(self) -> list[Message]:
         """Receives until nothing comes, the batch is full, or it took long enough; all are in hand from then on.
 
+        While an upstream is only being tried one message is received, since one at a time may try.
+
         Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: with the database away each
         receive would only bring its messages nearer to the dead letter queue.
         """
         self._database.ping(writing=True)
+        if self._breakers.trying(self._upstreams):
+            return self._receive(FIRST_WAIT_SECONDS, most=1)
         messages: list[Message] = []
         deadline = self._monotonic() + GATHER_SECONDS
         wait = FIRST_WAIT_SECONDS
@@ -264,8 +286,8 @@ class Drain:
             wait = 0
         return messages
 
-    def _receive(self, wait_seconds: int) -> list[Message]:
-        messages = self._main.receive(BATCH, wait_seconds, self._settings.hmpps_sqs_visibility_timeout_seconds)
+    def _receive(self, wait_seconds: int, most: int = BATCH) -> list[Message]:
+        messages = self._main.receive(most, wait_seconds, self._settings.hmpps_sqs_visibility_timeout_seconds)
         self._heartbeat.hold(messages)
         self._note_progress()
         return messages
@@ -279,8 +301,7 @@ class Drain:
         except SyncError as error:
             self._log.warning("receive-failed", queue=self.queue, reason=str(error))
             return
-        self._heartbeat.let_go(messages)
-        self._main.change_visibility(messages, 0)
+        self._settler.hand_back(messages)
 
     def _work(self, messages: list[Message], started: float) -> BatchSummary:
         if not messages:
@@ -288,7 +309,6 @@ class Drain:
         batch = BatchWork(
             self.queue,
             gather(messages, self._domain),
-            max_receives=self._most_receives(),
             crew=self._crew,
             settings=self._settings,
             workshop=self._workshop,
@@ -311,6 +331,6 @@ class Drain:
         summary = BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
         if batch.gave_up:
             away: list[str] = ["the database"] if batch.store_away else []
-            away.extend(self._breakers.open_services(self._upstreams))
+            away.extend(self._breakers.not_up(self._upstreams))
             raise UpstreamsDown(away or self._upstreams, summary)
         return summary

@@ -2,14 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
-from sync.awaited import CreationAwaited, Pause
+from sync.awaited import CreationAwaited
 from sync.event_age import seconds_until_old_enough
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
+from sync.failures import BreakerOpen, Failure, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.gather import Task
 from sync.handling import Creation
 from sync.outcome import Outcome
@@ -18,19 +18,21 @@ from sync.settle import Ended
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.upstream.breaker import Breakers
+from sync.waiting import WaitsFor, seconds_waited
 from sync.work import Workshop
 
 #: How long a message waits in hand for the lease of its entity before it is handed back, and then for how long.
 LEASE_WAIT_SECONDS = 30.0
 LEASE_RETRY_SECONDS = 1.0
 HANDED_BACK_SECONDS = 2
-#: How often a message may find its upstream failing again although the ping said it was up, before the message itself
-#: is taken to be the cause.
-REFUSALS = 3
 #: What a service, or a gateway before it, answers that can take no call at present, whatever the call.
 _AWAY_STATUSES = frozenset({429, 502, 503})
-#: How long a message is held at most by a service that answers pings, and so to others: longer than outages last.
-LONGEST_HOLD_SECONDS = 1_800.0
+#: What is answered to wrong credentials, and to those without the role that a call needs.
+_REFUSED_STATUSES = frozenset({401, 403})
+#: How long a message waits at most for a service that is away, or fails what is tried: longer than outages last.
+LONGEST_OUTAGE_SECONDS = 1_800.0
+#: How long it waits at most for credentials to be put right, which takes a person.
+LONGEST_REFUSED_SECONDS = 43_200.0
 #: How often it is looked whether the database is there again.
 _STORE_SECONDS = 1.0
 #: How long a task that met an outage waits at least before it is tried again.
@@ -50,8 +52,6 @@ class LaneInHand:
     tasks: deque[Task]
     not_before: float = 0.0
     busy_since: float | None = None
-    refusals: int = 0
-    refused_since: float | None = None
     store_away: bool = False
     young: bool = False
 
@@ -62,10 +62,7 @@ End = Callable[[LaneInHand, Sequence[Ended], deque[Task]], bool]
 
 
 class LaneWorker:
-    """Works lanes of one queue. Safe to share between threads, each with a lane of its own.
-
-    `max_receives`: a message that was received so often and is handed back goes to the dead letter queue.
-    """
+    """Works lanes of one queue. Safe to share between threads, each with a lane of its own."""
 
     def __init__(
         self,
@@ -76,7 +73,6 @@ class LaneWorker:
         breakers: Breakers,
         upstreams: Sequence[UpstreamName],
         end: End,
-        max_receives: int,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = queue_name
@@ -86,7 +82,6 @@ class LaneWorker:
         self._breakers = breakers
         self._upstreams = tuple(upstreams)
         self._end = end
-        self._max_receives = max_receives
         self._monotonic = monotonic
         self._log = structlog.get_logger("sync.lanes")
 
@@ -124,7 +119,8 @@ class LaneWorker:
             return False
         work = self._workshop.begin()
         try:
-            outcome = self._workshop.work(task, work)
+            with self._breakers.working_on(task.entity or task.message.message_id):
+                outcome = self._workshop.work(task, work)
         except MessageUnreadable as error:
             return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))
         except (LeaseBusy, StoreUnavailable):
@@ -148,51 +144,48 @@ class LaneWorker:
         return lane.young
 
     def _end_first(self, lane: LaneInHand, ended: Ended) -> bool:
-        lane.refusals, lane.refused_since = 0, None
         return self._end(lane, [ended], deque(list(lane.tasks)[1:]) if len(lane.tasks) > 1 else deque())
 
     def _failed(self, lane: LaneInHand, task: Task, error: Exception, step: str) -> bool:
-        recoverable = isinstance(error, SyncError) and error.recoverable
-        if recoverable and self._is_outage(lane, error):
-            # An outage costs delay only: the task stays in hand and is tried again when the upstream is up.
+        if isinstance(error, BreakerOpen):
+            # Nothing was tried: the task stays in hand until the service is up.
             lane.not_before = self._monotonic() + _OUTAGE_SECONDS
             return False
+        failure = describe_failure(error, step)
+        recoverable = isinstance(error, SyncError) and error.recoverable
+        if recoverable and self._is_outage(task, error):
+            # It costs delay only. On the queue, where it keeps nobody waiting who has not been tried yet.
+            return self._end(lane, _waiting(lane.tasks, WaitsFor.SERVICE, failure), deque())
         if not isinstance(error, SyncError):
             self._log.error("handler-broke", queue=self._name, event_type=task.event_type, exc_info=error)
-        ended = Ended(task, Outcome.FAILED, describe_failure(error, step))
+        ended = Ended(task, Outcome.FAILED, failure)
         if not isinstance(task.handler, Creation):
             return self._end_first(lane, ended)
         deferred, left = self._followers(lane, task, recoverable=recoverable)
-        lane.refusals, lane.refused_since = 0, None
         return self._end(lane, [ended, *deferred], left)
 
-    def _is_outage(self, lane: LaneInHand, error: Exception) -> bool:
-        if isinstance(error, BreakerOpen):
-            return True
-        if not self._breakers.open_services(self._upstreams):
+    def _is_outage(self, task: Task, error: Exception) -> bool:
+        """Whether it is the service that failed, and not the record, as far as can be told."""
+        if not isinstance(error, UpstreamError):
             return False
-        moment = self._monotonic()
-        lane.refused_since = lane.refused_since if lane.refused_since is not None else moment
-        if _is_away(error):
-            return moment - lane.refused_since < LONGEST_HOLD_SECONDS
-        # A message that fails each time it tries a service whose ping says it is up may be the only one that does.
-        lane.refusals += 1
-        return lane.refusals < REFUSALS
+        waited = seconds_waited(task.message, WaitsFor.SERVICE)
+        if error.status in _REFUSED_STATUSES:
+            return waited < LONGEST_REFUSED_SECONDS
+        doubted = _is_away(error) or not self._breakers.all_up(self._upstreams)
+        return doubted and waited < LONGEST_OUTAGE_SECONDS
 
     def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
         """After a creation that failed: what is handed back, for as long as the creation waits, and what is tried.
 
         Updates need the record, whatever the creation failed of. Other creations of the lane must come after it, but
-        only if it has a chance: what needs a person must not keep them back. What would go to the dead letter queue at
-        its next receive is tried all the same, so that nothing ends there untried.
+        only if it has a chance: what needs a person must not keep them back.
         """
         waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
         wait = waits[min(failed.message.receive_count, len(waits)) - 1]
         deferred: list[Ended] = []
         left: deque[Task] = deque()
         for task in list(lane.tasks)[1:]:
-            follows = recoverable or not isinstance(task.handler, Creation)
-            if follows and self._may_be_handed_back(task):
+            if recoverable or not isinstance(task.handler, Creation):
                 deferred.append(Ended(task, Outcome.DEFERRED, wait_seconds=wait))
             else:
                 left.append(task)
@@ -200,8 +193,8 @@ class LaneWorker:
 
     def _await_creation(self, lane: LaneInHand, error: CreationAwaited, step: str) -> bool:
         """All of the lane needs the record, so all of it waits: on the queue, since its creation may be there too."""
-        pause = Pause(error.pause_seconds, describe_failure(error.missing, step))
-        return self._end(lane, [Ended(task, Outcome.DEFERRED, pause=pause) for task in lane.tasks], deque())
+        missing = describe_failure(error.missing, step)
+        return self._end(lane, _waiting(lane.tasks, WaitsFor.CREATION, missing), deque())
 
     def _wait_for_lease(self, lane: LaneInHand, error: LeaseBusy) -> None:
         moment = self._monotonic()
@@ -209,15 +202,9 @@ class LaneWorker:
         lane.not_before = moment + LEASE_RETRY_SECONDS
         if moment - lane.busy_since < LEASE_WAIT_SECONDS:
             return
-        # What nobody could try goes to no dead letter queue: at its last receive it waits in hand, however long.
-        kept = deque(task for task in lane.tasks if not self._may_be_handed_back(task))
-        ended = [
-            Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks if task not in kept
-        ]
-        self._log.info("lease-busy", queue=self._name, key=error.key, handed_back=len(ended), kept=len(kept))
-        lane.busy_since = moment
-        if ended:
-            self._end(lane, ended, kept)
+        self._log.info("lease-busy", queue=self._name, key=error.key, handed_back=len(lane.tasks))
+        ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks]
+        self._end(lane, ended, deque())
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
@@ -225,8 +212,14 @@ class LaneWorker:
         lane.store_away = True
         lane.not_before = self._monotonic() + _STORE_SECONDS
 
-    def _may_be_handed_back(self, task: Task) -> bool:
-        return all(message.receive_count < self._max_receives for message in task.messages)
+
+def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure) -> list[Ended]:
+    """The first failed, and all of them wait."""
+    first, *others = tasks
+    return [
+        Ended(first, Outcome.DEFERRED, failure, waits_for=waits_for),
+        *(Ended(task, Outcome.DEFERRED, waits_for=waits_for) for task in others),
+    ]
 
 
 def _is_away(error: Exception) -> bool:

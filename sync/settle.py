@@ -1,38 +1,45 @@
 """The end of each message: deleted, or made visible again after its wait, with the cause recorded."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
-from sync.awaited import Pause, attributes_of_copy
 from sync.clock import now
 from sync.failures import Failure
 from sync.gather import Task
 from sync.outcome import Outcome
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import Message, Queue, QueueUnavailable
+from sync.queues.queue import Message, Queue
 from sync.reasons import Reasons
 from sync.settings import Settings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
 from sync.telemetry import Telemetry
+from sync.waiting import WaitsFor, attributes_of_copy, pause_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
     """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back.
 
-    With `pause` its messages wait for a creation: copies of them come after it, and they are deleted.
+    With `waits_for` its messages wait without using up their receives. `failure` is recorded, save while a creation is
+    waited for: then nothing has failed yet.
     """
 
     task: Task
     outcome: Outcome
     failure: Failure | None = None
     wait_seconds: int | None = None
-    pause: Pause | None = None
+    waits_for: WaitsFor | None = None
 
+
+#: Why a message may be a dead letter that was handed back.
+_NO_COPY = Failure(
+    "hand back", None, None, None, None, "handed back at its last receive, and no copy could be sent", recoverable=True
+)
 
 #: Told the queue id, what became of a message, and how often it had been received.
 OnSettled = Callable[[str, Outcome, int], None]
@@ -49,57 +56,96 @@ class Settler:
         settings: Settings,
         telemetry: Telemetry,
         database: Database,
+        max_receives: Callable[[], int],
         on_settled: OnSettled | None = None,
     ) -> None:
-        """`on_settled` is told of each message that came to an end; `reasons` has why attempts failed."""
+        """`on_settled` is told of each message that came to an end; `reasons` has why attempts failed.
+
+        `max_receives`: a message that was received so often and comes again is a dead letter.
+        """
         self._name = queue_name
         self._queue = queue
         self._heartbeat = heartbeat
         self._settings = settings
         self._telemetry = telemetry
         self._database = database
+        self._max_receives = max_receives
         self._on_settled = on_settled
         self.reasons = Reasons()
         self._log = structlog.get_logger("sync.settle")
 
+    def hand_back(self, messages: Sequence[Message]) -> None:
+        """Puts messages that nobody has looked at back on the queue, at once to be had by others."""
+        wanted = {each.receipt_handle: (None, 0) for each in messages if each.receive_count >= self._max_receives()}
+        copied = self._copy(wanted, messages)
+        done = [each for each in messages if each.receipt_handle in copied]
+        self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
+
     def settle(self, ended: Sequence[Ended]) -> Counter[Outcome]:
         """Records what is to be recorded, then deletes or hands back; the outcomes counted by message.
 
-        Nothing is deleted whose telemetry is not in the database: with the database away, messages come again after
-        their wait, and their effects are then found done.
+        Nothing is deleted whose telemetry is not in the database: with the database away, messages come again, and
+        their effects are then found done. What nobody tried to its end, or whose failure is not recorded, is no dead
+        letter: at its last receive a copy of it takes its place.
         """
-        waiting_for_creation = [end for end in ended if end.pause is not None]
-        if waiting_for_creation:
-            self._log.info("creations-awaited", queue=self._name, tasks=len(waiting_for_creation))
-            ended = [end if end.pause is None else self._copied(end, end.pause) for end in ended]
         kept = self._keep(ended)
+        if not kept:
+            ended = [replace(end, outcome=Outcome.DEFERRED) if end.outcome.settled else end for end in ended]
+        wanted = {
+            message.receipt_handle: (end.waits_for, delay)
+            for end in ended
+            for message in end.task.messages
+            if (delay := self._delay_of_copy(end, message, kept=kept)) is not None
+        }
+        copied = self._copy(wanted, [message for end in ended for message in end.task.messages])
+        outcomes: Counter[Outcome] = Counter()
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
-        outcomes: Counter[Outcome] = Counter()
+        lost: list[Ended] = []
         for end in ended:
-            outcome = end.outcome if kept or not end.outcome.settled else Outcome.DEFERRED
+            handles = {message.receipt_handle for message in end.task.messages}
+            if handles & (wanted.keys() - copied):
+                lost.append(replace(end, outcome=Outcome.FAILED, failure=end.failure or _NO_COPY, waits_for=None))
+            outcome = lost[-1].outcome if lost and lost[-1].task is end.task else end.outcome
             self._count(outcomes, end.task, outcome)
             self._tell(end.task, outcome)
             for message in end.task.messages:
-                if outcome.settled or end.pause is not None:
+                if outcome.settled or message.receipt_handle in copied:
                     done.append(message)
                 else:
                     waiting[self._wait(end, message)].append(message)
+        if lost:
+            self._keep(lost)
         self._finish(done, waiting)
         return outcomes
 
-    def _copied(self, end: Ended, pause: Pause) -> Ended:
-        """Puts copies on the queue of messages that wait; where that fails, the attempt has failed.
+    def _delay_of_copy(self, end: Ended, message: Message, *, kept: bool) -> int | None:
+        """When a copy is to take the place of a message, in seconds from now; None where it comes again itself."""
+        if end.waits_for is not None:
+            return pause_seconds(message, end.waits_for)
+        unexplained = end.outcome is Outcome.DEFERRED or not (kept or end.outcome.settled)
+        if unexplained and message.receive_count >= self._max_receives():
+            return self._wait(end, message)
+        return None
 
-        A copy that is there already then, or a death before the deletion, makes a second delivery: updates bear that.
+    def _copy(self, wanted: Mapping[str, tuple[WaitsFor | None, int]], messages: Sequence[Message]) -> set[str]:
+        """Puts copies of messages on the queue; the receipt handles of those that are there.
+
+        With a death before the deletion both are delivered, as SQS itself may deliver a message twice.
         """
-        try:
-            for message in end.task.messages:
-                self._queue.send(message.body, attributes_of_copy(message), pause.seconds)
-        except QueueUnavailable as error:
-            self._log.warning("copy-not-sent", queue=self._name, reason=str(error))
-            return Ended(end.task, Outcome.FAILED, pause.missing)
-        return end
+        groups: defaultdict[tuple[WaitsFor | None, int], list[Message]] = defaultdict(list)
+        for message in messages:
+            if message.receipt_handle in wanted:
+                groups[wanted[message.receipt_handle]].append(message)
+        copied: set[str] = set()
+        for (waits_for, delay), group in groups.items():
+            left = self._queue.copy(group, partial(attributes_of_copy, waits_for=waits_for), delay)
+            copied |= {message.receipt_handle for message in group if message not in left}
+            told = {"waits_for": waits_for and waits_for.name.lower(), "messages": len(group), "seconds": delay}
+            self._log.info("messages-wait", queue=self._name, **told)
+            if left:
+                self._log.warning("copies-not-sent", queue=self._name, messages=len(left))
+        return copied
 
     def _keep(self, ended: Sequence[Ended]) -> bool:
         """Writes telemetry and failures; whether they are in the database."""
@@ -163,6 +209,6 @@ class Settler:
                 failure=end.failure,
             )
             for end in ended
-            if end.failure is not None
+            if end.failure is not None and end.waits_for is not WaitsFor.CREATION
             for task in (*end.task.absorbed, end.task)
         ]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from sync.awaited import CreationAwaited, awaited
+from sync.awaited import CreationAwaited, is_awaited
 from sync.catalogue import queue_of
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
@@ -163,9 +163,8 @@ class Workshop:
             # Nothing was tried against the record itself: that is no failure of the update.
             raise
         except Exception as error:
-            awaiting = self._awaiting(error, task)
-            if awaiting is not None:
-                raise awaiting from error
+            if isinstance(error, UpstreamError) and self._is_awaited(error, task):
+                raise CreationAwaited(error) from error
             if handler.failed is not None:
                 work.track(handler.failed, work.trail.properties)
             self._find_non_unique(error, work)
@@ -176,11 +175,9 @@ class Workshop:
             work.track("message-coalesced", told)
         return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
-    def _awaiting(self, error: Exception, task: Task) -> CreationAwaited | None:
-        if not isinstance(error, UpstreamError):
-            return None
+    def _is_awaited(self, error: UpstreamError, task: Task) -> bool:
         patience = self._settings.creation_wait_seconds
-        return awaited(error, self._domain.creation.name, task.message, self._database, patience)
+        return is_awaited(error, self._domain.creation.name, task.message, self._database, patience)
 
     def _find_non_unique(self, error: Exception, work: HandlerWork) -> None:
         """Records the finding, with its alert, when NOMIS stumbled over two rows where there may be one."""

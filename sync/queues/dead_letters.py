@@ -18,12 +18,13 @@ from sync.catalogue import queue_of
 from sync.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.failures import MessageUnreadable
 from sync.queues.heartbeat import Heartbeat
-from sync.queues.queue import BATCH, WAITS_SINCE, Message, Queue, QueueUnavailable
+from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.store.database import Database, StoreUnavailable
 from sync.store.given_up import take_up
 from sync.store.returns import count_returns
 from sync.telemetry import Telemetry
+from sync.waiting import attributes_anew
 
 UNREADABLE = "unreadable"
 #: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.
@@ -252,7 +253,7 @@ class DeadLetterQueue:
                 if _id(letter) in lost:
                     continue
                 try:
-                    number = self._home(letter).send(letter.message.body, _attributes_anew(letter.message))
+                    number = self._home(letter).send(letter.message.body, attributes_anew(letter.message))
                 except QueueUnavailable as error:
                     if refused:
                         raise
@@ -327,11 +328,6 @@ class DeadLetterQueue:
             if not fresh:
                 return
             yield fresh
-
-
-def _attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
-    """What is sent back with a message: all but how long it had waited for a creation, which may be sent back too."""
-    return {name: value for name, value in message.attributes.items() if name != WAITS_SINCE}
 
 
 def _each_alone(

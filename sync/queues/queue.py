@@ -18,8 +18,8 @@ from sync.failures import SyncError
 BATCH = 10
 #: The longest time a message can be hidden for, in seconds.
 MOST_VISIBILITY_SECONDS = 43_200
-#: The attribute of a message that waits for a creation: since when, in ISO form.
-WAITS_SINCE = "waitsForCreationSince"
+#: The longest delay of a message that is sent, in seconds.
+MOST_DELAY_SECONDS = 900
 #: A batch call is made at most so often, for the entries that are left, with a pause that grows between.
 _TRIES = 4
 _PAUSE_SECONDS = 0.1
@@ -102,16 +102,34 @@ class Queue:
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
         )
 
-    def send(
-        self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None, delay_seconds: int | None = None
-    ) -> str:
-        """Sends one message and returns its id. Raises `QueueUnavailable`.
-
-        `delay_seconds` (≤ 900): when it can be received first; at once, or as the queue says, where None.
-        """
-        delay = {} if delay_seconds is None else {"DelaySeconds": delay_seconds}
-        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}), **delay)
+    def send(self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+        """Sends one message and returns its id. Raises `QueueUnavailable`."""
+        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}))
         return str(answer["MessageId"])
+
+    def copy(
+        self, messages: Sequence[Message], attributes: Callable[[Message], Mapping[str, Any]], delay_seconds: int
+    ) -> list[Message]:
+        """Sends copies of messages, which come after `delay_seconds` and have been received by nobody yet.
+
+        `attributes` gives those of a copy. The messages of which none could be sent after several tries are given back.
+        """
+        delay = max(0, min(delay_seconds, MOST_DELAY_SECONDS))
+        left: list[Message] = []
+        for batch in _batches(messages):
+            left.extend(
+                self._batch(
+                    "send_message_batch",
+                    batch,
+                    lambda message: {
+                        "MessageBody": message.body,
+                        "MessageAttributes": dict(attributes(message)),
+                        "DelaySeconds": delay,
+                    },
+                    with_handle=False,
+                )
+            )
+        return left
 
     def counts(self) -> QueueCounts:
         """How many messages there are, by SQS's approximate numbers. Raises `QueueUnavailable`."""
@@ -137,13 +155,24 @@ class Queue:
             left.extend(self._batch(call, batch, extra))
         return left
 
-    def _batch(self, call: str, batch: Sequence[Message], extra: Callable[[Message], dict[str, Any]]) -> list[Message]:
+    def _batch(
+        self,
+        call: str,
+        batch: Sequence[Message],
+        extra: Callable[[Message], dict[str, Any]],
+        *,
+        with_handle: bool = True,
+    ) -> list[Message]:
         todo = list(batch)
         for number in range(_TRIES):
             if number:
                 time.sleep(_PAUSE_SECONDS * number)
             entries = [
-                {"Id": str(place), "ReceiptHandle": message.receipt_handle, **extra(message)}
+                {
+                    "Id": str(place),
+                    **({"ReceiptHandle": message.receipt_handle} if with_handle else {}),
+                    **extra(message),
+                }
                 for place, message in enumerate(todo)
             ]
             try:

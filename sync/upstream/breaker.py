@@ -1,15 +1,19 @@
 """A breaker for each upstream: when most calls fail as recoverable, the service is taken to be down.
 
 While it is open no call is made and the drain receives nothing, so that an outage leaves messages waiting on the queue,
-not on the dead letter queue. A health ping that succeeds lets one call try; when that succeeds too, the breaker closes,
-and the calls come back a few at first. The state is kept in the database: processes tell each other, and one that
-starts during an outage asks before it receives.
+not on the dead letter queue. A health ping that succeeds lets one call at a time try; when one succeeds, the breaker
+closes, and the calls come back a few at first. The state is kept in the database: processes tell each other, and one
+that starts during an outage asks before it receives.
+
+A record that a service cannot handle is no outage, however often it is tried: failures count once for each record, and
+a record that failed already says nothing new when it fails again.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -23,18 +27,24 @@ from sync.store.breakers import read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
 from sync.telemetry import Telemetry
 
-#: The calls that are looked at, and how many of them at least have to have failed. Three, since a message that is alone
-#: on its queue makes no more calls than that before it would go to the dead letter queue.
+#: The calls that are looked at, and how many records at least have to have failed.
 WINDOW_CALLS = 20
 WINDOW_SECONDS = 60.0
 FAILURES_TO_OPEN = 3
 #: Failures one after the other over so many seconds are an outage too, however well it went before: on a quiet day the
-#: good calls of the last minute would outweigh those of the only message.
+#: good calls of the last minute would outweigh those of the few messages there are.
 QUIET_SECONDS = 5.0
 #: The pause before the first ping, and that between pings, doubled each time a call fails although the ping succeeded.
 FIRST_PING_SECONDS = 0.5
 PING_SECONDS = 2.0
-LONGEST_PAUSE_SECONDS = 60.0
+LONGEST_PAUSE_SECONDS = 20.0
+#: The longest that a service is left alone because it asks for that.
+LONGEST_RETRY_AFTER_SECONDS = 60.0
+#: So many records may fail, one after the other, before a service that answers pings is left alone again: those that
+#: opened the breaker may be the only ones it cannot handle.
+TRIALS = 5
+#: For how long a record that failed is known.
+REMEMBERED_SECONDS = 600.0
 #: A trial that has told nothing for so long is given to another call.
 LONGEST_TRIAL_SECONDS = 120.0
 #: A service that answers pings and that nobody calls for so long counts as up.
@@ -67,6 +77,8 @@ class _Circuit:
     pause: float = PING_SECONDS
     next_ping: float = 0.0
     half_open_since: float = 0.0
+    #: How many records have failed since the last ping.
+    failed_trials: int = 0
     trial_thread: int | None = None
     trial_since: float = 0.0
     #: Calls that may be in flight while the breaker has only just closed, None when any number may.
@@ -74,12 +86,15 @@ class _Circuit:
     in_flight: int = 0
     ramp_ends: float = 0.0
     shared: tuple[str, datetime] | None = None
+    #: The records that failed, the call that did, and when it last did.
+    failed: dict[str, tuple[str, float]] = field(default_factory=dict)
 
-    def open(self, moment: float, longest_pause: float, retry_after: float | None) -> None:
+    def open(self, moment: float, retry_after: float | None) -> None:
         """Takes the service to be down; the pause before the next ping grows when it was only being tried."""
         tried = self.state is BreakerState.HALF_OPEN
-        self.pause = min(self.pause * 2, longest_pause) if tried else PING_SECONDS
-        self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, min(retry_after or 0, longest_pause))
+        self.pause = min(self.pause * 2, LONGEST_PAUSE_SECONDS) if tried else PING_SECONDS
+        asked = min(retry_after or 0, LONGEST_RETRY_AFTER_SECONDS)
+        self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, asked)
         self.state = BreakerState.OPEN
         self.allowed = None
         self._forget()
@@ -88,7 +103,30 @@ class _Circuit:
         """Lets one call at a time try."""
         self.state = BreakerState.HALF_OPEN
         self.half_open_since = moment
+        self.failed_trials = 0
         self.trial_thread = None
+
+    def trial_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
+        """Takes note that the service failed a record that tried it."""
+        self.half_open_since = moment
+        if self.is_news(moment, record, method):
+            self.failed_trials += 1
+            if self.failed_trials >= TRIALS:
+                self.open(moment, retry_after)
+
+    def is_news(self, moment: float, record: str, method: str) -> bool:
+        """Whether this record that failed now has not failed lately."""
+        _, last = self.failed.pop(record, ("", -REMEMBERED_SECONDS))
+        self.failed[record] = (method, moment)
+        # The oldest come first.
+        while (oldest := next(iter(self.failed.items())))[1][1] <= moment - REMEMBERED_SECONDS:
+            del self.failed[oldest[0]]
+        return last <= moment - REMEMBERED_SECONDS
+
+    def recovered(self, record: str, method: str) -> None:
+        """A record that failed and now succeeds with the same call shows that the service was to blame."""
+        if record in self.failed and self.failed[record][0] == method:
+            self.failed.clear()
 
     def close(self, moment: float) -> None:
         """Lets calls be made again, a few at first."""
@@ -138,8 +176,18 @@ class Breakers:
         self._changed = threading.Condition()
         self._circuits = {name: _Circuit() for name in UpstreamName}
         self._log = structlog.get_logger("sync.upstream.breaker")
+        self._working_on = threading.local()
         self._next_reading = 0.0
         self._read_shared_state()
+
+    @contextmanager
+    def working_on(self, record: str) -> Iterator[None]:
+        """Says that the calls of this thread are about `record`; else a call is about what its path names."""
+        self._working_on.record = record
+        try:
+            yield
+        finally:
+            self._working_on.record = None
 
     def before_call(self, service: UpstreamName) -> None:
         """Raises `BreakerOpen` while the service is taken to be down; lets one call at a time try when half open.
@@ -160,7 +208,7 @@ class Breakers:
             if circuit.state is BreakerState.HALF_OPEN:
                 self._try(service, circuit)
 
-    def after_call(self, service: UpstreamName, _method: str, error: UpstreamError | None, _seconds: float) -> None:
+    def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
         """Counts how the call ended; opens or closes the breaker."""
         # Credentials that are refused are no outage: the service answers.
         failed = error is not None and error.recoverable and error.status != _UNAUTHORIZED
@@ -169,15 +217,20 @@ class Breakers:
             moment, before = self._monotonic(), circuit.state
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
-                if failed:
-                    circuit.open(moment, LONGEST_PAUSE_SECONDS, error.retry_after if error else None)
+                if error is not None and failed:
+                    circuit.trial_failed(moment, self._record(error), method, error.retry_after)
                 else:
                     circuit.close(moment)
             elif before is BreakerState.CLOSED:
                 self._end_turn(circuit, failed)
-                circuit.note(moment, failed)
-                if failed and circuit.is_failing(moment):
-                    circuit.open(moment, LONGEST_PAUSE_SECONDS, error.retry_after if error else None)
+                if error is None or not failed:
+                    circuit.note(moment, failed=False)
+                elif circuit.is_news(moment, self._record(error), method):
+                    circuit.note(moment, failed=True)
+                    if circuit.is_failing(moment):
+                        circuit.open(moment, error.retry_after)
+            if not failed and circuit.failed and (record := getattr(self._working_on, "record", None)) is not None:
+                circuit.recovered(record, method)
             after = circuit.state
             if after is not before:
                 self._changed.notify_all()
@@ -188,6 +241,14 @@ class Breakers:
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
         """Those of `services` that are taken to be down at present (half open is not)."""
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]
+
+    def not_up(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
+        """Those of `services` that are taken to be down, or are only being tried."""
+        return [name for name in services if self._circuits[name].state is not BreakerState.CLOSED]
+
+    def all_up(self, services: Iterable[UpstreamName]) -> bool:
+        """Whether all `services` are taken to be up."""
+        return not self.not_up(services)
 
     def trying(self, services: Iterable[UpstreamName]) -> bool:
         """Whether one of `services` is being tried, so that work is best begun one message at a time."""
@@ -212,6 +273,10 @@ class Breakers:
     def states(self) -> dict[UpstreamName, BreakerState]:
         """The state of every breaker."""
         return {name: circuit.state for name, circuit in self._circuits.items()}
+
+    def _record(self, error: UpstreamError) -> str:
+        """What a failed call was about."""
+        return getattr(self._working_on, "record", None) or f"{error.method} {error.path}"
 
     def _wait_for_turn(self, circuit: _Circuit) -> None:
         while circuit.allowed is not None and circuit.in_flight >= circuit.allowed:
@@ -293,7 +358,7 @@ class Breakers:
         """Takes over what another process found; what this one wrote itself is no news."""
         moment = self._monotonic()
         if state == BreakerState.OPEN and circuit.state is BreakerState.CLOSED:
-            circuit.open(moment, LONGEST_PAUSE_SECONDS, None)
+            circuit.open(moment, None)
             circuit.next_ping = moment
         elif state == BreakerState.CLOSED and circuit.state is not BreakerState.CLOSED:
             circuit.close(moment)

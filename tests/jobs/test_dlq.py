@@ -322,12 +322,12 @@ class Failing(Queue):
         super().__init__(queue._client, queue.name, queue.url)
         self.sends = sends
 
-    def send(self, body: str, attributes: Any = None, delay_seconds: int | None = None) -> str:
+    def send(self, body: str, attributes: Any = None) -> str:
         """Sends while it may."""
         if self.sends == 0:
             raise QueueUnavailable("queue is away")
         self.sends -= 1
-        return super().send(body, attributes, delay_seconds)
+        return super().send(body, attributes)
 
 
 def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Database) -> None:

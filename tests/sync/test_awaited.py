@@ -10,12 +10,13 @@ import pytest
 
 from jobs.composition import Program
 from sandbox import Sandbox
-from sync import awaited
+from sync import waiting
 from sync.clock import now
 from sync.queues.dead_letters import DeadLetterQueue
-from sync.queues.queue import WAITS_SINCE, Queue, QueueUnavailable
+from sync.queues.queue import Message, Queue
 from sync.store import creations
 from sync.store.failures import FailedAttempt, last_failure
+from sync.waiting import WaitsFor
 from tests.programs import program
 from tests.publishing import allocated, put_visit, schedule_created
 from tests.sync.test_drain import tracked
@@ -28,8 +29,8 @@ REFERENCE = "later"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that waits comes again at once."""
-    monkeypatch.setattr(awaited, "_FIRST_PAUSE", 0)
-    monkeypatch.setattr(awaited, "_LONGEST_PAUSE", 0)
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 0)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def wait_since(queue: Queue, seconds: float) -> None:
     """Makes the one message that waits on a queue one that has waited for so long."""
     (message,) = queue.receive()
     since = (now() - timedelta(seconds=seconds)).isoformat()
-    queue.send(message.body, {WAITS_SINCE: {"DataType": "String", "StringValue": since}})
+    queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})
     queue.delete([message])
 
 
@@ -141,13 +142,13 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
 def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message itself stays, and its failure is recorded: it may be a dead letter next."""
 
-    def refuse(*_: object) -> str:
-        raise QueueUnavailable("queue visit: send_message: AccessDenied")
+    def refuse(messages: list[Message], *_: object) -> list[Message]:
+        return messages
 
     put_visit(sandbox, REFERENCE)
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, CHANGED, REFERENCE)
-    monkeypatch.setattr(queue, "send", refuse)
+    monkeypatch.setattr(queue, "copy", refuse)
     assert drain.run_batch().failed == 1
     assert queue.counts().total == 1
     assert failure_of(one, REFERENCE, 0) is not None

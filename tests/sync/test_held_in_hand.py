@@ -1,10 +1,11 @@
-"""What nobody could try, or no service could take, waits in hand: it never becomes a dead letter for that."""
+"""What nobody could try, or no service could take, waits: it never becomes a dead letter for that."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from structlog.testing import capture_logs
 
 from jobs.composition import Program
 from sandbox import Sandbox
-from sync import lanes
+from sync import lanes, waiting
+from sync.drain import UpstreamsDown
+from sync.failures import UpstreamError
 from sync.handling import creation_lease
 from sync.settings import UpstreamName
-from sync.store import database
+from sync.store import database, failures
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.upstream import breaker
@@ -23,9 +26,10 @@ from tests.faults import held, hits
 from tests.programs import program
 from tests.publishing import visit_booked
 from tests.sync.test_outages import draining, nothing_lost
-from tests.waiting import until
+from tests.waiting import in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 #: With three receives before the dead letter queue, so many tries would long have led there.
 MANY = 15
 
@@ -45,31 +49,91 @@ def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(breaker, name, 0.02)
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that wait come again at once."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(waiting, name, 0)
+
+
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Program, impatient_breaker: None) -> None:
     """However often NOMIS answers 503 to the only message, though its ping is up: it waits, then is applied."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
     with draining(one, "visit"):
         until(lambda: hits(sandbox, fault) >= MANY)
-        assert one.queue_pair("visit").main.counts().total == 1
+        assert one.queue_pair("visit").dlq.counts().total == 0
         sandbox.clear_faults()
         until(lambda: one.queue_pair("visit").main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")
 
 
-def test_an_outage_on_a_quiet_day(
-    sandbox: Sandbox, one: Program, impatient_breaker: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A lone message after a good minute opens the breaker by itself, before it is a dead letter."""
-    monkeypatch.setattr(breaker, "QUIET_SECONDS", 0.0)
+def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Program) -> None:
+    """A lone message after a good minute is no dead letter, though it alone does not make an outage."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
-    sandbox.fault("nomis", status=503)
+    fault = sandbox.fault("nomis", status=503)
     sandbox.traffic(events=1, seed=5, queues=["visit"])
     with draining(one, "visit"):
-        until(lambda: one.breakers.open_services(UpstreamName))
+        until(lambda: hits(sandbox, fault) >= MANY)
         sandbox.clear_faults()
         until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def drain_by_command(made: Program, name: str) -> None:
+    """A drain that waits a second for what is down."""
+    drain = made.open_drain(name, hold_seconds=1)
+    with pytest.raises(UpstreamsDown):
+        drain.run_until_empty()
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_drains_by_command_while_only_the_pings_are_fine(
+    sandbox: Sandbox, one: Program, impatient_breaker: None, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
+    told = [visit_booked(sandbox) for _ in range(4)]
+    for each in told:
+        each.publish()
+    sandbox.fault("nomis", "POST", status=status)
+    pair = one.queue_pair("visit")
+    for _ in range(4):
+        drain_by_command(one, "visit")
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (4, 0)
+    with one.database.read() as connection:
+        assert sum(each.recoverable for each in failures.counts(connection, LONG_AGO)) >= 4
+    sandbox.clear_faults()
+    with draining(one, "visit"):
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Program) -> None:
+    """While it is not known whether NOMIS is up again, no more is received than may try."""
+    for _ in range(5):
+        visit_booked(sandbox).publish()
+    drain, main = one.open_drain("visit"), one.queue_pair("visit").main
+    for number in range(3):
+        error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
+        one.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+    with held(sandbox, "nomis", "POST", VISITS) as create:
+        working = in_thread(drain.run_batch)
+        create.wait_for_request()
+        assert main.counts().visible == 4
+        create.release()
+        assert result_of(working).applied == 1
+
+
+def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Program) -> None:
+    """Given back untried at its last receive, as when the process is asked to end, it is no dead letter."""
+    pair = one.queue_pair("visit")
+    visit_booked(sandbox).publish()
+    for _ in range(2):
+        pair.main.change_visibility(pair.main.receive(), 0)
+    drain = one.open_drain("visit")
+    drain._settler.hand_back(pair.main.receive())
+    assert drain.run_batch().applied == 1
     nothing_lost(sandbox, one, "visit")
 
 
@@ -132,9 +196,8 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Program, monkeypat
     other, key = Leases(one.database, "living", 300), creation_lease("visit", told.dps_id)
     assert other.acquire(key)
     with capture_logs() as logs, draining(one, "visit"):
-        # Two of its three receives are given back; at the third it is kept.
-        until(lambda: sum(each.get("kept") or 0 for each in logs if each["event"] == "lease-busy") >= MANY)
-        assert sum(each["handed_back"] for each in logs if each["event"] == "lease-busy") == 2
+        # It has three receives.
+        until(lambda: sum(each["handed_back"] for each in logs if each["event"] == "lease-busy") >= 5)
         other.release(key)
         until(lambda: pair.main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")

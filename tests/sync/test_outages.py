@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,9 @@ from sync.settings import UpstreamName
 from sync.store.failures import last_failure
 from sync.upstream import breaker
 from tests.databases import PostgresServer
-from tests.faults import held
+from tests.faults import held, hits
 from tests.programs import program
+from tests.publishing import allocated, attended, person, schedule_created, visit_booked
 from tests.sync.test_drain import settle
 from tests.waiting import in_thread, result_of, until
 
@@ -31,7 +33,8 @@ from tests.waiting import in_thread, result_of, until
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
     """One process of the program on a SQLite file, with the queues that are used made."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    # Changes wait for bookings that an outage keeps back.
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
         for queue in ("visit", "incentive", "appointment"):
             made.queue_pair(queue)
         yield made
@@ -118,7 +121,44 @@ def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longe
     with pytest.raises(UpstreamsDown):
         drain.run_until_empty()
     counts = one.queue_pair("visit").main.counts()
-    assert (counts.in_flight, counts.visible) == (0, 10)
+    assert (counts.in_flight, counts.visible + counts.delayed) == (0, 10)
+
+
+GOOD_SECONDS = 30
+
+
+def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Program) -> None:
+    """Of four records that NOMIS answers 500, pings fine, a visit on another queue is through within half a minute."""
+    fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
+    for place in range(4):
+        who = person(sandbox, place)
+        sandbox.add_review(who.offender_no, "BAS")
+    with draining(one, "incentive"), draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= 4)
+        published = time.monotonic()
+        visit_booked(sandbox).publish()
+        until(lambda: sandbox.nomis("visit"))
+        assert time.monotonic() - published < GOOD_SECONDS
+
+
+def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Program) -> None:
+    """The same on one queue: what failed waits behind what has not been tried."""
+    one.queue_pair("activity")
+    schedule = schedule_created(sandbox)
+    schedule.publish()
+    drain = one.open_drain("activity")
+    drain.run_until_empty()
+    allocated(sandbox, schedule).publish()
+    drain.run_until_empty()
+    fault = sandbox.fault("activities", "GET", "/allocations/.*", status=500)
+    for _ in range(4):
+        allocated(sandbox, schedule).publish()
+    with draining(one, "activity"):
+        until(lambda: hits(sandbox, fault) >= 4)
+        published = time.monotonic()
+        attended(sandbox, schedule).publish()
+        until(lambda: sandbox.nomis("attendance"))
+        assert time.monotonic() - published < GOOD_SECONDS
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])

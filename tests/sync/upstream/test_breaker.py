@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -26,21 +27,29 @@ class Process:
 
     def __init__(self, database: Database) -> None:
         self.now = 1000.0
+        self._numbers = itertools.count()
         self.down: set[UpstreamName] = set()
         self.pings: Counter[UpstreamName] = Counter()
         self.telemetry = StoredTelemetry(database, structlog.get_logger())
         self.breakers = Breakers(database, self.telemetry, self._ping, lambda: self.now)
 
-    def call(self, failing: bool = False, status: int | None = 503, service: UpstreamName = NOMIS) -> None:
-        """One call, which may fail."""
+    def call(
+        self,
+        failing: bool = False,
+        status: int | None = 503,
+        service: UpstreamName = NOMIS,
+        path: str | None = None,
+    ) -> None:
+        """One call about `path`, or about what none was before, which may fail."""
         self.breakers.before_call(service)
-        error = UpstreamError(service, "GET", "/", status=status, message="no") if failing else None
+        path = path or f"/{next(self._numbers)}"
+        error = UpstreamError(service, "GET", path, status=status, message="no") if failing else None
         self.breakers.after_call(service, "GET", error, 0.01)
 
-    def fail(self, times: int = 3, status: int | None = 503) -> None:
-        """So many calls that fail."""
+    def fail(self, times: int = 3, status: int | None = 503, path: str | None = None) -> None:
+        """So many calls that fail, each about another record unless one is named."""
         for _ in range(times):
-            self.call(failing=True, status=status)
+            self.call(failing=True, status=status, path=path)
 
     def later(self, seconds: float) -> bool:
         """Lets time pass, then probes; whether nothing is down."""
@@ -110,8 +119,8 @@ def test_old_failures_are_forgotten(process: Process) -> None:
     assert process.state is BreakerState.CLOSED
 
 
-def test_a_lone_message_tells_of_an_outage_on_a_quiet_day(process: Process) -> None:
-    """Three failures with no success between open it, however many calls succeeded in the minute before."""
+def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None:
+    """Three records that fail with no success between open it, however many calls succeeded in the minute before."""
     for _ in range(breaker.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
@@ -119,6 +128,59 @@ def test_a_lone_message_tells_of_an_outage_on_a_quiet_day(process: Process) -> N
         process.call(failing=True)
         process.now += wait
     assert process.state is BreakerState.OPEN
+
+
+def test_one_record_is_no_outage(process: Process) -> None:
+    """However often the calls about one record fail, or those of two, the service is there for the others."""
+    for _ in range(20):
+        process.fail(1, status=500, path="/one")
+        process.fail(1, status=500, path="/two")
+        process.now += 1
+    assert process.state is BreakerState.CLOSED
+
+
+def test_calls_of_one_message_count_once(process: Process) -> None:
+    """Whatever their paths are: a message is known by what it is about."""
+    for number in range(20):
+        with process.breakers.working_on("visit:aa"):
+            process.fail(1, path=f"/{number}")
+        process.now += 1
+    assert process.breakers.all_up([NOMIS])
+    for number in range(2):
+        with process.breakers.working_on(f"visit:{number}"):
+            process.fail(1, path="/same")
+    assert process.breakers.open_services([NOMIS])
+
+
+def test_a_different_record_that_succeeds_closes_it(process: Process) -> None:
+    """Records that failed already keep it from no other: what they fail of again is no news, before and after."""
+    bad = [f"/{name}" for name in "abc"]
+    for path in bad:
+        process.fail(1, status=500, path=path)
+    assert process.later(1)
+    for path in bad * 5:
+        process.fail(1, status=500, path=path)
+    assert process.breakers.trying([NOMIS])
+    process.call()
+    assert process.breakers.all_up([NOMIS])
+    for path in bad * 5:
+        process.fail(1, status=500, path=path)
+    assert process.breakers.all_up([NOMIS])
+
+
+def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Process) -> None:
+    """One that succeeds with the call that failed shows that it was the service."""
+    for _ in range(2):
+        for name in "abc":
+            with process.breakers.working_on(name):
+                process.fail(1)
+        assert process.breakers.open_services([NOMIS])
+        process.later(1)
+        with process.breakers.working_on("a"):
+            process.call()
+        process.now += breaker.RAMP_SECONDS
+        process.breakers.before_call(NOMIS)
+        assert process.breakers.all_up([NOMIS])
 
 
 def test_three_failures_at_once_among_many_successes_are_no_outage(process: Process) -> None:
@@ -167,8 +229,8 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
     assert process.later(breaker.PING_SECONDS)
 
 
-def test_a_trial_that_fails_doubles_the_pause(process: Process) -> None:
-    """A service that answers pings and fails calls is tried less and less often, but at least once a minute."""
+def test_trials_that_fail_double_the_pause(process: Process) -> None:
+    """A service that answers pings and fails calls is tried less and less often, but several times a minute."""
     open_in(process)
     pauses = []
     for _ in range(8):
@@ -176,10 +238,10 @@ def test_a_trial_that_fails_doubles_the_pause(process: Process) -> None:
         while not process.later(0.5):
             waited += 0.5
         pauses.append(waited)
-        process.fail(1)
+        process.fail(breaker.TRIALS)
         assert process.state is BreakerState.OPEN
     assert pauses == sorted(pauses)
-    assert pauses[2] >= 2 * pauses[1] > 0
+    assert pauses[2] > 1.5 * pauses[1] > 0
     assert pauses[-1] <= breaker.LONGEST_PAUSE_SECONDS + 1
 
 
@@ -194,8 +256,8 @@ def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
 
 def test_the_wait_that_a_service_asks_for_is_kept(process: Process) -> None:
     """With `Retry-After` the first ping waits that long."""
-    error = UpstreamError(NOMIS, "GET", "/", status=429, message="slow down", retry_after=30)
-    for _ in range(3):
+    for number in range(3):
+        error = UpstreamError(NOMIS, "GET", f"/{number}", status=429, message="slow down", retry_after=30)
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
     assert not process.later(29)
     assert process.pings[NOMIS] == 0
@@ -281,12 +343,11 @@ def test_the_ramp_ends_with_time(process: Process) -> None:
 
 def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
     """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
-    for _ in range(3):
-        process.breakers.after_call(NOMIS, "GET", UpstreamError(NOMIS, "GET", "/", status=503, message=""), 0.01)
-    for _ in range(4):
-        process.breakers.after_call(NOMIS, "GET", UpstreamError(NOMIS, "GET", "/", status=503, message=""), 0.01)
+    for number in range(7):
+        error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
+        process.breakers.after_call(NOMIS, "GET", error, 0.01)
     process.later(1)
-    process.fail(1)
+    process.fail(breaker.TRIALS)
     process.later(30)
     process.call()
     names = tracked(database, process)
