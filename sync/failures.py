@@ -25,7 +25,8 @@ class UpstreamError(SyncError):
     `status` is None when no answer came; `unreachable` then tells that the request was not even sent. `outcome_unknown`
     says that a write may have been applied although it failed: the answer was lost after the request had been sent, or
     a gateway gave up waiting for it. `from_service` says that the response has the error body of the HMPPS services, so
-    that it is the service's own word and not that of a gateway, a proxy or another server at its address.
+    that it is the service's own word and not that of a gateway, a proxy or another server at its address. `error_code`
+    is the number by which the service tells its refusals of one status apart.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class UpstreamError(SyncError):
         more_info: object | None = None,
         retry_after: float | None = None,
         from_service: bool = False,
+        error_code: int | None = None,
     ) -> None:
         answer = f"status {status}" if status is not None else "no answer"
         super().__init__(f"{service}: {method} {path}: {answer}: {message}")
@@ -54,6 +56,7 @@ class UpstreamError(SyncError):
         self.more_info = more_info
         self.retry_after = retry_after
         self.from_service = from_service
+        self.error_code = error_code
 
     @property
     def absent(self) -> bool:

@@ -67,6 +67,8 @@ def objections(services: Services, record: CreationRecord, ids: Mapping[str, Any
 
 def look_for(record: CreationRecord) -> str:
     """What to look for in NOMIS, in one line."""
+    if not record.request:
+        return "nothing: it was deleted before it was created"
     return SETTLEMENTS[record.domain].look_for(record.request)
 
 

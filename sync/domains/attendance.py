@@ -8,7 +8,7 @@ from sync.clock import london_now
 from sync.domains.allocation import booking_activity_lease
 from sync.domains.times import with_minutes
 from sync.envelope import DomainEvent
-from sync.failures import RuleError
+from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.handling import Properties, Update, Work
 from sync.upstream import activities_api, mappings, nomis_activities
 from sync.upstream.activities_api import Attendance
@@ -23,6 +23,9 @@ class AttendanceOutcome:
     unexcused: bool = False
     authorised: bool = False
 
+
+#: Codes of NOMIS: payroll has paid the attendance; the prisoner moved on and the allocation ended.
+_PAID, _MOVED_ON = 1001, 1002
 
 _NO_OUTCOME = AttendanceOutcome(None)
 _ACCEPTED = AttendanceOutcome("ACCAB", authorised=True)
@@ -110,7 +113,8 @@ def _start(event: DomainEvent) -> Properties:
     return {"dpsAttendanceId": _attendance_id(event)}
 
 
-def _upsert(event: DomainEvent, work: Work) -> None:
+def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
+    """Writes the attendance; the name of the event where NOMIS needs, and takes, nothing any more."""
     services, trail = work.services, work.trail
     with work.lease(f"write:{_entity(event)}"):
         trail.at("read attendance")
@@ -138,20 +142,57 @@ def _upsert(event: DomainEvent, work: Work) -> None:
             if attendance.status == "LOCKED":
                 trail.at("read attendance status in NOMIS")
                 nomis_status = nomis_activities.attendance_status(services.nomis, course_id, booking_id, session)
-            body = nomis_attendance(attendance, session, nomis_status, london_now().date())
+            today = london_now().date()
+            body = nomis_attendance(attendance, session, nomis_status, today)
             trail.at("upsert attendance")
-            upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
+            try:
+                upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
+            except UpstreamError as error:
+                trail.add(reason=why_ignored(error, session, today))
+                return ignored
         trail.add(
             nomisAttendanceEventId=upserted.event_id,
             nomisCourseScheduleId=upserted.course_schedule_id,
             created=upserted.created,
         )
+    return None
+
+
+def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
+    """Why nothing is left to do after NOMIS refused an attendance, in words; raises `error` where something is.
+
+    Newer versions of NOMIS say by a code that the attendance has been paid, or that the prisoner moved on and the
+    allocation ended. Paid on the day itself is what pay for the day brings with it; paid on another day is not, and is
+    refused for good: `NeverAccepted`.
+    """
+    if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
+        raise error
+    which = f"the session of {session.schedule_date.isoformat()} at {session.start_time}"
+    if error.error_code == _MOVED_ON:
+        return f"the prisoner moved on and the allocation ended before {which}"
+    reason = f"the attendance at {which} has already been paid"
+    if session.schedule_date == today:
+        return reason
+    raise NeverAccepted(
+        error.service,
+        error.method,
+        error.path,
+        status=error.status,
+        message=f"{reason}: {error.message}",
+        from_service=True,
+        error_code=error.error_code,
+    ) from error
 
 
 def _update(event_type: str, word: str) -> Update:
     """The events are told by the word of the event, not by what NOMIS did."""
     name = f"activity-attendance-{word}"
-    return Update(event_type, _entity, _start, _upsert, f"{name}-success", f"{name}-failed")
+    ignored = f"{name}-ignored"
+
+    def apply(event: DomainEvent, work: Work) -> str | None:
+        return _upsert(event, work, ignored)
+
+    return Update(event_type, _entity, _start, apply, f"{name}-success", f"{name}-failed", others=(ignored,))
 
 
 ATTENDANCE_UPDATES = (

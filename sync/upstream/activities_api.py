@@ -1,12 +1,12 @@
 """The activities API: activities, schedules, sessions, allocations, attendances; and appointments (own client)."""
 
-from datetime import date, time
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
 from sync.failures import NotUnderstood
-from sync.upstream.bodies import Answer, LooseLocalDateTime, read_answer
+from sync.upstream.bodies import Answer, LocalTime, LooseLocalDateTime, read_answer
 from sync.upstream.transport import ServiceClient
 
 PayPerSession = Literal["H", "F"]
@@ -64,16 +64,16 @@ class Instance(Answer):
 
     id: int
     date: date
-    start_time: time
-    end_time: time
+    start_time: LocalTime
+    end_time: LocalTime
     cancelled: bool
 
 
 class Slot(Answer):
     """The days of the week on which sessions of these times take place."""
 
-    start_time: time
-    end_time: time
+    start_time: LocalTime
+    end_time: LocalTime
     monday_flag: bool
     tuesday_flag: bool
     wednesday_flag: bool
@@ -173,8 +173,8 @@ class Attendance(Answer):
     scheduled_instance_id: int
     activity_schedule_id: int
     session_date: date
-    session_start_time: time
-    session_end_time: time
+    session_start_time: LocalTime
+    session_end_time: LocalTime
     prisoner_number: str
     booking_id: int
     attendance_reason_code: str | None = None
@@ -198,8 +198,8 @@ class AppointmentInstance(Answer):
     internal_location_id: int | None = None
     in_cell: bool = False
     appointment_date: date
-    start_time: time
-    end_time: time | None = None
+    start_time: LocalTime
+    end_time: LocalTime | None = None
 
 
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:

@@ -4,7 +4,7 @@ Outside a body is camelCase JSON; inside it is a frozen model that names only th
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -31,6 +31,16 @@ LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
 
 #: The same for the activities API, which alone writes local date-times with a `Z` that means nothing.
 LooseLocalDateTime = Annotated[datetime, BeforeValidator(_without_z), AfterValidator(_in_london)]
+
+
+def _no_offset(moment: time) -> time:
+    if moment.tzinfo is not None:
+        raise ValueError("a time of day has no offset")
+    return moment
+
+
+#: A time of day in London. One with an offset is not read: without its date nobody can say when that is.
+LocalTime = Annotated[time, AfterValidator(_no_offset)]
 
 
 def _no_flag(value: object) -> object:

@@ -16,6 +16,7 @@ import requests
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
+from sync.upstream.error_codes import read_error_code
 from sync.upstream.in_flight import InFlight
 from sync.upstream.tokens import TokenSource
 
@@ -189,6 +190,7 @@ class ServiceClient:
             more_info=more_info,
             retry_after=_retry_after(response.headers.get("retry-after")),
             from_service=from_service,
+            error_code=read_error_code(data),
         )
 
 

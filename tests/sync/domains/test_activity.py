@@ -12,7 +12,7 @@ import pytest
 from sandbox.clock import london_today
 from sync.domains.activity import course_description
 from sync.domains.allocation import booking_activity_lease
-from sync.failures import LeaseBusy, RuleError, UpstreamError
+from sync.failures import LeaseBusy, NeverAccepted, RuleError, UpstreamError
 from sync.outcome import Outcome
 from tests.faults import faulty
 from tests.sync.domains.driving import Driver, Prisoner
@@ -521,3 +521,45 @@ def test_an_attendance_that_nobody_recorded_expires(running: Driver, prisoner: P
     assert attend(running, "expired") == "activity-attendance-update-success"
     assert one(running, "attendance")["status"] == "EXP"
     assert running.sandbox.verify()["problems"] == []
+
+
+def refusal(code: object) -> dict[str, Any]:
+    """The error body of a NOMIS that tells by a code why it refuses an attendance."""
+    return {"status": 400, "errorCode": code, "userMessage": "Bad request: Attendance 5 cannot be changed"}
+
+
+@pytest.mark.parametrize("word", ["created", "amended", "expired"])
+def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
+    running: Driver, prisoner: Prisoner, word: str
+) -> None:
+    """Paid on its own day, or the prisoner moved on: acknowledged, with the reason, under the word of the event."""
+    at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
+    put_schedule(running, prisoner, instances=[at])
+    put_attendance(running, prisoner)
+    name = f"activity-attendance-{'create' if word == 'created' else 'update'}-ignored"
+    for code, text in ((1001, "already been paid"), (1002, "moved on"), ("1001", "already been paid")):
+        with faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(code)):
+            assert attend(running, word) == name
+        told = running.tracked(name)[-1][1]
+        assert text in told["reason"]
+        assert f"{TODAY.isoformat()} at 08:30" in told["reason"]
+        assert told["dpsAttendanceId"] == str(ATTENDANCE)
+
+
+def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Driver, prisoner: Prisoner) -> None:
+    """It can never succeed, and says so; so does every other code, and one that is not the word of NOMIS."""
+    put_attendance(running, prisoner)
+    with (
+        faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(1001)),
+        pytest.raises(NeverAccepted, match="has already been paid") as caught,
+    ):
+        attend(running)
+    assert not caught.value.recoverable
+    assert running.tracked()[-1][0] == "activity-attendance-create-failed"
+    for body in (refusal(1003), refusal(None), refusal(True), {"errorCode": 1002}):
+        with (
+            faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=body),
+            pytest.raises(UpstreamError),
+        ):
+            attend(running)
+    assert [name for name, _ in running.tracked() if name.endswith("-ignored")] == []

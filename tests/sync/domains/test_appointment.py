@@ -10,6 +10,8 @@ from sandbox import Sandbox
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.handling import creation_lease
 from sync.outcome import Outcome
+from sync.settlement import look_for
+from sync.store import creations
 from tests.faults import faulty
 from tests.sync.domains.driving import Driver, Prisoner
 
@@ -343,6 +345,10 @@ def test_deleted_before_created_leaves_nothing(driver: Driver) -> None:
     assert driver.tracked()[-1] == ("appointment-create-ignored", {"appointmentInstanceId": str(INSTANCE)})
     assert handle(driver, "deleted") == "appointment-delete-ignored"
     assert driver.sandbox.nomis("appointment") == []
+    with driver.database.read() as connection:
+        record = creations.find(connection, "appointment", str(INSTANCE))
+    assert record is not None
+    assert look_for(record) == "nothing: it was deleted before it was created"
 
 
 def test_made_again_after_its_deletion_was_seen_is_created(driver: Driver, prisoner: Prisoner) -> None:

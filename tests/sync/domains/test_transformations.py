@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from sync.clock import LONDON
 from sync.domains.activity import course_description, new_course, pay_rate
@@ -22,7 +23,7 @@ from sync.domains.times import earliest_creation, local_seconds, with_minutes, w
 from sync.domains.visit import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
 from sync.failures import RuleError
 from sync.upstream import nomis_adjustments
-from sync.upstream.activities_api import Activity, Allocation, AppointmentInstance, Attendance, Pay, Schedule
+from sync.upstream.activities_api import Activity, Allocation, AppointmentInstance, Attendance, Instance, Pay, Schedule
 from sync.upstream.nomis_activities import AttendanceSession
 from sync.upstream.nomis_incentives import CreateIep
 from sync.upstream.visit_scheduler import Visit
@@ -83,6 +84,15 @@ def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours:
     zulu = moment.isoformat().replace("+00:00", "Z")
     assert visit_at(text).start_timestamp == visit_at(zulu).start_timestamp == expected
     assert allocation_with(deallocatedTime=text).deallocated_time == expected
+
+
+@given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
+def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> None:
+    """Without its date nobody can say which time of day in London that is."""
+    told = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
+    assert Instance.model_validate(told).start_time == moment
+    with pytest.raises(ValidationError, match="offset"):
+        Instance.model_validate({**told, "startTime": moment.isoformat() + offset})
 
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
