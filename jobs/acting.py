@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sync.store.actions import ActionState
 
 YES_HELP = "Do it without asking."
+UNCHECKED_HELP = "You looked in NOMIS yourself: go on although nothing here can check it."
 DRY_RUN_HELP = "Say what would be done, and change nothing."
 AS_HELP = "Who you are, for the record; OPERATOR where not given, else your login name."
 #: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
@@ -60,6 +61,21 @@ def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
         return False
     if not yes:
         _ask(question, err=False)
+    return True
+
+
+def agreed_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
+    """Asks twice about what nobody checked, as the sentence `unchecked` says.
+
+    With `yes` the option --unchecked (`accepted`) takes the place of the second question; raises `UsageError` without.
+    """
+    typer.echo(f"not checked: {unchecked}")
+    if yes and not accepted:
+        raise UsageError(f"{unchecked}; look there, then add --unchecked")
+    if not agreed(question, yes=yes, dry_run=dry_run):
+        return False
+    if not accepted:
+        _ask(f"{unchecked}. Go on all the same?", err=False)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Creations whose outcome is unknown: listed, and settled by a person who looked in NOMIS."""
+"""Creations whose outcome is unknown: listed, settled by a person who looked in NOMIS, reopened if that was wrong."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,28 +7,45 @@ from typing import Any
 from jobs.acting import recorded_action
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
-from sync.conflicts import Conflict, post_mapping
+from sync.conflicts import Conflict, post_mapping, same_pair
 from sync.creation_ledger import CreationLedger, doubt_key
 from sync.duplicates import pair_of_mapping
 from sync.handling import creation_lease
-from sync.settlement import CREATIONS, event_again, nomis_ids, objections, pair_of
+from sync.settlement import CREATIONS, SETTLEMENTS, compare, event_again, nomis_ids, pair_of
 from sync.store import creations, findings
+from sync.store.actions import ActionState, actions_on
 from sync.store.creations import OPEN_STATES, CreationRecord, CreationState
 from sync.surplus import SURPLUS_RULES, Record
 from sync.telemetry import text_properties
 
 ACTION = "creations settle"
+REOPEN = "creations reopen"
+#: The option by which a person says that a record is the one although it differs from the request.
+DESPITE = "--although-different"
 
 
 @dataclass(frozen=True, slots=True)
 class MappingPlan:
-    """What mapping an open creation to a NOMIS record would do. `there` is the record, where NOMIS has a read of it."""
+    """What mapping an open creation to a NOMIS record would do.
+
+    there: the record, where NOMIS has a read of it. objections: why it must not be mapped. differences: in what it is
+    not what was asked for.
+    """
 
     record: CreationRecord
     ids: Mapping[str, Any]
     mapping: Mapping[str, Any]
     there: Record | None
     objections: tuple[str, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def unchecked(self) -> str | None:
+        """What nobody checked, as a sentence; None where NOMIS was asked."""
+        rules = SURPLUS_RULES[self.record.domain]
+        if rules.read is not None:
+            return None
+        return f"NOMIS has no read of a {rules.noun}: nobody checked that {self.target} exists, or that it is this one"
 
     @property
     def target(self) -> str:
@@ -70,8 +87,17 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 def plan_mapping(program: Program, record: CreationRecord, number: int) -> MappingPlan:
     """Reads the NOMIS record that a person found, and what speaks against mapping it. Raises `SyncError`."""
     ids = nomis_ids(record, number)
-    there, found = objections(program.services, record, ids)
-    return MappingPlan(record, ids, CREATIONS[record.domain].mapping(record.dps_id, ids), there, tuple(found))
+    found = compare(program.services, record, ids)
+    mapping = CREATIONS[record.domain].mapping(record.dps_id, ids)
+    return MappingPlan(record, ids, mapping, found.there, found.objections, found.differences)
+
+
+def check_plan(plan: MappingPlan, *, despite: bool) -> None:
+    """Raises `WorkError` when something speaks against it; differences do not where a person says so (`despite`)."""
+    against = [*plan.objections, *(() if despite else plan.differences)]
+    if against:
+        remedy = "" if plan.objections else f"; {DESPITE} maps it all the same"
+        raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(against)}{remedy}")
 
 
 def mapped_meanwhile(program: Program, record: CreationRecord) -> Mapping[str, Any] | None:
@@ -79,7 +105,7 @@ def mapped_meanwhile(program: Program, record: CreationRecord) -> Mapping[str, A
     return CREATIONS[record.domain].find_mapping(record.dps_id, program.services)
 
 
-def settle_mapped(program: Program, plan: MappingPlan, who: str) -> str:
+def settle_mapped(program: Program, plan: MappingPlan, who: str, number: int) -> str:
     """Saves the mapping of the record that a person found, and settles the creation; what was done.
 
     Where the DPS record is mapped to another NOMIS record, this one is surplus: a finding is made for `duplicates`.
@@ -90,7 +116,10 @@ def settle_mapped(program: Program, plan: MappingPlan, who: str) -> str:
     told = {**record.properties, **text_properties(plan.mapping)}
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(program, record)
-        with recorded_action(program, who, ACTION, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
+        if plan_mapping(program, record, number) != plan:
+            raise WorkError(f"{plan.target} changed while you were asked: nothing was done, look again")
+        details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
+        with recorded_action(program, who, ACTION, _target(record), details) as under_way:
             conflict = post_mapping(creation, record.dps_id, plan.mapping, program.services)
             if conflict is None:
                 outcome = f"mapped to {plan.target}"
@@ -116,7 +145,9 @@ def settle_not_created(program: Program, record: CreationRecord, who: str) -> st
     by doing it again. Raises `LeaseBusy` and `SyncError`.
     """
     with program.leases.held(creation_lease(record.domain, record.dps_id)):
-        if record.state is not CreationState.ABANDONED:
+        if record.state is CreationState.ABANDONED:
+            _check_unchanged(program, record)
+        else:
             _check_open(program, record)
         with recorded_action(program, who, ACTION, _target(record)) as under_way:
             mapping = mapped_meanwhile(program, record)
@@ -136,6 +167,67 @@ def settle_not_created(program: Program, record: CreationRecord, who: str) -> st
     return outcome
 
 
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """What taking back a settlement would do: the mapping that it saved is deleted, and a person is asked again."""
+
+    record: CreationRecord
+    mapping: Mapping[str, Any]
+    settled_by: str
+
+    @property
+    def target(self) -> str:
+        """The NOMIS record that was given."""
+        return _nomis_text(self.record, self.mapping)
+
+
+def plan_reopening(program: Program, creation_id: int) -> Reopening:
+    """What a person settled, if that can be taken back.
+
+    Raises `UsageError` where no person mapped it, or the mapping service cannot delete its mapping, `WorkError` where
+    the mapping is another one by now, and `SyncError`.
+    """
+    record = find_creation(program, creation_id)
+    with program.database.read() as connection:
+        earlier = actions_on(connection, ACTION, _target(record))
+    settled = next((each for each in earlier if each.state is ActionState.DONE and "mapping" in each.details), None)
+    mapping = record.mapping
+    by_hand = settled is not None and mapping is not None and same_pair(settled.details["mapping"], mapping)
+    if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
+        raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
+    if SETTLEMENTS[record.domain].delete_mapping is None:
+        raise UsageError(
+            f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
+            f"of {record.dps_id}"
+        )
+    present = mapped_meanwhile(program, record)
+    if present is not None and not same_pair(present, mapping):
+        raise WorkError(f"{record.domain} {record.dps_id} is mapped to {_nomis_text(record, present)} by now")
+    return Reopening(record, mapping, settled.who)
+
+
+def reopen(program: Program, plan: Reopening, who: str) -> str:
+    """Deletes the mapping that a person saved by mistake, and opens the creation again; what was done.
+
+    Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
+    """
+    record = plan.record
+    delete = SETTLEMENTS[record.domain].delete_mapping
+    assert delete is not None
+    with program.leases.held(creation_lease(record.domain, record.dps_id)):
+        if plan_reopening(program, record.id) != plan:
+            raise WorkError(f"creation {record.id} changed while you were asked: nothing was done, look again")
+        with recorded_action(program, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
+            delete(program.services, record.dps_id)
+            outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
+            under_way.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
+            under_way.also += [
+                lambda connection: creations.reopen(connection, record.id, note),
+                lambda connection: findings.reopen(connection, doubt_key(record)),
+            ]
+    return outcome
+
+
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
     """Whether a person may still settle it; one said not to be created may have its event sent again."""
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
@@ -149,6 +241,12 @@ def _check_open(program: Program, record: CreationRecord) -> None:
     now = find_creation(program, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} went on meanwhile and is {now.state} now: look again")
+
+
+def _check_unchanged(program: Program, record: CreationRecord) -> None:
+    now = find_creation(program, record.id)
+    if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
+        raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: look again")
 
 
 def _check_surplus(plan: MappingPlan, conflict: Conflict) -> None:

@@ -9,6 +9,7 @@ from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
 from sync.duplicates import PAIR_FIELDS, pair_of_mapping
 from sync.failures import SyncError, UpstreamError
+from sync.handling import creation_lease
 from sync.settings import Settings
 from sync.store import creations
 from sync.upstream import mappings, nomis_activities, nomis_appointments
@@ -67,7 +68,12 @@ def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
     """
     check_allowed(program.settings)
-    with recorded_action(program, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as under_way:
+    with (
+        program.leases.held(f"write:delete-all:{domain}"),
+        recorded_action(program, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as under_way,
+    ):
+        if list(mapped_records(program, domain)) != list(every):
+            raise WorkError("the mappings changed while you were asked: nothing was deleted, look again")
         for mapping in every:
             if _delete(program, domain, mapping):
                 under_way.details["deleted"] += 1
@@ -85,10 +91,11 @@ def _delete(program: Program, domain: str, mapping: Mapping[str, Any]) -> bool:
     kind, fields, pair = _KINDS[domain], PAIR_FIELDS[domain], pair_of_mapping(domain, mapping)
     told = {fields.nomis[0]: pair.nomis_ids[0], fields.dps: pair.dps_id}
     try:
-        kind.delete(program.services, int(pair.nomis_ids[0]))
-        kind.delete_mapping(program.services, pair.dps_id)
-        with program.database.begin() as connection:
-            creations.forget(connection, domain, pair.dps_id)
+        with program.leases.held(creation_lease(domain, pair.dps_id)):
+            kind.delete(program.services, int(pair.nomis_ids[0]))
+            kind.delete_mapping(program.services, pair.dps_id)
+            with program.database.begin() as connection:
+                creations.forget(connection, domain, pair.dps_id)
     except SyncError:
         program.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
         return False

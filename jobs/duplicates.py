@@ -128,6 +128,14 @@ def find_duplicate(program: Program, finding_id: int) -> Finding:
     return finding
 
 
+def find_open(program: Program, finding_id: int) -> Finding:
+    """One that is still to be resolved. Raises `WorkError` when somebody resolved it meanwhile."""
+    finding = find_duplicate(program, finding_id)
+    if finding.status != "open":
+        raise WorkError(f"finding {finding_id} was resolved while you were asked, by {finding.resolved_by}")
+    return finding
+
+
 def finding_as_dict(finding: Finding) -> dict[str, Any]:
     """A finding as JSON shows it."""
     return {
@@ -180,25 +188,31 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
         raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(against)}{remedy}")
 
 
-def resolve(program: Program, finding: Finding, who: str, accepted: Collection[str] = ()) -> str:
+def resolve(program: Program, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
     """Removes the surplus record, verifies that it is gone and the mapped one is there, and closes the finding.
 
-    `accepted`: what of `unproved` a person saw, who says that it is the double all the same. Returns what was done.
-    Raises `WorkError` when something speaks against it or it did not work, `LeaseBusy` when the record is being worked
-    on, and `SyncError`; a failed attempt is recorded too.
+    `seen` is what a person agreed to: nothing is done when it is not so any more. `accepted`: what of `unproved` a
+    person saw, who says that it is the double all the same. Returns what was done. Raises `WorkError` when something
+    speaks against it or it did not work, `LeaseBusy` when the record is being worked on, and `SyncError`; a failed
+    attempt is recorded too.
     """
+    finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
     with program.leases.held(creation_lease(finding.domain, dps_id)):
         # Looked at again, since a person takes their time to say yes.
-        found = examine(program, finding)
+        found = examine(program, find_open(program, finding.id))
         check_resolvable(found, accepted)
+        if found.as_dict() != seen.as_dict():
+            raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done, look again")
         details = {**found.as_dict(), "accepted": list(found.unproved)}
         return closing(program, finding, ACTION, _target(found), details, who, lambda: _remove(program, found))
 
 
 def close_by_hand(program: Program, finding: Finding, note: str, who: str) -> str:
     """Closes a finding that a person dealt with elsewhere; what was recorded."""
-    return closing(program, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}")
+    with program.leases.held(f"write:finding:{finding.id}"):
+        find_open(program, finding.id)
+        return closing(program, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}")
 
 
 def closing(

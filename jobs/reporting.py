@@ -13,7 +13,9 @@ from reports import checkpoints
 from reports.archive import open_archive, store_index, store_report
 from reports.deliver import CHANNELS, Channel, enqueue_channel, is_set_up
 from reports.result import ReconciliationResult
+from sync.store.actions import Action, actions_on
 
+_ACTION = "report send"
 _DELIVERY_SECONDS = 60.0
 _SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
 
@@ -43,23 +45,41 @@ def send_report(
         if not is_set_up(program.settings, channel):
             raise UsageError(f"{channel} is off: set {_SETTINGS[channel]}")
     typer.echo(f"the report of {result.run_id} ({result.status}) goes to {', '.join(wanted)}")
+    target = f"reconciliation {result.run_id}"
+    before = _sent(program, target)
+    if before:
+        typer.echo(f"it was sent by hand before, last by {before[0].who} at {before[0].time:%d/%m/%Y %H:%M:%S} UTC")
     if not agreed("Send it?", yes=yes, dry_run=dry_run):
         return
     again = secrets.token_hex(4)
     finished = result.finished_at.isoformat()
-    target, details = f"reconciliation {result.run_id}", {"channels": list(wanted)}
-    with recorded_action(program, who, "report send", target, details) as under_way:
-        under_way.outcome = "queued"
-        for channel in wanted:
-            under_way.also.append(
-                partial(enqueue_channel, run_id=result.run_id, channel=channel, again=again, finished=finished)
-            )
+    details = {"channels": list(wanted)}
+    with program.leases.held(f"write:report:{result.run_id}"):
+        _check_not_sent_since(program, target, before)
+        with recorded_action(program, who, _ACTION, target, details) as under_way:
+            under_way.outcome = "queued"
+            for channel in wanted:
+                under_way.also.append(
+                    partial(enqueue_channel, run_id=result.run_id, channel=channel, again=again, finished=finished)
+                )
     counts = program.outbox.flush(_DELIVERY_SECONDS)
     if counts.given_up or counts.later:
         raise WorkError(
             f"{counts.later} deliveries wait for the next sender and {counts.given_up} cannot be made; the log says why"
         )
     typer.echo("sent")
+
+
+def _sent(program: Program, target: str) -> list[Action]:
+    """Who sent it by hand before, the last one first."""
+    with program.database.read() as connection:
+        return [each for each in actions_on(connection, _ACTION, target) if each.may_have_been_done]
+
+
+def _check_not_sent_since(program: Program, target: str, before: list[Action]) -> None:
+    now = _sent(program, target)
+    if now and now[0].id not in {each.id for each in before}:
+        raise WorkError(f"{now[0].who} sent it while you were asked: nothing was sent a second time")
 
 
 def read_channels(names: list[str]) -> tuple[Channel, ...]:

@@ -5,14 +5,14 @@ from typing import Any
 
 from jobs.composition import Program
 from jobs.duplicates import closing, finding_as_dict
-from jobs.endings import UsageError
+from jobs.endings import UsageError, WorkError
 from sync.non_unique import CANDIDATES, NonUnique, What, known_rows, read_non_unique
 from sync.store import findings
-from sync.store.actions import was_done
+from sync.store.actions import ActionState, actions_on, was_done
 from sync.store.findings import Finding, FindingKind
 from sync.upstream import nomis_activities
 
-_DELETED = "deleted"
+_ACCEPTED = "NOMIS accepted the deletion"
 #: What the support team of NOMIS can look up, since no service lists these rows.
 _TABLES = {
     "allocation": "OFFENDER_PROGRAM_PROFILES by CRS_ACTY_ID and OFFENDER_BOOK_ID, status ALLOC; its OFF_PRGREF_ID",
@@ -72,28 +72,84 @@ def examine_rows(program: Program, finding: Finding) -> TwoRows:
     return TwoRows(finding, non_unique, tuple(left))
 
 
-def resolve_rows(program: Program, found: TwoRows, who: str) -> str:
-    """Deletes the surplus row and closes the finding. Raises `UsageError` when it is not known, and `SyncError`."""
-    if found.surplus is None:
-        raise UsageError(f"finding {found.finding.id}: {found.proposal}")
-    return delete_row(program, found.non_unique.what, found.surplus, who, found.finding)
+def resolve_rows(program: Program, seen: TwoRows, who: str) -> str:
+    """Deletes the surplus row and closes the finding; what was done.
 
-
-def delete_row(program: Program, what: What, row: int, who: str, finding: Finding | None = None) -> str:
-    """Deletes one row of NOMIS and closes `finding`, or else the finding that names the row. Raises `SyncError`.
-
-    NOMIS answers the same whether the row was there; the next delivery of the message that failed tells whether it
-    helped.
+    Raises `UsageError` when it is not known, `WorkError` when it is another one by now, `LeaseBusy` when another
+    operator is at it, and `SyncError`.
     """
-    finding = finding or _finding_of(program, what, row)
-    delete = nomis_activities.delete_allocation if what == "allocation" else nomis_activities.delete_attendance
+    if seen.surplus is None:
+        raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
+    plan = plan_row(program, seen.non_unique.what, seen.surplus)
+    check_row(plan)
+    if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
+        raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent, look again")
+    return delete_row(program, plan, who)
 
-    def act() -> str:
-        delete(program.services.nomis, row)
-        return _DELETED
 
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What deleting a row by its number would do.
+
+    pair: the open finding whose rows it is one of, None where nothing here knows the row. deleted: that it was deleted
+    before, and by whom, as a sentence.
+    """
+
+    what: What
+    row: int
+    pair: TwoRows | None
+    deleted: str | None
+
+    @property
+    def unchecked(self) -> str | None:
+        """What nobody checked, as a sentence; None where both rows of the pair are known."""
+        if self.pair is not None and len(self.pair.rows) == 2:
+            return None
+        return (
+            f"NOMIS has no read of {self.what}s: nobody checked that {self.what} {self.row} exists, or that it is one "
+            "of two"
+        )
+
+
+def plan_row(program: Program, what: What, row: int) -> RowPlan:
+    """What is known of a row that is to be deleted."""
     action, target = _done(what, row)
-    return closing(program, finding, action, target, {"finding": finding and finding.id}, who, act)
+    with program.database.read() as connection:
+        earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]
+    deleted = (
+        f"{target} was deleted by {earlier[0].who} at {earlier[0].time:%d/%m/%Y %H:%M:%S} UTC" if earlier else None
+    )
+    return RowPlan(what, row, _pair_of(program, what, row), deleted)
+
+
+def check_row(plan: RowPlan) -> None:
+    """Raises `WorkError` when the row was deleted before."""
+    if plan.deleted is not None:
+        raise WorkError(f"nothing was sent: {plan.deleted}")
+
+
+def delete_row(program: Program, plan: RowPlan, who: str) -> str:
+    """Deletes one row of NOMIS and closes the finding that names it; what NOMIS said. Raises as `resolve_rows` does."""
+    what, row = plan.what, plan.row
+    delete = nomis_activities.delete_allocation if what == "allocation" else nomis_activities.delete_attendance
+    with program.leases.held(f"write:{what}-row:{row}"):
+        again = plan_row(program, what, row)
+        check_row(again)
+        if again != plan:
+            raise WorkError(f"what is known of {what} {row} changed while you were asked: nothing was sent, look again")
+        finding = None if plan.pair is None else plan.pair.finding
+
+        def act() -> str:
+            delete(program.services.nomis, row)
+            return _ACCEPTED
+
+        action, target = _done(what, row)
+        details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
+        closing(program, finding, action, target, details, who, act)
+    return (
+        f"NOMIS accepted the deletion of {what} {row}, as it does of a number that it does not have: the retry of the "
+        "message shows whether it helped, so leave the message"
+    )
 
 
 def _done(what: What, row: int) -> tuple[str, str]:
@@ -101,10 +157,8 @@ def _done(what: What, row: int) -> tuple[str, str]:
     return f"activities delete-{what}", f"{what} {row}"
 
 
-def _finding_of(program: Program, what: What, row: int) -> Finding | None:
+def _pair_of(program: Program, what: What, row: int) -> TwoRows | None:
     with program.database.read() as connection:
         every = findings.list_findings(connection, kind=FindingKind.NON_UNIQUE)
-    for finding in every:
-        if read_non_unique(finding).what == what and row in examine_rows(program, finding).rows:
-            return finding
-    return None
+    pairs = (examine_rows(program, finding) for finding in every if read_non_unique(finding).what == what)
+    return next((pair for pair in pairs if row in pair.rows), None)

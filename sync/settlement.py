@@ -1,7 +1,8 @@
 """Creations whose outcome nobody could tell, settled by a person: what to look for, to check, and to send again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sync.catalogue import DOMAINS
@@ -10,6 +11,7 @@ from sync.envelope import write_domain_event
 from sync.handling import Creation
 from sync.store.creations import CreationRecord
 from sync.surplus import SURPLUS_RULES, Record
+from sync.upstream import mappings
 from sync.upstream.services import Services
 
 #: The declarations of creations by name, which is the domain of their records.
@@ -24,6 +26,9 @@ class Settlement:
     ids: the NOMIS ids, as the mapping names them, from the number typed and the request; raises `ValueError`.
     owner: whose the record must be, by the request: the value of the field that `SURPLUS_RULES` calls the owner.
     look_for: what to look for in NOMIS, in one line.
+    expected: what a record made of the request says, by the fields that `SURPLUS_RULES` reads; nothing where NOMIS has
+        no read.
+    delete_mapping: deletes the mapping of a DPS record; None where the mapping service cannot.
     event: the parts of the event that made the creation: additional information, prisoner, time.
     """
 
@@ -31,6 +36,8 @@ class Settlement:
     ids: Callable[[int, Mapping[str, Any]], Mapping[str, Any]]
     owner: Callable[[Mapping[str, Any]], str | None]
     look_for: Callable[[Mapping[str, Any]], str]
+    expected: Callable[[Mapping[str, Any]], Record]
+    delete_mapping: Callable[[Services, str], None] | None
     event: Callable[[CreationRecord], tuple[Mapping[str, Any], str | None, str | None]]
 
 
@@ -44,25 +51,44 @@ def pair_of(record: CreationRecord, ids: Mapping[str, Any]) -> Pair:
     return Pair(record.dps_id, tuple(str(ids[name]) for name in PAIR_FIELDS[record.domain].nomis))
 
 
-def objections(services: Services, record: CreationRecord, ids: Mapping[str, Any]) -> tuple[Record | None, list[str]]:
-    """The NOMIS record, where NOMIS has a read of it, and why it must not be mapped, as sentences.
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A NOMIS record that a person found, compared with the request.
 
-    Raises `UpstreamError`.
+    there: the record, None where NOMIS has no read of it, or does not have it. objections: why it must not be mapped.
+    differences: in what it is not what was asked for; a person may know why.
     """
+
+    there: Record | None
+    objections: tuple[str, ...]
+    differences: tuple[str, ...] = ()
+
+
+def compare(services: Services, record: CreationRecord, ids: Mapping[str, Any]) -> Compared:
+    """Reads the NOMIS record of these ids, where NOMIS has a read of it. Raises `UpstreamError`."""
     rules, pair = SURPLUS_RULES[record.domain], pair_of(record, ids)
     found = []
     belongs_to = rules.dps_of_nomis(services, pair)
     if belongs_to not in (None, record.dps_id):
         found.append(f"{rules.noun} {pair.nomis_text} is mapped to {belongs_to}")
     if rules.read is None:
-        return None, found
+        return Compared(None, tuple(found))
     there = rules.read(services, pair)
     owner = SETTLEMENTS[record.domain].owner(record.request)
     if there is None:
         found.append(f"NOMIS has no {rules.noun} {pair.nomis_text}")
     elif there.get(rules.owner) != owner:
         found.append(f"{rules.noun} {pair.nomis_text} is of {rules.owner} {there.get(rules.owner)}, not {owner}")
-    return there, found
+    return Compared(there, tuple(found), () if found or there is None else tuple(_differences(record, there)))
+
+
+def _differences(record: CreationRecord, there: Record) -> Iterator[str]:
+    for name, expected in SETTLEMENTS[record.domain].expected(record.request).items():
+        if name == "namesReference":
+            if there.get(name) == "no":
+                yield f"its comment does not name {record.dps_id}"
+        elif there.get(name) != expected:
+            yield f"its {name} is {there.get(name) or 'none'}, not {expected or 'none'}"
 
 
 def look_for(record: CreationRecord) -> str:
@@ -138,12 +164,49 @@ def _adjustment_event(record: CreationRecord) -> tuple[Mapping[str, Any], str | 
     return information, None, None
 
 
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _visit_record(request: Mapping[str, Any]) -> Record:
+    body = request["body"]
+    return {"prisonId": body["prisonId"], "start": body["startDateTime"], "namesReference": "yes"}
+
+
+def _incentive_record(request: Mapping[str, Any]) -> Record:
+    body = request["body"]
+    return {"level": body["iepLevel"], "date": body["iepDateTime"], "prisonId": body["prisonId"]}
+
+
+def _appointment_record(request: Mapping[str, Any]) -> Record:
+    body = request["body"]
+    start = datetime.fromisoformat(f"{body['eventDate']}T{body['startTime']}")
+    return {
+        "location": _text(body.get("internalLocationId")),
+        "start": start.isoformat(),
+        "type": body["eventSubType"],
+    }
+
+
+def _adjustment_record(request: Mapping[str, Any]) -> Record:
+    body = request["body"]
+    return {
+        "sentenceSequence": _text(request.get("sentenceSequence")),
+        "type": body["adjustmentTypeCode"],
+        "days": str(body["adjustmentDays"]),
+        "date": body["adjustmentDate"],
+        "from": body.get("adjustmentFromDate"),
+    }
+
+
 SETTLEMENTS: Mapping[str, Settlement] = {
     "visit": Settlement(
         "visit id",
         lambda number, _: {"nomisId": number},
         lambda request: str(request["offenderNo"]),
         _visit_words,
+        _visit_record,
+        None,
         _visit_event,
     ),
     "incentive": Settlement(
@@ -151,6 +214,8 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda number, request: {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number},
         lambda request: str(request["bookingId"]),
         _incentive_words,
+        _incentive_record,
+        lambda services, dps_id: mappings.delete_incentive_mapping(services.mapping, dps_id),
         _incentive_event,
     ),
     "activity": Settlement(
@@ -158,6 +223,8 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda number, _: {"nomisCourseActivityId": number},
         lambda _: None,
         _activity_words,
+        lambda _: {},
+        lambda services, dps_id: mappings.delete_activity_mapping(services.mapping, dps_id),
         lambda record: ({"activityScheduleId": int(record.dps_id)}, None, None),
     ),
     "appointment": Settlement(
@@ -165,6 +232,8 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda number, _: {"nomisEventId": number},
         lambda request: str(request["body"]["bookingId"]),
         _appointment_words,
+        _appointment_record,
+        lambda services, dps_id: mappings.delete_appointment_mapping(services.mapping, dps_id),
         lambda record: ({"appointmentInstanceId": int(record.dps_id)}, None, None),
     ),
     "sentencing-adjustment": Settlement(
@@ -172,6 +241,8 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda number, request: {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]},
         lambda request: str(request["bookingId"]),
         _adjustment_words,
+        _adjustment_record,
+        lambda services, dps_id: mappings.delete_adjustment_mapping(services.mapping, dps_id),
         _adjustment_event,
     ),
 }

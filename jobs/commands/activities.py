@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from sync.non_unique import What
@@ -13,6 +13,7 @@ activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS
 appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
+Unchecked = Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)]
 Yes = Annotated[bool, typer.Option("--yes", help=YES_HELP)]
 As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
 
@@ -30,6 +31,7 @@ def of_appointments() -> None:
 @activities.command("delete-allocation")
 def delete_allocation(
     allocation_id: Annotated[int, typer.Argument(metavar="ID", help="Its OFF_PRGREF_ID in NOMIS.")],
+    unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     named: As = None,
@@ -37,14 +39,16 @@ def delete_allocation(
     """Deletes an allocation that NOMIS has twice.
 
     Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the
-    newer one has attendances. The retry of the failed message then succeeds.
+    newer one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number: a
+    row that nothing here knows is asked about twice, and --yes needs --unchecked.
     """
-    _delete_row("allocation", allocation_id, dry_run=dry_run, yes=yes, named=named)
+    _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
 
 
 @activities.command("delete-attendance")
 def delete_attendance(
     event_id: Annotated[int, typer.Argument(metavar="ID", help="Its EVENT_ID in NOMIS.")],
+    unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     named: As = None,
@@ -52,9 +56,10 @@ def delete_attendance(
     """Deletes an attendance that NOMIS has twice.
 
     Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the
-    newer one is paid. The retry of the failed message then succeeds.
+    newer one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number: a row that
+    nothing here knows is asked about twice, and --yes needs --unchecked.
     """
-    _delete_row("attendance", event_id, dry_run=dry_run, yes=yes, named=named)
+    _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
 
 
 @activities.command("delete-all")
@@ -77,16 +82,23 @@ def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As
     _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, named=named)
 
 
-def _delete_row(what: "What", row: int, *, dry_run: bool, yes: bool, named: str | None) -> None:
-    from jobs.acting import agreed, who_acts
+def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, named: str | None) -> None:
+    from jobs.acting import agreed, agreed_unchecked, who_acts
     from jobs.composition import open_program
-    from jobs.surplus_rows import delete_row
+    from jobs.surplus_rows import check_row, delete_row, plan_row
 
     with open_program() as program:
         who = who_acts(program.settings, named)
+        plan = plan_row(program, what, row)
         typer.echo(f"delete {what} {row} in NOMIS")
-        if agreed(f"Delete {what} {row}?", yes=yes, dry_run=dry_run):
-            typer.echo(f"{delete_row(program, what, row, who)}; leave the message on the queue, its retry succeeds now")
+        check_row(plan)
+        question = f"Delete {what} {row}?"
+        if plan.unchecked is None:
+            go_on = agreed(question, yes=yes, dry_run=dry_run)
+        else:
+            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if go_on:
+            typer.echo(delete_row(program, plan, who))
 
 
 def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from jobs.composition import Program
@@ -69,18 +69,34 @@ def settle_creation(
     not_created: Annotated[
         bool, typer.Option("--not-created", help="NOMIS does not have the record. Its event is sent again.")
     ] = False,
+    although_different: Annotated[
+        bool,
+        typer.Option(
+            "--although-different", help="You looked into it: it is the record although it differs from the request."
+        ),
+    ] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
     named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
 ) -> None:
     """Settles a creation by what a person found in NOMIS.
 
-    Without --nomis-id or --not-created it says what to look for.
+    Without --nomis-id or --not-created it says what to look for. The record is read and compared with what was asked
+    for. A course activity cannot be read: it is asked about twice, and --yes needs --unchecked. `creations reopen`
+    takes a wrong mapping back.
     """
-    from jobs.acting import agreed, who_acts
+    from jobs.acting import agreed, agreed_unchecked, who_acts
     from jobs.composition import open_program
-    from jobs.creations import find_creation, may_be_settled, plan_mapping, settle_mapped, settle_not_created
-    from jobs.endings import UsageError, WorkError
+    from jobs.creations import (
+        check_plan,
+        find_creation,
+        may_be_settled,
+        plan_mapping,
+        settle_mapped,
+        settle_not_created,
+    )
+    from jobs.endings import UsageError
 
     if nomis_id is not None and not_created:
         raise UsageError("give --nomis-id or --not-created, not both")
@@ -99,10 +115,38 @@ def settle_creation(
         assert nomis_id is not None
         plan = plan_mapping(program, record, nomis_id)
         _show_plan(plan)
-        if plan.objections:
-            raise WorkError(f"creation {creation_id} is left as it is: {'; '.join(plan.objections)}")
-        if agreed(f"Save the mapping to {plan.target}?", yes=yes, dry_run=dry_run):
-            typer.echo(settle_mapped(program, plan, who))
+        check_plan(plan, despite=although_different)
+        question = f"Save the mapping to {plan.target}?"
+        if plan.unchecked is None:
+            go_on = agreed(question, yes=yes, dry_run=dry_run)
+        else:
+            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if go_on:
+            typer.echo(settle_mapped(program, plan, who, nomis_id))
+
+
+@app.command("reopen")
+def reopen_creation(
+    creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+) -> None:
+    """Takes back a settlement that named the wrong record.
+
+    Deletes the mapping that `creations settle` saved and opens the creation again. What was written to the wrong NOMIS
+    record meanwhile stays there.
+    """
+    from jobs.acting import agreed, who_acts
+    from jobs.composition import open_program
+    from jobs.creations import plan_reopening, reopen
+
+    with open_program() as program:
+        who = who_acts(program.settings, named)
+        plan = plan_reopening(program, creation_id)
+        typer.echo(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
+        if agreed("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
+            typer.echo(f"{reopen(program, plan, who)}; see `creations settle {creation_id}`")
 
 
 def _show(program: "Program", record: "CreationRecord") -> None:
@@ -145,6 +189,10 @@ def _show_plan(plan: "MappingPlan") -> None:
     from jobs.output import print_pairs
 
     there = plan.there
-    seen = "NOMIS cannot be asked" if there is None else " ".join(f"{name}={value}" for name, value in there.items())
     mapping = " ".join(f"{name}={value}" for name, value in plan.mapping.items() if value is not None)
-    print_pairs({"found": f"{plan.target}: {seen}", "mapping": mapping})
+    if there is None:
+        print_pairs({"given": plan.target, "mapping": mapping})
+        return
+    seen = " ".join(f"{name}={value}" for name, value in there.items())
+    differs = "; ".join(plan.differences)
+    print_pairs({"found": f"{plan.target}: {seen}", **({"differs": differs} if differs else {}), "mapping": mapping})

@@ -215,6 +215,7 @@ def purge_dlq(
     """
     from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
+    from jobs.endings import WorkError
     from jobs.purging import exporter, purge, purgeable
     from jobs.queue_names import read_queue
 
@@ -228,6 +229,8 @@ def purge_dlq(
         if not letters or not agreed(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
         done = purge(program, queue, letters, write, who)
+    if done.removed == 0:
+        raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
     typer.echo(f"{done.removed} messages removed; they are kept in {done.place}")
     if done.came_since - others > 0:
         typer.echo(f"{done.came_since - others} messages came since you looked, and are still there")

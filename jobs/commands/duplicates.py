@@ -118,18 +118,18 @@ def resolve_finding(
         if isinstance(found, TwoRows):
             if found.surplus is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
-            if agreed(f"Do it: {found.proposal}?", yes=yes, dry_run=dry_run):
-                typer.echo(f"{resolve_rows(program, found, who)}; leave the message, its retry succeeds now")
+            if agreed(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
+                typer.echo(resolve_rows(program, found, who))
             return
         accepted = found.unproved if although_different else ()
         check_resolvable(found, accepted)
         if agreed(_question(found), yes=yes, dry_run=dry_run):
-            typer.echo(resolve(program, finding, who, accepted))
+            typer.echo(resolve(program, found, who, accepted))
 
 
 def _question(found: "Examination") -> str:
     if not found.unproved:
-        return f"Do it: {found.proposal}?"
+        return f"Proceed: {found.proposal}?"
     refused = found.duplicate.duplicate.nomis_text
     return f"Although {'; '.join(found.unproved)}: {found.rules.action} {found.rules.noun} {refused}?"
 

@@ -227,6 +227,13 @@ def abandon(connection: Connection, creation_id: int, note: str) -> bool:
     return _decide(connection, creation_id, {"state": CreationState.ABANDONED, "note": note})
 
 
+def reopen(connection: Connection, creation_id: int, note: str) -> bool:
+    """A person took back that the creation is mapped: it is asked about again. False when it is not mapped."""
+    values = {"state": CreationState.AMBIGUOUS, "nomis_ids": None, "mapping": None, "note": note, "updated_at": now()}
+    mapped = update(creations).where(creations.c.id == creation_id, creations.c.state == CreationState.MAPPED)
+    return connection.execute(mapped.values(values)).rowcount == 1
+
+
 def forget(connection: Connection, domain: str, dps_id: str) -> bool:
     """Records that the DPS record was deleted, and NOMIS and the mapping service have nothing of it any more.
 

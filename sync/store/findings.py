@@ -132,6 +132,12 @@ def resolve(connection: Connection, finding_id: int, who: str, resolution: str) 
     return connection.execute(statement.values(values)).rowcount == 1
 
 
+def reopen(connection: Connection, key: str) -> bool:
+    """Opens a resolved finding again; False when there is none of this key."""
+    values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
+    return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
+
+
 def _finding(row: Row[Any]) -> Finding:
     values = dict(row._mapping)
     return Finding(**values | {"kind": FindingKind(values["kind"])})

@@ -79,6 +79,11 @@ def find_incentive_mapping_by_nomis_id(mapping: ServiceClient, booking_id: int, 
     return _optional(_Incentive, mapping, path, nomisBookingId=booking_id, nomisIncentiveSequence=sequence)
 
 
+def delete_incentive_mapping(mapping: ServiceClient, review_id: int | str) -> None:
+    """Deletes the mapping of an incentive review, where there is one."""
+    mapping.call("DELETE", f"{INCENTIVES}/incentive-id/{segment(review_id)}")
+
+
 def activity_mapping(mapping: ServiceClient, schedule_id: int | str) -> MappingBody:
     """The mapping of an activity schedule, which must be there."""
     path = f"{ACTIVITIES}/activity-schedule-id/{segment(schedule_id)}"

@@ -4,7 +4,7 @@ import pytest
 
 from sandbox import Sandbox
 from tests.faults import faulty
-from tests.operating import Operator, operator
+from tests.operating import Operator, Terminal, operator
 from tests.publishing import (
     Told,
     adjustment_inserted,
@@ -13,6 +13,7 @@ from tests.publishing import (
     schedule_created,
     visit_booked,
 )
+from tests.sandboxes import Caller
 
 __all__ = ["operator"]
 
@@ -30,6 +31,8 @@ NUMBERS = {
     "appointment": ("appointment", "event_id"),
     "sentencing": ("adjustment", "id"),
 }
+#: NOMIS has no read of courses, which is said.
+SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
 
 
 def lose(operator: Operator, told: Told, *, applied: bool) -> None:
@@ -61,7 +64,7 @@ def test_record_that_is_there_is_mapped(operator: Operator, sandbox: Sandbox) ->
     (course,) = sandbox.nomis("course")
     operator.does(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []
-    operator.does(*settle, "--nomis-id", str(course["id"]), answer="y\n")
+    operator.does(*settle, "--nomis-id", str(course["id"]), answer="y\ny\n")
     (mapping,) = sandbox.mappings("activities")
     assert (mapping["activityScheduleId"], mapping["nomisCourseActivityId"]) == (int(told.dps_id), course["id"])
     assert operator.reads("creations", "list") == []
@@ -110,7 +113,7 @@ def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(operator: Oper
     creation = doubt_beside_a_mapping(operator, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in operator.does("creations", "settle", creation)
-    said = operator.does("creations", "settle", creation, "--nomis-id", str(surplus), "--yes")
+    said = operator.does("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
     assert "surplus beside the mapped record" in said
     assert operator.reads("creations", "list") == []
     (finding,) = operator.reads("duplicates", "list")
@@ -142,7 +145,7 @@ def test_every_domain_can_be_settled_either_way(operator: Operator, sandbox: San
     kind, number = NUMBERS[queue]
     made = max(sandbox.nomis(kind), key=lambda each: each.get("created") or each[number])[number]
     listed = {each["dpsId"]: str(each["id"]) for each in operator.reads("creations", "list")}
-    operator.does("creations", "settle", listed[second.dps_id], "--nomis-id", str(made), "--yes")
+    operator.does("creations", "settle", listed[second.dps_id], "--nomis-id", str(made), "--yes", *SURE[queue])
     before = len(sandbox.nomis(kind))
     operator.does("creations", "settle", listed[first.dps_id], "--not-created", "--yes")
     assert operator.drain(queue)["applied"] == 1
@@ -167,3 +170,103 @@ def test_wrong_record_is_refused(operator: Operator, sandbox: Sandbox) -> None:
     both = operator.run(*settle, "1", "--not-created")
     assert both.code == 2
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [other.dps_id]
+
+
+def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(operator: Operator, sandbox: Sandbox) -> None:
+    """A wrong number is not called found; with the way back its mapping goes, and the right one can be given."""
+    told = schedule_created(sandbox)
+    lose(operator, told, applied=True)
+    number = str(ambiguous(operator)["id"])
+    settle = ("creations", "settle", number, "--nomis-id", "999")
+    unsure = operator.run(*settle, "--yes")
+    assert (unsure.code, "add --unchecked" in unsure.complaint, "found" in unsure.out) == (2, True, False)
+    assert operator.run(*settle, "--yes", "--dry-run").code == 2
+    assert operator.run(*settle, answer="y\n").code == 2
+    assert sandbox.mappings("activities") == []
+    said = operator.does(*settle, "--yes", "--unchecked", "--as", "joe")
+    assert "nobody checked that course activity 999 exists" in said
+    shown = operator.does("creations", "reopen", number, "--dry-run")
+    assert "was mapped to course activity 999 by joe" in shown
+    assert len(sandbox.mappings("activities")) == 1
+    operator.does("creations", "reopen", number, "--yes", "--as", "jane")
+    assert sandbox.mappings("activities") == []
+    (creation,) = operator.reads("creations", "list")
+    assert creation["state"] == "ambiguous"
+    told.publish()
+    assert operator.drain("activity")["ambiguous"] == 1
+    (course,) = sandbox.nomis("course")
+    operator.does("creations", "settle", number, "--nomis-id", str(course["id"]), "--yes", "--unchecked")
+    assert [each["nomisCourseActivityId"] for each in sandbox.mappings("activities")] == [course["id"]]
+    assert [each[0] for each in operator.actions()] == ["creations settle", "creations reopen", "creations settle"]
+
+
+def test_only_what_a_person_mapped_is_taken_back(operator: Operator, sandbox: Sandbox) -> None:
+    """A mapping that the program saved stays, as does one that the mapping service cannot delete."""
+    told = schedule_created(sandbox)
+    told.publish()
+    operator.drain("activity")
+    (created,) = operator.reads("creations", "list", "--all")
+    refused = operator.run("creations", "reopen", str(created["id"]), "--yes")
+    assert (refused.code, "no person mapped it" in refused.complaint) == (2, True)
+    assert operator.run("creations", "reopen", str(created["id"]), "--dry-run").code == 2
+    assert len(sandbox.mappings("activities")) == 1
+
+
+def change(operator: Operator, queue: str, made: dict[str, object]) -> None:
+    """Somebody else changes the record in NOMIS."""
+    if queue == "sentencing":
+        path = f"/key-date-adjustments/{made['id']}"
+        body: dict[str, object] = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-20", "adjustmentDays": 99}
+        body |= {"adjustmentFromDate": "2023-05-20", "comment": None, "active": True}
+    else:
+        path = f"/appointments/{made['event_id']}"
+        body = {"eventDate": "2023-07-01", "startTime": "08:15", "endTime": "08:45", "eventSubType": "MEDO"}
+        body |= {"internalLocationId": made["location_id"]}
+    Caller(operator.sandbox).call("nomis", "PUT", path, json=body)
+
+
+@pytest.mark.parametrize("queue", ["appointment", "sentencing"])
+def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(
+    operator: Operator, sandbox: Sandbox, queue: str
+) -> None:
+    """What NOMIS can read is compared with the request; a person who knows better says so, which is recorded."""
+    lose(operator, MAKERS[queue](sandbox), applied=True)
+    kind, number = NUMBERS[queue]
+    (made,) = sandbox.nomis(kind)
+    change(operator, queue, made)
+    (creation,) = operator.reads("creations", "list")
+    settle = ("creations", "settle", str(creation["id"]), "--nomis-id", str(made[number]), "--yes")
+    refused = operator.run(*settle)
+    assert (refused.code, "--although-different maps it all the same" in refused.complaint) == (1, True)
+    assert operator.run(*settle, "--dry-run").code == 1
+    assert operator.actions() == []
+    operator.does(*settle, "--although-different")
+    (action,) = operator.reads("actions")
+    assert action["details"]["differences"]
+
+
+def test_another_visit_of_the_same_prisoner_is_not_mapped(operator: Operator, sandbox: Sandbox) -> None:
+    """The comment of a visit names its DPS visit."""
+    first, second = visit_booked(sandbox), visit_booked(sandbox)
+    for told in (first, second):
+        lose(operator, told, applied=True)
+        operator.queues()["visit"].main.delete(operator.queues()["visit"].main.receive())
+    listed = {each["dpsId"]: str(each["id"]) for each in operator.reads("creations", "list")}
+    of_second = max(each["id"] for each in sandbox.nomis("visit"))
+    wrong = operator.run("creations", "settle", listed[first.dps_id], "--nomis-id", str(of_second), "--yes")
+    assert (wrong.code, f"does not name {first.dps_id}" in wrong.complaint) == (1, True)
+    assert sandbox.mappings("visits") == []
+
+
+def test_what_another_settles_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+    """Either way of settling it looks again after the yes."""
+    lose(operator, schedule_created(sandbox), applied=False)
+    number = str(ambiguous(operator)["id"])
+
+    def another_settles() -> None:
+        operator.does("creations", "settle", number, "--not-created", "--yes", "--as", "joe")
+
+    late = operator.run("creations", "settle", number, "--not-created", answer=Terminal("y\n", another_settles))
+    assert (late.code, "abandoned now" in late.complaint) == (1, True)
+    assert operator.drain("activity")["received"] == 1
+    assert len(operator.actions()) == 1

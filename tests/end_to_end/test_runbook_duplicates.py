@@ -259,14 +259,56 @@ def test_second_row_is_deleted_by_its_number(
     assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
     unknown = operator.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
-    operator.does("activities", f"delete-{kind}", str(surplus), "--dry-run")
+    assert "not checked" in operator.does("activities", f"delete-{kind}", str(surplus), "--dry-run")
     assert len(sandbox.nomis(kind)) == 2
-    operator.does("activities", f"delete-{kind}", str(surplus), "--yes")
+    unsure = operator.run("activities", f"delete-{kind}", str(surplus), "--yes")
+    assert (unsure.code, "add --unchecked" in unsure.complaint, len(sandbox.nomis(kind))) == (2, True, 2)
+    said = operator.does("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    assert "as it does of a number that it does not have" in said
+    again = operator.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    assert (again.code, "was deleted by" in again.complaint) == (1, True)
     operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
     assert [each[number] for each in sandbox.nomis(kind)] == [kept]
     operator.does("dlq", "retry-all")
     assert operator.drain("activity")["applied"] == 1
     assert (operator.messages("activity"), operator.reads("duplicates", "list")) == (0, [])
+
+
+def test_a_row_that_nobody_knows_is_asked_about_twice(operator: Operator, sandbox: Sandbox) -> None:
+    """What nobody checked is said, one yes is not enough, and nothing is promised of a row that may not be there."""
+    once = operator.run("activities", "delete-allocation", "99", answer="y\n")
+    assert (once.code, operator.actions(), sandbox.journal("nomis")) == (2, [], [])
+    said = operator.does("activities", "delete-allocation", "99", answer="y\ny\n")
+    assert "nobody checked that allocation 99 exists" in said
+    assert "succeeds" not in said
+    (action,) = operator.reads("actions")
+    assert "allocation 99" in action["details"]["unchecked"]
+
+
+def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+    """Everything is read again after the yes: one deletion, one action."""
+    finding = str(plant(operator, appointment_created(sandbox)))
+    before = len(sandbox.journal("nomis"))
+
+    def another_resolves() -> None:
+        operator.does("duplicates", "resolve", finding, "--yes", "--as", "joe")
+
+    late = operator.run("duplicates", "resolve", finding, "--as", "jane", answer=Terminal("y\n", another_resolves))
+    assert (late.code, "was resolved while you were asked, by joe" in late.complaint) == (1, True)
+    assert len(sandbox.journal("nomis")) == before + 1
+    assert [each["who"] for each in operator.reads("actions")] == ["joe"]
+
+
+def test_a_row_that_another_deletes_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+    """The deletion of the same row by another operator is seen after the yes."""
+    delete = ("activities", "delete-attendance", "99")
+
+    def another_deletes() -> None:
+        operator.does(*delete, "--yes", "--unchecked", "--as", "joe")
+
+    late = operator.run(*delete, "--unchecked", "--as", "jane", answer=Terminal("y\n", another_deletes))
+    assert (late.code, "was deleted by joe" in late.complaint) == (1, True)
+    assert len(sandbox.journal("nomis")) == 1
 
 
 def test_second_row_that_telemetry_knows_is_proposed(operator: Operator, sandbox: Sandbox) -> None:
@@ -279,7 +321,7 @@ def test_second_row_that_telemetry_knows_is_proposed(operator: Operator, sandbox
     assert operator.reads("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
     resolve(operator, finding["id"])
     assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
-    assert ("activities delete-allocation", f"allocation {second}", "deleted") in operator.actions()
+    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in operator.actions()
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
     told.publish()
     operator.drain("activity")

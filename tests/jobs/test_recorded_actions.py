@@ -33,7 +33,7 @@ def received(operator: Operator) -> list[str]:
 
 def delete_allocation(_: Operator) -> list[str]:
     """A row of NOMIS that is deleted by its number."""
-    return ["activities", "delete-allocation", "99"]
+    return ["activities", "delete-allocation", "99", "--unchecked"]
 
 
 def delete_all(operator: Operator) -> list[str]:
