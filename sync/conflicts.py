@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sync.failures import SyncError, UpstreamError
+from sync.failures import NotUnderstood, SyncError, UpstreamError
 from sync.handling import Creation
 from sync.telemetry import as_text, text_properties
 from sync.upstream.services import Services
@@ -64,6 +64,10 @@ def post_mapping(creation: Creation, dps_id: str, mapping: Mapping[str, Any], se
     """
     try:
         creation.post_mapping(mapping, services)
+    except NotUnderstood:
+        saved = creation.find_mapping(dps_id, services)
+        if saved is None or not same_pair(saved, mapping):
+            raise
     except UpstreamError as error:
         conflict = _conflict(creation, dps_id, mapping, error, services)
         if conflict is None:

@@ -157,8 +157,14 @@ def delete_adjustment_mapping(mapping: ServiceClient, adjustment_id: str) -> Non
 
 
 def post_mapping(mapping: ServiceClient, path: str, body: MappingBody) -> None:
-    """Saves a pair under `path`, one of the constants here; fields that are null are left out."""
-    mapping.call("POST", path, body={name: value for name, value in body.items() if value is not None})
+    """Saves a pair under `path`, one of the constants here; fields that are null are left out.
+
+    The service answers with nothing. Whatever else comes is `NotUnderstood`: it may be saved, or may not.
+    """
+    answer = mapping.call("POST", path, body={name: value for name, value in body.items() if value is not None})
+    if answer is not None:
+        message = "the answer is not that of a mapping that was saved"
+        raise NotUnderstood(mapping.name, "POST", path, status=201, message=message, outcome_unknown=True)
 
 
 def _required(model: type[Answer], mapping: ServiceClient, path: str, **asked: int | str) -> MappingBody:

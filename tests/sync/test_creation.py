@@ -335,6 +335,20 @@ def test_a_conflict_of_somebody_else_is_none(consumer: Consumer, upstream: Sandb
     assert consumer.findings() == []
 
 
+@pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}])
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_odd_answer_to_a_mapping_is_looked_up(
+    consumer: Consumer, upstream: Sandbox, answer: object, saved: bool
+) -> None:
+    """The mapping service answers a save with nothing; after anything else it is asked whether it has the mapping."""
+    booking, kind = book_visit(upstream), "status_after_write" if saved else "status"
+    upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=answer, times=1)
+    assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
+    for queue, body in consumer.sent:
+        assert consumer.deliver_retry(queue, body) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
 @pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}, {"nomisId": 5}])
 def test_an_answer_that_is_no_mapping_of_it_is_neither_there_nor_none(
     consumer: Consumer, upstream: Sandbox, answer: object
