@@ -24,6 +24,7 @@ class Seen(NamedTuple):
     client_id: str
     duration_ms: float
     fault: Fault | None
+    traceparent: str = ""
 
     def view(self) -> dict[str, object]:
         """Return the request as the control API shows it."""
@@ -36,6 +37,7 @@ class Seen(NamedTuple):
             "client_id": self.client_id,
             "duration_ms": round(self.duration_ms, 3),
             "fault": None if self.fault is None else self.fault.id,
+            "traceparent": self.traceparent,
         }
 
 

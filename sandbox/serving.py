@@ -226,7 +226,8 @@ class Service:
             took = time.perf_counter() - started
             if late and fault is None:
                 self.latency.answered(took)
-            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault)
+            trace = http.headers.get("traceparent", "")
+            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault, trace)
             if self.router is asked:
                 self.records.requests.append(seen)
 

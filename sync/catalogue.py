@@ -15,7 +15,7 @@ from sync.domains.allocation import ALLOCATION_UPDATES
 from sync.domains.attendance import ATTENDANCE_UPDATES
 from sync.handling import Absorb, Creation, Domain, Update
 from sync.non_unique import NonUnique
-from sync.settings import DELETE_ALL_VARIABLE, Settings, feature_variable
+from sync.settings import DELETE_ALL_VARIABLE, Settings, feature_variable, feature_variables
 
 #: The domains by queue id, in the order of the queues.
 DOMAINS: Mapping[str, Domain] = {
@@ -31,7 +31,8 @@ _NON_UNIQUE: Mapping[str, NonUnique] = {
 _HEADER = """\
 # Events
 
-What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off.
+What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off
+(`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, does so too). `…-failed` has its `reason`.
 Made from the code by `make docs`.
 
 | event type | queue | handler | telemetry events | feature switch |
@@ -45,6 +46,9 @@ _FOOTER = """
 | --- | --- |
 | `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
+| `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
+| `dead-letter-given-up` | the housekeeping sends a message back no more; `advice` says what a person must do |
+| `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 """
 
 
@@ -63,7 +67,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
     They switch nothing: one that says false was to stop an event, and does not.
     """
-    known = {feature_variable(event_type) for queue in DOMAINS for event_type in event_types(queue)}
+    known = {name for queue in DOMAINS for event_type in event_types(queue) for name in feature_variables(event_type)}
     known.add(DELETE_ALL_VARIABLE)
     return {name: on for name, on in settings.event_switches.items() if name not in known}
 

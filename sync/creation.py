@@ -15,7 +15,7 @@ from sync import clock
 from sync.conflicts import post_mapping, same_pair
 from sync.creation_ledger import CreationLedger
 from sync.envelope import DomainEvent, MappingRetry, write_mapping_retry
-from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError
+from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
 from sync.handling import Creation, Ignored, Prepared, Work, creation_lease
 from sync.outcome import Outcome
 from sync.store.creations import CreationRecord, CreationState
@@ -230,8 +230,8 @@ class CreationProtocol:
         told = {**text_properties(work.trail.properties), **text_properties(mapping)}
         try:
             conflict = post_mapping(creation, dps_id, mapping, work.services)
-        except SyncError:
-            work.track(failed, told)
+        except SyncError as error:
+            work.track(failed, {**told, "reason": describe_failure(error).reason})
             work.trail.at("send mapping retry")
             message_id = self._send_retry(creation.queue, write_mapping_retry(mapping, told))
             work.track(f"{creation.queue}-create-mapping-retry", {"messageId": message_id, **told})
@@ -274,6 +274,7 @@ def _tracking_failure(creation: Creation, work: Work) -> Iterator[None]:
         yield
     except (LeaseBusy, BreakerOpen, StoreUnavailable):
         raise
-    except Exception:
-        work.track(f"{creation.name}-create-failed", work.trail.properties)
+    except Exception as error:
+        reason = describe_failure(error).reason
+        work.track(f"{creation.name}-create-failed", {**work.trail.properties, "reason": reason})
         raise

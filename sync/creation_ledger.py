@@ -16,6 +16,9 @@ from sync.store.findings import FindingKind, record_finding
 from sync.store.telemetry import StoredTelemetry
 from sync.telemetry import text_properties
 
+#: Why saving a mapping failed, where the mapping service has another one of the record.
+_CONFLICT = "the mapping service has another mapping of one of the two"
+
 WHO = "prisoner-to-nomis"
 #: Whatever is doubted may be missing in NOMIS, and every change of it fails until a person has looked.
 DOUBT_SEVERITY = "serious"
@@ -159,7 +162,7 @@ class CreationLedger:
             if _is_of(creations.find(connection, creation.name, dps_id), mapping):
                 creations.record_duplicate(connection, creation.name, dps_id, mapping)
             if failed is not None:
-                self._telemetry.track_with(connection, failed, properties)
+                self._telemetry.track_with(connection, failed, {**properties, "reason": _CONFLICT})
             self._telemetry.track_with(connection, event_name, told)
             kind, severity = FindingKind.DUPLICATE, creation.severity
             record_finding(connection, key, kind, creation.name, severity, event_name, told, alert=True)

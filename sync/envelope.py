@@ -15,6 +15,7 @@ import orjson
 
 from sync.event_times import parse_event_time
 from sync.failures import MessageUnreadable
+from sync.tracing import ATTRIBUTE
 
 #: Invisible characters around a type that `str.strip` leaves.
 _INVISIBLE = "\ufeff\u200b\x00"
@@ -90,10 +91,14 @@ class Unhandled:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A readable message body; `sns_message_id` is the same in all deliveries of one publish."""
+    """A readable message body; `sns_message_id` is the same in all deliveries of one publish.
+
+    `traceparent`: the trace context that the publisher gave the message as an attribute.
+    """
 
     content: DomainEvent | MappingRetry | Unhandled
     sns_message_id: str | None
+    traceparent: str | None = None
 
 
 def read_envelope(body: str) -> Envelope:
@@ -108,7 +113,7 @@ def read_envelope(body: str) -> Envelope:
     sns_message_id = sns_message_id if isinstance(sns_message_id, str) else None
     message_type = _trimmed(message_type)
     if message_type == "Notification":
-        return Envelope(_domain_event(_inner(outer)), sns_message_id)
+        return Envelope(_domain_event(_inner(outer)), sns_message_id, _attribute(outer, ATTRIBUTE))
     if message_type == MAPPING_RETRY:
         return Envelope(_mapping_retry(_inner(outer)), sns_message_id)
     return Envelope(Unhandled(message_type), sns_message_id)
@@ -218,6 +223,13 @@ def _json(text: str, what: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MessageUnreadable(f"{what} is not valid JSON: {error}") from error
+
+
+def _attribute(outer: Mapping[str, Any], name: str) -> str | None:
+    attributes = outer.get("MessageAttributes")
+    attribute = attributes.get(name) if isinstance(attributes, dict) else None
+    value = attribute.get("Value") if isinstance(attribute, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from sync.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, re
 from sync.failures import MessageUnreadable
 from sync.handling import Absorb, Creation, Domain, Update
 from sync.queues.queue import Message
+from sync.tracing import ATTRIBUTE
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -31,6 +32,7 @@ class Task:
     message_type: str | None = None
     unreadable: MessageUnreadable | None = None
     absorbed: tuple["Task", ...] = ()
+    traceparent: str | None = None
 
     @property
     def event_type(self) -> str | None:
@@ -90,7 +92,8 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
             entity = _entity(handler, content)
             # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
             handler.start(content)
-        return Task(message, content, handler, entity, envelope.sns_message_id)
+        traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
+        return Task(message, content, handler, entity, envelope.sns_message_id, traceparent=traceparent)
     retry = content if isinstance(content, MappingRetry) else None
     return Task(message, retry, None, None, envelope.sns_message_id, _type(envelope))
 
@@ -126,20 +129,9 @@ def _coalesced(tasks: Iterable[Task]) -> list[Task]:
     for task in tasks:
         if done and _absorbs(task, done[-1]):
             earlier = done.pop()
-            task = Task(
-                task.message,
-                task.content,
-                task.handler,
-                task.entity,
-                task.sns_message_id,
-                absorbed=(*earlier.absorbed, _alone(earlier)),
-            )
+            task = replace(task, absorbed=(*earlier.absorbed, replace(earlier, absorbed=())))
         done.append(task)
     return done
-
-
-def _alone(task: Task) -> Task:
-    return Task(task.message, task.content, task.handler, task.entity, task.sns_message_id)
 
 
 def _absorbs(later: Task, earlier: Task) -> bool:

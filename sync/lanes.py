@@ -17,6 +17,7 @@ from sync.settings import Settings, UpstreamName
 from sync.settle import Ended
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
+from sync.tracing import traced
 from sync.upstream.breaker import Breakers
 from sync.waiting import WaitsFor, seconds_waited
 from sync.work import Workshop
@@ -119,7 +120,7 @@ class LaneWorker:
             return False
         work = self._workshop.begin()
         try:
-            with self._breakers.working_on(task.entity or task.message.message_id):
+            with self._breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
                 outcome = self._workshop.work(task, work)
         except MessageUnreadable as error:
             return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))

@@ -395,8 +395,11 @@ class Settings(BaseModel):
         )
 
     def event_enabled(self, event_type: str) -> bool:
-        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true where unset."""
-        return self._flag(feature_variable(event_type), default=True)
+        """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true where unset.
+
+        `FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>` switches it off too.
+        """
+        return all(self._flag(name, default=True) for name in feature_variables(event_type))
 
     def event_visibility_timeouts(self, queue: str, event_type: str) -> tuple[int, ...]:
         """The waits before the retries of a message of `event_type`: the type's own where set, else the queue's."""
@@ -425,6 +428,11 @@ class Settings(BaseModel):
 def feature_variable(event_type: str) -> str:
     """The environment variable that switches an event type: upper case, `.` and `-` as `_`."""
     return f"{_SWITCH}{_upper(event_type)}"
+
+
+def feature_variables(event_type: str) -> tuple[str, ...]:
+    """Every variable that switches an event type: its own, and those that name a queue before it."""
+    return (feature_variable(event_type), *(f"{_SWITCH}{queue.upper()}_{_upper(event_type)}" for queue in QUEUES))
 
 
 def _is_switch(variable: str, value: str) -> bool:

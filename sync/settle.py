@@ -7,7 +7,9 @@ from functools import partial
 
 import structlog
 
+from sync.catalogue import queue_of
 from sync.clock import now
+from sync.envelope import MAPPING_RETRY
 from sync.failures import Failure
 from sync.gather import Task
 from sync.outcome import Outcome
@@ -154,6 +156,7 @@ class Settler:
             for attempt in failed:
                 self.reasons.add(attempt.failure)
                 self._telemetry.track("message-failed", attempt.properties())
+                self._track_last(attempt)
             self._telemetry.flush()
             if failed:
                 with self._database.begin() as connection:
@@ -164,6 +167,23 @@ class Settler:
         except Exception:  # a fault of one record must not keep all others from being settled
             self._log.exception("failures-not-recorded", queue=self._name, messages=len(ended))
         return True
+
+    def _track_last(self, attempt: FailedAttempt) -> None:
+        """Tracks that SQS moves a message to the dead letter queue, when this was its last attempt."""
+        most = self._max_receives()
+        if attempt.attempt < most:
+            return
+        event_type = attempt.event_type or ""
+        # No text of others becomes the name of an event.
+        known = event_type == MAPPING_RETRY or queue_of(event_type) is not None
+        properties = {
+            "queueName": self._queue.name,
+            "dlqName": self._settings.queue(self._name).dlq_name,
+            "messageId": attempt.message_id,
+            "maxReceiveCount": most,
+            "timeouts": ",".join(map(str, self._settings.event_visibility_timeouts(self._name, event_type))),
+        }
+        self._telemetry.track(f"{event_type if known else 'message'}-sent-to-dlq", properties)
 
     def _count(self, outcomes: Counter[Outcome], task: Task, outcome: Outcome) -> None:
         outcomes[outcome] += 1

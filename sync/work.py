@@ -4,13 +4,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import orjson
 import structlog
 
 from sync.awaited import CreationAwaited, is_awaited
 from sync.catalogue import queue_of
 from sync.creation import CreationProtocol
 from sync.envelope import DomainEvent, MappingRetry
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError
+from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError, describe_failure
 from sync.gather import Task
 from sync.handling import Creation, Domain, Trail, Update
 from sync.hints import ROUTING_STEP
@@ -29,6 +30,8 @@ _LEASE_PAUSE_SECONDS = 0.01
 _LEASE_LONGEST_PAUSE_SECONDS = 0.1
 #: How much of an unknown event type is kept.
 _LONGEST_TYPE = 120
+#: How much of a mapping that could not be saved is tracked.
+_LONGEST_MAPPING = 500
 
 #: How the names of telemetry events end that tell of an update with nothing to do.
 _IGNORED = ("-ignored", "-skipped")
@@ -126,12 +129,22 @@ class Workshop:
             raise task.unreadable
         content, handler = task.content, task.handler
         if isinstance(content, MappingRetry):
-            return self._protocol.retry_mapping(self._domain.creation, content, work)
+            return self._retry_mapping(content, work)
         if not isinstance(content, DomainEvent) or handler is None:
             return self._pass_over(task, work)
         if isinstance(handler, Creation):
             return self._protocol.create(handler, content, work)
         return self._update(handler, content, work, task)
+
+    def _retry_mapping(self, retry: MappingRetry, work: HandlerWork) -> Outcome:
+        try:
+            return self._protocol.retry_mapping(self._domain.creation, retry, work)
+        except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
+            raise
+        except Exception:
+            text = orjson.dumps(retry.mapping).decode()[:_LONGEST_MAPPING]
+            work.track("create-mapping-retry-failure", {"queue": self._domain.queue, "retryMessage": text})
+            raise
 
     def _pass_over(self, task: Task, work: HandlerWork) -> Outcome:
         """Tracks a message of an unknown type, which is then acknowledged.
@@ -166,7 +179,7 @@ class Workshop:
             if isinstance(error, UpstreamError) and self._is_awaited(error, task):
                 raise CreationAwaited(error) from error
             if handler.failed is not None:
-                work.track(handler.failed, work.trail.properties)
+                work.track(handler.failed, {**work.trail.properties, "reason": describe_failure(error).reason})
             self._find_non_unique(error, work)
             raise
         work.track(name or handler.success, work.trail.properties)

@@ -15,6 +15,7 @@ import requests
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
+from sync.tracing import trace_headers
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
 from sync.upstream.error_codes import read_error_code
 from sync.upstream.in_flight import InFlight
@@ -138,7 +139,7 @@ class ServiceClient:
         url = self._prefix + path
         if query:
             url += "?" + urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
-        sent = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **trace_headers()}
         if content is not None:
             sent["Content-Type"] = "application/json"
         if headers:

@@ -9,6 +9,11 @@ import pytest
 import structlog
 
 from jobs.logging import bound, configure_logging, traces_wanted
+from sandbox import Sandbox
+from tests.operating import Operator, operator
+from tests.publishing import put_visit
+
+__all__ = ["operator"]
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +95,31 @@ def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
     log.warning("maximum number of running instances reached")
     log.error("a job broke")
     assert [line["message"] for line in logged(stream)] == ["a job broke"]
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_trace_of_a_message_is_kept_and_passed_on(operator: Operator, sandbox: Sandbox, raw: bool) -> None:
+    """Its operation id stands in the log lines of its handling, and every call it makes carries the trace context."""
+    traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
+    who = put_visit(sandbox, "traced")
+    event = {"eventType": "prison-visit.booked", "occurredAt": "2023-05-22T10:00:00Z", "prisonerId": who}
+    message = json.dumps({**event, "additionalInformation": {"reference": "traced"}})
+    queue = operator.queues()["visit"].main
+    if raw:
+        queue.send(message, {"traceparent": {"DataType": "String", "StringValue": traceparent}})
+    else:
+        attributes = {"traceparent": {"Type": "String", "Value": traceparent}}
+        queue.send(json.dumps({"Type": "Notification", "Message": message, "MessageAttributes": attributes}))
+    put_visit(sandbox, "untraced")
+    queue.send(json.dumps({**event, "additionalInformation": {"reference": "untraced"}}))
+    sandbox.clear_records()
+    done = operator.run("drain", "visit", LOG_LEVEL="INFO")
+    lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    found = {line["properties"]["visitId"]: line.get("operation_id") for line in lines if "create-success" in str(line)}
+    assert found == {"traced": TRACE, "untraced": None}
+    calls = [(each["path"], each["traceparent"]) for each in sandbox.requests()]
+    assert {trace for path, trace in calls if path.endswith("/traced")} == {traceparent}
+    assert {trace for path, trace in calls if path.endswith("/untraced")} == {""}

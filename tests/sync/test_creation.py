@@ -158,6 +158,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
     [(failed, told), (queued, told_of_message)] = consumer.tracked()
     assert (failed, queued) == ("visit-mapping-create-failed", "visit-create-mapping-retry")
     assert told["nomisId"] == str(visit_id)
+    assert told.pop("reason")
     assert told_of_message == {"messageId": "message-1", **told}
     [(queue, body)] = consumer.sent
     message = json.loads(body)
@@ -244,6 +245,7 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
     [(failed, told), (duplicate, more)] = consumer.tracked()
     assert (failed, duplicate) == ("visit-mapping-create-failed", "to-nomis-synch-visit-duplicate")
     assert more.pop("existingWhenCreated")
+    assert told.pop("reason")
     assert more == {
         **told,
         "duplicateNomisId": str(visit_id),

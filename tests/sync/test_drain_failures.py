@@ -11,6 +11,8 @@ import pytest
 
 from jobs.composition import Program
 from sandbox import Sandbox
+from sync.catalogue import unknown_switches
+from sync.envelope import write_mapping_retry
 from sync.hints import hint
 from sync.queues.queue import Queue
 from sync.store.database import StoreUnavailable
@@ -314,3 +316,42 @@ def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox
     assert drain.run_batch().applied == 5
     assert failure_of(one, poison) is not None
     assert len(sandbox.nomis("visit")) == 5
+
+
+def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
+    """When a message goes to its dead letter queue, its type and the two queues are tracked, once."""
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
+        queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
+        lost = send(queue, BOOKED, "nobody-knows")
+        bad = queue.send("{no json")
+        drain = made.open_drain("visit")
+        until(lambda: bool(drain.run_until_empty()) and dlq.counts().visible == 2)
+        made.telemetry.flush()
+        found = [each for each in read_events(made.database) if each["name"].endswith("-sent-to-dlq")]
+    assert sorted(each["name"] for each in found) == ["message-sent-to-dlq", f"{BOOKED}-sent-to-dlq"]
+    assert {each["properties"]["messageId"] for each in found} == {lost, bad}
+    for each in found:
+        assert each["properties"]["queueName"] == queue.name
+        assert each["properties"]["dlqName"] == dlq.name
+        assert (each["properties"]["maxReceiveCount"], each["properties"]["timeouts"]) == ("3", "0,0")
+
+
+def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Program) -> None:
+    """With the mapping that could not be saved; other keys of the message, as a newer writer adds, do no harm."""
+    body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
+    body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
+    one.queue_pair("visit").main.send(json.dumps(body))
+    sandbox.fault("mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"})
+    assert one.open_drain("visit").run_batch().failed == 1
+    one.telemetry.flush()
+    (told,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
+    assert json.loads(told["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
+
+
+def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
+    """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is no unknown switch."""
+    settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
+    with program(sandbox.environment(), url, **settings) as made:
+        send(made.queue_pair("visit").main, BOOKED, "off")
+        assert made.open_drain("visit").run_batch().switched_off == 1
+        assert unknown_switches(made.settings) == {}

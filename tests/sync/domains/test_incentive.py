@@ -76,7 +76,9 @@ def test_unknown_prisoner_is_told_as_unknown(driver: Driver) -> None:
     """An event without a prisoner number tells `unknown`; a review that DPS does not have fails."""
     with pytest.raises(UpstreamError, match="incentives: GET /iep/reviews/id/1: status 404"):
         driver.handle(INSERTED, id="1")
-    assert driver.tracked() == [("incentive-create-failed", {"id": "1", "offenderNo": "unknown"})]
+    ((name, properties),) = driver.tracked()
+    assert (name, properties["id"], properties["offenderNo"]) == ("incentive-create-failed", "1", "unknown")
+    assert properties["reason"]
 
 
 def test_lookup_errors_are_tracked(driver: Driver, prisoner: Prisoner, sandbox: Sandbox) -> None:
