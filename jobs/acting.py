@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from jobs.endings import UsageError, WorkError, one_line
+from jobs.output import plain, say
 from jobs.signals import breaking_off
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
     Raises `UsageError` where nobody can answer.
     """
     if dry_run:
-        typer.echo("dry run: nothing was changed")
+        say("dry run: nothing was changed")
         return False
     if not yes:
         _ask(question, err=False)
@@ -69,7 +70,7 @@ def agreed_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool,
 
     With `yes` the option --unchecked (`accepted`) takes the place of the second question; raises `UsageError` without.
     """
-    typer.echo(f"not checked: {unchecked}")
+    say(f"not checked: {unchecked}")
     if yes and not accepted:
         raise UsageError(f"{unchecked}; look there, then add --unchecked")
     if not agreed(question, yes=yes, dry_run=dry_run):
@@ -90,12 +91,12 @@ def _ask(question: str, *, err: bool) -> None:
     if sys.stdin is None:
         raise UsageError(_NO_ANSWER)
     try:
-        typer.confirm(question, abort=True, err=err)
+        typer.confirm(plain(question), abort=True, err=err)
     except typer.Abort as stopped:
         # A no, Ctrl+C and the end of the input all come as this one.
         if not isinstance(stopped.__context__, EOFError):
             raise
-        typer.echo(err=err)  # ends the line of the question
+        say(err=err)  # ends the line of the question
         raise UsageError(_NO_ANSWER) from None
 
 

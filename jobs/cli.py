@@ -28,6 +28,7 @@ from jobs.commands import (
     telemetry,
 )
 from jobs.endings import ending_of
+from jobs.output import say
 
 PROGRAM = "prisoner-to-nomis"
 
@@ -45,7 +46,7 @@ def _show_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        say(f"{PROGRAM} {version(PROGRAM)}")
         raise typer.Exit
 
 
@@ -93,6 +94,7 @@ def _explain(error: Exception, line: str) -> None:
     from jobs.logging import traces_wanted
 
     if traces_wanted():
-        traceback.print_exception(error)
+        for each in "".join(traceback.format_exception(error)).splitlines():
+            say(each, err=True)
     for each in line.splitlines():
-        typer.echo(f"{PROGRAM}: {each}", err=True)
+        say(f"{PROGRAM}: {each}", err=True)

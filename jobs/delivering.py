@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-import typer
 
 from jobs.composition import Program
 from jobs.draining import send_waiting
 from jobs.endings import UsageError, ending_of
+from jobs.output import say
 from reports.archive import ArchiveUnavailable, open_archive, report_path
 from reports.deliver import Channel, report_deliveries
 from reports.events import NOT_RUN
@@ -98,9 +98,9 @@ class Delivered:
     def show(self, *, as_json: bool) -> None:
         """Says on stdout where the report is (stdout is JSON's alone where that is printed), on stderr what is late."""
         if self.place is not None and not as_json:
-            typer.echo(f"report: {self.place}")
+            say(f"report: {self.place}")
         for line in self.late:
-            typer.echo(line, err=True)
+            say(line, err=True)
 
 
 def report_delivered(program: Program, result: ReconciliationResult | None) -> Delivered:

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from jobs.composition import Program, open_program
 from jobs.demo_outcome import DemoOutcome
 from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError, ending_of
 from jobs.logging import bound
-from jobs.output import print_table
+from jobs.output import print_table, say
 from jobs.progress import ProgressCallback, live_progress
 from jobs.reconciling import JOB, parameters_as_dict, reconcile
 from jobs.signals import stopping
@@ -153,7 +151,7 @@ class _Demo:
 
     def _stop(self) -> None:
         """Ends the stage under way: nothing more is received, and what is in hand is handed back."""
-        typer.echo("stopping; again to end at once", err=True)
+        say("stopping; again to end at once", err=True)
         with self._lock:
             self._asked.set()
             drains = list(self._drains)
@@ -226,7 +224,7 @@ class _Demo:
 
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
     """Prints the table, opens the report where somebody can see it, and says what is wrong."""
-    typer.echo()
+    say()
     print_table(("WHAT", "FIGURE"), outcome.rows())
     problems = outcome.problems()
     if problems:

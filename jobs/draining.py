@@ -15,7 +15,7 @@ from jobs.composition import Program
 from jobs.endings import WorkError, ending_of
 from jobs.ledger import RunInHand, Trigger
 from jobs.logging import bound, traces_wanted
-from jobs.output import counts_text, duration_text, print_json
+from jobs.output import counts_text, duration_text, print_json, say
 from jobs.queue_names import read_queues
 from jobs.signals import stopping
 from sync.drain import BatchSummary, UpstreamsDown
@@ -207,20 +207,19 @@ def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": in_hand.id, **result.as_dict()})
         return
-    import typer
 
     totals = result.totals
     seconds = totals.pop("seconds", None)
     queues = ", ".join(result.summaries)
-    typer.echo(
+    say(
         f"drained {queues}: {counts_text(totals) or 'nothing received'}; {duration_text(seconds)}"
         if queues
         else "drained nothing"
     )
     for reason, number in islice(result.reasons.items(), _MOST_REASONS):
-        typer.echo(f"{number} failed: {reason}", err=True)
+        say(f"{number} failed: {reason}", err=True)
     if len(result.reasons) > _MOST_REASONS:
-        typer.echo("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
+        say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 
 
 def _judge(result: DrainResult) -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from jobs.output import plain
 
 #: Libraries that say more than an operator wants to read; their warnings still come through.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
@@ -32,7 +34,11 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     ]
     ending: list[Processor]
     if (log_format or ("console" if out.isatty() else "json")) == "console":
-        ending = [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)]
+        ending = [
+            structlog.processors.format_exc_info,
+            _without_steering,
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
     else:
         ending = [
             structlog.processors.format_exc_info,
@@ -58,6 +64,18 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
         logging.getLogger(name).setLevel(logging.WARNING)
     # That a batch still runs when the next is due is no news: the next one follows it.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Takes out of every value what would steer the terminal; traces keep their lines."""
+    return {name: _plain_value(name, value) for name, value in event.items()}
+
+
+def _plain_value(name: str, value: object) -> object:
+    if name in ("exception", "stack"):
+        return "\n".join(map(plain, str(value).split("\n")))
+    # Whatever else it is comes out by its `repr`, which escapes.
+    return plain(value) if isinstance(value, str) else value
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):

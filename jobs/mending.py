@@ -4,13 +4,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-import typer
-
 from jobs import fixing
 from jobs.acting import agreed, who_acts
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
-from jobs.output import print_json, print_pairs, print_table
+from jobs.output import print_json, print_pairs, print_table, say
 from jobs.waiting_reviews import peek_from
 from reports import fixes
 from reports.explain import Explanation, explain
@@ -19,6 +17,7 @@ from reports.result import Mismatch
 from reports.waiting import Waiting
 from sync import clock
 from sync.clock import LONDON
+from sync.proposed import command as proposed
 
 
 def explain_prisoner(program: Program, offender_no: str, *, as_json: bool) -> None:
@@ -62,7 +61,7 @@ def fix_received(
     plan = plan_now()
     if _may_go_on(plan, "Publish it? Every consumer of received events acts on it.", dry_run, yes, force):
         fixing.publish_received(program, plan, plan_now, who, force=force)
-        typer.echo("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
+        say("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
         _verify(program, plan, wait_seconds)
 
 
@@ -82,7 +81,7 @@ def repair_incentive(
     plan = plan_now()
     if _may_go_on(plan, "Write it to NOMIS?", dry_run, yes, force):
         sequence = fixing.write_repair(program, plan, plan_now, who, force=force)
-        typer.echo(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
+        say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
         _verify(program, plan, wait_seconds)
 
 
@@ -127,7 +126,7 @@ def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool)
         }
     )
     if plan.objection:
-        typer.echo(f"objection: {plan.objection}")
+        say(f"objection: {plan.objection}")
         if not force:
             raise WorkError(f"nothing was sent: {plan.objection}; --force sends it all the same")
     return agreed(question, yes=yes, dry_run=dry_run)
@@ -139,21 +138,21 @@ def _verify(program: Program, plan: Plan, wait_seconds: float) -> None:
         return
     seen = fixes.verify(program.services, plan.offender_no, plan.booking_id, wait_seconds)
     if seen.mended:
-        typer.echo(f"both sides have {seen.dps_level or 'no level'} now")
+        say(f"both sides have {seen.dps_level or 'no level'} now")
     else:
         levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
-        again = f"prisoner-to-nomis reconcile incentives --prisoner {plan.offender_no} --no-notify"
-        typer.echo(f"they still differ ({levels}); look again when the queue is drained: {again}")
+        again = proposed("reconcile", "incentives", "--prisoner", plan.offender_no, "--no-notify")
+        say(f"they still differ ({levels}); look again when the queue is drained: {again}")
 
 
 def _print_explanation(found: Explanation) -> None:
     mismatch = found.mismatch
-    typer.echo(f"prisoner {mismatch.offender_no}, booking {mismatch.booking_id}")
+    say(f"prisoner {mismatch.offender_no}, booking {mismatch.booking_id}")
     levels = f"NOMIS {mismatch.nomis_level or 'none'}, DPS {mismatch.dps_level or 'none'}"
-    typer.echo(f"{levels}: {'both sides agree' if found.equal else f'{mismatch.standing} difference'}")
+    say(f"{levels}: {'both sides agree' if found.equal else f'{mismatch.standing} difference'}")
     diagnosis = mismatch.diagnosis
     if diagnosis is not None:
-        typer.echo("")
+        say("")
         print_pairs(
             {
                 "cause": f"{diagnosis.number}. {diagnosis.cause} (confidence {diagnosis.confidence})",
@@ -163,10 +162,10 @@ def _print_explanation(found: Explanation) -> None:
             }
         )
         for command in diagnosis.commands:
-            typer.echo(f"  {command}")
+            say(f"  {command}")
         if diagnosis.request:
-            typer.echo(f"  {diagnosis.request}")
-    typer.echo("")
+            say(f"  {diagnosis.request}")
+    say("")
     _print_evidence(mismatch)
 
 

@@ -1,16 +1,43 @@
-"""Results on stdout: JSON for machines, aligned columns for people."""
+"""What a person reads on a terminal: results on stdout, JSON for machines and aligned columns for people, and errors.
+
+Much of it was written by others: bodies and ids of messages, reasons, answers of services. None of it may steer the
+terminal, so whatever is printed passes `plain`. This module alone prints.
+"""
 
 import json
+import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import typer
 
+#: Control characters (C0, C1, DEL), formats such as changes of direction, separators of lines, halves of characters.
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_BLANKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
+
+
+def plain(text: str) -> str:
+    """The text on one line, without what steers a terminal: no escapes, no change of direction."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each for each in _BLANKS.sub(" ", text) if unicodedata.category(each) not in _STEERING)
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Prints a line for people on stdout, or on stderr (`err`)."""
+    typer.echo(plain(text), err=err)
+
+
+def print_json_text(text: str) -> None:
+    """Prints JSON that is written already: the same value, with what steers a terminal as escapes of JSON."""
+    typer.echo("".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text))
+
 
 def print_json(value: Any) -> None:
     """Prints `value` as one line of JSON."""
-    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    print_json_text(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str = "") -> None:
@@ -20,18 +47,18 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, no
     """
     lines = [tuple(headings), *(tuple(_cell(value) for value in row) for row in rows)]
     if nothing and len(lines) == 1:
-        typer.echo(nothing)
+        say(nothing)
         return
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
     """Prints names and values, one pair a line."""
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        typer.echo(f"{name.ljust(width)}  {_cell(value)}")
+        say(f"{name.ljust(width)}  {_cell(value)}")
 
 
 def pairs_of(label: str, values: Mapping[str, Any]) -> dict[str, object]:
@@ -89,5 +116,9 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "-"
-    return "-" if value is None or value in ("", {}) else str(value)
+        return plain(", ".join(map(str, value))) or "-"
+    return "-" if value is None or value in ("", {}) else plain(str(value))
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from jobs.output import plain
+
 #: Told the stage, how much of it is done, and how much there is (0 while that is unknown).
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -30,12 +32,13 @@ def _bars(out: TextIO) -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     lock = threading.Lock()
     with Progress(*columns, console=Console(file=out)) as bars:
 
         def report(stage: str, done: int, total: int) -> None:
+            stage = plain(stage)
             with lock:
                 if stage not in tasks:
                     tasks[stage] = bars.add_task(stage, total=total or None)
@@ -55,7 +58,7 @@ class _Lines:
         self._ended: set[str] = set()
 
     def report(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
+        stage, now = plain(stage), time.monotonic()
         with self._lock:
             ended = 0 < total <= done
             if stage in self._ended or not (ended or now - self._said.get(stage, float("-inf")) >= self._every):

@@ -5,15 +5,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import typer
-
 from jobs.composition import Program
 from jobs.delivering import failure_alerted, make_sure_of_the_archive, report_delivered
 from jobs.draining import send_waiting
 from jobs.endings import StopAskedError, UsageError, WorkError
 from jobs.ledger import SCOPE, RunInHand, Status, Trigger
 from jobs.logging import bound
-from jobs.output import counts_text, print_json, print_table
+from jobs.output import counts_text, print_json, print_json_text, print_table, say
 from jobs.progress import ProgressCallback, live_progress
 from jobs.signals import stopping
 from reports import wording
@@ -21,6 +19,7 @@ from reports.checkpoints import Scope, find_run
 from reports.opening import make_sure_of_resuming
 from reports.reconciliation import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.result import ReconciliationResult
+from sync.proposed import command
 
 JOB = "reconcile-incentives"
 _OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
@@ -157,8 +156,8 @@ def reconcile(
     def watched(stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
         if asked.is_set():
-            again = parameters.resume or in_hand.id
-            raise StopAskedError(f"stopped while {stage}; go on with: reconcile incentives --resume {again}")
+            again = command("reconcile", "incentives", "--resume", parameters.resume or in_hand.id)
+            raise StopAskedError(f"stopped while {stage}; go on with: {again}")
 
     in_hand.counts[SCOPE] = _scope(program, parameters)
     outcome = program.reconciliation(watched).run(in_hand.id, parameters)
@@ -191,11 +190,11 @@ def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
     result = outcome.result
     if result is None:
         told = {"runId": outcome.run_id, "status": outcome.status}
-        print_json(told) if as_json else typer.echo(f"{outcome.run_id}: this shard is done, others are still at work")
+        print_json(told) if as_json else say(f"{outcome.run_id}: this shard is done, others are still at work")
     elif as_json:
-        typer.echo(result.to_json())
+        print_json_text(result.to_json())
     else:
-        typer.echo(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_TOLD)}")
+        say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_TOLD)}")
         _print_mismatches(result)
         _print_unread(result)
 
@@ -204,9 +203,9 @@ def _print_unread(result: ReconciliationResult) -> None:
     missing = [f"{each.offender_no}: {each.reason}" for each in result.unread]
     missing += [f"page {each.page} of prisoners: {each.reason}" for each in result.unread_pages]
     for line in missing[:_MOST_UNREAD]:
-        typer.echo(line)
+        say(line)
     if len(missing) > _MOST_UNREAD:
-        typer.echo(f"and {len(missing) - _MOST_UNREAD} more that could not be read")
+        say(f"and {len(missing) - _MOST_UNREAD} more that could not be read")
 
 
 def _print_mismatches(result: ReconciliationResult) -> None:
@@ -227,4 +226,4 @@ def _print_mismatches(result: ReconciliationResult) -> None:
     ]
     print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
     if len(result.mismatches) > _MOST_LISTED:
-        typer.echo(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
+        say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")

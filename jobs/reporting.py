@@ -4,11 +4,10 @@ import secrets
 from functools import partial
 from typing import cast
 
-import typer
-
 from jobs.acting import agreed, recorded_action, who_acts
 from jobs.composition import Program
 from jobs.endings import UsageError, WorkError
+from jobs.output import say
 from reports import checkpoints
 from reports.archive import open_archive, store_index, store_report
 from reports.deliver import CHANNELS, Channel, enqueue_channel, is_set_up
@@ -31,7 +30,7 @@ def render_report(program: Program, run_id: str) -> None:
     with program.database.read() as connection:
         runs = checkpoints.run_lines(connection)
     store_index(archive, runs, program.settings.environment_name)
-    typer.echo(place)
+    say(place)
 
 
 def send_report(
@@ -44,11 +43,11 @@ def send_report(
     for channel in wanted:
         if not is_set_up(program.settings, channel):
             raise UsageError(f"{channel} is off: set {_SETTINGS[channel]}")
-    typer.echo(f"the report of {result.run_id} ({result.status}) goes to {', '.join(wanted)}")
+    say(f"the report of {result.run_id} ({result.status}) goes to {', '.join(wanted)}")
     target = f"reconciliation {result.run_id}"
     before = _sent(program, target)
     if before:
-        typer.echo(f"it was sent by hand before, last by {before[0].who} at {before[0].time:%d/%m/%Y %H:%M:%S} UTC")
+        say(f"it was sent by hand before, last by {before[0].who} at {before[0].time:%d/%m/%Y %H:%M:%S} UTC")
     if not agreed("Send it?", yes=yes, dry_run=dry_run):
         return
     again = secrets.token_hex(4)
@@ -67,7 +66,7 @@ def send_report(
         raise WorkError(
             f"{counts.later} deliveries wait for the next sender and {counts.given_up} cannot be made; the log says why"
         )
-    typer.echo("sent")
+    say("sent")
 
 
 def _sent(program: Program, target: str) -> list[Action]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sync.proposed import command
 from sync.surplus import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
@@ -13,34 +14,30 @@ if TYPE_CHECKING:
     from reports.result import Arrival
     from sync.upstream.nomis_incentives import IepRecord
 
-_PROGRAM = "prisoner-to-nomis"
-SHOW_DLQ = f"{_PROGRAM} dlq show incentive"
-RETRY_DLQ = f"{_PROGRAM} dlq retry incentive"
+SHOW_DLQ = command("dlq", "show", "incentive")
+RETRY_DLQ = command("dlq", "retry", "incentive")
 
 
 def reconcile_again(pair: Pair) -> str:
     """Looks again whether the levels agree, and tells nobody else."""
-    return f"{_PROGRAM} reconcile incentives --prisoner {pair.offender_no} --no-notify"
+    return command("reconcile", "incentives", "--prisoner", pair.offender_no, "--no-notify")
 
 
 def explain(pair: Pair) -> str:
     """Shows both histories."""
-    return f"{_PROGRAM} reconcile explain {pair.offender_no}"
+    return command("reconcile", "explain", pair.offender_no)
 
 
 def receive_again(pair: Pair, arrival: Arrival) -> tuple[str, ...]:
     """Publishes a received event that was missed, then looks again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
-    command = (
-        f"{_PROGRAM} reconcile fix received {pair.offender_no} --prison {arrival.prison_id} --reason {arrival.reason} "
-        f"--occurred-at {moment}"
-    )
-    return command, reconcile_again(pair)
+    of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
+    return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)
 
 
 def repair(pair: Pair) -> tuple[str, ...]:
     """Writes the current DPS level to NOMIS again, then looks again."""
-    return f"{_PROGRAM} incentives repair {pair.offender_no}", reconcile_again(pair)
+    return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
 def support_request(pair: Pair, surplus: Sequence[IepRecord], why: str = "NOMIS made them by itself") -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sync.conflicts import Conflict, pair_of, same_pair
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
 from sync.handling import Creation, Properties, creation_lease
+from sync.proposed import command
 from sync.store import creations, findings
 from sync.store.creations import CreationRecord
 from sync.store.database import Database, StoreUnavailable
@@ -183,7 +184,7 @@ class CreationLedger:
                 event_name,
                 told,
                 alert=True,
-                command=f"prisoner-to-nomis creations settle {record.id}",
+                command=command("creations", "settle", record.id),
             )
 
     def _write(self, creation: Creation, dps_id: str, write: Callable[[Connection], object]) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from sync.diagnosis import WORTH_A_RETRY, Diagnosis, FailureClass, diagnose
+from sync.proposed import command
 from sync.queues.dead_letters import DeadLetter
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, list_findings
@@ -92,11 +93,10 @@ class Housekeeping:
 
     def _record(self, found: Diagnosis, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
         letter = GivenUp(self._queue, found.letter.key, found.returns, properties)
-        command = f"prisoner-to-nomis dlq show {self._queue}"
-        if alone:
-            command += f" --message {found.letter.message.message_id}"
+        one = ("--message", found.letter.message.message_id) if alone else ()
+        show = command("dlq", "show", self._queue, *one)
         with self._database.begin() as connection:
-            record_given_up(connection, letter, alert=alert, command=command)
+            record_given_up(connection, letter, alert=alert, command=show)
 
     def _why_given_up(self, found: Diagnosis) -> str | None:
         if found.returns > self._most_returns:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
+from jobs.output import say
 
 if TYPE_CHECKING:
     from sync.non_unique import What
@@ -90,7 +91,7 @@ def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: 
     with open_program() as program:
         who = who_acts(program.settings, named)
         plan = plan_row(program, what, row)
-        typer.echo(f"delete {what} {row} in NOMIS")
+        say(f"delete {what} {row} in NOMIS")
         check_row(plan)
         question = f"Delete {what} {row}?"
         if plan.unchecked is None:
@@ -98,7 +99,7 @@ def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: 
         else:
             go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
         if go_on:
-            typer.echo(delete_row(program, plan, who))
+            say(delete_row(program, plan, who))
 
 
 def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:
@@ -110,6 +111,6 @@ def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str 
         check_allowed(program.settings)
         who = who_acts(program.settings, named)
         every = mapped_records(program, domain)
-        typer.echo(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
+        say(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
         if every and agreed(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
-            typer.echo(f"{delete_all(program, domain, every, who)} {noun} deleted with their mappings")
+            say(f"{delete_all(program, domain, every, who)} {noun} deleted with their mappings")

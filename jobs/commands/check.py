@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.output import say
+
 _BEGIN = (
     "prisoner-to-nomis: nothing is set up here: set the variables of doc/settings.md, or try the embedded world: "
     "prisoner-to-nomis demo, python -m sandbox"
@@ -34,8 +36,8 @@ def check(
         )
     else:
         for finding in findings:
-            typer.echo(f"{finding.name.ljust(width)}  {'ok' if finding.ok else 'DOWN'}  {finding.detail}".rstrip())
+            say(f"{finding.name.ljust(width)}  {'ok' if finding.ok else 'DOWN'}  {finding.detail}".rstrip())
         if bare:
-            typer.echo(_BEGIN, err=True)
+            say(_BEGIN, err=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(WORK_FAILED)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
+from jobs.output import say
 
 if TYPE_CHECKING:
     from jobs.composition import Program
@@ -110,7 +111,7 @@ def settle_creation(
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
             if agreed("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
-                typer.echo(settle_not_created(program, record, who))
+                say(settle_not_created(program, record, who))
             return
         assert nomis_id is not None
         plan = plan_mapping(program, record, nomis_id)
@@ -122,7 +123,7 @@ def settle_creation(
         else:
             go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
         if go_on:
-            typer.echo(settle_mapped(program, plan, who, nomis_id))
+            say(settle_mapped(program, plan, who, nomis_id))
 
 
 @app.command("reopen")
@@ -144,9 +145,9 @@ def reopen_creation(
     with open_program() as program:
         who = who_acts(program.settings, named)
         plan = plan_reopening(program, creation_id)
-        typer.echo(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
+        say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
         if agreed("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
-            typer.echo(f"{reopen(program, plan, who)}; see `creations settle {creation_id}`")
+            say(f"{reopen(program, plan, who)}; see `creations settle {creation_id}`")
 
 
 def _show(program: "Program", record: "CreationRecord") -> None:

@@ -2,6 +2,8 @@
 
 import typer
 
+from jobs.output import say
+
 app = typer.Typer(name="db", help="The database.", no_args_is_help=True)
 
 
@@ -17,4 +19,4 @@ def upgrade() -> None:
         made, current = not program.database.is_there, program.database.schema_is_current()
         program.database.upgrade()
         done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
-        typer.echo(f"{program.database.url_without_password}: {done}")
+        say(f"{program.database.url_without_password}: {done}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ def show_dlq(
             print_json([each.as_dict() for each in found])
             return
         if not found:
-            typer.echo(f"The dead letter queue of {queue} is empty.")
+            say(f"The dead letter queue of {queue} is empty.")
         for each in found:
             _show(program, each)
 
@@ -225,15 +226,15 @@ def purge_dlq(
         letters, others = purgeable(program, queue, message or [], include_retries=include_retries)
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
-            typer.echo(f"{others} others stay")
+            say(f"{others} others stay")
         if not letters or not agreed(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
         done = purge(program, queue, letters, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
-    typer.echo(f"{done.removed} messages removed; they are kept in {done.place}")
+    say(f"{done.removed} messages removed; they are kept in {done.place}")
     if done.came_since - others > 0:
-        typer.echo(f"{done.came_since - others} messages came since you looked, and are still there")
+        say(f"{done.came_since - others} messages came since you looked, and are still there")
 
 
 def _say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
@@ -242,15 +243,15 @@ def _say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -
     if as_json:
         print_json([letter.as_dict() for letter in letters])
         return
-    typer.echo(f"{len(letters)} messages {what}")
+    say(f"{len(letters)} messages {what}")
     for letter in letters:
-        typer.echo(f"  {letter.message.message_id}  {letter.type}  {_ids(letter)}".rstrip())
+        say(f"  {letter.message.message_id}  {letter.type}  {_ids(letter)}".rstrip())
 
 
 def _say_retried(result: "RetryResult") -> None:
-    typer.echo(f"{result.queue}: {len(result.retried)} of {result.found} messages sent back")
+    say(f"{result.queue}: {len(result.retried)} of {result.found} messages sent back")
     for each in result.left:
-        typer.echo(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
+        say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
 
 
 def _show(program: "Program", found: "Diagnosis") -> None:
@@ -258,18 +259,18 @@ def _show(program: "Program", found: "Diagnosis") -> None:
 
     zone = program.settings.zone
     letter = found.letter
-    typer.echo(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
+    say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
     sent = local_time(letter.message.sent_at, zone)
     given_up = "; given up by the housekeeping" if found.given_up else ""
-    typer.echo(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.returns} times{given_up}")
+    say(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.returns} times{given_up}")
     if letter.ids:
-        typer.echo(f"  about     {_ids(letter)}")
+        say(f"  about     {_ids(letter)}")
     if letter.problem:
-        typer.echo(f"  problem   {letter.problem}")
+        say(f"  problem   {letter.problem}")
     if found.failure is not None:
         failure = found.failure.failure
-        typer.echo(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
-    typer.echo(f"  advice    {found.hint}")
+        say(f"  failed    {local_time(found.failure.time, zone)}{_where(failure)}: {failure.reason}")
+    say(f"  advice    {found.hint}")
 
 
 def _where(failure: "Failure") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.output import say
 
 if TYPE_CHECKING:
     from jobs.composition import Program
@@ -111,7 +112,7 @@ def resolve_finding(
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
         if by_hand is not None:
             if agreed(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
-                typer.echo(close_by_hand(program, finding, by_hand, who))
+                say(close_by_hand(program, finding, by_hand, who))
             return
         found = _examined(program, finding)
         _show(program, found)
@@ -119,12 +120,12 @@ def resolve_finding(
             if found.surplus is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
             if agreed(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
-                typer.echo(resolve_rows(program, found, who))
+                say(resolve_rows(program, found, who))
             return
         accepted = found.unproved if although_different else ()
         check_resolvable(found, accepted)
         if agreed(_question(found), yes=yes, dry_run=dry_run):
-            typer.echo(resolve(program, found, who, accepted))
+            say(resolve(program, found, who, accepted))
 
 
 def _question(found: "Examination") -> str:

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.output import say
+
 
 def telemetry(
     name: Annotated[str | None, typer.Option(help="Only events of this name.")] = None,
@@ -38,6 +40,6 @@ def telemetry(
                 continue
             when = local_time(datetime.fromisoformat(event["time"]), zone)
             properties = " ".join(f"{key}={value}" for key, value in event["properties"].items())
-            typer.echo(f"{when}  {event['name']}  {properties}".rstrip())
+            say(f"{when}  {event['name']}  {properties}".rstrip())
         if not told and not as_json:
-            typer.echo("No such event was tracked." if name or since else "No event was tracked.")
+            say("No such event was tracked." if name or since else "No event was tracked.")

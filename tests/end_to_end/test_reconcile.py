@@ -39,7 +39,7 @@ def interrupted(installed: Installed, process: Command) -> str:
     (stopped,) = installed.run("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert complaint.endswith(f"go on with: reconcile incentives --resume {stopped['id']}")
+    assert complaint.endswith(f"go on with: prisoner-to-nomis reconcile incentives --resume {stopped['id']}")
     return str(stopped["id"])
 
 

@@ -389,3 +389,17 @@ def test_actions_are_listed(operator: Operator) -> None:
     assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 messages sent back")
     assert action["who"]
     assert "1 of 1 messages sent back" in operator.does("actions")
+
+
+def test_what_a_message_says_steers_no_terminal(operator: Operator) -> None:
+    """Types, ids and reasons of messages are shown without their escapes; JSON has them whole."""
+    evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
+    dlq = operator.queues()["visit"].dlq
+    dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))
+    dlq.send(write_domain_event(evil, {"reference": evil}, "A1234BC", "x"))
+    commands = (("show", "visit"), ("list",), ("purge", "visit", "--dry-run"), ("retry", "visit", "--dry-run"))
+    for command in commands:
+        shown = operator.does("dlq", *command)
+        assert all(each.isprintable() for each in shown.replace("\n", ""))
+        assert not any(line.startswith("forged") for line in shown.splitlines())
+    assert evil in {each["ids"].get("reference") for each in operator.reads("dlq", "show", "visit")}

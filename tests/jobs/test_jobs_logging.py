@@ -123,3 +123,16 @@ def test_trace_of_a_message_is_kept_and_passed_on(operator: Operator, sandbox: S
     calls = [(each["path"], each["traceparent"]) for each in sandbox.requests()]
     assert {trace for path, trace in calls if path.endswith("/traced")} == {traceparent}
     assert {trace for path, trace in calls if path.endswith("/untraced")} == {""}
+
+
+def test_a_line_for_a_terminal_steers_nothing() -> None:
+    """Values and traces hold the words of others; none of them reaches the terminal as an escape."""
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+    try:
+        raise ValueError("\x1b]0;title\x07\u202e")
+    except ValueError:
+        structlog.get_logger("somewhere").exception("failed", reason="\x1b[2J", ids={"a": "\x1b[2J"})
+    logging.getLogger("library").warning("said \x1b[31m")
+    assert "ValueError" in stream.getvalue()
+    assert all(each.isprintable() for each in stream.getvalue().replace("\n", ""))

@@ -1,14 +1,19 @@
 """Results, moments and progress as people read and type them."""
 
 import io
+import json
+import unicodedata
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.endings import BAD_USAGE, WORK_FAILED, UsageError, WorkError, ending_of
 from jobs.moments import read_moment
-from jobs.output import counts_text, duration_text, print_json, print_table
+from jobs.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
 from jobs.progress import live_progress
 from sync.failures import UpstreamError
 from sync.settings import SettingsError
@@ -26,6 +31,55 @@ def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """JSON stays on one line and keeps letters beyond ASCII."""
     print_json({"error": "zwei\nZeilen – ü"})
     assert capsys.readouterr().out == '{"error": "zwei\\nZeilen – ü"}\n'
+
+
+#: What steers a terminal, or a reader's eye.
+STEERING = "\x1b[31m\x1b]0;title\x07\x9b2J\x00\x7f\u202e\u2066\u200b\u2028\n\ud800"
+
+
+@given(text=st.text())
+def test_no_text_steers_the_terminal(text: str) -> None:
+    """What is left is printable and on one line; what steers nothing is as it was."""
+    shown = plain(f"{text}{STEERING}{text}")
+    assert all(each.isprintable() or unicodedata.category(each) in ("Zs", "Cn", "Co") for each in shown)
+    assert plain("Ünïcode – 中文 a\u00a0b") == "Ünïcode – 中文 a\u00a0b"
+
+
+def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever way something is printed, escapes and changes of direction are not, and no line is forged."""
+    say(f"a{STEERING}b")
+    say(f"a{STEERING}b", err=True)
+    print_table(("A",), [(f"x{STEERING}y",), ([f"x{STEERING}", "y"],)])
+    print_pairs({"name": f"x{STEERING}y"})
+    shown = capsys.readouterr()
+    assert shown.out.count("\n") == 5
+    assert shown.err.count("\n") == 1
+    assert all(each.isprintable() for each in (shown.out + shown.err).replace("\n", ""))
+
+
+@given(text=st.text())
+def test_json_is_exact_and_steers_nothing(text: str) -> None:
+    """The value is the same when it is read, and nothing of it is an escape on the way."""
+    value = {"text": f"{text}{STEERING}", text: [text]}
+    with redirect_stdout(io.StringIO()) as out:
+        print_json(value)
+    line = out.getvalue()
+    assert json.loads(line) == value
+    assert all(each.isprintable() for each in line.rstrip("\n"))
+
+
+def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage names what is waited for, in the words of others."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Screen()
+    with live_progress(screen) as report:
+        report("waiting: [red]no[/red]\x1b]0;title\x07", 1, 2)
+    assert "[red]no[/red]" in screen.getvalue()
+    assert "\x1b]0" not in screen.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from reports import remedies
 from reports.causes import CAUSES
 from reports.diagnose import diagnose
 from reports.evidence import Evidence, Pair, ReviewMapping
+from reports.result import Arrival
 from sync.upstream.incentives_api import Review, ReviewSummary
 from sync.upstream.nomis_incentives import IepLevel, IepRecord
 
@@ -284,3 +289,21 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
     assert (doubtful.number, doubtful.confidence) == (2, "low")
     assert not [command for command in doubtful.commands if "repair" in command]
     assert "2 on the incentive queue cannot be looked at" in doubtful.explanation
+
+
+@given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))
+def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) -> None:
+    """A shell takes the number of a prisoner, a prison and a reason for one word each, whatever they hold."""
+    offender_no, prison_id, reason = words
+    pair = Pair(offender_no, 1, None, None)
+    arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))
+    again = ["prisoner-to-nomis", "reconcile", "incentives", "--prisoner", offender_no, "--no-notify"]
+    receive, look = remedies.receive_again(pair, arrival)
+    assert shlex.split(receive)[4:9] == [offender_no, "--prison", prison_id, "--reason", reason]
+    assert shlex.split(look) == again
+    assert shlex.split(remedies.explain(pair))[3:] == [offender_no]
+    assert [shlex.split(each) for each in remedies.repair(pair)] == [
+        ["prisoner-to-nomis", "incentives", "repair", offender_no],
+        again,
+    ]
+    assert remedies.explain(Pair("$(rm -rf ~)", 1, None, None)) == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"
