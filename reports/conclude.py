@@ -90,7 +90,9 @@ class Conclusion:
         candidates = [PrisonerId(booking_id, gathered.offenders[booking_id]) for booking_id in at_first]
         if candidates:
             wait()
-        seen = self._look_again(candidates, at_first)
+        equal = next((int(each) for each in gathered.bookings if int(each) not in at_first), None)
+        witness = None if equal is None else PrisonerId(equal, gathered.offenders[equal])
+        seen = self._look_again(candidates, at_first, witness)
         if about.prisons:
             seen = _at_prisons(seen, about.prisons)
         pairs = [*seen.confirmed, *seen.settled, *(pair for pair, _ in seen.in_flight)]
@@ -135,12 +137,16 @@ class Conclusion:
             compared_with=about.baseline.run_id,
         )
 
-    def _look_again(self, candidates: Sequence[PrisonerId], at_first: Mapping[int, Levels]) -> Rechecked:
+    def _look_again(
+        self, candidates: Sequence[PrisonerId], at_first: Mapping[int, Levels], witness: PrisonerId | None
+    ) -> Rechecked:
         with ThreadPoolExecutor(1, thread_name_prefix="token") as beside:
             if candidates:
                 # What comes next, finding causes, asks the mapping service; should it get no token, that will say so.
                 beside.submit(self._services.mapping.authenticate)
-            return self._recheck(candidates, lambda done, total: self._progress("looking again", done, total), at_first)
+            return self._recheck(
+                candidates, lambda done, total: self._progress("looking again", done, total), at_first, witness
+            )
 
     def _status(self, unread: Sequence[Unread], empty: Sequence[str]) -> Status:
         if self._about.failure is not None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 #: So many refusals within `BURST_SECONDS` are a burst; a single one is an accident.
 BURST = 3
 BURST_SECONDS = 1.0
+#: Refusals among so many answers for each are those of single records, no sign of a service with too much to do.
+RARE = 20
 #: A service is slow when its answers take so many times as long as when all was well, and a good part of a second
 #: longer.
 SLOW_FACTOR = 4.0
@@ -42,7 +44,8 @@ class Pace:
         self.lowest = maximum
         self._monotonic = monotonic
         self._changed = threading.Condition()
-        self._refusals: deque[float] = deque(maxlen=BURST)
+        #: When the last refusals came, and how many calls had been answered by then.
+        self._refusals: deque[tuple[float, int]] = deque(maxlen=BURST)
         self._settled_at = 0.0
         self._answers = 0
         self._smoothed = 0.0
@@ -69,8 +72,10 @@ class Pace:
         with self._changed:
             if retry_after:
                 self.paused_until = max(self.paused_until, now + min(retry_after, LONGEST_PAUSE_SECONDS))
-            self._refusals.append(now)
-            burst = len(self._refusals) == BURST and now - self._refusals[0] <= BURST_SECONDS
+            self._refusals.append((now, self._answers))
+            began, answers = self._refusals[0]
+            together = now - began <= BURST_SECONDS and self._answers - answers < BURST * RARE
+            burst = len(self._refusals) == BURST and together
         if burst or retry_after:
             self._halve()
 

@@ -77,21 +77,22 @@ class Recheck:
     still_listed: Callable[[int], bool] | None = None
     earlier: Baseline = NO_BASELINE
     outage_seconds: float = OUTAGE_SECONDS
-    tick: Callable[[], None] = lambda: None
+    tick: Callable[[str | None], None] = lambda _waits_for: None
 
     def __call__(
         self,
         candidates: Sequence[PrisonerId],
         progress: Callable[[int, int], None] = unwatched,
         at_first: Mapping[int, Levels] | None = None,
+        witness: PrisonerId | None = None,
     ) -> Rechecked:
         """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`.
 
         `at_first` are the levels that the first look saw. A booking does not lose its level: where one is gone, and the
-        prisoner was not released, the second look is not believed.
+        prisoner was not released, the second look is not believed. `witness` is somebody who could be read before.
         """
         found = Rechecked()
-        differing = self._without_released(self._read(candidates, found, progress, at_first or {}), found)
+        differing = self._without_released(self._read(candidates, found, progress, at_first or {}, witness), found)
         for pair in differing:
             lost = _lost(pair, at_first or {})
             if lost is not None:
@@ -121,11 +122,12 @@ class Recheck:
         found: Rechecked,
         progress: Callable[[int, int], None],
         at_first: Mapping[int, Levels],
+        witness: PrisonerId | None,
     ) -> list[Pair]:
         """Reads both sides of everyone, and gives back those who still differ or lost a level, by booking id."""
         differing: list[Pair] = []
         answers = self._side_by_side(
-            candidates, lambda each: read_pair(self.services, each.booking_id, each.offender_no)
+            candidates, lambda each: read_pair(self.services, each.booking_id, each.offender_no), witness
         )
         for done, (each, value) in enumerate(answers, start=1):
             if isinstance(value, Unreadable):
@@ -157,7 +159,7 @@ class Recheck:
         return sorted(active, key=lambda pair: pair.booking_id)
 
     def _side_by_side(
-        self, items: Sequence[Item], read: Callable[[Item], Value]
+        self, items: Sequence[Item], read: Callable[[Item], Value], witness: Item | None = None
     ) -> Iterator[tuple[Item, Value | Unreadable]]:
         """Each item with what was read for it, or why nothing was, as they are finished."""
         answers: queue.SimpleQueue[tuple[Item, Value | Unreadable]] = queue.SimpleQueue()
@@ -165,12 +167,12 @@ class Recheck:
         def deliver(item: Item, value: Value | Unreadable) -> None:
             answers.put((item, value))
 
-        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds)
+        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds, witness)
         reading.close()
         reading.add(items)
         try:
             for _ in items:
-                yield ticking(answers, self.tick)
+                yield ticking(answers, self.tick, reading)
         finally:
             reading.stop()
             reading.join()

@@ -188,9 +188,10 @@ class _Run:
         self._told = (stage, done, total)
         self._owner._progress(stage, done, total)
 
-    def _tick(self) -> None:
-        """Tells again how far the run is: whoever follows it sees that it lives, and may end it by raising."""
-        self._owner._progress(*self._told)
+    def _tick(self, waits_for: str | None = None) -> None:
+        """Tells again how far the run is, and what it waits for: whoever follows it may end it by raising."""
+        stage, done, total = self._told
+        self._owner._progress(f"{stage}, {waits_for}" if waits_for else stage, done, total)
 
     def _rest(self, seconds: float) -> None:
         """Waits in short steps, within call."""
@@ -305,7 +306,10 @@ class _Run:
         with self._database.read() as connection:
             next_page = checkpoints.next_page(connection, self._record.id, self._shard)
             for page in checkpoints.load_pages(connection, self._record.id, snapshot.levels, snapshot.prisons):
-                read |= {each.booking_id for each in page.prisoners} - page.unreadable.keys()
+                readable = [each for each in page.prisoners if each.booking_id not in page.unreadable]
+                read.update(each.booking_id for each in readable)
+                if readable:
+                    snapshot.trust(readable[0])
         left = [each for each in mine if each.booking_id not in read]
         done, unreadable = len(mine) - len(left), 0
         if not left:

@@ -32,6 +32,8 @@ LARGEST_BULK = 1_000
 BULK_AHEAD = 4
 #: What the bulk call says of a level that has no name.
 UNNAMED = "Unmapped"
+#: The number by which readings know the witness, which is on no page.
+_WITNESS = -1
 _WITHDRAWN = frozenset({404, 405})
 
 
@@ -63,9 +65,9 @@ class Snapshot:
         concurrency: int,
         page_size: int,
         outage_seconds: float = OUTAGE_SECONDS,
-        tick: Callable[[], None] = lambda: None,
+        tick: Callable[[str | None], None] = lambda _waits_for: None,
     ) -> None:
-        """`tick` is called now and then while a page is waited for; what it raises ends the reading."""
+        """`tick` is called now and then while a page is waited for (see `ticking`); what it raises ends the reading."""
         self.levels = Codebook()
         self.prisons = Codebook()
         self._services = services
@@ -79,11 +81,17 @@ class Snapshot:
         self._bulk_withdrawn = False
         self._stopped = threading.Event()
         self._pages: list[PageLevels] = []
+        self._witness = 0
         #: Each prisoner is finished when both sides are read, so a page counts down from twice its size.
         self._left: list[int] = []
         self._nomis = self._nomis_reading()
         self._dps = self._dps_reading()
         self._bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
+
+    def trust(self, prisoner: PrisonerId) -> None:
+        """Names somebody whose levels could be read before, which tells a bad booking from a service that is down."""
+        self._witness = prisoner.booking_id
+        self._nomis.witness = self._dps.witness = _WITNESS
 
     def begin(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> None:
         """Begins to read these in NOMIS; `pages` goes on with them, or `stop` ends it."""
@@ -108,7 +116,7 @@ class Snapshot:
             waiting = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
             self._bulk.submit(_close_after, waiting, self._dps)
             for _ in self._pages:
-                finished = ticking(self._finished, self._tick)
+                finished = ticking(self._finished, self._tick, self._nomis, self._dps)
                 if isinstance(finished, Exception):
                     raise finished
                 yield finished
@@ -133,12 +141,17 @@ class Snapshot:
             self._bulk_withdrawn = True
             return {}
 
+    def _booking(self, item: int) -> int:
+        if item == _WITNESS:
+            return self._witness
+        return self._pages[item // self._page_size].prisoners[item % self._page_size].booking_id
+
     def _nomis_reading(self) -> Reading[int, Any]:
         client, size, pages = self._services.nomis, self._page_size, self._pages
         levels, prisons = self.levels, self.prisons
 
         def read(item: int) -> tuple[int, int]:
-            booking_id = pages[item // size].prisoners[item % size].booking_id
+            booking_id = self._booking(item)
             body = current_iep_body(client, booking_id)
             if body is None:
                 return NONE, NONE
@@ -161,7 +174,7 @@ class Snapshot:
         levels = self.levels
 
         def read(item: int) -> int:
-            booking_id = pages[item // size].prisoners[item % size].booking_id
+            booking_id = self._booking(item)
             summary = incentives_api.booking_summary(client, booking_id, with_details=False)
             if summary is None:
                 return NONE
