@@ -61,7 +61,7 @@ def publish_received(program: Program, plan: Plan, plan_again: Callable[[], Plan
     Raises `LeaseBusy` when another operator is at it, `WorkError` when the plan is another one by now, and `SyncError`.
     """
     event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
-    with _work(program).lease(f"write:received:{plan.offender_no}", until_finished=True):
+    with _work(program).lease(f"write:received:{plan.offender_no}"):
         _make_sure(plan, plan_again(), force=force)
         with recorded_action(program, who, plan.action, _target(plan), _details(plan)):
             prisoner_search.publish_received(program.services.prisoner_search, plan.offender_no, event)
@@ -74,7 +74,7 @@ def write_repair(program: Program, plan: Plan, plan_again: Callable[[], Plan], w
     was not written, and `SyncError`.
     """
     work = _work(program)
-    with work.lease(f"write:incentive-repair:{plan.booking_id}", until_finished=True):
+    with work.lease(f"write:incentive-repair:{plan.booking_id}"):
         again = plan_again()
         _make_sure(plan, again, force=force)
         with recorded_action(program, who, plan.action, _target(plan), _details(plan)) as under_way:
@@ -115,8 +115,8 @@ def _write_once_more(program: Program, plan: Plan, work: HandlerWork) -> int:
     """Writes the level of a review that NOMIS had before: its mapping stays, so its event is a duplicate already."""
     assert plan.booking_id is not None
     with (
-        work.lease(creation_lease(incentive.NAME, str(plan.review_id)), until_finished=True),
-        work.lease(f"incentive-booking:{plan.booking_id}", until_finished=True),
+        work.lease(creation_lease(incentive.NAME, str(plan.review_id))),
+        work.lease(f"incentive-booking:{plan.booking_id}"),
     ):
         return nomis_incentives.create_iep(program.services.nomis, plan.booking_id, plan.body).sequence
 

@@ -58,12 +58,12 @@ class Work(Protocol):
         """Where properties and steps are noted."""
         ...
 
-    def lease(self, key: str, *, until_finished: bool = False) -> AbstractContextManager[None]:
+    def lease(self, key: str) -> AbstractContextManager[None]:
         """Holds `key` alone, between all processes, for the `with` block.
 
-        With `until_finished` nobody gets it after a lost answer, or after the death of its holder, before the request
-        can be under way no more: for writes of which two at once do lasting harm. Raises `sync.failures.LeaseBusy` when
-        another holds it: the message then waits and is tried again.
+        Nobody gets it after a lost answer, or after the death of its holder, before the request can be under way no
+        more: applied late, it would overwrite what was written meanwhile. Raises `sync.failures.LeaseBusy` when another
+        holds it: the message then waits and is tried again.
         """
         ...
 

@@ -22,10 +22,9 @@ from sync.upstream.breaker import Breakers
 from sync.waiting import WaitsFor, seconds_waited
 from sync.work import Workshop
 
-#: How long a message waits in hand for the lease of its entity before it is handed back, and then for how long.
-LEASE_WAIT_SECONDS = 30.0
+#: How long a message waits in hand for the lease of its entity, before it waits on the queue, and how often it asks.
+LEASE_WAIT_SECONDS = 10.0
 LEASE_RETRY_SECONDS = 1.0
-HANDED_BACK_SECONDS = 2
 #: What a service, or a gateway before it, answers that can take no call at present, whatever the call.
 _AWAY_STATUSES = frozenset({429, 502, 503})
 #: What is answered to wrong credentials, and to those without the role that a call needs.
@@ -203,9 +202,9 @@ class LaneWorker:
         lane.not_before = moment + LEASE_RETRY_SECONDS
         if moment - lane.busy_since < LEASE_WAIT_SECONDS:
             return
-        self._log.info("lease-busy", queue=self._name, key=error.key, handed_back=len(lane.tasks))
-        ended = [Ended(task, Outcome.DEFERRED, wait_seconds=HANDED_BACK_SECONDS) for task in lane.tasks]
-        self._end(lane, ended, deque())
+        # It may be long: neither its receives nor the others of its batch must be spent on that.
+        self._log.info("lease-busy", queue=self._name, key=error.key, tasks=len(lane.tasks))
+        self._end(lane, _waiting(lane.tasks, WaitsFor.LEASE), deque())
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
@@ -214,8 +213,8 @@ class LaneWorker:
         lane.not_before = self._monotonic() + _STORE_SECONDS
 
 
-def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure) -> list[Ended]:
-    """The first failed, and all of them wait."""
+def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None = None) -> list[Ended]:
+    """All of them wait; `failure` is that of the first."""
     first, *others = tasks
     return [
         Ended(first, Outcome.DEFERRED, failure, waits_for=waits_for),

@@ -22,6 +22,8 @@ class WaitsFor(StrEnum):
 
     #: Its record has no mapping yet.
     CREATION = "waitsForCreationSince"
+    #: Its record is being worked on elsewhere, or a write of it without an answer may be under way.
+    LEASE = "waitsForLeaseSince"
     #: A service takes no call.
     SERVICE = "waitsForServiceSince"
 

@@ -56,15 +56,15 @@ class HandlerWork:
         self._request_seconds = request_seconds
 
     @contextmanager
-    def lease(self, key: str, *, until_finished: bool = False) -> Iterator[None]:
+    def lease(self, key: str) -> Iterator[None]:
         """Holds `key` alone, between all processes; waits a moment for it. Raises `LeaseBusy`.
 
         Entities that share a lease, such as the attendances of one booking, mostly wait for each other's single call.
-        With `until_finished` it outlasts a lost answer by as long as the request may be under way.
+        It outlasts a lost answer, and the death of this process, by as long as the request may be under way.
         """
         deadline = time.monotonic() + _LEASE_WAIT_SECONDS
         pause = _LEASE_PAUSE_SECONDS
-        while not self._leases.acquire(key, inherits=not until_finished):
+        while not self._leases.acquire(key, inherits=False, least_seconds=self._request_seconds):
             if time.monotonic() > deadline:
                 raise LeaseBusy(key)
             time.sleep(pause)
@@ -72,7 +72,8 @@ class HandlerWork:
         try:
             yield
         except UpstreamError as error:
-            if until_finished and error.outcome_unknown:
+            # What the service itself answered has come to its end there.
+            if error.outcome_unknown and not error.from_service:
                 self._leases.linger(key, self._request_seconds)
             raise
         finally:

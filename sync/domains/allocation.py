@@ -86,7 +86,7 @@ def _upsert(event: DomainEvent, work: Work) -> None:
         mapping = mappings.activity_mapping(services.mapping, allocation.schedule_id)
         course_id = int(mapping["nomisCourseActivityId"])
         trail.add(nomisCourseActivityId=course_id)
-        with work.lease(booking_activity_lease(allocation.booking_id, course_id), until_finished=True):
+        with work.lease(booking_activity_lease(allocation.booking_id, course_id)):
             body = nomis_allocation(_newest(allocation, work))
             trail.at("upsert allocation")
             upserted = nomis_activities.upsert_allocation(services.nomis, course_id, body)

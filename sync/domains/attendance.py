@@ -137,7 +137,7 @@ def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
         mapping = mappings.activity_mapping(services.mapping, attendance.activity_schedule_id)
         course_id, booking_id = int(mapping["nomisCourseActivityId"]), attendance.booking_id
         trail.add(nomisCourseActivityId=course_id)
-        with work.lease(booking_activity_lease(booking_id, course_id), until_finished=True):
+        with work.lease(booking_activity_lease(booking_id, course_id)):
             nomis_status = None
             if attendance.status == "LOCKED":
                 trail.at("read attendance status in NOMIS")

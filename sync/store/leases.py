@@ -44,15 +44,17 @@ class _Held:
     owner: str
     thread: int
     until: float
+    length: timedelta
 
 
 class _Asking:
     """A thread that asks for a lease: its turn comes when it is served, or when it is to serve the others."""
 
-    def __init__(self, key: str, owner: str, inherits: bool, asked_at: float) -> None:
+    def __init__(self, key: str, owner: str, inherits: bool, length: timedelta, asked_at: float) -> None:
         self.key = key
         self.owner = owner
         self.inherits = inherits
+        self.length = length
         self.asked_at = asked_at
         self.thread = threading.get_ident()
         self.taken = False
@@ -104,13 +106,15 @@ class Leases:
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
 
-    def acquire(self, key: str, *, inherits: bool = True) -> bool:
+    def acquire(self, key: str, *, inherits: bool = True, least_seconds: float = 0.0) -> bool:
         """Takes the lease of `key`; False when another thread or process holds it. Raises `StoreUnavailable`.
 
-        Without `inherits` that of a dead process is waited for too, until it runs out.
+        Without `inherits` that of a dead process is waited for too, until it runs out. It outlives its last renewal by
+        `least_seconds` at least.
         """
+        length = max(self._length, timedelta(seconds=least_seconds))
         # A name of its own for each taking, so that a holder that lost its lease cannot release that of the next one.
-        asking = _Asking(key, f"{self._owner}|{next(self._numbers)}", inherits, self._monotonic())
+        asking = _Asking(key, f"{self._owner}|{next(self._numbers)}", inherits, length, self._monotonic())
         with self._lock:
             if key in self._held or key in self._asking:
                 return False
@@ -174,8 +178,8 @@ class Leases:
                 for asking in askings:
                     del self._asking[asking.key]
                     if asking.taken:
-                        until = asking.asked_at + self._length.total_seconds()
-                        self._held[asking.key] = _Held(asking.owner, asking.thread, until)
+                        until = asking.asked_at + asking.length.total_seconds()
+                        self._held[asking.key] = _Held(asking.owner, asking.thread, until, asking.length)
                     asking.served = True
                 following = next(iter(self._asking.values()), None)
                 idle = following is None and (error is not None or len(self._unreleased) == 0)
@@ -238,20 +242,25 @@ class Leases:
         """Renews all that is held, and gives back what could not be given back before. Raises `StoreUnavailable`."""
         with self._lock:
             held = _rows({key: each.owner for key, each in self._held.items()})
+            lengths = {key: each.length for key, each in self._held.items()}
             unreleased = _rows(self._unreleased)
         if unreleased:
             self._give_back(unreleased)
         if not held:
             return
-        until = self._monotonic() + self._length.total_seconds()
+        moment = self._monotonic()
         with self._database.begin() as connection:
             # One by one, for only so is it told of each whether it was still ours.
-            kept = [row for row in held if connection.execute(self._renewal, row | self._times()).rowcount == 1]
+            kept = [
+                row
+                for row in held
+                if connection.execute(self._renewal, row | self._times(lengths[row["the_key"]])).rowcount == 1
+            ]
         with self._lock:
             for row in kept:
                 mine = self._held.get(row["the_key"])
                 if mine is not None and mine.owner == row["the_owner"]:
-                    mine.until = until
+                    mine.until = moment + mine.length.total_seconds()
 
     def start_renewing(self) -> None:
         """Renews in a thread of its own until `stop`."""
@@ -280,7 +289,7 @@ class Leases:
                     del self._unreleased[row["the_key"]]
 
     def _take(self, connection: Connection, asking: _Asking) -> bool:
-        wanted = {"the_key": asking.key, "the_owner": asking.owner, **self._times()}
+        wanted = {"the_key": asking.key, "the_owner": asking.owner, **self._times(asking.length)}
         if connection.execute(self._taking, wanted).rowcount == 1:
             return True
         holder = connection.execute(_HOLDER, wanted).scalar() if asking.inherits else None
@@ -288,8 +297,7 @@ class Leases:
             return False
         return connection.execute(self._inheritance, wanted | {"the_holder": holder}).rowcount == 1
 
-    def _times(self, length: timedelta | None = None) -> dict[str, object]:
-        length = self._length if length is None else length
+    def _times(self, length: timedelta) -> dict[str, object]:
         if self._database.dialect == "postgresql":
             return {"length": length}
         moment = now()

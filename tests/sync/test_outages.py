@@ -25,8 +25,9 @@ from sync.upstream import breaker
 from tests.databases import PostgresServer
 from tests.faults import held, hits
 from tests.programs import program
-from tests.publishing import allocated, attended, person, schedule_created, visit_booked
+from tests.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
 from tests.sync.test_drain import settle
+from tests.sync.test_drain_failures import BOOKED, CHANGED, send
 from tests.waiting import in_thread, result_of, until
 
 
@@ -301,3 +302,23 @@ def _ids_of(queue: Queue) -> set[str]:
     while messages := queue.receive(visibility_seconds=300):
         found.update(each.message_id for each in messages)
     return found
+
+
+def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    """NOMIS applies a change after its answer was given up, and after the next change was published: the last wins."""
+    quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        who = put_visit(sandbox, "late", room="First room")
+        send(pair.main, BOOKED, "late", 0, prisonerId=who)
+        drain.run_until_empty()
+        late = sandbox.fault("nomis", "PUT", kind="delay", ms=2500, times=1)
+        with draining(made, "visit"):
+            put_visit(sandbox, "late", room="Second room")
+            send(pair.main, CHANGED, "late", 1, prisonerId=who)
+            until(lambda: hits(sandbox, late) == 1)
+            put_visit(sandbox, "late", room="Third room")
+            send(pair.main, CHANGED, "late", 2, prisonerId=who)
+            until(lambda: len([each for each in sandbox.journal("nomis") if each["method"] == "PUT"]) >= 2)
+            until(lambda: pair.main.counts().total == 0)
+        nothing_lost(sandbox, made, "visit")

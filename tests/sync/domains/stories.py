@@ -6,13 +6,15 @@ import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from sync.failures import SyncError
+from sync.failures import LeaseBusy, SyncError
 from tests.sync.domains.driving import Driver
+from tests.waiting import until
 
 #: So few by default, beside those that are written down; with more of them in the variable it takes a while.
 BOUNDED = settings(
@@ -107,7 +109,8 @@ def play(
     while fruitless < 2:
         before, goes_on = set(pending), bool(driver.retries)
         while driver.retries:
-            driver.handle_retry(*driver.retries.pop(0))
+            retry = driver.retries.pop(0)
+            when_free(partial(driver.handle_retry, *retry))
         for change in last:
             if change in pending:
                 attempt(deliver, change, pending)
@@ -119,7 +122,20 @@ def play(
 def attempt(deliver: Callable[[int], object], change: int, pending: set[int]) -> None:
     """Delivers the event of a change; it stays pending when it fails."""
     try:
-        deliver(change)
+        when_free(lambda: deliver(change))
     except SyncError:
         return
     pending.discard(change)
+
+
+def when_free(work: Callable[[], object]) -> None:
+    """Does what may meet a lease that outlasts a lost answer, for a moment here; raises whatever else it fails of."""
+
+    def done() -> bool:
+        try:
+            work()
+        except LeaseBusy:
+            return False
+        return True
+
+    until(done)

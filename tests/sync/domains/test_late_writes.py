@@ -1,0 +1,78 @@
+"""A write whose answer was lost may still be applied: nothing else of its record is written until it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.clock import now
+from sync.failures import LeaseBusy, UpstreamError
+from tests.publishing import (
+    Told,
+    adjustment_inserted,
+    appointment_created,
+    schedule_created,
+    visit_booked,
+)
+from tests.sync.domains.driving import Driver
+
+Make = Callable[[Sandbox], Told]
+
+
+WRITES: list[tuple[str, str, Make]] = [
+    ("prison-visit.changed", "PUT", visit_booked),
+    ("prison-visit.cancelled", "PUT", visit_booked),
+    ("appointments.appointment-instance.updated", "PUT", appointment_created),
+    ("appointments.appointment-instance.cancelled", "PUT", appointment_created),
+    ("appointments.appointment-instance.deleted", "DELETE", appointment_created),
+    ("release-date-adjustments.adjustment.updated", "PUT", adjustment_inserted),
+    ("release-date-adjustments.adjustment.deleted", "DELETE", adjustment_inserted),
+    ("activities.activity-schedule.amended", "PUT", schedule_created),
+]
+
+LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
+    ("incentives.level.changed", "PUT", {"incentiveLevel": "STD"}),
+    ("incentives.levels.reordered", "POST", {}),
+    ("incentives.prison-level.changed", "PUT", {"incentiveLevel": "STD", "prisonId": "MDI"}),
+]
+
+
+def lose(driver: Driver, method: str, event_type: str, told: Told | None, information: Mapping[str, Any]) -> None:
+    """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
+    who = None if told is None else told.prisoner_id
+    driver.protocol_settles_in(60)
+    driver.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError, match="connection lost"):
+        driver.handle(event_type, who, **information)
+    written = len(driver.sandbox.journal("nomis"))
+    with pytest.raises(LeaseBusy):
+        driver.handle(event_type, who, **information)
+    assert len(driver.sandbox.journal("nomis")) == written
+
+
+@pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
+def test_a_record_is_left_alone(driver: Driver, event_type: str, method: str, make: Make) -> None:
+    """Of every domain, by every event that changes, cancels or deletes."""
+    told = make(driver.sandbox)
+    driver.handle(told.event_type, told.prisoner_id, now(), **told.information)
+    lose(driver, method, event_type, told, told.information)
+
+
+@pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
+def test_a_level_is_left_alone(driver: Driver, event_type: str, method: str, information: Mapping[str, Any]) -> None:
+    """Levels and their order, too."""
+    lose(driver, method, event_type, None, information)
+
+
+def test_an_answer_of_the_service_ends_it(driver: Driver) -> None:
+    """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
+    told = visit_booked(driver.sandbox)
+    driver.handle(told.event_type, told.prisoner_id, now(), **told.information)
+    driver.protocol_settles_in(60)
+    driver.sandbox.fault("nomis", "PUT", status=500, times=1)
+    with pytest.raises(UpstreamError, match="500"):
+        driver.handle("prison-visit.changed", told.prisoner_id, **told.information)
+    assert driver.handle("prison-visit.changed", told.prisoner_id, **told.information) == "visit-changed-success"
