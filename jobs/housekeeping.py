@@ -182,26 +182,34 @@ def _housekeeping_of(program: Program, queue: str) -> Housekeeping:
 
 
 def run_housekeeping(
-    program: Program, *, trigger: Trigger = Trigger.MANUAL, rerun_of: str | None = None
+    program: Program,
+    *,
+    show: Callable[[HousekeepingResult], None] = lambda _: None,
+    trigger: Trigger = Trigger.MANUAL,
+    rerun_of: str | None = None,
 ) -> HousekeepingResult:
     """A re-drive of all dead letter queues as a run of the ledger, with its alerts sent at the end.
 
-    Raises `WorkError` when a queue was out of reach, or a message failed.
-    """
-    with program.ledger.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as in_hand, bound(run_id=in_hand.id):
-        try:
-            return housekeep(program, in_hand)
-        finally:
-            send_waiting(program, ALERT_SECONDS)
-
-
-def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = lambda: False) -> HousekeepingResult:
-    """Sends back what a retry may heal, queue by queue, and records what is given up; its counts go into `in_hand`.
-
-    Ends before the next queue once `asked` says so. One message or queue that fails does not stop the others. Raises
-    `WorkError` at the end when there was one.
+    `show` is given the result, also where something failed. Raises `WorkError` then.
     """
     result = HousekeepingResult()
+    with program.ledger.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as in_hand, bound(run_id=in_hand.id):
+        try:
+            housekeep(program, in_hand, result)
+        finally:
+            send_waiting(program, ALERT_SECONDS)
+            show(result)
+    return result
+
+
+def housekeep(
+    program: Program, in_hand: RunInHand, result: HousekeepingResult, asked: Callable[[], bool] = lambda: False
+) -> None:
+    """Sends back what a retry may heal, queue by queue, and records what is given up, all in `result`.
+
+    Its counts go into `in_hand`. Ends before the next queue once `asked` says so. One message or queue that fails does
+    not stop the others. Raises `WorkError` at the end when there was one.
+    """
 
     def keep(queue: str) -> None:
         if asked():
@@ -219,12 +227,11 @@ def housekeep(program: Program, in_hand: RunInHand, asked: Callable[[], bool] = 
     result.errors |= _of_each_queue(keep)[1]
     program.telemetry.flush()
     in_hand.counts |= result.counts()
-    if result.errors:
-        raise WorkError(problems_text(result.errors))
     with program.database.begin() as connection:
         forget_returns(connection, clock.now() - _FORGOTTEN_AFTER)
         close_old(connection, clock.now() - _KEPT_BY_SQS)
-    return result
+    if result.errors:
+        raise WorkError(problems_text(result.errors))
 
 
 def problems_text(errors: Mapping[str, str]) -> str:

@@ -74,6 +74,8 @@ def exporter(program: Program, queue: str, file: Path | None) -> Export:
 
     def export(letters: Sequence[DeadLetter]) -> str:
         content = json.dumps([letter.as_dict() for letter in letters], ensure_ascii=False, indent=1)
+        # Half a character of UTF-16 cannot be written; its escape can, and means the same in JSON.
+        content = content.encode(errors="backslashreplace").decode()
         if file is not None:
             return _write_new(file, content)
         archive = open_archive(program.settings, lambda: program.aws.client("s3"))

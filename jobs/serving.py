@@ -12,7 +12,7 @@ from jobs.composition import Program
 from jobs.cron import read_schedule
 from jobs.delivering import failure_alerted
 from jobs.endings import WorkError
-from jobs.housekeeping import housekeep
+from jobs.housekeeping import HousekeepingResult, housekeep
 from jobs.ledger import RunInHand
 from jobs.observing import observed
 from jobs.outage import Outage
@@ -105,7 +105,7 @@ def scheduled_jobs(program: Program, asked: threading.Event) -> list[ScheduledJo
 
 def _housekeep(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:
     """The re-drive of the dead letter queues; it ends before the next queue once `asked` is set."""
-    housekeep(program, in_hand, asked.is_set)
+    housekeep(program, in_hand, HousekeepingResult(), asked.is_set)
 
 
 def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.composition import Program
-    from jobs.housekeeping import DlqState
+    from jobs.housekeeping import DlqState, HousekeepingResult
     from sync.diagnosis import Diagnosis
     from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
@@ -161,6 +161,13 @@ def retry_all_dlqs(
     from jobs.housekeeping import problems_text, run_housekeeping, would_be_housekept
     from jobs.output import print_json
 
+    def show(done: "HousekeepingResult") -> None:
+        if as_json:
+            print_json([result.as_dict() for result in done.results.values()])
+            return
+        for result in done.results.values():
+            _say_retried(result)
+
     with open_program() as program:
         if dry_run:
             would_be, errors = would_be_housekept(program)
@@ -175,17 +182,12 @@ def retry_all_dlqs(
         agreed_if_asked("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
         who = person_named(program.settings, named)
         if who is None:
-            done = run_housekeeping(program)
+            run_housekeeping(program, show=show)
         else:
             with recorded_action(program, who, "dlq retry-all", "all queues") as under_way:
-                done = run_housekeeping(program)
+                done = run_housekeeping(program, show=show)
                 under_way.details = done.counts()
                 under_way.outcome = f"{under_way.details['retried']} of {under_way.details['found']} messages sent back"
-    if as_json:
-        print_json([result.as_dict() for result in done.results.values()])
-        return
-    for result in done.results.values():
-        _say_retried(result)
 
 
 @app.command("purge")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from sandbox import Sandbox
 from sync.envelope import write_domain_event, write_mapping_retry
@@ -332,8 +333,6 @@ class Failing(Queue):
 
 def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Database) -> None:
     """A main queue that goes away in the middle: what was sent is off the dead letter queue, the rest is on it."""
-    import structlog
-
     bury(operator, "visit-1", "visit-2", "visit-3")
     pair = operator.queues()["visit"]
     letters = DeadLetterQueue(
@@ -346,6 +345,32 @@ def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Databas
         letters.retry(lambda _: {})
     assert operator.messages("visit") == 2
     assert len(on_main(operator)) == 1
+
+
+class Refusing(Queue):
+    """A main queue that takes every message but those about one visit."""
+
+    def __init__(self, queue: Queue, reference: str) -> None:
+        super().__init__(queue._client, queue.name, queue.url)
+        self.reference = reference
+
+    def send(self, body: str, attributes: Any = None) -> str:
+        """Sends a message, or refuses it."""
+        if self.reference in body:
+            raise QueueUnavailable("InvalidMessageContents")
+        return super().send(body, attributes)
+
+
+def test_message_that_cannot_be_sent_stays_alone(operator: Operator, database: Database) -> None:
+    """The others go back; it is on the dead letter queue, and the result says why."""
+    bury(operator, "visit-1", "visit-2", "visit-3")
+    pair = operator.queues()["visit"]
+    telemetry = StoredTelemetry(database, structlog.get_logger())
+    letters = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
+    result = letters.retry(lambda _: {})
+    assert (len(result.retried), operator.messages("visit"), len(on_main(operator))) == (2, 1, 2)
+    ((left, reason),) = [(each.letter.ids["reference"], each.reason) for each in result.left if each.failed]
+    assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)
 
 
 def test_key_survives_a_re_drive() -> None:

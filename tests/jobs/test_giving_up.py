@@ -153,6 +153,18 @@ def test_finding_that_cannot_be_recorded_stops_no_other(operator: Operator) -> N
     assert len(findings(operator)) == 1
 
 
+def test_one_queue_that_is_away_hides_no_other(operator: Operator, sandbox: Sandbox) -> None:
+    """Looking, listing what would be sent and sending name the queue that failed, and do the others."""
+    operator.make_queues()
+    away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
+    operator.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
+    for arguments in (("list",), ("retry-all", "--dry-run"), ("retry-all",)):
+        done = operator.run("dlq", *arguments, **away)
+        assert (done.code, "incentive: " in done.complaint, "visit: " in done.complaint) == (1, True, False)
+        assert "visit" in done.out
+    assert operator.messages("visit") == 0
+
+
 def test_foreign_texts_stop_nothing(operator: Operator) -> None:
     """A letter with a long id at SNS and NULs in its texts is given up like any other, on either side of good ones."""
     dlq = operator.queues()["visit"].dlq
