@@ -92,8 +92,7 @@ def _found(name: str, question: Question[str]) -> Finding:
     if error is None:
         return Finding(name, False, f"no answer within {DEADLINE_SECONDS:.0f} s")
     # A check that breaks has found its part broken.
-    known = isinstance(error, _DownError | SyncError | SettingsError)
-    return Finding(name, False, one_line(error) if known else f"{type(error).__name__}: {one_line(error)}")
+    return Finding(name, False, one_line(error))
 
 
 def _read_settings(program: Program) -> None:

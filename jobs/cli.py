@@ -5,7 +5,6 @@ on stderr; the full trace comes with it under LOG_LEVEL=DEBUG.
 """
 
 import sys
-import traceback
 from typing import Annotated
 
 import typer
@@ -91,10 +90,10 @@ def main() -> None:
 
 
 def _explain(error: Exception, line: str) -> None:
-    from jobs.logging import traces_wanted
+    from jobs.logging import trace_of, traces_wanted
 
     if traces_wanted():
-        for each in "".join(traceback.format_exception(error)).splitlines():
+        for each in trace_of(error).splitlines():
             say(each, err=True)
     for each in line.splitlines():
         say(f"{PROGRAM}: {each}", err=True)

@@ -21,8 +21,10 @@ class StopAskedError(BaseException):
 
 
 def one_line(error: BaseException) -> str:
-    """The text of `error` on one line; its kind where it has no text."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """The text of one of our own errors on one line; of all others the kind and the place (see `told`)."""
+    from sync.failures import told
+
+    return told(error)
 
 
 def ending_of(error: Exception) -> tuple[int, str]:
@@ -36,4 +38,4 @@ def ending_of(error: Exception) -> tuple[int, str]:
         return BAD_USAGE, one_line(error)
     if isinstance(error, (WorkError, SyncError)):
         return WORK_FAILED, one_line(error)
-    return WORK_FAILED, f"{type(error).__name__}: {one_line(error)}"
+    return WORK_FAILED, one_line(error)

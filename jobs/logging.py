@@ -6,6 +6,7 @@ that thread.
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
@@ -14,9 +15,12 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from jobs.output import plain
+from sync.failures import told
 
 #: Libraries that say more than an operator wants to read; their warnings still come through.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
+
+_TRACE_HEAD = "Traceback (most recent call last):\n"
 
 
 def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
@@ -35,13 +39,13 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     ending: list[Processor]
     if (log_format or ("console" if out.isatty() else "json")) == "console":
         ending = [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
             _without_steering,
             structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
         ending = [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(),
         ]
@@ -84,6 +88,21 @@ class _ToStderr(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+
+def trace_of(error: BaseException | None) -> str:
+    """Where an error came about, and where those came about that led to it, without the texts of others' errors."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    traces = []
+    for each in reversed(chain):
+        frames = "".join(traceback.format_list(traceback.extract_tb(each.__traceback__)))
+        kind = type(each).__name__
+        text = told(each)
+        traces.append(f"{_TRACE_HEAD}{frames}{text if text.startswith(kind) else f'{kind}: {text}'}")
+    return "\n\n".join(traces)
 
 
 def traces_wanted() -> bool:

@@ -5,10 +5,16 @@ about rows that should be unique. Everything else needs a change in the data: 40
 be met.
 """
 
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 #: NOMIS's answer when a booking has two allocations or attendances where there may be one.
 NON_UNIQUE_TEXT = "query did not return a unique result"
+
+#: The packages whose errors have texts of our own.
+_OURS = frozenset({"sync", "jobs", "reports"})
+_OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
 _RECOVERABLE_STATUSES = frozenset({401, 408, 425, 429})
 
@@ -44,19 +50,24 @@ class UpstreamError(SyncError):
         from_service: bool = False,
         error_code: int | None = None,
     ) -> None:
-        answer = f"status {status}" if status is not None else "no answer"
-        super().__init__(f"{service}: {method} {path}: {answer}: {message}")
+        super().__init__()
         self.service = service
         self.method = method
         self.path = path
         self.status = status
-        self.message = message
+        self.reword(message)
         self.outcome_unknown = outcome_unknown
         self.unreachable = unreachable
         self.more_info = more_info
         self.retry_after = retry_after
         self.from_service = from_service
         self.error_code = error_code
+
+    def reword(self, message: str) -> None:
+        """Puts another text in place of `message`."""
+        self.message = message
+        answer = f"status {self.status}" if self.status is not None else "no answer"
+        self.args = (f"{self.service}: {self.method} {self.path}: {answer}: {message}",)
 
     @property
     def absent(self) -> bool:
@@ -146,4 +157,21 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
         return Failure(step, error.service, None, None, None, str(error), recoverable=True)
     if isinstance(error, SyncError):
         return Failure(step, None, None, None, None, str(error), error.recoverable)
-    return Failure(step, None, None, None, None, f"{type(error).__name__}: {error}", recoverable=False)
+    return Failure(step, None, None, None, None, told(error), recoverable=False)
+
+
+def told(error: BaseException) -> str:
+    """What may be recorded of any error, on one line.
+
+    The text of one of ours; of all others the kind and where it came about, since their texts may quote whatever they
+    met: a comment, a row, an address with its password.
+    """
+    if type(error).__module__.partition(".")[0] in _OURS:
+        return " ".join(str(error).split()) or type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, OSError) and type(error).__module__ == "builtins" and error.strerror:
+        return f"{kind}: {error.strerror}{f': {error.filename}' if error.filename else ''}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if _OWN_FOLDERS & set(Path(frame.filename).parents)]
+    place = (ours or frames)[-1:]
+    return f"{kind} at {Path(place[0].filename).name}:{place[0].lineno}" if place else kind

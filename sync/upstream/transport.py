@@ -19,6 +19,7 @@ from sync.tracing import trace_headers
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
 from sync.upstream.error_codes import read_error_code
 from sync.upstream.in_flight import InFlight
+from sync.upstream.messages import own_words
 from sync.upstream.tokens import TokenSource
 
 #: A gateway that gave up waiting says nothing about what the service behind it did.
@@ -91,6 +92,7 @@ class ServiceClient:
             # Nothing was sent, so there is nothing to tell of the service.
             raise
         except UpstreamError as caught:
+            caught.reword(own_words(caught.message, body))
             error = caught
             if refusal is not None and caught.status == 500:
                 error = NeverAccepted(self.name, method, path, status=500, message=f"{refusal}: {caught.message}")

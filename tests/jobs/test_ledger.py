@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.endings import UsageError
+from jobs.endings import UsageError, WorkError
 from jobs.ledger import AlreadyStartedError, JobRun, Ledger, Status, Trigger, new_run_id, scheduled_run_id
 from sync import clock
 from sync.store.database import Database
@@ -53,9 +53,9 @@ def test_failed_run_keeps_its_error(make_ledger: MakeLedger) -> None:
     def work() -> None:
         with ledger.run("drain", {}) as in_hand:
             in_hand.counts["received"] = 2
-            raise RuntimeError("no\nqueue")
+            raise WorkError("no\nqueue")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(WorkError):
         work()
     run = only(ledger.recent())
     assert (run.status, run.error, run.counts) == (Status.FAILED, "no queue", {"received": 2})

@@ -121,12 +121,12 @@ def test_other_moments_are_refused(text: str) -> None:
             WORK_FAILED,
             "nomis: GET /visits/1: status 503: busy",
         ),
-        (RuntimeError("a\nb"), WORK_FAILED, "RuntimeError: a b"),
-        (KeyError(), WORK_FAILED, "KeyError: KeyError"),
+        (RuntimeError("a\nb"), WORK_FAILED, "RuntimeError"),
+        (KeyError(), WORK_FAILED, "KeyError"),
     ],
 )
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
-    """Every error has its exit code and one line."""
+    """Every error has its exit code and one line; of what is not ours it has no text, which may quote anything."""
     assert ending_of(error) == (code, line)
 
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from sandbox import Sandbox
-from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
+from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
 from sync.settings import UpstreamName, load_settings
 from sync.upstream import (
     activities_api,
@@ -405,3 +405,24 @@ def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Ser
         with pytest.raises(NotUnderstood) as caught:
             nomis_incentives.create_iep(services.nomis, 5, {})
         assert caught.value.outcome_unknown
+
+
+def test_a_quoted_text_of_the_request_is_in_no_error(sandbox: Sandbox, services: Services) -> None:
+    """NOMIS repeats what it refuses; what is told and recorded of it has neither that nor the text itself."""
+    said = "Field error on field 'comment': rejected value [Visit of his sister Ann]; codes [Size]; errorCode 1001"
+    body = {"status": 400, "userMessage": said, "developerMessage": said}
+    sandbox.fault("nomis", kind="status", status=400, body=body)
+    with pytest.raises(UpstreamError) as caught:
+        services.nomis.call("POST", "/prisoners/A1234BC/visits", body={"comment": "Visit of his sister Ann"})
+    failure = describe_failure(caught.value)
+    assert failure.reason == "Field error on field 'comment': rejected value […]; codes [Size]; errorCode 1001"
+    assert str(caught.value).endswith(f"status 400: {failure.reason}")
+
+
+def test_an_unforeseen_error_is_recorded_without_its_text() -> None:
+    """It may quote whatever it met; the kind and the place are enough to find it."""
+    try:
+        int("a comment")
+    except ValueError as error:
+        failure = describe_failure(error)
+    assert failure.reason.startswith("ValueError at test_transport.py:")

@@ -1,0 +1,60 @@
+"""What an upstream says of a failed call, as it is kept: without the texts that we sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sync.failures import NON_UNIQUE_TEXT
+from sync.upstream.messages import LONGEST_MESSAGE, own_words
+
+COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (
+            f"Field error in object 'visit' on field 'comment': rejected value [{COMMENT}]; codes [Size.comment]",
+            "Field error in object 'visit' on field 'comment': rejected value […]; codes [Size.comment]",
+        ),
+        (f"Bad text: {COMMENT}", "Bad text: …"),
+        (f"Bad text: {COMMENT[:25]}", "Bad text: …"),
+        (f"Bad text: {COMMENT.upper()}!", "Bad text: …!"),
+        (f'{{"comment":{json.dumps(COMMENT)}}}', '{"comment":"…"}'),
+        ("rejected value [somebody else's text; with codes] ; codes [x]", "rejected value […] ; codes [x]"),
+        ("Rejected value [text]", "Rejected value […]"),
+        ("Room MDI-1-1 is not in MDI at 2023-05-22T09:00:00", "Room MDI-1-1 is not in MDI at 2023-05-22T09:00:00"),
+        ("the \x1b[31mcolour\x00 of\nlines", "the [31mcolour of lines"),
+    ],
+)
+def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
+    """However they are quoted; codes, rooms, times and the names of fields say what is wrong, and stay."""
+    body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
+    assert own_words(message, body) == kept
+
+
+def test_a_written_word_in_capitals_is_left_out() -> None:
+    """In a field that people fill in, even what looks like a code is theirs."""
+    assert (
+        own_words("comment ABSCONDED at MDI", {"note": {"commentText": "ABSCONDED"}, "id": "MDI"}) == "comment … at MDI"
+    )
+
+
+def test_what_rules_look_for_stays() -> None:
+    """Even where a text of ours holds a part of it, or it stands beyond the end."""
+    for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
+        kept = own_words(message, {"comment": "unique result"})
+        assert NON_UNIQUE_TEXT in kept
+        assert len(kept) < LONGEST_MESSAGE + 100
+
+
+@given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))
+def test_no_comment_comes_through(comment: str) -> None:
+    """Whatever stands in it."""
+    assume(len(comment) >= 3)
+    kept = own_words(f"7: rejected value [{comment}]; codes 8", {"comment": comment})
+    assert comment not in kept.replace("rejected value […]; codes", "")
