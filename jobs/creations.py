@@ -138,6 +138,12 @@ def settle_mapped(program: Program, plan: MappingPlan, who: str, number: int) ->
     return outcome
 
 
+def make_sure_of_sending(program: Program, record: CreationRecord) -> None:
+    """Raises, before anything is asked, what sending the event again would fail with. Raises `SyncError`."""
+    mapped_meanwhile(program, record)
+    program.queue_pair(CREATIONS[record.domain].queue)
+
+
 def settle_not_created(program: Program, record: CreationRecord, who: str) -> str:
     """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
 

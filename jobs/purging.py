@@ -13,6 +13,7 @@ from jobs.housekeeping import chosen_ids, dead_letter_queue
 from reports.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
 from sync.queues.dead_letters import DeadLetter
+from sync.settings import SettingsError
 
 Export = Callable[[Sequence[DeadLetter]], str]
 
@@ -62,6 +63,20 @@ def purge(program: Program, queue: str, letters: Sequence[DeadLetter], export: E
     if undeleted:
         raise WorkError(f"{removed} messages removed, {undeleted} not deleted by SQS; all are kept in {place}")
     return Purged(removed, len(left), place)
+
+
+def make_sure_of_export(program: Program, file: Path | None) -> None:
+    """Raises, before anything is asked, what a later export would fail with.
+
+    `ArchiveUnavailable` where nothing can be written there, `SettingsError` where REPORTS_LOCATION has to change.
+    """
+    if file is None:
+        open_archive(program.settings, lambda: program.aws.client("s3")).probe()
+        return
+    try:
+        Folder(file.parent).probe()
+    except SettingsError as error:
+        raise ArchiveUnavailable(f"{file} cannot be written: {error.__cause__ or error}") from error
 
 
 def exporter(program: Program, queue: str, file: Path | None) -> Export:

@@ -92,6 +92,7 @@ def settle_creation(
     from jobs.creations import (
         check_plan,
         find_creation,
+        make_sure_of_sending,
         may_be_settled,
         plan_mapping,
         settle_mapped,
@@ -110,6 +111,7 @@ def settle_creation(
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
+            make_sure_of_sending(program, record)
             if agreed("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
                 say(settle_not_created(program, record, who))
             return

@@ -219,7 +219,7 @@ def purge_dlq(
     from jobs.acting import agreed, who_acts
     from jobs.composition import open_program
     from jobs.endings import WorkError
-    from jobs.purging import exporter, purge, purgeable
+    from jobs.purging import exporter, make_sure_of_export, purge, purgeable
     from jobs.queue_names import read_queue
 
     with open_program() as program:
@@ -229,6 +229,8 @@ def purge_dlq(
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
             say(f"{others} others stay")
+        if letters:
+            make_sure_of_export(program, export)
         if not letters or not agreed(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
         done = purge(program, queue, letters, write, who)
