@@ -83,11 +83,11 @@ def _conflict(
     posted = {name: value for name, value in mapping.items() if value is not None}
     try:
         told = error.more_info if isinstance(error.more_info, Mapping) else {}
-        if error.status == _CONFLICT and (error.from_service or told):
+        if error.conflict or (error.status == _CONFLICT and told):
             # When two saves raced, the service does not say which pair it has.
             existing = _beside(posted, told.get("existing")) or creation.find_mapping(dps_id, services)
             return Conflict(existing, _beside(posted, told.get("duplicate")) or posted)
-        if error.status == _BAD_REQUEST and creation.duplicate_of is not None:
+        if error.status == _BAD_REQUEST and error.from_service and creation.duplicate_of is not None:
             existing = creation.duplicate_of(mapping, services)
             return None if existing is None else Conflict(existing, posted)
     except SyncError:

@@ -1,8 +1,9 @@
 """What can go wrong, and whether trying again can mend it.
 
-*Recoverable* are time-outs, connection errors, 401 after a renewed token, 408, 425, 429 and 5xx, save NOMIS's answer
-about rows that should be unique. Everything else needs a change in the data: 400, 403, 404, 409, and rules that cannot
-be met.
+*Recoverable* are time-outs, connection errors, refused credentials (401, 403, no token), 408, 423, 425, 429, 499, 5xx
+save NOMIS's response about rows that should be unique, and every response that is not the service's own word, such as a
+redirect or the 404 of a gateway. Everything else needs a change in the data: the service's own 400, 404 and 409, and
+rules that cannot be met.
 """
 
 import traceback
@@ -16,7 +17,8 @@ NON_UNIQUE_TEXT = "query did not return a unique result"
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
-_RECOVERABLE_STATUSES = frozenset({401, 408, 425, 429})
+#: Refused credentials are put right outside, as an outage is. The others say that it was the wrong moment.
+_RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
 
 
 class SyncError(Exception):
@@ -30,8 +32,9 @@ class UpstreamError(SyncError):
 
     `status` is None when no answer came; `unreachable` then tells that the request was not even sent. `outcome_unknown`
     says that a write may have been applied although it failed: the answer was lost after the request had been sent, or
-    a gateway gave up waiting for it. `from_service` says that the response has the error body of the HMPPS services, so
-    that it is the service's own word and not that of a gateway, a proxy or another server at its address. `error_code`
+    does not say that it was refused. `from_service` says that the response has the error body of the HMPPS services and
+    is about what was asked, so that it is the service's own word: not that of a gateway, a proxy or another server at
+    its address, nor about a path that the service does not have. `error_code`
     is the number by which the service tells its refusals of one status apart.
     """
 
@@ -75,6 +78,11 @@ class UpstreamError(SyncError):
         return self.status == 404 and self.from_service
 
     @property
+    def conflict(self) -> bool:
+        """The service itself says that the call does not fit what it holds. A 409 of anybody else does not count."""
+        return self.status == 409 and self.from_service
+
+    @property
     def non_unique(self) -> bool:
         """NOMIS holds duplicate rows for the pair that was asked for."""
         return self.status == 500 and NON_UNIQUE_TEXT in self.message
@@ -84,7 +92,9 @@ class UpstreamError(SyncError):
         """Whether the same call may succeed later."""
         if self.status is None or self.status in _RECOVERABLE_STATUSES:
             return True
-        return self.status >= 500 and not self.non_unique
+        if self.status >= 500:
+            return not self.non_unique
+        return self.status >= 300 and not self.from_service
 
 
 class NotUnderstood(UpstreamError):
@@ -106,6 +116,15 @@ class NeverAccepted(UpstreamError):
     def recoverable(self) -> bool:  # type: ignore[override]
         """Never."""
         return False
+
+
+class NoToken(UpstreamError):
+    """HMPPS Auth gave no token, whatever it sent instead: nothing can be called until somebody puts that right."""
+
+    @property
+    def recoverable(self) -> bool:  # type: ignore[override]
+        """Always."""
+        return True
 
 
 class BreakerOpen(SyncError):

@@ -41,7 +41,7 @@ def hint(event_type: str | None, failure: Failure) -> str:
 
 
 def _refused(service: str, *statuses: int, path: str = "", words: str = "") -> Callable[[str, Failure], bool]:
-    """A failure of `service` with one of the statuses, whose path and reason hold the words."""
+    """A refusal by `service` with one of the statuses, whose path and reason hold the words."""
 
     def fits(_: str, failure: Failure) -> bool:
         return (
@@ -68,7 +68,7 @@ def _missing_mapping(_: str, failure: Failure) -> bool:
 
 
 def _missing_in_dps(_: str, failure: Failure) -> bool:
-    return failure.status == 404 and failure.service not in ("nomis", "mapping", None)
+    return not failure.recoverable and failure.status == 404 and failure.service not in ("nomis", "mapping", None)
 
 
 def _missing_session(event_type: str, failure: Failure) -> bool:
@@ -85,7 +85,7 @@ def _activity_ended(event_type: str, failure: Failure) -> bool:
 
 
 def _credentials(_: str, failure: Failure) -> bool:
-    return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status is not None)
+    return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status == 400)
 
 
 def _mapping_retry(event_type: str, _: Failure) -> bool:

@@ -25,7 +25,6 @@ SUPPORT_CHANNEL = "#dps-appsupport"
 #: The outcome with which a surplus visit is cancelled: an administrative error.
 SURPLUS_VISIT_OUTCOME = "ADMIN"
 _SCHEDULED, _CANCELLED = "SCH", "CANC"
-_CONFLICT = 409
 
 #: The fields of a record that are compared and shown.
 Record = Mapping[str, str | None]
@@ -79,7 +78,7 @@ def _cancel_visit(services: Services, pair: Pair, record: Record | None) -> None
         )
     except UpstreamError as error:
         # It was cancelled before, or is no longer scheduled: the reading that follows tells which.
-        if error.status != _CONFLICT:
+        if not error.conflict:
             raise
 
 

@@ -174,7 +174,7 @@ def _cancel(event: DomainEvent, work: Work) -> None:
             if error.absent:
                 # What is not there takes place no more than what is cancelled.
                 work.trail.add(**{"nomis-error": str(error)})
-            elif error.status != 409 or not error.from_service:
+            elif not error.conflict:
                 raise
             # It is cancelled already, or no longer scheduled: what was wanted holds.
             structlog.get_logger().warning("visit-cancelled-already", visitId=_reference(event), nomisVisitId=visit_id)

@@ -56,8 +56,6 @@ RAMP_SECONDS = 15.0
 #: How often the state that processes share is read.
 SHARED_SECONDS = 5.0
 
-_UNAUTHORIZED = 401
-
 
 class BreakerState(StrEnum):
     """Whether calls are made, held back, or tried one at a time."""
@@ -210,8 +208,8 @@ class Breakers:
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, _seconds: float) -> None:
         """Counts how the call ended; opens or closes the breaker."""
-        # Credentials that are refused are no outage: the service answers.
-        failed = error is not None and error.recoverable and error.status != _UNAUTHORIZED
+        # Refused credentials count: nothing gets through until they are put right, and messages are better held.
+        failed = error is not None and error.recoverable
         circuit = self._circuits[service]
         with self._changed:
             moment, before = self._monotonic(), circuit.state

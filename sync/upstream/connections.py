@@ -25,6 +25,8 @@ _EITHER_FORM = 32 + zlib.MAX_WBITS
 #: The head of an answer may be so long, in bytes, and have so many fields.
 _LONGEST_HEAD = 65_536
 _MOST_FIELDS = 100
+#: A body may have this number of bytes, compressed or not. The largest there are list every mapping of a domain.
+LARGEST_BODY = 64 * 1024 * 1024
 #: What would end a line of a head, or a word of its first one.
 _NOT_IN_FIELD = re.compile(r"[\r\n\0]")
 _NOT_IN_TARGET = re.compile(r"[^\x21-\x7e]")
@@ -40,6 +42,13 @@ class TimedOut(Exception):
 
 class ConnectionLost(Exception):
     """The connection ended, or talked nonsense, before the answer was whole; the service may have seen the request."""
+
+
+class TooLong(Exception):
+    """The body of the response is larger than any that is read; the service has seen the request."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body of the response is larger than {LARGEST_BODY // 1024 // 1024} MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,7 @@ class Connections:
     def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> HttpAnswer:
         """Sends one request and reads its answer, whatever its status.
 
-        Raises `NotSent`, `TimedOut` or `ConnectionLost`.
+        Raises `NotSent`, `TimedOut`, `ConnectionLost` or `TooLong`.
         """
         request = self._request(method, target, headers, body)
         connection = self._take()
@@ -158,6 +167,7 @@ class _Connection:
 
     __slots__ = (
         "_body",
+        "_body_bytes",
         "_complete",
         "_head_bytes",
         "_headers",
@@ -185,6 +195,7 @@ class _Connection:
         self._status = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._body_bytes = 0
         self._head_bytes = 0
         self._surplus = False
         self._complete = False
@@ -238,6 +249,8 @@ class _Connection:
             if not self._complete:
                 raise
             self._surplus = True
+        if self._body_bytes > LARGEST_BODY:
+            raise TooLong
         if self._surplus:
             self.reusable = False
 
@@ -257,6 +270,7 @@ class _Connection:
 
     def on_body(self, data: bytes) -> None:
         if not self._complete:
+            self._body_bytes += len(data)
             self._body.append(data)
 
     def on_message_complete(self) -> None:
@@ -292,5 +306,11 @@ def _decompressed(data: bytes, headers: Mapping[str, str]) -> bytes:
     if not data or encoding == "identity":
         return data
     if encoding in ("gzip", "x-gzip", "deflate"):
-        return zlib.decompress(data, wbits=_EITHER_FORM)
+        reader = zlib.decompressobj(wbits=_EITHER_FORM)
+        plain = reader.decompress(data, LARGEST_BODY + 1)
+        if len(plain) > LARGEST_BODY:
+            raise TooLong
+        if not reader.eof:
+            raise zlib.error("the compressed body breaks off")
+        return plain
     raise http.client.HTTPException(f"unknown encoding {encoding}")

@@ -7,7 +7,7 @@ from typing import Any
 from sync.failures import UpstreamError
 from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
 from sync.upstream.pages import read_pages
-from sync.upstream.transport import ServiceClient
+from sync.upstream.transport import Refusal, ServiceClient
 
 
 class UpdateAppointment(Body):
@@ -52,7 +52,9 @@ class _EventId(Answer):
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Makes an appointment and returns its id; repeating makes another. `body` is a `CreateAppointment` as JSON."""
     path = "/appointments"
-    answer = nomis.call("POST", path, body=body, refusal=_refusal(body.get("internalLocationId")))
+    refusal = _refusal(body.get("internalLocationId"))
+    # Without a location there is no look-up (see `appointment_at`).
+    answer = nomis.call("POST", path, body=body, refusal=refusal, no_look_up=refusal is not None)
     return read_answer(AppointmentCreated, answer, nomis, "POST", path, writes=True).event_id
 
 
@@ -104,6 +106,8 @@ def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str
         yield read_answer(_EventId, each, nomis, "GET", path).event_id
 
 
-def _refusal(location_id: int | None) -> str | None:
-    """Why NOMIS answers 500 to every appointment without a location; None with one."""
-    return None if location_id is not None else "NOMIS takes no appointment without a location, as in a cell"
+def _refusal(location_id: int | None) -> Refusal | None:
+    """How NOMIS refuses every appointment without a location; None with one."""
+    if location_id is not None:
+        return None
+    return Refusal("given id must not be null", "NOMIS takes no appointment without a location, as in a cell")

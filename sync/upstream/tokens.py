@@ -1,13 +1,19 @@
 """Tokens of HMPPS Auth: client credentials, one client for each service, renewed before they expire."""
 
+import base64
+import math
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
-import requests
+import orjson
 
-from sync.failures import UpstreamError
+from sync.failures import NoToken
 from sync.settings import UpstreamName, UpstreamSettings
+from sync.upstream.connections import ConnectionLost, Connections, NotSent, TimedOut, TooLong
 
 #: A token is renewed this long before it expires, so that none expires on its way.
 RENEW_BEFORE_SECONDS = 60.0
@@ -17,6 +23,8 @@ DEFAULT_LIFETIME_SECONDS = 300.0
 _SHORT_LIVED_SHARE = 0.5
 #: Answers of HMPPS Auth to wrong credentials.
 _REFUSED = frozenset({400, 401, 403})
+#: What can stand in a header.
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenSource:
@@ -26,21 +34,19 @@ class TokenSource:
         self,
         oauth_base_url: str,
         client: UpstreamSettings,
-        session: requests.Session,
-        timeout_seconds: float,
+        connections: Connections,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._url = f"{oauth_base_url}/oauth/token"
+        self._path = f"{urlsplit(oauth_base_url).path.rstrip('/')}/oauth/token"
         self._client = client
-        self._session = session
-        self._timeout = timeout_seconds
+        self._connections = connections
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._token: str | None = None
         self._renew_at = 0.0
 
     def token(self) -> str:
-        """A token that is good for the next minute. Raises `UpstreamError` (service `hmpps-auth`)."""
+        """A token that is good for the next minute. Raises `NoToken` (service `hmpps-auth`)."""
         token = self._token
         if token is not None and self._monotonic() < self._renew_at:
             return token
@@ -57,28 +63,68 @@ class TokenSource:
                 self._token = None
 
     def _fetch(self) -> None:
-        path = "/oauth/token"
+        basic = base64.b64encode(f"{self._client.client_id}:{self._client.client_secret}".encode()).decode()
+        headers = {
+            "Authorization": f"Basic {basic}",
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
         try:
-            response = self._session.post(
-                self._url,
-                data={"grant_type": "client_credentials"},
-                auth=(self._client.client_id, self._client.client_secret),
-                timeout=self._timeout,
-            )
-        except requests.RequestException as error:
-            raise UpstreamError(UpstreamName.OAUTH, "POST", path, status=None, message=type(error).__name__) from error
-        if response.status_code != 200:
+            response = self._connections.exchange("POST", self._path, headers, b"grant_type=client_credentials")
+        except (NotSent, TimedOut, ConnectionLost, TooLong) as error:
+            raise _no_token(None, str(error)) from error
+        if response.status != 200:
             message = f"no token for client of {self._client.name}"
-            if response.status_code in _REFUSED:
+            if response.status in _REFUSED and _json_object(response.data):
                 message += f"; set {' and '.join(self._client.credentials)}"
-            raise UpstreamError(UpstreamName.OAUTH, "POST", path, status=response.status_code, message=message)
-        try:
-            answer = response.json()
-            token = answer["access_token"]
-            lifetime = float(answer.get("expires_in") or DEFAULT_LIFETIME_SECONDS)
-        except (ValueError, KeyError, TypeError) as error:
-            message = "the answer holds no access_token"
-            raise UpstreamError(UpstreamName.OAUTH, "POST", path, status=200, message=message) from error
-        self._token = str(token)
+            raise _no_token(response.status, message)
+        answer = _json_object(response.data)
+        token, lifetime = answer.get("access_token"), _lifetime(answer.get("expires_in"))
+        if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
+            raise _no_token(200, f"no token for client of {self._client.name}: the response has no access_token")
+        if lifetime is None:
+            raise _no_token(200, f"no token for client of {self._client.name}: expires_in is not a number of seconds")
+        self._token = token
         margin = RENEW_BEFORE_SECONDS if lifetime > 2 * RENEW_BEFORE_SECONDS else lifetime * _SHORT_LIVED_SHARE
         self._renew_at = self._monotonic() + lifetime - margin
+
+
+def authorities(token: str) -> frozenset[str] | None:
+    """What a token says its client may do (`ROLE_…`), unverified; None where it is not a JWT."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return None
+    if not isinstance(claims, dict):
+        return None
+    found = claims.get("authorities")
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
+
+def _no_token(status: int | None, message: str) -> NoToken:
+    return NoToken(UpstreamName.OAUTH, "POST", "/oauth/token", status=status, message=message)
+
+
+def _json_object(data: bytes) -> Mapping[str, Any]:
+    """The JSON object in `data`, an empty one if there is none."""
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lifetime(expires_in: object) -> float | None:
+    """How long a token lives, in seconds; None where what the response says is not a length of time."""
+    if expires_in is None:
+        return DEFAULT_LIFETIME_SECONDS
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):
+        return None
+    try:
+        seconds = float(expires_in)
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None

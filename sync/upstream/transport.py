@@ -1,31 +1,40 @@
 """HTTP to the upstream services, and the only place that makes HTTP sessions.
 
-Calls go through `sync.upstream.connections`, which costs a small part of the CPU of a call through `requests` and so
-lets one process keep many calls in flight. Tokens and pings, which are few, go through `requests`.
+Calls, tokens and pings all go through `sync.upstream.connections`: none follows a redirect, and each has a limit of
+time and of size.
 """
 
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
-import requests
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
 from sync.tracing import trace_headers
-from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
-from sync.upstream.error_codes import read_error_code
+from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut, TooLong
+from sync.upstream.error_bodies import is_error_body, may_have_been_applied, read_error_body
 from sync.upstream.in_flight import InFlight
 from sync.upstream.messages import own_words
-from sync.upstream.tokens import TokenSource
+from sync.upstream.retry_after import read_retry_after
+from sync.upstream.tokens import TokenSource, authorities
 
-#: A gateway that gave up waiting says nothing about what the service behind it did.
-_OUTCOME_UNKNOWN_STATUSES = frozenset({502, 504})
-#: What a service answers that is down, or that a gateway answers for it.
-_DOWN_STATUSES = frozenset({500, 502, 503, 504})
+_PING_PATH = "/health/ping"
+#: Responses to a ping of a service that does not offer it, or not to us.
+_NO_PING_STATUSES = frozenset({401, 403, 404, 405})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A 500 that means that the service can never take this request: a part of its text, and what to say instead."""
+
+    text: str
+    reason: str
 
 
 class CallObserver(Protocol):
@@ -70,7 +79,8 @@ class ServiceClient:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         none_on_404: bool = False,
-        refusal: str | None = None,
+        refusal: Refusal | None = None,
+        no_look_up: bool = False,
     ) -> Any:
         """One call; the decoded JSON answer, None for the empty body of a write.
 
@@ -79,29 +89,28 @@ class ServiceClient:
         `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A read whose
         connection was lost is tried once more; whether to repeat a write is for those to say who know what it does.
         Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the lease that
-        allows it has run out. `refusal` says why the service can never take this request, where it is known to answer
-        500 to such: that then is `NeverAccepted`, and no sign of an outage.
+        allows it has run out; `NeverAccepted` for a response that is the known `refusal` of such a request.
+        `no_look_up` says of a write that nobody can find out later whether it was applied, so that a 500 counts as
+        rolled back where it may (see `may_have_been_applied`).
         """
         for observer in self._observers:
             observer.before_call(self.name)
         content = None if body is None else orjson.dumps(body)
         started = time.perf_counter()
         try:
-            answer = self._answer(method, path, self._send(method, path, query, content, headers), none_on_404)
+            response = self._send(method, path, query, content, headers)
+            answer = self._answer(method, path, response, none_on_404, refusal, no_look_up)
         except LeaseBusy:
             # Nothing was sent, so there is nothing to tell of the service.
             raise
-        except UpstreamError as caught:
-            caught.reword(own_words(caught.message, body))
-            error = caught
-            if refusal is not None and caught.status == 500:
-                error = NeverAccepted(self.name, method, path, status=500, message=f"{refusal}: {caught.message}")
+        except UpstreamError as error:
+            error.reword(own_words(error.message, body))
             self._tell(method, error, started)
-            raise error from caught.__cause__
+            raise
         except Exception as caught:  # whatever an answer can bring about, it is that of this call
-            error = self._no_answer(method, path, f"broke with {type(caught).__name__}")
-            self._tell(method, error, started)
-            raise error from caught
+            broken = self._no_answer(method, path, f"broke with {type(caught).__name__}")
+            self._tell(method, broken, started)
+            raise broken from caught
         self._tell(method, None, started)
         return answer
 
@@ -111,8 +120,12 @@ class ServiceClient:
             observer.after_call(self.name, method, error, seconds)
 
     def authenticate(self) -> None:
-        """Makes sure that HMPPS Auth gives this client a token; raises `UpstreamError` (`hmpps-auth`) else."""
+        """Makes sure that HMPPS Auth gives this client a token; raises `NoToken` else."""
         self._tokens.token()
+
+    def authorities(self) -> frozenset[str] | None:
+        """What this client may do (`ROLE_…`), by its token; None if the token does not say. Raises `NoToken`."""
+        return authorities(self._tokens.token())
 
     def _send(
         self,
@@ -127,6 +140,9 @@ class ServiceClient:
         if response.status == 401:
             self._tokens.discard(token)
             response = self._attempt(method, path, query, content, headers, self._tokens.token())
+        elif response.status == 403:
+            # The next call has a new token: a role that is given to the client meanwhile is not in this one.
+            self._tokens.discard(token)
         return response
 
     def _attempt(
@@ -158,7 +174,7 @@ class ServiceClient:
                 raise UpstreamError(
                     self.name, method, path, status=None, message=str(error), unreachable=True
                 ) from error
-            except TimedOut as error:
+            except (TimedOut, TooLong) as error:
                 raise self._no_answer(method, path, str(error)) from error
             except ConnectionLost as error:
                 # An idle connection that the service closed fails on its next use: try that once on a fresh one.
@@ -169,32 +185,45 @@ class ServiceClient:
         """The error of a call that was sent and whose answer, if there was one, is not known."""
         return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=method != "GET")
 
-    def _answer(self, method: str, path: str, response: HttpAnswer, none_on_404: bool) -> Any:
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        response: HttpAnswer,
+        none_on_404: bool,
+        refusal: Refusal | None,
+        no_look_up: bool,
+    ) -> Any:
         status = response.status
-        data = response.data
         if 200 <= status < 300:
             try:
-                decoded = orjson.loads(data) if data else None
-            except orjson.JSONDecodeError as error:
-                raise self._no_answer(method, path, "the answer is not valid JSON") from error
+                decoded = orjson.loads(response.data) if response.data else None
+            except orjson.JSONDecodeError as invalid:
+                raise self._no_answer(method, path, "the answer is not valid JSON") from invalid
             if decoded is None and (method == "GET" or none_on_404):
                 raise NotUnderstood(self.name, method, path, status=status, message="the answer is empty")
+            if is_error_body(decoded):
+                raise self._no_answer(method, path, f"status {status} with the body of an error")
             return decoded
-        message, more_info, from_service = _error_body(data)
-        if status == 404 and none_on_404 and from_service:
-            return None
-        raise UpstreamError(
+        body = read_error_body(response.data)
+        if refusal is not None and status == 500 and refusal.text in body.texts:
+            message = f"{refusal.reason}: {body.message}"
+            raise NeverAccepted(self.name, method, path, status=status, message=message, from_service=body.from_service)
+        error = UpstreamError(
             self.name,
             method,
             path,
             status=status,
-            message=message,
-            outcome_unknown=method != "GET" and status in _OUTCOME_UNKNOWN_STATUSES,
-            more_info=more_info,
-            retry_after=_retry_after(response.headers.get("retry-after")),
-            from_service=from_service,
-            error_code=read_error_code(data),
+            message=body.message,
+            outcome_unknown=method != "GET" and may_have_been_applied(status, body, no_look_up=no_look_up),
+            more_info=body.more_info,
+            retry_after=read_retry_after(response.headers.get("retry-after")),
+            from_service=body.from_service and not body.no_route,
+            error_code=body.error_code,
         )
+        if none_on_404 and error.absent:
+            return None
+        raise error
 
 
 class Transport:
@@ -212,76 +241,75 @@ class Transport:
         self._settings = settings
         self._observers = observers
         self._may_write = may_write
-        self._session = requests.Session()
-        # Certificates come from the settings and there are no proxies, so a call does not search the environment.
-        self._session.trust_env = False
-        if settings.api_ca_bundle:
-            self._session.verify = settings.api_ca_bundle
         self._open: list[Connections] = []
 
     def client(self, name: UpstreamName) -> ServiceClient:
         """A client of `name` with its own connections, token and limit of calls in flight."""
         settings = self._settings
         upstream = settings.upstream(name)
-        tokens = TokenSource(settings.api_base_url_oauth, upstream, self._session, settings.api_timeout_seconds)
-        in_flight = InFlight(settings.reconciliation_concurrency)
         return ServiceClient(
             name,
             upstream.base_url,
-            self._connections(upstream.base_url),
-            tokens,
-            in_flight,
+            self._kept(upstream.base_url),
+            TokenSource(settings.api_base_url_oauth, upstream, self._kept(settings.api_base_url_oauth)),
+            InFlight(settings.reconciliation_concurrency),
             self._observers,
             self._may_write,
         )
 
     def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
-        """Asks `{base}/health/ping`; None when the service is up, else why it is taken to be down."""
-        status = self._health(name, timeout_seconds)
-        if isinstance(status, str):
-            return status
-        return None if status == 200 else f"status {status}"
+        """Asks `{base}/health/ping`; None when the service says that it is up, else why it is taken to be down."""
+        return self._health(name, timeout_seconds)[1]
 
     def reach(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
-        """Whether calls are worth trying: None unless `{base}/health/ping` has no answer, or a failing server's.
+        """Whether calls are worth trying: None if `ping` is, or if the service's ping is not there or not open to us.
 
-        A service whose ping is not there or not open to us answers all the same; the calls themselves then tell.
+        The calls themselves then show whether it is up.
         """
-        status = self._health(name, timeout_seconds)
-        if isinstance(status, str):
-            return status
-        return f"status {status}" if status in _DOWN_STATUSES else None
+        status, reason = self._health(name, timeout_seconds)
+        return None if status in _NO_PING_STATUSES else reason
 
-    def _health(self, name: UpstreamName, timeout_seconds: float) -> int | str:
-        """The status of the health ping, or why there is none."""
+    def _health(self, name: UpstreamName, timeout_seconds: float) -> tuple[int | None, str | None]:
+        """The status of the health ping, None without a response, and why the service is taken to be down, if it is."""
+        base_url = self._settings.upstream(name).base_url
+        connections = self._connect(base_url, 0, timeout_seconds)
+        path = urlsplit(base_url).path.rstrip("/") + _PING_PATH
         try:
-            response = self._session.get(
-                f"{self._settings.upstream(name).base_url}/health/ping", timeout=timeout_seconds
-            )
-        except requests.RequestException as error:
-            return type(error).__name__
-        return response.status_code
+            response = connections.exchange("GET", path, {"Accept": "application/json"}, None)
+        except (NotSent, TimedOut, ConnectionLost, TooLong) as error:
+            return None, str(error)
+        if response.status != 200:
+            return response.status, f"status {response.status}"
+        return 200, None if _says_up(response.data) else 'status 200, but not the health of a service ("status": "UP")'
 
     def close(self) -> None:
         """Closes all connections."""
         for connections in self._open:
             connections.close()
-        self._session.close()
 
-    def _connections(self, base_url: str) -> Connections:
-        parts, settings = urlsplit(base_url), self._settings
-        assert parts.hostname is not None
-        secure = parts.scheme == "https"
-        connections = Connections(
-            parts.hostname,
-            parts.port or (443 if secure else 80),
-            ssl.create_default_context(cafile=settings.api_ca_bundle) if secure else None,
-            settings.reconciliation_concurrency,
-            min(CONNECT_SECONDS, settings.api_timeout_seconds),
-            settings.api_timeout_seconds,
-        )
+    def _kept(self, base_url: str) -> Connections:
+        """Connections that are closed at the end."""
+        settings = self._settings
+        connections = self._connect(base_url, settings.reconciliation_concurrency, settings.api_timeout_seconds)
         self._open.append(connections)
         return connections
+
+    def _connect(self, base_url: str, size: int, call_seconds: float) -> Connections:
+        parts = urlsplit(base_url)
+        assert parts.hostname is not None
+        secure = parts.scheme == "https"
+        return Connections(
+            parts.hostname,
+            parts.port or (443 if secure else 80),
+            self._tls if secure else None,
+            size,
+            min(CONNECT_SECONDS, call_seconds),
+            call_seconds,
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self._settings.api_ca_bundle)
 
 
 def segment(value: object) -> str:
@@ -289,25 +317,10 @@ def segment(value: object) -> str:
     return quote(str(value), safe="")
 
 
-def _error_body(data: bytes) -> tuple[str, object | None, bool]:
-    """The message and `moreInfo` of an error body, and whether it is that of an HMPPS service.
-
-    Theirs is a JSON object with `status` and `userMessage` or `developerMessage`. Of any other text the start is the
-    message.
-    """
+def _says_up(data: bytes) -> bool:
+    """Whether this is the health of a service that is up, and not the page of somebody who answers for it."""
     try:
-        body = orjson.loads(data) if data else None
+        body = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return data[:200].decode("utf-8", "replace"), None, False
-    if not isinstance(body, dict):
-        return "", None, False
-    from_service = "status" in body and ("userMessage" in body or "developerMessage" in body)
-    texts = (body.get(name) for name in ("userMessage", "developerMessage", "error_description", "error"))
-    return next((str(text) for text in texts if text), ""), body.get("moreInfo"), from_service
-
-
-def _retry_after(value: str | None) -> float | None:
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None
+        return False
+    return isinstance(body, dict) and body.get("status") == "UP"

@@ -110,7 +110,8 @@ def test_revoked_client_gathers_messages_until_it_is_back(operator: Operator, sa
     operator.drain_out("incentive")
     (message,) = operator.reads("dlq", "show", "incentive")
     assert message["lastError"]["status"] == 403
-    assert "credentials or their roles are wrong" in message["hint"]
+    assert message["class"] == "recoverable"
+    assert "credentials or roles are wrong" in message["hint"]
     sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES"])
     operator.does("dlq", "retry", "incentive")
     assert operator.drain("incentive")["applied"] == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -133,16 +135,33 @@ def test_every_failure_before_the_record_is_made_is_tracked(
     assert len(visits_of(upstream, booking)) == 1
 
 
-def test_a_refused_create_is_tried_again_at_once(upstream: Sandbox, database_url: str) -> None:
+COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception is javax.persistence.RollbackException"
+
+REFUSALS = {
+    "400": {"status": 400},
+    "429": {"status": 429},
+    "429 of a gateway": {"status": 429, "text": "<html>Slow down</html>"},
+    "403 of a gateway": {"status": 403, "text": "<html>Forbidden</html>"},
+    "optimistic lock": {
+        "status": 500,
+        "body": {"status": 500, "userMessage": "Unexpected error: Row was updated or deleted by another transaction"},
+    },
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+def test_a_refused_create_is_tried_again_at_once(
+    upstream: Sandbox, database_url: str, refusal: Mapping[str, Any]
+) -> None:
     """A create that is known not to have been applied leaves no doubt, so nothing has to be looked up."""
     booking = book_visit(upstream)
     with consuming(upstream, database_url, settling_seconds=3600) as consumer:
-        upstream.fault("nomis", "POST", VISITS, status=500, times=1)
+        upstream.fault("nomis", "POST", VISITS, times=1, **refusal)
         with pytest.raises(UpstreamError):
             consumer.deliver(booking)
         record = consumer.record(booking)
         assert record.state is CreationState.REFUSED
-        assert "status 500" in (record.note or "")
+        assert f"status {refusal['status']}" in (record.note or "")
         upstream.clear_records()
         assert consumer.deliver(booking) is Outcome.APPLIED
         assert [each["method"] for each in upstream.requests("nomis")] == ["POST"]
@@ -317,24 +336,18 @@ def test_a_conflict_with_the_very_same_pair_is_none(consumer: Consumer, upstream
     assert (consumer.names(), consumer.findings()) == (["visit-create-success"], [])
 
 
-def test_a_conflict_that_nobody_can_name_is_understood(consumer: Consumer, upstream: Sandbox) -> None:
+@pytest.mark.parametrize("status", [409, "409 CONFLICT"])
+def test_a_conflict_that_nobody_can_name_is_understood(
+    consumer: Consumer, upstream: Sandbox, status: int | str
+) -> None:
     """Where no mapping of the DPS record is found the NOMIS record is mapped elsewhere: that is told without it."""
     booking = book_visit(upstream)
-    body = {"status": 409, "userMessage": "Conflict: it exists"}
+    body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
     told = consumer.tracked()[-1][1]
     assert told["duplicateVsipId"] == booking.dps_id
     assert not [name for name in told if name.startswith("existing")]
-
-
-def test_a_conflict_of_somebody_else_is_none(consumer: Consumer, upstream: Sandbox) -> None:
-    """A 409 that is not the mapping service's own word leaves the mapping to the retry message."""
-    booking = book_visit(upstream)
-    upstream.fault("mapping", "POST", MAPPINGS, status=409, text="<html>Conflict</html>", times=1)
-    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
-    assert consumer.findings() == []
 
 
 @pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}])
@@ -363,6 +376,16 @@ def test_an_answer_that_is_no_mapping_of_it_is_neither_there_nor_none(
     assert visits_of(upstream, booking) == []
     assert consumer.deliver(booking) is Outcome.APPLIED
     assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
+@pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
+def test_a_conflict_of_somebody_else_is_none(consumer: Consumer, upstream: Sandbox, text: str) -> None:
+    """A 409 of a gateway says nothing of mappings: the mapping is saved by its retry message."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.findings() == []
 
 
 def test_a_duplicate_activity_answered_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
@@ -409,6 +432,48 @@ def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, 
     assert "no answer" in (record.note or "")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"body": {"status": 500, "userMessage": COMMIT}},
+        {
+            "body": {
+                "status": 500,
+                "userMessage": "Unexpected error",
+                "developerMessage": "Unable to commit against JDBC",
+            }
+        },
+        {"body": {"status": 500, "userMessage": "Unexpected error: I/O error while reading from the database"}},
+        {"body": {"status": 500, "userMessage": "Unexpected error: Connection is closed"}},
+        {"text": "<html>Internal Server Error</html>"},
+        {"text": '{"timestamp": 1, "status": 500, "error": "Internal Server Error", "path": "/activities"}'},
+    ],
+    ids=str,
+)
+def test_a_course_that_may_have_been_committed_is_not_created_again(
+    consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
+) -> None:
+    """A 500 about the commit or the connection, or of somebody else, leaves a course that nobody can look up."""
+    booking = make_schedule(upstream)
+    upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.AMBIGUOUS
+    assert len(courses_of(upstream, booking)) == 1
+
+
+def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
+    """Any other 500 in NOMIS's own words is taken for a rollback: no person is asked about each of them."""
+    booking = make_schedule(upstream)
+    words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
+    upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert len(courses_of(upstream, booking)) == 1
+    assert consumer.findings() == []
+
+
 def test_an_ambiguous_creation_settled_as_not_created_is_created(consumer: Consumer, upstream: Sandbox) -> None:
     """After a person said that NOMIS does not have it, the next delivery creates."""
     booking = make_schedule(upstream)
@@ -448,6 +513,30 @@ def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, 
     [visit_id] = visits_of(upstream, booking)
     assert mapped_to(upstream, booking) == visit_id
     assert consumer.names() == ["visit-create-failed", "visit-create-success"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"status": 500},
+        {"status": 500, "body": {"status": 500, "userMessage": COMMIT}},
+        {"status": 503},
+        *({"status": status, "text": "<html>"} for status in (302, 400, 404, 408, 425, 499, 503, 520, 524)),
+    ],
+    ids=str,
+)
+def test_a_create_that_was_applied_whatever_was_answered_is_found(
+    consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
+) -> None:
+    """A failure that does not say that the create was refused leaves its outcome open: NOMIS is asked first."""
+    booking = book_visit(upstream)
+    upstream.fault("nomis", "POST", VISITS, kind="status_after_write", times=1, **response)
+    with pytest.raises(UpstreamError) as caught:
+        consumer.deliver(booking)
+    assert caught.value.recoverable
+    assert consumer.record(booking).state is CreationState.INTENDED
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
 def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:

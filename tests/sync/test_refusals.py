@@ -52,18 +52,12 @@ def by_nobody(sandbox: Sandbox, told: Told) -> None:
     put_visit(sandbox, told.dps_id, person_ids=[1])
 
 
-def without_the_role(sandbox: Sandbox, _: Told) -> None:
-    """Our client has lost its role."""
-    sandbox.fault("nomis", "POST", status=403, body={"status": 403})
-
-
 @pytest.mark.parametrize(
     ("spoil", "status", "reason"),
     [
         (without_a_booking, 404, "Not Found: "),
         (at_no_prison, 400, "Bad request: "),
         (by_nobody, 400, "Bad request: "),
-        (without_the_role, 403, ""),
     ],
 )
 def test_a_refused_create_is_a_dead_letter_with_its_reason(

@@ -17,7 +17,7 @@ from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream import breaker
-from sync.upstream.breaker import Breakers, BreakerState
+from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, Breakers, BreakerState
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
 
@@ -39,17 +39,20 @@ class Process:
         status: int | None = 503,
         service: UpstreamName = NOMIS,
         path: str | None = None,
+        from_service: bool = True,
     ) -> None:
         """One call about `path`, or about what none was before, which may fail."""
         self.breakers.before_call(service)
         path = path or f"/{next(self._numbers)}"
-        error = UpstreamError(service, "GET", path, status=status, message="no") if failing else None
-        self.breakers.after_call(service, "GET", error, 0.01)
+        error = UpstreamError(service, "GET", path, status=status, message="no", from_service=from_service)
+        self.breakers.after_call(service, "GET", error if failing else None, 0.01)
 
-    def fail(self, times: int = 3, status: int | None = 503, path: str | None = None) -> None:
+    def fail(
+        self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
+    ) -> None:
         """So many calls that fail, each about another record unless one is named."""
         for _ in range(times):
-            self.call(failing=True, status=status, path=path)
+            self.call(failing=True, status=status, path=path, from_service=from_service)
 
     def later(self, seconds: float) -> bool:
         """Lets time pass, then probes; whether nothing is down."""
@@ -95,7 +98,27 @@ def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: 
     process.call(service=MAPPING)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409])
+@pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
+def test_it_opens_when_a_gateway_answers_for_the_service(process: Process, status: int) -> None:
+    """What is not the service's own word is an outage of it."""
+    process.fail(3, status, from_service=False)
+    assert process.state is BreakerState.OPEN
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
+    """They open the breaker, and the first call after they were put right closes it."""
+    process.fail(3, status)
+    assert process.later(FIRST_PING_SECONDS)
+    process.call(failing=True, status=status)
+    with pytest.raises(BreakerOpen):
+        process.call()
+    assert process.later(LONGEST_PAUSE_SECONDS)
+    process.call()
+    assert process.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("status", [400, 404, 409])
 def test_an_answer_that_refuses_is_no_outage(process: Process, status: int) -> None:
     """A service that answers 4xx is there: nothing opens, whatever the number."""
     process.fail(30, status)

@@ -1,21 +1,19 @@
 """Tokens of HMPPS Auth: fetched once, renewed in time, and clear errors."""
 
-import base64
+from __future__ import annotations
+
+import json
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import parse_qs
+from urllib.parse import urlsplit
 
 import pytest
-import requests
-import responses
 
-from sync.failures import UpstreamError
+from sandbox import Sandbox
+from sync.failures import NoToken
 from sync.settings import UpstreamName, UpstreamSettings
-from sync.upstream.tokens import TokenSource
-
-BASE = "http://auth.test/auth"
-CLIENT = UpstreamSettings(UpstreamName.NOMIS, "http://nomis.test", "the-client", "s3cret", ("ID", "SECRET"))
+from sync.upstream.connections import Connections
+from sync.upstream.tokens import TokenSource, authorities
 
 
 class Clock:
@@ -29,36 +27,41 @@ class Clock:
         return self.seconds
 
 
-@pytest.fixture
-def auth() -> Iterator[responses.RequestsMock]:
-    """An auth service that answers what a test tells it."""
-    with responses.RequestsMock() as mock:
-        yield mock
-
-
-def answer(auth: responses.RequestsMock, token: str, **more: object) -> None:
+def answer(sandbox: Sandbox, token: object, **more: object) -> None:
     """Lets auth answer once with a token."""
-    auth.post(f"{BASE}/oauth/token", json={"access_token": token, "token_type": "bearer", **more})
+    body = {"access_token": token, "token_type": "bearer", **more}
+    sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
 
 
-def source(clock: Clock | None = None) -> TokenSource:
-    """A source of the client's tokens."""
-    return TokenSource(BASE, CLIENT, requests.Session(), 5, clock or Clock())
+def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = None) -> TokenSource:
+    """A source of the tokens of the client for NOMIS."""
+    environment = sandbox.environment()
+    base = environment["API_BASE_URL_OAUTH"]
+    client_id, right = environment["SYSTEM_CLIENT_ID"], environment["SYSTEM_CLIENT_SECRET"]
+    client = UpstreamSettings(UpstreamName.NOMIS, "http://nomis.test", client_id, secret or right, ("ID", "SECRET"))
+    address = urlsplit(base)
+    connections = Connections(str(address.hostname), address.port or 80, None, 1, 1, 1)
+    return TokenSource(base, client, connections, clock or Clock())
 
 
-def test_asks_with_basic_credentials_and_grant(auth: responses.RequestsMock) -> None:
-    """A token is asked for with the client's id and secret in the Basic header and the grant in the body."""
-    answer(auth, "one", expires_in=3600)
-    assert source().token() == "one"
-    request = auth.calls[0].request
-    assert request.headers["Authorization"] == f"Basic {base64.b64encode(b'the-client:s3cret').decode()}"
-    assert parse_qs(str(request.body)) == {"grant_type": ["client_credentials"]}
+def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:
+    """Auth takes the id and secret of the client, and its token says what the client may do."""
+    held = authorities(source(sandbox).token())
+    assert held is not None
+    assert "ROLE_NOMIS_VISITS" in held
 
 
-def test_one_fetch_for_many_threads(auth: responses.RequestsMock) -> None:
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.W10.c", "....", "a.\u00e9.c"])
+def test_a_token_that_is_no_jwt_does_not_say_its_roles(token: str) -> None:
+    """Whatever cannot be decoded says nothing of roles, which is something else than to have none."""
+    assert authorities(token) is None
+    assert authorities("a.e30.c") == frozenset()
+
+
+def test_one_fetch_for_many_threads(sandbox: Sandbox) -> None:
     """Thirty-two threads that need a token at the same moment make one call."""
-    answer(auth, "one", expires_in=3600)
-    tokens = source()
+    answer(sandbox, "one", expires_in=3600)
+    tokens = source(sandbox)
     together = threading.Barrier(32)
 
     def ask() -> str:
@@ -68,15 +71,15 @@ def test_one_fetch_for_many_threads(auth: responses.RequestsMock) -> None:
     with ThreadPoolExecutor(32) as pool:
         got = {future.result() for future in [pool.submit(ask) for _ in range(32)]}
     assert got == {"one"}
-    assert len(auth.calls) == 1
+    assert len(sandbox.requests("auth")) == 1
 
 
-def test_renews_a_minute_before_expiry(auth: responses.RequestsMock) -> None:
+def test_renews_a_minute_before_expiry(sandbox: Sandbox) -> None:
     """A token is kept until a minute before it expires, and renewed then."""
-    answer(auth, "one", expires_in=600)
-    answer(auth, "two", expires_in=600)
+    answer(sandbox, "one", expires_in=600)
+    answer(sandbox, "two", expires_in=600)
     clock = Clock()
-    tokens = source(clock)
+    tokens = source(sandbox, clock)
     assert tokens.token() == "one"
     clock.seconds += 539
     assert tokens.token() == "one"
@@ -84,12 +87,12 @@ def test_renews_a_minute_before_expiry(auth: responses.RequestsMock) -> None:
     assert tokens.token() == "two"
 
 
-def test_short_lived_token_is_used_more_than_once(auth: responses.RequestsMock) -> None:
+def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
     """A token that lives less than the margin is still used for half of its life."""
-    answer(auth, "one", expires_in=40)
-    answer(auth, "two", expires_in=40)
+    answer(sandbox, "one", expires_in=40)
+    answer(sandbox, "two", expires_in=40)
     clock = Clock()
-    tokens = source(clock)
+    tokens = source(sandbox, clock)
     tokens.token()
     clock.seconds += 19
     assert tokens.token() == "one"
@@ -97,12 +100,12 @@ def test_short_lived_token_is_used_more_than_once(auth: responses.RequestsMock) 
     assert tokens.token() == "two"
 
 
-def test_missing_expiry_has_a_default(auth: responses.RequestsMock) -> None:
+def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
     """An answer that does not say how long the token lives is good for some minutes."""
-    answer(auth, "one")
-    answer(auth, "two")
+    answer(sandbox, "one")
+    answer(sandbox, "two")
     clock = Clock()
-    tokens = source(clock)
+    tokens = source(sandbox, clock)
     tokens.token()
     clock.seconds += 200
     assert tokens.token() == "one"
@@ -110,11 +113,11 @@ def test_missing_expiry_has_a_default(auth: responses.RequestsMock) -> None:
     assert tokens.token() == "two"
 
 
-def test_discards_only_the_refused_token(auth: responses.RequestsMock) -> None:
+def test_discards_only_the_refused_token(sandbox: Sandbox) -> None:
     """A refused token is forgotten; one that was fetched meanwhile is kept."""
-    answer(auth, "one", expires_in=3600)
-    answer(auth, "two", expires_in=3600)
-    tokens = source()
+    answer(sandbox, "one", expires_in=3600)
+    answer(sandbox, "two", expires_in=3600)
+    tokens = source(sandbox)
     old = tokens.token()
     tokens.discard(old)
     assert tokens.token() == "two"
@@ -122,29 +125,68 @@ def test_discards_only_the_refused_token(auth: responses.RequestsMock) -> None:
     assert tokens.token() == "two"
 
 
-def test_bad_credentials_name_service_and_client(auth: responses.RequestsMock) -> None:
+def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
     """Bad credentials are an error that names auth, the call, the status and the client's service, not the secret."""
-    auth.post(f"{BASE}/oauth/token", status=401, json={"error": "invalid_client"})
-    with pytest.raises(UpstreamError) as caught:
-        source().token()
+    with pytest.raises(NoToken) as caught:
+        source(sandbox, secret="s3cret").token()
     assert str(caught.value) == (
         "hmpps-auth: POST /oauth/token: status 401: no token for client of nomis; set ID and SECRET"
     )
-    assert CLIENT.client_secret not in str(caught.value)
+    assert caught.value.recoverable
 
 
-@pytest.mark.parametrize("body", ["<html>", "{}", "[]", '{"access_token": "x", "expires_in": "soon"}'])
-def test_unusable_answer(auth: responses.RequestsMock, body: str) -> None:
-    """An answer without a token is an error, whatever it is instead."""
-    auth.post(f"{BASE}/oauth/token", body=body)
-    with pytest.raises(UpstreamError, match="no access_token"):
-        source().token()
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
+@pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
+def test_an_answer_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
+    """Whatever comes in place of a token, no message is to blame for it; no redirect is followed."""
+    headers = {"Location": "/auth/health/ping"} if status == 302 else {}
+    sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)
+    with pytest.raises(NoToken) as caught:
+        source(sandbox).token()
+    assert (caught.value.status, caught.value.recoverable, caught.value.outcome_unknown) == (status, True, False)
+    assert [each["path"] for each in sandbox.requests("auth")] == ["/auth/oauth/token"]
 
 
-def test_auth_away_is_recoverable(auth: responses.RequestsMock) -> None:
+@pytest.mark.parametrize("token", [None, "", " ", 7, ["a"], {"a": 1}, True, "two words", "line\nbreak", "\u00e9"])
+def test_what_is_no_token_is_not_taken_for_one(sandbox: Sandbox, token: object) -> None:
+    """A token is text that can stand in a header."""
+    answer(sandbox, token, expires_in=3600)
+    with pytest.raises(NoToken, match="no access_token"):
+        source(sandbox).token()
+
+
+@pytest.mark.parametrize("expires_in", ["soon", "", 0, -1, True, [], {}, "NaN", "Infinity", "-inf"])
+def test_an_odd_lifetime_is_refused(sandbox: Sandbox, expires_in: object) -> None:
+    """A lifetime that is no length of time leaves nobody with a token that is never renewed, or always."""
+    answer(sandbox, "one", expires_in=expires_in)
+    with pytest.raises(NoToken, match="expires_in"):
+        source(sandbox).token()
+
+
+@pytest.mark.parametrize("expires_in", ["1e400", "3600"])
+def test_a_lifetime_as_written(sandbox: Sandbox, expires_in: str) -> None:
+    """A number beyond all numbers is refused; one that is written as text is read."""
+    text = json.dumps({"access_token": "one", "expires_in": expires_in})
+    sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, text=text)
+    if expires_in == "3600":
+        assert source(sandbox).token() == "one"
+    else:
+        with pytest.raises(NoToken, match="expires_in"):
+            source(sandbox).token()
+
+
+def test_auth_away_is_recoverable(sandbox: Sandbox) -> None:
     """Auth that cannot be reached is an error without status, which a later attempt may mend."""
-    auth.post(f"{BASE}/oauth/token", body=requests.ConnectionError())
-    with pytest.raises(UpstreamError) as caught:
-        source().token()
+    sandbox.fault("auth", kind="reset")
+    with pytest.raises(NoToken) as caught:
+        source(sandbox).token()
     assert caught.value.status is None
     assert caught.value.recoverable
+
+
+@pytest.mark.parametrize("kind", ["trickle", "delay"])
+def test_a_token_that_drips_is_given_up(sandbox: Sandbox, kind: str) -> None:
+    """The limit of time is that of the whole call, not of each read."""
+    sandbox.fault("auth", kind=kind, ms=400 if kind == "trickle" else 3000)
+    with pytest.raises(NoToken, match="timed out"):
+        source(sandbox).token()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+import threading
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
+from itertools import chain, repeat
 from typing import Any
 
 import orjson
 import pytest
+import time_machine
 
 from sandbox import Sandbox
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
@@ -21,6 +27,7 @@ from sync.upstream import (
     mappings,
     nomis_activities,
     nomis_adjustments,
+    nomis_appointments,
     nomis_incentives,
     nomis_prisoners,
     nomis_visits,
@@ -205,15 +212,19 @@ def test_refused_connection_is_known(sandbox: Sandbox) -> None:
     ("status", "recoverable", "unknown"),
     [
         (400, False, False),
-        (403, False, False),
+        (401, True, False),
+        (403, True, False),
         (404, False, False),
-        (408, True, False),
+        (408, True, True),
         (409, False, False),
-        (425, True, False),
+        (422, False, False),
+        (423, True, False),
+        (425, True, True),
         (429, True, False),
-        (500, True, False),
+        (500, True, True),
+        (501, True, True),
         (502, True, True),
-        (503, True, False),
+        (503, True, True),
         (504, True, True),
     ],
 )
@@ -224,6 +235,82 @@ def test_statuses(sandbox: Sandbox, services: Services, status: int, recoverable
         post_visit(services)
     assert (caught.value.status, caught.value.recoverable) == (status, recoverable)
     assert caught.value.outcome_unknown is unknown
+    assert caught.value.from_service
+
+
+OF_SOMEBODY_ELSE = ["", "<html>Bad Gateway</html>", '{"timestamp": 1, "status": 4, "error": "No", "path": "/"}', "[]"]
+
+
+@pytest.mark.parametrize("text", OF_SOMEBODY_ELSE)
+@pytest.mark.parametrize(
+    "status", [300, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 408, 409, 413, 421, 429, 499, 500, 520, 524]
+)
+def test_what_is_not_the_word_of_the_service(sandbox: Sandbox, services: Services, status: int, text: str) -> None:
+    """Whatever a gateway or another server says is a fault of the way: it may heal, and a write may have been applied.
+
+    Only 401, 403 and 429 are decided before the work, whoever sends them.
+    """
+    headers = {"Location": "/health/ping"} if status < 400 else {}
+    fault = sandbox.fault("nomis", kind="status", status=status, text=text, headers=headers)
+    with pytest.raises(UpstreamError, match=f"status {status}: ") as caught:
+        post_visit(services)
+    assert (caught.value.recoverable, caught.value.from_service) == (True, False)
+    assert caught.value.outcome_unknown is (status not in (401, 403, 429))
+    with pytest.raises(UpstreamError) as caught:
+        services.nomis.call("GET", "/visits/1", none_on_404=True)
+    assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, False)
+    assert (caught.value.absent, caught.value.conflict) == (False, False)
+    assert hits(sandbox, fault) == (4 if status == 401 else 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "No static resource mapping/visits/vsipId/a-b.",
+        "No resource found failure: No static resource mapping/visits.",
+        "Not Found: No handler found for GET /mapping/visits/vsipId/a-b",
+        "No endpoint GET /mapping/visits/vsipId/a-b.",
+    ],
+)
+@pytest.mark.parametrize("field", ["userMessage", "developerMessage"])
+def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Services, words: str, field: str) -> None:
+    """A 404 of a service about the path, as at a wrong address, says nothing of the record; a write is refused."""
+    body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
+    sandbox.fault("mapping", kind="status", status=404, body=body)
+    with pytest.raises(UpstreamError, match="status 404") as caught:
+        mappings.find_visit_mapping(services.mapping, "a-b")
+    assert (caught.value.absent, caught.value.recoverable) == (False, True)
+    with pytest.raises(UpstreamError) as caught:
+        services.mapping.call("POST", mappings.VISITS, body={})
+    assert not caught.value.outcome_unknown
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        ("Unexpected error: Row was updated or deleted by another transaction", False),
+        ("Unexpected error: Batch update returned unexpected row count from update [0]; actual row count: 0", False),
+        ("Unexpected error: Object of class [Visit] with identifier [1]: optimistic locking failed", False),
+        ("Unexpected error: query did not return a unique result: 2", False),
+        ("Unexpected error: Could not commit JPA transaction; optimistic locking failed", True),
+        ("Unexpected error: could not execute statement", True),
+    ],
+)
+def test_texts_that_tell_a_refusal(sandbox: Sandbox, services: Services, words: str, unknown: bool) -> None:
+    """A 500 leaves a write in doubt unless its text is known to mean that the transaction was rolled back."""
+    sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
+    with pytest.raises(UpstreamError) as caught:
+        post_visit(services)
+    assert caught.value.outcome_unknown is unknown
+
+
+def test_only_the_known_text_makes_an_appointment_in_a_cell_refused(sandbox: Sandbox, services: Services) -> None:
+    """Another 500 of an appointment without a location is not the refusal of such appointments."""
+    words = "Unexpected error: Could not commit JPA transaction"
+    sandbox.fault("nomis", "POST", kind="status", status=500, body={"status": 500, "userMessage": words})
+    with pytest.raises(UpstreamError) as caught:
+        nomis_appointments.create_appointment(services.nomis, {})
+    assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
 def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Services) -> None:
@@ -257,6 +344,34 @@ def test_retry_after_is_kept(sandbox: Sandbox, services: Services) -> None:
     assert caught.value.retry_after == 7
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("Mon, 22 May 2023 10:02:00 GMT", 120),
+        ("Monday, 22-May-23 10:02:00 GMT", 120),
+        ("Mon May 22 10:02:00 2023", 120),
+        ("Mon, 22 May 2023 09:00:00 GMT", 0),
+        ("-5", None),
+        ("soon", None),
+        ("inf", None),
+        ("NaN", None),
+        ("9" * 30, None),
+        ("", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(
+    sandbox: Sandbox, services: Services, header: str, seconds: float | None
+) -> None:
+    """All forms of RFC 9110 are waited for; what is neither a number nor a date is ignored."""
+    sandbox.fault("nomis", kind="status", status=503, headers={"Retry-After": header})
+    with time_machine.travel(datetime(2023, 5, 22, 10, tzinfo=UTC), tick=False), pytest.raises(UpstreamError) as caught:
+        nomis_prisoners.prisoner_page(services.nomis, 0, 1)
+    assert caught.value.retry_after == seconds
+
+
 @pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
 def test_unusual_answers_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
     """Compressed, chunked and slowly dripping answers are read like others."""
@@ -270,6 +385,15 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     assert not caught.value.outcome_unknown
+
+
+def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> None:
+    """An update is not done because somebody put 200 in front of an error."""
+    body = {"status": 500, "userMessage": "Unexpected error"}
+    sandbox.fault("nomis", kind="status", status=200, body=body)
+    with pytest.raises(UpstreamError, match="the body of an error") as caught:
+        nomis_appointments.cancel_appointment(services.nomis, 1)
+    assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
 @pytest.mark.parametrize("text", ["", "null"])
@@ -354,12 +478,109 @@ def test_segments_are_quoted() -> None:
     assert segment("a/b?c d") == "a%2Fb%3Fc%20d"
 
 
+@contextmanager
+def answering(*pieces: bytes) -> Iterator[str]:
+    """A server for one call that answers with these bytes, again and again the last of them; its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError), listening.accept()[0] as connection:
+            connection.recv(65_536)
+            for piece in chain(pieces, repeat(pieces[-1])):
+                connection.sendall(piece)
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.close()
+    serving.join(10)
+
+
+def zipped_zeros(megabytes: int) -> bytes:
+    """So many megabytes of zeros, as gzip."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(megabytes)), packer.flush()])
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BOMB = zipped_zeros(200)
+ENDLESS = {
+    "gzip": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB, b""),
+    "without a length": (HEAD + b"\r\n", bytes(1_000_000)),
+    "in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + bytes(0x100000) + b"\r\n"),
+    "a head": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
+def test_no_answer_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
+    """Calls, tokens and pings end at a limit of size, in whatever form the answer comes; a write is then in doubt."""
+    with answering(*pieces) as address:
+        what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
+        transport = Transport(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if kind == "ping":
+            assert transport.ping(UpstreamName.NOMIS, 20)
+        else:
+            with pytest.raises(UpstreamError) as caught:
+                connect(transport).nomis.call("PUT" if kind == "write" else "GET", "/x")
+            assert (caught.value.status, caught.value.outcome_unknown) == (None, kind == "write")
+        transport.close()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
+    """The limit of time is that of the whole ping, and of its head as of its body."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
+    assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"status": 503}, "status 503"),
+        ({"status": 302, "text": "", "headers": {"Location": "/health/ping"}}, "status 302"),
+        (
+            {"status": 200, "text": "<html>Sign in</html>"},
+            'status 200, but not the health of a service ("status": "UP")',
+        ),
+        ({"status": 200, "text": ""}, 'status 200, but not the health of a service ("status": "UP")'),
+        ({"status": 200, "text": '["UP"]'}, 'status 200, but not the health of a service ("status": "UP")'),
+        (
+            {"status": 200, "body": {"status": "DOWN"}},
+            'status 200, but not the health of a service ("status": "UP")',
+        ),
+        ({"status": 204, "text": ""}, "status 204"),
+    ],
+)
+def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
+    """Neither a redirect nor the page of somebody else says so, and then no call is worth trying."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
+    assert transport.ping(UpstreamName.NOMIS) == reason
+    assert transport.reach(UpstreamName.NOMIS) == reason
+    transport.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
+    """Where the ping is not there, or not open to us, a service may be up: the calls show it."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
+    assert transport.ping(UpstreamName.NOMIS) == f"status {status}"
+    assert transport.reach(UpstreamName.NOMIS) is None
+    transport.close()
+
+
 def test_ping(sandbox: Sandbox) -> None:
-    """A ping needs no token and tells when a service is down."""
+    """A ping needs no token."""
     transport = Transport(load_settings(sandbox.environment()))
     assert transport.ping(UpstreamName.NOMIS) is None
-    sandbox.fault("nomis", path="/health/ping", kind="status", status=503)
-    assert transport.ping(UpstreamName.NOMIS) == "status 503"
+    assert transport.ping(UpstreamName.OAUTH) is None
+    assert sandbox.requests("auth")[0]["path"] == "/auth/health/ping"
     transport.close()
 
 
