@@ -18,6 +18,7 @@ from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings import QUEUES, Settings, SettingsError, UpstreamName
 from sync.store.breakers import read_breakers
+from sync.upstream.services import ROLES
 from sync.upstream.transport import Transport
 
 #: The limit of one call.
@@ -172,9 +173,15 @@ def _check_credentials(settings: Settings, transport: Transport, name: UpstreamN
     if not upstream.client_id:
         raise _DownError(f"no credentials: set {' and '.join(upstream.credentials)}")
     try:
-        transport.client(name).authenticate()
+        held = transport.client(name).authorities()
     except UpstreamError as error:
         raise _DownError(one_line(error)) from error
+    if held is None:
+        return "token given, which does not say its roles"
+    missing = sorted(role for role in ROLES[name] if f"ROLE_{role}" not in held)
+    if missing:
+        what = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
+        raise _DownError(f"client {upstream.client_id} lacks {what}: have HMPPS Auth give it to the client")
     return "token given"
 
 

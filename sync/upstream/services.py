@@ -1,5 +1,6 @@
 """The upstream services a handler works with, one client each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync.settings import UpstreamName
@@ -33,6 +34,21 @@ def connect(transport: Transport) -> Services:
         prisoner_search=transport.client(UpstreamName.PRISONER_SEARCH),
     )
 
+
+_SYNCHRONISED = frozenset(
+    {"NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES", "NOMIS_APPOINTMENTS", "NOMIS_SENTENCING"}
+)
+#: The roles that the client of each service must have, without `ROLE_`. Every other call works with any valid token.
+ROLES: Mapping[UpstreamName, frozenset[str]] = {
+    UpstreamName.NOMIS: _SYNCHRONISED | {"SYNCHRONISATION_REPORTING"},
+    UpstreamName.MAPPING: _SYNCHRONISED,
+    UpstreamName.VISITS: frozenset({"VISIT_SCHEDULER"}),
+    UpstreamName.INCENTIVES: frozenset(),
+    UpstreamName.ACTIVITIES: frozenset({"NOMIS_ACTIVITIES"}),
+    UpstreamName.APPOINTMENTS: frozenset(),
+    UpstreamName.SENTENCE_ADJUSTMENTS: frozenset({"SENTENCE_ADJUSTMENTS_SYNCHRONISATION"}),
+    UpstreamName.PRISONER_SEARCH: frozenset({"EVENTS_ADMIN"}),
+}
 
 _PUBLISHERS = {
     "visit": UpstreamName.VISITS,

@@ -46,6 +46,35 @@ def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sa
     assert "no credentials: set INCENTIVES_CLIENT_ID" in down["credentials incentives"]
 
 
+def test_a_missing_role_is_named(installed: Installed, sandbox: Sandbox) -> None:
+    """A client without a role that its calls need is down in one line, which names client and role."""
+    sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES", "SYNCHRONISATION_REPORTING"])
+    sandbox.grant("visits", [])
+    checked = installed.run("check", "--json")
+    assert checked.code == 1
+    down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
+    assert set(down) == {"credentials nomis", "credentials visits"}
+    environment = sandbox.environment()
+    assert down["credentials nomis"].startswith(
+        f"client {environment['SYSTEM_CLIENT_ID']} lacks roles NOMIS_APPOINTMENTS, NOMIS_SENTENCING: "
+    )
+    assert down["credentials visits"].startswith(
+        f"client {environment['VISITS_CLIENT_ID']} lacks role VISIT_SCHEDULER: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "words"),
+    [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
+)
+def test_a_login_page_is_not_ok(installed: Installed, sandbox: Sandbox, path: str, name: str, words: str) -> None:
+    """Whoever answers with a page and 200 in place of a service is not taken for it."""
+    sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
+    checked = installed.run("check", "--json")
+    down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
+    assert (checked.code, words in down[name]) == (1, True)
+
+
 def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: Installed) -> None:
     """What is switched off is named; a switch of no event is down in `check`, and a warning of each drain."""
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}

@@ -111,7 +111,7 @@ def test_revoked_client_gathers_messages_until_it_is_back(operator: Operator, sa
     (message,) = operator.reads("dlq", "show", "incentive")
     assert message["lastError"]["status"] == 403
     assert message["class"] == "recoverable"
-    assert "credentials or roles are wrong" in message["hint"]
+    assert "credentials or their roles are wrong" in message["hint"]
     sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES"])
     operator.does("dlq", "retry", "incentive")
     assert operator.drain("incentive")["applied"] == 1
