@@ -56,7 +56,8 @@ class CreationProtocol:
 
     `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. NOMIS is not
     believed that it lacks a record until `settling_seconds` after both the last that was heard of the create and the
-    end of the longest call, `call_seconds` after its beginning: a process that died told nothing.
+    end of the longest call, `call_seconds` after its beginning: a process that died told nothing. Where NOMIS itself
+    responded, the call is known to be over.
     """
 
     def __init__(
@@ -160,7 +161,10 @@ class CreationProtocol:
 
     def _let_it_settle(self, creation: Creation, record: CreationRecord) -> None:
         """Raises `OutcomeSettling` while the create of this intent may still be under way in NOMIS."""
-        believed_at = max(record.updated_at, record.intended_at + self._longest_call) + self._settling
+        heard = record.updated_at
+        if not self._ledger.is_over(record):
+            heard = max(heard, record.intended_at + self._longest_call)
+        believed_at = heard + self._settling
         remaining = believed_at - clock.now()
         if remaining > timedelta():
             raise OutcomeSettling(creation_lease(creation.name, record.dps_id), remaining.total_seconds())

@@ -34,6 +34,8 @@ class CreationLedger:
     def __init__(self, database: Database, telemetry: StoredTelemetry) -> None:
         self._database = database
         self._telemetry = telemetry
+        #: The last attempt at a creation whose request is over although its outcome is unknown.
+        self._over: dict[tuple[str, str], int] = {}
         self._unwritten: dict[tuple[str, str], Callable[[Connection], object]] = {}
         self._lock = threading.Lock()
 
@@ -101,8 +103,17 @@ class CreationLedger:
         refused = isinstance(error, BreakerOpen | LeaseBusy) or (
             isinstance(error, UpstreamError) and not error.outcome_unknown
         )
+        if isinstance(error, UpstreamError) and error.outcome_unknown and not error.under_way:
+            self._over[(name, dps_id)] = attempt
         write = creations.record_refused if refused else creations.record_doubt
         self._write(creation, dps_id, lambda connection: write(connection, name, dps_id, attempt, note))
+
+    def is_over(self, record: CreationRecord) -> bool:
+        """Whether the service has responded to the last create, so that it is not at work there any more.
+
+        Only the process that sent it knows; for another one it may be under way.
+        """
+        return self._over.get((record.domain, record.dps_id)) == record.attempts
 
     def never_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
         """Records that NOMIS turned out not to have the record of an intent; the record as it is then."""
@@ -116,6 +127,7 @@ class CreationLedger:
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
         """Records the NOMIS ids; the mapping that is to be saved. Goes on when the database is away."""
         name, mapping = creation.name, creation.mapping(dps_id, nomis_ids)
+        self._over.pop((name, dps_id), None)
         self._write(
             creation,
             dps_id,

@@ -73,6 +73,11 @@ class UpstreamError(SyncError):
         self.args = (f"{self.service}: {self.method} {self.path}: {answer}: {message}",)
 
     @property
+    def under_way(self) -> bool:
+        """Whether the request may still be at work in the service: it has not responded itself."""
+        return self.outcome_unknown and not self.from_service
+
+    @property
     def absent(self) -> bool:
         """The service itself says that it does not have the record. A 404 of anybody else says nothing of the kind."""
         return self.status == 404 and self.from_service

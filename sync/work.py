@@ -73,7 +73,7 @@ class HandlerWork:
             yield
         except UpstreamError as error:
             # What the service itself answered has come to its end there.
-            if error.outcome_unknown and not error.from_service:
+            if error.under_way:
                 self._leases.linger(key, self._request_seconds)
             raise
         finally:

@@ -10,12 +10,13 @@ from jobs.metrics import Metrics
 from sync.settings import load_settings
 
 #: A message that failed comes again at once, and is received three times before it is a dead letter. What the sandbox
-#: publishes is committed, so that nothing need wait.
+#: publishes is committed, and so is what it has responded to, so that nothing need wait.
 QUICK_RETRIES = {
     "EVENT_MINIMUM_AGE_SECONDS": "0",
     "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
     "HMPPS_SQS_MAX_RECEIVE_COUNT": "3",
     "CREATION_WAIT_SECONDS": "0",
+    "CREATION_SETTLING_SECONDS": "0.1",
     "SLACK_TOKEN": "",
 }
 
