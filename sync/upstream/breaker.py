@@ -121,6 +121,10 @@ class _Circuit:
             del self.failed[oldest[0]]
         return last <= moment - REMEMBERED_SECONDS
 
+    def failed_otherwise(self, record: str | None, method: str) -> bool:
+        """Whether this record failed lately, with another call than this one."""
+        return record in self.failed and self.failed[record][0] != method
+
     def recovered(self, record: str, method: str) -> None:
         """A record that failed and now succeeds with the same call shows that the service was to blame."""
         if record in self.failed and self.failed[record][0] == method:
@@ -211,23 +215,27 @@ class Breakers:
         # Refused credentials count: nothing gets through until they are put right, and messages are better held.
         failed = error is not None and error.recoverable
         circuit = self._circuits[service]
+        record = getattr(self._working_on, "record", None)
         with self._changed:
             moment, before = self._monotonic(), circuit.state
+            # Looking for a record whose create failed may succeed while creates go on failing: that shows nothing.
+            telling = failed or not circuit.failed_otherwise(record, method)
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
                 if error is not None and failed:
                     circuit.trial_failed(moment, self._record(error), method, error.retry_after)
-                else:
+                elif telling:
                     circuit.close(moment)
             elif before is BreakerState.CLOSED:
                 self._end_turn(circuit, failed)
                 if error is None or not failed:
-                    circuit.note(moment, failed=False)
+                    if telling:
+                        circuit.note(moment, failed=False)
                 elif circuit.is_news(moment, self._record(error), method):
                     circuit.note(moment, failed=True)
                     if circuit.is_failing(moment):
                         circuit.open(moment, error.retry_after)
-            if not failed and circuit.failed and (record := getattr(self._working_on, "record", None)) is not None:
+            if not failed and circuit.failed and record is not None:
                 circuit.recovered(record, method)
             after = circuit.state
             if after is not before:

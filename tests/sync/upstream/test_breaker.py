@@ -17,7 +17,7 @@ from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream import breaker
-from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, Breakers, BreakerState
+from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, TRIALS, Breakers, BreakerState
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
 
@@ -110,11 +110,27 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
     """They open the breaker, and the first call after they were put right closes it."""
     process.fail(3, status)
     assert process.later(FIRST_PING_SECONDS)
-    process.call(failing=True, status=status)
+    process.fail(TRIALS, status)
     with pytest.raises(BreakerOpen):
         process.call()
     assert process.later(LONGEST_PAUSE_SECONDS)
     process.call()
+    assert process.state is BreakerState.CLOSED
+
+
+def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
+    """A look-up that succeeds between the failing creates of its record does not close the breaker."""
+    error = UpstreamError(NOMIS, "POST", "/visits", status=503, message="no")
+    for number in range(3):
+        with process.breakers.working_on(f"visit:{number}"):
+            process.breakers.before_call(NOMIS)
+            process.breakers.after_call(NOMIS, "POST", error, 0.01)
+    assert process.later(FIRST_PING_SECONDS)
+    with process.breakers.working_on("visit:0"):
+        process.call()
+        assert process.breakers.trying([NOMIS])
+        process.breakers.before_call(NOMIS)
+        process.breakers.after_call(NOMIS, "POST", None, 0.01)
     assert process.state is BreakerState.CLOSED
 
 

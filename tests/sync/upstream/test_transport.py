@@ -480,18 +480,22 @@ def test_segments_are_quoted() -> None:
 
 @contextmanager
 def answering(*pieces: bytes) -> Iterator[str]:
-    """A server for one call that answers with these bytes, again and again the last of them; its address."""
+    """A server that answers with these bytes, again and again the last of them; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        with suppress(OSError), listening.accept()[0] as connection:
-            connection.recv(65_536)
-            for piece in chain(pieces, repeat(pieces[-1])):
-                connection.sendall(piece)
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65_536)
+                    for piece in chain(pieces, repeat(pieces[-1])):
+                        connection.sendall(piece)
 
     serving = threading.Thread(target=serve, daemon=True)
     serving.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     serving.join(10)
 
