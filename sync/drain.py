@@ -28,6 +28,7 @@ from sync.settle import OnSettled, Settler
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.telemetry import Telemetry
+from sync.trouble import Trouble
 from sync.upstream.breaker import Breakers
 from sync.work import Workshop
 
@@ -128,6 +129,8 @@ class Drain:
         self._stopping = threading.Event()
         self._stop_at: float | None = None
         self._paused = False
+        self._redrive_policy = self._trouble("redrive-policy-not-read", "redrive-policy-read-again")
+        self._company = self._trouble("receive-failed", "receive-works-again")
         self._max_receives: int | None = None
         self._down_since: float | None = None
         self._progressed_at = monotonic()
@@ -232,14 +235,18 @@ class Drain:
             self._down_since = None
             raise UpstreamsDown(self._breakers.not_up(self._upstreams), BatchSummary(self.queue))
 
+    def _trouble(self, begins: str, ends: str) -> Trouble:
+        return Trouble("sync.drain", begins, ends, queue=self.queue)
+
     def _most_receives(self) -> int:
         """After how many receives a message goes to the dead letter queue: as the queue says, asked once."""
         if self._max_receives is None:
             try:
                 told = self._main.max_receives()
             except QueueUnavailable as error:
-                self._log.warning("redrive-policy-not-read", queue=self.queue, reason=str(error))
+                self._redrive_policy.failed(str(error))
                 return self._settings.hmpps_sqs_max_receive_count
+            self._redrive_policy.worked()
             self._max_receives = sys.maxsize if told is None else told
         return self._max_receives
 
@@ -278,8 +285,10 @@ class Drain:
                     if not messages and len(receives) == 1:
                         raise
                     # What was received is worked; the next batch meets the error again if it lasts.
-                    self._log.warning("receive-failed", queue=self.queue, reason=str(error))
+                    self._company.failed(str(error))
                     received.append([])
+                else:
+                    self._company.worked()
             messages.extend(message for some in received for message in some)
             if not all(received):
                 break

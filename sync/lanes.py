@@ -169,7 +169,7 @@ class LaneWorker:
         if not isinstance(error, UpstreamError):
             return False
         waited = seconds_waited(task.message, WaitsFor.SERVICE)
-        if error.status in _REFUSED_STATUSES:
+        if error.status in _REFUSED_STATUSES or error.service == UpstreamName.OAUTH:
             return waited < LONGEST_REFUSED_SECONDS
         doubted = _is_away(error) or not self._breakers.all_up(self._upstreams)
         return doubted and waited < LONGEST_OUTAGE_SECONDS
@@ -208,7 +208,7 @@ class LaneWorker:
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
-        self._log.warning("database-away", queue=self._name, reason=str(error), messages=len(lane.tasks))
+        self._log.debug("database-away", queue=self._name, reason=str(error), messages=len(lane.tasks))
         lane.store_away = True
         lane.not_before = self._monotonic() + _STORE_SECONDS
 
@@ -222,9 +222,9 @@ def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None
     ]
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether a service can take no call at all: then it is certainly not the message that is to blame."""
-    if not isinstance(error, UpstreamError):
-        return False
-    # Without an answer to a request that was never sent there was nobody to answer.
-    return error.status in _AWAY_STATUSES or (error.status is None and error.unreachable)
+def _is_away(error: UpstreamError) -> bool:
+    """Whether the service can take no call at all, or is out of reach: then it is certainly not the record's fault."""
+    if error.status is None or error.status in _AWAY_STATUSES:
+        return True
+    # A gateway's word, or that of something else at its address.
+    return error.status < 500 and not error.from_service

@@ -20,6 +20,7 @@ from sync.settings import Settings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
 from sync.telemetry import Telemetry
+from sync.trouble import Trouble
 from sync.waiting import WaitsFor, attributes_of_copy, pause_seconds
 
 
@@ -74,6 +75,9 @@ class Settler:
         self._max_receives = max_receives
         self._on_settled = on_settled
         self.reasons = Reasons()
+        self._deleting = _trouble("messages-not-deleted", "messages-deleted-again", queue_name)
+        self._hiding = _trouble("visibility-not-changed", "visibility-changed-again", queue_name)
+        self._copying = _trouble("copies-not-sent", "copies-sent-again", queue_name)
         self._log = structlog.get_logger("sync.settle")
 
     def hand_back(self, messages: Sequence[Message]) -> None:
@@ -145,8 +149,7 @@ class Settler:
             copied |= {message.receipt_handle for message in group if message not in left}
             told = {"waits_for": waits_for and waits_for.name.lower(), "messages": len(group), "seconds": delay}
             self._log.info("messages-wait", queue=self._name, **told)
-            if left:
-                self._log.warning("copies-not-sent", queue=self._name, messages=len(left))
+            _note(self._copying, left)
         return copied
 
     def _keep(self, ended: Sequence[Ended]) -> bool:
@@ -162,7 +165,7 @@ class Settler:
                 with self._database.begin() as connection:
                     record_failures(connection, failed)
         except StoreUnavailable as error:
-            self._log.error("database-away", queue=self._name, reason=str(error), messages=len(ended))
+            self._log.debug("database-away", queue=self._name, reason=str(error), messages=len(ended))
             return False
         except Exception:  # a fault of one record must not keep all others from being settled
             self._log.exception("failures-not-recorded", queue=self._name, messages=len(ended))
@@ -207,14 +210,12 @@ class Settler:
     def _finish(self, done: list[Message], waiting: dict[int, list[Message]]) -> None:
         self._heartbeat.let_go(done)
         left = self._queue.delete(done)
-        if left:
-            # They come again when their visibility ends, and their effects are then found done.
-            self._log.warning("messages-not-deleted", queue=self._name, messages=len(left))
+        # They come again when their visibility ends, and their effects are then found done.
+        _note(self._deleting, left if done else None)
         for seconds, messages in waiting.items():
             self._heartbeat.let_go(messages)
             left = self._queue.change_visibility(messages, seconds)
-            if left:
-                self._log.warning("visibility-not-changed", queue=self._name, messages=len(left))
+            _note(self._hiding, left if messages else None)
 
     def _failed_attempts(self, ended: Sequence[Ended]) -> list[FailedAttempt]:
         return [
@@ -232,3 +233,15 @@ class Settler:
             if end.failure is not None and end.waits_for is not WaitsFor.CREATION
             for task in (*end.task.absorbed, end.task)
         ]
+
+
+def _trouble(begins: str, ends: str, queue_name: str) -> Trouble:
+    return Trouble("sync.settle", begins, ends, queue=queue_name)
+
+
+def _note(trouble: Trouble, left: Sequence[Message] | None) -> None:
+    """Notes for how many messages a call of SQS failed, none, or that there was no call (None)."""
+    if left:
+        trouble.failed("SQS did not do it", len(left))
+    elif left is not None:
+        trouble.worked()

@@ -7,6 +7,7 @@ from typing import Self
 import structlog
 
 from sync.queues.queue import BATCH, Message, Queue
+from sync.trouble import Trouble
 
 _RENEWALS_IN_A_TIMEOUT = 3
 
@@ -24,6 +25,9 @@ class Heartbeat:
         self._in_hand: dict[str, Message] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._renewing = Trouble(
+            "sync.queues.heartbeat", "visibility-not-renewed", "visibility-renewed-again", queue=queue.name
+        )
         self._log = structlog.get_logger("sync.queues.heartbeat")
 
     def hold(self, messages: Iterable[Message]) -> None:
@@ -66,4 +70,6 @@ class Heartbeat:
             batch = [message for message in batch if message.receipt_handle in self._in_hand]
             failed = self._queue.change_visibility(batch, self._seconds) if batch else []
         if failed:
-            self._log.warning("visibility-not-renewed", queue=self._queue.name, messages=len(failed))
+            self._renewing.failed("SQS did not do it", len(failed))
+        elif batch:
+            self._renewing.worked()

@@ -25,6 +25,7 @@ from sync.settings import SettingsError
 from sync.store.address import read_database_address, shown_address, without_secrets
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
+from sync.trouble import Trouble
 
 #: How long a writer waits for its turn before the database counts as unavailable.
 BUSY_SECONDS = 30.0
@@ -75,6 +76,10 @@ class Database:
             self._file = None
             self._engine = _postgresql_engine(self._url)
         self._reader = self._engine.execution_options(**{_READING: True})
+        self._reads, self._writes = (
+            Trouble("sync.store.database", "database-away", "database-back", transactions=kind)
+            for kind in ("reading", "writing")
+        )
 
     @property
     def url_without_password(self) -> str:
@@ -103,14 +108,14 @@ class Database:
         Never nested in one thread. Raises `StoreUnavailable` when the database is away or locked; what the block did is
         then undone (only when the connection is lost in the very commit, it may have been kept).
         """
-        with self._waiting_turn(), self._translated(), self._engine.begin() as connection:
+        with self._told_of(self._writes), self._waiting_turn(), self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, and so waits for no writer. Raises `StoreUnavailable` as `begin` does."""
         turn = self._waiting_turn() if self._in_memory else nullcontext()
-        with turn, self._translated(), self._reader.begin() as connection:
+        with self._told_of(self._reads), turn, self._translated(), self._reader.begin() as connection:
             yield connection
 
     def upgrade(self) -> None:
@@ -169,6 +174,16 @@ class Database:
             yield
         finally:
             turn.release()
+
+    @contextmanager
+    def _told_of(self, transactions: Trouble) -> Iterator[None]:
+        """Logs once that the database is away, whoever meets that, and once that it is there again."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            transactions.failed(str(error))
+            raise
+        transactions.worked()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -154,7 +154,7 @@ class Leases:
             with self._database.begin() as connection:
                 connection.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
         except StoreUnavailable as error:
-            structlog.get_logger().warning("lease-left-as-it-was", key=key, reason=str(error))
+            structlog.get_logger().debug("lease-left-as-it-was", key=key, reason=str(error))
 
     def ensure_held(self) -> None:
         """Raises `LeaseBusy` when a lease that the present thread took has run out, so that another may have it."""
@@ -280,7 +280,7 @@ class Leases:
             try:
                 self.renew()
             except StoreUnavailable as error:
-                structlog.get_logger().warning("leases-not-renewed", reason=str(error))
+                structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
     def _forget_unreleased(self, released: list[dict[str, str]]) -> None:
         with self._lock:

@@ -41,7 +41,7 @@ class StoredTelemetry:
             try:
                 self.flush()
             except StoreUnavailable as error:
-                self._logger.warning("telemetry-kept", reason=str(error))
+                self._logger.debug("telemetry-kept", reason=str(error))
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
         """Tracks one event in the transaction of `connection`: it is there exactly when what it tells of is."""

@@ -338,7 +338,7 @@ class Breakers:
             with self._database.begin() as connection:
                 news = set_breaker(connection, service, state, opened_at=now() if opened else None, reason=reason)
         except StoreUnavailable as error:
-            self._log.warning("breaker-state-not-kept", service=service, reason=str(error))
+            self._log.debug("breaker-state-not-kept", service=service, reason=str(error))
             news = True
         if news:
             # Of several processes that meet one outage, the first tells of it.
@@ -350,7 +350,7 @@ class Breakers:
             with self._database.read() as connection:
                 rows = read_breakers(connection)
         except StoreUnavailable as error:
-            self._log.warning("breaker-state-not-read", reason=str(error))
+            self._log.debug("breaker-state-not-read", reason=str(error))
             return
         with self._changed:
             for name, circuit in self._circuits.items():

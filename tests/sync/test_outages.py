@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from jobs.composition import Program
 from sandbox import Sandbox
@@ -183,6 +185,7 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
             made.queue_pair("visit")
             sandbox.traffic(events=60, seed=10, queues=["visit"])
             with (
+                capture_logs() as logs,
                 held(sandbox, "nomis", "POST", "/prisoners/{offenderNo}/visits", times=None, skip=5) as creates,
                 draining(made, "visit"),
             ):
@@ -193,6 +196,11 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
                 server.start()
                 until(lambda: made.queue_pair("visit").main.counts().total == 0)
             nothing_lost(sandbox, made, "visit")
+            said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
+            # Reads and writes, however many lanes and threads met it.
+            assert 1 <= said["database-away"] <= 2
+            assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
+            assert sum(each["event"] == "database-back" for each in logs) == said["database-away"]
     finally:
         server.close()
 
