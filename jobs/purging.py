@@ -95,7 +95,7 @@ def exporter(program: Program, queue: str, file: Path | None) -> Export:
             return _write_new(file, content)
         archive = open_archive(program.settings, lambda: program.aws.client("s3"))
         name = f"dlq/{queue}-{clock.now():%Y%m%dT%H%M%S%f}Z.json"
-        archive.write(name, content)
+        archive.write(name, content, private=True)
         return archive.location(name)
 
     return export
@@ -108,14 +108,14 @@ def _write_new(file: Path, content: str) -> str:
         raise ArchiveUnavailable(f"{file} cannot be written: {error.strerror}") from error
     try:
         # Takes the name, or fails if somebody else has it by now.
-        file.touch(exist_ok=False)
+        file.touch(0o600, exist_ok=False)
     except FileExistsError as error:
         raise _in_the_way(file) from error
     except OSError as error:
         raise ArchiveUnavailable(f"{file} cannot be written: {error.strerror}") from error
     folder = Folder(file.parent)
     try:
-        folder.write(file.name, content)
+        folder.write(file.name, content, private=True)
     except ArchiveUnavailable:
         with contextlib.suppress(OSError):
             file.unlink()

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from reports.render import RunLine, render_index, render_report
 from reports.spreadsheet import render_csv
@@ -61,8 +62,11 @@ class ArchiveUnavailable(SyncError):
 class Archive(Protocol):
     """A place for the files of runs."""
 
-    def write(self, name: str, content: str) -> None:
-        """Writes a file, whole or not at all. `name` may have one folder. Raises `ArchiveUnavailable`."""
+    def write(self, name: str, content: str, *, private: bool = False) -> None:
+        """Writes a file, whole or not at all. `name` may have one folder. Raises `ArchiveUnavailable`.
+
+        On this machine a `private` one is for its owner alone, every other for whom the umask says.
+        """
         ...
 
     def run_ids(self) -> set[str]:
@@ -128,23 +132,21 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def write(self, name: str, content: str) -> None:
+    def write(self, name: str, content: str, *, private: bool = False) -> None:
         """Writes beside the target and renames, so that nobody ever reads half a file."""
         target = self._root / name
-        temporary: str | None = None
+        temporary = target.parent / f".{target.name}.{uuid4().hex}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
             with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(target)
+            temporary.replace(target)
         except OSError as error:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    Path(temporary).unlink()
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
 
     def run_ids(self) -> set[str]:
@@ -188,7 +190,7 @@ class Bucket:
         self._prefix = f"{prefix}/" if prefix else ""
         self._listed_at_once = listed_at_once
 
-    def write(self, name: str, content: str) -> None:
+    def write(self, name: str, content: str, *, private: bool = False) -> None:  # noqa: ARG002 - the bucket says
         """Puts one object, which S3 does whole or not at all."""
         from botocore.exceptions import BotoCoreError, ClientError
 

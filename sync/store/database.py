@@ -4,6 +4,7 @@ SQLite serves one machine, with many threads and processes; PostgreSQL serves pr
 explicit transactions of SQLAlchemy Core.
 """
 
+import os
 import sqlite3
 import tempfile
 import threading
@@ -69,7 +70,7 @@ class Database:
             # What SQLite makes of an address in its own form is its business.
             own_form = self._in_memory or "uri" in self._url.query
             self._file = None if own_form else Path(self._url.database or "")
-            self._engine = _sqlite_engine(self._url, self._in_memory)
+            self._engine = _sqlite_engine(self._url, self._in_memory, self._file)
         else:
             self._turn = None
             self._in_memory = False
@@ -209,13 +210,15 @@ def _parsed(url: str) -> URL:
         raise SettingsError(f"DATABASE_URL: {error}") from None
 
 
-def _sqlite_engine(url: URL, in_memory: bool) -> Engine:
+def _sqlite_engine(url: URL, in_memory: bool, file: Path | None) -> Engine:
     arguments = _ENGINE | {"connect_args": {"timeout": BUSY_SECONDS, "check_same_thread": False}}
     if in_memory:
         arguments["poolclass"] = StaticPool
     else:
         arguments |= {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
     engine = create_engine(url, **arguments)
+    if file is not None:
+        event.listen(engine, "do_connect", lambda *_given: _make_private(file))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "connect", lambda connection, _record: _follow_clock(engine.dialect, connection))
     event.listen(engine, "begin", _begin_sqlite)
@@ -236,6 +239,15 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"DATABASE_URL: the folder {folder} cannot be made: {error.strerror}") from error
+
+
+def _make_private(file: Path) -> None:
+    """Makes the file for its owner alone where it is not there; what SQLite puts beside it is as the file is."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError:
+        # It is there, or cannot be made: then SQLite says why.
+        return
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

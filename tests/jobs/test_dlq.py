@@ -428,3 +428,13 @@ def test_what_a_message_says_steers_no_terminal(operator: Operator) -> None:
         assert all(each.isprintable() for each in shown.replace("\n", ""))
         assert not any(line.startswith("forged") for line in shown.splitlines())
     assert evil in {each["ids"].get("reference") for each in operator.reads("dlq", "show", "visit")}
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_exports_are_for_their_owner_alone(operator: Operator, tmp_path: Path, named: bool) -> None:
+    """They hold whole messages."""
+    bury(operator, "visit-1")
+    file = tmp_path / "mine.json"
+    operator.does("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
+    made = [file] if named else list(operator.folder.rglob("dlq/*.json"))
+    assert [each.stat().st_mode & 0o777 for each in made] == [0o600]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,18 @@ def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
     assert report_path(reached, "run-1") == "https://reports.example/weekly/run-1/report.html"
     kept = load_settings({"REPORTS_LOCATION": str(tmp_path)})
     assert report_path(kept, "run-1") == str(tmp_path / "run-1" / "report.html")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
+def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    """What is private is for its owner alone, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        Folder(tmp_path).write("run/report.html", "read by many")
+        Folder(tmp_path).write("run/export.json", "read by nobody else", private=True)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / "run" / name).stat().st_mode & 0o777 for name in ("report.html", "export.json")] == [
+        mode,
+        0o600,
+    ]

@@ -1,5 +1,6 @@
 """The database under many threads and processes, with its schema, on both kinds of database."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -270,3 +271,17 @@ def test_a_database_in_memory_serves_several_threads() -> None:
     for pinging in [in_thread(database.ping) for _ in range(5)]:
         result_of(pinging)
     assert database.schema_is_current()
+
+
+def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    """Whatever the umask; so is what SQLite puts beside it. It holds ids of prisoners."""
+    before = os.umask(0)
+    try:
+        database = Database(f"sqlite:///{tmp_path}/new/store.db")
+        database.upgrade()
+        with database.begin() as connection:
+            connection.execute(insert(leases), lease("a"))
+            modes = {each.name: each.stat().st_mode & 0o777 for each in (tmp_path / "new").iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("store.db", "store.db-wal", "store.db-shm"), 0o600)
