@@ -12,7 +12,6 @@ from typing import Any
 import typer.main
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from jobs.cli import PROGRAM, app
 from sync.catalogue import DOMAINS
@@ -170,7 +169,7 @@ def _row(name: str, default: str, meaning: str) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value is PydanticUndefined or value == "" or value == ():
+    if value is None or field.is_required() or value == "" or value == ():
         return ""
     if isinstance(value, SecretStr):
         return ""

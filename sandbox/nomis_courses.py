@@ -50,13 +50,6 @@ class Session:
         """What tells the session from the others of its course."""
         return self.day, self.start, self.end
 
-    @property
-    def part_of_day(self) -> str:
-        """`AM`, `PM` or `ED` by the time it starts."""
-        if self.start < time(12):
-            return "AM"
-        return "PM" if self.start < time(17) else "ED"
-
 
 @dataclass(slots=True)
 class Course:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,23 @@ SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
 
+def chromium(environment: Mapping[str, str]) -> str:
+    """The browser's program; without one the tests are skipped, or fail where `CI` says that nobody would notice."""
+    names = ("chromium", "chromium-browser")
+    found = (shutil.which(name, path=environment.get("PATH")) for name in names)
+    program = environment.get("CHROMIUM") or next(filter(None, found), None)
+    if program is not None:
+        return program
+    missing = "no Chromium on this machine: install it, or name it in CHROMIUM"
+    if environment.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(missing)
+    pytest.fail(missing)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Chromium, where there is one; not for longer than these tests, since a loop of its driver's runs meanwhile."""
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("no Chromium on this machine: install it, or name it in CHROMIUM")
+    program = chromium(os.environ)
     from playwright.sync_api import sync_playwright
 
     options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -261,3 +272,21 @@ def test_shows_the_first_screen_whole(open_page: Any) -> None:
     for what in ("h1", ".figures", "#prisons", "#levels"):
         box = page.locator(what).bounding_box()
         assert box["y"] + box["height"] <= 900
+
+
+@pytest.mark.parametrize(
+    ("ci", "ends"),
+    [
+        ("true", pytest.fail.Exception),
+        ("1", pytest.fail.Exception),
+        ("", pytest.skip.Exception),
+        ("false", pytest.skip.Exception),
+    ],
+)
+def test_a_missing_browser_is_a_failure_where_nobody_reads_of_skipped_tests(
+    tmp_path: Path, ci: str, ends: type[BaseException]
+) -> None:
+    """On a build server a report that was never opened must not look tested."""
+    with pytest.raises(ends, match="no Chromium"):
+        chromium({"PATH": str(tmp_path), "CI": ci})
+    assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

@@ -10,6 +10,7 @@ import re
 from datetime import timedelta
 from html.parser import HTMLParser
 
+import html5lib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -386,3 +387,41 @@ def test_no_property_makes_an_alert_too_long_for_slack() -> None:
     text = alert_message(payload, "Production", Masking())
     assert len(text) < LONGEST_SLACK_TEXT
     assert text.endswith("`prisoner-to-nomis check`")
+
+
+def every_page() -> dict[str, str]:
+    """Each page that is made, in its different states, with everything it may show."""
+    everything = with_everything()
+    lines = [RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")]
+    failed = {"status": "failed", "failure": "NOMIS did not answer"}
+    return {
+        "report": render_report(everything),
+        "report without differences": render_report(made_result(0)),
+        "report of a failed run": render_report(everything.model_copy(update=failed)),
+        "index": render_index(lines, "Production"),
+        "index without runs": render_index([], "Production"),
+        "email": email_report(everything, "https://reports.example/", "somewhere", Masking()).html,
+    }
+
+
+#: What elements of these names are already, so that a role beside it is wrong or idle.
+TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+
+
+@pytest.mark.parametrize("name", every_page())
+def test_pages_are_valid(name: str) -> None:
+    """A strict parser finds no fault; parts of tables have no roles, ids are unique, and what labels something exists.
+
+    The email is made for old mail clients, which need `role="presentation"` for tables that only lay out.
+    """
+    page = every_page()[name]
+    html5lib.HTMLParser(strict=True).parse(page)
+    tags = Tags(page).found
+    roles = {(tag, attributes["role"]) for tag, attributes in tags if "role" in attributes and tag in TABLE_PARTS}
+    assert roles <= ({("table", "presentation")} if name == "email" else set())
+    assert ("output", "status") not in {(tag, attributes.get("role")) for tag, attributes in tags}
+    ids = [attributes["id"] for _tag, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for attribute in ("aria-labelledby", "for", "headers", "aria-controls"):
+        named = {each for _tag, attributes in tags for each in (attributes.get(attribute) or "").split()}
+        assert named <= set(ids)

@@ -1,0 +1,59 @@
+"""What is imported is declared in `pyproject.toml`, for the part of the program that imports it."""
+
+import ast
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+#: Which extras an installation has that runs the code of a folder.
+EXTRAS = {
+    "jobs": (),
+    "reports": (),
+    "sync": (),
+    "templates": (),
+    "sandbox": ("sandbox",),
+    "tests": ("sandbox", "dev"),
+    "benchmarks": ("sandbox", "dev", "bench"),
+}
+OWN = {*EXTRAS, "prisoner_to_nomis"}
+
+
+def declared(extras: tuple[str, ...]) -> set[str]:
+    """The distributions that are declared for an installation with these extras."""
+    texts = [*PROJECT["dependencies"], *(each for extra in extras for each in PROJECT["optional-dependencies"][extra])]
+    return {canonicalize_name(Requirement(text).name) for text in texts}
+
+
+def imported(folder: Path) -> dict[str, set[str]]:
+    """The top-level modules imported anywhere below a folder that are not of Python itself, with the files."""
+    found: dict[str, set[str]] = {}
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(str(file.relative_to(ROOT)))
+    return {name: files for name, files in found.items() if name not in sys.stdlib_module_names and name not in OWN}
+
+
+@pytest.mark.parametrize("folder", EXTRAS)
+def test_every_import_is_declared(folder: str) -> None:
+    """What comes only with something else may be gone with its next version."""
+    distributions = packages_distributions()
+    known = declared(EXTRAS[folder])
+    missing = {
+        name: sorted(files)[:3]
+        for name, files in imported(ROOT / folder).items()
+        if not {canonicalize_name(each) for each in distributions.get(name, ())} & known
+    }
+    assert missing == {}
