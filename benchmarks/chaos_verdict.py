@@ -11,6 +11,8 @@ from sqlalchemy import select
 
 from jobs.composition import Program
 from sandbox import Sandbox
+from sync.catalogue import DOMAINS
+from sync.gather import read_task
 from sync.queues.looking import look
 from sync.queues.queue import Message
 from sync.settings import QUEUES
@@ -126,7 +128,7 @@ def _judge_dead_letters(
     for queue in QUEUES:
         for message in look(program.queue_pair(queue).dlq, _MOST_DEAD):
             attempt = last_failure(program.database, queue=queue, message_id=message.message_id)
-            reason = _reason(message, attempt, nowhere, doubtful)
+            reason = _reason(queue, message, attempt, nowhere, doubtful)
             if reason is None:
                 failure = attempt.failure if attempt else "no failure recorded"
                 verdict.violations.append(f"{queue} dead letter {message.body[:300]}: {failure}")
@@ -136,9 +138,12 @@ def _judge_dead_letters(
         verdict.violations.append(f"{unreadable} unreadable messages planted, {reasons['unreadable']} dead letters")
 
 
-def _reason(message: Message, attempt: FailedAttempt | None, nowhere: set[str], doubtful: _Doubtful) -> str | None:
+def _reason(
+    queue: str, message: Message, attempt: FailedAttempt | None, nowhere: set[str], doubtful: _Doubtful
+) -> str | None:
     if attempt is None:
-        return None
+        # One that every process died with is not sent back by the housekeeping either when it cannot be understood.
+        return "unreadable" if read_task(message, DOMAINS[queue]).unreadable is not None else None
     if attempt.failure.step == "read event" and attempt.failure.service is None:
         return "unreadable"
     if any(dps_id in message.body for dps_id in nowhere):

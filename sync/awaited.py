@@ -1,9 +1,11 @@
-"""Events whose record has no mapping yet, because its creation is under way, queued or failed a moment ago.
+"""Events that need a record which is not there yet, because its creation is under way, queued or failed a moment ago.
 
 SQS gives messages in no certain order and several processes drain one queue, so a change may be met before the creation
-that it follows. It then waits (`sync.waiting`); after the patience is over the event fails like any other.
+that it follows, and an attendance before the allocation. It then waits (`sync.waiting`); after the patience is over the
+event fails like any other.
 """
 
+import re
 from urllib.parse import unquote
 
 from sync.failures import SyncError, UpstreamError
@@ -18,12 +20,14 @@ from sync.waiting import WaitsFor, seconds_waited
 BEGUN_FACTOR = 6
 
 _BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
+#: How NOMIS says that there is no allocation, which it calls a program profile.
+_NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 #: Nobody is about to save a mapping of these: a person has to, or the record is gone on purpose.
 _HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, CreationState.DELETED})
 
 
 class CreationAwaited(SyncError):
-    """The record of an event has no mapping yet, and may get one; nothing was done, and nothing failed."""
+    """What an event needs is not there yet, and may come; nothing was done, and nothing failed."""
 
     recoverable = True
 
@@ -35,10 +39,12 @@ class CreationAwaited(SyncError):
 def is_awaited(
     error: UpstreamError, creation: str, message: Message, database: Database, patience_seconds: float
 ) -> bool:
-    """Whether `error` says that a mapping is missing whose creation may still come.
+    """Whether `error` says that a mapping is missing whose creation may still come, or an allocation that may.
 
     `creation` is the name of the `Creation` whose mappings the events of the queue need. Raises `StoreUnavailable`.
     """
+    if _is_unallocated(error):
+        return seconds_waited(message, WaitsFor.CREATION) < patience_seconds
     dps_id = _unmapped(error)
     if dps_id is None or patience_seconds <= 0:
         return False
@@ -48,6 +54,12 @@ def is_awaited(
         return False
     begun = record is not None and record.state in _BEGUN
     return seconds_waited(message, WaitsFor.CREATION) < patience_seconds * (BEGUN_FACTOR if begun else 1)
+
+
+def _is_unallocated(error: UpstreamError) -> bool:
+    """Whether NOMIS refuses an attendance since the booking is not allocated to the course activity."""
+    refused = error.service == UpstreamName.NOMIS and error.status == 400 and error.from_service
+    return refused and error.path.endswith("/attendance") and _NO_ALLOCATION.search(error.message) is not None
 
 
 def _unmapped(error: UpstreamError) -> str | None:

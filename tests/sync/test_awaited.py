@@ -18,9 +18,10 @@ from sync.store import creations
 from sync.store.failures import FailedAttempt, last_failure
 from sync.waiting import WaitsFor
 from tests.programs import program
-from tests.publishing import allocated, put_visit, schedule_created
+from tests.publishing import allocated, attended, put_visit, schedule_created
 from tests.sync.test_drain import tracked
 from tests.sync.test_drain_failures import BOOKED, CANCELLED, CHANGED, send
+from tests.waiting import until
 
 PATIENCE = 300
 REFERENCE = "later"
@@ -76,6 +77,22 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Pr
     drain.run_until_empty()
     assert (pair.main.counts().total, pair.dlq.counts().total) == (0, 0)
     assert len(sandbox.nomis("allocation")) == 1
+
+
+def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Program) -> None:
+    """NOMIS refuses it before; it is no dead letter for that, and is applied when the allocation has come."""
+    pair, drain = one.queue_pair("activity"), one.open_drain("activity")
+    schedule = schedule_created(sandbox)
+    schedule.publish()
+    drain.run_until_empty()
+    allocation = allocated(sandbox, schedule)
+    attended(sandbox, schedule).publish()
+    for _ in range(5):
+        assert drain.run_batch().deferred == 1
+    allocation.publish()
+    until(lambda: drain.run_until_empty() and pair.main.counts().total == 0)
+    assert pair.dlq.counts().total == 0
+    assert len(sandbox.nomis("attendance")) == 1
 
 
 def wait_since(queue: Queue, seconds: float) -> None:
