@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.acting import recorded_action
 from jobs.composition import Program
-from jobs.endings import UsageError, WorkError
+from jobs.endings import OutcomeUnknown, UsageError, WorkError
 from sync.duplicates import PAIR_FIELDS, pair_of_mapping
 from sync.failures import SyncError, UpstreamError
 from sync.handling import creation_lease
@@ -81,7 +81,7 @@ def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]
         deleted: int = under_way.details["deleted"]
         under_way.outcome = f"{deleted} of {len(every)} deleted"
         if failed := len(every) - deleted:
-            raise WorkError(
+            raise OutcomeUnknown(
                 f"{failed} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
             )
     return deleted

@@ -6,8 +6,9 @@ from typing import Any
 
 from jobs.acting import recorded_action
 from jobs.composition import Program
-from jobs.endings import UsageError, WorkError
+from jobs.endings import OutcomeUnknown, UsageError, WorkError
 from sync.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
+from sync.failures import SyncError
 from sync.handling import creation_lease
 from sync.store import findings
 from sync.store.findings import Finding, FindingKind
@@ -247,10 +248,13 @@ def _remove(program: Program, found: Examination) -> str:
     assert existing is not None
     rules.remove(program.services, pair, view.surplus)
     if rules.read is not None:
-        now = rules.read(program.services, pair)
+        try:
+            now, kept = rules.read(program.services, pair), rules.read(program.services, existing)
+        except SyncError as error:
+            raise OutcomeUnknown(f"{rules.action} {_target(found)} was sent, and not verified: {error}") from error
         if not rules.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
-        if rules.read(program.services, existing) is None:
+        if kept is None:
             raise WorkError(f"the mapped {rules.noun} {existing.nomis_text} is gone too: see NOMIS")
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
         return f"done and verified: {rules.action} {_target(found)}{although}"

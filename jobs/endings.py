@@ -9,6 +9,10 @@ class WorkError(Exception):
     """The work itself failed; the text is one line for the person who reads stderr."""
 
 
+class OutcomeUnknown(WorkError):
+    """The work failed, and it may have been done all the same, or a part of it."""
+
+
 class UsageError(Exception):
     """The command was asked for something it cannot do; the text is one line that says what to ask instead."""
 

@@ -42,7 +42,7 @@ def plan_received(
     """Plans to publish a received event again, with what speaks against it. Raises `SyncError`."""
     plan = fixes.plan_received(program.services, offender_no, prison_id, reason, occurred_at)
     if plan.objection is None:
-        plan = replace(plan, objection=_published_before(program, plan) or _waits(plan, peek()))
+        plan = replace(plan, objection=_published_before(program, plan) or _waits(program, plan, peek()))
     return plan
 
 
@@ -50,7 +50,9 @@ def plan_repair(program: Program, peek: "Peek", offender_no: str) -> Plan:
     """Plans to write the current DPS level to NOMIS again, with what speaks against it. Raises `SyncError`."""
     plan = fixes.plan_repair(program.services, offender_no)
     if plan.objection is None:
-        objection = _unsettled_creation(program, plan) or _repair_without_end(program, plan) or _waits(plan, peek())
+        objection = (
+            _unsettled_creation(program, plan) or _repair_without_end(program, plan) or _waits(program, plan, peek())
+        )
         plan = replace(plan, objection=objection)
     return plan
 
@@ -170,13 +172,16 @@ def _unsettled_creation(program: Program, plan: Plan) -> str | None:
     return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {record.id}` first"
 
 
-def _waits(plan: Plan, waiting: Waiting) -> str | None:
+def _waits(program: Program, plan: Plan, waiting: Waiting) -> str | None:
     where = waiting.where(plan.review_id, plan.offender_no)
     if where is not None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_MESSAGE} {plan.review_id} waits on {place}"
     if waiting.doubt is not None:
         return f"{_MESSAGE} {plan.review_id} may wait: {waiting.doubt}"
+    hidden = program.queue_pair(incentive.DOMAIN.queue).dlq.counts().in_flight
+    if hidden:
+        return f"{_MESSAGE} {plan.review_id} may wait: somebody else is looking at {hidden} dead letters"
     return None
 
 

@@ -299,6 +299,18 @@ def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(operator: Op
     assert [each["who"] for each in operator.reads("actions")] == ["joe"]
 
 
+def test_a_deletion_that_could_not_be_verified_is_unknown(operator: Operator, sandbox: Sandbox) -> None:
+    """The record is gone, and NOMIS does not answer whether: that is no failure, and the finding stays open."""
+    finding = str(plant(operator, appointment_created(sandbox)))
+    before = len(sandbox.nomis("appointment"))
+    with faulty(sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=4):
+        done = operator.run("duplicates", "resolve", finding, "--yes")
+    assert (done.code, len(sandbox.nomis("appointment"))) == (1, before - 1)
+    (action,) = operator.reads("actions")
+    assert (action["state"], "was sent, and not verified" in action["outcome"]) == ("unknown", True)
+    assert "does no harm any more" in operator.does("duplicates", "resolve", finding, "--yes")
+
+
 def test_a_row_that_another_deletes_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
     """The deletion of the same row by another operator is seen after the yes."""
     delete = ("activities", "delete-attendance", "99")

@@ -101,6 +101,16 @@ def test_a_review_whose_message_waits_is_left_to_it(operator: Operator) -> None:
     assert mapping["nomisIncentiveSequence"] == review["sequence"]
 
 
+def test_a_review_whose_message_may_wait_is_left_to_it(operator: Operator) -> None:
+    """A dead letter that somebody else holds cannot be looked at: it may be that of the review."""
+    offender_no = differing(operator, 1)
+    operator.sandbox.send_waiting()
+    letters = operator.queues()["incentive"].dlq.receive()
+    refused = operator.run("incentives", "repair", offender_no, "--yes")
+    assert (len(letters), refused.code, "may wait" in refused.complaint) == (1, 1, True)
+    assert writes(operator.sandbox) == 0
+
+
 def test_a_repair_whose_answer_was_lost_is_not_written_again(operator: Operator) -> None:
     """NOMIS wrote it, and the next repair of the review finds that record."""
     offender_no = differing(operator, 1)

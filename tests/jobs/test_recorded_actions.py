@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -144,6 +145,25 @@ def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(operator: Operator, p
     with faulty(operator.sandbox, service, method, path, kind="reset_after_write"):
         assert operator.run(*arguments).code == 1
     assert [state for state, _ in states(operator)] == ["unknown", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ({"status": 500, "body": {"status": 500, "userMessage": "Could not commit JPA transaction"}}, "unknown"),
+        ({"status": 502, "text": "<html>bad gateway</html>"}, "unknown"),
+        ({"status": 400, "text": "<html>bad request</html>"}, "unknown"),
+        ({"status": 400, "body": {"status": 400, "userMessage": "no such prison"}}, "refused"),
+        ({"status": 403, "body": {"status": 403, "userMessage": "Forbidden"}}, "refused"),
+    ],
+    ids=["commit failed", "gateway", "gateway refuses", "refused", "no role"],
+)
+def test_only_the_word_of_the_service_is_a_refusal(operator: Operator, fault: dict[str, Any], state: str) -> None:
+    """Whatever else answers a write, the write may have been done."""
+    arguments = [*received(operator), "--yes", "--as", "jane"]
+    with faulty(operator.sandbox, *WRITES[received], kind="status_after_write", **fault):
+        assert operator.run(*arguments).code == 1
+    assert [each for each, _ in states(operator)] == [state]
 
 
 def test_nothing_is_sent_that_cannot_be_recorded(operator: Operator, own_postgres: PostgresServer) -> None:
