@@ -22,6 +22,7 @@ from reports.result import (
     Resolved,
     Status,
     TrendPoint,
+    Unconfirmed,
     Unread,
     UnreadPage,
 )
@@ -102,13 +103,15 @@ class Conclusion:
             known = gathered.only_prisons(about.prisons, unknown_too=False)
             aside |= {int(each) for each in gathered.bookings} - {int(each) for each in known.bookings} - named
         final = gathered.amended(pairs, aside)
-        unread = self._unread(gathered, seen)
+        unread_by_anyone = self._unread(gathered, seen)
+        # An exclusion holds for whoever cannot be read too: that booking is not asked after.
+        unread = tuple(each for each in unread_by_anyone if each.booking_id not in about.exclusions)
         empty = self._empty_prisons(gathered.at_prisons() | {pair.prison_id for pair in pairs}, unread)
         status = self._status(unread, empty)
         mismatches = self._mismatches(
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
         )
-        excluded = self._excluded(seen, final, unread)
+        excluded = self._excluded(seen, final, unread_by_anyone, at_first)
         in_flight = [_in_flight(pair, why) for pair, why in seen.in_flight if pair.booking_id not in about.exclusions]
         return ReconciliationResult(
             run_id=about.run_id,
@@ -127,13 +130,14 @@ class Conclusion:
             in_flight=tuple(in_flight),
             excluded=excluded,
             unneeded_exclusions=self._unneeded(excluded, seen),
-            resolved=self._resolved(final, mismatches, seen, unread),
+            resolved=self._resolved(final, mismatches, seen, unread_by_anyone),
             unread=unread,
             unread_pages=tuple(UnreadPage(page=each.page, reason=each.reason) for each in about.listing.failed_pages),
+            unconfirmed=self._unconfirmed(seen, at_first),
             empty_prisons=empty,
             prisons=final.by_prison(mismatches),
             matrix=final.matrix(),
-            trend=self._trend(status, len(final.bookings), len(mismatches)),
+            trend=self._trend(status, len(final.bookings), len(mismatches), len(unread)),
             compared_with=about.baseline.run_id,
         )
 
@@ -228,12 +232,34 @@ class Conclusion:
         standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
         return portray(Evidence(pair), None, standing, since, missing=why)
 
-    def _excluded(self, seen: Rechecked, final: Gathered, unread: Sequence[Unread]) -> tuple[Excluded, ...]:
+    def _unconfirmed(self, seen: Rechecked, at_first: Mapping[int, Levels]) -> tuple[Unconfirmed, ...]:
+        found = []
+        for each, why in seen.unread:
+            if each.booking_id in self._about.exclusions:
+                continue
+            nomis, dps = at_first[each.booking_id]
+            standing, since = self._about.baseline.standing(each.booking_id, self._about.started_at)
+            found.append(
+                Unconfirmed(
+                    offender_no=each.offender_no,
+                    booking_id=each.booking_id,
+                    nomis_level=nomis,
+                    dps_level=dps,
+                    standing=standing,
+                    since=since,
+                    reason=why.reason,
+                )
+            )
+        return tuple(sorted(found, key=lambda each: each.booking_id))
+
+    def _excluded(
+        self, seen: Rechecked, final: Gathered, unread: Sequence[Unread], at_first: Mapping[int, Levels]
+    ) -> tuple[Excluded, ...]:
         exclusions = self._about.exclusions
         if not exclusions:
             return ()
         differing = {pair.booking_id: pair for pair in (*seen.confirmed, *(pair for pair, _ in seen.in_flight))}
-        failed = {each.booking_id for each in unread}
+        failed = {each.booking_id: each for each in unread}
         levels = {
             int(booking_id): final.levels.text(int(level))
             for booking_id, level in zip(final.bookings, final.nomis, strict=True)
@@ -242,7 +268,22 @@ class Conclusion:
         found = []
         for booking_id, exclusion in exclusions.items():
             pair = differing.get(booking_id)
-            if booking_id in failed or (pair is None and booking_id not in levels):
+            if booking_id in failed:
+                nomis, dps = at_first.get(booking_id, (None, None))
+                found.append(
+                    Excluded(
+                        offender_no=failed[booking_id].offender_no,
+                        booking_id=booking_id,
+                        nomis_level=nomis,
+                        dps_level=dps,
+                        reason=exclusion.reason,
+                        still_differs=True,
+                        since=exclusion.since,
+                        unread=failed[booking_id].reason,
+                    )
+                )
+                continue
+            if pair is None and booking_id not in levels:
                 continue
             found.append(
                 Excluded(
@@ -296,11 +337,19 @@ class Conclusion:
             examined=lambda booking_id: not partial or booking_id in read,
         )
 
-    def _trend(self, status: Status, compared: int, mismatches: int) -> tuple[TrendPoint, ...]:
+    def _trend(self, status: Status, compared: int, mismatches: int, unread: int) -> tuple[TrendPoint, ...]:
         about = self._about
-        if status != "complete" or about.prisons or about.parameters.get("offender_nos"):
+        # Where only single prisoners are missing, the trend goes on.
+        told = status == "complete" or (status == "incomplete" and not about.listing.failed_pages)
+        if not told or about.prisons or about.parameters.get("offender_nos"):
             return about.trend
-        point = TrendPoint(run_id=about.run_id, started_at=about.started_at, compared=compared, mismatches=mismatches)
+        point = TrendPoint(
+            run_id=about.run_id,
+            started_at=about.started_at,
+            compared=compared,
+            mismatches=mismatches,
+            unread=unread,
+        )
         return (*about.trend, point)
 
 

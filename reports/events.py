@@ -52,6 +52,9 @@ def track_result(track: Track, result: ReconciliationResult) -> None:
         name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
         track(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
     for excluded in result.excluded:
+        if excluded.unread is not None:
+            track(MISMATCH_ERROR, {"offenderNo": excluded.offender_no, "bookingId": excluded.booking_id})
+            continue
         track(
             EXCLUDED if excluded.still_differs else EXCLUDED_RESOLVED,
             {

@@ -34,7 +34,9 @@ def figures(result: ReconciliationResult) -> list[Figure]:
         found.append(Figure("New", result.new, wording.since(result)))
         found.append(Figure("Still there", result.persisting, "known from earlier runs"))
     if result.resolved or (complete and result.compared):
-        found.append(Figure("Resolved", len(result.resolved), "since the last complete run"))
+        found.append(Figure("Resolved", len(result.resolved), "since the last run"))
+    if result.unconfirmed:
+        found.append(Figure("Not confirmed", len(result.unconfirmed), "seen once, not read again"))
     if complete or result.unread or result.unread_pages:
         found.append(_not_read(result))
     return found

@@ -1,6 +1,7 @@
 """Against earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
 
-Only complete runs over everyone count as earlier runs: one that left somebody out cannot tell what is resolved.
+Runs over everyone count as earlier runs, also where they left somebody out: whoever was read is known by them, and
+whoever was not keeps the state that the run before left. Runs that failed, or looked at some alone, do not count.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TREND_RUNS = 26
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last complete run."""
+    """A mismatch of the last run, or of an earlier one where later ones did not read the prisoner."""
 
     offender_no: str
     booking_id: int
@@ -40,7 +41,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The last complete run over everyone; `run_id` is None when there was none yet.
+    """What is known by the last runs over everyone; `run_id`, the last of them, is None when there was none yet.
 
     in_flight: the bookings whose difference was in flight then.
     """
@@ -81,47 +82,52 @@ NO_BASELINE = Baseline(None, {})
 
 
 def read_baseline(connection: Connection, before: datetime) -> Baseline:
-    """The last complete run over everyone that began before `before`."""
-    run = next(iter(_complete_runs(connection, before, 1)), None)
-    if run is None:
+    """What is known by the runs over everyone that began before `before`."""
+    chain = []
+    for row in _earlier_runs(connection, before, TREND_RUNS):
+        chain.append(row)
+        if row.status == "complete":
+            break
+    if not chain:
         return NO_BASELINE
     columns = reconciliation_mismatches.c
-    query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
-    rows = connection.execute(query.where(columns.run_id == run.id))
-    earlier = {row.booking_id: Earlier(**row._mapping) for row in rows}
-    in_flight = frozenset(each["bookingId"] for each in _content(connection, run.id)["inFlight"])
-    return Baseline(run.id, earlier, run.started_at, in_flight)
+    known: dict[int, Earlier] = {}
+    in_flight: set[int] = set()
+    for run in reversed(chain):
+        content = _content(connection, run.id)
+        # Whoever is resolved is known no more; whoever was not read stays as before.
+        for each in content["resolved"]:
+            known.pop(each["bookingId"], None)
+        query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
+        rows = connection.execute(query.where(columns.run_id == run.id))
+        known |= {row.booking_id: Earlier(**row._mapping) for row in rows}
+        in_flight &= {each["bookingId"] for each in content["unread"]}
+        in_flight |= {each["bookingId"] for each in content["inFlight"]}
+    return Baseline(chain[0].id, known, chain[0].started_at, frozenset(in_flight))
 
 
 def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ...]:
-    """The complete runs over everyone that began before `before`, oldest first."""
+    """The runs over everyone that began before `before` and left no page of the list out, oldest first."""
     points = []
-    for row in _complete_runs(connection, before, TREND_RUNS):
+    for row in _earlier_runs(connection, before, TREND_RUNS):
         content = _content(connection, row.id)
+        if content["unreadPages"]:
+            continue
         point = TrendPoint(
             run_id=row.id,
             started_at=row.started_at,
             compared=content["compared"],
             mismatches=len(content["mismatches"]),
+            unread=len(content["unread"]),
         )
         points.append(point)
     return tuple(reversed(points))
 
 
-def _content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run that has one, as parsed JSON."""
-    query = select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == run_id)
-    content: dict[str, Any] = orjson.loads(zlib.decompress(connection.execute(query).scalar_one()))
-    return content
-
-
 def read_without_levels(connection: Connection, before: datetime) -> Without | None:
     """How many had no level in the last run that counts, None when there was none yet."""
-    for row in _complete_runs(connection, before, 1):
-        packed = connection.execute(
-            select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == row.id)
-        ).scalar_one()
-        return Without.of(MatrixCell.model_validate(cell) for cell in orjson.loads(zlib.decompress(packed))["matrix"])
+    for row in _earlier_runs(connection, before, 1):
+        return Without.of(MatrixCell.model_validate(cell) for cell in _content(connection, row.id)["matrix"])
     return None
 
 
@@ -146,12 +152,19 @@ def _told(result: ReconciliationResult) -> tuple[object, ...]:
     )
 
 
-def _complete_runs(connection: Connection, before: datetime, limit: int) -> Sequence[Row[Any]]:
+def _earlier_runs(connection: Connection, before: datetime, limit: int) -> Sequence[Row[Any]]:
     columns = reconciliation_runs.c
-    query = select(columns.id, columns.started_at).where(
-        columns.scope == Scope.EVERYONE, columns.status == "complete", columns.started_at < before
+    query = select(columns.id, columns.started_at, columns.status).where(
+        columns.scope == Scope.EVERYONE, columns.status.in_(("complete", "incomplete")), columns.started_at < before
     )
     return connection.execute(query.order_by(columns.started_at.desc()).limit(limit)).all()
+
+
+def _content(connection: Connection, run_id: str) -> dict[str, Any]:
+    """The result of a run that has one, as parsed JSON."""
+    query = select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == run_id)
+    content: dict[str, Any] = orjson.loads(zlib.decompress(connection.execute(query).scalar_one()))
+    return content
 
 
 def _resolved(earlier: Earlier, how: str) -> Resolved:

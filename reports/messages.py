@@ -59,15 +59,16 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
         lines.append(f"*{slack_text(masking.text(warning))}*")
     step = wording.next_step(result)
     if step:
-        lines.append(f"{slack_text(step.text)} {slack_code(step.command)}")
+        lines.append(f"{step.text} {slack_code(step.command)}")
     lines.append(slack_text(wording.summary(result)))
     facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
     lines.append(f"Report: {slack_text(link)}" if link else f"The report is in {slack_code(path)}")
-    if masking.on and result.mismatches:
+    if masking.on and (result.mismatches or result.unconfirmed):
         lines.append(MASKED)
-    thread = _packed([_slack_line(number, each, masking) for number, each in result.rows])
+    seen = [f"Seen, not confirmed · {slack_text(line)}" for line in _unconfirmed_lines(result, masking)]
+    thread = _packed([*(_slack_line(number, each, masking) for number, each in result.rows), *seen])
     return SlackReport("\n".join(lines), thread, _csv(result, masking), csv_name(result))
 
 
@@ -86,6 +87,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "link": link,
         "path": path,
         "rows": [_email_line(number, each, masking) for number, each in shown],
+        "unconfirmed": _unconfirmed_lines(result, masking)[:MOST_IN_EMAIL],
         "left_out": len(result.mismatches) - len(shown),
     }
     templates = environment()
@@ -98,13 +100,22 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
     )
 
 
+def _unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
+    """The differences that were seen and could not be read again, a line for each."""
+    return [
+        f"{masking.offender(each.offender_no)} booking {masking.booking(each.booking_id)}"
+        f" · NOMIS {each.nomis_level or 'none'}, DPS {each.dps_level or 'none'} · {masking.text(each.reason)}"
+        for each in result.unconfirmed
+    ]
+
+
 def csv_name(result: ReconciliationResult) -> str:
     """The name of the CSV where it stands alone."""
     return f"incentive-mismatches-{result.run_id}.csv"
 
 
 def _csv(result: ReconciliationResult, masking: Masking) -> str | None:
-    return render_csv(result, masking) if result.mismatches else None
+    return render_csv(result, masking) if result.mismatches or result.unconfirmed else None
 
 
 def _title(result: ReconciliationResult) -> str:

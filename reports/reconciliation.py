@@ -327,7 +327,7 @@ class _Run:
                         connection, self._record.id, self._shard, page, snapshot.levels, snapshot.prisons
                     )
                 done += len(page.prisoners)
-                unreadable += len(page.unreadable)
+                unreadable += len(page.unreadable.keys() - self._exclusions.keys())
                 self._tell("reading", done, len(mine))
                 self._check_share(unreadable, len(mine))
         finally:

@@ -118,7 +118,7 @@ def render_report(result: ReconciliationResult) -> str:
             affected=affected,
             # Prisoners without a record in NOMIS are no prison's.
             places=sum(each.prison_id is not None for each in result.prisons),
-            aside=len(result.in_flight) + sum(each.still_differs for each in result.excluded),
+            aside=len(result.in_flight) + sum(each.differs for each in result.excluded),
             rows=result.rows,
             step=wording.next_step(result),
             causes=wording.causes(result),
@@ -175,7 +175,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
     )
     return Trend(
         tuple(bars),
-        f"Differences found in {wording.count(len(points), 'complete run')}, oldest first: {told}.",
+        f"Differences found in {wording.count(len(points), 'run')}, oldest first: {told}.",
         height=_CHART_HEIGHT + (_LINE_HEIGHT if any(times) else 0),
     )
 

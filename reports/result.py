@@ -112,7 +112,8 @@ class InFlight(_Part):
 class Excluded(_Part):
     """A booking on the list of exclusions: still different, or equal by now so that the entry is no longer needed.
 
-    since: the date that the list gives for the entry.
+    since: the date that the list gives for the entry. unread: why the booking could not be read, where it could not:
+    then its entry is kept, and its levels are those that were seen, if any.
     """
 
     offender_no: str
@@ -122,6 +123,12 @@ class Excluded(_Part):
     reason: str
     still_differs: bool
     since: date | None = None
+    unread: str | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the levels were read, and differ."""
+        return self.still_differs and self.unread is None
 
 
 class Resolved(_Part):
@@ -155,6 +162,21 @@ class Unread(_Part):
         return self.booking_id is not None or self.page is not None
 
 
+class Unconfirmed(_Part):
+    """A difference that the first look saw and that could not be read again: seen, not confirmed.
+
+    standing and since: as for a mismatch. The prisoner is among the unread too, with the same reason.
+    """
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None = None
+    dps_level: str | None = None
+    standing: Standing = "new"
+    since: datetime
+    reason: str
+
+
 class UnreadPage(_Part):
     """A page of prisoner ids that could not be read; whoever is on it was not checked."""
 
@@ -180,12 +202,13 @@ class MatrixCell(_Part):
 
 
 class TrendPoint(_Part):
-    """An earlier complete run, or this one."""
+    """An earlier run over everyone, or this one; `unread` are the prisoners that it could not read."""
 
     run_id: str
     started_at: datetime
     compared: int
     mismatches: int
+    unread: int = 0
 
 
 class ReconciliationResult(_Part):
@@ -193,7 +216,8 @@ class ReconciliationResult(_Part):
 
     listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are
     known on both sides. released: differences dropped because the booking left the list during the run.
-    empty_prisons: prisons that the run was to look at, and where nobody was found.
+    empty_prisons: prisons that the run was to look at, and where nobody was found. unconfirmed: differences that were
+    seen and could not be read again.
     """
 
     run_id: str
@@ -215,6 +239,7 @@ class ReconciliationResult(_Part):
     resolved: tuple[Resolved, ...] = ()
     unread: tuple[Unread, ...] = ()
     unread_pages: tuple[UnreadPage, ...] = ()
+    unconfirmed: tuple[Unconfirmed, ...] = ()
     empty_prisons: tuple[str, ...] = ()
     prisons: tuple[PrisonCount, ...] = ()
     matrix: tuple[MatrixCell, ...] = ()
@@ -251,6 +276,7 @@ class ReconciliationResult(_Part):
             "in_flight": len(self.in_flight),
             "excluded": sum(each.still_differs for each in self.excluded),
             "released": len(self.released),
+            "unconfirmed": len(self.unconfirmed),
             "unread_prisoners": len(self.unread),
             "unread_pages": len(self.unread_pages),
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reports.masking import Masking
 
 if TYPE_CHECKING:
-    from reports.result import Mismatch, ReconciliationResult
+    from reports.result import Mismatch, ReconciliationResult, Unconfirmed
 
 #: The columns, in their order. Times are local to London, ISO 8601 to the second, save `since`, which is UTC.
 COLUMNS = (
@@ -47,13 +47,18 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 
 def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> str:
-    """One line for each mismatch in the order of the report, under a heading of `COLUMNS`; missing values are empty."""
+    """One line for each mismatch in the order of the report, under a heading of `COLUMNS`; missing values are empty.
+
+    Differences that were seen and not confirmed come last, without a row number; their standing is `unconfirmed`.
+    """
     shown = masking or Masking()
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for number, mismatch in result.rows:
         writer.writerow([_safe(cell) for cell in _row(result, number, mismatch, shown)])
+    for seen in result.unconfirmed:
+        writer.writerow([_safe(cell) for cell in _unconfirmed_row(result, seen, shown)])
     return out.getvalue()
 
 
@@ -92,6 +97,20 @@ def _row(result: ReconciliationResult, number: int, mismatch: Mismatch, shown: M
         number,
         shown.text(mismatch.evidence_missing or ""),
     ]
+
+
+def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Masking) -> list[object]:
+    told: dict[str, object] = {
+        "run_id": result.run_id,
+        "offender_no": shown.offender(seen.offender_no),
+        "booking_id": shown.booking(seen.booking_id),
+        "nomis_level": seen.nomis_level,
+        "dps_level": seen.dps_level,
+        "standing": "unconfirmed",
+        "since": seen.since.isoformat(timespec="seconds"),
+        "evidence_missing": shown.text(seen.reason),
+    }
+    return [told.get(column) for column in COLUMNS]
 
 
 def _safe(cell: object) -> str:

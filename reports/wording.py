@@ -38,6 +38,8 @@ def headline(result: ReconciliationResult) -> str:
         found = _have_different_levels(different, compared)
     elif complete:
         found = _have_the_same_level(result)
+    elif result.unconfirmed:
+        found = f"{count(len(result.unconfirmed), 'difference')} seen and not confirmed"
     else:
         found = f"no difference found among {count(compared, 'prisoner')}"
     return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
@@ -72,7 +74,7 @@ def _have_the_same_level(result: ReconciliationResult) -> str:
 
 def _besides(result: ReconciliationResult) -> str:
     """The differences that do not count, empty where there are none."""
-    excluded = sum(each.still_differs for each in result.excluded)
+    excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} on their way"] if result.in_flight else []
     if excluded:
         parts.append(f"{thousands(excluded)} excluded")
@@ -95,6 +97,7 @@ def summary(result: ReconciliationResult) -> str:
         (len(result.resolved), "resolved", finished),
         (len(result.in_flight), "on their way", False),
         (sum(each.still_differs for each in result.excluded), "excluded", False),
+        (len(result.unconfirmed), "seen, not confirmed", False),
         (len(result.unread) if result.status == "failed" else 0, "could not be read", False),
     ]
     told = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
@@ -123,6 +126,8 @@ def reach(result: ReconciliationResult) -> str | None:
     if result.status == "failed":
         return "What was found before the run failed is not the whole picture."
     if result.unread or result.unread_pages:
+        if len(result.unconfirmed) == len(result.unread) and not result.unread_pages:
+            return "The differences of those who were not read again are not confirmed."
         return "Nothing is known about those who were not read."
     if result.empty_prisons:
         return f"Nothing is known about {' and '.join(result.empty_prisons)}."
@@ -140,6 +145,10 @@ def none_found(result: ReconciliationResult) -> str:
             else "Every prisoner has the same level in NOMIS and in DPS."
         )
     who = f"the {count(result.compared, 'prisoner')} compared"
+    if result.unconfirmed:
+        seen = count(len(result.unconfirmed), "difference")
+        others = f"Among the others the first look saw {seen}, which could not be read again."
+        return f"No difference was found among {who}. {others}"
     return f"No difference was found among {who}. About the others nothing is known."
 
 

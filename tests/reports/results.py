@@ -17,6 +17,7 @@ from reports.result import (
     Resolved,
     Side,
     TrendPoint,
+    Unconfirmed,
     Unread,
     UnreadPage,
 )
@@ -141,6 +142,11 @@ def with_everything(mismatches: int = 3) -> ReconciliationResult:
         ),
         unneeded_exclusions=("A3333CC, booking 3",),
         resolved=(Resolved(offender_no="A4444DD", booking_id=4, since=STARTED - timedelta(days=7), how="equal"),),
+        unconfirmed=(
+            Unconfirmed(
+                offender_no="A5555EE", booking_id=5, nomis_level="BAS", since=STARTED, reason="status 503: busy"
+            ),
+        ),
         unread=(Unread(offender_no="A5555EE", booking_id=5, reason="nomis: GET /x: status 503: busy"),),
         unread_pages=(UnreadPage(page=17, reason="nomis: GET /prisoners/ids: no answer: timed out"),),
         released=("A6666FF",),

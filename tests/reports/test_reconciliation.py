@@ -262,7 +262,7 @@ def test_knows_new_ones_from_old_ones_and_from_resolved_ones(world: Sandbox, off
 
 
 def test_never_calls_unread_ones_resolved_nor_claims_success(world: Sandbox, office: OpenOffice) -> None:
-    """A mismatch that could not be read again stays what it was; the run is incomplete and no later run's measure."""
+    """A mismatch that could not be read again stays what it was; the run is incomplete."""
     world.reset(prisoners=100, mismatches={"7": 3})
     opened = office()
     first = result_of(opened.reconcile(run_id="first"))
@@ -278,7 +278,11 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(world: Sandbox, off
     assert opened.events("report")[-1]["success"] == "false"
     assert opened.events("mismatch-error") == [{"offenderNo": unread.offender_no, "bookingId": str(unread.booking_id)}]
     world.clear_faults()
-    assert result_of(opened.reconcile(run_id="third")).compared_with == "first"
+    third = result_of(opened.reconcile(run_id="third"))
+    assert third.compared_with == "second"
+    # Whoever was not read in between keeps the earlier state.
+    assert {each.standing for each in third.mismatches} == {"persisting"}
+    assert {each.since for each in third.mismatches} == {each.since for each in first.mismatches}
 
 
 def test_tells_network_errors_by_their_own_event(world: Sandbox, office: OpenOffice) -> None:
