@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import psycopg
 import pytest
@@ -22,7 +22,7 @@ from sqlalchemy.engine import URL, make_url
 
 from sync.store.database import Database
 from tests.children import end_with_parent
-from tests.waiting import LONGEST_SECONDS
+from tests.waiting import LONGEST_SECONDS, until
 
 _UNPRIVILEGED = "nobody"
 
@@ -131,6 +131,51 @@ class PostgresServer:
         if libraries.exists():
             shutil.copytree(libraries, copy / libraries.name)
         return Path(shutil.copytree(programs.parent, copy / package.name / programs.parent.name)) / "bin"
+
+
+class Pooler:
+    """A PgBouncer in transaction mode before a server, with fewer connections to it than its clients have."""
+
+    def __init__(self, server: URL) -> None:
+        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if program is None:
+            pytest.skip("there is no pgbouncer on this machine (Debian: apt-get install pgbouncer)")
+        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        host = server.host or server.query["host"]
+        settings = {
+            "listen_port": 6432,
+            "unix_socket_dir": self._folder,
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": 2,
+        }
+        password = f" password={server.password}" if server.password else ""
+        (self._folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={host} port={server.port or 5432} user={server.username}{password}\n[pgbouncer]\n"
+            + "\n".join(f"{name} = {value}" for name, value in settings.items())
+        )
+        as_nobody: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            as_nobody = {"user": _UNPRIVILEGED, "extra_groups": []}
+            shutil.chown(self._folder, _UNPRIVILEGED)
+        self._process = subprocess.Popen(
+            [program, "-q", str(self._folder / "pgbouncer.ini")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=functools.partial(end_with_parent, signal.SIGQUIT),
+            **as_nobody,
+        )
+        until((self._folder / ".s.PGSQL.6432").exists, "the pooler listens")
+
+    def url(self, database: str) -> str:
+        """The address of a database of the server through the pooler."""
+        return f"postgresql://postgres@/{database}?host={self._folder}&port=6432"
+
+    def close(self) -> None:
+        """Ends the pooler and removes its files."""
+        self._process.terminate()
+        self._process.wait(LONGEST_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def make_database(server: URL, template: str | None = None) -> URL:

@@ -41,6 +41,8 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
 _READING = "sync_reading"
+#: A writer waits for others as long as on SQLite, and one that hangs in its transaction lets go.
+_WRITER_LIMITS = "SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
 #: How `JSON` columns are written and read.
 _JSON: dict[str, Any] = {
     "json_serializer": written_json,
@@ -285,7 +287,8 @@ def _postgresql_engine(url: URL) -> Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
         "application_name": "prisoner-to-nomis",
-        "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
+        # A pooler gives each transaction another connection to the server, which does not know what was prepared.
+        "prepare_threshold": None,
     }
     engine = create_engine(
         url,
@@ -300,7 +303,14 @@ def _postgresql_engine(url: URL) -> Engine:
     )
     clock = shared_clock(engine.dialect)
     event.listen(engine, "connect", lambda connection, _record: clock.follow_postgresql(connection))
+    event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # By the transaction: a pooler refuses options of the connection, and would give it to others with what it was set.
+    if not connection.get_execution_options().get(_READING, False):
+        connection.exec_driver_sql(_WRITER_LIMITS)
 
 
 def _unavailable(error: Exception) -> bool:
