@@ -20,10 +20,15 @@ DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
     Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is surplus",
-    Verdict.TWO_CLAIMS: "two DPS records claim one NOMIS record: delete nothing, investigate",
+    Verdict.TWO_CLAIMS: (
+        "two DPS records claim one NOMIS record: delete nothing, investigate. If the mapping that exists is left from "
+        "before a refresh of the data, have it deleted and the event published again, which saves the refused one"
+    ),
     Verdict.SAME: "the record is mapped as it should be: no duplicate any more",
     Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing, investigate",
-    Verdict.NOT_MAPPED: "neither record is mapped now: delete nothing, investigate",
+    Verdict.NOT_MAPPED: (
+        "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
+    ),
 }
 
 

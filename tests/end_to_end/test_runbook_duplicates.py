@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from sandbox import Sandbox
+from sync.upstream.mappings import delete_appointment_mapping
 from tests.faults import faulty
 from tests.operating import Operator, Terminal, operator
+from tests.programs import program
 from tests.publishing import (
     Told,
     adjustment_inserted,
@@ -216,6 +218,34 @@ def test_two_claims_are_left_to_a_person(operator: Operator, sandbox: Sandbox) -
     assert (refused.code, "investigate" in refused.complaint) == (1, True)
     operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
     assert operator.actions()[-1][2] == "closed by hand: DPS merged the two visits"
+
+
+def test_a_mapping_left_from_before_a_refresh_gives_way(operator: Operator, sandbox: Sandbox) -> None:
+    """Its NOMIS id was given out again; without it, the event published again saves the mapping and creates nothing."""
+    first, told = appointment_created(sandbox), appointment_created(sandbox)
+    first.publish()
+    operator.drain("appointment")
+    (known,) = sandbox.mappings("appointments")
+    stale = {"appointmentInstanceId": 1, "nomisEventId": int(known["nomisEventId"]) + 1}
+    with program(operator.settings, operator.settings["DATABASE_URL"]) as made:
+        made.services.mapping.call("POST", "/mapping/appointments", body=stale)
+    told.publish()
+    assert operator.drain("appointment")["duplicate"] == 1
+    (finding,) = operator.reads("duplicates", "list")
+    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", "1")
+    assert "published again, which saves the refused one" in shown["meaning"]
+    with program(operator.settings, operator.settings["DATABASE_URL"]) as made:
+        delete_appointment_mapping(made.services.mapping, 1)
+    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    assert "event published again, which saves the refused mapping" in shown["meaning"]
+    made_before = len(sandbox.nomis("appointment"))
+    told.publish()
+    assert operator.drain("appointment")["failed"] == 0
+    assert len(sandbox.nomis("appointment")) == made_before == 2
+    assert told.dps_id in {str(each["appointmentInstanceId"]) for each in sandbox.mappings("appointments")}
+    operator.does("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert operator.reads("duplicates", "list") == []
 
 
 def plant_two_rows(operator: Operator, of_schedule: Callable[[Sandbox, Told], Told], kind: str) -> Told:
