@@ -93,14 +93,14 @@ def differing(operator: Operator, cause: int) -> str:
 
 
 @contextmanager
-def stopped_at_its_call(operator: Operator, prepare: Prepare) -> Iterator[tuple[Command, Hold]]:
-    """A process of the command whose request NOMIS has, and has not answered."""
-    arguments = prepare(operator)
+def stopped_at_its_call(
+    operator: Operator, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
+) -> Iterator[tuple[Command, Hold]]:
+    """A process of the command whose request the service has, and has not answered."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | operator.settings
-    with held(operator.sandbox, *WRITES[prepare], kind="timeout_after_write") as hold:
-        command = Command(
-            [*arguments, "--yes", "--as", "jane"], environment, operator.folder, err=operator.folder / "log"
-        )
+    with held(operator.sandbox, *call, kind=kind) as hold:
+        log = operator.folder / "log"
+        command = Command([*arguments, "--yes", "--as", "jane"], environment, operator.folder, err=log)
         try:
             hold.wait_for_request()
             yield command, hold
@@ -116,7 +116,7 @@ def states(operator: Operator) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_killed_command_leaves_its_action(operator: Operator, prepare: Prepare) -> None:
     """While it is at work that is said; killed, it is not known how it ended; nothing of it counts as done."""
-    with stopped_at_its_call(operator, prepare) as (command, _):
+    with stopped_at_its_call(operator, WRITES[prepare], prepare(operator)) as (command, _):
         assert states(operator) == [("started", UNDER_WAY)]
         command.kill()
         assert states(operator) == [("started", NOT_KNOWN)]
@@ -127,12 +127,24 @@ def test_a_killed_command_leaves_its_action(operator: Operator, prepare: Prepare
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
 def test_a_signal_leaves_an_unknown_outcome(operator: Operator, prepare: Prepare, number: signal.Signals) -> None:
     """It ends at once with exit code 1 and one line, and the action says that it may have been done."""
-    with stopped_at_its_call(operator, prepare) as (command, _):
+    with stopped_at_its_call(operator, WRITES[prepare], prepare(operator)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
     ((state, outcome),) = states(operator)
     assert (state, outcome) == ("unknown", "unknown: stopped in the middle, so it may have been done")
     assert "see `prisoner-to-nomis actions`" in (operator.folder / "log").read_text()
+
+
+@pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
+def test_two_operators_at_once_write_once(operator: Operator, prepare: Prepare) -> None:
+    """While one's request is with the service, the other's command is refused, and sends nothing."""
+    arguments = prepare(operator)
+    with stopped_at_its_call(operator, WRITES[prepare], arguments, kind="delay") as (command, hold):
+        second = operator.run(*arguments, "--yes", "--as", "joe")
+        hold.release()
+        assert command.wait() == 0
+    assert second.code == 1
+    assert [(each["who"], each["state"]) for each in operator.reads("actions")] == [("jane", "done")]
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
@@ -177,7 +189,7 @@ def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
     operator: Operator, own_postgres: PostgresServer
 ) -> None:
     """What was done could not be recorded, which the operator is told; the record says that it was begun."""
-    with stopped_at_its_call(operator, received) as (command, hold):
+    with stopped_at_its_call(operator, WRITES[received], received(operator)) as (command, hold):
         own_postgres.stop()
         hold.release()
         assert command.wait() == 1
