@@ -235,6 +235,9 @@ class Breakers:
                     circuit.note(moment, failed=True)
                     if circuit.is_failing(moment):
                         circuit.open(moment, error.retry_after)
+            elif error is not None and failed:
+                # It was under way when the breaker opened; what it was about is remembered all the same.
+                circuit.is_news(moment, self._record(error), method)
             if not failed and circuit.failed and record is not None:
                 circuit.recovered(record, method)
             after = circuit.state
