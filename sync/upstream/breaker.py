@@ -112,6 +112,13 @@ class _Circuit:
             if self.failed_trials >= TRIALS:
                 self.open(moment, retry_after)
 
+    def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
+        """Takes note of a failed call; of one that was under way when the service was taken to be down, its record."""
+        if self.is_news(moment, record, method) and self.state is BreakerState.CLOSED:
+            self.note(moment, failed=True)
+            if self.is_failing(moment):
+                self.open(moment, retry_after)
+
     def is_news(self, moment: float, record: str, method: str) -> bool:
         """Whether this record that failed now has not failed lately."""
         _, last = self.failed.pop(record, ("", -REMEMBERED_SECONDS))
@@ -226,18 +233,12 @@ class Breakers:
                     circuit.trial_failed(moment, self._record(error), method, error.retry_after)
                 elif telling:
                     circuit.close(moment)
-            elif before is BreakerState.CLOSED:
+            else:
                 self._end_turn(circuit, failed)
-                if error is None or not failed:
-                    if telling:
-                        circuit.note(moment, failed=False)
-                elif circuit.is_news(moment, self._record(error), method):
-                    circuit.note(moment, failed=True)
-                    if circuit.is_failing(moment):
-                        circuit.open(moment, error.retry_after)
-            elif error is not None and failed:
-                # It was under way when the breaker opened; what it was about is remembered all the same.
-                circuit.is_news(moment, self._record(error), method)
+                if error is not None and failed:
+                    circuit.call_failed(moment, self._record(error), method, error.retry_after)
+                elif telling and before is BreakerState.CLOSED:
+                    circuit.note(moment, failed=False)
             if not failed and circuit.failed and record is not None:
                 circuit.recovered(record, method)
             after = circuit.state
