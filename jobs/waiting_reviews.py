@@ -85,10 +85,10 @@ def _given_up(dead: Iterable[Message], database: Database, settings: Settings) -
         review = _review(found.letter.message)
         if review is None:
             continue
-        if found.returns > settings.housekeeping_max_returns:
-            reasons[review] = f"it came back {found.returns} times, and housekeeping does not send it back any more"
-        elif found.failure is not None and found.failure_class not in WORTH_A_RETRY:
+        if found.failure is not None and found.failure_class not in WORTH_A_RETRY:
             reasons[review] = f'it was refused at "{found.failure.failure.step}", and a retry alone does not help'
+        elif found.given_up or found.returns > settings.housekeeping_max_returns:
+            reasons[review] = f"it came back {found.returns} times, and housekeeping does not send it back any more"
     return reasons
 
 

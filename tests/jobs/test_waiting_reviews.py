@@ -82,7 +82,7 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(sandbox: Sandbox, one
     """No look finds a message while it is hidden, but its failure tells: of this prisoner and of no other."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
-    sandbox.fault("nomis", "POST", kind="status", status=503)
+    sandbox.fault("nomis", "POST", kind="status", status=400)
     assert one.open_drain("incentive").run_batch().failed == 1
     sandbox.clear_faults()
     waiting = peek(one)
@@ -101,7 +101,7 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
         review_id = sandbox.add_review(offender_no, "ENH")
-        sandbox.fault("nomis", "POST", kind="status", status=503)
+        sandbox.fault("nomis", "POST", kind="status", status=400)
         drain = quick.open_drain("incentive")
         assert drain.run_batch().failed == 1
         sandbox.clear_faults()
