@@ -11,11 +11,14 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+from sqlalchemy import select
 
 from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
@@ -23,6 +26,7 @@ from jobs.composition import Program
 from sandbox import Sandbox
 from sync.queues.queue import BATCH
 from sync.settings import QUEUES, load_settings
+from sync.store.tables import failures
 from tests.forked import Command
 
 #: The defaults of the program, save a shorter pause, and nothing that has no part in draining.
@@ -75,11 +79,19 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
         drained = until(lambda: depth(program) == 0, backlog.patience)
         ends = [_end(replica) for replica in replicas]
         verdict = judge(sandbox, program, [planned])
+        verdict.violations.extend(f"failed without a fault: {failed}" for failed in _failures(program))
         if not drained:
             verdict.violations.append(f"{depth(program)} messages were not drained in {backlog.patience:.0f} s")
         verdict.violations.extend(f"a process ended with {end}" for end in ends if end)
         figures = {"seed": backlog.seed, "database": backlog.database, **verdict.figures}
         return Result(verdict, time.monotonic() - started, figures)
+
+
+def _failures(program: Program) -> list[str]:
+    """Why attempts failed, and how often: each uses up a receive, of which there are few."""
+    with program.database.read() as connection:
+        reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
+    return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]
 
 
 def _shuffle(program: Program, queue: str, chance: random.Random) -> None:

@@ -88,15 +88,14 @@ def drain_by_command(made: Program, name: str) -> None:
         drain.run_until_empty()
 
 
-@pytest.mark.parametrize("status", [500, 503])
 def test_drains_by_command_while_only_the_pings_are_fine(
-    sandbox: Sandbox, one: Program, impatient_breaker: None, monkeypatch: pytest.MonkeyPatch, status: int
+    sandbox: Sandbox, one: Program, impatient_breaker: None
 ) -> None:
     """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
     told = [visit_booked(sandbox) for _ in range(4)]
     for each in told:
         each.publish()
-    sandbox.fault("nomis", "POST", status=status)
+    sandbox.fault("nomis", "POST", status=503)
     pair = one.queue_pair("visit")
     for _ in range(4):
         drain_by_command(one, "visit")
@@ -105,6 +104,24 @@ def test_drains_by_command_while_only_the_pings_are_fine(
         assert sum(each.recoverable for each in failures.counts(connection, LONG_AGO)) >= 4
     sandbox.clear_faults()
     with draining(one, "visit"):
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize(("service", "status"), [("auth", 401), ("nomis", 401), ("nomis", 403)])
+def test_wrong_credentials_hold_messages(
+    sandbox: Sandbox, one: Program, impatient_breaker: None, service: str, status: int
+) -> None:
+    """A refused secret, a refused token, a missing role: nothing is a dead letter until they are put right."""
+    for _ in range(4):
+        visit_booked(sandbox).publish()
+    sandbox.expire_tokens()
+    fault = sandbox.fault(service, "POST", status=status)
+    pair = one.queue_pair("visit")
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= MANY)
+        assert pair.dlq.counts().total == 0
+        sandbox.clear_faults()
         until(lambda: pair.main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")
 
