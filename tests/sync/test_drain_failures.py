@@ -25,6 +25,8 @@ from tests.publishing import put_visit
 from tests.sync.test_drain import tracked
 from tests.waiting import in_thread, result_of, until
 
+#: What NOMIS itself says; without its status it would be the word of a gateway.
+REFUSAL = {"status": 400, "userMessage": "No room"}
 BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
 
 
@@ -79,7 +81,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) ->
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
     message_id = send(queue, BOOKED, "aa-aa")
-    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body={"userMessage": "No room"})
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
     summary = one.open_drain("visit").run_batch()
     assert (summary.received, summary.failed) == (1, 1)
     found = last_failure(one.database, sns_message_id="sns-aa-aa-0")
