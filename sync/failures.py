@@ -19,6 +19,10 @@ _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
 #: Refused credentials are put right outside, as an outage is. The others say that it was the wrong moment.
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
+#: The answer to wrong credentials, and to those without the role that a call needs.
+_REFUSED_STATUSES = frozenset({401, 403})
+#: What a service, or a gateway before it, answers when it can take no call at present, whatever the call.
+_AWAY_STATUSES = frozenset({429, 502, 503})
 
 
 class SyncError(Exception):
@@ -88,6 +92,18 @@ class UpstreamError(SyncError):
         return self.status == 409 and self.from_service
 
     @property
+    def credentials_refused(self) -> bool:
+        """Our credentials are wrong, or lack a role: nothing succeeds until a person puts that right."""
+        return self.status in _REFUSED_STATUSES
+
+    @property
+    def unavailable(self) -> bool:
+        """The service can take no call, is out of reach, or something else answers for it: no record is to blame."""
+        if self.status is None or self.status in _AWAY_STATUSES or self.credentials_refused:
+            return True
+        return self.status < 500 and not self.from_service
+
+    @property
     def non_unique(self) -> bool:
         """NOMIS holds duplicate rows for the pair that was asked for."""
         return self.status == 500 and NON_UNIQUE_TEXT in self.message
@@ -129,6 +145,11 @@ class NoToken(UpstreamError):
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
         """Always."""
+        return True
+
+    @property
+    def credentials_refused(self) -> bool:
+        """Always: a token that nobody gives is waited for as long as credentials that are wrong."""
         return True
 
 

@@ -25,10 +25,6 @@ from sync.work import Workshop
 #: How long a message waits in hand for the lease of its entity, before it waits on the queue, and how often it asks.
 LEASE_WAIT_SECONDS = 10.0
 LEASE_RETRY_SECONDS = 1.0
-#: What a service, or a gateway before it, answers that can take no call at present, whatever the call.
-_AWAY_STATUSES = frozenset({429, 502, 503})
-#: What is answered to wrong credentials, and to those without the role that a call needs.
-_REFUSED_STATUSES = frozenset({401, 403})
 #: How long a message waits at most for a service that is away, or fails what is tried: longer than outages last.
 LONGEST_OUTAGE_SECONDS = 1_800.0
 #: How long it waits at most for credentials to be put right, which takes a person.
@@ -43,9 +39,8 @@ _OUTAGE_SECONDS = 0.25
 class LaneInHand:
     """A lane with the tasks that are left.
 
-    `busy_since`: since when its lease is held elsewhere. `refusals`: how often its first task failed as an outage would
-    make it fail, and `refused_since` when it first did. `store_away`: it waits for the database. `young`: the event of
-    its first task is too young to be read.
+    `not_before`: the moment (monotonic) before which it is not tried again. `busy_since`: since when its lease is held
+    elsewhere. `store_away`: it waits for the database. `young`: the event of its first task is too young to be read.
     """
 
     key: str | None
@@ -169,9 +164,9 @@ class LaneWorker:
         if not isinstance(error, UpstreamError):
             return False
         waited = seconds_waited(task.message, WaitsFor.SERVICE)
-        if error.status in _REFUSED_STATUSES or error.service == UpstreamName.OAUTH:
+        if error.credentials_refused:
             return waited < LONGEST_REFUSED_SECONDS
-        doubted = _is_away(error) or not self._breakers.all_up(self._upstreams)
+        doubted = error.unavailable or not self._breakers.all_up(self._upstreams)
         return doubted and waited < LONGEST_OUTAGE_SECONDS
 
     def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
@@ -220,11 +215,3 @@ def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None
         Ended(first, Outcome.DEFERRED, failure, waits_for=waits_for),
         *(Ended(task, Outcome.DEFERRED, waits_for=waits_for) for task in others),
     ]
-
-
-def _is_away(error: UpstreamError) -> bool:
-    """Whether the service can take no call at all, or is out of reach: then it is certainly not the record's fault."""
-    if error.status is None or error.status in _AWAY_STATUSES:
-        return True
-    # A gateway's word, or that of something else at its address.
-    return error.status < 500 and not error.from_service

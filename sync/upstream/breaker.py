@@ -41,7 +41,7 @@ LONGEST_PAUSE_SECONDS = 20.0
 #: The longest that a service is left alone because it asks for that.
 LONGEST_RETRY_AFTER_SECONDS = 60.0
 #: So many records may fail, one after the other, before a service that answers pings is left alone again: those that
-#: opened the breaker may be the only ones it cannot handle.
+#: opened the breaker may be the only ones it cannot handle. Failures that no record is to blame for count each time.
 TRIALS = 5
 #: For how long a record that failed is known.
 REMEMBERED_SECONDS = 600.0
@@ -75,7 +75,7 @@ class _Circuit:
     pause: float = PING_SECONDS
     next_ping: float = 0.0
     half_open_since: float = 0.0
-    #: How many records have failed since the last ping.
+    #: How many trials have failed since the last ping, of those that count.
     failed_trials: int = 0
     trial_thread: int | None = None
     trial_since: float = 0.0
@@ -104,13 +104,13 @@ class _Circuit:
         self.failed_trials = 0
         self.trial_thread = None
 
-    def trial_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
+    def trial_failed(self, moment: float, record: str, method: str, error: UpstreamError) -> None:
         """Takes note that the service failed a record that tried it."""
         self.half_open_since = moment
-        if self.is_news(moment, record, method):
+        if self.is_news(moment, record, method) or error.unavailable:
             self.failed_trials += 1
             if self.failed_trials >= TRIALS:
-                self.open(moment, retry_after)
+                self.open(moment, error.retry_after)
 
     def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
         """Takes note of a failed call; of one that was under way when the service was taken to be down, its record."""
@@ -230,7 +230,7 @@ class Breakers:
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
                 if error is not None and failed:
-                    circuit.trial_failed(moment, self._record(error), method, error.retry_after)
+                    circuit.trial_failed(moment, self._record(error), method, error)
                 elif telling:
                     circuit.close(moment)
             else:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -116,6 +117,23 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
     assert process.later(LONGEST_PAUSE_SECONDS)
     process.call()
     assert process.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("status", "from_service"), [(None, False), (401, True), (403, True), (503, False), (404, False)]
+)
+def test_an_outage_is_tried_no_faster_since_its_records_are_known(
+    process: Process, status: int | None, from_service: bool
+) -> None:
+    """What can be no record's fault leaves the service alone again, though the same few records try it for an hour."""
+    tries, ends = 0, process.now + 3_600
+    while process.now < ends:
+        for name in "abc":
+            with suppress(BreakerOpen):
+                process.fail(1, status, path=f"/{name}", from_service=from_service)
+                tries += 1
+        process.later(0.5)
+    assert tries <= 2 * TRIALS * 3_600 / LONGEST_PAUSE_SECONDS
 
 
 def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
