@@ -69,6 +69,8 @@ class UpstreamError(SyncError):
         self.retry_after = retry_after
         self.from_service = from_service
         self.error_code = error_code
+        #: The query of the call, where it has one: pages of one list differ by nothing else.
+        self.query = ""
 
     def reword(self, message: str) -> None:
         """Puts another text in place of `message`."""

@@ -286,7 +286,7 @@ class Breakers:
 
     def _record(self, error: UpstreamError) -> str:
         """What a failed call was about."""
-        return getattr(self._working_on, "record", None) or f"{error.method} {error.path}"
+        return getattr(self._working_on, "record", None) or f"{error.method} {error.path}?{error.query}"
 
     def _wait_for_turn(self, circuit: _Circuit) -> None:
         while circuit.allowed is not None and circuit.in_flight >= circuit.allowed:

@@ -105,6 +105,7 @@ class ServiceClient:
             raise
         except UpstreamError as error:
             error.reword(own_words(error.message, body))
+            error.query = _query(query)
             self._tell(method, error, started)
             raise
         except Exception as caught:  # whatever an answer can bring about, it is that of this call
@@ -156,7 +157,7 @@ class ServiceClient:
     ) -> HttpAnswer:
         url = self._prefix + path
         if query:
-            url += "?" + urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
+            url += "?" + _query(query)
         sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **trace_headers()}
         if content is not None:
             sent["Content-Type"] = "application/json"
@@ -310,6 +311,10 @@ class Transport:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._settings.api_ca_bundle)
+
+
+def _query(query: Mapping[str, object] | None) -> str:
+    return urlencode({key: value for key, value in (query or {}).items() if value is not None}, doseq=True)
 
 
 def segment(value: object) -> str:

@@ -14,6 +14,7 @@ import pytest
 from sandbox import Sandbox
 from sync.catalogue import event_types
 from sync.queues.aws import Aws
+from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener
 from sync.settings import QUEUES, load_settings
 from tests.forked import Command, run_command
@@ -87,6 +88,11 @@ class Installed:
         opener = QueueOpener(settings, Aws(settings), event_types)
         for queue in QUEUES:
             opener.open(queue)
+
+    def main_queue(self, queue: str) -> Queue:
+        """The main queue of a queue id, made where it is not there."""
+        settings = load_settings(self.settings)
+        return QueueOpener(settings, Aws(settings), event_types).open(queue).main
 
     def log(self) -> list[dict[str, Any]]:
         """The log lines that started commands have written so far."""

@@ -202,7 +202,7 @@ def test_parts_that_are_away_are_named(operator: Operator, sandbox: Sandbox) -> 
 
 def test_drain_shows_progress_while_it_waits_for_a_service(operator: Operator, sandbox: Sandbox) -> None:
     """A drain that holds messages through an outage gets on, as far as liveness goes; one whose call hangs does not."""
-    with opened(operator, API_TIMEOUT_SECONDS="600") as made:
+    with opened(operator, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
 
         def seconds() -> float:

@@ -3,6 +3,7 @@
 from structlog.testing import capture_logs
 
 from jobs.outage import Outage
+from sync.failures import SyncError
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
@@ -10,10 +11,10 @@ def test_each_reason_is_logged_once_in_an_outage() -> None:
     outage = Outage("drain of visit")
     with capture_logs() as logs:
         for reason in ("away", "away", "no such queue", "away", *(f"port {number}" for number in range(100))):
-            outage.failed(RuntimeError(reason))
+            outage.failed(SyncError(reason))
         outage.worked()
         outage.worked()
-        outage.failed(RuntimeError("no such queue"))
+        outage.failed(SyncError("no such queue"))
     told = [(each["event"], each.get("reason")) for each in logs]
     assert told[:2] == [("work-failing", "away"), ("work-fails-otherwise", "no such queue")]
     assert len(told) == 12

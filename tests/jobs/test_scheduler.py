@@ -13,6 +13,8 @@ from jobs.ledger import Ledger, RunInHand, Status, Trigger
 from jobs.scheduler import Draining, ScheduledJob, Scheduler
 from sync import clock
 from sync.drain import BatchSummary
+from sync.failures import BreakerOpen
+from sync.queues.queue import QueueUnavailable
 from sync.store.database import Database
 from sync.store.leases import Leases
 from tests.waiting import in_thread, result_of, until
@@ -34,7 +36,7 @@ class CountingDrain:
         """One batch."""
         self.batches += 1
         if self.broken:
-            raise ConnectionError("no queue")
+            raise QueueUnavailable("no queue")
         received = self.sizes.pop(0) if self.sizes else 0
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
 
@@ -218,12 +220,12 @@ def test_failed_job_is_recorded_and_not_repeated(ledger: Ledger, start: Callable
 
     def run(in_hand: RunInHand) -> None:
         attempts.append(in_hand.id)
-        raise ConnectionError("nomis is down")
+        raise BreakerOpen("nomis")
 
     running = start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
     until(lambda: bool(attempts) and ledger.standing(attempts[0]) is Status.FAILED)
-    assert ledger.recent()[0].error == "nomis is down"
-    until(lambda: running.scheduler.failing() == {"reconcile-incentives": "nomis is down"})
+    assert ledger.recent()[0].error == str(BreakerOpen("nomis"))
+    until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
     start(ledger, job(run), now=later)
     later.wait_for_a_look()

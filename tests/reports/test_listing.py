@@ -42,9 +42,9 @@ def test_waits_while_the_service_is_taken_to_be_down(world: Sandbox, office: Ope
     breakers = Breakers(one.database, one.telemetry, lambda name: transport.reach(name), lambda: passed)
     with closing(Transport(one.settings, (breakers,))) as transport:
         nomis = connect(transport).nomis
-        for _ in range(5):
+        for number in range(5):
             with suppress(SyncError):
-                prisoner_page(nomis, 0, 20)
+                prisoner_page(nomis, number, 20)
         assert breakers.open_services([UpstreamName.NOMIS])
         listing = list_prisoners(nomis, 20, sleep=wait)
     assert listing.failed_pages == ()
