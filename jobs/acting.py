@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from jobs.composition import Program
-    from sync.failures import UpstreamError
     from sync.settings import Settings
     from sync.store.actions import ActionState
 
@@ -29,8 +28,6 @@ AS_HELP = "Who you are, for the record; OPERATOR where not given, else your logi
 #: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
 SERVICE_ACCOUNT = "appuser"
 _LONGEST_NAME = 100
-#: Whoever answers so, service or gateway, let the call go no further.
-_NO_ENTRY = frozenset({401, 403, 429})
 _NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
@@ -172,7 +169,7 @@ def _ending(error: BaseException) -> "tuple[ActionState, str]":
         return ActionState.REFUSED, f"refused: {one_line(error)}"
     if isinstance(error, OutcomeUnknown):
         return ActionState.UNKNOWN, f"unknown: {one_line(error)}"
-    if isinstance(error, UpstreamError) and _may_have_been_applied(error):
+    if isinstance(error, UpstreamError) and error.outcome_unknown:
         return ActionState.UNKNOWN, f"unknown: no certain answer, so it may have been done: {one_line(error)}"
     if isinstance(error, UpstreamError) and error.status is not None and error.method != "GET":
         return ActionState.REFUSED, f"refused: {one_line(error)}"
@@ -181,19 +178,6 @@ def _ending(error: BaseException) -> "tuple[ActionState, str]":
     if isinstance(error, SyncError | WorkError):
         return ActionState.FAILED, f"failed: {one_line(error)}"
     return ActionState.UNKNOWN, f"unknown: {type(error).__name__}"
-
-
-def _may_have_been_applied(error: "UpstreamError") -> bool:
-    """Whether a write may have been done although it failed: only the service's own refusal says that it was not."""
-    from sync.failures import NeverAccepted
-
-    if error.outcome_unknown:
-        return True
-    if error.method == "GET" or error.status is None or error.status in _NO_ENTRY:
-        return False
-    if isinstance(error, NeverAccepted) or error.non_unique:
-        return False
-    return error.status >= 500 or not error.from_service
 
 
 def _account() -> str:

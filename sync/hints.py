@@ -59,8 +59,8 @@ def _non_unique(path: str) -> Callable[[str, Failure], bool]:
 
 
 def is_missing_mapping(failure: Failure) -> bool:
-    """Whether it failed because the record that it is about has no mapping (yet)."""
-    return failure.service == "mapping" and failure.status == 404
+    """Whether it failed because the record that it is about has no mapping (yet), by the service's own word."""
+    return failure.service == "mapping" and failure.status == 404 and not failure.recoverable
 
 
 def _missing_mapping(_: str, failure: Failure) -> bool:
@@ -85,7 +85,8 @@ def _activity_ended(event_type: str, failure: Failure) -> bool:
 
 
 def _credentials(_: str, failure: Failure) -> bool:
-    return failure.status in (401, 403) or (failure.service == "hmpps-auth" and failure.status == 400)
+    no_token = failure.service == "hmpps-auth" and failure.status is not None and failure.status < 500
+    return failure.status in (401, 403) or no_token
 
 
 def _mapping_retry(event_type: str, _: Failure) -> bool:

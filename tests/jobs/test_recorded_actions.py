@@ -167,8 +167,9 @@ def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(operator: Operator, p
         ({"status": 400, "text": "<html>bad request</html>"}, "unknown"),
         ({"status": 400, "body": {"status": 400, "userMessage": "no such prison"}}, "refused"),
         ({"status": 403, "body": {"status": 403, "userMessage": "Forbidden"}}, "refused"),
+        ({"status": 503, "body": {"status": 503, "userMessage": "Service unavailable"}}, "unknown"),
     ],
-    ids=["commit failed", "gateway", "gateway refuses", "refused", "no role"],
+    ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
 def test_only_the_word_of_the_service_is_a_refusal(operator: Operator, fault: dict[str, Any], state: str) -> None:
     """Whatever else answers a write, the write may have been done."""

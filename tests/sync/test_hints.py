@@ -54,6 +54,7 @@ NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
          {"reason": "NOMIS takes no appointment without a location, …", "recoverable": False}, "in a cell"),
         ("prison-visit.booked", {"status": 403}, "credentials"),
         ("prison-visit.booked", {"service": "hmpps-auth", "status": 401}, "credentials"),
+        ("prison-visit.booked", {"service": "hmpps-auth", "status": 200, "recoverable": True}, "credentials"),
     ],
 )  # fmt: skip
 def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words: str) -> None:
@@ -74,6 +75,11 @@ def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
 def test_outages_heal(status: int | None) -> None:
     """Time-outs and errors of servers heal by the re-drive."""
     assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
+
+
+def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
+    """Only the mapping service's own word tells that a mapping is missing; its 404 alone is not recoverable."""
+    assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
 
 
 def test_refusals_do_not_heal() -> None:
