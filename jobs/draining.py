@@ -217,7 +217,7 @@ def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:
         else "drained nothing"
     )
     for reason, number in islice(result.reasons.items(), _MOST_REASONS):
-        say(f"{number} failed: {reason}", err=True)
+        say(f"{number} attempts failed: {reason}", err=True)
     if len(result.reasons) > _MOST_REASONS:
         say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
 

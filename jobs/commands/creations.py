@@ -153,21 +153,24 @@ def reopen_creation(
 
 
 def _show(program: "Program", record: "CreationRecord") -> None:
+    from jobs.creations import may_be_settled
     from jobs.output import local_time, print_pairs
     from sync.settlement import SETTLEMENTS, look_for
     from sync.store.creations import OPEN_STATES
 
     settle = f"prisoner-to-nomis creations settle {record.id}"
     given = SETTLEMENTS[record.domain].given.upper().replace(" ", "-")
+    is_open = record.state in OPEN_STATES
+    again = may_be_settled(record, not_created=True)
     print_pairs(
         {
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
             "since": local_time(record.intended_at, program.settings.zone),
             "because": record.note,
-            **({"mapped": _mapped(program, record)} if record.state in OPEN_STATES else {}),
+            **({"mapped": _mapped(program, record)} if is_open else {}),
             "look for": look_for(record),
-            "if there": f"{settle} --nomis-id {given}",
-            "if not": f"{settle} --not-created",
+            **({"if there": f"{settle} --nomis-id {given}"} if is_open else {}),
+            **({"if not": f"{settle} --not-created"} if again else {}),
         }
     )
 

@@ -120,5 +120,5 @@ def test_refused_credentials_name_the_settings(installed: Installed, sandbox: Sa
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    assert drained.complaint == f"{tried} failed: {reason}"
+    assert drained.complaint == f"{tried} attempts failed: {reason}"
     assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out

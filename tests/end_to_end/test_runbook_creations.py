@@ -80,6 +80,7 @@ def test_record_that_is_there_is_mapped(operator: Operator, sandbox: Sandbox) ->
     assert len(sandbox.nomis("course")) == 1
     again = operator.run(*settle, "--nomis-id", str(course["id"]), "--yes")
     assert (again.code, "needs no settling" in again.complaint) == (2, True)
+    assert " ".join(settle) not in operator.does(*settle), "what is settled is not proposed to be settled"
 
 
 def test_record_that_is_not_there_is_created(operator: Operator, sandbox: Sandbox) -> None:

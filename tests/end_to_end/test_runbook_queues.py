@@ -108,7 +108,9 @@ def test_revoked_client_gathers_messages_until_it_is_back(operator: Operator, sa
     """Without its role a client's messages wait on their queue; with the role again they are handled."""
     review_inserted(sandbox).publish()
     sandbox.grant("nomis", ["NOMIS_VISITS"])
-    operator.drain("incentive")
+    for _ in range(4):
+        assert operator.drain("incentive")["failed"] == 0
+    assert {each["status"] for each in operator.telemetry("message-failed")} == {"403"}
     assert operator.reads("dlq", "show", "incentive") == []
     sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES"])
     until(lambda: operator.drain("incentive")["applied"], "the message comes again")

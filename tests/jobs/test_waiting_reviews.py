@@ -78,12 +78,15 @@ def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Program, pai
     assert peek(one).where(review_id, offender_no) is None
 
 
-def test_a_review_that_waits_for_its_next_attempt_is_known(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+@pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (503, "deferred")])
+def test_a_review_that_waits_for_its_next_attempt_is_known(
+    sandbox: Sandbox, one: Program, pair: QueuePair, status: int, outcome: str
+) -> None:
     """No look finds a message while it is hidden, but its failure tells: of this prisoner and of no other."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
-    sandbox.fault("nomis", "POST", kind="status", status=400)
-    assert one.open_drain("incentive").run_batch().failed == 1
+    sandbox.fault("nomis", "POST", kind="status", status=status)
+    assert getattr(one.open_drain("incentive").run_batch(), outcome) == 1
     sandbox.clear_faults()
     waiting = peek(one)
     assert waiting.on_queue == frozenset()
