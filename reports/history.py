@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: Runs in the trend: half a year of weeks.
 TREND_RUNS = 26
+_NEXT_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,18 @@ def read_without_levels(connection: Connection, before: datetime) -> Without | N
     for row in _earlier_runs(connection, before, 1):
         return Without.of(MatrixCell.model_validate(cell) for cell in _content(connection, row.id)["matrix"])
     return None
+
+
+def read_listed_before(connection: Connection, before: datetime) -> int | None:
+    """How many the last run over everyone listed that began at least a day before `before`, however it ended."""
+    columns = reconciliation_runs.c
+    query = select(columns.total_elements).where(
+        columns.scope == Scope.EVERYONE,
+        columns.finished_at.is_not(None),
+        columns.started_at <= before - _NEXT_DAY,
+        columns.total_elements.is_not(None),
+    )
+    return connection.execute(query.order_by(columns.started_at.desc()).limit(1)).scalar_one_or_none()
 
 
 def tells_more(result: ReconciliationResult, previous: ReconciliationResult) -> bool:

@@ -369,9 +369,10 @@ class _Run:
             baseline = history.read_baseline(connection, self._record.started_at)
             trend = history.read_trend(connection, self._record.started_at)
             without = history.read_without_levels(connection, self._record.started_at)
+            listed_before = history.read_listed_before(connection, self._record.started_at)
         unbelievable = None
         if not self._offender_nos:
-            failure = failure or why_emptied(listing, trend)
+            failure = failure or why_emptied(listing, trend, listed_before)
             unbelievable = why_without_levels(gathered, without)
         if unbelievable is not None:
             # No difference is claimed by such levels, no agreement either, and whoever goes on reads everyone again.

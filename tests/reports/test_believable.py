@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from reports.reconciliation import ReconciliationParameters
 from reports.result import ReconciliationResult
 from sandbox import Sandbox
+from sync.store.tables import reconciliation_runs
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Office
 
@@ -34,6 +37,15 @@ def without_levels(world: Sandbox, *sides: str, **how: Any) -> None:
         world.fault("nomis", "GET", CURRENT, kind="status", **how)
 
 
+def listed_to_few(world: Sandbox) -> None:
+    """Makes NOMIS list twelve prisoners of those who do not differ, as if those were all."""
+    differ = {each["bookingId"] for each in world.planted()["mismatches"]}
+    rows = [{name: each[name] for name in ("bookingId", "offenderNo")} for each in world.prisoners()]
+    few = sorted((row for row in rows if row["bookingId"] not in differ), key=lambda row: int(row["bookingId"]))[:12]
+    page = {"content": few, "number": 0, "totalElements": 12, "totalPages": 1, "last": True}
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=200, body=page)
+
+
 def claims_nothing(result: ReconciliationResult) -> bool:
     """Whether a run failed without a word about anybody."""
     counted = (result.compared, result.mismatches, result.resolved, result.in_flight, result.matrix)
@@ -55,7 +67,8 @@ def test_nobody_is_believed_to_have_a_level(
     result = reconciled(opened, notify=False)
     assert claims_nothing(result)
     side = "NOMIS" if "NOMIS" in sides else "DPS"
-    against = "more than the 10% that a first run believes" if first else "where it had none for"
+    most = "10%" if prisoners >= 20 else "20%"
+    against = f"more than the {most} that a first run believes" if first else "where it had none for"
     assert f"{side} has no level for {prisoners} of {prisoners} prisoners" in str(result.failure)
     assert against in str(result.failure)
 
@@ -71,6 +84,51 @@ def test_a_share_far_above_that_of_the_last_run_is_not_believed(world: Sandbox, 
     world.clear_faults()
     after = reconciled(opened)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 5)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_large_share_of_few_is_not_believed(world: Sandbox, office: OpenOffice, first: bool) -> None:
+    """Fewer than twenty, but every third: the same fault of a service in a small population."""
+    world.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
+    opened = office()
+    if not first:
+        assert reconciled(opened).status == "complete"
+    for each in world.prisoners()[:16]:
+        path = SINGLE.replace("{b}", str(each["bookingId"]))
+        world.fault("incentives", "GET", f"{path}$", kind="status", status=404)
+    result = reconciled(opened)
+    assert claims_nothing(result)
+    assert "DPS has no level for 16 of 50 prisoners" in str(result.failure)
+
+
+def test_a_list_that_is_suddenly_short_resolves_nothing(world: Sandbox, office: OpenOffice) -> None:
+    """A list that agrees with its own total, but lacks nine of ten: nobody was released who is not on it."""
+    world.reset(prisoners=120, mismatches={"7": 4})
+    opened = office()
+    before = reconciled(opened)
+    listed_to_few(world)
+    result = reconciled(opened)
+    assert (result.status, result.resolved) == ("failed", ())
+    assert "NOMIS lists 12 active prisoners, where the last complete run compared 120" in str(result.failure)
+    world.clear_faults()
+    after = reconciled(opened)
+    assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)
+
+
+def test_a_list_that_is_as_short_a_day_later_is_believed(world: Sandbox, office: OpenOffice) -> None:
+    """As after a refresh of the data in a test environment: the next run but one goes on with those there are."""
+    world.reset(prisoners=120, mismatches={"7": 4})
+    opened = office()
+    reconciled(opened)
+    listed_to_few(world)
+    assert reconciled(opened).status == "failed"
+    assert reconciled(opened).status == "failed"
+    with opened.database.begin() as connection:
+        runs = connection.execute(select(reconciliation_runs.c.id, reconciliation_runs.c.started_at)).all()
+        for run in runs:
+            moved = update(reconciliation_runs).where(reconciliation_runs.c.id == run.id)
+            connection.execute(moved.values(started_at=run.started_at - timedelta(days=1)))
+    assert reconciled(opened).status == "complete"
 
 
 def test_some_without_a_level_are_believed(world: Sandbox, office: OpenOffice) -> None:
