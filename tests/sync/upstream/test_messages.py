@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
@@ -27,6 +30,8 @@ COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
         (f'{{"comment":{json.dumps(COMMENT)}}}', '{"comment":"…"}'),
         ("rejected value [somebody else's text; with codes] ; codes [x]", "rejected value […] ; codes [x]"),
         ("Rejected value [text]", "Rejected value […]"),
+        ("rejected value [somebody else's text", "rejected value […]"),
+        ("(rejected value [x], y]) z", "(rejected value […]"),
         ("Room MDI-1-1 is not in MDI at 2023-05-22T09:00:00", "Room MDI-1-1 is not in MDI at 2023-05-22T09:00:00"),
         ("the \x1b[31mcolour\x00 of\nlines", "the [31mcolour of lines"),
     ],
@@ -35,6 +40,28 @@ def test_texts_of_ours_are_left_out(message: str, kept: str) -> None:
     """However they are quoted; codes, rooms, times and the names of fields say what is wrong, and stay."""
     body = {"comment": COMMENT, "room": "MDI-1-1", "prisonId": "MDI", "start": "2023-05-22T09:00:00"}
     assert own_words(message, body) == kept
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [
+        html.escape,
+        lambda text: html.escape(html.escape(text)),
+        json.dumps,
+        lambda text: json.dumps(json.dumps(text)),
+        repr,
+        urllib.parse.quote,
+        lambda text: text.replace("'", "''"),
+        lambda text: text[12:],
+        lambda text: text[5:40],
+    ],
+)
+def test_a_text_that_is_escaped_or_cut_is_left_out(quote: Callable[[str], str]) -> None:
+    """In the ways in which services and what stands before them write a text into a message."""
+    comment = 'Sees O\'Brien & Son about <the> "will"; José comes too'
+    kept = own_words(f"Could not execute: {quote(comment)} at MDI", {"comment": comment})
+    assert kept.startswith("Could not execute")
+    assert not [word for word in ("Brien", "about", "will", "Jos", "comes") if word in kept]
 
 
 def test_a_written_word_in_capitals_is_left_out() -> None:
