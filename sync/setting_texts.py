@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from email.utils import parseaddr
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
@@ -10,6 +11,9 @@ from sync.queues.queue import MOST_VISIBILITY_SECONDS
 
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+#: A name, or an address of version 4 or 6 without its brackets.
+_HOST = re.compile(r"(?=.{1,253}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]+(%\w+)?")
+_MAIL_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -75,7 +79,16 @@ def read_link(text: str) -> str:
         raise ValueError("take user and password out of it; give an address such as https://host.example")
     if parts.query or parts.fragment:
         raise ValueError("take what follows ? or # out of it; give an address such as https://host.example")
+    if not _HOST.fullmatch(parts.hostname):
+        raise ValueError("its host is no name of a machine; give an address such as https://host.example")
     _refuse_wrong_port(parts)
+    return text
+
+
+def read_mail_address(text: str) -> str:
+    """The address of a person or a list, also as `Name <address>`."""
+    if not text.isprintable() or not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]):
+        raise ValueError("give an address such as jane.smith@host.example")
     return text
 
 

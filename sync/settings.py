@@ -22,6 +22,7 @@ from sync.setting_texts import (
     read_certificates,
     read_link,
     read_location,
+    read_mail_address,
     read_mail_server,
     read_region,
     read_time_zone,
@@ -299,6 +300,16 @@ class Settings(BaseModel):
     @classmethod
     def _addresses(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("reports_email_to")
+    @classmethod
+    def _receivers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(read_mail_address(each) for each in value)
+
+    @field_validator("reports_email_from")
+    @classmethod
+    def _sender(cls, value: str | None) -> str | None:
+        return None if value is None else read_mail_address(value)
 
     @field_validator("tz")
     @classmethod

@@ -1,9 +1,13 @@
 """The address of the database: read, refused where it would be misread, and shown without what is secret in it."""
 
+import re
+
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
+#: What stands in a name is shown; a password that slipped into it must not be.
+_NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
 
 
 def read_database_address(text: str) -> URL:
@@ -21,12 +25,18 @@ def read_database_address(text: str) -> URL:
         raise ValueError("the port is no number from 1 to 65535")
     backend = address.get_backend_name()
     if backend == "sqlite":
+        if address.host or address.username or address.password or address.port:
+            raise ValueError(f"a file of SQLite needs a third slash; {_ADVICE}")
         return address.set(drivername="sqlite")
     if backend not in ("postgresql", "postgres"):
         raise ValueError(f"only sqlite and postgresql are supported; {_ADVICE}")
     queried = [each for name, value in address.query.items() for each in (name, *_listed(value)) if name != "host"]
-    if any("@" in each for each in (address.host or "", address.database or "", *queried)):
+    # A socket without a file has an address that begins with @.
+    hosts = [each.removeprefix("@") for each in _listed(address.query.get("host", ""))]
+    if any("@" in each for each in (address.host or "", address.database or "", *queried, *hosts)):
         raise ValueError("percent-encode the password: @ as %40, / as %2F, : as %3A, % as %25")
+    if _NOT_IN_NAME.search(address.database or ""):
+        raise ValueError(f"parameters follow the name of the database after ?, separated by &; {_ADVICE}")
     return address.set(drivername="postgresql+psycopg")
 
 
