@@ -20,6 +20,8 @@ _HOW = "write bookingId,reason,date for each booking, such as: 1204417,merged by
 #: ASCII digits alone, in the range of the 64-bit integers of the database.
 _BOOKING_ID = re.compile(r"[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+#: A prisoner number, or what a spreadsheet or a script writes where it has nothing.
+_NO_REASON = re.compile(r"[a-z]\d{4}[a-z]{2}|null|none|nan|n/a|#n/a", re.IGNORECASE)
 _HEADING = "bookingid"
 #: A setting with none of these is the name of a file.
 _OF_ENTRIES = re.compile(r"[,;\n]|\A[0-9]+\Z")
@@ -57,6 +59,8 @@ def read_exclusions(setting: str | None) -> Mapping[int, Exclusion]:
             if heading_may_come and re.sub(r"[\s_-]", "", cells[0]).lower() == _HEADING:
                 continue
             exclusion = _exclusion(cells)
+            if found.get(exclusion.booking_id, exclusion) != exclusion:
+                raise _Faulty(f"booking {exclusion.booking_id} is on the list twice, and differently")
         except _Faulty as fault:
             raise SettingsError(f"{_SETTING}: {where}: {fault}; {_HOW}") from None
         finally:
@@ -120,7 +124,7 @@ def _exclusion(cells: list[str]) -> Exclusion:
         raise _Faulty(f"booking {booking_id} has no reason")
     if not reason.isprintable():
         raise _Faulty(f"the reason {_shown(reason)} has characters that cannot be shown")
-    if not any(letter.isalpha() for letter in reason):
+    if not any(letter.isalpha() for letter in reason) or _NO_REASON.fullmatch(reason):
         raise _Faulty(f"{_shown(reason)} is not a reason for booking {booking_id}")
     if more:
         raise _Faulty(f"booking {booking_id} has {len(cells)} values (a reason with a comma needs double quotes)")
