@@ -109,6 +109,9 @@ def _entity(handler: Creation | Update, event: DomainEvent) -> str:
     entity = handler.entity(event)
     if "\x00" in entity:
         raise MessageUnreadable(f"{event.event_type}: an id holds a NUL")
+    if entity.endswith((":.", ":..")):
+        # As a segment of a path it would lead to the whole collection instead of one record.
+        raise MessageUnreadable(f"{event.event_type}: an id is only dots")
     return entity
 
 

@@ -102,7 +102,13 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
     """The current level and all reviews of a prisoner over every booking, None when there are none."""
     path = f"/iep/reviews/prisoner/{segment(offender_no)}"
     answer = incentives.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path)
+    if answer is None:
+        return None
+    summary = read_answer(ReviewSummary, answer, incentives, "GET", path)
+    if summary.prisoner_number not in (None, offender_no):
+        message = "the answer is about another prisoner"
+        raise NotUnderstood(incentives.name, "GET", path, status=200, message=message)
+    return summary
 
 
 def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Mapping[int, str]:

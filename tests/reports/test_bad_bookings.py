@@ -49,7 +49,10 @@ def spoil(world: Sandbox, bookings: list[int], **how: Any) -> None:
 
 def reconciled(office: Office, **parameters: Any) -> ReconciliationResult:
     """The result of a run that would wait ten minutes for a service that is down."""
-    result = office.reconcile(ReconciliationParameters(**parameters), outage_seconds=600).result
+    # A page of the list waits for a breaker in steps: without any pause it would have waited before anything happened.
+    result = office.reconcile(
+        ReconciliationParameters(**parameters), outage_seconds=600, sleep=lambda _seconds: time.sleep(0.1)
+    ).result
     assert result is not None
     return result
 

@@ -315,3 +315,17 @@ def test_a_page_in_place_of_another_is_not_taken(world: Sandbox, office: OpenOff
     result = reconciled(office())
     assert (result.status, result.compared) == ("incomplete", 100)
     assert "it is page 1" in result.unread_pages[0].reason
+
+
+def test_the_reviews_of_another_prisoner_choose_nobody(world: Sandbox, office: OpenOffice) -> None:
+    """A run over one prisoner reads that one: what DPS says of somebody else must not stand for them."""
+    world.reset(prisoners=60, mismatches={"7": 3})
+    opened = office()
+    wrong = next(each for each in world.prisoners() if each["bookingId"] in planted(world))
+    other = next(each for each in world.prisoners() if each["bookingId"] not in planted(world))
+    path = "/iep/reviews/prisoner"
+    body = opened.services.incentives.call("GET", f"{path}/{other['offenderNo']}")
+    world.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
+    result = reconciled(opened, offender_nos=(wrong["offenderNo"],))
+    assert result.status != "complete"
+    assert "about another prisoner" in str(result.failure)

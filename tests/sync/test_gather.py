@@ -108,6 +108,8 @@ def test_two_creations_stay_two() -> None:
         '{"Type": "Notification", "Message": "{}"}',
         '{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}',
         json.dumps({"Type": "Notification", "Message": json.dumps({"eventType": "prison-visit.booked"})}),
+        body("prison-visit.cancelled", "..", 0),
+        body("prison-visit.booked", ".", 0),
     ],
 )
 def test_an_unreadable_message_is_a_lane_of_its_own(text: str) -> None:
