@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from zoneinfo import ZoneInfo
 
 from jobs.endings import WorkError
 from jobs.ledger import Ledger
 from jobs.logging import configure_logging
 from sync import clock
-from sync.settings import Settings, load_settings
+from sync.settings import Settings, SettingsError, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 
@@ -266,6 +267,28 @@ class Program:
             return part
 
 
+def wrong_besides(environment: Mapping[str, str]) -> list[str]:
+    """The lines about wrong settings that only the parts which use them can judge: schedules and exclusions."""
+    from jobs.cron import read_schedule
+    from reports.exclusions import read_exclusions
+
+    def schedule(name: str) -> None:
+        if line := environment.get(name):
+            read_schedule(name, line, ZoneInfo("Europe/London"))
+
+    wrong = []
+    for read in (
+        lambda: schedule("RECONCILIATION_SCHEDULE"),
+        lambda: schedule("HOUSEKEEPING_SCHEDULE"),
+        lambda: read_exclusions(environment.get("RECONCILIATION_EXCLUSIONS")),
+    ):
+        try:
+            read()
+        except SettingsError as error:
+            wrong.append(str(error))
+    return wrong
+
+
 @contextmanager
 def open_program(
     environment: Mapping[str, str] | None = None,
@@ -278,7 +301,7 @@ def open_program(
 
     Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given.
     """
-    settings = load_settings(environment)
+    settings = load_settings(environment, wrong_besides)
     configure_logging(settings.log_format, settings.log_level, log_to)
     program = Program(settings, prepare_database=prepare_database, metrics=metrics)
     try:

@@ -6,7 +6,7 @@ that its Kubernetes secrets and values carry over.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -454,10 +454,14 @@ def _upper(event_type: str) -> str:
     return event_type.upper().replace(".", "_").replace("-", "_")
 
 
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    environment: Mapping[str, str] | None = None,
+    wrong_besides: Callable[[Mapping[str, str]], list[str]] = lambda _environment: [],
+) -> Settings:
     """Reads the settings from the process's environment (or from `environment` alone, for tests and the demo).
 
-    Raises `SettingsError`, a line for each value that cannot be used.
+    Raises `SettingsError`, a line for each value that cannot be used; `wrong_besides` is asked then for the lines about
+    those that only other parts can judge, so that all are told at once.
     """
     source = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
     # An empty variable means "not set": Kubernetes and compose files leave such ones behind.
@@ -470,7 +474,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             name = str(each["loc"][0]) if each["loc"] else "settings"
             wrong.append(wrong_setting(name.upper(), known.get(name), each))
     if wrong:
-        raise SettingsError("\n".join(wrong))
+        raise SettingsError("\n".join([*wrong, *wrong_besides(source)]))
     return settings._with_environment(source)
 
 

@@ -176,6 +176,19 @@ def test_settings_that_cannot_be_read_end_it(bare: Installed, name: str, value: 
     assert "hush" not in checked.err
 
 
+def test_all_wrong_settings_are_told_at_once(bare: Installed) -> None:
+    """Also those that only other parts can judge: whoever mends them starts once more, not four times."""
+    wrong = {
+        "LEASE_SECONDS": "1e300",
+        "RECONCILIATION_SCHEDULE": "99 * * * *",
+        "HOUSEKEEPING_SCHEDULE": "often",
+        "RECONCILIATION_EXCLUSIONS": "1204417,1204418",
+    }
+    checked = bare.run("check", **wrong)
+    assert (checked.code, checked.out) == (2, "")
+    assert [line.split(": ")[1] for line in checked.err.splitlines()] == list(wrong)
+
+
 @pytest.mark.parametrize("command", ["check", "drain"])
 def test_a_profile_that_is_not_there_is_named(bare: Installed, command: str) -> None:
     """With AWS a mistyped profile ends the command with 2 and one line."""
