@@ -4,6 +4,7 @@ Calls, tokens and pings all go through `sync.upstream.connections`: none follows
 time and of size.
 """
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,10 @@ from sync.upstream.tokens import TokenSource, authorities
 _PING_PATH = "/health/ping"
 #: Responses to a ping of a service that does not offer it, or not to us.
 _NO_PING_STATUSES = frozenset({401, 403, 404, 405})
+#: What JSON writes as two escapes, and one of the two without the other; two backslashes are one character.
+_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +203,7 @@ class ServiceClient:
         status = response.status
         if 200 <= status < 300:
             try:
-                decoded = orjson.loads(response.data) if response.data else None
+                decoded = _decoded(response.data) if response.data else None
             except orjson.JSONDecodeError as invalid:
                 raise self._no_answer(method, path, "the answer is not valid JSON") from invalid
             if decoded is None and (method == "GET" or none_on_404):
@@ -320,6 +325,20 @@ def _query(query: Mapping[str, object] | None) -> str:
 def segment(value: object) -> str:
     """`value` as one segment of a path."""
     return quote(str(value), safe="")
+
+
+def _decoded(data: bytes) -> Any:
+    """JSON, read also where a text of it was cut within a character, as Java cuts: that half is left out.
+
+    Raises `orjson.JSONDecodeError`.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        whole = _ESCAPES.sub(lambda found: b"" if found["half"] else found[0], data)
+        if whole == data:
+            raise
+        return orjson.loads(whole)
 
 
 def _says_up(data: bytes) -> bool:

@@ -387,6 +387,22 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
     assert not caught.value.outcome_unknown
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"a\ud83d", "a"),
+        (r"\ude00b", "b"),
+        (r"\ud83d\ude00\uD83D", "😀"),
+        (r"\ud83d\ud83d\ude00", "😀"),
+        (r"\\ud83d\ud83d", "\\ud83d"),
+    ],
+)
+def test_half_a_character_is_left_out(sandbox: Sandbox, services: Services, written: str, read: str) -> None:
+    """A text that was cut within a character does not keep its record from being read."""
+    sandbox.fault("nomis", kind="status", status=200, text=f'{{"text": "{written}"}}')
+    assert services.nomis.call("GET", "/visits/1") == {"text": read}
+
+
 def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> None:
     """An update is not done because somebody put 200 in front of an error."""
     body = {"status": 500, "userMessage": "Unexpected error"}
