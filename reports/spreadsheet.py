@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from typing import TYPE_CHECKING
 
 from reports.masking import Masking
@@ -43,7 +44,9 @@ COLUMNS = (
     "evidence_missing",
 )
 #: A cell that begins so is a formula to some spreadsheet.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+#: Control characters, changes of direction, halves of characters: they steer a terminal, and a NUL ends some readers.
+_STEERING = frozenset({"Cc", "Cf", "Cs"})
 
 
 def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> str:
@@ -115,4 +118,6 @@ def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Mas
 
 def _safe(cell: object) -> str:
     text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(each for each in text if each == "\n" or unicodedata.category(each) not in _STEERING)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text
