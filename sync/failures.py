@@ -103,7 +103,7 @@ class UpstreamError(SyncError):
         """The service can take no call, is out of reach, or something else answers for it: no record is to blame."""
         if self.status is None or self.status in _AWAY_STATUSES or self.credentials_refused:
             return True
-        return self.status < 500 and not self.from_service
+        return not self.from_service
 
     @property
     def non_unique(self) -> bool:

@@ -1,5 +1,6 @@
 """A lane in work: its tasks one after the other, and what a failure means for those that follow."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -153,10 +154,11 @@ class LaneWorker:
             return self._end(lane, _waiting(lane.tasks, WaitsFor.SERVICE, failure), deque())
         if not isinstance(error, SyncError):
             self._log.error("handler-broke", queue=self._name, event_type=task.event_type, exc_info=error)
-        ended = Ended(task, Outcome.FAILED, failure)
+        least = self._seconds_in_doubt(task, error)
+        ended = Ended(task, Outcome.FAILED, failure, least_seconds=least)
         if not isinstance(task.handler, Creation):
             return self._end_first(lane, ended)
-        deferred, left = self._followers(lane, task, recoverable=recoverable)
+        deferred, left = self._followers(lane, task, recoverable=recoverable, least_seconds=least)
         return self._end(lane, [ended, *deferred], left)
 
     def _is_outage(self, task: Task, error: Exception) -> bool:
@@ -169,14 +171,29 @@ class LaneWorker:
         doubted = error.unavailable or not self._breakers.all_up(self._upstreams)
         return doubted and waited < LONGEST_OUTAGE_SECONDS
 
-    def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
+    def _seconds_in_doubt(self, task: Task, error: Exception) -> int:
+        """For how long the next attempt would only wait until this one is certainly over, in whole seconds.
+
+        It comes after that: a message that waits for a lease comes as a copy, and the copy does not know of the attempt
+        that failed. One that fails so each time would go round for ever.
+        """
+        if not isinstance(error, UpstreamError) or not error.outcome_unknown:
+            return 0
+        settling = self._settings.creation_settling_seconds
+        if error.under_way:
+            return math.ceil(self._settings.longest_call_seconds + settling)
+        return math.ceil(settling) if isinstance(task.handler, Creation) else 0
+
+    def _followers(
+        self, lane: LaneInHand, failed: Task, *, recoverable: bool, least_seconds: int
+    ) -> tuple[list[Ended], deque[Task]]:
         """After a creation that failed: what is handed back, for as long as the creation waits, and what is tried.
 
         Updates need the record, whatever the creation failed of. Other creations of the lane must come after it, but
         only if it has a chance: what needs a person must not keep them back.
         """
         waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
-        wait = waits[min(failed.message.receive_count, len(waits)) - 1]
+        wait = max(waits[min(failed.message.receive_count, len(waits)) - 1], least_seconds)
         deferred: list[Ended] = []
         left: deque[Task] = deque()
         for task in list(lane.tasks)[1:]:

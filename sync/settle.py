@@ -28,6 +28,7 @@ from sync.waiting import WaitsFor, attributes_of_copy, pause_seconds
 class Ended:
     """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back.
 
+    `least_seconds`: the wait is at least as long.
     With `waits_for` its messages wait without using up their receives. `failure` is recorded, save while a creation is
     waited for: then nothing has failed yet.
     """
@@ -37,6 +38,7 @@ class Ended:
     failure: Failure | None = None
     wait_seconds: int | None = None
     waits_for: WaitsFor | None = None
+    least_seconds: int = 0
 
 
 #: Why a message may be a dead letter that was handed back.
@@ -205,7 +207,7 @@ class Settler:
         if end.wait_seconds is not None:
             return end.wait_seconds
         waits = self._settings.event_visibility_timeouts(self._name, end.task.event_type or "")
-        return waits[min(message.receive_count, len(waits)) - 1]
+        return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: list[Message], waiting: dict[int, list[Message]]) -> None:
         self._heartbeat.let_go(done)

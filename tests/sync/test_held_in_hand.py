@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -79,6 +80,51 @@ def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Program) -> None:
         sandbox.clear_faults()
         until(lambda: one.queue_pair("visit").main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize("status", [500, 504, 520])
+def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Program, status: int) -> None:
+    """Whatever a gateway answers in place of visit-scheduler to a lone booking: it waits, and is then applied."""
+    visit_booked(sandbox).publish()
+    fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
+    pair = one.queue_pair("visit")
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= 5)
+        assert pair.dlq.counts().total == 0
+        sandbox.clear_faults()
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize(
+    ("method", "response"),
+    [
+        ("POST", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
+        ("PUT", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
+        ("POST", {"status": 500}),
+    ],
+    ids=["create without answer", "change without answer", "create in doubt"],
+)
+def test_a_write_that_is_always_in_doubt_ends(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
+) -> None:
+    """Each attempt counts, though until the next one the last has to be over: then it is a dead letter."""
+    monkeypatch.setattr(lanes, "LEASE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(lanes, "LONGEST_OUTAGE_SECONDS", 0.0)
+    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "0.2"}
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
+        pair, told = made.queue_pair("visit"), visit_booked(sandbox)
+        told.publish()
+        with draining(made, "visit"):
+            if method == "PUT":
+                until(lambda: sandbox.nomis("visit") and pair.main.counts().total == 0)
+                sandbox.publish("prison-visit.changed", dict(told.information), told.prisoner_id)
+            fault = sandbox.fault("nomis", method, "/prisoners/", **response)
+            until(lambda: pair.dlq.counts().total == 1)
+        assert hits(sandbox, fault) == 3
+        found = failures.last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
+        assert found is not None
+        assert found.attempt == 3
 
 
 def drain_by_command(made: Program, name: str) -> None:
