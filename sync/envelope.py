@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from unicodedata import category
 
 import orjson
 
@@ -17,8 +18,8 @@ from sync.event_times import parse_event_time
 from sync.failures import MessageUnreadable
 from sync.tracing import ATTRIBUTE
 
-#: Invisible characters around a type that `str.strip` leaves.
-_INVISIBLE = "\ufeff\u200b\x00"
+#: The Unicode categories of what is not seen: control characters and marks of format, such as joiners and byte orders.
+_INVISIBLE = frozenset({"Cc", "Cf"})
 _LONGEST_QUOTE = 60
 #: The type of a message that only saves a mapping.
 MAPPING_RETRY = "RETRY_CREATE_MAPPING"
@@ -105,16 +106,16 @@ def read_envelope(body: str) -> Envelope:
     """Reads the body of an SQS message. Raises `MessageUnreadable` for whatever cannot be understood."""
     outer = _object(_json(body, "the message body"), "the message body")
     message_type = outer.get("Type")
-    if not isinstance(message_type, str):
-        if "eventType" not in outer:
-            raise MessageUnreadable("the message body has neither a Type nor an eventType")
+    if not isinstance(message_type, str) and "eventType" not in outer:
+        raise MessageUnreadable("the message body has neither a Type nor an eventType")
+    if not isinstance(message_type, str) or ("Message" not in outer and "eventType" in outer):
         return Envelope(_domain_event(outer), None)
     sns_message_id = outer.get("MessageId")
     sns_message_id = sns_message_id if isinstance(sns_message_id, str) else None
     message_type = _trimmed(message_type)
-    if message_type == "Notification":
+    if message_type.lower() == "notification":
         return Envelope(_domain_event(_inner(outer)), sns_message_id, _attribute(outer, ATTRIBUTE))
-    if message_type == MAPPING_RETRY:
+    if message_type.upper() == MAPPING_RETRY:
         return Envelope(_mapping_retry(_inner(outer)), sns_message_id)
     return Envelope(Unhandled(message_type), sns_message_id)
 
@@ -126,7 +127,7 @@ def is_mapping_retry(body: str) -> bool:
     except orjson.JSONDecodeError:
         return False
     message_type = outer.get("Type") if isinstance(outer, dict) else None
-    return isinstance(message_type, str) and _trimmed(message_type) == MAPPING_RETRY
+    return isinstance(message_type, str) and _trimmed(message_type).upper() == MAPPING_RETRY
 
 
 def write_mapping_retry(mapping: Mapping[str, Any], telemetry_attributes: Mapping[str, str]) -> str:
@@ -184,7 +185,7 @@ def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
 
 
 def _trimmed(message_type: str) -> str:
-    return message_type.strip().strip(_INVISIBLE).strip()
+    return "".join(each for each in message_type if category(each) not in _INVISIBLE).strip()
 
 
 def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:

@@ -169,7 +169,18 @@ def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Pro
     assert "incentive queue" in hint(found.event_type, found.failure)
 
 
-@pytest.mark.parametrize("event_type", [f"{BOOKED} ", f"\t{BOOKED}\n", f"\ufeff{BOOKED}\xa0", BOOKED.upper()])
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        f"{BOOKED} ",
+        f"\t{BOOKED}\n",
+        f"\ufeff{BOOKED}\xa0",
+        f"\u2060{BOOKED}\u200d",
+        f"{BOOKED}\xad\x07",
+        "prison-visit.\u200bbooked",
+        BOOKED.upper(),
+    ],
+)
 def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Program, event_type: str) -> None:
     """The event is handled as the one that it plainly is."""
     who = put_visit(sandbox, "blank")
@@ -178,7 +189,8 @@ def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: P
     assert tracked(one) == {"visit-create-success": 1}
 
 
-def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program) -> None:
+@pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with a Type of its own"])
+def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program, more: dict[str, str]) -> None:
     """With raw delivery the body is the event itself, and its attributes are those of the message."""
     who = put_visit(sandbox, "raw")
     event = {
@@ -186,11 +198,26 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program) -> None:
         "occurredAt": "2023-05-22T10:00:00+01:00",
         "prisonerId": who,
         "additionalInformation": {"reference": "raw"},
+        **more,
     }
     attributes = {"eventType": {"DataType": "String", "StringValue": BOOKED}}
     one.queue_pair("visit").main.send(json.dumps(event), attributes)
     assert one.open_drain("visit").run_batch().applied == 1
     assert tracked(one) == {"visit-create-success": 1}
+
+
+def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Program) -> None:
+    """Neither that of a notification nor that of a mapping retry; both would be deleted as of an unknown type else."""
+    who = put_visit(sandbox, "envelope")
+    event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
+    told = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue.send(json.dumps({"Type": "notification", "Message": told}))
+    assert drain.run_batch().applied == 1
+    retry = json.loads(write_mapping_retry({"nomisId": "987", "vsipId": "other"}, {}))
+    queue.send(json.dumps({**retry, "Type": retry["Type"].lower()}))
+    assert drain.run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1, "visit-retry-success": 1}
 
 
 def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Program) -> None:
