@@ -131,7 +131,8 @@ def _judge_dead_letters(
             reason = _reason(queue, message, attempt, nowhere, doubtful)
             if reason is None:
                 failure = attempt.failure if attempt else "no failure recorded"
-                verdict.violations.append(f"{queue} dead letter {message.body[:300]}: {failure}")
+                what = f"{message.message_id} sent {message.sent_at} {sorted(message.attributes)}"
+                verdict.violations.append(f"{queue} dead letter {what} {message.body[:900]}: {failure}")
             reasons[reason or "unexplained"] += 1
     verdict.figures["dead letters"] = dict(reasons)
     if reasons["unreadable"] != unreadable:

@@ -15,6 +15,7 @@ import pytest
 from sandbox import Sandbox
 from sync.envelope import write_domain_event, write_mapping_retry
 from sync.giving_up import pause_after
+from sync.queues.queue import BATCH
 from tests.faults import faulty
 from tests.operating import Operator
 from tests.publishing import visit_booked
@@ -131,6 +132,15 @@ def test_what_comes_back_waits_longer_each_time(operator: Operator, sandbox: San
     assert "1 of 1 messages sent back" in operator.does("dlq", "retry-all")
     assert operator.drain("visit")["applied"] == 1
     assert findings(operator) == []
+
+
+def test_a_message_that_sns_delivered_twice_is_sent_back_twice(operator: Operator, sandbox: Sandbox) -> None:
+    """Letters with one SNS id do not count as come back because of each other, wherever they lie on the queue."""
+    body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
+    number = BATCH + 1
+    for _ in range(number):
+        operator.queues()["visit"].dlq.send(json.dumps({**body, "MessageId": "one-and-the-same"}))
+    assert f"{number} of {number} messages sent back" in operator.does("dlq", "retry-all")
 
 
 def test_pauses_grow_to_hours() -> None:
