@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import wording
 from reports.figures import figures
+from reports.steering import without_steering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,6 +190,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("templates", ""),
         autoescape=jinja2.select_autoescape(("html.j2",), ("txt.j2",), default=True, default_for_string=True),
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -199,6 +201,11 @@ def environment() -> jinja2.Environment:
         "thousands": wording.thousands,
     }
     return made
+
+
+def _printable(value: object) -> object:
+    """What is written of a value: a text of others without what steers; our own markup as it is."""
+    return without_steering(value) if type(value) is str else value
 
 
 def _levels(result: ReconciliationResult) -> list[str | None]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import unicodedata
 from typing import TYPE_CHECKING
 
 from reports.masking import Masking
+from reports.steering import without_steering
 
 if TYPE_CHECKING:
     from reports.result import Mismatch, ReconciliationResult, Unconfirmed
@@ -45,8 +45,6 @@ COLUMNS = (
 )
 #: A cell that begins so is a formula to some spreadsheet.
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
-#: Control characters, changes of direction, halves of characters: they steer a terminal, and a NUL ends some readers.
-_STEERING = frozenset({"Cc", "Cf", "Cs"})
 
 
 def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> str:
@@ -117,7 +115,5 @@ def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Mas
 
 
 def _safe(cell: object) -> str:
-    text = "" if cell is None else str(cell)
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(each for each in text if each == "\n" or unicodedata.category(each) not in _STEERING)
+    text = "" if cell is None else without_steering(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

@@ -231,6 +231,17 @@ def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
     assert not [cell for cell in rows[1] if {"Cc", "Cf", "Cs"} & set(map(category, cell.replace("\n", "")))]
 
 
+def test_no_text_steers_a_page_or_an_email() -> None:
+    """Escapes, NULs and changes of direction that stand in what the services say are left out."""
+    evil = "\x1b[2Jgone\0\x9b\u202eevil"
+    bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
+    result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
+    email = email_report(result, None, evil, Masking())
+    for text in (render_report(result), email.text, email.html):
+        assert "gone" in text
+        assert not {"Cc", "Cf", "Cs"} & set(map(category, text.replace("\n", "")))
+
+
 def test_keeps_the_columns_that_people_rely_on() -> None:
     """The heading of the CSV is a promise to spreadsheets built on it."""
     assert ",".join(COLUMNS) == (
