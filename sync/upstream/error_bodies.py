@@ -19,7 +19,7 @@ _NO_ROUTE = re.compile(
     r"no (static )?resource\b|no resource found|no handler found|no endpoint (get|post|put|delete|patch)\b",
     re.IGNORECASE,
 )
-#: Turned away before the work, by the service or by whatever stands before it.
+#: Turned away before the work, where it is the service that says so, or nobody says anything.
 _TURNED_AWAY = frozenset({401, 403, 429})
 #: Somebody stopped waiting, or wants the request again: it may be under way all the same.
 _GAVE_UP = frozenset({408, 425, 499})
@@ -42,6 +42,7 @@ class ErrorBody:
     message: its message for a person, of a text that is not JSON its start. texts: every message of it.
     error_code: the number by which the service tells its refusals of one status apart.
     from_service: whether the service itself wrote it. no_route: whether it says that the service has no such path.
+    empty: whether there is none at all, as when Spring refuses a token.
     """
 
     message: str = ""
@@ -50,6 +51,7 @@ class ErrorBody:
     error_code: int | None = None
     from_service: bool = False
     no_route: bool = False
+    empty: bool = False
 
 
 def is_error_body(body: object) -> bool:
@@ -59,8 +61,10 @@ def is_error_body(body: object) -> bool:
 
 def read_error_body(data: bytes) -> ErrorBody:
     """The error body in `data`, whatever that is."""
+    if not data:
+        return ErrorBody(empty=True)
     try:
-        body = orjson.loads(data) if data else None
+        body = orjson.loads(data)
     except orjson.JSONDecodeError:
         return ErrorBody(data[:_LONGEST_QUOTE].decode("utf-8", "replace"))
     if not isinstance(body, dict):
@@ -81,15 +85,17 @@ def read_error_body(data: bytes) -> ErrorBody:
 def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
     """Whether a write that ended with this status, not one of 200 to 299, may have been applied.
 
-    Certainly not after 401, 403 and 429, whoever sent them: those are decided before the work, and 429 means that the
-    request was not processed. 503 means nothing of the kind: a gateway sends it also when the service stops in the
-    middle of its work. Another 4xx is a refusal if it is the service's own; so is a 500 with a text that is known to
-    mean a rollback. After every other 5xx, and whatever is not the service's own word, nobody can tell.
+    Certainly not after 401, 403 and 429 of the service itself, or without a body: those are decided before the work,
+    and 429 means that the request was not processed. 503 means nothing of the kind: a gateway sends it also when the
+    service stops in the middle of its work. Another 4xx is a refusal if it is the service's own; so is a 500 with a
+    text that is known to mean a rollback. After every other 5xx, and whatever is not the service's own word, nobody can
+    tell.
 
     With `no_look_up` nobody can ask the service afterwards either. A 500 of its own then counts as rolled back, as
-    it nearly always is, unless its text is about the commit or a connection.
+    it nearly always is, unless its text is about the commit or a connection; and 401, 403 and 429 count as decided
+    before the work, whoever sent them.
     """
-    if status in _TURNED_AWAY:
+    if status in _TURNED_AWAY and (body.from_service or body.empty or no_look_up):
         return False
     if not body.from_service and not (status == 500 and body.texts):
         return True

@@ -91,10 +91,10 @@ class ServiceClient:
 
         With `none_on_404` it is None for a 404 that is the service's own word (see `UpstreamError.absent`), and for
         nothing else: a read whose answer is empty or `null` is `NotUnderstood`, never "there is none".
-        `path` begins with `/` and is quoted already (see `segment`). A refused token is renewed once. A read whose
-        connection was lost is tried once more; whether to repeat a write is for those to say who know what it does.
-        Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the lease that
-        allows it has run out; `NeverAccepted` for a response that is the known `refusal` of such a request.
+        `path` begins with `/` and is quoted already (see `segment`). A token that the service refuses is renewed once.
+        A read whose connection was lost is tried once more; whether to repeat a write is for those to say who know what
+        it does. Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the
+        lease that allows it has run out; `NeverAccepted` for a response that is the known `refusal` of such a request.
         `no_look_up` says of a write that nobody can find out later whether it was applied, so that a 500 counts as
         rolled back where it may (see `may_have_been_applied`).
         """
@@ -145,7 +145,10 @@ class ServiceClient:
         response = self._attempt(method, path, query, content, headers, token)
         if response.status == 401:
             self._tokens.discard(token)
-            response = self._attempt(method, path, query, content, headers, self._tokens.token())
+            said = read_error_body(response.data)
+            # A page in place of the service's own word does not say that a write has not come through.
+            if method == "GET" or said.from_service or said.empty:
+                response = self._attempt(method, path, query, content, headers, self._tokens.token())
         elif response.status == 403:
             # The next call has a new token: a role that is given to the client meanwhile is not in this one.
             self._tokens.discard(token)

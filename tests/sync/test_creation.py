@@ -140,8 +140,8 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 REFUSALS = {
     "400": {"status": 400},
     "429": {"status": 429},
-    "429 of a gateway": {"status": 429, "text": "<html>Slow down</html>"},
-    "403 of a gateway": {"status": 403, "text": "<html>Forbidden</html>"},
+    "429 without a body": {"status": 429, "text": ""},
+    "403 without a body": {"status": 403, "text": ""},
     "optimistic lock": {
         "status": 500,
         "body": {"status": 500, "userMessage": "Unexpected error: Row was updated or deleted by another transaction"},
@@ -521,7 +521,10 @@ def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, 
         {"status": 500},
         {"status": 500, "body": {"status": 500, "userMessage": COMMIT}},
         {"status": 503},
-        *({"status": status, "text": "<html>"} for status in (302, 400, 404, 408, 425, 499, 503, 520, 524)),
+        *(
+            {"status": status, "text": "<html>"}
+            for status in (302, 400, 401, 403, 404, 408, 425, 429, 499, 503, 520, 524)
+        ),
     ],
     ids=str,
 )
