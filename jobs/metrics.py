@@ -57,6 +57,9 @@ class Metrics:
         result = "ok" if error is None else "no answer" if error.status is None else str(error.status)
         self._calls.labels(service, method, result).observe(seconds)
 
+    def not_called(self, service: UpstreamName) -> None:
+        """Nothing is counted of a call that was not made."""
+
     def settled(self, queue: str, outcome: Outcome, receive_count: int) -> None:
         """Counts a message that came to an end."""
         self._messages.labels(queue, outcome).inc()

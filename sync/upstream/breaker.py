@@ -248,6 +248,16 @@ class Breakers:
         if after is not before and not (before is BreakerState.HALF_OPEN and after is BreakerState.OPEN):
             self._tell(service, after, str(error) if error else None)
 
+    def not_called(self, service: UpstreamName) -> None:
+        """Leaves the trial, or the turn, of a call that was not made to another."""
+        circuit = self._circuits[service]
+        with self._changed:
+            if circuit.state is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
+                circuit.trial_thread = None
+            elif circuit.state is BreakerState.CLOSED:
+                self._end_turn(circuit, failed=True)
+            self._changed.notify_all()
+
     def open_services(self, services: Iterable[UpstreamName]) -> list[UpstreamName]:
         """Those of `services` that are taken to be down at present (half open is not)."""
         return [name for name in services if self._circuits[name].state is BreakerState.OPEN]

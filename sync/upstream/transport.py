@@ -53,6 +53,10 @@ class CallObserver(Protocol):
         """Told how the call ended and how long it took, in seconds."""
         ...
 
+    def not_called(self, service: UpstreamName) -> None:
+        """Told that the call was not made after all, so that it shows nothing of the service."""
+        ...
+
 
 class ServiceClient:
     """Calls to one upstream service, with its own token and a limit of calls in flight over the whole process."""
@@ -106,7 +110,8 @@ class ServiceClient:
             response = self._send(method, path, query, content, headers)
             answer = self._answer(method, path, response, none_on_404, refusal, no_look_up)
         except LeaseBusy:
-            # Nothing was sent, so there is nothing to tell of the service.
+            for observer in self._observers:
+                observer.not_called(self.name)
             raise
         except UpstreamError as error:
             error.reword(own_words(error.message, body))

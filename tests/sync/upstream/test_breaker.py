@@ -7,18 +7,21 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import pytest
 import structlog
 
-from sync.failures import BreakerOpen, UpstreamError
-from sync.settings import UpstreamName
+from sandbox import Sandbox
+from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.settings import UpstreamName, load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream import breaker
 from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, TRIALS, Breakers, BreakerState
+from sync.upstream.nomis_prisoners import prisoner_page
+from sync.upstream.transport import Transport
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
 
@@ -349,6 +352,28 @@ def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> Non
         process.breakers.before_call(NOMIS)
     process.now += breaker.LONGEST_TRIAL_SECONDS
     process.call()
+    assert process.state is BreakerState.CLOSED
+
+
+def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
+    """A write that its lease no longer allows shows nothing of the service, and keeps nobody from trying it."""
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+
+    def too_late() -> None:
+        raise LeaseBusy("visit:a")
+
+    settings = load_settings(sandbox.environment())
+    with closing(Transport(settings, (process.breakers,), may_write=too_late)) as transport:
+        nomis = transport.client(NOMIS)
+
+        def write() -> None:
+            with pytest.raises(LeaseBusy):
+                nomis.call("POST", "/prisoners/A1234BC/visits", body={})
+
+        _in_a_thread(write)
+        prisoner_page(nomis, 0, 1)
     assert process.state is BreakerState.CLOSED
 
 

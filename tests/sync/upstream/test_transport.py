@@ -68,6 +68,9 @@ class Ear:
         assert seconds > 0
         self.calls.append((service, method, None if error is None else error.status or "no answer"))
 
+    def not_called(self, service: UpstreamName) -> None:
+        """Nothing is kept of a call that was not made."""
+
 
 @pytest.fixture
 def ear() -> Ear:
