@@ -44,10 +44,10 @@ class _Absent(Enum):
 
 
 class OutcomeSettling(LeaseBusy):
-    """An unknown outcome is too young to be judged: the message waits in hand, as it does for a lease."""
+    """An unknown outcome is too young to be judged: the message waits, as it does for a lease."""
 
     def __init__(self, key: str, seconds: float) -> None:
-        super().__init__(key)
+        super().__init__(key, free_in=seconds)
         self.args = (f"{key}: the last create got no answer; NOMIS is believed in {seconds:.0f} s",)
 
 

@@ -166,13 +166,14 @@ class BreakerOpen(SyncError):
 
 
 class LeaseBusy(SyncError):
-    """Another process holds the lease of the entity; the message waits its turn."""
+    """Another process holds the lease of the entity; the message waits its turn: `free_in` seconds where known."""
 
     recoverable = True
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, free_in: float | None = None) -> None:
         super().__init__(f"{key} is being worked on elsewhere")
         self.key = key
+        self.free_in = free_in
 
 
 class RuleError(SyncError):

@@ -212,11 +212,13 @@ class LaneWorker:
         moment = self._monotonic()
         lane.busy_since = lane.busy_since if lane.busy_since is not None else moment
         lane.not_before = moment + LEASE_RETRY_SECONDS
-        if moment - lane.busy_since < LEASE_WAIT_SECONDS:
+        in_hand = LEASE_WAIT_SECONDS - (moment - lane.busy_since)
+        if in_hand > 0 and (error.free_in is None or error.free_in <= in_hand):
             return
         # It may be long: neither its receives nor the others of its batch must be spent on that.
         self._log.info("lease-busy", queue=self._name, key=error.key, tasks=len(lane.tasks))
-        self._end(lane, _waiting(lane.tasks, WaitsFor.LEASE), deque())
+        seconds = None if error.free_in is None else math.ceil(error.free_in)
+        self._end(lane, _waiting(lane.tasks, WaitsFor.LEASE, wait_seconds=seconds), deque())
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
@@ -225,10 +227,12 @@ class LaneWorker:
         lane.not_before = self._monotonic() + _STORE_SECONDS
 
 
-def _waiting(tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None = None) -> list[Ended]:
-    """All of them wait; `failure` is that of the first."""
+def _waiting(
+    tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
+) -> list[Ended]:
+    """All of them wait, so long where it is known; `failure` is that of the first."""
     first, *others = tasks
     return [
-        Ended(first, Outcome.DEFERRED, failure, waits_for=waits_for),
-        *(Ended(task, Outcome.DEFERRED, waits_for=waits_for) for task in others),
+        Ended(first, Outcome.DEFERRED, failure, wait_seconds, waits_for),
+        *(Ended(task, Outcome.DEFERRED, None, wait_seconds, waits_for) for task in others),
     ]

@@ -26,7 +26,7 @@ from sync.waiting import WaitsFor, attributes_of_copy, pause_seconds
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A task that came to its end. `wait_seconds` overrides the wait of the list, for what is handed back.
+    """A task that came to its end. `wait_seconds` overrides the wait of the list, or that by how long it waits.
 
     `least_seconds`: the wait is at least as long.
     With `waits_for` its messages wait without using up their receives. `failure` is recorded, save while a creation is
@@ -130,7 +130,7 @@ class Settler:
     def _delay_of_copy(self, end: Ended, message: Message, *, kept: bool) -> int | None:
         """When a copy is to take the place of a message, in seconds from now; None where it comes again itself."""
         if end.waits_for is not None:
-            return pause_seconds(message, end.waits_for)
+            return pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
         unexplained = end.outcome is Outcome.DEFERRED or not (kept or end.outcome.settled)
         if unexplained and message.receive_count >= self._max_receives():
             return self._wait(end, message)

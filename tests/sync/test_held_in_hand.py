@@ -264,3 +264,18 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Program, monkeypat
         other.release(key)
         until(lambda: pair.main.counts().total == 0)
     nothing_lost(sandbox, one, "visit")
+
+
+def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
+    """When it is known how long NOMIS may still be at work, nothing is held in hand or looked at in vain meanwhile."""
+    url = f"sqlite:///{tmp_path}/settling.db"
+    with program(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        visit_booked(sandbox).publish()
+        sandbox.fault("nomis", "POST", kind="reset", times=1)
+        until(lambda: drain.run_batch().deferred)
+        with capture_logs() as logs:
+            until(lambda: drain.run_batch().deferred)
+        (waits,) = [each for each in logs if each["event"] == "messages-wait"]
+        assert (waits["waits_for"], main.counts().delayed) == ("lease", 1)
+        assert waits["seconds"] >= 60
