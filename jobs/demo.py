@@ -165,7 +165,8 @@ class _Demo:
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
         traffic = self._sandbox.traffic(events, self._options.seed, duplicates=twice, out_of_order=out_of_order)
         self._progress("publishing events", events, events)
-        self._sandbox.fault("nomis", method="POST", kind="status", status=503, times=3)
+        # Not of a course: whether NOMIS has it nobody can look up, so that a person would be asked.
+        self._sandbox.fault("nomis", method="POST", path=r"^/(?!activities$)", kind="status", status=503, times=3)
         self._sandbox.fault("mapping", method="POST", kind="reset_after_write", times=2)
         self._sandbox.fault("nomis", method="POST", path=r"/visits$", kind="reset_after_write", times=1)
         return traffic

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from sync.awaited import CreationAwaited
+from sync.creation import OutcomeSettling
 from sync.event_age import seconds_until_old_enough
 from sync.failures import BreakerOpen, Failure, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.gather import Task
@@ -172,17 +173,16 @@ class LaneWorker:
         return doubted and waited < LONGEST_OUTAGE_SECONDS
 
     def _seconds_in_doubt(self, task: Task, error: Exception) -> int:
-        """For how long the next attempt would only wait until this one is certainly over, in whole seconds.
+        """For how long the next attempt of a change would only wait until this one is over, in whole seconds.
 
         It comes after that: a message that waits for a lease comes as a copy, and the copy does not know of the attempt
         that failed. One that fails so each time would go round for ever.
         """
-        if not isinstance(error, UpstreamError) or not error.outcome_unknown:
+        if not isinstance(error, UpstreamError) or isinstance(task.handler, Creation):
+            # The next attempt of a creation asks NOMIS first, which mostly has the record.
             return 0
         settling = self._settings.creation_settling_seconds
-        if error.under_way:
-            return math.ceil(self._settings.longest_call_seconds + settling)
-        return math.ceil(settling) if isinstance(task.handler, Creation) else 0
+        return math.ceil(self._settings.longest_call_seconds + settling) if error.under_way else 0
 
     def _followers(
         self, lane: LaneInHand, failed: Task, *, recoverable: bool, least_seconds: int
@@ -218,6 +218,12 @@ class LaneWorker:
         # It may be long: neither its receives nor the others of its batch must be spent on that.
         self._log.info("lease-busy", queue=self._name, key=error.key, tasks=len(lane.tasks))
         seconds = None if error.free_in is None else math.ceil(error.free_in)
+        if isinstance(error, OutcomeSettling):
+            # It comes again itself, so that its receives count: a create that always fails so would go round for ever.
+            first, *others = lane.tasks
+            ended = [Ended(first, Outcome.DEFERRED, wait_seconds=seconds)]
+            self._end(lane, ended + (_waiting(others, WaitsFor.LEASE, wait_seconds=seconds) if others else []), deque())
+            return
         self._end(lane, _waiting(lane.tasks, WaitsFor.LEASE, wait_seconds=seconds), deque())
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
