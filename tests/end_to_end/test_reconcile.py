@@ -199,7 +199,7 @@ def test_stopped_reconciliation_is_gone_on_with(
     """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
     sandbox.reset(prisoners=120)
     installed.make_queues()
-    sandbox.latency(100, "nomis")
+    sandbox.latency(300, "nomis")
     settings = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
     with held(sandbox, "nomis", path="/incentives/booking-id/{booking}/current", times=None, skip=25) as second_page:
         process = running("reconcile", "incentives", "--no-notify", **settings)
