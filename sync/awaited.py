@@ -5,10 +5,9 @@ that it follows, and an attendance before the allocation. It then waits (`sync.w
 event fails like any other.
 """
 
-import re
 from urllib.parse import unquote
 
-from sync.failures import SyncError, UpstreamError
+from sync.failures import NO_ALLOCATION, SyncError, UpstreamError
 from sync.queues.queue import Message
 from sync.settings import UpstreamName
 from sync.store.creations import CreationState, find
@@ -20,8 +19,6 @@ from sync.waiting import WaitsFor, seconds_waited
 BEGUN_FACTOR = 6
 
 _BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
-#: How NOMIS says that there is no allocation, which it calls a program profile.
-_NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 #: Nobody is about to save a mapping of these: a person has to, or the record is gone on purpose.
 _HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, CreationState.DELETED})
 
@@ -59,7 +56,7 @@ def is_awaited(
 def _is_unallocated(error: UpstreamError) -> bool:
     """Whether NOMIS refuses an attendance since the booking is not allocated to the course activity."""
     refused = error.service == UpstreamName.NOMIS and error.status == 400 and error.from_service
-    return refused and error.path.endswith("/attendance") and _NO_ALLOCATION.search(error.message) is not None
+    return refused and error.path.endswith("/attendance") and NO_ALLOCATION.search(error.message) is not None
 
 
 def _unmapped(error: UpstreamError) -> str | None:

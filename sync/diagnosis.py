@@ -7,7 +7,7 @@ from typing import Any
 
 from sync.failures import NON_UNIQUE_TEXT
 from sync.hints import UNREADABLE as UNREADABLE_HINT
-from sync.hints import hint, is_missing_mapping
+from sync.hints import hint, is_missing_allocation, is_missing_mapping
 from sync.queues.dead_letters import UNREADABLE, DeadLetter
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
@@ -53,8 +53,8 @@ class Diagnosis:
         if self.failure is None:
             return FailureClass.UNKNOWN
         failure = self.failure.failure
-        # The creation of the record may still come, and its mapping with it.
-        if failure.recoverable or is_missing_mapping(failure):
+        # The creation of the record, or the allocation, may still come.
+        if failure.recoverable or is_missing_mapping(failure) or is_missing_allocation(failure):
             return FailureClass.RECOVERABLE
         return FailureClass.REPAIRABLE if NON_UNIQUE_TEXT in failure.reason else FailureClass.UNRECOVERABLE
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sync.catalogue import queue_of
 from sync.envelope import MAPPING_RETRY
-from sync.failures import NON_UNIQUE_TEXT, Failure
+from sync.failures import NO_ALLOCATION, NON_UNIQUE_TEXT, Failure
 
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
 UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"
@@ -67,6 +67,20 @@ def _missing_mapping(_: str, failure: Failure) -> bool:
     return is_missing_mapping(failure)
 
 
+def is_missing_allocation(failure: Failure) -> bool:
+    """Whether NOMIS refused an attendance for want of an allocation, which it calls a program profile."""
+    return (
+        failure.service == "nomis"
+        and failure.status == 400
+        and (failure.path or "").endswith("/attendance")
+        and NO_ALLOCATION.search(failure.reason) is not None
+    )
+
+
+def _missing_allocation(_: str, failure: Failure) -> bool:
+    return is_missing_allocation(failure)
+
+
 def _missing_in_dps(_: str, failure: Failure) -> bool:
     return not failure.recoverable and failure.status == 404 and failure.service not in ("nomis", "mapping", None)
 
@@ -126,6 +140,11 @@ _ADVICE = (
         "mapping 404 on a change",
         "the record was never created in NOMIS: look for its creation (switched off, failed, on the DLQ?); "
         "heals when that succeeds",
+    ),
+    _Advice(
+        _missing_allocation,
+        "NOMIS 400 on an attendance, no allocation",
+        "the allocation is not in NOMIS yet: look for its event (failed, on the DLQ?); heals when that succeeds",
     ),
     _Advice(lambda _, failure: failure.recoverable, "5xx, 429, a time-out, or no response", RECOVERABLE),
     _Advice(

@@ -10,9 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.catalogue import DOMAINS
-from sync.diagnosis import WORTH_A_RETRY, FailureClass
+from sync.clock import now
+from sync.diagnosis import WORTH_A_RETRY, Diagnosis, FailureClass
+from sync.envelope import write_domain_event
 from sync.failures import Failure
 from sync.hints import ADVICE, RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
+from sync.queues.dead_letters import read_dead_letter
+from sync.queues.queue import Message
+from sync.store.failures import FailedAttempt
 
 ALLOCATED = "activities.prisoner.allocated"
 ATTENDED = "activities.prisoner.attendance-amended"
@@ -80,6 +85,17 @@ def test_outages_heal(status: int | None) -> None:
 def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
     """Only the mapping service's own word tells that a mapping is missing; its 404 alone is not recoverable."""
     assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
+
+
+def test_an_attendance_heals_with_its_allocation() -> None:
+    """It is sent back by the housekeeping, since its allocation may only be late."""
+    reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
+    path = "/activities/2/booking/1/attendance"
+    refused = failure(path=path, status=400, recoverable=False, reason=reason)
+    letter = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
+    attempt = FailedAttempt(now(), "activity", "one", None, ATTENDED, None, 3, refused)
+    assert Diagnosis(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
+    assert "heals" in hint(ATTENDED, refused)
 
 
 def test_refusals_do_not_heal() -> None:
