@@ -7,7 +7,8 @@ event fails like any other.
 
 from urllib.parse import unquote
 
-from sync.failures import NO_ALLOCATION, SyncError, UpstreamError
+from sync.failures import SyncError, UpstreamError, describe_failure
+from sync.hints import is_missing_allocation
 from sync.queues.queue import Message
 from sync.settings import UpstreamName
 from sync.store.creations import CreationState, find
@@ -40,7 +41,7 @@ def is_awaited(
 
     `creation` is the name of the `Creation` whose mappings the events of the queue need. Raises `StoreUnavailable`.
     """
-    if _is_unallocated(error):
+    if error.from_service and is_missing_allocation(describe_failure(error)):
         return seconds_waited(message, WaitsFor.CREATION) < patience_seconds
     dps_id = _unmapped(error)
     if dps_id is None or patience_seconds <= 0:
@@ -51,12 +52,6 @@ def is_awaited(
         return False
     begun = record is not None and record.state in _BEGUN
     return seconds_waited(message, WaitsFor.CREATION) < patience_seconds * (BEGUN_FACTOR if begun else 1)
-
-
-def _is_unallocated(error: UpstreamError) -> bool:
-    """Whether NOMIS refuses an attendance since the booking is not allocated to the course activity."""
-    refused = error.service == UpstreamName.NOMIS and error.status == 400 and error.from_service
-    return refused and error.path.endswith("/attendance") and NO_ALLOCATION.search(error.message) is not None
 
 
 def _unmapped(error: UpstreamError) -> str | None:

@@ -6,15 +6,12 @@ redirect or the 404 of a gateway. Everything else needs a change in the data: th
 rules that cannot be met.
 """
 
-import re
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 #: NOMIS's answer when a booking has two allocations or attendances where there may be one.
 NON_UNIQUE_TEXT = "query did not return a unique result"
-#: NOMIS's answer when a booking is not allocated to a course activity; it calls an allocation a program profile.
-NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 
 #: The packages whose errors have texts of our own.
 _OURS = frozenset({"sync", "jobs", "reports"})

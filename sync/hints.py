@@ -1,12 +1,15 @@
 """What a failed message probably needs: one line of advice from where and how it failed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from sync.catalogue import queue_of
 from sync.envelope import MAPPING_RETRY
-from sync.failures import NO_ALLOCATION, NON_UNIQUE_TEXT, Failure
+from sync.failures import NON_UNIQUE_TEXT, Failure
 
+#: How NOMIS says that a booking is not allocated to a course activity; it calls an allocation a program profile.
+_NO_ALLOCATION = re.compile(r"(program profile|allocation)\b.*\b(does not exist|not found)", re.IGNORECASE)
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
 UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"
 ENDED = "the activity has ended (endings of its last night, tried after midnight): inform the prison or the DPS team"
@@ -73,7 +76,7 @@ def is_missing_allocation(failure: Failure) -> bool:
         failure.service == "nomis"
         and failure.status == 400
         and (failure.path or "").endswith("/attendance")
-        and NO_ALLOCATION.search(failure.reason) is not None
+        and _NO_ALLOCATION.search(failure.reason) is not None
     )
 
 

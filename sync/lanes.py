@@ -155,12 +155,12 @@ class LaneWorker:
             return self._end(lane, _waiting(lane.tasks, WaitsFor.SERVICE, failure), deque())
         if not isinstance(error, SyncError):
             self._log.error("handler-broke", queue=self._name, event_type=task.event_type, exc_info=error)
-        least = self._seconds_in_doubt(task, error)
-        ended = Ended(task, Outcome.FAILED, failure, least_seconds=least)
-        if not isinstance(task.handler, Creation):
-            return self._end_first(lane, ended)
-        deferred, left = self._followers(lane, task, recoverable=recoverable, least_seconds=least)
-        return self._end(lane, [ended, *deferred], left)
+        if isinstance(task.handler, Creation):
+            # The next attempt asks NOMIS first, which mostly has the record.
+            deferred, left = self._followers(lane, task, recoverable=recoverable)
+            return self._end(lane, [Ended(task, Outcome.FAILED, failure), *deferred], left)
+        least = self._seconds_in_doubt(error)
+        return self._end_first(lane, Ended(task, Outcome.FAILED, failure, least_seconds=least))
 
     def _is_outage(self, task: Task, error: Exception) -> bool:
         """Whether it is the service that failed, and not the record, as far as can be told."""
@@ -172,28 +172,24 @@ class LaneWorker:
         doubted = error.unavailable or not self._breakers.all_up(self._upstreams)
         return doubted and waited < LONGEST_OUTAGE_SECONDS
 
-    def _seconds_in_doubt(self, task: Task, error: Exception) -> int:
+    def _seconds_in_doubt(self, error: Exception) -> int:
         """For how long the next attempt of a change would only wait until this one is over, in whole seconds.
 
         It comes after that: a message that waits for a lease comes as a copy, and the copy does not know of the attempt
         that failed. One that fails so each time would go round for ever.
         """
-        if not isinstance(error, UpstreamError) or isinstance(task.handler, Creation):
-            # The next attempt of a creation asks NOMIS first, which mostly has the record.
+        if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
-        settling = self._settings.creation_settling_seconds
-        return math.ceil(self._settings.longest_call_seconds + settling) if error.under_way else 0
+        return math.ceil(self._settings.longest_call_seconds + self._settings.creation_settling_seconds)
 
-    def _followers(
-        self, lane: LaneInHand, failed: Task, *, recoverable: bool, least_seconds: int
-    ) -> tuple[list[Ended], deque[Task]]:
+    def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
         """After a creation that failed: what is handed back, for as long as the creation waits, and what is tried.
 
         Updates need the record, whatever the creation failed of. Other creations of the lane must come after it, but
         only if it has a chance: what needs a person must not keep them back.
         """
         waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
-        wait = max(waits[min(failed.message.receive_count, len(waits)) - 1], least_seconds)
+        wait = waits[min(failed.message.receive_count, len(waits)) - 1]
         deferred: list[Ended] = []
         left: deque[Task] = deque()
         for task in list(lane.tasks)[1:]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, update
+from sqlalchemy import ColumnElement, Connection, update
 
 from sync.clock import now
 from sync.store.findings import Finding, FindingKind, list_findings, record_finding
@@ -63,9 +63,9 @@ def close_old(connection: Connection, before: datetime) -> None:
     _resolve(connection, old, "housekeeping", "SQS does not keep the message any longer")
 
 
-def _resolve(connection: Connection, which: object, who: str, resolution: str) -> None:
+def _resolve(connection: Connection, which: ColumnElement[bool], who: str, resolution: str) -> None:
     values = {"status": "resolved", "resolved_at": now(), "resolved_by": who, "resolution": resolution}
-    connection.execute(update(findings).where(findings.c.status == "open", which).values(values))  # type: ignore[arg-type]
+    connection.execute(update(findings).where(findings.c.status == "open", which).values(values))
 
 
 def _prefix(queue: str) -> str:

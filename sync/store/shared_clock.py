@@ -44,10 +44,6 @@ class SharedClock:
             self._ahead = ahead
         return self._ahead
 
-    def set_to(self, moment: datetime) -> None:
-        """Says what the shared clock shows at present."""
-        self._zero = moment - _since_boot()
-
     def follow_sqlite(self, connection: sqlite3.Connection) -> None:
         """Reads the shared clock of a SQLite database; the first process since the machine's start sets it."""
         try:
