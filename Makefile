@@ -26,15 +26,15 @@ lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated do
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >.lint-imports.log || { cat .lint-imports.log; exit 1; }
-	@$(BIN)/python -m sync.catalogue --check doc/events.md
-	@$(BIN)/python -m jobs.reference --check
+	@$(BIN)/python -m sync.domains.registry --check doc/events.md
+	@$(BIN)/python -m jobs.cli.reference --check
 
 format: $(VENV)/.tested ## put the code into the common form
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 docs: $(VENV)/.tested ## write the generated documents again (events, settings, commands)
-	@$(BIN)/python -m sync.catalogue --write doc/events.md
-	@$(BIN)/python -m jobs.reference --write
+	@$(BIN)/python -m sync.domains.registry --write doc/events.md
+	@$(BIN)/python -m jobs.cli.reference --write
 
 bench: $(VENV)/.benched ## the benchmarks, as ratios of one run
 	@$(BIN)/python -m benchmarks $(ARGS)

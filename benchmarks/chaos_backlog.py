@@ -22,12 +22,12 @@ from sqlalchemy import select
 
 from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
-from jobs.composition import Program
+from jobs.runtime.application import Program
 from sandbox import Sandbox
 from sync.queues.queue import BATCH
-from sync.settings import QUEUES, load_settings
+from sync.settings.declaration import QUEUES, load_settings
 from sync.store.tables import failures
-from tests.forked import Command
+from tests.harness.forked import Command
 
 #: The defaults of the program, save a shorter pause, and nothing that has no part in draining.
 SETTINGS = {

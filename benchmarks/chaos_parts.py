@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from jobs.composition import Program
-from sync.settings import QUEUES
-from tests.databases import PostgresServer
+from jobs.runtime.application import Program
+from sync.settings.declaration import QUEUES
+from tests.harness.databases import PostgresServer
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:

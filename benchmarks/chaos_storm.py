@@ -28,12 +28,12 @@ from typing import Any, TextIO
 from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
 from benchmarks.chaos_weather import Weather
-from jobs.composition import Program
-from reports.outbox import CLAIM_SECONDS
+from jobs.runtime.application import Program
+from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
-from sync.settings import QUEUES, load_settings
+from sync.settings.declaration import QUEUES, load_settings
 from sync.store import outbox
-from tests.forked import Command, run_command
+from tests.harness.forked import Command, run_command
 
 VISIBILITY_SECONDS = 3
 SETTINGS = {

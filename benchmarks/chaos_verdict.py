@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from jobs.composition import Program
+from jobs.runtime.application import Program
 from sandbox import Sandbox
-from sync.catalogue import DOMAINS
-from sync.gather import read_task
-from sync.queues.looking import look
+from sync.creation.store import OPEN_STATES, CreationRecord, CreationState, list_creations
+from sync.domains.registry import DOMAINS
+from sync.pipeline.coalesce import read_task
+from sync.queues.peek import look
 from sync.queues.queue import Message
-from sync.settings import QUEUES
-from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
+from sync.settings.declaration import QUEUES
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox

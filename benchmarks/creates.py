@@ -22,16 +22,16 @@ import structlog
 
 from benchmarks.stub_http import serve
 from benchmarks.stub_sqs import StubSqs
-from jobs.composition import Program
+from jobs.runtime.application import Program
 from sandbox import Sandbox
-from sync.catalogue import DOMAINS
-from sync.drain import Drain
-from sync.gather import read_task
-from sync.outcome import Outcome
+from sync.domains.registry import DOMAINS
+from sync.pipeline.coalesce import read_task
+from sync.pipeline.drain import Drain
+from sync.pipeline.handler import Workshop
+from sync.pipeline.outcome import Outcome
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue
-from sync.settings import UpstreamName, load_settings
-from sync.work import Workshop
+from sync.settings.declaration import UpstreamName, load_settings
 
 CALLS = 4
 QUEUE_NAME = "creates"

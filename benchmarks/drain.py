@@ -23,21 +23,21 @@ import structlog
 
 from benchmarks.stub_http import Answer, Call, serve
 from benchmarks.stub_sqs import StubSqs
-from sync.catalogue import DOMAINS
-from sync.creation import CreationProtocol
-from sync.drain import BatchSummary, Drain
-from sync.envelope import DomainEvent
-from sync.handling import Domain, Update, Work
+from sync.creation.protocol import CreationProtocol
+from sync.domains.declaration import Domain, Update, Work
+from sync.domains.registry import DOMAINS
+from sync.pipeline.drain import BatchSummary, Drain
+from sync.pipeline.envelope import DomainEvent
+from sync.pipeline.handler import Workshop
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
-from sync.settings import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
-from sync.work import Workshop
 
 EVENT_TYPE = "benchmark.changed"
 CALLS = 4

@@ -23,12 +23,12 @@ import structlog
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.settings import Settings, load_settings
+from sync.domains.incentives import dps as incentives_api
+from sync.domains.incentives.nomis import current_iep_body
+from sync.settings.declaration import Settings, load_settings
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry
-from sync.upstream import incentives_api
-from sync.upstream.nomis_incentives import current_iep_body
-from sync.upstream.nomis_prisoners import PrisonerId, prisoner_page
+from sync.upstream.prisoners import PrisonerId, prisoner_page
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
 
@@ -66,9 +66,9 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 
 def snapshot_seconds(settings: Settings) -> float:
     """How long it takes to list everyone and read both levels, as a run does."""
-    from reports.listing import list_prisoners
-    from reports.reading import undisturbed
-    from reports.snapshot import Snapshot
+    from reports.engine.listing import list_prisoners
+    from reports.engine.parallel_reader import undisturbed
+    from reports.engine.snapshot import Snapshot
 
     transport = Transport(settings)
     services = connect(transport)
@@ -88,8 +88,8 @@ def snapshot_seconds(settings: Settings) -> float:
 
 def whole_run(settings: Settings) -> tuple[float, int]:
     """How long a whole run takes, result and all, and how many mismatches it found."""
-    from reports.reconciliation import IncentiveReconciliation, ReconciliationParameters
-    from reports.waiting import nothing_waits
+    from reports.engine.run import IncentiveReconciliation, ReconciliationParameters
+    from reports.reconciliations.incentives.pending_messages import nothing_waits
 
     database = Database(settings.database_url)
     database.upgrade()
@@ -182,7 +182,7 @@ def inside(folder: str) -> None:
     environment |= {"RECONCILIATION_RECHECK_SECONDS": "0", "SLACK_TOKEN": ""}
     settings = load_settings(environment)
     whole_run(settings)
-    from reports.outbox import OutboxSender
+    from reports.delivery.outbox import OutboxSender
 
     database = Database(settings.database_url)
     OutboxSender(settings, database, lambda: None).send_due()

@@ -5,9 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databases import database, database_url, postgres, postgres_template, spare_databases, sqlite_template
-from tests.forked import keep_what_never_changes
-from tests.sandboxes import caller, running_sandbox, sandbox
+from tests.harness.databases import (
+    database,
+    database_url,
+    postgres,
+    postgres_template,
+    spare_databases,
+    sqlite_template,
+)
+from tests.harness.forked import keep_what_never_changes
+from tests.harness.sandboxes import caller, running_sandbox, sandbox
 
 __all__ = [
     "caller",

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sync.envelope import DomainEvent
+from sync.domains.declaration import Work
 from sync.failures import UpstreamError
-from sync.handling import Work
+from sync.pipeline.envelope import DomainEvent
 from sync.upstream.services import Services
 
 Apply = Callable[[DomainEvent, Work], str | None]

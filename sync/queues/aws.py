@@ -4,7 +4,7 @@ import threading
 from typing import Any, Literal
 
 from sync.queues.queue import QueueUnavailable
-from sync.settings import Settings, SettingsError
+from sync.settings.declaration import Settings, SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5

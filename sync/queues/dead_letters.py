@@ -14,17 +14,17 @@ from typing import Any
 import orjson
 import structlog
 
-from sync.catalogue import queue_of
-from sync.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
+from sync.domains.registry import queue_of
 from sync.failures import MessageUnreadable
+from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
+from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair
 from sync.store.database import Database, StoreUnavailable
 from sync.store.given_up import take_up
 from sync.store.returns import count_returns
 from sync.telemetry import Telemetry
-from sync.waiting import attributes_anew
 
 UNREADABLE = "unreadable"
 #: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.

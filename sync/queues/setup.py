@@ -8,7 +8,7 @@ from typing import Any
 
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue, QueueUnavailable, answer_of, is_missing
-from sync.settings import Settings
+from sync.settings.declaration import Settings
 
 TOPIC = "hmpps-domain-events"
 _FOURTEEN_DAYS = 1_209_600

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
-from sync.settings import SettingsError
+from sync.settings.declaration import SettingsError
 from sync.store.address import read_database_address, shown_address, without_secrets
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json

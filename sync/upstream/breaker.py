@@ -22,7 +22,7 @@ import structlog
 
 from sync.clock import now
 from sync.failures import BreakerOpen, UpstreamError
-from sync.settings import UpstreamName
+from sync.settings.declaration import UpstreamName
 from sync.store.breakers import read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
 from sync.telemetry import Telemetry

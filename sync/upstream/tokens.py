@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from sync.failures import NoToken
-from sync.settings import UpstreamName, UpstreamSettings
+from sync.settings.declaration import UpstreamName, UpstreamSettings
 from sync.upstream.connections import ConnectionLost, Connections, NotSent, TimedOut, TooLong
 
 #: A token is renewed this long before it expires, so that none expires on its way.

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
-from sync.settings import CONNECT_SECONDS, Settings, UpstreamName
+from sync.settings.declaration import CONNECT_SECONDS, Settings, UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut, TooLong
 from sync.upstream.error_bodies import is_error_body, may_have_been_applied, read_error_body

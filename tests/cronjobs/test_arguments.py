@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from jobs.cli import app
+from jobs.cli.app import app
 from tests.cronjobs.manifests import ROOT, Manifest, pod_of, pods_of, raw_manifests, starts_the_program
 
 RAW = [

@@ -8,7 +8,7 @@ import yaml
 
 from sandbox.engine import Engine
 from sandbox.options import Options
-from sync.settings import Settings, load_settings
+from sync.settings.declaration import Settings, load_settings
 from tests.cronjobs.manifests import ROOT
 
 #: Read by boto3, not by the program.

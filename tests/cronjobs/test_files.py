@@ -7,8 +7,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from sync.catalogue import DOMAINS, event_types
-from sync.settings import Settings, feature_variable
+from sync.domains.registry import DOMAINS, event_types
+from sync.settings.declaration import Settings, feature_variable
 from tests.cronjobs.manifests import OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
 RAW = list(raw_manifests())

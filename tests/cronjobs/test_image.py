@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.acting import SERVICE_ACCOUNT
+from jobs.operations.acting import SERVICE_ACCOUNT
 from tests.cronjobs.manifests import ROOT
 
 PROJECT = ROOT.parent

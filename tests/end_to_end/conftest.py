@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sync.catalogue import event_types
+from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener
-from sync.settings import QUEUES, load_settings
-from tests.forked import Command, run_command
+from sync.settings.declaration import QUEUES, load_settings
+from tests.harness.forked import Command, run_command
 
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import Installed
-from tests.waiting import LONGEST_SECONDS, until
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_help_names_every_command(bare: Installed) -> None:

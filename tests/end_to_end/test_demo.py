@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import COMMAND, Installed
-from tests.waiting import until
+from tests.harness.waiting import until
 
 _WITHOUT_EXTRA = """
 import importlib.util, sys
 find_spec = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "moto" else find_spec(name, *more)
 sys.argv = ["prisoner-to-nomis", "demo"]
-from jobs.cli import main
+from jobs.cli.app import main
 main()
 """
 

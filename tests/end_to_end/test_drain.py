@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
-from tests.faults import faulty, held
-from tests.forked import Command
-from tests.publishing import schedule_created
-from tests.waiting import LONGEST_SECONDS, until
+from tests.harness.faults import faulty, held
+from tests.harness.forked import Command
+from tests.harness.publishing import schedule_created
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Installed, sandbox: Sandbox) -> None:

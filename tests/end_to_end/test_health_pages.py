@@ -7,8 +7,8 @@ import requests
 
 from sandbox import Sandbox
 from tests.end_to_end.conftest import Installed
-from tests.forked import Command
-from tests.waiting import LONGEST_SECONDS, until
+from tests.harness.forked import Command
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 
 def said(installed: Installed, message: str) -> list[dict[str, object]]:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from jobs.serving import scheduled_jobs
+from jobs.runtime.run_scheduler import scheduled_jobs
 from sandbox import Sandbox
-from sync.settings import SettingsError
+from sync.settings.declaration import SettingsError
 from tests.end_to_end.conftest import Installed
-from tests.faults import held
-from tests.forked import Command
-from tests.operating import Operator, operator
-from tests.programs import program
-from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
+from tests.harness.faults import held
+from tests.harness.forked import Command
+from tests.harness.operating import Operator, operator
+from tests.harness.programs import program
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 __all__ = ["operator"]
 
@@ -124,7 +124,7 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(operator: Operator, 
 
 def test_a_report_that_is_not_kept_is_told(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose report found no place in the end fails, and says why, on stderr and in the ledger."""
-    monkeypatch.setattr("jobs.reconciling._DELIVERY_SECONDS", 0)
+    monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
     archive = Path(operator.settings["REPORTS_LOCATION"])
     held = operator.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
 

@@ -3,9 +3,9 @@
 import pytest
 
 from sandbox import Sandbox
-from tests.faults import faulty
-from tests.operating import Operator, Terminal, operator
-from tests.publishing import (
+from tests.harness.faults import faulty
+from tests.harness.operating import Operator, Terminal, operator
+from tests.harness.publishing import (
     Told,
     adjustment_inserted,
     appointment_created,
@@ -13,8 +13,8 @@ from tests.publishing import (
     schedule_created,
     visit_booked,
 )
-from tests.sandboxes import Caller
-from tests.waiting import until
+from tests.harness.sandboxes import Caller
+from tests.harness.waiting import until
 
 __all__ = ["operator"]
 

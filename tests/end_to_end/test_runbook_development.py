@@ -3,9 +3,9 @@
 import pytest
 
 from sandbox import Sandbox
-from tests.faults import faulty
-from tests.operating import Operator, operator
-from tests.publishing import appointment_created, schedule_created
+from tests.harness.faults import faulty
+from tests.harness.operating import Operator, operator
+from tests.harness.publishing import appointment_created, schedule_created
 
 __all__ = ["operator"]
 

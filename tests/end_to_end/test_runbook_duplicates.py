@@ -6,10 +6,10 @@ import pytest
 
 from sandbox import Sandbox
 from sync.upstream.mappings import delete_appointment_mapping
-from tests.faults import faulty
-from tests.operating import Operator, Terminal, operator
-from tests.programs import program
-from tests.publishing import (
+from tests.harness.faults import faulty
+from tests.harness.operating import Operator, Terminal, operator
+from tests.harness.programs import program
+from tests.harness.publishing import (
     Told,
     adjustment_inserted,
     allocated,
@@ -91,7 +91,7 @@ def test_visit_that_was_cancelled_before_is_only_recorded(operator: Operator, sa
 
 def operator_call(operator: Operator, path: str) -> None:
     """Cancels a visit by the hand of somebody else."""
-    from tests.sandboxes import Caller
+    from tests.harness.sandboxes import Caller
 
     answer = Caller(operator.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
     assert answer.status_code == 200
@@ -108,7 +108,7 @@ def test_duplicate_adjustment_is_deleted_in_its_family(operator: Operator, sandb
 
 def change_adjustment(operator: Operator, number: int, days: int) -> None:
     """Changes an adjustment of a key date by the hand of somebody else."""
-    from tests.sandboxes import Caller
+    from tests.harness.sandboxes import Caller
 
     body = {
         "adjustmentTypeCode": "ADA",
@@ -190,7 +190,7 @@ def test_record_that_is_mapped_is_never_touched(operator: Operator, sandbox: San
     """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to look."""
     finding = plant(operator, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
-    from tests.sandboxes import Caller
+    from tests.harness.sandboxes import Caller
 
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
     assert Caller(sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
@@ -207,7 +207,7 @@ def test_two_claims_are_left_to_a_person(operator: Operator, sandbox: Sandbox) -
     operator.drain("visit")
     (visit,) = sandbox.nomis("visit")
     mapping = {"nomisId": str(visit["id"]), "vsipId": "another-visit", "label": None, "mappingType": "ONLINE"}
-    from sync.envelope import write_mapping_retry
+    from sync.pipeline.envelope import write_mapping_retry
 
     operator.queues()["visit"].main.send(write_mapping_retry(mapping, {"visitId": "another-visit"}))
     assert operator.drain("visit")["duplicate"] == 1

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from sandbox import Sandbox
-from tests.faults import faulty
-from tests.operating import Operator, operator
-from tests.publishing import appointment_created, review_inserted, visit_booked
-from tests.waiting import until
+from tests.harness.faults import faulty
+from tests.harness.operating import Operator, operator
+from tests.harness.publishing import appointment_created, review_inserted, visit_booked
+from tests.harness.waiting import until
 
 __all__ = ["operator"]
 

@@ -1,8 +1,8 @@
 """The runbook on the weekly reconciliation: differences alerted, explained and mended; a failed run repeated."""
 
 from sandbox import Sandbox
-from tests.faults import faulty
-from tests.operating import Operator, operator
+from tests.harness.faults import faulty
+from tests.harness.operating import Operator, operator
 
 __all__ = ["operator"]
 

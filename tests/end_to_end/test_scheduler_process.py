@@ -8,12 +8,12 @@ import pytest
 
 from sandbox import Sandbox
 from sync.queues.aws import Aws
-from sync.settings import QUEUES, load_settings
-from tests.databases import PostgresServer
+from sync.settings.declaration import QUEUES, load_settings
 from tests.end_to_end.conftest import Installed
-from tests.faults import held
-from tests.forked import Command
-from tests.waiting import LONGEST_SECONDS, until
+from tests.harness.databases import PostgresServer
+from tests.harness.faults import held
+from tests.harness.forked import Command
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 Running = Callable[..., Command]
 

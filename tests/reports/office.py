@@ -12,12 +12,12 @@ from typing import Any
 
 import structlog
 
-from reports.outbox import OutboxSender
-from reports.reconciliation import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
-from reports.result import Mismatch
-from reports.waiting import Waiting, nothing_waits
+from reports.delivery.outbox import OutboxSender
+from reports.engine.result import Mismatch
+from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
+from reports.reconciliations.incentives.pending_messages import Waiting, nothing_waits
 from sync.clock import now
-from sync.settings import Settings, load_settings
+from sync.settings.declaration import Settings, load_settings
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream.services import Services, connect

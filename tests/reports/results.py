@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from reports.causes import CAUSES
-from reports.result import (
+from reports.engine.result import (
     Diagnosis,
     EvidenceRow,
     Excluded,
@@ -21,6 +20,7 @@ from reports.result import (
     Unread,
     UnreadPage,
 )
+from reports.reconciliations.incentives.causes import CAUSES
 
 STARTED = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 LETTERS = "ABCDEFGHJK"

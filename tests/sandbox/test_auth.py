@@ -8,7 +8,7 @@ import json
 import pytest
 
 from sandbox import Sandbox
-from tests.sandboxes import PREFIXES, Caller
+from tests.harness.sandboxes import PREFIXES, Caller
 
 READS = {
     "nomis": ("/prisoners/ids", "SYNCHRONISATION_REPORTING"),

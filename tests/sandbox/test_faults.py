@@ -9,9 +9,9 @@ import requests
 
 from sandbox import Sandbox, SandboxError
 from sandbox.faults import KINDS, Fault, Faults
-from tests.faults import held
-from tests.sandboxes import Caller
-from tests.waiting import failure_of, in_thread, result_of, until
+from tests.harness.faults import held
+from tests.harness.sandboxes import Caller
+from tests.harness.waiting import failure_of, in_thread, result_of, until
 
 PATH = "/prisoners/booking-id/{bookingId}/incentives"
 DROPPED = {

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.children import started
-from tests.waiting import LONGEST_SECONDS
+from tests.harness.children import started
+from tests.harness.waiting import LONGEST_SECONDS
 
 COMMAND = (sys.executable, "-m", "sandbox")
 FEW = ("--prisoners", "5", "--emulator-url", "http://127.0.0.1:1")

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from sandbox import Sandbox
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 RECEIVED = "prisoner-offender-search.prisoner.received"
 INSERTED = "incentives.iep-review.inserted"

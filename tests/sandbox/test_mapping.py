@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 
 @dataclass(frozen=True)

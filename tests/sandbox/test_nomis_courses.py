@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 Change = Callable[[dict[str, Any]], None]
 NOT_UNIQUE = "query did not return a unique result"

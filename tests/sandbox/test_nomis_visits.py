@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 BODY: dict[str, Any] = {
     "startDateTime": "2030-06-02T14:00:00",

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from sandbox import Sandbox
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 DLQ = "hmpps_prisoner_to_nomis_incentive_dlq"
 LEGITIMATE = ("JDBC Thin Client", "OIDOIEPS")

@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
-from tests.children import started
-from tests.waiting import LONGEST_SECONDS, until
+from tests.harness.children import started
+from tests.harness.waiting import LONGEST_SECONDS, until
 
 HOLDER = """
 import sys, time

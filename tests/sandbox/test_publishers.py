@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 VENDOR = "application/vnd.nomis-offence+json"

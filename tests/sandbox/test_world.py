@@ -10,7 +10,7 @@ from datetime import date
 from sandbox import Sandbox
 from sandbox.options import Options
 from sandbox.world import World
-from tests.sandboxes import Caller
+from tests.harness.sandboxes import Caller
 
 DAY = date(2023, 5, 22)
 

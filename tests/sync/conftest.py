@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import Sandbox
-from tests.sync.creating import Consumer, consuming
+from tests.sync.creation.creating import Consumer, consuming
 
 
 @pytest.fixture(scope="module")

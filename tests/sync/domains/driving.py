@@ -11,20 +11,20 @@ from typing import Any
 import structlog
 
 from sandbox import Sandbox
-from sync.catalogue import DOMAINS, tracked_events
-from sync.creation import CreationProtocol
-from sync.envelope import write_domain_event
-from sync.gather import read_task
-from sync.handling import Trail, Update
-from sync.outcome import Outcome
+from sync.creation.protocol import CreationProtocol
+from sync.domains.declaration import Trail, Update
+from sync.domains.registry import DOMAINS, tracked_events
+from sync.pipeline.coalesce import read_task
+from sync.pipeline.envelope import write_domain_event
+from sync.pipeline.handler import Workshop
+from sync.pipeline.outcome import Outcome
 from sync.queues.queue import Message
-from sync.settings import Settings, load_settings
+from sync.settings.declaration import Settings, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
-from sync.work import Workshop
 
 QUEUES = {event_type: queue for queue, domain in DOMAINS.items() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}

@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 
-from sync.catalogue import DOMAINS
-from sync.domains import visit
+from sync.domains.declaration import Update
+from sync.domains.registry import DOMAINS
+from sync.domains.visits import rules as visit
 from sync.failures import LeaseBusy, UpstreamError
-from sync.handling import Update
-from sync.settings import feature_variable
+from sync.settings.declaration import feature_variable
 from tests.sync.domains.driving import HANDLERS, QUEUES, Driver, Prisoner
 
 PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"

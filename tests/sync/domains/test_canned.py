@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sandbox import Sandbox
-from sync.outcome import Outcome
+from sync.pipeline.outcome import Outcome
 from tests.sync.domains.driving import Driver
 
 

@@ -10,7 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import LeaseBusy, UpstreamError
-from tests.publishing import (
+from tests.harness.publishing import (
     Told,
     adjustment_inserted,
     appointment_created,

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sync.clock import LONDON
-from sync.domains.activity import course_description, new_course, pay_rate
-from sync.domains.allocation import nomis_allocation
-from sync.domains.appointment import nomis_appointment
-from sync.domains.attendance import attendance_outcome, bonus_pay, event_status, nomis_attendance
+from sync.domains.activities.allocations import nomis_allocation
+from sync.domains.activities.attendances import attendance_outcome, bonus_pay, event_status, nomis_attendance
+from sync.domains.activities.dps import Activity, Allocation, AppointmentInstance, Attendance, Instance, Pay, Schedule
+from sync.domains.activities.nomis import AttendanceSession
+from sync.domains.activities.rules import course_description, new_course, pay_rate
+from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.appointments.rules import nomis_appointment
+from sync.domains.incentives.nomis import CreateIep
 from sync.domains.times import earliest_creation, local_seconds, with_minutes, with_seconds
-from sync.domains.visit import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
+from sync.domains.visits.dps import Visit
+from sync.domains.visits.rules import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
 from sync.failures import RuleError
-from sync.upstream import nomis_adjustments
-from sync.upstream.activities_api import Activity, Allocation, AppointmentInstance, Attendance, Instance, Pay, Schedule
-from sync.upstream.nomis_activities import AttendanceSession
-from sync.upstream.nomis_incentives import CreateIep
-from sync.upstream.visit_scheduler import Visit
 
 TIMES = st.times()
 LOCAL_TIMES = st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1))  # noqa: DTZ001 - local

@@ -12,8 +12,8 @@ from benchmarks.stub_http import ServerThread
 from benchmarks.stub_sqs import StubSqs
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
-from sync.settings import load_settings
-from tests.waiting import until
+from sync.settings.declaration import load_settings
+from tests.harness.waiting import until
 
 NAME = "stubbed"
 RENEWAL = "ChangeMessageVisibilityBatch"

@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from sandbox import Sandbox
-from sync.catalogue import event_types
+from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import QueueUnavailable
 from sync.queues.setup import TOPIC, QueueOpener, QueuePair
-from sync.settings import QUEUES, Settings, load_settings
+from sync.settings.declaration import QUEUES, Settings, load_settings
 
 
 def settings(sandbox: Sandbox, **more: str) -> Settings:

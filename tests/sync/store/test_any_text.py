@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 from structlog import get_logger
 
-from jobs.ledger import Ledger
+from jobs.runtime.job_runs import Ledger
 from sync.clock import now
+from sync.creation import store as creations
+from sync.creation.store import CreationState
 from sync.failures import Failure
-from sync.store import actions, breakers, creations, failures, findings, outbox, returns
-from sync.store.creations import CreationState
+from sync.store import actions, breakers, failures, findings, outbox, returns
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind

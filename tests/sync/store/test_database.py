@@ -11,12 +11,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sync.clock import now
-from sync.settings import SettingsError
+from sync.settings.declaration import SettingsError
 from sync.store.database import Database, StoreUnavailable, newest_revision
 from sync.store.tables import actions, leases, metadata
-from tests.children import exit_codes
-from tests.databases import PostgresServer, make_database
-from tests.waiting import in_thread, result_of
+from tests.harness.children import exit_codes
+from tests.harness.databases import PostgresServer, make_database
+from tests.harness.waiting import in_thread, result_of
 
 
 def lease(key: str) -> dict[str, object]:

@@ -21,9 +21,9 @@ from sync.store import processes
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.tables import leases
-from tests.children import CONTEXT, child, exit_codes, kill
-from tests.databases import PostgresServer
-from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
+from tests.harness.children import CONTEXT, child, exit_codes, kill
+from tests.harness.databases import PostgresServer
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 def hold(url: str, key: str, held: Event) -> None:

@@ -7,9 +7,9 @@ import pytest
 from sync.failures import LeaseBusy
 from sync.store.database import Database
 from sync.store.leases import Leases
-from tests.children import CONTEXT, child, kill
+from tests.harness.children import CONTEXT, child, kill
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 from tests.sync.store.test_leases import hold
-from tests.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 
 class Clock:

@@ -15,8 +15,8 @@ from sync.failures import Failure
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt, count_attempts, record_failures
 from sync.store.leases import Leases
-from tests.databases import Pooler, drop_database, make_database
-from tests.waiting import in_thread, result_of, until
+from tests.harness.databases import Pooler, drop_database, make_database
+from tests.harness.waiting import in_thread, result_of, until
 
 
 @pytest.fixture

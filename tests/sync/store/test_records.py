@@ -13,10 +13,11 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from sync.clock import now
+from sync.creation import store as creations
+from sync.creation.store import CreationRecord, CreationState
 from sync.failures import Failure
-from sync.store import actions, breakers, creations, failures, findings, outbox, tables
+from sync.store import actions, breakers, failures, findings, outbox, tables
 from sync.store.actions import ActionState
-from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind

@@ -13,11 +13,12 @@ from alembic import command
 from sqlalchemy import insert, select
 
 from sync.clock import now
-from sync.store import creations, outbox
+from sync.creation import store as creations
+from sync.store import outbox
 from sync.store.database import Database, _migrations
 from sync.store.leases import Leases
 from sync.store.tables import leases
-from tests.children import CONTEXT
+from tests.harness.children import CONTEXT
 
 STEPS = pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)], ids=["forward", "back"])
 MINUTE = timedelta(minutes=1)

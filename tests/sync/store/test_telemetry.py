@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.telemetry import FLUSH_AT, StoredTelemetry, read_events
-from tests.databases import PostgresServer
-from tests.waiting import in_thread, result_of
+from tests.harness.databases import PostgresServer
+from tests.harness.waiting import in_thread, result_of
 
 
 def stored(database: Database) -> StoredTelemetry:

@@ -14,13 +14,13 @@ import structlog
 
 from sandbox import Sandbox
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
-from sync.settings import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName, load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream import breaker
 from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, TRIALS, Breakers, BreakerState
-from sync.upstream.nomis_prisoners import prisoner_page
+from sync.upstream.prisoners import prisoner_page
 from sync.upstream.transport import Transport
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH

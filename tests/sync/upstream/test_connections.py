@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut
-from tests.certificates import write_certificate
+from tests.harness.certificates import write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 

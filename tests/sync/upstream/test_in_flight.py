@@ -11,7 +11,7 @@ from types import FrameType
 import pytest
 
 from sync.upstream.in_flight import InFlight
-from tests.waiting import failure_of, in_thread, until
+from tests.harness.waiting import failure_of, in_thread, until
 
 
 def test_whoever_waits_longest_comes_next() -> None:

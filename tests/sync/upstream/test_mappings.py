@@ -9,7 +9,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.failures import NotUnderstood
-from sync.settings import load_settings
+from sync.settings.declaration import load_settings
 from sync.upstream import mappings
 from sync.upstream.services import connect
 from sync.upstream.transport import ServiceClient, Transport

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox import Sandbox
+from sync.domains.appointments import nomis as nomis_appointments
 from sync.failures import NotUnderstood
-from sync.settings import load_settings
-from sync.upstream import nomis_appointments
+from sync.settings.declaration import load_settings
 from sync.upstream.pages import page_of, read_pages
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport

@@ -11,7 +11,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.failures import NoToken
-from sync.settings import UpstreamName, UpstreamSettings
+from sync.settings.declaration import UpstreamName, UpstreamSettings
 from sync.upstream.connections import Connections
 from sync.upstream.tokens import TokenSource, authorities
 

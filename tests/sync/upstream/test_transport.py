@@ -18,25 +18,23 @@ import pytest
 import time_machine
 
 from sandbox import Sandbox
+from sync.domains.activities import dps as activities_api
+from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.dps import Allocation
+from sync.domains.activities.nomis import AttendanceSession
+from sync.domains.adjustments import dps as adjustments_api
+from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.incentives import dps as incentives_api
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.visits import nomis as nomis_visits
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
-from sync.settings import UpstreamName, load_settings
-from sync.upstream import (
-    activities_api,
-    adjustments_api,
-    incentives_api,
-    mappings,
-    nomis_activities,
-    nomis_adjustments,
-    nomis_appointments,
-    nomis_incentives,
-    nomis_prisoners,
-    nomis_visits,
-)
-from sync.upstream.activities_api import Allocation
-from sync.upstream.nomis_activities import AttendanceSession
+from sync.settings.declaration import UpstreamName, load_settings
+from sync.upstream import mappings
+from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
-from tests.faults import hits
+from tests.harness.faults import hits
 
 IEP = {
     "bookingId": 5,

@@ -1,0 +1,99 @@
+"""The command line: `prisoner-to-nomis`.
+
+Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings. An error is one line
+on stderr; the full trace comes with it under LOG_LEVEL=DEBUG.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from jobs.cli.commands import (
+    actions,
+    activities,
+    check,
+    creations,
+    db,
+    demo,
+    dlq,
+    drain,
+    duplicates,
+    incentives,
+    reconcile,
+    report,
+    runs,
+    scheduler,
+    telemetry,
+)
+from jobs.cli.exit_codes import ending_of
+from jobs.cli.output import say
+
+PROGRAM = "prisoner-to-nomis"
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Keeps NOMIS in step with the digital prison services, and shows every week where the two disagree.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 120},
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        say(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keeps NOMIS in step with the digital prison services, and shows every week where the two disagree.
+
+    Settings are environment variables; `prisoner-to-nomis check` says whether they work.
+    """
+
+
+app.command("demo")(demo.demo)
+app.command("scheduler")(scheduler.scheduler)
+app.command("drain")(drain.drain)
+app.add_typer(reconcile.app)
+app.add_typer(incentives.app)
+app.add_typer(report.app)
+app.add_typer(dlq.app)
+app.add_typer(duplicates.app)
+app.add_typer(creations.app)
+app.add_typer(activities.activities)
+app.add_typer(activities.appointments)
+app.add_typer(runs.app)
+app.command("actions")(actions.actions)
+app.command("telemetry")(telemetry.telemetry)
+app.add_typer(db.app)
+app.command("check")(check.check)
+
+
+def main() -> None:
+    """Runs the command that the process was started with, and ends the process with its exit code."""
+    try:
+        app(prog_name=PROGRAM)
+    except Exception as error:  # the last resort: whatever it is, the person gets one line and the right exit code
+        code, line = ending_of(error)
+        _explain(error, line)
+        sys.exit(code)
+
+
+def _explain(error: Exception, line: str) -> None:
+    from jobs.runtime.logging import trace_of, traces_wanted
+
+    if traces_wanted():
+        for each in trace_of(error).splitlines():
+            say(each, err=True)
+    for each in line.splitlines():
+        say(f"{PROGRAM}: {each}", err=True)

@@ -1,0 +1,116 @@
+"""`activities` and `appointments`: repairs in NOMIS, and for development the removal of everything."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.output import say
+from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
+
+if TYPE_CHECKING:
+    from sync.domains.activities.duplicate_rows import What
+
+activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
+appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
+Unchecked = Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)]
+Yes = Annotated[bool, typer.Option("--yes", help=YES_HELP)]
+As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
+
+
+@activities.callback()
+def of_activities() -> None:
+    """Repairs of activities in NOMIS."""
+
+
+@appointments.callback()
+def of_appointments() -> None:
+    """Repairs of appointments in NOMIS."""
+
+
+@activities.command("delete-allocation")
+def delete_allocation(
+    allocation_id: Annotated[int, typer.Argument(metavar="ID", help="Its OFF_PRGREF_ID in NOMIS.")],
+    unchecked: Unchecked = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    named: As = None,
+) -> None:
+    """Deletes an allocation that NOMIS has twice.
+
+    Two of the same booking and activity make every change of the pair fail. Keep the older one, unless only the
+    newer one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number: a
+    row that nothing here knows is asked about twice, and --yes needs --unchecked.
+    """
+    _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
+
+
+@activities.command("delete-attendance")
+def delete_attendance(
+    event_id: Annotated[int, typer.Argument(metavar="ID", help="Its EVENT_ID in NOMIS.")],
+    unchecked: Unchecked = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    named: As = None,
+) -> None:
+    """Deletes an attendance that NOMIS has twice.
+
+    Two of the same booking and session make every change of the pair fail. Keep the older one, unless only the
+    newer one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number: a row that
+    nothing here knows is asked about twice, and --yes needs --unchecked.
+    """
+    _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
+
+
+@activities.command("delete-all")
+def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
+    """Development only: deletes every mapped activity.
+
+    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
+    and always in production.
+    """
+    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, named=named)
+
+
+@appointments.command("delete-all")
+def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
+    """Development only: deletes every mapped appointment.
+
+    In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
+    and always in production.
+    """
+    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, named=named)
+
+
+def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, named: str | None) -> None:
+    from jobs.operations.acting import agreed, agreed_unchecked, who_acts
+    from jobs.operations.surplus_rows import check_row, delete_row, plan_row
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        who = who_acts(program.settings, named)
+        plan = plan_row(program, what, row)
+        say(f"delete {what} {row} in NOMIS")
+        check_row(plan)
+        question = f"Delete {what} {row}?"
+        if plan.unchecked is None:
+            go_on = agreed(question, yes=yes, dry_run=dry_run)
+        else:
+            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if go_on:
+            say(delete_row(program, plan, who))
+
+
+def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:
+    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.delete_all import check_allowed, delete_all, mapped_records
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        check_allowed(program.settings)
+        who = who_acts(program.settings, named)
+        every = mapped_records(program, domain)
+        say(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
+        if every and agreed(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
+            say(f"{delete_all(program, domain, every, who)} {noun} deleted with their mappings")

@@ -1,0 +1,204 @@
+"""`creations`: creations in NOMIS whose outcome is unknown."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.output import say
+from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
+
+if TYPE_CHECKING:
+    from jobs.operations.creations import MappingPlan
+    from jobs.runtime.application import Program
+    from sync.creation.store import CreationRecord
+
+app = typer.Typer(
+    name="creations",
+    help="Creations in NOMIS that are not settled.",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_creations(
+    every: Annotated[bool, typer.Option("--all", help="Also those that are settled: the last thousand.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Creations that were begun and are not settled.
+
+    Those that need a person (ambiguous) come first.
+    """
+    from jobs.cli.output import local_time, print_json, print_table
+    from jobs.operations.creations import creation_as_dict, list_open
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        records = list_open(program, settled_too=every)
+        if as_json:
+            print_json([creation_as_dict(record) for record in records])
+            return
+        zone = program.settings.zone
+        print_table(
+            ("ID", "DOMAIN", "DPS ID", "STATE", "SINCE", "ATTEMPTS", "NOTE"),
+            [
+                (
+                    record.id,
+                    record.domain,
+                    record.dps_id,
+                    record.state,
+                    local_time(record.intended_at, zone),
+                    record.attempts,
+                    record.note,
+                )
+                for record in records
+            ],
+            nothing="No creation is known." if every else "No creation is unsettled.",
+        )
+
+
+@app.command("settle")
+def settle_creation(
+    creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
+    nomis_id: Annotated[
+        int | None,
+        typer.Option(
+            "--nomis-id",
+            metavar="NUMBER",
+            help="NOMIS has the record, under this id (of an IEP record: its sequence). Its mapping is saved.",
+        ),
+    ] = None,
+    not_created: Annotated[
+        bool, typer.Option("--not-created", help="NOMIS does not have the record. Its event is sent again.")
+    ] = False,
+    although_different: Annotated[
+        bool,
+        typer.Option(
+            "--although-different", help="You looked into it: it is the record although it differs from the request."
+        ),
+    ] = False,
+    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+) -> None:
+    """Settles a creation by what a person found in NOMIS.
+
+    Without --nomis-id or --not-created it says what to look for. The record is read and compared with what was asked
+    for. A course activity cannot be read: it is asked about twice, and --yes needs --unchecked. `creations reopen`
+    takes a wrong mapping back.
+    """
+    from jobs.cli.exit_codes import UsageError
+    from jobs.operations.acting import agreed, agreed_unchecked, who_acts
+    from jobs.operations.creations import (
+        check_plan,
+        find_creation,
+        make_sure_of_sending,
+        may_be_settled,
+        plan_mapping,
+        settle_mapped,
+        settle_not_created,
+    )
+    from jobs.runtime.application import open_program
+
+    if nomis_id is not None and not_created:
+        raise UsageError("give --nomis-id or --not-created, not both")
+    with open_program() as program:
+        record = find_creation(program, creation_id)
+        _show(program, record)
+        if nomis_id is None and not not_created:
+            return
+        who = who_acts(program.settings, named)
+        if not may_be_settled(record, not_created=not_created):
+            raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
+        if not_created:
+            make_sure_of_sending(program, record)
+            if agreed("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
+                say(settle_not_created(program, record, who))
+            return
+        assert nomis_id is not None
+        plan = plan_mapping(program, record, nomis_id)
+        _show_plan(plan)
+        check_plan(plan, despite=although_different)
+        question = f"Save the mapping to {plan.target}?"
+        if plan.unchecked is None:
+            go_on = agreed(question, yes=yes, dry_run=dry_run)
+        else:
+            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+        if go_on:
+            say(settle_mapped(program, plan, who, nomis_id))
+
+
+@app.command("reopen")
+def reopen_creation(
+    creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+) -> None:
+    """Takes back a settlement that named the wrong record.
+
+    Deletes the mapping that `creations settle` saved and opens the creation again. What was written to the wrong NOMIS
+    record meanwhile stays there.
+    """
+    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.creations import plan_reopening, reopen
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        who = who_acts(program.settings, named)
+        plan = plan_reopening(program, creation_id)
+        say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
+        if agreed("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
+            say(f"{reopen(program, plan, who)}; see `creations settle {creation_id}`")
+
+
+def _show(program: "Program", record: "CreationRecord") -> None:
+    from jobs.cli.output import local_time, print_pairs
+    from jobs.operations.creations import may_be_settled
+    from sync.creation.store import OPEN_STATES
+    from sync.repair.creations import SETTLEMENTS, look_for
+
+    settle = f"prisoner-to-nomis creations settle {record.id}"
+    given = SETTLEMENTS[record.domain].given.upper().replace(" ", "-")
+    is_open = record.state in OPEN_STATES
+    again = may_be_settled(record, not_created=True)
+    print_pairs(
+        {
+            "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
+            "since": local_time(record.intended_at, program.settings.zone),
+            "because": record.note,
+            **({"mapped": _mapped(program, record)} if is_open else {}),
+            "look for": look_for(record),
+            **({"if there": f"{settle} --nomis-id {given}"} if is_open else {}),
+            **({"if not": f"{settle} --not-created"} if again else {}),
+        }
+    )
+
+
+def _mapped(program: "Program", record: "CreationRecord") -> str | None:
+    """What the DPS record is mapped to by now, beside which NOMIS may have another record."""
+    from jobs.cli.exit_codes import one_line
+    from jobs.operations.creations import mapped_meanwhile
+    from sync.failures import SyncError
+
+    try:
+        mapping = mapped_meanwhile(program, record)
+    except SyncError as error:
+        # What to look for is worth saying while the mapping service is away.
+        return f"not known now: {one_line(error)}"
+    if mapping is None:
+        return None
+    return " ".join(f"{name}={value}" for name, value in mapping.items() if value is not None) + "; look for another"
+
+
+def _show_plan(plan: "MappingPlan") -> None:
+    from jobs.cli.output import print_pairs
+
+    there = plan.there
+    mapping = " ".join(f"{name}={value}" for name, value in plan.mapping.items() if value is not None)
+    if there is None:
+        print_pairs({"given": plan.target, "mapping": mapping})
+        return
+    seen = " ".join(f"{name}={value}" for name, value in there.items())
+    differs = "; ".join(plan.differences)
+    print_pairs({"found": f"{plan.target}: {seen}", **({"differs": differs} if differs else {}), "mapping": mapping})

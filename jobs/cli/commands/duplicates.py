@@ -1,0 +1,195 @@
+"""`duplicates`: records that NOMIS holds twice."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobs.cli.output import say
+from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+
+if TYPE_CHECKING:
+    from jobs.operations.duplicates import Examination
+    from jobs.operations.surplus_rows import TwoRows
+    from jobs.runtime.application import Program
+    from sync.store.findings import Finding
+
+app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
+
+FindingId = Annotated[int, typer.Argument(metavar="ID", help="The number of the finding, as `list` and alerts say it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command("list")
+def list_findings(
+    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The records that NOMIS holds twice, newest first.
+
+    How serious each is, is said too.
+    """
+    from jobs.cli.output import local_time, print_json, print_table
+    from jobs.operations.duplicates import finding_as_dict, list_duplicates
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        found = list_duplicates(program, resolved_too=every)
+        if as_json:
+            print_json([finding_as_dict(finding) for finding in found])
+            return
+        zone = program.settings.zone
+        print_table(
+            ("ID", "KIND", "DOMAIN", "SEVERITY", "SINCE", "STATUS", "WHAT"),
+            [
+                (
+                    finding.id,
+                    finding.kind,
+                    finding.domain,
+                    finding.severity,
+                    local_time(finding.created_at, zone),
+                    finding.status,
+                    _what(finding),
+                )
+                for finding in found
+            ],
+            nothing="No duplicate is known." if every else "No duplicate is open.",
+        )
+
+
+@app.command("show")
+def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
+    """Both NOMIS records of a finding, and which is surplus.
+
+    They are read as they are now; what resolving would do is said too.
+    """
+    from jobs.cli.output import print_json
+    from jobs.operations.duplicates import find_duplicate
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        found = _examined(program, find_duplicate(program, finding_id))
+        if as_json:
+            print_json(found.as_dict())
+        else:
+            _show(program, found)
+
+
+@app.command("resolve")
+def resolve_finding(
+    finding_id: FindingId,
+    by_hand: Annotated[
+        str | None,
+        typer.Option("--by-hand", metavar="NOTE", help="Change nothing: it was dealt with elsewhere, as NOTE says."),
+    ] = None,
+    although_different: Annotated[
+        bool,
+        typer.Option(
+            "--although-different",
+            help="You looked into it: the refused record is the other's double although the two differ.",
+        ),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
+    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+) -> None:
+    """Removes the surplus record and closes the finding.
+
+    A visit is cancelled; an adjustment, appointment, course activity, allocation or attendance is deleted; an IEP
+    record stays, since only the support team of NOMIS can delete it. What will be done is shown first. Never touches a
+    record that is mapped. One that is not proved to be the other's double (the same start, place, type, days, dates,
+    as far as it has them) stays too, unless --although-different is given, which is recorded.
+    """
+    from jobs.cli.exit_codes import UsageError
+    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
+    from jobs.operations.surplus_rows import TwoRows, resolve_rows
+    from jobs.runtime.application import open_program
+
+    with open_program() as program:
+        who = who_acts(program.settings, named)
+        finding = find_duplicate(program, finding_id)
+        if finding.status != "open":
+            raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
+        if by_hand is not None:
+            if agreed(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
+                say(close_by_hand(program, finding, by_hand, who))
+            return
+        found = _examined(program, finding)
+        _show(program, found)
+        if isinstance(found, TwoRows):
+            if found.surplus is None:
+                raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
+            if agreed(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
+                say(resolve_rows(program, found, who))
+            return
+        accepted = found.unproved if although_different else ()
+        check_resolvable(found, accepted)
+        if agreed(_question(found), yes=yes, dry_run=dry_run):
+            say(resolve(program, found, who, accepted))
+
+
+def _question(found: "Examination") -> str:
+    if not found.unproved:
+        return f"Proceed: {found.proposal}?"
+    refused = found.duplicate.duplicate.nomis_text
+    return f"Although {'; '.join(found.unproved)}: {found.rules.action} {found.rules.noun} {refused}?"
+
+
+def _examined(program: "Program", finding: "Finding") -> "Examination | TwoRows":
+    from jobs.operations.duplicates import examine
+    from jobs.operations.surplus_rows import examine_rows
+    from sync.store.findings import FindingKind
+
+    return examine_rows(program, finding) if finding.kind == FindingKind.NON_UNIQUE else examine(program, finding)
+
+
+def _show(program: "Program", found: "Examination | TwoRows") -> None:
+    from jobs.cli.output import local_time, print_pairs
+    from jobs.operations.surplus_rows import TwoRows
+
+    finding = found.finding
+    state = finding.status if finding.resolution is None else f"{finding.status}: {finding.resolution}"
+    print_pairs(
+        {
+            "finding": f"{finding.id}, {finding.kind} {finding.domain}, {finding.severity}",
+            "since": local_time(finding.created_at, program.settings.zone),
+            "status": state,
+        }
+    )
+    if isinstance(found, TwoRows):
+        pair = " ".join(f"{name}={value}" for name, value in found.non_unique.pair.items())
+        print_pairs({"pair": f"{found.non_unique.what} {pair}", "to do": found.proposal})
+    else:
+        _show_records(found)
+
+
+def _show_records(found: "Examination") -> None:
+    from jobs.cli.output import print_pairs, print_table
+
+    existing, view = found.duplicate.existing, found.view
+    refused = found.duplicate.duplicate
+    print_pairs(
+        {
+            "refused": f"{found.rules.noun} {refused.nomis_text} for {refused.dps_id}",
+            "mapped": "" if existing is None else f"{found.rules.noun} {existing.nomis_text} for {existing.dps_id}",
+            "verdict": f"{found.verdict}: {found.meaning}",
+        }
+    )
+    if view is not None and view.readable:
+        surplus, mapped = view.surplus or {}, view.mapped or {}
+        names = dict.fromkeys((*mapped, *surplus))
+        rows = [(name, surplus.get(name), mapped.get(name)) for name in names]
+        print_table(("", "REFUSED", "MAPPED"), rows or [("NOMIS has neither", None, None)])
+    print_pairs({"to do": found.proposal, **({"request": found.request} if found.request else {})})
+
+
+def _what(finding: "Finding") -> str:
+    """The ids of the finding on one line."""
+    from sync.domains.activities.duplicate_rows import CANDIDATES, PAIR
+
+    if finding.kind == "duplicate":
+        names = [name for name in finding.properties if name.startswith("duplicate")]
+    else:
+        names = [name for name in (*PAIR["attendance"], CANDIDATES) if name in finding.properties]
+    beside = ("Label", "MappingType", "WhenCreated")
+    return " ".join(f"{name}={finding.properties[name]}" for name in names if not name.endswith(beside))

@@ -1,0 +1,225 @@
+"""The reference pages of settings and commands, made from the code.
+
+`python -m jobs.cli.reference --write` writes them below `doc/`; `--check` exits 1 unless they are as they would be
+written.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from jobs.cli.app import PROGRAM, app
+from sync.domains.registry import DOMAINS
+from sync.settings.declaration import QUEUES, Settings, feature_variable
+
+DOCUMENTS = Path("doc")
+_WIDTH = 100
+_SETTINGS_HEAD = """\
+# Settings
+
+Environment variables. An empty one counts as unset. Wrong values end every command with exit code 2 and one line for
+each that says what to change; `prisoner-to-nomis check` tries them out. Made from the code by `make docs`.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+_QUEUES_HEAD = """
+## For each queue
+
+`<QUEUE>` is {queues}.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+_QUEUE_ROWS = (
+    ("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
+    ("HMPPS_SQS_QUEUES_<QUEUE>_DLQ_NAME", "`hmpps_prisoner_to_nomis_<queue>_dlq`", "name of its dead letter queue"),
+    (
+        "HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_ACCESS_KEY_ID, …_QUEUE_SECRET_ACCESS_KEY",
+        "",
+        "keys for the queue alone; unset: the usual AWS chain (web identity)",
+    ),
+    (
+        "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_ACCESS_KEY_ID, …_DLQ_SECRET_ACCESS_KEY",
+        "",
+        "keys for the dead letter queue alone; unset: the usual AWS chain (web identity)",
+    ),
+    (
+        "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",
+        "`HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT`",
+        "waits before the retries of a failed message of this queue",
+    ),
+    (
+        "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
+        "that of the queue",
+        "the same for one event type, in upper case with `.` and `-` as `_`",
+    ),
+)
+_LIBRARIES_HEAD = """
+## Read by the libraries
+
+These are not settings of the program, but the clients of AWS, Slack and PostgreSQL read them from the environment, and
+they work as their documentation says.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+_LIBRARY_ROWS = (
+    (
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
+        "",
+        "provider `aws`: the keys of the process, before all others but those of a queue",
+    ),
+    (
+        "AWS_ROLE_ARN, AWS_WEB_IDENTITY_TOKEN_FILE, AWS_ROLE_SESSION_NAME",
+        "",
+        "provider `aws`: the web identity, which Kubernetes sets",
+    ),
+    (
+        "AWS_PROFILE, AWS_CONFIG_FILE, AWS_SHARED_CREDENTIALS_FILE",
+        "",
+        "provider `aws`: a profile of the AWS configuration; no meaning with `localstack`",
+    ),
+    (
+        "AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS",
+        "",
+        "provider `aws`: other addresses of AWS, such as VPC endpoints; no meaning with `localstack`",
+    ),
+    ("AWS_CA_BUNDLE", "", "certificate authorities for AWS, with either provider"),
+    ("AWS_EC2_METADATA_DISABLED", "`false`", "provider `aws`: `true` asks no instance metadata for keys"),
+    (
+        "HTTP_PROXY, HTTPS_PROXY, NO_PROXY",
+        "",
+        "proxies for Slack, and for AWS with provider `aws`; no HMPPS service is called through a proxy",
+    ),
+    (
+        "PGSSLMODE, PGSSLROOTCERT, PGPASSFILE, PGAPPNAME",
+        "",
+        "those of libpq, where `DATABASE_URL` is a PostgreSQL and does not say the same",
+    ),
+)
+_FEATURES_HEAD = """
+## For each event type
+
+`false` acknowledges such events without any work: they are lost to NOMIS.
+
+| variable | default | event type |
+| --- | --- | --- |
+"""
+_COMMANDS_HEAD = """\
+# Commands
+
+Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings, and says why in one
+line on stderr. Whatever changes something outside asks first (`dlq retry` and `dlq retry-all` on a terminal only),
+takes `--dry-run` and `--yes`, and is recorded with who and when; where nobody can answer the question, it does nothing
+and exits 2.
+Made from the code by `make docs`.
+"""
+
+
+def settings_page() -> str:
+    """Every setting, with its default and meaning, as Markdown."""
+    rows = "".join(_row(name.upper(), _default(field), field.description or "") for name, field in _fields())
+    queues = ", ".join(f"`{queue.upper()}`" for queue in QUEUES)
+    per_queue = "".join(_row(*row) for row in _QUEUE_ROWS)
+    switches = [
+        _row(feature_variable(event_type), "`true`", f"`{event_type}`")
+        for domain in DOMAINS.values()
+        for event_type in domain.handlers
+    ]
+    delete_all = _row("FEATURE_EVENT_DELETEALL", "`false`", "none: lets `delete-all` run, in development only")
+    return (
+        _SETTINGS_HEAD
+        + rows
+        + _QUEUES_HEAD.format(queues=queues)
+        + per_queue
+        + _LIBRARIES_HEAD
+        + "".join(_row(*row) for row in _LIBRARY_ROWS)
+        + _FEATURES_HEAD
+        + "".join(switches)
+        + delete_all
+    )
+
+
+def commands_page() -> str:
+    """Every command with its help, as Markdown."""
+    sections = [f"\n## {' '.join(path)}\n\n```\n{_help(command, path)}\n```\n" for path, command in _commands()]
+    return _COMMANDS_HEAD + "".join(sections)
+
+
+def pages() -> dict[str, str]:
+    """The generated pages by the names of their files."""
+    return {"settings.md": settings_page(), "commands.md": commands_page()}
+
+
+def _fields() -> Iterator[tuple[str, FieldInfo]]:
+    yield from Settings.model_fields.items()
+
+
+def _row(name: str, default: str, meaning: str) -> str:
+    names = ", ".join(f"`{each}`" for each in name.split(", "))
+    cell = meaning.replace("|", r"\|")
+    return f"| {names} | {default} | {cell} |\n"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if value is None or field.is_required() or value == "" or value == ():
+        return ""
+    if isinstance(value, SecretStr):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
+    if isinstance(value, float) and value.is_integer():
+        return f"`{int(value)}`"
+    return f"`{value}`"
+
+
+def _commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield from _below(typer.main.get_command(app), (PROGRAM,))
+
+
+def _below(group: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _below(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+def _help(command: Any, path: tuple[str, ...]) -> str:
+    context = command.context_class(
+        command, info_name=" ".join(path), terminal_width=_WIDTH, max_content_width=_WIDTH, help_option_names=["--help"]
+    )
+    return "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the pages, or checks them; 1 when one is out of date."""
+    parser = argparse.ArgumentParser(description="The reference pages of settings and commands.")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--write", action="store_true", help="write the pages")
+    group.add_argument("--check", action="store_true", help="exit 1 unless the pages are as they would be written")
+    chosen = parser.parse_args(arguments)
+    stale = []
+    for name, text in pages().items():
+        file = DOCUMENTS / name
+        if chosen.write:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            stale.append(str(file))
+    if stale:
+        sys.stderr.write(f"{', '.join(stale)}: out of date; run `make docs`\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

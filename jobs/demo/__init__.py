@@ -1,0 +1,1 @@
+"""The demo: the whole program against the sandbox."""

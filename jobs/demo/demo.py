@@ -1,0 +1,236 @@
+"""The `demo` command: the whole program against an embedded world, from the first event to the report.
+
+The only module of the program that knows the sandbox.
+"""
+
+import importlib.util
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.cli.exit_codes import StopAskedError, UsageError, WorkError, ending_of
+from jobs.cli.output import print_table, say
+from jobs.cli.progress import ProgressCallback, live_progress
+from jobs.demo.outcome import DemoOutcome
+from jobs.operations.drain import send_waiting
+from jobs.operations.reconcile import JOB, parameters_as_dict, reconcile
+from jobs.runtime.application import Program, open_program
+from jobs.runtime.logging import bound
+from jobs.runtime.signals import stopping
+from reports.engine.run import ReconciliationParameters
+from sync.settings.declaration import QUEUES, forget_proxies, has_display
+
+if TYPE_CHECKING:
+    from reports.engine.result import ReconciliationResult
+    from sandbox import Sandbox
+    from sync.pipeline.drain import Drain
+
+#: How long alerts and reports may take to be delivered.
+_DELIVERY_SECONDS = 30.0
+#: Messages that are not settled by then will not be.
+_SETTLING_SECONDS = 600
+#: Shares of the events that are planted to arrive twice and in the wrong order.
+_TWICE, _OUT_OF_ORDER = 0.06, 0.03
+_EXCLUDED = 2
+#: Differences that are only in flight, and for how long: settled before they are read again.
+_IN_FLIGHT, _IN_FLIGHT_SECONDS = 2, 1.0
+_SETTLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "switched_off", "unhandled", "ambiguous")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What a demo was asked for."""
+
+    directory: Path
+    prisoners: int
+    events: int
+    seed: int
+    latency_ms: int
+    open_report: bool
+
+
+def run_demo(options: DemoOptions) -> None:
+    """Runs the demo and prints its table. Raises `WorkError` when something is not as it should be.
+
+    Signals while work is in hand are taken here; others are the caller's.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
+        raise UsageError("the demo needs the embedded world: pip install 'prisoner-to-nomis[sandbox]'")
+    from sandbox import Sandbox
+
+    folder = options.directory.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("demo.db*"):
+            left.unlink()
+        log = (folder / "demo.log").open("w", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--dir {options.directory}: {error.strerror}") from error
+    started = time.monotonic()
+    world: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED}
+    world |= {"in_flight": _IN_FLIGHT, "in_flight_seconds": _IN_FLIGHT_SECONDS}
+    forget_proxies()
+    with (
+        log,
+        live_progress(every_seconds=10) as progress,
+        Sandbox.start(options.prisoners, options.seed, options.latency_ms, **world) as sandbox,
+        open_program(_environment(sandbox, folder), log_to=log) as program,
+    ):
+        outcome = _Demo(options, folder, sandbox, program, progress).play(started)
+    _show(outcome, open_report=options.open_report)
+
+
+def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
+    """The settings of the demo: those of the sandbox, everything written below `folder`, and short waits."""
+    excluded = sandbox.planted()["excludedBookings"]
+    return {
+        **sandbox.environment(),
+        "DATABASE_URL": f"sqlite:///{folder / 'demo.db'}",
+        "REPORTS_LOCATION": str(folder / "reports"),
+        "ENVIRONMENT_NAME": "the demo",
+        "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1,1,2",
+        "HMPPS_SQS_MAX_RECEIVE_COUNT": "50",
+        "DRAIN_GRACE_SECONDS": "1",
+        "RECONCILIATION_RECHECK_SECONDS": "2",
+        "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known since long,2023-05-01" for booking in excluded),
+        "LOG_FORMAT": "json",
+    }
+
+
+class _Demo:
+    """One demo, over a sandbox and a program that are there."""
+
+    def __init__(
+        self,
+        options: DemoOptions,
+        folder: Path,
+        sandbox: "Sandbox",
+        program: Program,
+        progress: ProgressCallback,
+    ) -> None:
+        self._options = options
+        self._folder = folder
+        self._sandbox = sandbox
+        self._program = program
+        self._progress = progress
+        self._asked = threading.Event()
+        self._lock = threading.Lock()
+        self._drains: list[Drain] = []
+        self._drained: Counter[str] = Counter()
+        self._errors: list[str] = []
+
+    def play(self, started: float) -> DemoOutcome:
+        """Publishes, drains, verifies, reconciles."""
+        for queue in QUEUES:
+            self._program.queue_pair(queue)
+        traffic = self._publish()
+        with stopping(self._stop):
+            self._drain(int(traffic["messages"]))
+        truth = self._sandbox.verify()
+        self._sandbox.send_waiting(self._program.settings.queue("incentive").dlq_name)
+        with stopping(self._stop):
+            result = self._reconcile()
+        slack, planted = self._sandbox.slack(), self._sandbox.planted()
+        (self._folder / "slack.json").write_text(json.dumps(slack, indent=1), encoding="utf-8")
+        return DemoOutcome(
+            traffic=traffic,
+            drained=self._drained,
+            planted=planted["mismatches"],
+            bulk_differs=len(planted["bulkDiffers"]),
+            truth=truth,
+            result=result,
+            slack=len(slack["messages"]),
+            report=str(self._folder / "reports" / result.run_id / "report.html"),
+            seconds=time.monotonic() - started,
+        )
+
+    def _stop(self) -> None:
+        """Ends the stage under way: nothing more is received, and what is in hand is handed back."""
+        say("stopping; again to end at once", err=True)
+        with self._lock:
+            self._asked.set()
+            drains = list(self._drains)
+        for drain in drains:
+            drain.stop()
+
+    def _publish(self) -> dict[str, Any]:
+        """Lets the publishing services change, and plants what usually goes wrong on the way."""
+        events = self._options.events
+        self._progress("publishing events", 0, events)
+        twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
+        traffic = self._sandbox.traffic(events, self._options.seed, duplicates=twice, out_of_order=out_of_order)
+        self._progress("publishing events", events, events)
+        # Not of a course: whether NOMIS has it nobody can look up, so that a person would be asked.
+        self._sandbox.fault("nomis", method="POST", path=r"^/(?!activities$)", kind="status", status=503, times=3)
+        self._sandbox.fault("mapping", method="POST", kind="reset_after_write", times=2)
+        self._sandbox.fault("nomis", method="POST", path=r"/visits$", kind="reset_after_write", times=1)
+        return traffic
+
+    def _drain(self, messages: int) -> None:
+        """Drains all queues side by side until every message is settled."""
+        deadline = time.monotonic() + _SETTLING_SECONDS
+        arguments = [(queue, deadline, messages) for queue in QUEUES]
+        threads = [threading.Thread(target=self._drain_queue, args=each, name=f"drain {each[0]}") for each in arguments]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._asked.is_set():
+            raise StopAskedError("stopped while draining")
+        self._program.telemetry.flush()
+        send_waiting(self._program, _DELIVERY_SECONDS)
+        if self._errors:
+            raise WorkError("; ".join(self._errors))
+        self._progress("draining", messages, messages)
+
+    def _drain_queue(self, queue: str, deadline: float, messages: int) -> None:
+        with bound(queue=queue):
+            try:
+                drain = self._program.open_drain(queue)
+                with self._lock:
+                    self._drains.append(drain)
+                pair = self._program.queue_pair(queue)
+                while not self._asked.is_set():
+                    summary = drain.run_batch()
+                    self._count(summary.as_dict(), messages)
+                    if not summary.received and not pair.main.counts().total:
+                        return
+                    if time.monotonic() > deadline:
+                        raise WorkError(f"{queue}: messages are not settled after {_SETTLING_SECONDS} s")
+            except Exception as error:  # told at the end, when the other queues are done
+                self._errors.append(f"{queue}: {ending_of(error)[1]}")
+
+    def _count(self, counts: dict[str, Any], messages: int) -> None:
+        with self._lock:
+            self._drained.update({name: value for name, value in counts.items() if isinstance(value, int)})
+            settled = sum(self._drained[name] for name in _SETTLED)
+        self._progress("draining", min(settled, messages - 1), messages)
+
+    def _reconcile(self) -> "ReconciliationResult":
+        parameters = ReconciliationParameters()
+        with (
+            self._program.ledger.run(JOB, parameters_as_dict(parameters)) as in_hand,
+            bound(run_id=in_hand.id),
+        ):
+            outcome = reconcile(self._program, in_hand, parameters, self._asked, self._progress)
+            send_waiting(self._program, _DELIVERY_SECONDS)
+        assert outcome.result is not None
+        return outcome.result
+
+
+def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
+    """Prints the table, opens the report where somebody can see it, and says what is wrong."""
+    say()
+    print_table(("WHAT", "FIGURE"), outcome.rows())
+    problems = outcome.problems()
+    if problems:
+        raise WorkError("; ".join(problems))
+    if open_report and sys.stdout.isatty() and has_display():
+        import webbrowser
+
+        webbrowser.open(Path(outcome.report).as_uri())

@@ -1,0 +1,124 @@
+"""What a demo showed: its figures, whether they are as they should be, and the table at its end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reports.engine.result import ReconciliationResult
+
+#: The number of the cause of a difference whose message waits on a queue.
+_WAITS_ON_A_QUEUE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOutcome:
+    """The figures of a demo.
+
+    traffic: what the sandbox planned and published. drained: messages by what became of them. planted: the
+    differences put into the world. bulk_differs: on how many bookings both sides agree though the bulk call says
+    otherwise. truth: the sandbox's own look at NOMIS after the drains. slack: messages posted.
+    """
+
+    traffic: Mapping[str, Any]
+    drained: Mapping[str, int]
+    planted: Sequence[Mapping[str, Any]]
+    bulk_differs: int
+    truth: Mapping[str, Any]
+    result: ReconciliationResult
+    slack: int
+    report: str
+    seconds: float
+
+    @property
+    def planted_bookings(self) -> dict[int, int]:
+        """The bookings that should be reported, each with the number of its planted cause."""
+        return {each["bookingId"]: each["cause"] for each in self.planted if isinstance(each["cause"], int)}
+
+    @property
+    def found_bookings(self) -> dict[int, int | None]:
+        """The bookings that were reported, each with the number of the cause that was named.
+
+        A planted difference whose message waits on a queue (cause 1) is reported as being in flight.
+        """
+        found = {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
+        return found | dict.fromkeys(self.on_its_way, _WAITS_ON_A_QUEUE)
+
+    @property
+    def on_its_way(self) -> set[int]:
+        """The bookings whose planted difference the report rightly counts as in flight, not as a mismatch."""
+        waiting = {booking for booking, cause in self.planted_bookings.items() if cause == _WAITS_ON_A_QUEUE}
+        return waiting & {each.booking_id for each in self.result.in_flight}
+
+    @property
+    def once(self) -> int:
+        """The published records that are in NOMIS exactly once, mapped rightly and in the right state."""
+        wrong = {(problem["domain"], str(problem["dps_id"])) for problem in self.truth["problems"]}
+        return int(self.truth["entities"]) - len(wrong)
+
+    def problems(self) -> list[str]:
+        """What is not as it should be, one line each; none when the demo succeeded."""
+        planted, found = self.planted_bookings, self.found_bookings
+        missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
+        lines = []
+        if missed:
+            lines.append(f"planted mismatches that were not found: bookings {_listed(missed)}")
+        if invented:
+            lines.append(f"mismatches reported that were not planted: bookings {_listed(invented)}")
+        if self.result.status != "complete":
+            lines.append(f"the reconciliation is {self.result.status}")
+        lines += [f"{each['domain']} {each['dps_id']}: {each['problem']}" for each in self.truth["problems"]]
+        if self.truth["surplus"]:
+            lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to nothing")
+        return lines
+
+    def _found_text(self, found: int, causes: int) -> str:
+        """The mismatches that were found, told apart as the report does, so that its headline is among the figures."""
+        on_its_way = len(self.on_its_way)
+        apart = f": {found - on_its_way:,} in the report, {on_its_way:,} on its way;" if on_its_way else ","
+        return f"{found:,}{apart} the planted cause named for {causes:,}"
+
+    def _gone_text(self) -> str:
+        """The differences that were none when read again, beside those planted to be so."""
+        gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
+        planted = f"{in_flight:,} in flight, {self.bulk_differs:,} in the bulk call only"
+        late = len(self.result.in_flight) - len(self.on_its_way)
+        if gone == in_flight + self.bulk_differs:
+            told = f"{gone:,}, as planted: {planted}"
+        else:
+            told = f"{gone:,} (planted: {planted})"
+        return f"{told}; {late:,} still on their way" if late else told
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The table at the end: what is told, and its figure."""
+        drained, traffic, result = self.drained, self.traffic, self.result
+        planted, found = self.planted_bookings, self.found_bookings
+        causes = sum(found.get(booking) == cause for booking, cause in planted.items())
+        duplicates = traffic["duplicates"]
+        twice = sum(len(each) for each in duplicates.values())
+        events = sum(traffic["published"].values()) - len(duplicates["published_twice"])
+        return [
+            ("events published", f"{events:,}"),
+            ("messages delivered", f"{traffic['messages']:,}, of them {twice} a second time"),
+            ("  out of order", f"{len(traffic['out_of_order']):,}"),
+            ("  applied to NOMIS", f"{drained.get('applied', 0) + drained.get('retry_queued', 0):,}"),
+            ("  coalesced with a later one", f"{drained.get('coalesced', 0):,}"),
+            ("  duplicates ignored", f"{drained.get('duplicate', 0):,}"),
+            ("  of no concern to NOMIS", f"{drained.get('ignored', 0):,}"),
+            ("  tried again after a failure", f"{drained.get('failed', 0) + drained.get('deferred', 0):,}"),
+            ("records in NOMIS exactly once", f"{self.once:,} of {self.truth['entities']:,}"),
+            ("prisoners compared", f"{result.compared:,} of {result.total:,}"),
+            ("mismatches planted", f"{len(planted):,}"),
+            ("mismatches found", self._found_text(len(found.keys() & planted.keys()), causes)),
+            ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
+            ("differences gone when read again", self._gone_text()),
+            ("messages to Slack", f"{self.slack:,}"),
+            ("seconds", f"{self.seconds:.0f}"),
+            ("report", self.report),
+        ]
+
+
+def _listed(bookings: set[int]) -> str:
+    shown = sorted(bookings)[:10]
+    return ", ".join(map(str, shown)) + (
+        f" and {len(bookings) - len(shown)} more" if len(bookings) > len(shown) else ""
+    )

@@ -1,0 +1,1 @@
+"""Health probes, their HTTP server and the metrics."""

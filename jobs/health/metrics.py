@@ -1,0 +1,132 @@
+"""Figures for Prometheus: messages, calls, breakers, runs and mismatches. Ids and codes alone, no personal data."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, Ledger
+from sync import clock
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import UpstreamName
+from sync.store.database import StoreUnavailable
+from sync.upstream.breaker import BreakerState
+
+PREFIX = "prisoner_to_nomis"
+#: The count of a run that is shown as a figure of its own.
+_MISMATCHES = "mismatches"
+_LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ATTEMPTS = (1, 2, 3, 4, 6, 10, 20)
+_BREAKER_VALUES = {BreakerState.CLOSED: 0.0, BreakerState.HALF_OPEN: 0.5, BreakerState.OPEN: 1.0}
+
+
+class Metrics:
+    """What was counted since the process began. An observer of calls; safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._messages = Counter(
+            f"{PREFIX}_messages",
+            "Messages by queue and by what became of them.",
+            ("queue", "outcome"),
+            registry=self._registry,
+        )
+        self._attempts = Histogram(
+            f"{PREFIX}_message_receives",
+            "How often a message had been received when it came to an end.",
+            ("queue", "outcome"),
+            buckets=_ATTEMPTS,
+            registry=self._registry,
+        )
+        self._calls = Histogram(
+            f"{PREFIX}_upstream_call_seconds",
+            "How long calls to upstream services took.",
+            ("service", "method", "result"),
+            buckets=_LATENCIES,
+            registry=self._registry,
+        )
+
+    def before_call(self, service: UpstreamName) -> None:
+        """Nothing is counted before a call has ended."""
+
+    def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
+        """Counts a call and its time, by service, method and result (`ok`, a status, or `no answer`)."""
+        result = "ok" if error is None else "no answer" if error.status is None else str(error.status)
+        self._calls.labels(service, method, result).observe(seconds)
+
+    def not_called(self, service: UpstreamName) -> None:
+        """Nothing is counted of a call that was not made."""
+
+    def settled(self, queue: str, outcome: Outcome, receive_count: int) -> None:
+        """Counts a message that came to an end."""
+        self._messages.labels(queue, outcome).inc()
+        self._attempts.labels(queue, outcome).observe(receive_count)
+
+    def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Adds figures that are looked up whenever the metrics are asked for."""
+        self._registry.register(_LookedUp(collect))
+
+    def render(self) -> bytes:
+        """All figures in the text format of Prometheus."""
+        return generate_latest(self._registry)
+
+
+class _LookedUp(Collector):
+    """Figures that are not counted here."""
+
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        """The figures now."""
+        return self._collect()
+
+
+def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -> Iterator[Metric]:
+    """The breaker of each service: 0 closed, 0.5 being tried, 1 open."""
+    family = GaugeMetricFamily(
+        f"{PREFIX}_breaker_state",
+        "Whether a service is taken to be down: 0 no, 0.5 being tried, 1 yes.",
+        labels=["service"],
+    )
+    for service, state in states().items():
+        family.add_metric([service], _BREAKER_VALUES[state])
+    yield family
+
+
+def run_metrics(ledger: Ledger, jobs: Iterable[str]) -> Iterator[Metric]:
+    """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
+
+    A run over some prisoners or prisons, such as the one that follows up a difference, changes none of these.
+    """
+    status = GaugeMetricFamily(
+        f"{PREFIX}_run_status", "1 for the status of the last run of a job.", labels=["job", "status", SCOPE]
+    )
+    age = GaugeMetricFamily(
+        f"{PREFIX}_last_success_age_seconds", "Since the last run of a job that succeeded ended.", labels=["job", SCOPE]
+    )
+    mismatches = GaugeMetricFamily(
+        f"{PREFIX}_mismatches", "Prisoners whose levels differ, by the last complete run.", labels=["job", SCOPE]
+    )
+    try:
+        for job in jobs:
+            last = ledger.last_whole(job)
+            if last is not None:
+                status.add_metric([job, last.status, EVERYONE], 1)
+            success = ledger.last_success(job)
+            if success is not None:
+                _add_success(success, age, mismatches)
+    except StoreUnavailable:
+        # The health pages say that the database is away; the other figures are still worth having.
+        return
+    yield from (status, age, mismatches)
+
+
+def _add_success(run: JobRun, age: GaugeMetricFamily, mismatches: GaugeMetricFamily) -> None:
+    if run.finished_at is not None:
+        age.add_metric([run.job, EVERYONE], (clock.now() - run.finished_at).total_seconds())
+    if isinstance(run.counts.get(_MISMATCHES), int):
+        mismatches.add_metric([run.job, EVERYONE], run.counts[_MISMATCHES])

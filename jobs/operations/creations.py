@@ -1,0 +1,274 @@
+"""Creations whose outcome is unknown: listed, settled by a person who looked in NOMIS, reopened if that was wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.cli.exit_codes import UsageError, WorkError
+from jobs.operations.acting import recorded_action
+from jobs.runtime.application import Program
+from sync.creation import store as creations
+from sync.creation.conflicts import Conflict, post_mapping, same_pair
+from sync.creation.ledger import CreationLedger, doubt_key
+from sync.creation.store import OPEN_STATES, CreationRecord, CreationState
+from sync.domains.declaration import creation_lease
+from sync.repair.creations import CREATIONS, SETTLEMENTS, compare, event_again, nomis_ids, pair_of
+from sync.repair.duplicates import pair_of_mapping
+from sync.repair.surplus import SURPLUS_RULES, Record
+from sync.store import findings
+from sync.store.actions import ActionState, actions_on
+from sync.telemetry import text_properties
+
+ACTION = "creations settle"
+REOPEN = "creations reopen"
+#: The option by which a person says that a record is the one although it differs from the request.
+DESPITE = "--although-different"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingPlan:
+    """What mapping an open creation to a NOMIS record would do.
+
+    there: the record, where NOMIS has a read of it. objections: why it must not be mapped. differences: in what it is
+    not what was asked for.
+    """
+
+    record: CreationRecord
+    ids: Mapping[str, Any]
+    mapping: Mapping[str, Any]
+    there: Record | None
+    objections: tuple[str, ...]
+    differences: tuple[str, ...]
+
+    @property
+    def unchecked(self) -> str | None:
+        """What nobody checked, as a sentence; None where NOMIS was asked."""
+        rules = SURPLUS_RULES[self.record.domain]
+        if rules.read is not None:
+            return None
+        return f"NOMIS has no read of a {rules.noun}: nobody checked that {self.target} exists, or that it is this one"
+
+    @property
+    def target(self) -> str:
+        """The NOMIS record, such as `visit 8811001`."""
+        return f"{SURPLUS_RULES[self.record.domain].noun} {pair_of(self.record, self.ids).nomis_text}"
+
+
+def list_open(program: Program, *, settled_too: bool) -> list[CreationRecord]:
+    """The creations that are not settled, ambiguous ones first."""
+    states = frozenset(CreationState) if settled_too else OPEN_STATES
+    with program.database.read() as connection:
+        return creations.list_creations(connection, states)
+
+
+def find_creation(program: Program, creation_id: int) -> CreationRecord:
+    """One creation. Raises `UsageError` when there is none of this number."""
+    with program.database.read() as connection:
+        record = creations.get(connection, creation_id)
+    if record is None:
+        raise UsageError(f"there is no creation {creation_id}; `prisoner-to-nomis creations list` shows them")
+    return record
+
+
+def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
+    """A creation as JSON shows it, without the body that was sent."""
+    return {
+        "id": record.id,
+        "domain": record.domain,
+        "dpsId": record.dps_id,
+        "state": record.state,
+        "attempts": record.attempts,
+        "since": record.intended_at.isoformat(timespec="seconds"),
+        "nomisIds": None if record.nomis_ids is None else dict(record.nomis_ids),
+        "properties": dict(record.properties),
+        "note": record.note,
+    }
+
+
+def plan_mapping(program: Program, record: CreationRecord, number: int) -> MappingPlan:
+    """Reads the NOMIS record that a person found, and what speaks against mapping it. Raises `SyncError`."""
+    ids = nomis_ids(record, number)
+    found = compare(program.services, record, ids)
+    mapping = CREATIONS[record.domain].mapping(record.dps_id, ids)
+    return MappingPlan(record, ids, mapping, found.there, found.objections, found.differences)
+
+
+def check_plan(plan: MappingPlan, *, despite: bool) -> None:
+    """Raises `WorkError` when something speaks against it; differences do not where a person says so (`despite`)."""
+    against = [*plan.objections, *(() if despite else plan.differences)]
+    if against:
+        remedy = "" if plan.objections else f"; {DESPITE} maps it all the same"
+        raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(against)}{remedy}")
+
+
+def mapped_meanwhile(program: Program, record: CreationRecord) -> Mapping[str, Any] | None:
+    """The mapping that the DPS record has by now, made by others; None when it has none. Raises `SyncError`."""
+    return CREATIONS[record.domain].find_mapping(record.dps_id, program.services)
+
+
+def settle_mapped(program: Program, plan: MappingPlan, who: str, number: int) -> str:
+    """Saves the mapping of the record that a person found, and settles the creation; what was done.
+
+    Where the DPS record is mapped to another NOMIS record, this one is surplus: a finding is made for `duplicates`.
+    Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
+    `LeaseBusy` when it is being worked on, and `SyncError`.
+    """
+    record, creation = plan.record, CREATIONS[plan.record.domain]
+    told = {**record.properties, **text_properties(plan.mapping)}
+    with program.leases.held(creation_lease(record.domain, record.dps_id)):
+        _check_open(program, record)
+        if plan_mapping(program, record, number) != plan:
+            raise WorkError(f"{plan.target} changed while you were asked: nothing was done, look again")
+        details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
+        with recorded_action(program, who, ACTION, _target(record), details) as under_way:
+            conflict = post_mapping(creation, record.dps_id, plan.mapping, program.services)
+            if conflict is None:
+                outcome = f"mapped to {plan.target}"
+                note, event = f"{outcome} by {who}", f"{record.domain}-create-success"
+                under_way.also += [
+                    lambda connection: creations.settle(connection, record.id, plan.ids, plan.mapping, note),
+                    lambda connection: program.telemetry.track_with(connection, event, told),
+                ]
+            else:
+                _check_surplus(plan, conflict)
+                ledger = CreationLedger(program.database, program.telemetry)
+                ledger.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
+                outcome = f"{plan.target} is surplus beside the mapped record: see `duplicates list`"
+            under_way.outcome = outcome
+            under_way.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
+    return outcome
+
+
+def make_sure_of_sending(program: Program, record: CreationRecord) -> None:
+    """Raises, before anything is asked, what sending the event again would fail with. Raises `SyncError`."""
+    mapped_meanwhile(program, record)
+    program.queue_pair(CREATIONS[record.domain].queue)
+
+
+def settle_not_created(program: Program, record: CreationRecord, who: str) -> str:
+    """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
+
+    Where the DPS record is mapped by now, nothing is left to create and nothing is sent. A death in between is mended
+    by doing it again. Raises `LeaseBusy` and `SyncError`.
+    """
+    with program.leases.held(creation_lease(record.domain, record.dps_id)):
+        if record.state is CreationState.ABANDONED:
+            _check_unchanged(program, record)
+        else:
+            _check_open(program, record)
+        with recorded_action(program, who, ACTION, _target(record)) as under_way:
+            mapping = mapped_meanwhile(program, record)
+            if mapping is None:
+                outcome = "not in NOMIS: the event was sent again, its delivery creates the record"
+            else:
+                outcome = f"nothing left over in NOMIS: mapped to {_nomis_text(record, mapping)}"
+            with program.database.begin() as connection:
+                if mapping is None:
+                    creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
+                else:
+                    creations.record_mapped(connection, record.domain, record.dps_id, mapping)
+                _close_doubt(connection, record, who, outcome)
+            if mapping is None:
+                program.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
+            under_way.outcome = outcome
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """What taking back a settlement would do: the mapping that it saved is deleted, and a person is asked again."""
+
+    record: CreationRecord
+    mapping: Mapping[str, Any]
+    settled_by: str
+
+    @property
+    def target(self) -> str:
+        """The NOMIS record that was given."""
+        return _nomis_text(self.record, self.mapping)
+
+
+def plan_reopening(program: Program, creation_id: int) -> Reopening:
+    """What a person settled, if that can be taken back.
+
+    Raises `UsageError` where no person mapped it, or the mapping service cannot delete its mapping, `WorkError` where
+    the mapping is another one by now, and `SyncError`.
+    """
+    record = find_creation(program, creation_id)
+    with program.database.read() as connection:
+        earlier = actions_on(connection, ACTION, _target(record))
+    settled = next((each for each in earlier if each.state is ActionState.DONE and "mapping" in each.details), None)
+    mapping = record.mapping
+    by_hand = settled is not None and mapping is not None and same_pair(settled.details["mapping"], mapping)
+    if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
+        raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
+    if SETTLEMENTS[record.domain].delete_mapping is None:
+        raise UsageError(
+            f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
+            f"of {record.dps_id}"
+        )
+    present = mapped_meanwhile(program, record)
+    if present is not None and not same_pair(present, mapping):
+        raise WorkError(f"{record.domain} {record.dps_id} is mapped to {_nomis_text(record, present)} by now")
+    return Reopening(record, mapping, settled.who)
+
+
+def reopen(program: Program, plan: Reopening, who: str) -> str:
+    """Deletes the mapping that a person saved by mistake, and opens the creation again; what was done.
+
+    Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
+    """
+    record = plan.record
+    delete = SETTLEMENTS[record.domain].delete_mapping
+    assert delete is not None
+    with program.leases.held(creation_lease(record.domain, record.dps_id)):
+        if plan_reopening(program, record.id) != plan:
+            raise WorkError(f"creation {record.id} changed while you were asked: nothing was done, look again")
+        with recorded_action(program, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
+            delete(program.services, record.dps_id)
+            outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
+            under_way.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
+            under_way.also += [
+                lambda connection: creations.reopen(connection, record.id, note),
+                lambda connection: findings.reopen(connection, doubt_key(record)),
+            ]
+    return outcome
+
+
+def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
+    """Whether a person may still settle it; one said not to be created may have its event sent again."""
+    return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
+
+
+def _target(record: CreationRecord) -> str:
+    return f"{record.domain} {record.dps_id}"
+
+
+def _check_open(program: Program, record: CreationRecord) -> None:
+    now = find_creation(program, record.id)
+    if now.state not in OPEN_STATES or now.attempts != record.attempts:
+        raise WorkError(f"creation {record.id} went on meanwhile and is {now.state} now: look again")
+
+
+def _check_unchanged(program: Program, record: CreationRecord) -> None:
+    now = find_creation(program, record.id)
+    if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
+        raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: look again")
+
+
+def _check_surplus(plan: MappingPlan, conflict: Conflict) -> None:
+    """Raises `WorkError` unless the mapping service refused for another NOMIS record of the same DPS record."""
+    existing = None if conflict.existing is None else pair_of_mapping(plan.record.domain, conflict.existing)
+    if existing is None or existing.dps_id != plan.record.dps_id:
+        told = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
+        raise WorkError(f"the mapping service holds another pair: {told}")
+
+
+def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
+    return f"{SURPLUS_RULES[record.domain].noun} {pair_of_mapping(record.domain, mapping).nomis_text}"
+
+
+def _close_doubt(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:
+    doubt = findings.find(connection, doubt_key(record))
+    if doubt is not None:
+        findings.resolve(connection, doubt.id, who, resolution)

@@ -1,0 +1,105 @@
+"""For development alone: every mapped activity or appointment removed from NOMIS, with its mapping."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
+from jobs.operations.acting import recorded_action
+from jobs.runtime.application import Program
+from sync.creation import store as creations
+from sync.domains.activities import nomis as nomis_activities
+from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.declaration import creation_lease
+from sync.failures import SyncError, UpstreamError
+from sync.repair.duplicates import PAIR_FIELDS, pair_of_mapping
+from sync.settings.declaration import Settings
+from sync.upstream import mappings
+from sync.upstream.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How all records of a domain are found and deleted, one by one: in NOMIS, then in the mapping service."""
+
+    every: Callable[[Services], Sequence[Mapping[str, Any]]]
+    delete: Callable[[Services, int], None]
+    delete_mapping: Callable[[Services, str], None]
+
+
+def _delete_appointment(services: Services, event_id: int) -> None:
+    try:
+        nomis_appointments.delete_appointment(services.nomis, event_id)
+    except UpstreamError as error:
+        if not error.absent:
+            raise
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "activity": _Kind(
+        lambda services: mappings.activity_mappings(services.mapping),
+        lambda services, course_id: nomis_activities.delete_activity(services.nomis, course_id),
+        lambda services, schedule_id: mappings.delete_activity_mapping(services.mapping, schedule_id),
+    ),
+    "appointment": _Kind(
+        lambda services: mappings.appointment_mappings(services.mapping),
+        _delete_appointment,
+        lambda services, instance_id: mappings.delete_appointment_mapping(services.mapping, instance_id),
+    ),
+}
+
+
+def check_allowed(settings: Settings) -> None:
+    """Raises `UsageError` unless the switch is on and the environment is not production."""
+    if settings.environment_name.strip().lower().startswith("prod"):
+        raise UsageError(
+            f"delete-all never runs in {settings.environment_name}; ENVIRONMENT_NAME names the environment"
+        )
+    if not settings.delete_all_enabled:
+        raise UsageError("delete-all is for development alone and switched off: set FEATURE_EVENT_DELETEALL=true")
+
+
+def mapped_records(program: Program, domain: str) -> Sequence[Mapping[str, Any]]:
+    """The mappings of all records of `domain`, `activity` or `appointment`. Raises `SyncError`."""
+    return _KINDS[domain].every(program.services)
+
+
+def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
+    """Deletes each mapped record and its mapping, and goes on after errors; how many were deleted.
+
+    Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
+    """
+    check_allowed(program.settings)
+    with (
+        program.leases.held(f"write:delete-all:{domain}"),
+        recorded_action(program, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as under_way,
+    ):
+        if list(mapped_records(program, domain)) != list(every):
+            raise WorkError("the mappings changed while you were asked: nothing was deleted, look again")
+        for mapping in every:
+            if _delete(program, domain, mapping):
+                under_way.details["deleted"] += 1
+        program.telemetry.flush()
+        deleted: int = under_way.details["deleted"]
+        under_way.outcome = f"{deleted} of {len(every)} deleted"
+        if failed := len(every) - deleted:
+            raise OutcomeUnknown(
+                f"{failed} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
+            )
+    return deleted
+
+
+def _delete(program: Program, domain: str, mapping: Mapping[str, Any]) -> bool:
+    kind, fields, pair = _KINDS[domain], PAIR_FIELDS[domain], pair_of_mapping(domain, mapping)
+    told = {fields.nomis[0]: pair.nomis_ids[0], fields.dps: pair.dps_id}
+    try:
+        with program.leases.held(creation_lease(domain, pair.dps_id)):
+            kind.delete(program.services, int(pair.nomis_ids[0]))
+            kind.delete_mapping(program.services, pair.dps_id)
+            with program.database.begin() as connection:
+                creations.forget(connection, domain, pair.dps_id)
+    except SyncError:
+        program.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
+        return False
+    program.telemetry.track(f"{domain}-DELETE-ALL-success", told)
+    return True

@@ -1,0 +1,274 @@
+"""Records that NOMIS holds twice: examined as they are now, and the surplus one removed, verified and recorded."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
+from jobs.operations.acting import recorded_action
+from jobs.runtime.application import Program
+from sync.domains.declaration import creation_lease
+from sync.failures import SyncError
+from sync.repair.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
+from sync.repair.surplus import (
+    SURPLUS_RULES,
+    NomisView,
+    SurplusRules,
+    differences,
+    obstacles,
+    support_request,
+    unproved,
+)
+from sync.store import findings
+from sync.store.findings import Finding, FindingKind
+
+ACTION = "duplicates resolve"
+#: The option by which a person says that two records are doubles although they differ.
+DESPITE = "--although-different"
+_KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
+_MEANINGS = {
+    Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is surplus",
+    Verdict.TWO_CLAIMS: (
+        "two DPS records claim one NOMIS record: delete nothing, investigate. If the mapping that exists is left from "
+        "before a refresh of the data, have it deleted and the event published again, which saves the refused one"
+    ),
+    Verdict.SAME: "the record is mapped as it should be: no duplicate any more",
+    Verdict.UNRELATED: "the two pairs have nothing in common: delete nothing, investigate",
+    Verdict.NOT_MAPPED: (
+        "neither record is mapped now: delete nothing. Have the event published again, which saves the refused mapping"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A duplicate as it is now.
+
+    view: what NOMIS has, None where nothing was read.
+    obstacles: why nothing may be removed, whatever a person says.
+    unproved: what keeps the refused record from being proved the other's double; a person may know better.
+    """
+
+    finding: Finding
+    duplicate: Duplicate
+    view: NomisView | None
+    obstacles: tuple[str, ...]
+    unproved: tuple[str, ...] = ()
+
+    @property
+    def rules(self) -> SurplusRules:
+        """What can be done in this domain."""
+        return SURPLUS_RULES[self.finding.domain]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the ids say now."""
+        return self.duplicate.verdict
+
+    @property
+    def meaning(self) -> str:
+        """The verdict as a sentence."""
+        return _MEANINGS[self.verdict]
+
+    @property
+    def gone(self) -> bool:
+        """Whether the surplus record does no harm any more; not known where NOMIS has no read of it."""
+        view = self.view
+        return view is not None and view.readable and self.rules.is_gone(view.surplus)
+
+    @property
+    def request(self) -> str | None:
+        """What to write to the support team, where they alone can delete it."""
+        existing = self.duplicate.existing
+        if self.rules.remove is not None or self.verdict is not Verdict.SURPLUS or existing is None:
+            return None
+        return support_request(self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo"))
+
+    @property
+    def proposal(self) -> str:
+        """What resolving it would do, in one line."""
+        what = f"{self.rules.noun} {self.duplicate.duplicate.nomis_text}"
+        if self.obstacles:
+            return "nothing: " + "; ".join(self.obstacles)
+        if self.unproved:
+            return (
+                f"nothing, since {what} is not proved to be the double: {'; '.join(self.unproved)}. Investigate; when "
+                f"it is the double all the same, {DESPITE} does: {self.rules.action} {what}"
+            )
+        if self.verdict is Verdict.SAME:
+            return f"nothing in NOMIS, the finding is closed: {self.meaning}"
+        if self.gone:
+            return f"nothing in NOMIS, {what} does no harm any more; the finding is closed"
+        if self.rules.remove is None:
+            same = self.view is not None and "level" not in differences(self.view)
+            level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
+            return f"nothing in NOMIS, the finding is closed: {level}; if a prison complains, send the request"
+        return f"{self.rules.action} {what}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The examination as JSON shows it."""
+        view, existing = self.view, self.duplicate.existing
+        return {
+            **finding_as_dict(self.finding),
+            "dpsId": self.duplicate.duplicate.dps_id,
+            "surplusNomisId": self.duplicate.duplicate.nomis_text,
+            "mappedNomisId": None if existing is None else existing.nomis_text,
+            "mappedDpsId": None if existing is None else existing.dps_id,
+            "verdict": self.verdict,
+            "meaning": self.meaning,
+            "surplus": None if view is None or view.surplus is None else dict(view.surplus),
+            "mapped": None if view is None or view.mapped is None else dict(view.mapped),
+            "obstacles": [*self.obstacles, *self.unproved],
+            "unproved": list(self.unproved),
+            "gone": self.gone,
+            "proposal": self.proposal,
+            "supportRequest": self.request,
+        }
+
+
+def list_duplicates(program: Program, *, resolved_too: bool) -> list[Finding]:
+    """The findings about records that NOMIS holds twice, newest first."""
+    with program.database.read() as connection:
+        every = findings.list_findings(connection, status=None if resolved_too else "open")
+    return [finding for finding in every if finding.kind in _KINDS]
+
+
+def find_duplicate(program: Program, finding_id: int) -> Finding:
+    """One such finding. Raises `UsageError` when there is none of this number."""
+    with program.database.read() as connection:
+        finding = findings.get(connection, finding_id)
+    if finding is None or finding.kind not in _KINDS:
+        raise UsageError(f"there is no duplicate {finding_id}; `prisoner-to-nomis duplicates list` shows them")
+    return finding
+
+
+def find_open(program: Program, finding_id: int) -> Finding:
+    """One that is still to be resolved. Raises `WorkError` when somebody resolved it meanwhile."""
+    finding = find_duplicate(program, finding_id)
+    if finding.status != "open":
+        raise WorkError(f"finding {finding_id} was resolved while you were asked, by {finding.resolved_by}")
+    return finding
+
+
+def finding_as_dict(finding: Finding) -> dict[str, Any]:
+    """A finding as JSON shows it."""
+    return {
+        "id": finding.id,
+        "kind": finding.kind,
+        "domain": finding.domain,
+        "severity": finding.severity,
+        "status": finding.status,
+        "since": finding.created_at.isoformat(timespec="seconds"),
+        "event": finding.event_name,
+        "properties": dict(finding.properties),
+        "resolvedAt": None if finding.resolved_at is None else finding.resolved_at.isoformat(timespec="seconds"),
+        "resolvedBy": finding.resolved_by,
+        "resolution": finding.resolution,
+    }
+
+
+def examine(program: Program, finding: Finding) -> Examination:
+    """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not answer."""
+    told = read_duplicate(finding)
+    rules = SURPLUS_RULES[finding.domain]
+    pair = told.duplicate
+    mapping = rules.mapping_of_dps(program.services, pair.dps_id)
+    belongs_to = rules.dps_of_nomis(program.services, pair)
+    existing: Pair | None = None
+    if mapping is not None:
+        existing = pair_of_mapping(finding.domain, mapping)
+    elif belongs_to is not None:
+        existing = Pair(belongs_to, pair.nomis_ids)
+    duplicate = replace(told, existing=existing)
+    if existing is None or duplicate.verdict is not Verdict.SURPLUS:
+        objection = () if duplicate.verdict is Verdict.SAME else (_MEANINGS[duplicate.verdict],)
+        return Examination(finding, duplicate, None, objection)
+    read = rules.read
+    view = NomisView(
+        surplus=None if read is None else read(program.services, pair),
+        mapped=None if read is None else read(program.services, existing),
+        readable=read is not None,
+        surplus_belongs_to=belongs_to,
+    )
+    objections = tuple(obstacles(rules, pair, existing, view))
+    return Examination(finding, duplicate, view, objections, tuple(unproved(rules, pair, existing, view)))
+
+
+def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
+    """Raises `WorkError` when something speaks against resolving it, other than the `unproved` that are `accepted`."""
+    against = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
+    if against:
+        remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it all the same"
+        raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(against)}{remedy}")
+
+
+def resolve(program: Program, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
+    """Removes the surplus record, verifies that it is gone and the mapped one is there, and closes the finding.
+
+    `seen` is what a person agreed to: nothing is done when it is not so any more. `accepted`: what of `unproved` a
+    person saw, who says that it is the double all the same. Returns what was done. Raises `WorkError` when something
+    speaks against it or it did not work, `LeaseBusy` when the record is being worked on, and `SyncError`; a failed
+    attempt is recorded too.
+    """
+    finding = seen.finding
+    dps_id = read_duplicate(finding).duplicate.dps_id
+    with program.leases.held(creation_lease(finding.domain, dps_id)):
+        # Looked at again, since a person takes their time to say yes.
+        found = examine(program, find_open(program, finding.id))
+        check_resolvable(found, accepted)
+        if found.as_dict() != seen.as_dict():
+            raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done, look again")
+        details = {**found.as_dict(), "accepted": list(found.unproved)}
+        return closing(program, finding, ACTION, _target(found), details, who, lambda: _remove(program, found))
+
+
+def close_by_hand(program: Program, finding: Finding, note: str, who: str) -> str:
+    """Closes a finding that a person dealt with elsewhere; what was recorded."""
+    with program.leases.held(f"write:finding:{finding.id}"):
+        find_open(program, finding.id)
+        return closing(program, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}")
+
+
+def closing(
+    program: Program,
+    finding: Finding | None,
+    action: str,
+    target: str,
+    details: Mapping[str, Any],
+    who: str,
+    act: Callable[[], str],
+) -> str:
+    """Acts, records who did what and how it ended, and closes `finding` with that outcome. Raises what `act` raises."""
+    with recorded_action(program, who, action, target, details) as under_way:
+        outcome = under_way.outcome = act()
+        if finding is not None:
+            number = finding.id
+            under_way.also.append(lambda connection: findings.resolve(connection, number, who, outcome))
+    return outcome
+
+
+def _target(found: Examination) -> str:
+    return f"{found.rules.noun} {found.duplicate.duplicate.nomis_text}"
+
+
+def _remove(program: Program, found: Examination) -> str:
+    rules, pair, existing, view = found.rules, found.duplicate.duplicate, found.duplicate.existing, found.view
+    if found.verdict is Verdict.SAME:
+        return f"nothing done: {found.meaning}"
+    if found.gone or rules.remove is None:
+        return f"nothing done: {found.proposal}"
+    assert view is not None
+    assert existing is not None
+    rules.remove(program.services, pair, view.surplus)
+    if rules.read is not None:
+        try:
+            now, kept = rules.read(program.services, pair), rules.read(program.services, existing)
+        except SyncError as error:
+            raise OutcomeUnknown(f"{rules.action} {_target(found)} was sent, and not verified: {error}") from error
+        if not rules.is_gone(now):
+            raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
+        if kept is None:
+            raise WorkError(f"the mapped {rules.noun} {existing.nomis_text} is gone too: see NOMIS")
+        although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
+        return f"done and verified: {rules.action} {_target(found)}{although}"
+    return f"done: {rules.action} {_target(found)}; NOMIS cannot be asked whether it is gone"

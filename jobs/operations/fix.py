@@ -1,0 +1,213 @@
+"""The two fixes carried out: a received event published again, and the DPS level of a prisoner written to NOMIS again.
+
+A plan is shown, agreed to, and made again under the lease of the record: it is carried out only if nothing changed. A
+review that NOMIS never had is created by the creation protocol, so that its event, if it comes after all, is a
+duplicate.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from jobs.cli.exit_codes import WorkError
+from jobs.operations.acting import UnderWay, recorded_action
+from jobs.runtime.application import Program
+from reports.engine import events
+from reports.reconciliations.incentives import fixes
+from reports.reconciliations.incentives.fixes import Plan
+from reports.reconciliations.incentives.pending_messages import Waiting
+from sync import clock
+from sync.creation import store as creations
+from sync.creation.store import CreationState
+from sync.domains.declaration import creation_lease
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives import rules as incentive
+from sync.pipeline.envelope import DomainEvent
+from sync.pipeline.handler import HandlerWork
+from sync.pipeline.outcome import Outcome
+from sync.store.actions import Action, ActionState, actions_on
+from sync.upstream import prisoner_search
+
+if TYPE_CHECKING:
+    from reports.reconciliations.incentives.pending_messages import Peek
+
+#: DPS makes the review of a received event soon; until then a second event would make a second review.
+_REVIEW_EXPECTED = timedelta(hours=1)
+#: How the objection begins that a message waits; how many do changes from moment to moment.
+_MESSAGE = "the message of review"
+
+
+def plan_received(
+    program: Program, peek: "Peek", offender_no: str, prison_id: str, reason: str, occurred_at: datetime
+) -> Plan:
+    """Plans to publish a received event again, with what speaks against it. Raises `SyncError`."""
+    plan = fixes.plan_received(program.services, offender_no, prison_id, reason, occurred_at)
+    if plan.objection is None:
+        plan = replace(plan, objection=_published_before(program, plan) or _waits(program, plan, peek()))
+    return plan
+
+
+def plan_repair(program: Program, peek: "Peek", offender_no: str) -> Plan:
+    """Plans to write the current DPS level to NOMIS again, with what speaks against it. Raises `SyncError`."""
+    plan = fixes.plan_repair(program.services, offender_no)
+    if plan.objection is None:
+        objection = (
+            _unsettled_creation(program, plan) or _repair_without_end(program, plan) or _waits(program, plan, peek())
+        )
+        plan = replace(plan, objection=objection)
+    return plan
+
+
+def publish_received(program: Program, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> None:
+    """Publishes the event of the plan, once, and records it.
+
+    Raises `LeaseBusy` when another operator is at it, `WorkError` when the plan is another one by now, and `SyncError`.
+    """
+    event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
+    with _work(program).lease(f"write:received:{plan.offender_no}"):
+        _make_sure(plan, plan_again(), force=force)
+        with recorded_action(program, who, plan.action, _target(plan), _details(plan)):
+            prisoner_search.publish_received(program.services.prisoner_search, plan.offender_no, event)
+
+
+def write_repair(program: Program, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
+    """Writes the record of the plan, once, and records it; the sequence of the new record.
+
+    Raises `LeaseBusy` when the review is being worked on, `WorkError` when the plan is another one by now or the record
+    was not written, and `SyncError`.
+    """
+    work = _work(program)
+    with work.lease(f"write:incentive-repair:{plan.booking_id}"):
+        again = plan_again()
+        _make_sure(plan, again, force=force)
+        with recorded_action(program, who, plan.action, _target(plan), _details(plan)) as under_way:
+            write = _write_once_more if again.review_is_mapped else _create
+            sequence = write(program, again, work)
+            _note(under_way, again, sequence)
+    program.telemetry.track(
+        events.REPAIR,
+        {
+            "nomisBookingId": plan.booking_id,
+            "nomisIncentiveSequence": sequence,
+            "id": plan.review_id,
+            "offenderNo": plan.offender_no,
+            "iep": plan.body["iepLevel"],
+        },
+    )
+    program.telemetry.flush()
+    return sequence
+
+
+def _create(program: Program, plan: Plan, work: HandlerWork) -> int:
+    """Creates the IEP record of a review that NOMIS never had, as its event would."""
+    creation, review_id = incentive.DOMAIN.creation, str(plan.review_id)
+    event = DomainEvent(
+        creation.event_type, additional_information={"id": plan.review_id, "nomsNumber": plan.offender_no}
+    )
+    outcome = program.creations.create(creation, event, work)
+    if outcome not in (Outcome.APPLIED, Outcome.RETRY_QUEUED):
+        raise WorkError(f"review {review_id} was not written, since it is {outcome}: see `creations list --all`")
+    with program.database.read() as connection:
+        record = creations.find(connection, creation.name, review_id)
+    assert record is not None
+    assert record.nomis_ids is not None
+    return int(record.nomis_ids["nomisIncentiveSequence"])
+
+
+def _write_once_more(program: Program, plan: Plan, work: HandlerWork) -> int:
+    """Writes the level of a review that NOMIS had before: its mapping stays, so its event is a duplicate already."""
+    assert plan.booking_id is not None
+    with (
+        work.lease(creation_lease(incentive.NAME, str(plan.review_id))),
+        work.lease(f"incentive-booking:{plan.booking_id}"),
+    ):
+        return nomis_incentives.create_iep(program.services.nomis, plan.booking_id, plan.body).sequence
+
+
+def _make_sure(plan: Plan, again: Plan, *, force: bool) -> None:
+    """Raises `WorkError` when the plan that was agreed to is not the plan of now."""
+    accepted = force and (again.objection == plan.objection or (_is_waiting(again) and _is_waiting(plan)))
+    if again.objection is not None and not accepted:
+        raise WorkError(f"nothing was sent, since it changed while you were asked: {again.objection}")
+    if replace(again, objection=None) != replace(plan, objection=None):
+        raise WorkError(
+            f"nothing was sent, since it changed while you were asked: NOMIS {again.nomis_level or 'none'}, DPS "
+            f"{again.dps_level or 'none'} now: run the command again"
+        )
+
+
+def _published_before(program: Program, plan: Plan) -> str | None:
+    for earlier in _earlier(program, plan):
+        same = earlier.details.get("body") == dict(plan.body)
+        if same or earlier.time > clock.now() - _REVIEW_EXPECTED:
+            how = "published" if earlier.state is ActionState.DONE else "perhaps published"
+            return (
+                f"a received event was {how} by {earlier.who} at {earlier.time:%H:%M:%S} UTC on {earlier.time:%d/%m/%Y}"
+            )
+    return None
+
+
+def _repair_without_end(program: Program, plan: Plan) -> str | None:
+    """Whether an earlier repair may still be under way in NOMIS."""
+    longest = timedelta(seconds=_request_seconds(program))
+    for earlier in _earlier(program, plan):
+        if earlier.state is not ActionState.DONE and earlier.time > clock.now() - longest:
+            return (
+                f"the repair that {earlier.who} began at {earlier.time:%H:%M:%S} UTC is not known to have ended, so "
+                f"NOMIS may still be working on it: wait {longest.total_seconds():.0f} s"
+            )
+    return None
+
+
+def _earlier(program: Program, plan: Plan) -> list[Action]:
+    with program.database.read() as connection:
+        every = actions_on(connection, plan.action, _target(plan))
+    return [each for each in every if each.may_have_been_done]
+
+
+def _unsettled_creation(program: Program, plan: Plan) -> str | None:
+    with program.database.read() as connection:
+        record = creations.find(connection, incentive.NAME, str(plan.review_id))
+    if record is None or record.state is not CreationState.AMBIGUOUS:
+        return None
+    return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {record.id}` first"
+
+
+def _waits(program: Program, plan: Plan, waiting: Waiting) -> str | None:
+    where = waiting.where(plan.review_id, plan.offender_no)
+    if where is not None:
+        place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
+        return f"{_MESSAGE} {plan.review_id} waits on {place}"
+    if waiting.doubt is not None:
+        return f"{_MESSAGE} {plan.review_id} may wait: {waiting.doubt}"
+    hidden = program.queue_pair(incentive.DOMAIN.queue).dlq.counts().in_flight
+    if hidden:
+        return f"{_MESSAGE} {plan.review_id} may wait: somebody else is looking at {hidden} dead letters"
+    return None
+
+
+def _is_waiting(plan: Plan) -> bool:
+    return plan.objection is not None and plan.objection.startswith(_MESSAGE)
+
+
+def _work(program: Program) -> HandlerWork:
+    return HandlerWork(program.services, program.leases, program.telemetry, program.database, _request_seconds(program))
+
+
+def _request_seconds(program: Program) -> float:
+    return program.settings.longest_call_seconds + program.settings.creation_settling_seconds
+
+
+def _target(plan: Plan) -> str:
+    return f"prisoner {plan.offender_no}, booking {plan.booking_id}"
+
+
+def _details(plan: Plan) -> dict[str, object]:
+    body = {name: value for name, value in plan.body.items() if name != "comments"}
+    return {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
+
+
+def _note(under_way: UnderWay, plan: Plan, sequence: int) -> None:
+    under_way.outcome = f"written as sequence {sequence}"
+    under_way.details |= {"review": plan.review_id, "sequence": sequence}

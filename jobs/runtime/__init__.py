@@ -1,0 +1,1 @@
+"""What runs the program: composition root, scheduler, job runs, signals, logging."""

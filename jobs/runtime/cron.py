@@ -1,0 +1,111 @@
+"""Cron lines, read as cron means them, and the moments they name in a time zone.
+
+Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
+when both the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats,
+a line that names its hours fires once (one that fires every hour goes on by real time).
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+
+from sync.settings.declaration import SettingsError
+
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
+
+
+class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no types
+    """The moments of one cron line in one time zone; also the trigger that APScheduler asks for the next one."""
+
+    def __init__(self, line: str, zone: ZoneInfo) -> None:
+        """Raises `ValueError`, whose text says what is wrong with the line."""
+        fields = line.split()
+        if len(fields) != 5:
+            raise ValueError(_EXAMPLE)
+        minute, hour, day, month, weekday = fields
+        self.line = line
+        self.zone = zone
+        self._every_hour = hour == "*"
+        weekdays = _weekday_names(weekday)
+        days = [(day, weekdays)] if "*" in (day, weekdays) else [(day, "*"), ("*", weekdays)]
+        self._triggers = [
+            CronTrigger(minute=minute, hour=hour, day=by_day, month=month, day_of_week=by_weekday, timezone=zone)
+            for by_day, by_weekday in days
+        ]
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first moment after `previous_fire_time`, or from `now` on where that is None; None when none comes."""
+        moments = [self._next(trigger, previous_fire_time, now) for trigger in self._triggers]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def latest(self, now: datetime, within: timedelta) -> datetime | None:
+        """The last moment not after `now`, None when there was none since `now - within`."""
+        latest = None
+        for moment in self._moments(now - within):
+            if moment > now:
+                break
+            latest = moment
+        return latest
+
+    def _moments(self, start: datetime) -> Iterator[datetime]:
+        moment = self.get_next_fire_time(None, start.astimezone(self.zone))
+        while moment is not None:
+            yield moment
+            moment = self.get_next_fire_time(moment, moment)
+
+    def _next(self, trigger: CronTrigger, previous: datetime | None, now: datetime) -> datetime | None:
+        moment: datetime | None = trigger.get_next_fire_time(previous, now)
+        while moment is not None and moment.fold and not self._every_hour:
+            moment = trigger.get_next_fire_time(moment, moment)
+        return moment
+
+    def __str__(self) -> str:
+        """The line and its zone."""
+        return f"{self.line} ({self.zone.key})"
+
+
+def read_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
+    """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting.
+
+    A line that no day fits, such as one for 31 February, is refused too.
+    """
+    try:
+        schedule = CronSchedule(line, zone)
+    except ValueError as error:
+        raise SettingsError(f"{setting}: {line!r}: {error}") from error
+    if schedule.get_next_fire_time(None, datetime.now(zone)) is None:
+        raise SettingsError(f"{setting}: {line!r}: no such day ever comes; {_EXAMPLE}")
+    return schedule
+
+
+def _weekday_names(field: str) -> str:
+    """A cron weekday field by names, which mean the same to everyone: `1-5` → `mon,tue,wed,thu,fri`."""
+    if field == "*":
+        return field
+    numbers: set[int] = set()
+    for part in field.lower().split(","):
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        if span == "*":
+            start, end = 0, 6
+        else:
+            start = _weekday_number(first)
+            end = _weekday_number(last) if last else (6 if step else start)
+        if end < start or not (step.isdigit() and int(step) > 0 if step else "/" not in part):
+            raise ValueError(
+                f"{part!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
+            )
+        numbers.update(number % 7 for number in range(start, end + 1, int(step or 1)))
+    return ",".join(_WEEKDAYS[number] for number in sorted(numbers))
+
+
+def _weekday_number(text: str) -> int:
+    if text in _WEEKDAYS:
+        return _WEEKDAYS.index(text)
+    if text.isdigit() and int(text) <= 7:
+        return int(text)
+    raise ValueError(f"{text!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps")

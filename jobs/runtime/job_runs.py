@@ -1,0 +1,278 @@
+"""The ledger of job runs: what ran, when, why, with which parameters, and how it ended.
+
+A run that goes on holds a lease, which its process renews. A row that says `running` without a live lease, or with
+that of a process which is no longer there, is the trace of a process that died, and is shown as `interrupted`.
+"""
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
+
+from jobs.cli.exit_codes import UsageError, one_line
+from sync import clock
+from sync.store.database import Database
+from sync.store.leases import Leases, holder_is_gone
+from sync.store.tables import job_runs, leases
+
+_ERROR_LENGTH = 500
+#: The count that says whom a reconciliation looked at, and its value for the runs that are measures of the whole.
+SCOPE = "scope"
+EVERYONE = "everyone"
+
+
+class Trigger(StrEnum):
+    """Why a run was started."""
+
+    MANUAL = "manual"
+    SCHEDULE = "schedule"
+    RERUN = "rerun"
+
+
+class Status(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    SUCCESS = "success"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One row of the ledger. `counts` and `parameters` are plain JSON; times are aware."""
+
+    id: str
+    job: str
+    trigger: str
+    parameters: Mapping[str, Any]
+    status: str
+    counts: Mapping[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    duration_seconds: float | None
+    error: str | None
+    host: str
+    rerun_of: str | None
+
+    @property
+    def told_counts(self) -> Mapping[str, Any]:
+        """The counts for people: whose reconciliation it was, and over whom, only where that is not this and all."""
+        usual = {"reconciliation": self.id, SCOPE: EVERYONE}
+        return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The run as JSON shows it, times in ISO form."""
+        return {
+            "id": self.id,
+            "job": self.job,
+            "trigger": self.trigger,
+            "status": self.status,
+            "startedAt": self.started_at.isoformat(),
+            "finishedAt": self.finished_at.isoformat() if self.finished_at else None,
+            "durationSeconds": self.duration_seconds,
+            "parameters": dict(self.parameters),
+            "counts": dict(self.counts),
+            "error": self.error,
+            "host": self.host,
+            "rerunOf": self.rerun_of,
+        }
+
+
+@dataclass(slots=True)
+class RunInHand:
+    """A run that goes on. What is put into `counts`, `status` and `error` is written when it ends.
+
+    `resumed`: an earlier process began the run and did not finish it.
+    """
+
+    id: str
+    resumed: bool = False
+    counts: dict[str, Any] = field(default_factory=dict)
+    status: Status = Status.SUCCESS
+    error: str | None = None
+
+
+class AlreadyStartedError(Exception):
+    """The run with this id was started before, here or by another process."""
+
+
+class Ledger:
+    """Writes and reads the ledger."""
+
+    def __init__(self, database: Database, held: Leases, now: Callable[[], datetime] = clock.now) -> None:
+        self._database = database
+        self._leases = held
+        self._now = now
+
+    @contextmanager
+    def run(
+        self,
+        job: str,
+        parameters: Mapping[str, Any],
+        *,
+        trigger: Trigger = Trigger.MANUAL,
+        rerun_of: str | None = None,
+        run_id: str | None = None,
+    ) -> Iterator[RunInHand]:
+        """Records a run of `job`: success unless the `with` block says otherwise, failed when it raises.
+
+        With a `run_id` of its own (a scheduled moment has one) the run is started once: `AlreadyStartedError` is raised
+        when another process is at it or has finished it. One that was interrupted is taken over.
+        """
+        started, began = self._now(), time.monotonic()
+        in_hand = RunInHand(run_id or new_run_id(started))
+        lease = _lease_key(in_hand.id)
+        if not self._leases.acquire(lease):
+            raise AlreadyStartedError(in_hand.id)
+        try:
+            in_hand.resumed = not self._begin(in_hand.id, job, parameters, trigger, rerun_of, started)
+            try:
+                yield in_hand
+            except BaseException as error:
+                interrupted = not isinstance(error, Exception)
+                in_hand.status = Status.INTERRUPTED if interrupted else Status.FAILED
+                in_hand.error = in_hand.error or one_line(error)
+                raise
+            finally:
+                self._finish(in_hand, time.monotonic() - began)
+        finally:
+            self._leases.release(lease)
+
+    def standing(self, run_id: str) -> Status | None:
+        """How the run of this id stands; None when there is none."""
+        with self._database.read() as connection:
+            row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
+        return None if row is None else Status(_job_run(row).status)
+
+    def recent(self, limit: int = 20, job: str | None = None) -> list[JobRun]:
+        """The last `limit` runs (of one job), newest first."""
+        query = self._query().order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [
+                _job_run(row)
+                for row in connection.execute(query if job is None else query.where(job_runs.c.job == job))
+            ]
+
+    def last_whole(self, job: str) -> JobRun | None:
+        """The last run of `job`, None when there is none. One over some prisoners, prisons or shards does not count."""
+        return self._newest(job_runs.c.job == job, _over_everyone())
+
+    def last_success(self, job: str) -> JobRun | None:
+        """The last run of `job` over everyone that succeeded, None when none did."""
+        return self._newest(job_runs.c.job == job, job_runs.c.status == Status.SUCCESS, _over_everyone())
+
+    def _newest(self, *conditions: ColumnElement[bool]) -> JobRun | None:
+        query = self._query().where(*conditions).order_by(job_runs.c.started_at.desc(), job_runs.c.id.desc()).limit(1)
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _job_run(row)
+
+    def find(self, run_id: str) -> JobRun:
+        """One run by its id, or by the beginning of it that fits no other. Raises `UsageError` when there is none."""
+        query = self._query().where(job_runs.c.id.startswith(run_id, autoescape=True)).limit(2)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+            exact = [row for row in rows if row.id == run_id] or rows
+        if len(exact) != 1:
+            known = "several runs begin with" if exact else "there is no run"
+            raise UsageError(f"{known} {run_id}; `prisoner-to-nomis runs list` shows the runs")
+        return _job_run(exact[0])
+
+    def _query(self) -> Select[Any]:
+        alive = and_(leases.c.key == _LEASE_PREFIX + job_runs.c.id, leases.c.expires_at > self._now())
+        return select(job_runs, leases.c.owner).outerjoin(leases, alive)
+
+    def _begin(
+        self,
+        run_id: str,
+        job: str,
+        parameters: Mapping[str, Any],
+        trigger: Trigger,
+        rerun_of: str | None,
+        started: datetime,
+    ) -> bool:
+        """Writes the row of a run that begins; False when an interrupted one is taken over. The lease is held."""
+        row = {
+            "id": run_id,
+            "job": job,
+            "trigger": trigger,
+            "parameters": dict(parameters),
+            "status": Status.RUNNING,
+            "counts": {},
+            "started_at": started,
+            "host": socket.gethostname(),
+            "rerun_of": rerun_of,
+        }
+        with self._database.begin() as connection:
+            known = connection.execute(select(job_runs.c.status).where(job_runs.c.id == run_id)).scalar()
+            if known is None:
+                connection.execute(insert(job_runs).values(row))
+                return True
+            if known not in (Status.RUNNING, Status.INTERRUPTED):
+                raise AlreadyStartedError(run_id)
+            taken = {"status": Status.RUNNING, "host": row["host"], "finished_at": None, "error": None}
+            connection.execute(update(job_runs).where(job_runs.c.id == run_id).values(taken))
+            return False
+
+    def _finish(self, in_hand: RunInHand, seconds: float) -> None:
+        values = {
+            "status": in_hand.status,
+            "counts": in_hand.counts,
+            "finished_at": self._now(),
+            "duration_seconds": round(seconds, 3),
+            "error": in_hand.error[:_ERROR_LENGTH] if in_hand.error else None,
+        }
+        with self._database.begin() as connection:
+            connection.execute(update(job_runs).where(job_runs.c.id == in_hand.id).values(values))
+
+
+def _over_everyone() -> ColumnElement[bool]:
+    """Runs that looked at everyone: by the scope they recorded, or else by the parameters they were given."""
+    recorded = job_runs.c.counts[SCOPE].as_string()
+    chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
+    nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)
+    return or_(recorded == EVERYONE, and_(recorded.is_(None), *nobody_chosen))
+
+
+_LEASE_PREFIX = "run:"
+
+
+def _lease_key(run_id: str) -> str:
+    return _LEASE_PREFIX + run_id
+
+
+def new_run_id(moment: datetime) -> str:
+    """An id for a run that starts now: it sorts by time, and can be read aloud."""
+    return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def scheduled_run_id(job: str, moment: datetime) -> str:
+    """The id of the run of `job` due at `moment`: the same in every process, so that only one can start it."""
+    return f"{job}-{moment.astimezone(UTC):%Y%m%dT%H%MZ}"
+
+
+def _job_run(row: Any) -> JobRun:
+    dead = row.status == Status.RUNNING and (row.owner is None or holder_is_gone(row.owner))
+    return JobRun(
+        id=row.id,
+        job=row.job,
+        trigger=row.trigger,
+        parameters=row.parameters,
+        status=Status.INTERRUPTED if dead else row.status,
+        counts=row.counts,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        duration_seconds=row.duration_seconds,
+        error=row.error,
+        host=row.host,
+        rerun_of=row.rerun_of,
+    )

@@ -1,0 +1,117 @@
+"""Logs: one line for each thing worth saying, to stderr; stdout is for results.
+
+JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) stands in every line of
+that thread.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+from jobs.cli.output import plain
+from sync.failures import told
+
+#: Libraries that say more than an operator wants to read; their warnings still come through.
+_TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
+
+_TRACE_HEAD = "Traceback (most recent call last):\n"
+
+
+def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
+    """Sends all logs, those of libraries too, to `stream` (stderr where None).
+
+    Without a format a terminal gets `console`, all else `json`.
+    """
+    out = stream or sys.stderr
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    ending: list[Processor]
+    if (log_format or ("console" if out.isatty() else "json")) == "console":
+        ending = [
+            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
+            _without_steering,
+            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback),
+        ]
+    else:
+        ending = [
+            structlog.processors.ExceptionRenderer(lambda exc_info: trace_of(exc_info[1])),
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out) if stream else _ToStderr()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending]
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # That a batch still runs when the next is due is no news: the next one follows it.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Takes out of every value what would steer the terminal; traces keep their lines."""
+    return {name: _plain_value(name, value) for name, value in event.items()}
+
+
+def _plain_value(name: str, value: object) -> object:
+    if name in ("exception", "stack"):
+        return "\n".join(map(plain, str(value).split("\n")))
+    # Whatever else it is comes out by its `repr`, which escapes.
+    return plain(value) if isinstance(value, str) else value
+
+
+class _ToStderr(logging.StreamHandler[TextIO]):
+    """Writes to whatever stderr is at the moment, so that log lines do not tear progress bars that take its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def trace_of(error: BaseException | None) -> str:
+    """Where an error came about, and where those came about that led to it, without the texts of others' errors."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    traces = []
+    for each in reversed(chain):
+        frames = "".join(traceback.format_list(traceback.extract_tb(each.__traceback__)))
+        kind = type(each).__name__
+        text = told(each)
+        traces.append(f"{_TRACE_HEAD}{frames}{text if text.startswith(kind) else f'{kind}: {text}'}")
+    return "\n\n".join(traces)
+
+
+def traces_wanted() -> bool:
+    """Whether the log level asks for full traces of errors (`LOG_LEVEL=DEBUG`)."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+@contextmanager
+def bound(**values: str) -> Iterator[None]:
+    """Writes `values` into every log line of this thread for the `with` block."""
+    with structlog.contextvars.bound_contextvars(**values):
+        yield

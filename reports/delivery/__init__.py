@@ -1,0 +1,1 @@
+"""How a report reaches people: archive, email, Slack, each delivery exactly once."""

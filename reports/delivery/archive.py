@@ -1,0 +1,266 @@
+"""Where reports are kept: a folder or a bucket, with a folder for each run and an index of all runs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from reports.presentation.csv import render_csv
+from reports.presentation.html import RunLine, render_index, render_report
+from sync.failures import SyncError
+from sync.settings.declaration import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from reports.engine.result import ReconciliationResult
+
+REPORT = "report.html"
+CSV = "mismatches.csv"
+JSON = "result.json"
+INDEX = "index.html"
+_TYPES = {".html": "text/html; charset=utf-8", ".csv": "text/csv; charset=utf-8", ".json": "application/json"}
+#: What a disk says that may be well again later; all else that a folder says needs another one.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+#: What S3 and its client say when the bucket, or the right to it, is another than was thought.
+_WRONG_BUCKET = frozenset(
+    {
+        "AccessDenied",
+        "AllAccessDisabled",
+        "AuthorizationHeaderMalformed",
+        "InvalidAccessKeyId",
+        "InvalidBucketName",
+        "NoCredentialsError",
+        "ExpiredToken",
+        "NoSuchBucket",
+        "ParamValidationError",
+        "PartialCredentialsError",
+        "PermanentRedirect",
+        "SignatureDoesNotMatch",
+    }
+)
+#: The statuses by which a server refuses a bucket, whatever its word for that is.
+_REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
+#: The object that is put and deleted to see whether a bucket can be written.
+_PROBE = ".probe"
+_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+
+
+class ArchiveUnavailable(SyncError):
+    """The folder or the bucket cannot be written to; trying again may help."""
+
+    recoverable = True
+
+
+class Archive(Protocol):
+    """A place for the files of runs."""
+
+    def write(self, name: str, content: str, *, private: bool = False) -> None:
+        """Writes a file, whole or not at all. `name` may have one folder. Raises `ArchiveUnavailable`.
+
+        On this machine a `private` one is for its owner alone, every other for whom the umask says.
+        """
+        ...
+
+    def run_ids(self) -> set[str]:
+        """The runs whose report is kept. Raises `ArchiveUnavailable`."""
+        ...
+
+    def location(self, name: str) -> str:
+        """Where a file is, for people."""
+        ...
+
+    def probe(self) -> str | None:
+        """Keeps something here, and takes it away again; what of that could not be done although reports can be kept.
+
+        Raises `SettingsError` where that needs another setting, `ArchiveUnavailable` where it may be well later.
+        """
+        ...
+
+
+def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
+    """The archive of `REPORTS_LOCATION`. `make_s3` makes a client of S3, when one is needed."""
+    location = settings.reports_location
+    if not location.startswith("s3://"):
+        return Folder(Path(location))
+    parts = urlsplit(location)
+    return Bucket(make_s3(), parts.netloc, parts.path.strip("/"))
+
+
+def store_report(archive: Archive, result: ReconciliationResult) -> str:
+    """Writes the three files of a run; where its report is then. Raises `ArchiveUnavailable`."""
+    if not _RUN_ID.match(result.run_id):
+        raise ValueError(f"{result.run_id!r} cannot be the name of a folder")
+    archive.write(f"{result.run_id}/{JSON}", result.to_json(indent=1))
+    archive.write(f"{result.run_id}/{CSV}", render_csv(result))
+    archive.write(f"{result.run_id}/{REPORT}", render_report(result))
+    return archive.location(f"{result.run_id}/{REPORT}")
+
+
+def store_index(archive: Archive, runs: Iterable[RunLine], environment_name: str) -> None:
+    """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`."""
+    kept = archive.run_ids()
+    lines: Sequence[RunLine] = [run for run in runs if run.run_id in kept]
+    archive.write(INDEX, render_index(lines, environment_name))
+
+
+def report_link(settings: Settings, run_id: str) -> str | None:
+    """The address under which people reach the report of a run, None where no address is set."""
+    return f"{settings.reports_url.rstrip('/')}/{run_id}/{REPORT}" if settings.reports_url else None
+
+
+def report_path(settings: Settings, run_id: str) -> str:
+    """Where the report of a run is to be found: its address where one is set, else the place it is kept at."""
+    link = report_link(settings, run_id)
+    if link is not None:
+        return link
+    location = settings.reports_location
+    root = location.rstrip("/") if location.startswith("s3://") else str(Path(location).resolve())
+    return f"{root}/{run_id}/{REPORT}"
+
+
+class Folder:
+    """An archive in a folder, which is made when it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def write(self, name: str, content: str, *, private: bool = False) -> None:
+        """Writes beside the target and renames, so that nobody ever reads half a file."""
+        target = self._root / name
+        temporary = target.parent / f".{target.name}.{uuid4().hex}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
+
+    def run_ids(self) -> set[str]:
+        """The folders that hold a report."""
+        try:
+            return {found.parent.name for found in self._root.glob(f"*/{REPORT}")}
+        except OSError as error:
+            raise ArchiveUnavailable(f"{self._root} cannot be read: {error.strerror}") from error
+
+    def location(self, name: str) -> str:
+        """The path, from the root of the file system."""
+        return str((self._root / name).resolve())
+
+    def probe(self) -> str | None:
+        """Makes the folder and a file in it, and takes away again what was not there before."""
+        missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".probe."):
+                pass
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise ArchiveUnavailable(f"{self._root} cannot be written: {error.strerror}") from error
+            raise SettingsError(
+                f"REPORTS_LOCATION: the folder {self._root.resolve()} cannot be made or written: {error.strerror}; "
+                "give a folder that can, or s3://bucket/prefix"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                for folder in missing:
+                    folder.rmdir()
+        return None
+
+
+class Bucket:
+    """An archive in a bucket of S3, under a prefix."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str, listed_at_once: int = 1_000) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._listed_at_once = listed_at_once
+
+    def write(self, name: str, content: str, *, private: bool = False) -> None:  # noqa: ARG002 - the bucket says
+        """Puts one object, which S3 does whole or not at all."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + name,
+                Body=content.encode(),
+                ContentType=_TYPES[Path(name).suffix],
+                CacheControl="no-cache",
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise ArchiveUnavailable(f"{self.location(name)} cannot be written: {_reason(error)}") from error
+
+    def run_ids(self) -> set[str]:
+        """The runs that have a report."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        found: set[str] = set()
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix, PaginationConfig={"PageSize": self._listed_at_once}
+            )
+            for page in pages:
+                for each in page.get("Contents", ()):
+                    run_id, _, name = each["Key"].removeprefix(self._prefix).rpartition("/")
+                    if name == REPORT:
+                        found.add(run_id)
+        except (BotoCoreError, ClientError) as error:
+            raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {_reason(error)}") from error
+        return found
+
+    def location(self, name: str) -> str:
+        """The address in the manner of `s3://`."""
+        return f"s3://{self._bucket}/{self._prefix}{name}"
+
+    def probe(self) -> str | None:
+        """Asks for the names of what is kept, as the index does, then puts an object and deletes it."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        call = "ListObjectsV2"
+        try:
+            self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            call = "PutObject"
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + _PROBE, Body=b"")
+        except (BotoCoreError, ClientError) as error:
+            reason = _reason(error)
+            if reason in _WRONG_BUCKET or _status(error) in _REFUSALS:
+                raise SettingsError(
+                    f"REPORTS_LOCATION: {self.location('')} cannot be used: {reason} ({call}); "
+                    "give a bucket that is there and may be listed and written, or a folder"
+                ) from error
+            verb = "written" if call == "PutObject" else "listed"
+            raise ArchiveUnavailable(f"{self.location('')} cannot be {verb}: {reason}") from error
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + _PROBE)
+        except (BotoCoreError, ClientError) as error:
+            # Reports are never deleted, so the right to do so is not needed.
+            return f"{self.location(_PROBE)} stays there: {_reason(error)} (DeleteObject)"
+        return None
+
+
+def _status(error: Exception) -> int | None:
+    response = getattr(error, "response", None)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return status if isinstance(status, int) else None
+
+
+def _reason(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", type(error).__name__))
+    return type(error).__name__

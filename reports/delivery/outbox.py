@@ -1,0 +1,236 @@
+"""Sends what waits in the outbox, each delivery exactly once: through rate limits, outages, crashes and restarts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from reports.delivery.archive import open_archive, report_link, report_path, store_index, store_report
+from reports.delivery.deliver import CHANNELS, NEEDED_SETTINGS, is_set_up
+from reports.delivery.sending import ClaimLost, TryLater, Undeliverable
+from reports.engine import checkpoints
+from reports.presentation.alerts import alert_message
+from reports.presentation.masking import Masking
+from reports.presentation.messages import email_report, slack_report
+from sync.clock import now
+from sync.failures import SyncError
+from sync.settings.declaration import SettingsError
+from sync.store import outbox
+
+if TYPE_CHECKING:
+    from reports.delivery.email import Mail
+    from reports.delivery.slack import Slack
+    from reports.engine.result import ReconciliationResult
+    from sync.settings.declaration import Settings
+    from sync.store.database import Database
+    from sync.store.outbox import Delivery
+
+#: How long a delivery belongs to the sender that claimed it; after that its process is taken to be dead.
+CLAIM_SECONDS = 300.0
+#: What cannot be sent for so long is given up; a person can send it again.
+GIVEN_UP_AFTER = timedelta(days=14)
+_FIRST_WAIT_SECONDS = 5.0
+_LONGEST_WAIT_SECONDS = 600.0
+#: A setting that is wrong here may be right in the next process.
+_WRONG_SETTING_SECONDS = 60.0
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SendCounts:
+    """What became of the deliveries that were due: `later` ones are tried again, `given_up` ones are not."""
+
+    sent: int = 0
+    later: int = 0
+    given_up: int = 0
+
+    def __add__(self, other: SendCounts) -> SendCounts:
+        """Both together."""
+        return SendCounts(self.sent + other.sent, self.later + other.later, self.given_up + other.given_up)
+
+
+class OutboxSender:
+    """Sends to Slack, email and the archive. Several may run at once: a delivery is claimed first.
+
+    What is for a channel that is not set up in this process is left to a process in which it is.
+
+    `make_s3` makes a client of S3, when the archive is a bucket. `clock` tells the present moment.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        make_s3: Callable[[], Any],
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._make_s3 = make_s3
+        self._clock = clock
+        self._masking = Masking(settings.alerts_mask_prisoners)
+        self._slack: Slack | None = None
+        self._mail: Mail | None = None
+        self._channels = tuple(channel for channel in CHANNELS if is_set_up(settings, channel))
+        self._said_off: set[str] = set()
+        self._log = structlog.get_logger()
+
+    def send_due(self) -> SendCounts:
+        """Sends what is due now. Nothing is waited for: what cannot be sent stays. Raises `StoreUnavailable`."""
+        moment = self._clock()
+        with self._database.read() as connection:
+            waiting = outbox.due(connection, _AT_ONCE, moment, channels=self._channels)
+            left_alone = outbox.due(connection, _AT_ONCE, moment, besides=self._channels)
+        self._say_off(left_alone)
+        counts = SendCounts()
+        away: set[str] = set()
+        for delivery in waiting:
+            if delivery.channel in away:
+                continue
+            claimed = self._claim(delivery)
+            if claimed is not None:
+                counts += self._send(claimed, away)
+        for delivery in left_alone:
+            if self._is_too_old(delivery) and (claimed := self._claim(delivery)) is not None:
+                counts += self._give_up(claimed, f"nobody has sent it: {_off_text(delivery.channel)}")
+        return counts
+
+    def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
+        """Sends until nothing is left that will be due within `seconds`. `later` counts what is left then.
+
+        What is for a channel that is off here is neither waited for nor counted.
+        """
+        deadline = self._clock() + timedelta(seconds=seconds)
+        counts = SendCounts()
+        while True:
+            round_counts = self.send_due()
+            counts += SendCounts(sent=round_counts.sent, given_up=round_counts.given_up)
+            with self._database.read() as connection:
+                left = outbox.due(connection, _AT_ONCE, deadline, channels=self._channels)
+                pending = outbox.pending(connection, self._channels)
+            wait = min((each.next_attempt_at for each in left), default=None)
+            if wait is None or self._clock() >= deadline:
+                return SendCounts(counts.sent, pending, counts.given_up)
+            sleep(min(max((wait - self._clock()).total_seconds(), 0.05), 1.0))
+
+    def _claim(self, delivery: Delivery) -> Delivery | None:
+        with self._database.begin() as connection:
+            return outbox.claim(connection, delivery, self._clock() + timedelta(seconds=CLAIM_SECONDS))
+
+    def _send(self, delivery: Delivery, away: set[str]) -> SendCounts:
+        def note(progress: Mapping[str, Any]) -> None:
+            with self._database.begin() as connection:
+                if not outbox.note_progress(connection, delivery, progress):
+                    raise ClaimLost(f"delivery {delivery.key} is being sent elsewhere")
+
+        try:
+            self._deliver(delivery, note)
+        except TryLater as error:
+            if error.whole_channel:
+                away.add(delivery.channel)
+            return self._put_off(delivery, str(error), error.seconds)
+        except SettingsError as error:
+            away.add(delivery.channel)
+            return self._put_off(delivery, str(error), _WRONG_SETTING_SECONDS)
+        except ClaimLost as error:
+            self._log.warning("delivery-claim-lost", key=delivery.key, reason=str(error))
+            return SendCounts()
+        except SyncError as error:
+            if not error.recoverable:
+                return self._give_up(delivery, str(error))
+            away.add(delivery.channel)
+            return self._put_off(delivery, str(error), None)
+        with self._database.begin() as connection:
+            outbox.complete(connection, delivery)
+        self._log.info("delivered", key=delivery.key, channel=delivery.channel, attempts=delivery.attempts)
+        return SendCounts(sent=1)
+
+    def _deliver(self, delivery: Delivery, note: Callable[[Mapping[str, Any]], None]) -> None:
+        payload = delivery.payload
+        if payload.get("kind") == "alert":
+            text = alert_message(payload, self._settings.environment_name, self._masking)
+            self._slack_client().post_alert(delivery.key, text, delivery.progress, note)
+            return
+        if payload.get("kind") != "reconciliation":
+            raise Undeliverable(f"delivery {delivery.key} is of an unknown kind")
+        result = self._result(str(payload.get("run_id")))
+        if delivery.channel == "archive":
+            self._store(result)
+        elif delivery.channel == "slack":
+            link, path = report_link(self._settings, result.run_id), report_path(self._settings, result.run_id)
+            report = slack_report(result, link, path, self._masking)
+            self._slack_client().post_report(delivery.key, report, delivery.progress, note)
+        else:
+            self._mail_out(delivery, result, note)
+
+    def _store(self, result: ReconciliationResult) -> None:
+        archive = open_archive(self._settings, self._make_s3)
+        place = store_report(archive, result)
+        with self._database.read() as connection:
+            runs = checkpoints.run_lines(connection)
+        store_index(archive, runs, self._settings.environment_name)
+        self._log.info("report-stored", run_id=result.run_id, place=place)
+
+    def _mail_out(
+        self, delivery: Delivery, result: ReconciliationResult, note: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        from reports.delivery.email import Mail
+
+        if self._mail is None:
+            self._mail = Mail(self._settings)
+        link = report_link(self._settings, result.run_id)
+        report = email_report(result, link, report_path(self._settings, result.run_id), self._masking)
+        refused = self._mail.send_report(delivery.key, report, result.finished_at, delivery.progress, note)
+        if refused:
+            self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
+
+    def _result(self, run_id: str) -> ReconciliationResult:
+        with self._database.read() as connection:
+            result = checkpoints.load_result(connection, run_id)
+        if result is None:
+            raise Undeliverable(f"there is no result of reconciliation {run_id}")
+        return result
+
+    def _slack_client(self) -> Slack:
+        from reports.delivery.slack import Slack
+
+        settings = self._settings
+        if self._slack is None:
+            assert settings.slack_token is not None
+            self._slack = Slack(settings.slack_token.get_secret_value(), settings.slack_channel, settings.slack_api_url)
+        return self._slack
+
+    def _say_off(self, left_alone: Sequence[Delivery]) -> None:
+        """Says once for each channel that is off that something waits for it."""
+        for channel in {delivery.channel for delivery in left_alone} - self._said_off:
+            self._said_off.add(channel)
+            self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; what is to be sent there waits")
+
+    def _is_too_old(self, delivery: Delivery) -> bool:
+        return self._clock() - delivery.created_at > GIVEN_UP_AFTER
+
+    def _put_off(self, delivery: Delivery, reason: str, seconds: float | None) -> SendCounts:
+        if self._is_too_old(delivery):
+            return self._give_up(delivery, reason)
+        growing = min(_FIRST_WAIT_SECONDS * 2.0 ** min(delivery.attempts - 1, 10), _LONGEST_WAIT_SECONDS)
+        when = self._clock() + timedelta(seconds=growing if seconds is None else seconds)
+        with self._database.begin() as connection:
+            outbox.retry_later(connection, delivery, when, reason)
+        self._log.warning("delivery-put-off", key=delivery.key, channel=delivery.channel, reason=reason)
+        return SendCounts(later=1)
+
+    def _give_up(self, delivery: Delivery, reason: str) -> SendCounts:
+        with self._database.begin() as connection:
+            outbox.give_up(connection, delivery, reason)
+        self._log.error("delivery-given-up", key=delivery.key, channel=delivery.channel, reason=reason)
+        return SendCounts(given_up=1)
+
+
+def _off_text(channel: str) -> str:
+    needed = NEEDED_SETTINGS.get(channel)
+    return f"{channel} is off: {needed} is not set" if needed else f"{channel} is no channel of this version"

@@ -1,0 +1,1 @@
+"""How a reconciliation runs: list, read, compare, recheck, conclude."""

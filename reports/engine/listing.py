@@ -1,0 +1,304 @@
+"""The listing of active prisoners: pages read ahead over a population that moves while it is paged."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reports.engine.parallel_reader import why_unreadable
+from reports.engine.retry import read_patiently
+from sync.failures import SyncError
+from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from sync.upstream.transport import ServiceClient
+
+PAGES_AHEAD = 16
+#: How often the pages are read again, at most, to find who moved out of sight between two pages.
+MOST_SWEEPS = 4
+_FURTHEST_PAGE = 20_000
+#: How long a page waits for a service that is taken to be down, which those who read levels meanwhile may find it to
+#: be, before it counts as failed.
+_LONGEST_HOLD_SECONDS = 60.0
+
+
+def unwatched(_done: int, _total: int) -> None:
+    """The progress that nobody follows."""
+
+
+def everyone_first(_first: Sequence[PrisonerId]) -> None:
+    """Begins nothing before everyone is listed."""
+
+
+class ListingFailed(SyncError):
+    """Not even the number of prisoners could be read, or too many pages failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageFailure:
+    """A page of ids that could not be read, and why."""
+
+    page: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The active bookings, each once, by booking id ascending.
+
+    total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that
+    only a further sweep found. failed_pages: what is missing from the list or contradicts itself, and why.
+    looked_again: it was read a second time. not_found: of the prisoners who were asked for by number, those who are not
+    active. unusable: rows by which nobody can be compared; their bookings are not among `prisoners`.
+    """
+
+    prisoners: tuple[PrisonerId, ...]
+    total_elements: int
+    failed_pages: tuple[PageFailure, ...] = ()
+    repeats: int = 0
+    found_again: int = 0
+    looked_again: bool = False
+    not_found: tuple[str, ...] = ()
+    unusable: tuple[UnusableRow, ...] = ()
+
+    @property
+    def bookings(self) -> frozenset[int]:
+        """Every booking that is known to be on the list, those of unusable rows included."""
+        unusable = [each.booking_id for each in self.unusable if each.booking_id is not None]
+        return frozenset([*(each.booking_id for each in self.prisoners), *unusable])
+
+
+def list_prisoners(
+    nomis: ServiceClient,
+    page_size: int,
+    *,
+    max_page_errors: int = 30,
+    progress: Callable[[int, int], None] = unwatched,
+    sleep: Callable[[float], None] = time.sleep,
+    begin: Callable[[Sequence[PrisonerId]], None] = everyone_first,
+) -> Listing:
+    """Lists every active booking, and looks again when people were seen to move, or are missing from the total.
+
+    `begin` is told of those who were listed first, while the other pages are read. Raises `ListingFailed` when the
+    count cannot be read or more than `max_page_errors` pages fail.
+    """
+    found: dict[int, PrisonerId] = {}
+    sweep = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
+    sweep.run(found, begin)
+    listing = Listing(
+        _ordered(found, sweep.unusable),
+        sweep.total,
+        tuple(sweep.failures),
+        sweep.repeats,
+        unusable=tuple(sweep.unusable.values()),
+    )
+    if sweep.failures or not (sweep.moved or sweep.count != sweep.total):
+        return listing
+    return look_again(nomis, listing, page_size, sleep)
+
+
+def look_again(
+    nomis: ServiceClient, listing: Listing, page_size: int, sleep: Callable[[float], None] = time.sleep
+) -> Listing:
+    """The listing with those whom it missed, because they moved from one page to the next between two reads.
+
+    The pages are read again, larger and cut elsewhere, until nobody else turns up below the highest booking known (what
+    lies above are receptions) and as many are found as the service counts. Pages that failed before are forgotten then,
+    for whoever was on them was seen. Where a page fails, or the pages do not hold as many as the service counts,
+    `failed_pages` says so.
+    """
+    found = {each.booking_id: each for each in listing.prisoners}
+    unusable = {_identity(each, page_size): each for each in listing.unusable}
+    total = listing.total_elements
+    failures: tuple[PageFailure, ...] = listing.failed_pages
+    before = (total, frozenset(found))
+    for turn in range(MOST_SWEEPS):
+        known, highest = set(found), max(found, default=0)
+        size = _other_size(page_size, turn)
+        sweep = _Sweep(nomis, size, _FURTHEST_PAGE, sleep)
+        with suppress(ListingFailed):  # what failed is kept by the sweep
+            sweep.run(found)
+        unusable = {**sweep.unusable, **unusable}
+        if sweep.failures:
+            failures = (*listing.failed_pages, *_named(sweep.failures, size))
+            break
+        total, steady = sweep.total, sweep.bookings == before
+        before = sweep.bookings
+        failures = sweep.miscounted(len(_ordered(found, unusable)) + len(unusable), steady=steady)
+        if steady or (not failures and not any(booking_id < highest for booking_id in found.keys() - known)):
+            break
+    prisoners = _ordered(found, unusable)
+    return replace(
+        listing,
+        prisoners=prisoners,
+        total_elements=total,
+        failed_pages=failures,
+        found_again=listing.found_again + max(0, len(prisoners) - len(listing.prisoners)),
+        looked_again=True,
+        unusable=tuple(unusable.values()),
+    )
+
+
+class _Sweep:
+    """One reading of all pages."""
+
+    def __init__(
+        self,
+        nomis: ServiceClient,
+        page_size: int,
+        max_page_errors: int,
+        sleep: Callable[[float], None],
+        progress: Callable[[int, int], None] = unwatched,
+    ) -> None:
+        self._nomis = nomis
+        self._size = page_size
+        self._max_page_errors = max_page_errors
+        self._sleep = sleep
+        self._progress = progress
+        self.total = 0
+        self.moved = False
+        self.repeats = 0
+        #: Bookings that one page holds twice: no movement between two reads explains those.
+        self.twice = 0
+        self.failures: list[PageFailure] = []
+        #: Rows by which nobody can be compared, by what tells them apart.
+        self.unusable: dict[object, UnusableRow] = {}
+        self._seen: dict[int, str] = {}
+        self._last_read = -1
+        self._more_follow = False
+
+    def run(self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = everyone_first) -> None:
+        """Adds what the pages hold to `found`; `begin` is told of what is found first."""
+        begun = self._begin(found)
+        begin(tuple(found.values()))
+        with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="listing") as pool:
+            numbers = range(begun + 1, min(self._pages(), _FURTHEST_PAGE))
+            try:
+                for answer in pool.map(self._read, numbers):
+                    self._take(answer, found)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        # Receptions lengthen the list while it is read, and its count may be wrong: go on until a page is the last.
+        number = self._pages_seen(begun)
+        while (number < self._pages() or self._more_follow) and number < _FURTHEST_PAGE:
+            before, answer = self.count, self._read(number)
+            self._take(answer, found)
+            if number >= self._pages():
+                if isinstance(answer, PageFailure):
+                    break
+                if self._more_follow and self.count == before:
+                    why = "NOMIS says that more pages follow this one, which holds nobody that the others do not hold"
+                    self.failures.append(PageFailure(number, why))
+                    break
+            number += 1
+
+    @property
+    def count(self) -> int:
+        """How many bookings the pages hold, those that cannot be used included."""
+        return len(self._seen) + sum(each.booking_id not in self._seen for each in self.unusable.values())
+
+    @property
+    def bookings(self) -> tuple[int, frozenset[int]]:
+        """What tells whether anything moved since another sweep: how many the service counts, and who is there."""
+        unusable = {each.booking_id for each in self.unusable.values()}
+        return self.total, frozenset(self._seen.keys() - unusable)
+
+    def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
+        """Where the pages do not hold as many as the service counts. `steady`: the sweep before saw just the same.
+
+        While people move, whoever one of the sweeps found is taken into account: `found` are those of all of them.
+        """
+        lacking = self.total - self.count
+        if lacking > 0 and not steady:
+            lacking = max(self.total - found, self.twice)
+        if lacking > 0:
+            reason = f"{lacking} of the {self.total} active prisoners that NOMIS counts are on none of its pages"
+            return (PageFailure(self._pages(), reason),)
+        if lacking < 0 and steady:
+            reason = f"NOMIS counts {self.total} active prisoners, but its pages hold {self.count}"
+            return (PageFailure(self._pages(), reason),)
+        return ()
+
+    def _begin(self, found: dict[int, PrisonerId]) -> int:
+        """Reads the first page, or the second where the first fails, to learn the total; returns its number."""
+        for number in (0, 1):
+            answer = self._read(number)
+            if not isinstance(answer, PageFailure):
+                self.total = answer.total_elements
+                # A service that gives smaller pages than it was asked for has more of them.
+                self._size = answer.size
+                if number and not answer.prisoners:
+                    break
+                self._take(answer, found)
+                return number
+            self._take(answer, found)
+        raise ListingFailed(f"the number of active prisoners could not be read: {self.failures[0].reason}")
+
+    def _pages(self) -> int:
+        return -(-self.total // self._size)
+
+    def _pages_seen(self, begun: int) -> int:
+        return max(self._last_read, begun, *(failure.page for failure in self.failures), 0) + 1
+
+    def _read(self, number: int) -> PrisonerPage | PageFailure:
+        try:
+            return read_patiently(
+                lambda: prisoner_page(self._nomis, number, self._size), self._sleep, _LONGEST_HOLD_SECONDS
+            )
+        except SyncError as error:
+            return PageFailure(number, why_unreadable(error).reason)
+
+    def _take(self, answer: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
+        if isinstance(answer, PageFailure):
+            self.failures.append(answer)
+            if len(self.failures) > self._max_page_errors:
+                raise ListingFailed(f"more than {self._max_page_errors} pages failed; the last one: {answer.reason}")
+            return
+        if answer.number > self._last_read:
+            self._last_read, self._more_follow = answer.number, not answer.last
+        if answer.total_elements != self.total:
+            self.moved = True
+            self.total = answer.total_elements
+        for row in answer.unusable:
+            self.unusable[_identity(row, self._size)] = row
+        on_page: set[int] = set()
+        for place, prisoner in enumerate(answer.prisoners, start=1):
+            booking_id, offender_no = prisoner.booking_id, prisoner.offender_no
+            known = self._seen.setdefault(booking_id, offender_no)
+            if known != offender_no:
+                why = f"NOMIS lists the booking for {known} and for {offender_no}"
+                row = UnusableRow(answer.number, place, booking_id, known, why)
+                self.unusable[_identity(row, self._size)] = row
+            self.repeats += booking_id in found
+            self.twice += booking_id in on_page
+            on_page.add(booking_id)
+            found[booking_id] = prisoner
+        self._progress(len(found), max(self.total, len(found)))
+
+
+def _identity(row: UnusableRow, page_size: int) -> object:
+    """What tells a row from another, also where it comes again: an id, or its place where it has none."""
+    if row.booking_id is not None:
+        return "booking", row.booking_id
+    return ("prisoner", row.offender_no) if row.offender_no else ("place", row.page * page_size + row.row)
+
+
+def _other_size(page_size: int, turn: int) -> int:
+    """A larger page size, so that there are few cuts, and none where another sweep has one."""
+    return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
+
+
+def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
+    """Failures of a sweep whose pages have another size than those of the list."""
+    return tuple(PageFailure(each.page, f"looking again, {size} to a page: {each.reason}") for each in failures)
+
+
+def _ordered(found: Mapping[int, PrisonerId], unusable: Mapping[object, UnusableRow]) -> tuple[PrisonerId, ...]:
+    contradictory = {each.booking_id for each in unusable.values()}
+    return tuple(found[booking_id] for booking_id in sorted(found.keys() - contradictory))

@@ -1,0 +1,83 @@
+"""The texts of alerts: what operators know them by, with everything that is needed to act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports.engine.events import MISMATCH, NOT_RUN, REPORT
+from reports.presentation.masking import Masking
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: What is created in NOMIS, by the word of its events and as people call it.
+_CREATED = {
+    "visit": "visit",
+    "incentive": "incentive",
+    "activity": "activity",
+    "appointment": "appointment",
+    "sentencing-adjustment": "sentencing adjustment",
+}
+#: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
+TEXTS = {
+    "to-nomis-synch-activity-duplicate": "To NOMIS synchronisation duplicate activity detected in {environment}",
+    "to-nomis-synch-incentive-duplicate": "To NOMIS synchronisation duplicate incentive detected in {environment}",
+    "to-nomis-synch-visit-duplicate": "To NOMIS synchronisation duplicate visit detected in {environment}",
+    "to-nomis-synch-sentencing-adjustment-duplicate": (
+        "To NOMIS synchronisation duplicate sentencing adjustment detected in {environment}"
+    ),
+    "to-nomis-synch-appointment-duplicate": "To NOMIS synchronisation duplicate appointment detected in {environment}",
+    "activity-allocation-non-unique": "NOMIS holds two allocations of one booking and activity in {environment}",
+    "activity-attendance-non-unique": "NOMIS holds two attendances of one booking and session in {environment}",
+    "dead-letter-given-up": "Messages cannot be applied to NOMIS by themselves and need a person in {environment}",
+    **{
+        f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {noun} in {{environment}}"
+        for name, noun in _CREATED.items()
+    },
+    MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+    NOT_RUN: "The incentive reconciliation could not run in {environment}",
+    REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+}
+#: Characters of a property in a message; Slack refuses messages that are far too long.
+_LONGEST_PROPERTY = 1_000
+_OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
+
+
+def alert_title(event: str, environment: str) -> str:
+    """The text an alert is known by."""
+    return TEXTS.get(event, _OTHERS).format(environment=environment, event=event)
+
+
+def slack_text(text: str) -> str:
+    """A text on one line in which Slack sees no link, mention, command or code of its own."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text.replace("`", "'"))
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def slack_code(text: str) -> str:
+    """A text to be copied as it is."""
+    return f"`{slack_text(text)}`"
+
+
+def alert_message(payload: Mapping[str, Any], environment: str, masking: Masking) -> str:
+    """The Slack message of one alert: event, time, properties, domain, severity, and the command proposed."""
+    event = str(payload["event"])
+    lines = [f"*{slack_text(alert_title(event, environment))}*"]
+    facts = [event, str(payload["time"])]
+    facts += [f"{name} {payload[name]}" for name in ("domain", "severity") if payload.get(name)]
+    lines.append(slack_text(" · ".join(facts)))
+    for name, value in dict(payload.get("properties") or {}).items():
+        shown = _property(str(name), str(value), masking)
+        cut = shown if len(shown) <= _LONGEST_PROPERTY else f"{shown[:_LONGEST_PROPERTY]}…"
+        lines.append(f"{slack_text(str(name))}: {slack_text(cut)}")
+    if payload.get("command"):
+        lines.append(slack_code(masking.text(str(payload["command"]))))
+    if payload.get("link"):
+        lines.append(slack_text(str(payload["link"])))
+    return "\n".join(lines)
+
+
+def _property(name: str, value: str, masking: Masking) -> str:
+    if masking.on and "booking" in name.lower():
+        return masking.booking(int(value)) if value.isdigit() else masking.text(value)
+    return masking.text(value)

@@ -1,0 +1,117 @@
+"""A mismatch as the report shows it: both current records, and both histories in one order of time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from reports.engine.result import EvidenceRow, Mismatch, Side, Standing
+from reports.reconciliations.incentives.evidence import LEGITIMATE
+
+if TYPE_CHECKING:
+    from reports.engine.result import Diagnosis
+    from reports.reconciliations.incentives.evidence import Evidence, Pair
+    from sync.domains.incentives.dps import Review
+    from sync.domains.incentives.nomis import IepRecord
+
+#: Reviews of DPS that are shown at most.
+_MOST_REVIEWS = 10
+
+
+def portray(
+    evidence: Evidence, diagnosis: Diagnosis | None, standing: Standing, since: datetime, missing: str | None = None
+) -> Mismatch:
+    """The mismatch of `evidence`; `missing` says why evidence could not be read."""
+    pair = evidence.pair
+    review = pair.newest_review
+    return Mismatch(
+        offender_no=pair.offender_no,
+        booking_id=pair.booking_id,
+        prison_id=pair.prison_id,
+        nomis=_nomis_side(pair.nomis) if pair.nomis else None,
+        dps=_dps_side(pair, review) if pair.dps else None,
+        standing=standing,
+        since=since,
+        diagnosis=diagnosis,
+        evidence=evidence_rows(evidence),
+        evidence_missing=missing,
+    )
+
+
+def evidence_rows(evidence: Evidence) -> tuple[EvidenceRow, ...]:
+    """The records of both sides, newest first."""
+    current = evidence.pair.newest_review
+    rows = [_record_row(evidence, record) for record in evidence.records]
+    rows += [_review_row(evidence, review, current) for review in evidence.reviews[:_MOST_REVIEWS]]
+    return tuple(sorted(rows, key=lambda row: (row.at, row.side == "DPS", row.record), reverse=True))
+
+
+def _record_row(evidence: Evidence, record: IepRecord) -> EvidenceRow:
+    notes = []
+    if record.audit_module not in LEGITIMATE:
+        notes.append("made by NOMIS itself")
+    if record.incentive_sequence in evidence.reviews_of:
+        review_id = evidence.reviews_of[record.incentive_sequence]
+        notes.append("no mapping" if review_id is None else f"written from review {review_id}")
+    return EvidenceRow(
+        side="NOMIS",
+        at=record.iep_date_time,
+        level=record.iep_level.code,
+        prison_id=record.prison_id,
+        origin=record.audit_module,
+        user_id=record.user_id,
+        record=record.incentive_sequence,
+        current=record is evidence.pair.nomis,
+        note="; ".join(notes),
+    )
+
+
+def _review_row(evidence: Evidence, review: Review, current: Review | None) -> EvidenceRow:
+    notes = []
+    if current is not None and review.id == current.id:
+        written = evidence.written
+        if written is None:
+            notes.append("not written to NOMIS")
+        elif written.booking_id == evidence.pair.booking_id:
+            notes.append(f"written as sequence {written.sequence}")
+        else:
+            notes.append(f"written to booking {written.booking_id} as sequence {written.sequence}")
+    if review.booking_id != evidence.pair.booking_id:
+        notes.append(f"of booking {review.booking_id}")
+    if review.prisoner_number not in (None, evidence.pair.offender_no):
+        notes.append(f"of prisoner {review.prisoner_number}")
+    return EvidenceRow(
+        side="DPS",
+        at=review.iep_time,
+        level=review.iep_code,
+        prison_id=review.agency_id,
+        origin=review.review_type,
+        user_id=review.user_id,
+        record=review.id,
+        current=current is not None and review.id == current.id,
+        note="; ".join(notes),
+    )
+
+
+def _nomis_side(record: IepRecord) -> Side:
+    return Side(
+        level=record.iep_level.code,
+        at=record.iep_date_time,
+        prison_id=record.prison_id,
+        origin=record.audit_module,
+        user_id=record.user_id,
+        record=record.incentive_sequence,
+    )
+
+
+def _dps_side(pair: Pair, review: Review | None) -> Side:
+    dps = pair.dps
+    assert dps is not None
+    return Side(
+        level=dps.iep_code,
+        at=review.iep_time if review else dps.iep_time,
+        prison_id=review.agency_id if review else None,
+        origin=review.review_type if review else None,
+        user_id=review.user_id if review else None,
+        record=review.id if review else dps.id or 0,
+    )

@@ -1,0 +1,1 @@
+"""What is compared: one package for each reconciliation."""

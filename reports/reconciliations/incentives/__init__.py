@@ -1,0 +1,1 @@
+"""The incentive reconciliation: evidence, diagnosis and fixes."""

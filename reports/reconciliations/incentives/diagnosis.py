@@ -1,0 +1,403 @@
+"""Which side is right and why: the decision table over the histories of one difference. Nothing is read here.
+
+The right level is that of the last review by a person, or of the review that DPS makes of the last movement. Records
+that NOMIS makes by itself must not be anyone's current level.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from reports.engine.result import Arrival, Confidence, Diagnosis
+from reports.reconciliations.incentives import remedies
+from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.evidence import (
+    BY_ADMISSION,
+    BY_API,
+    BY_SCREEN,
+    BY_TRANSFER,
+    LEGITIMATE,
+    near_each_other,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reports.reconciliations.incentives.evidence import Evidence
+    from sync.domains.incentives.dps import Review
+    from sync.domains.incentives.nomis import IepRecord
+
+#: Kinds of review that DPS makes of a movement.
+_OF_MOVEMENTS = frozenset({"TRANSFER", "INITIAL", "READMISSION"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One difference, with the parts that every rule asks for."""
+
+    evidence: Evidence
+    near: timedelta
+
+    @property
+    def nomis(self) -> IepRecord | None:
+        return self.evidence.pair.nomis
+
+    @property
+    def review(self) -> Review | None:
+        return self.evidence.pair.newest_review
+
+    def near_review(self, record: IepRecord, *, of_movement: bool = False) -> Review | None:
+        """The review of DPS that belongs to a NOMIS record: at the same prison and near in time."""
+        fitting = [
+            each
+            for each in self.evidence.reviews
+            if each.agency_id == record.prison_id
+            and near_each_other(each.iep_time, record.iep_date_time, self.near)
+            and (not of_movement or each.review_type in _OF_MOVEMENTS)
+        ]
+        return min(fitting, key=lambda each: abs(each.iep_time - record.iep_date_time), default=None)
+
+    def review_behind(self, record: IepRecord) -> Review | None:
+        """The review a record was written from, by its mapping, or by its time where it has none."""
+        review_id = self.evidence.reviews_of.get(record.incentive_sequence)
+        for each in self.evidence.reviews:
+            if each.id == review_id:
+                return each
+            same_time = each.iep_time.replace(microsecond=0) == record.iep_date_time.replace(microsecond=0)
+            if review_id is None and same_time and each.agency_id == record.prison_id:
+                return each
+        return None
+
+
+def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagnosis:
+    """The probable cause of a difference, which side is right, and what mends it: the first row of the table that fits.
+
+    `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
+    """
+    case = _Case(evidence, near)
+    for rule in _TABLE:
+        found = rule(case)
+        if found is not None:
+            return found
+    return _unexplained(case)
+
+
+def _waits(case: _Case) -> Diagnosis | None:
+    waits = case.evidence.waits
+    if waits is None:
+        return None
+    given_up = case.evidence.given_up
+    if given_up is not None:
+        return _found(
+            1,
+            confidence="high",
+            explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
+            action="Read why it failed, put that right, then send the message back.",
+            commands=(remedies.SHOW_DLQ, remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)),
+        )
+    place = "dead letter queue" if waits == "dlq" else "incentive queue"
+    return _found(
+        1,
+        confidence="high",
+        explanation=f"The message of the current DPS review waits on the {place}.",
+        action="Retry the dead letter queue." if waits == "dlq" else "Wait: the message will be handled.",
+        commands=(remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)) if waits == "dlq" else (),
+    )
+
+
+def _event_lost(case: _Case) -> Diagnosis | None:
+    if case.nomis is not None or case.review is None or case.evidence.written is not None:
+        return None
+    return _not_written(case, "NOMIS has no record, and the current DPS review has no mapping.", "high")
+
+
+def _admission_missed(case: _Case) -> Diagnosis | None:
+    nomis = case.nomis
+    if nomis is None or case.evidence.pair.dps is not None:
+        return None
+    older = any(
+        not near_each_other(each.iep_date_time, nomis.iep_date_time, case.near) for each in case.evidence.history
+    )
+    reason = "READMISSION" if older else "NEW_ADMISSION"
+    by_system = nomis.audit_module not in LEGITIMATE
+    arrival = _arrival(nomis, reason)
+    return _found(
+        3,
+        confidence="high" if by_system else "medium",
+        explanation=(
+            f"DPS has no review of this booking at all; NOMIS made its record on {_day(nomis.iep_date_time)} "
+            f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
+        ),
+        action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
+        commands=remedies.receive_again(case.evidence.pair, arrival),
+        arrival=arrival,
+    )
+
+
+def _reception_missed(case: _Case) -> Diagnosis | None:
+    nomis = case.nomis
+    if nomis is None or nomis.audit_module in LEGITIMATE or case.near_review(nomis) is not None:
+        return None
+    review = case.review
+    last = f"; its newest review is of {_day(review.iep_time)} at {review.agency_id}" if review else ""
+    explanation = (
+        f"NOMIS made its current record by itself ({nomis.audit_module or 'module unknown'}) on "
+        f"{_day(nomis.iep_date_time)} at {nomis.prison_id}, and DPS has no review of that arrival{last}."
+    )
+    reason = {BY_TRANSFER: "TRANSFERRED", BY_ADMISSION: _admission_reason(case, nomis)}.get(nomis.audit_module or "")
+    if reason is None:
+        return _found(
+            4,
+            confidence="low",
+            explanation=explanation,
+            action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
+            request=remedies.support_request(case.evidence.pair, [nomis]),
+        )
+    arrival = _arrival(nomis, reason)
+    return _found(
+        4,
+        confidence="high",
+        explanation=explanation,
+        action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
+        commands=remedies.receive_again(case.evidence.pair, arrival),
+        arrival=arrival,
+    )
+
+
+def _received_twice(case: _Case) -> Diagnosis | None:
+    nomis = case.nomis
+    if nomis is None or nomis.audit_module in LEGITIMATE:
+        return None
+    review = case.near_review(nomis, of_movement=True)
+    if review is None:
+        return None
+    made_by_dps = _record_of(case, review)
+    if made_by_dps is None or made_by_dps.incentive_sequence >= nomis.incentive_sequence:
+        return None
+    surplus = [
+        each
+        for each in case.evidence.records
+        if each.incentive_sequence > made_by_dps.incentive_sequence and each.audit_module not in LEGITIMATE
+    ]
+    numbers = ", ".join(str(each.incentive_sequence) for each in surplus)
+    return _found(
+        5,
+        confidence="high",
+        explanation=(
+            f"DPS made a review of the arrival on {_day(review.iep_time)} at {review.agency_id}, written to NOMIS as "
+            f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
+        ),
+        action=f"Ask NOMIS support to delete sequence {numbers}.",
+        commands=(remedies.reconcile_again(case.evidence.pair),),
+        request=remedies.support_request(case.evidence.pair, surplus),
+    )
+
+
+def _wrong_order(case: _Case) -> Diagnosis | None:
+    nomis, review, written = case.nomis, case.review, case.evidence.written
+    if nomis is None or review is None or written is None or nomis.audit_module != BY_API:
+        return None
+    if written.booking_id != case.evidence.pair.booking_id or written.sequence >= nomis.incentive_sequence:
+        return None
+    behind = case.review_behind(nomis)
+    if behind is None or behind.iep_time >= review.iep_time or nomis.iep_date_time.date() != review.iep_time.date():
+        return None
+    return _found(
+        6,
+        confidence="high",
+        explanation=(
+            f"Both reviews are of {review.iep_time.day} {review.iep_time:%B %Y}, {behind.iep_time:%H:%M:%S} and "
+            f"{review.iep_time:%H:%M:%S}; the older one was written last, as sequence {nomis.incentive_sequence}, and "
+            "NOMIS goes by the day alone."
+        ),
+        action="Write the current DPS level to NOMIS again.",
+        commands=remedies.repair(case.evidence.pair),
+    )
+
+
+def _changed_on_screen(case: _Case) -> Diagnosis | None:
+    nomis, review = case.nomis, case.review
+    if nomis is None or nomis.audit_module != BY_SCREEN or review is None or nomis.iep_date_time <= review.iep_time:
+        return None
+    return _found(
+        7,
+        confidence="high",
+        explanation=(
+            f"A user entered {nomis.iep_level.code} in NOMIS on {_day(nomis.iep_date_time)}, after the newest DPS "
+            f"review of {_day(review.iep_time)}."
+        ),
+        action="Hand over to the incentives team; nothing is to be done here.",
+    )
+
+
+def _edited_or_deleted(case: _Case) -> Diagnosis | None:
+    nomis, review = case.nomis, case.review
+    if nomis is None or review is None or nomis.audit_module != BY_API:
+        return None
+    behind = case.review_behind(nomis)
+    known = case.evidence.reviews_of.get(nomis.incentive_sequence) is not None
+    if behind is not None and behind.iep_code == nomis.iep_level.code:
+        return None
+    what = "was edited in DPS afterwards" if behind is not None else "no longer exists in DPS"
+    gone = f"The DPS review it was written from {what}"
+    return _found(
+        8,
+        confidence="high" if known else "medium",
+        explanation=(
+            f"The review behind NOMIS sequence {nomis.incentive_sequence} {what}; such changes are not synchronised."
+        ),
+        action=_write_again_or_ask(nomis, review),
+        commands=remedies.repair(case.evidence.pair) if _would_be_current(nomis, review) else (),
+        request=None
+        if _would_be_current(nomis, review)
+        else remedies.support_request(case.evidence.pair, [nomis], gone),
+    )
+
+
+def _merged(case: _Case) -> Diagnosis | None:
+    pair = case.evidence.pair
+    others = sorted({each.booking_id for each in case.evidence.reviews if each.booking_id != pair.booking_id})
+    numbers = sorted(
+        {each.prisoner_number for each in case.evidence.reviews if each.prisoner_number not in (None, pair.offender_no)}
+    )
+    elsewhere = case.evidence.written
+    if elsewhere is not None and elsewhere.booking_id != pair.booking_id and elsewhere.booking_id not in others:
+        others.append(elsewhere.booking_id)
+    if not others and not numbers:
+        return None
+    named = ", ".join([*(f"booking {each}" for each in others), *(str(each) for each in numbers)])
+    return _found(
+        9,
+        confidence="medium",
+        explanation=f"Records of this prisoner also stand under {named}.",
+        action="Look at both histories by hand.",
+    )
+
+
+def _overtaken(case: _Case) -> Diagnosis | None:
+    """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached it."""
+    nomis, review = case.nomis, case.review
+    if nomis is None or review is None or case.evidence.written is not None or nomis.iep_date_time >= review.iep_time:
+        return None
+    return _not_written(
+        case, f"The DPS review of {_day(review.iep_time)} is newer than the NOMIS record and has no mapping.", "medium"
+    )
+
+
+def _unexplained(case: _Case) -> Diagnosis:
+    return _found(
+        10,
+        confidence="low",
+        explanation="None of the known causes fits; both histories are shown.",
+        action="Look at both histories by hand.",
+        commands=(remedies.explain(case.evidence.pair),),
+    )
+
+
+_TABLE: tuple[Callable[[_Case], Diagnosis | None], ...] = (
+    _waits,
+    _event_lost,
+    _admission_missed,
+    _reception_missed,
+    _received_twice,
+    _wrong_order,
+    _changed_on_screen,
+    _edited_or_deleted,
+    _merged,
+    _overtaken,
+)
+
+
+def _found(
+    number: int,
+    *,
+    confidence: Confidence,
+    explanation: str,
+    action: str,
+    commands: tuple[str, ...] = (),
+    request: str | None = None,
+    arrival: Arrival | None = None,
+) -> Diagnosis:
+    cause = CAUSES[number]
+    return Diagnosis(
+        number=number,
+        cause=cause.text,
+        confidence=confidence,
+        right_side=cause.right_side,
+        explanation=explanation,
+        action=action,
+        commands=commands,
+        request=request,
+        arrival=arrival,
+    )
+
+
+def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagnosis:
+    doubt = case.evidence.doubt
+    if doubt is not None:
+        # Written by hand while its message waits, a review would stand in NOMIS twice.
+        return _found(
+            2,
+            confidence="low",
+            explanation=f"{explanation} Its message may still wait: {doubt}.",
+            action="Look again in some minutes, before anything is written to NOMIS.",
+            commands=(remedies.reconcile_again(case.evidence.pair),),
+        )
+    return _found(
+        2,
+        confidence=confidence,
+        explanation=explanation,
+        action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
+        commands=(remedies.SHOW_DLQ, *remedies.repair(case.evidence.pair)),
+    )
+
+
+def _record_of(case: _Case, review: Review) -> IepRecord | None:
+    """The NOMIS record that a review was written as, by its mapping or by level and time."""
+    written = case.evidence.written
+    current = case.review
+    if current is not None and review.id == current.id and written is not None:
+        if written.booking_id != case.evidence.pair.booking_id:
+            return None
+        return next((each for each in case.evidence.records if each.incentive_sequence == written.sequence), None)
+    moment = review.iep_time.replace(microsecond=0)
+    fitting = (
+        each
+        for each in case.evidence.records
+        if each.audit_module == BY_API and each.iep_date_time.replace(microsecond=0) == moment
+    )
+    return next(fitting, None)
+
+
+def _admission_reason(case: _Case, nomis: IepRecord) -> str:
+    """A booking with an earlier life on either side was opened again."""
+    moments = [each.iep_date_time for each in case.evidence.history] + [each.iep_time for each in case.evidence.reviews]
+    earlier = any(
+        each < nomis.iep_date_time and not near_each_other(each, nomis.iep_date_time, case.near) for each in moments
+    )
+    return "READMISSION" if earlier else "NEW_ADMISSION"
+
+
+def _would_be_current(nomis: IepRecord, review: Review) -> bool:
+    """Whether a new record of this review would become current: its day must not be before that of the present one."""
+    return review.iep_time.date() >= nomis.iep_date_time.date()
+
+
+def _write_again_or_ask(nomis: IepRecord, review: Review) -> str:
+    if _would_be_current(nomis, review):
+        return "Write the current DPS level to NOMIS again."
+    return (
+        f"Ask NOMIS support to delete sequence {nomis.incentive_sequence}: it is dated after the current DPS review, "
+        "so writing that again would not make it current."
+    )
+
+
+def _arrival(nomis: IepRecord, reason: str) -> Arrival:
+    """The event that belongs to a record that NOMIS made on arrival: its time is the best evidence."""
+    return Arrival(prison_id=nomis.prison_id, reason=reason, occurred_at=nomis.iep_date_time.replace(microsecond=0))
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment.day} {moment:%B %Y at %H:%M}"

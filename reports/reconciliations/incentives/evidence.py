@@ -1,0 +1,197 @@
+"""What is known of one difference: both histories, where the records come from, and what still waits on a queue."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from reports.engine.levels import level_code, prison_code
+from sync.domains.incentives import dps as incentives_api
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives.dps import Review, ReviewSummary
+from sync.domains.incentives.nomis import IepRecord
+from sync.upstream import mappings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from reports.reconciliations.incentives.pending_messages import Waiting
+    from sync.upstream.services import Services
+
+#: Records that the synchronisation (or another program) wrote through an API.
+BY_API = "JDBC Thin Client"
+#: Records that a user made on the NOMIS IEP screen.
+BY_SCREEN = "OIDOIEPS"
+BY_TRANSFER = "OIDITRAN"
+BY_ADMISSION = "OIDADMIS"
+#: The audit modules whose records may rightly be somebody's current level.
+LEGITIMATE = frozenset({BY_API, BY_SCREEN})
+#: Records of the history that are read at most.
+DEEPEST_HISTORY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The current level of both sides, read by the single calls; None where a side has none."""
+
+    offender_no: str
+    booking_id: int
+    nomis: IepRecord | None
+    dps: ReviewSummary | None
+
+    @property
+    def nomis_level(self) -> str | None:
+        """The level code in NOMIS."""
+        return self.nomis.iep_level.code if self.nomis else None
+
+    @property
+    def dps_level(self) -> str | None:
+        """The level code in DPS."""
+        return self.dps.iep_code if self.dps else None
+
+    @property
+    def equal(self) -> bool:
+        """Whether both sides agree; none on both sides is agreement."""
+        return self.nomis_level == self.dps_level
+
+    @property
+    def newest_review(self) -> Review | None:
+        """The review that is current in DPS: the latest by review time."""
+        if self.dps is None or not self.dps.iep_details:
+            return None
+        named = next((each for each in self.dps.iep_details if each.id == self.dps.id), None)
+        return named or max(self.dps.iep_details, key=lambda each: each.iep_time)
+
+    @property
+    def prison_id(self) -> str | None:
+        """The prison of the newer of the two current records."""
+        review = self.newest_review
+        if self.nomis is None:
+            return review.agency_id if review else None
+        if review is None or review.agency_id is None or self.nomis.iep_date_time >= review.iep_time:
+            return self.nomis.prison_id
+        return review.agency_id
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewMapping:
+    """Where the mapping service says a review stands in NOMIS."""
+
+    booking_id: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that the diagnosis of one difference goes by.
+
+    history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
+    mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
+    by sequence; a sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's
+    current review waits. given_up: why nothing sends that message back from the DLQ. doubt: why it may wait all the
+    same where nothing tells of it.
+    """
+
+    pair: Pair
+    history: tuple[IepRecord, ...] = ()
+    written: ReviewMapping | None = None
+    reviews_of: Mapping[int, int | None] = field(default_factory=dict)
+    waits: Literal["queue", "dlq"] | None = None
+    doubt: str | None = None
+    given_up: str | None = None
+
+    @property
+    def reviews(self) -> tuple[Review, ...]:
+        """The reviews of DPS, newest first."""
+        return self.pair.dps.iep_details if self.pair.dps else ()
+
+    @property
+    def records(self) -> tuple[IepRecord, ...]:
+        """The records of NOMIS, the current one first."""
+        return (self.pair.nomis, *self.history) if self.pair.nomis else ()
+
+
+def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
+    """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no code."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
+        dps = beside.submit(incentives_api.booking_summary, services.incentives, booking_id)
+        nomis = nomis_incentives.current_iep(services.nomis, booking_id)
+    pair = Pair(offender_no, booking_id, nomis, dps.result())
+    if pair.nomis is not None:
+        answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+        level_code(pair.nomis_level, answer)
+        prison_code(pair.nomis.prison_id, answer)
+    if pair.dps is not None:
+        answer = f"incentives: GET /iep/reviews/booking/{booking_id}"
+        level_code(pair.dps_level, answer)
+        prison_code(pair.newest_review.agency_id if pair.newest_review else None, answer)
+    return pair
+
+
+def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *, whole: bool = False) -> Evidence:
+    """Reads what the decision table asks for, and no more: the NOMIS history until before both sides' current records.
+
+    With `whole` the last ten records are read. Mappings are read while the history is. Raises `SyncError`.
+    """
+    review = pair.newest_review
+    reviews_of: dict[int, Future[int | None]] = {}
+    with ThreadPoolExecutor(2, thread_name_prefix="mappings") as beside:
+
+        def look_up(record: IepRecord) -> None:
+            # Only records that came through the API can have a review of DPS behind them.
+            if record.audit_module == BY_API:
+                sequence = record.incentive_sequence
+                reviews_of[sequence] = beside.submit(_review_of, services, pair.booking_id, sequence)
+
+        written = beside.submit(_written, services, review.id) if review else None
+        history: list[IepRecord] = []
+        if pair.nomis:
+            look_up(pair.nomis)
+            for record in _history(services, pair, near, whole=whole):
+                history.append(record)
+                if whole:
+                    look_up(record)
+    return Evidence(
+        pair,
+        tuple(history),
+        written.result() if written else None,
+        {sequence: found.result() for sequence, found in reviews_of.items()},
+        waiting.where(review.id if review else None, pair.offender_no),
+        waiting.doubt,
+        waiting.why_given_up(review.id if review else None),
+    )
+
+
+def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
+    """Whether two records are of one event: the same day, or no further apart than `near`."""
+    return one.date() == other.date() or abs(one - other) <= near
+
+
+def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) -> Iterator[IepRecord]:
+    assert pair.nomis is not None
+    review = pair.newest_review
+    until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near
+    current = pair.nomis.incentive_sequence
+    # The current record is the latest by date, which need not be the highest by number; what lies above it is not
+    # current.
+    for sequence in range(current - 1, max(0, current - 1 - DEEPEST_HISTORY), -1):
+        record = nomis_incentives.iep_record(services.nomis, pair.booking_id, sequence)
+        if record is None:
+            continue
+        yield record
+        if not whole and record.iep_date_time < until:
+            return
+
+
+def _written(services: Services, review_id: int) -> ReviewMapping | None:
+    found = mappings.find_incentive_mapping(services.mapping, review_id)
+    if found is None:
+        return None
+    return ReviewMapping(int(found["nomisBookingId"]), int(found["nomisIncentiveSequence"]))
+
+
+def _review_of(services: Services, booking_id: int, sequence: int) -> int | None:
+    found = mappings.find_incentive_mapping_by_nomis_id(services.mapping, booking_id, sequence)
+    return None if found is None else int(found["incentiveId"])

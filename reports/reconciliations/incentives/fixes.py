@@ -1,0 +1,174 @@
+"""The two fixes that this program makes: a received event published again, and the DPS level written to NOMIS again.
+
+Each is planned first (what would be sent, and why not), and verified by reading afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from reports.reconciliations.incentives.diagnosis import diagnose
+from reports.reconciliations.incentives.evidence import gather, read_pair
+from reports.reconciliations.incentives.explain import active_booking
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.failures import RuleError
+from sync.settings.declaration import UpstreamName
+from sync.upstream import mappings, prisoner_search
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reports.engine.result import Arrival
+    from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.pending_messages import Peek
+    from sync.upstream.services import Services
+
+_POLL_SECONDS = 1.0
+#: The reasons of a received event that make DPS write a review.
+REASONS = prisoner_search.REVIEWED_REASONS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fix would send, as the dry run shows it.
+
+    review_id: the current review of DPS. review_is_mapped: it was written to NOMIS before.
+    objection: why it should not be sent, None where nothing speaks against it.
+    """
+
+    action: str
+    offender_no: str
+    booking_id: int | None
+    service: str
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    nomis_level: str | None
+    dps_level: str | None
+    review_id: int | None
+    review_is_mapped: bool = False
+    objection: str | None = None
+
+    @property
+    def request(self) -> str:
+        """Service, method and path of the call."""
+        return f"{self.service}: {self.method} {self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a second reading found: both levels, and whether they agree."""
+
+    nomis_level: str | None
+    dps_level: str | None
+
+    @property
+    def mended(self) -> bool:
+        """Whether both sides agree."""
+        return self.nomis_level == self.dps_level
+
+
+def plan_received(services: Services, offender_no: str, prison_id: str, reason: str, occurred_at: datetime) -> Plan:
+    """Plans to publish a received event again. Raises `RuleError` for a useless reason, and `SyncError`."""
+    if reason not in REASONS:
+        raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    body = prisoner_search.received_event(reason, prison_id, occurred_at).as_json()
+    return Plan(
+        action="reconcile fix received",
+        offender_no=offender_no,
+        booking_id=pair.booking_id,
+        service=UpstreamName.PRISONER_SEARCH,
+        method="PUT",
+        path=f"/events/prisoner/received/{offender_no}",
+        body=body,
+        nomis_level=pair.nomis_level,
+        dps_level=pair.dps_level,
+        review_id=None if pair.newest_review is None else pair.newest_review.id,
+        objection=_objection_to_receiving(pair, prison_id, occurred_at),
+    )
+
+
+def propose_received(services: Services, peek: Peek, offender_no: str, near: timedelta) -> Arrival | None:
+    """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    return None if pair.equal else diagnose(gather(services, pair, peek(), near), near).arrival
+
+
+def plan_repair(services: Services, offender_no: str) -> Plan:
+    """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a review, and `SyncError`."""
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    review = pair.newest_review
+    if review is None:
+        raise RuleError(f"{offender_no} has no review in DPS that could be written to NOMIS")
+    body = nomis_incentives.CreateIep(
+        iep_level=review.iep_code,
+        iep_date_time=f"{review.iep_date.isoformat()}T{review.iep_time.strftime('%H:%M:%S')}",
+        prison_id=review.agency_id or "",
+        user_id=review.user_id,
+        comments=review.comments,
+    )
+    objection = None
+    if pair.equal:
+        objection = f"both sides have {pair.dps_level} already"
+    elif not review.agency_id:
+        objection = "the DPS review names no prison, which NOMIS requires"
+    elif pair.nomis is not None and pair.nomis.iep_date_time.date() > review.iep_date:
+        objection = (
+            f"the NOMIS record of {pair.nomis.iep_date_time:%d/%m/%Y} is dated after the DPS review of "
+            f"{review.iep_date:%d/%m/%Y}, so the new record would not become current"
+        )
+    return Plan(
+        action="incentives repair",
+        offender_no=offender_no,
+        booking_id=pair.booking_id,
+        service=UpstreamName.NOMIS,
+        method="POST",
+        path=f"/prisoners/booking-id/{pair.booking_id}/incentives",
+        body=body.as_json(),
+        nomis_level=pair.nomis_level,
+        dps_level=pair.dps_level,
+        review_id=review.id,
+        review_is_mapped=mappings.find_incentive_mapping(services.mapping, str(review.id)) is not None,
+        objection=objection,
+    )
+
+
+def verify(
+    services: Services,
+    offender_no: str,
+    booking_id: int,
+    within_seconds: float = 0.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Verification:
+    """Reads both sides again, until they agree or `within_seconds` have passed. Raises `SyncError`."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        pair = read_pair(services, booking_id, offender_no)
+        if pair.equal or time.monotonic() >= deadline:
+            return Verification(pair.nomis_level, pair.dps_level)
+        sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
+
+
+def _objection_to_receiving(pair: Pair, prison_id: str, occurred_at: datetime) -> str | None:
+    if pair.equal:
+        return f"both sides have {pair.dps_level or 'no level'} already"
+    moment = occurred_at.replace(tzinfo=None)
+    if pair.nomis is not None and moment.date() < pair.nomis.iep_date_time.date():
+        return (
+            f"the current NOMIS record is of {pair.nomis.iep_date_time:%d/%m/%Y}, after the arrival given, so the new "
+            "record would not become current"
+        )
+    if pair.nomis is not None and pair.nomis.prison_id != prison_id:
+        return f"the current NOMIS record was made at {pair.nomis.prison_id}, not at {prison_id}"
+    again = [each for each in (pair.dps.iep_details if pair.dps else ()) if each.iep_time == moment]
+    if again:
+        return f"DPS has a review of that moment already ({again[0].id})"
+    return None

@@ -1,0 +1,1 @@
+"""How a record is created in NOMIS exactly once."""

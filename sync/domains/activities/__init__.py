@@ -1,0 +1,1 @@
+"""Activities, allocations and attendances."""

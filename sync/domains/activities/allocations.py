@@ -1,0 +1,117 @@
+"""Allocations of prisoners to activities, upserted in NOMIS, which has one row for a booking and a course activity."""
+
+from datetime import datetime
+
+from sync.domains.activities import dps as activities_api
+from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.dps import Allocation
+from sync.domains.activities.nomis import UpsertAllocation
+from sync.domains.declaration import Properties, Update, Work
+from sync.failures import RuleError
+from sync.pipeline.envelope import DomainEvent
+from sync.upstream import mappings
+
+END_REASON = "PRG_END"
+_ENDED = "ENDED"
+#: With which word the comment of a suspension begins.
+_SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
+#: `PENDING` begins in the future.
+_STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
+
+
+def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
+    """What NOMIS is to hold of an allocation; raises `RuleError` for an unknown status."""
+    if allocation.status not in _STATUSES:
+        raise RuleError(f"no NOMIS allocation for allocation status {allocation.status!r}")
+    ended, suspended, band = allocation.status == _ENDED, _SUSPENDED.get(allocation.status), allocation.prison_pay_band
+    return UpsertAllocation(
+        booking_id=allocation.booking_id,
+        start_date=allocation.start_date,
+        end_date=allocation.end_date,
+        pay_band_code=None if band is None else str(band.nomis_pay_band),
+        end_reason=END_REASON if ended else None,
+        end_comment=_end_comment(allocation) if ended else None,
+        suspended=suspended is not None,
+        suspended_comment=None
+        if suspended is None
+        else _comment(suspended, allocation.suspended_by, allocation.suspended_time, allocation.suspended_reason),
+    )
+
+
+def _end_comment(allocation: Allocation) -> str:
+    """Who ended it, when and why: as it was planned, where the service says so."""
+    planned = allocation.planned_deallocation
+    if planned is not None:
+        return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
+    return _comment(
+        "Deallocated", allocation.deallocated_by, allocation.deallocated_time, allocation.deallocated_reason
+    )
+
+
+def _comment(what: str, who: str | None, when: datetime | None, why: str | None) -> str:
+    """A comment of NOMIS; whatever is unknown reads `null`."""
+    moment = None if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
+    return f"{what} in DPS by {who or 'null'} at {moment or 'null'} for reason {why or 'null'}"
+
+
+def booking_activity_lease(booking_id: int, course_activity_id: int) -> str:
+    """The key of the lease under which a booking's rows of a course activity are written.
+
+    NOMIS does not keep two upserts at the same moment from making two rows, on which every later one fails.
+    """
+    return f"booking-activity:{booking_id}:{course_activity_id}"
+
+
+def _allocation_id(event: DomainEvent) -> str:
+    return str(event.number("allocationId"))
+
+
+def _entity(event: DomainEvent) -> str:
+    return f"allocation:{_allocation_id(event)}"
+
+
+def _start(event: DomainEvent) -> Properties:
+    return {"dpsAllocationId": _allocation_id(event)}
+
+
+def _upsert(event: DomainEvent, work: Work) -> None:
+    services, trail = work.services, work.trail
+    with work.lease(f"write:{_entity(event)}"):
+        trail.at("read allocation")
+        allocation = activities_api.allocation(services.activities, int(_allocation_id(event)))
+        trail.add(
+            offenderNo=allocation.prisoner_number,
+            bookingId=allocation.booking_id,
+            dpsActivityScheduleId=allocation.schedule_id,
+        )
+        trail.at("look up mapping")
+        mapping = mappings.activity_mapping(services.mapping, allocation.schedule_id)
+        course_id = int(mapping["nomisCourseActivityId"])
+        trail.add(nomisCourseActivityId=course_id)
+        with work.lease(booking_activity_lease(allocation.booking_id, course_id)):
+            body = nomis_allocation(_newest(allocation, work))
+            trail.at("upsert allocation")
+            upserted = nomis_activities.upsert_allocation(services.nomis, course_id, body)
+            trail.add(nomisAllocationId=upserted.offender_program_reference_id)
+
+
+def _newest(allocation: Allocation, work: Work) -> Allocation:
+    """The allocation whose state NOMIS is to have: an ended one may have been followed by another.
+
+    NOMIS uses the one row of booking and activity for both, so a late event of the ended one would end the newer.
+    """
+    if allocation.status != _ENDED:
+        return allocation
+    work.trail.at("read newer allocations")
+    later = activities_api.later_allocations(work.services.activities, allocation)
+    return max(later, key=lambda each: each.id, default=allocation)
+
+
+ALLOCATION_UPDATES = tuple(
+    Update(event_type, _entity, _start, _upsert, "activity-allocation-success", "activity-allocation-failed")
+    for event_type in (
+        "activities.prisoner.allocated",
+        "activities.prisoner.allocation-amended",
+        "activities.prisoner.deallocated",
+    )
+)

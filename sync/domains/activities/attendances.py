@@ -1,0 +1,204 @@
+"""Attendances of prisoners at sessions of activities, upserted in NOMIS."""
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+
+from sync.clock import london_now
+from sync.domains.activities import dps as activities_api
+from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.allocations import booking_activity_lease
+from sync.domains.activities.dps import Attendance
+from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
+from sync.domains.declaration import Properties, Update, Work
+from sync.domains.times import with_minutes
+from sync.failures import NeverAccepted, RuleError, UpstreamError
+from sync.pipeline.envelope import DomainEvent
+from sync.upstream import mappings
+
+
+@dataclass(frozen=True, slots=True)
+class AttendanceOutcome:
+    """An outcome in NOMIS, a code of the domain `PS_PA_OC`, and the kind of absence it stands for."""
+
+    code: str | None
+    unexcused: bool = False
+    authorised: bool = False
+
+
+#: Codes of NOMIS: payroll has paid the attendance; the prisoner moved on and the allocation ended.
+_PAID, _MOVED_ON = 1001, 1002
+
+_NO_OUTCOME = AttendanceOutcome(None)
+_ACCEPTED = AttendanceOutcome("ACCAB", authorised=True)
+_REST = AttendanceOutcome("REST", authorised=True)
+_REFUSED = AttendanceOutcome("UNACAB", unexcused=True)
+
+#: Reason for attendance → outcome with pay, outcome without.
+_OUTCOMES = {
+    "ATTENDED": (AttendanceOutcome("ATT"), AttendanceOutcome("UNBEH")),
+    "CANCELLED": (AttendanceOutcome("CANC", authorised=True),) * 2,
+    "SUSPENDED": (AttendanceOutcome("SUS", authorised=True),) * 2,
+    "AUTO_SUSPENDED": (AttendanceOutcome("SUS", authorised=True),) * 2,
+    "SICK": (_ACCEPTED, _REST),
+    "REFUSED": (_REFUSED, _REFUSED),
+    "NOT_REQUIRED": (AttendanceOutcome("NREQ", authorised=True),) * 2,
+    "REST": (_ACCEPTED, _REST),
+    "CLASH": (_ACCEPTED, _ACCEPTED),
+    "OTHER": (_ACCEPTED, _REFUSED),
+}
+
+
+def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
+    """The outcome of an attendance reason; raises `RuleError` for an unknown one."""
+    if reason is None:
+        return _NO_OUTCOME
+    found = _OUTCOMES.get(reason)
+    if found is None:
+        raise RuleError(f"no NOMIS outcome for attendance reason {reason!r}")
+    with_pay, without_pay = found
+    return with_pay if paid else without_pay
+
+
+def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
+    """The status NOMIS is to have; `nomis_status` is the one it has now, None without an attendance.
+
+    `is_over`: the day of the session has passed, so that one nobody recorded has expired. A locked attendance keeps its
+    status, and expires where nobody recorded it. Raises `RuleError` for an unknown status.
+    """
+    if status == "WAITING":
+        return "EXP" if is_over else "SCH"
+    if status == "COMPLETED":
+        return "CANC" if reason == "CANCELLED" else "COMP"
+    if status == "LOCKED":
+        return "EXP" if nomis_status in (None, "SCH") else nomis_status
+    raise RuleError(f"no NOMIS event status for attendance status {status!r}")
+
+
+def bonus_pay(bonus_amount: int | None) -> Decimal | None:
+    """The bonus as NOMIS is told it: the publisher's number, unchanged, with three decimals.
+
+    The publisher documents pence and NOMIS pounds, but the number has always gone over undivided; the owners of the two
+    have to say which is right before this changes.
+    """
+    return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
+
+
+def nomis_attendance(
+    attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
+) -> UpsertAttendance:
+    """What NOMIS is to hold of an attendance; `nomis_status` matters for locked ones alone, `today` is London's."""
+    paid = bool(attendance.issue_payment)
+    reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
+    outcome = attendance_outcome(reason, paid=paid)
+    return UpsertAttendance(
+        **dict(session),
+        event_status_code=event_status(attendance.status, reason, nomis_status, is_over=is_over),
+        event_outcome_code=outcome.code,
+        comments=attendance.comment,
+        unexcused_absence=outcome.unexcused,
+        authorised_absence=outcome.authorised,
+        paid=paid,
+        bonus_pay=bonus_pay(attendance.bonus_amount),
+    )
+
+
+def _attendance_id(event: DomainEvent) -> str:
+    return str(event.number("attendanceId"))
+
+
+def _entity(event: DomainEvent) -> str:
+    return f"attendance:{_attendance_id(event)}"
+
+
+def _start(event: DomainEvent) -> Properties:
+    return {"dpsAttendanceId": _attendance_id(event)}
+
+
+def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
+    """Writes the attendance; the name of the event where NOMIS needs, and takes, nothing any more."""
+    services, trail = work.services, work.trail
+    with work.lease(f"write:{_entity(event)}"):
+        trail.at("read attendance")
+        attendance = activities_api.attendance(services.activities, int(_attendance_id(event)))
+        session = AttendanceSession(
+            schedule_date=attendance.session_date,
+            start_time=with_minutes(attendance.session_start_time),
+            end_time=with_minutes(attendance.session_end_time),
+        )
+        trail.add(
+            dpsActivityScheduleId=attendance.activity_schedule_id,
+            dpsScheduleInstanceId=attendance.scheduled_instance_id,
+            sessionDate=attendance.session_date.isoformat(),
+            sessionStartTime=session.start_time,
+            sessionEndTime=session.end_time,
+            offenderNo=attendance.prisoner_number,
+            bookingId=attendance.booking_id,
+        )
+        trail.at("look up mapping")
+        mapping = mappings.activity_mapping(services.mapping, attendance.activity_schedule_id)
+        course_id, booking_id = int(mapping["nomisCourseActivityId"]), attendance.booking_id
+        trail.add(nomisCourseActivityId=course_id)
+        with work.lease(booking_activity_lease(booking_id, course_id)):
+            nomis_status = None
+            if attendance.status == "LOCKED":
+                trail.at("read attendance status in NOMIS")
+                nomis_status = nomis_activities.attendance_status(services.nomis, course_id, booking_id, session)
+            today = london_now().date()
+            body = nomis_attendance(attendance, session, nomis_status, today)
+            trail.at("upsert attendance")
+            try:
+                upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
+            except UpstreamError as error:
+                trail.add(reason=why_ignored(error, session, today))
+                return ignored
+        trail.add(
+            nomisAttendanceEventId=upserted.event_id,
+            nomisCourseScheduleId=upserted.course_schedule_id,
+            created=upserted.created,
+        )
+    return None
+
+
+def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
+    """Why nothing is left to do after NOMIS refused an attendance, in words; raises `error` where something is.
+
+    Newer versions of NOMIS say by a code that the attendance has been paid, or that the prisoner moved on and the
+    allocation ended. Paid on the day itself is what pay for the day brings with it; paid on another day is not, and is
+    refused for good: `NeverAccepted`.
+    """
+    if not error.from_service or error.error_code not in (_PAID, _MOVED_ON):
+        raise error
+    which = f"the session of {session.schedule_date.isoformat()} at {session.start_time}"
+    if error.error_code == _MOVED_ON:
+        return f"the prisoner moved on and the allocation ended before {which}"
+    reason = f"the attendance at {which} has already been paid"
+    if session.schedule_date == today:
+        return reason
+    raise NeverAccepted(
+        error.service,
+        error.method,
+        error.path,
+        status=error.status,
+        message=f"{reason}: {error.message}",
+        from_service=True,
+        error_code=error.error_code,
+    ) from error
+
+
+def _update(event_type: str, word: str) -> Update:
+    """The events are told by the word of the event, not by what NOMIS did."""
+    name = f"activity-attendance-{word}"
+    ignored = f"{name}-ignored"
+
+    def apply(event: DomainEvent, work: Work) -> str | None:
+        return _upsert(event, work, ignored)
+
+    return Update(event_type, _entity, _start, apply, f"{name}-success", f"{name}-failed", others=(ignored,))
+
+
+ATTENDANCE_UPDATES = (
+    _update("activities.prisoner.attendance-created", "create"),
+    _update("activities.prisoner.attendance-amended", "update"),
+    _update("activities.prisoner.attendance-expired", "update"),
+)

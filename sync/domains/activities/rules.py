@@ -1,0 +1,283 @@
+"""Activities: schedules and their sessions, written to NOMIS as course activities."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sync.domains.activities import dps as activities_api
+from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.allocations import ALLOCATION_UPDATES
+from sync.domains.activities.attendances import ATTENDANCE_UPDATES
+from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
+from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
+from sync.domains.declaration import Creation, Domain, Prepared, Properties, Update, Work
+from sync.domains.times import with_minutes
+from sync.failures import RuleError
+from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.upstream import mappings
+from sync.upstream.bodies import cut_to_bytes
+from sync.upstream.services import Services
+
+NAME = "activity"
+
+#: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
+LONGEST_DESCRIPTION = 40
+DESCRIPTION_PREFIX = "SAA "
+SUMMARY_LENGTH = 36
+
+
+def _schedule_id(event: DomainEvent) -> str:
+    return str(event.number("activityScheduleId"))
+
+
+def _entity(event: DomainEvent) -> str:
+    return f"activity:{_schedule_id(event)}"
+
+
+def _start(event: DomainEvent) -> Properties:
+    return {"dpsActivityScheduleId": _schedule_id(event)}
+
+
+def course_description(summary: str) -> str:
+    """The name of the course in NOMIS, the same whether the course is made or amended."""
+    return cut_to_bytes(DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], LONGEST_DESCRIPTION)
+
+
+def pay_rate(pay: Pay) -> PayRate:
+    """A pay line in NOMIS's terms: pounds for pence; raises `RuleError` for piece work, which has no rate."""
+    band = str(pay.prison_pay_band.nomis_pay_band)
+    if pay.rate is None:
+        raise RuleError(f"the pay line of level {pay.incentive_nomis_code}, band {band} has no rate (piece work)")
+    return PayRate(incentive_level=pay.incentive_nomis_code, pay_band=band, rate=Decimal(pay.rate) / 100)
+
+
+def course_session(instance: Instance) -> CourseSchedule:
+    """A dated session in NOMIS's terms."""
+    return CourseSchedule(
+        date=instance.date,
+        start_time=with_minutes(instance.start_time),
+        end_time=with_minutes(instance.end_time),
+        cancelled=instance.cancelled,
+    )
+
+
+def schedule_rule(slot: Slot) -> ScheduleRule:
+    """The days of the week of a slot in NOMIS's terms."""
+    return ScheduleRule(
+        start_time=with_minutes(slot.start_time),
+        end_time=with_minutes(slot.end_time),
+        monday=slot.monday_flag,
+        tuesday=slot.tuesday_flag,
+        wednesday=slot.wednesday_flag,
+        thursday=slot.thursday_flag,
+        friday=slot.friday_flag,
+        saturday=slot.saturday_flag,
+        sunday=slot.sunday_flag,
+    )
+
+
+def amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
+    """What NOMIS is to hold of a schedule and its activity; the dates are those of the schedule."""
+    location = schedule.internal_location
+    return UpdateActivity(
+        start_date=schedule.start_date,
+        end_date=schedule.end_date,
+        internal_location_id=None if location is None else location.id,
+        capacity=schedule.capacity,
+        pay_rates=tuple(pay_rate(pay) for pay in activity.pay),
+        description=course_description(activity.summary),
+        minimum_incentive_level_code=schedule.activity.minimum_incentive_nomis_code,
+        program_code=activity.category.code,
+        pay_per_session=schedule.activity.pay_per_session,
+        schedules=tuple(course_session(instance) for instance in schedule.instances),
+        schedule_rules=tuple(schedule_rule(slot) for slot in schedule.slots),
+        exclude_bank_holidays=not schedule.runs_on_bank_holiday,
+    )
+
+
+def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
+    """The course that is made for a schedule; dates and least level are those of the activity."""
+    amended = dict(amended_course(schedule, activity))
+    of_activity = {
+        "code": str(schedule.id),
+        "prison_id": activity.prison_code,
+        "start_date": activity.start_date,
+        "end_date": activity.end_date,
+        "minimum_incentive_level_code": activity.minimum_incentive_nomis_code,
+    }
+    return CreateActivity(**{**amended, **of_activity})
+
+
+def _find_mapping(schedule_id: str, services: Services) -> Mapping[str, Any] | None:
+    return mappings.find_activity_mapping(services.mapping, schedule_id)
+
+
+def _prepare(event: DomainEvent, work: Work) -> Prepared:
+    schedule, activity = _read(event, work)
+    work.trail.at("create activity")
+    return Prepared({"activityScheduleId": schedule.id, "body": new_course(schedule, activity).as_json()})
+
+
+def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
+    return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
+
+
+def _mapping(schedule_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "nomisCourseActivityId": nomis_ids["nomisCourseActivityId"],
+        "activityScheduleId": int(schedule_id),
+        "mappingType": "ACTIVITY_CREATED",
+        "whenCreated": None,
+    }
+
+
+def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
+    mappings.post_mapping(services.mapping, mappings.ACTIVITIES, mapping)
+
+
+def _duplicate_of(mapping: Mapping[str, Any], services: Services) -> Mapping[str, Any] | None:
+    """The mapping that the service refused the posted one for, with 400 and no more said; None when there is none."""
+    schedule_id, course_id = mapping["activityScheduleId"], mapping["nomisCourseActivityId"]
+    existing = mappings.find_activity_mapping(services.mapping, schedule_id)
+    if existing is None:
+        held = mappings.activity_mappings(services.mapping)
+        return next((each for each in held if int(each["nomisCourseActivityId"]) == course_id), None)
+    return None if int(existing["nomisCourseActivityId"]) == course_id else existing
+
+
+def _locate(_: Mapping[str, Any], __: datetime, ___: Services) -> None:
+    """NOMIS has no read of course activities."""
+
+
+def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
+    return _mapping(_retry_dps_id(retry), {"nomisCourseActivityId": retry.number("nomisCourseActivityId")})
+
+
+def _retry_dps_id(retry: MappingRetry) -> str:
+    return str(retry.number("activityScheduleId"))
+
+
+def _retry_properties(retry: MappingRetry) -> Properties:
+    return {"activityScheduleId": _retry_dps_id(retry)}
+
+
+def _amend(event: DomainEvent, work: Work) -> None:
+    with work.lease(_course_lease(_schedule_id(event))):
+        course_id = _mapped_course(_schedule_id(event), work)
+        schedule = _read_schedule(event, work)
+        work.trail.add(dpsActivityId=schedule.activity.id)
+        activity = _read_activity(schedule, work)
+        work.trail.at("update activity")
+        nomis_activities.update_activity(work.services.nomis, course_id, amended_course(schedule, activity))
+
+
+def _instance_id(event: DomainEvent) -> str:
+    return str(event.number("scheduledInstanceId"))
+
+
+def _instance_entity(event: DomainEvent) -> str:
+    return f"scheduled-instance:{_instance_id(event)}"
+
+
+def _start_instance(event: DomainEvent) -> Properties:
+    return {"dpsScheduledInstanceId": _instance_id(event)}
+
+
+def _amend_instance(event: DomainEvent, work: Work) -> None:
+    trail, schedule_id = work.trail, _read_instance(event, work).activity_schedule.id
+    with work.lease(_course_lease(schedule_id)):
+        # Only what is read under the lease is written: an amend of the schedule may have come in between.
+        instance = _read_instance(event, work)
+        session = course_session(instance)
+        trail.add(
+            dpsActivityScheduleId=instance.activity_schedule.id,
+            scheduleDate=instance.date.isoformat(),
+            startTime=session.start_time,
+            endTime=session.end_time,
+        )
+        course_id = _mapped_course(instance.activity_schedule.id, work)
+        trail.at("update session")
+        trail.add(nomisCourseScheduleId=nomis_activities.update_schedule(work.services.nomis, course_id, session))
+
+
+def _course_lease(schedule_id: int | str) -> str:
+    """The key of the lease under which a course is written, sessions included.
+
+    The amend of a schedule writes all of its sessions, so it and that of a single session must not overtake each other
+    between reading and writing.
+    """
+    return f"write:activity:{schedule_id}"
+
+
+def _read_instance(event: DomainEvent, work: Work) -> ScheduledInstance:
+    work.trail.at("read scheduled instance")
+    return activities_api.scheduled_instance(work.services.activities, int(_instance_id(event)))
+
+
+def _mapped_course(schedule_id: int | str, work: Work) -> int:
+    work.trail.at("look up mapping")
+    course_id = int(mappings.activity_mapping(work.services.mapping, schedule_id)["nomisCourseActivityId"])
+    work.trail.add(nomisCourseActivityId=course_id)
+    return course_id
+
+
+def _read(event: DomainEvent, work: Work) -> tuple[Schedule, Activity]:
+    schedule = _read_schedule(event, work)
+    work.trail.add(description=schedule.description)
+    return schedule, _read_activity(schedule, work)
+
+
+def _read_schedule(event: DomainEvent, work: Work) -> Schedule:
+    work.trail.at("read schedule")
+    return activities_api.schedule(work.services.activities, int(_schedule_id(event)))
+
+
+def _read_activity(schedule: Schedule, work: Work) -> Activity:
+    work.trail.at("read activity")
+    return activities_api.activity(work.services.activities, schedule.activity.id)
+
+
+DOMAIN = Domain(
+    queue="activity",
+    creation=Creation(
+        event_type="activities.activity-schedule.created",
+        name=NAME,
+        queue="activity",
+        entity=_entity,
+        dps_id=_schedule_id,
+        start=_start,
+        find_mapping=_find_mapping,
+        prepare=_prepare,
+        create=_create,
+        mapping=_mapping,
+        post_mapping=_post_mapping,
+        locate=_locate,
+        retry_success="activity-create-mapping-retry-success",
+        retry_properties=_retry_properties,
+        read_retry=_read_retry,
+        retry_dps_id=_retry_dps_id,
+        duplicate_of=_duplicate_of,
+        severity="low",
+    ),
+    updates=(
+        Update(
+            "activities.activity-schedule.amended",
+            _entity,
+            _start,
+            _amend,
+            "activity-amend-success",
+            "activity-amend-failed",
+        ),
+        Update(
+            "activities.scheduled-instance.amended",
+            _instance_entity,
+            _start_instance,
+            _amend_instance,
+            "activity-scheduled-instance-amend-success",
+            "activity-scheduled-instance-amend-failed",
+        ),
+        *ALLOCATION_UPDATES,
+        *ATTENDANCE_UPDATES,
+    ),
+)

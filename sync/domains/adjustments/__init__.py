@@ -1,0 +1,1 @@
+"""Adjustments of sentences and of key dates."""

@@ -1,0 +1,296 @@
+"""Appointments: made, changed, cancelled and deleted in the activities service, written to NOMIS."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sync.domains.activities import dps as activities_api
+from sync.domains.activities.dps import AppointmentInstance
+from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
+from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
+from sync.domains.gone import Apply, Gone
+from sync.domains.times import earliest_creation, with_minutes, with_seconds
+from sync.failures import UpstreamError
+from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.upstream import mappings
+from sync.upstream.services import Services
+
+NAME = "appointment"
+AMEND_IGNORED = "appointment-amend-missing-ignored"
+CANCEL_IGNORED = "appointment-cancel-missing-ignored"
+DELETE_IGNORED = "appointment-delete-ignored"
+#: Tracked before `DELETE_IGNORED`, and before the success of a deletion.
+MAPPING_MISSING, NOMIS_MISSING = (
+    "appointment-delete-missing-mapping-ignored",
+    "appointment-delete-missing-nomis-ignored",
+)
+
+
+def _instance_id(event: DomainEvent) -> str:
+    return str(event.number("appointmentInstanceId"))
+
+
+def _entity(event: DomainEvent) -> str:
+    return f"appointment:{_instance_id(event)}"
+
+
+def _start(event: DomainEvent) -> Properties:
+    return {"appointmentInstanceId": _instance_id(event)}
+
+
+def location_of(appointment: AppointmentInstance) -> int | None:
+    """Where it takes place; an appointment in a cell has no location, whatever else it says."""
+    return None if appointment.in_cell else appointment.internal_location_id
+
+
+def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
+    """What NOMIS is to hold of an appointment.
+
+    NOMIS must have an end time and takes one equal to the start: an appointment without an end ends as it starts.
+    """
+    return UpdateAppointment(
+        internal_location_id=location_of(appointment),
+        event_date=appointment.appointment_date,
+        start_time=with_minutes(appointment.start_time),
+        end_time=with_minutes(appointment.end_time or appointment.start_time),
+        event_sub_type=appointment.category_code,
+    )
+
+
+def _find_mapping(instance_id: str, services: Services) -> Mapping[str, Any] | None:
+    return mappings.find_appointment_mapping(services.mapping, instance_id)
+
+
+def _prepare(event: DomainEvent, work: Work) -> Prepared:
+    appointment = _read(event, work)
+    location = location_of(appointment)
+    work.trail.add(
+        bookingId=appointment.booking_id,
+        locationId="null" if location is None else location,
+        date=appointment.appointment_date.isoformat(),
+        start=with_minutes(appointment.start_time),
+    )
+    body = CreateAppointment(booking_id=appointment.booking_id, **dict(nomis_appointment(appointment)))
+    work.trail.at("create appointment")
+    return Prepared(
+        {
+            "appointmentInstanceId": appointment.id,
+            "prisonId": appointment.prison_code,
+            "startSeconds": with_seconds(appointment.start_time.replace(second=0, microsecond=0)),
+            "body": body.as_json(),
+        }
+    )
+
+
+def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
+    return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
+
+
+def _mapping(instance_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"appointmentInstanceId": int(instance_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
+
+
+def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
+    mappings.post_mapping(services.mapping, mappings.APPOINTMENTS, mapping)
+
+
+def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]] | None:
+    """The unmapped appointment of the booking, in the location, at the start, that was made since then.
+
+    NOMIS tells whether there is one, but not its id: that is among those of the day.
+    """
+    body, earliest = request["body"], earliest_creation(since)
+    location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
+    if location is None:
+        return None
+    prison_id = request["prisonId"]
+    try:
+        there = nomis_appointments.appointment_at(services.nomis, body["bookingId"], location, start)
+    except UpstreamError as error:
+        if not error.non_unique:
+            raise
+    else:
+        if there is None or there.created_date < earliest:
+            return []
+        prison_id = there.prison_id or prison_id
+    found = []
+    # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
+    for event_id in sorted(
+        nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"]), reverse=True
+    ):
+        appointment = nomis_appointments.find_appointment(services.nomis, event_id)
+        if appointment is not None and appointment.created_date < earliest:
+            break
+        if (
+            appointment is not None
+            and _says_the_same(appointment, body, start)
+            and _is_unmapped(event_id, request, services)
+        ):
+            found.append({"nomisEventId": event_id})
+    return found
+
+
+def _says_the_same(appointment: NomisAppointment, body: Mapping[str, Any], start: str) -> bool:
+    return (
+        appointment.booking_id == body["bookingId"]
+        and appointment.internal_location == body["internalLocationId"]
+        and appointment.start_date_time == datetime.fromisoformat(start)
+        and appointment.subtype == body["eventSubType"]
+    )
+
+
+def _subject(request: Mapping[str, Any]) -> str:
+    return f"booking:{request['body']['bookingId']}"
+
+
+def _is_unmapped(event_id: int, request: Mapping[str, Any], services: Services) -> bool:
+    mapping = mappings.find_appointment_mapping_by_nomis_id(services.mapping, event_id)
+    return mapping is None or int(mapping["appointmentInstanceId"]) == request["appointmentInstanceId"]
+
+
+def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
+    return _mapping(_retry_dps_id(retry), {"nomisEventId": retry.number("nomisEventId")})
+
+
+def _retry_dps_id(retry: MappingRetry) -> str:
+    return str(retry.number("appointmentInstanceId"))
+
+
+def _retry_properties(retry: MappingRetry) -> Properties:
+    return {"appointmentInstanceId": _retry_dps_id(retry)}
+
+
+def _update(event: DomainEvent, work: Work) -> None:
+    with work.lease(f"write:{_entity(event)}"):
+        body = nomis_appointment(_read(event, work))
+        event_id = _mapped_event(event, work)
+        work.trail.at("update appointment")
+        nomis_appointments.update_appointment(work.services.nomis, event_id, body)
+
+
+def _cancel(event: DomainEvent, work: Work) -> None:
+    with work.lease(f"write:{_entity(event)}"):
+        event_id = _mapped_event(event, work)
+        work.trail.at("cancel appointment")
+        try:
+            nomis_appointments.cancel_appointment(work.services.nomis, event_id)
+        except UpstreamError as error:
+            if not error.absent:
+                raise
+            # Its deletion came first: what is not there takes place no more than what is cancelled.
+            work.trail.add(**{"nomis-error": str(error)})
+
+
+def _delete(event: DomainEvent, work: Work) -> str | None:
+    services, instance_id = work.services, _instance_id(event)
+    with work.lease(creation_lease(NAME, instance_id)):
+        work.trail.at("look up mapping")
+        mapping = mappings.find_appointment_mapping(services.mapping, instance_id)
+        if mapping is None:
+            if _is_gone(instance_id, work):
+                work.forget_creation(NAME, instance_id)
+                work.track(MAPPING_MISSING, work.trail.properties)
+                return DELETE_IGNORED
+            work.trail.at("look up mapping")
+            mapping = mappings.appointment_mapping(services.mapping, instance_id)
+        event_id = _noted(mapping, work)
+        work.trail.at("delete appointment")
+        was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
+        work.trail.at("delete mapping")
+        mappings.delete_appointment_mapping(services.mapping, instance_id)
+        work.forget_creation(NAME, instance_id)
+        if not was_there:
+            work.track(NOMIS_MISSING, work.trail.properties)
+        return None
+
+
+def _is_gone(instance_id: str, work: Work) -> bool:
+    """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
+    if work.creation_open(NAME, instance_id):
+        return False
+    work.trail.at("read appointment")
+    return not activities_api.appointment_exists(work.services.appointments, int(instance_id))
+
+
+def _read(event: DomainEvent, work: Work) -> AppointmentInstance:
+    work.trail.at("read appointment")
+    return activities_api.appointment(work.services.appointments, int(_instance_id(event)))
+
+
+def _mapped_event(event: DomainEvent, work: Work) -> int:
+    work.trail.at("look up mapping")
+    return _noted(mappings.appointment_mapping(work.services.mapping, _instance_id(event)), work)
+
+
+def _noted(mapping: Mapping[str, Any], work: Work) -> int:
+    event_id = int(mapping["nomisEventId"])
+    work.trail.add(nomisEventId=event_id)
+    return event_id
+
+
+def _unless_gone(ignored: str, apply: Apply) -> Apply:
+    def record(services: Services, instance_id: str) -> object:
+        return activities_api.appointment(services.appointments, int(instance_id))
+
+    def mapping(services: Services, instance_id: str) -> object:
+        return mappings.appointment_mapping(services.mapping, instance_id)
+
+    return Gone(NAME, _instance_id, record, mapping, ignored).unless_gone(apply)
+
+
+DOMAIN = Domain(
+    queue="appointment",
+    creation=Creation(
+        event_type="appointments.appointment-instance.created",
+        name=NAME,
+        queue="appointment",
+        entity=_entity,
+        dps_id=_instance_id,
+        start=_start,
+        find_mapping=_find_mapping,
+        prepare=_prepare,
+        create=_create,
+        mapping=_mapping,
+        post_mapping=_post_mapping,
+        locate=_locate,
+        retry_success="appointment-create-mapping-retry-success",
+        retry_properties=_retry_properties,
+        read_retry=_read_retry,
+        retry_dps_id=_retry_dps_id,
+        subject=_subject,
+        ignored="appointment-create-ignored",
+        severity="medium",
+    ),
+    updates=(
+        Update(
+            "appointments.appointment-instance.updated",
+            _entity,
+            _start,
+            _unless_gone(AMEND_IGNORED, _update),
+            "appointment-update-success",
+            "appointment-update-failed",
+            others=(AMEND_IGNORED,),
+        ),
+        Update(
+            "appointments.appointment-instance.cancelled",
+            _entity,
+            _start,
+            _unless_gone(CANCEL_IGNORED, _cancel),
+            "appointment-cancel-success",
+            "appointment-cancel-failed",
+            others=(CANCEL_IGNORED,),
+            absorb=Absorb.NEVER,
+        ),
+        Update(
+            "appointments.appointment-instance.deleted",
+            _entity,
+            _start,
+            _delete,
+            "appointment-delete-success",
+            "appointment-delete-failed",
+            others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
+            absorb=Absorb.NEVER,
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Incentive reviews and incentive levels."""

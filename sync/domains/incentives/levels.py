@@ -1,0 +1,160 @@
+"""Incentive levels, global and of each prison, and their order: reference data, repeated without harm."""
+
+from sync.domains.declaration import Properties, Update, Work
+from sync.domains.incentives import dps as incentives_api
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives.nomis import HeldLevel
+from sync.pipeline.envelope import DomainEvent
+
+#: There is one order of the levels, whichever event tells of it.
+ORDER = "incentive-levels-order"
+
+
+def _code(event: DomainEvent) -> str:
+    return event.text("incentiveLevel")
+
+
+def _start_level(event: DomainEvent) -> Properties:
+    return {"code": _code(event)}
+
+
+def _write_level(event: DomainEvent, work: Work) -> str:
+    services = work.services
+    with work.lease(f"write:{_level_entity(event)}"):
+        work.trail.at("look up level in NOMIS")
+        held = nomis_incentives.find_global_level(services.nomis, _code(event))
+        work.trail.at("read level")
+        level = incentives_api.level(services.incentives, _code(event))
+        work.trail.add(code=level.code, description=level.name, active=level.active)
+        body = nomis_incentives.GlobalLevel(code=level.code, description=level.name, active=level.active)
+        work.trail.at("write level")
+        if held is None:
+            nomis_incentives.create_global_level(services.nomis, body)
+        else:
+            nomis_incentives.update_global_level(services.nomis, body)
+    _keep_order(level.code, held, work)
+    return "global-incentive-level-inserted" if held is None else "global-incentive-level-updated"
+
+
+def _keep_order(code: str, held: HeldLevel | None, work: Work) -> None:
+    """Tells NOMIS the order once more where the order that it was told cannot have reached this level.
+
+    The order is the business of `incentives.levels.reordered`; a change of a level has no part in it. But NOMIS skips
+    in an order what it does not know, and puts a new level last, where it would stay when its event comes after that of
+    the order. So a level that was just made is given its place, unless the last one is its place; and so is one that
+    stands behind as many as there are in DPS, as it does when that call was lost. Whatever else the order in NOMIS is,
+    it is left, and no further call made there.
+    """
+    with work.lease(f"write:{ORDER}"):
+        work.trail.at("read the order of levels")
+        codes = _order(work)
+        is_behind_all = held is None or (held.sequence is not None and held.sequence > len(codes))
+        if is_behind_all and code in codes[:-1]:
+            work.trail.at("order levels")
+            nomis_incentives.reorder_global_levels(work.services.nomis, codes)
+
+
+def _level_entity(event: DomainEvent) -> str:
+    return f"incentive-level:{_code(event)}"
+
+
+def _start_order(_: DomainEvent) -> Properties:
+    return {}
+
+
+def _write_order(event: DomainEvent, work: Work) -> None:
+    with work.lease(f"write:{_order_entity(event)}"):
+        work.trail.at("order levels")
+        codes = _order(work)
+        nomis_incentives.reorder_global_levels(work.services.nomis, codes)
+    work.trail.add(orderedIepCodes=f"[{', '.join(codes)}]")
+
+
+def _order(work: Work) -> tuple[str, ...]:
+    """The codes in DPS's order, inactive ones included: to be read and told under the lease of the order alone."""
+    return tuple(level.code for level in incentives_api.levels(work.services.incentives))
+
+
+def _order_entity(_: DomainEvent) -> str:
+    return ORDER
+
+
+def _prison(event: DomainEvent) -> str:
+    return event.text("prisonId")
+
+
+def _start_prison_level(event: DomainEvent) -> Properties:
+    return {"code": _code(event), "prison": _prison(event)}
+
+
+def _write_prison_level(event: DomainEvent, work: Work) -> str:
+    services, prison_id = work.services, _prison(event)
+    with work.lease(f"write:{_prison_level_entity(event)}"):
+        work.trail.at("look up prison level in NOMIS")
+        exists = nomis_incentives.prison_level_exists(services.nomis, prison_id, _code(event))
+        work.trail.at("read prison level")
+        level = incentives_api.prison_level(services.incentives, prison_id, _code(event))
+        work.trail.add(
+            code=level.level_code,
+            prison=level.prison_id,
+            defaultOnAdmission=level.default_on_admission,
+            active=level.active,
+            visitOrders=level.visit_orders,
+            privilegedVisitOrders=level.privileged_visit_orders,
+            remandTransferLimitInPence=level.remand_transfer_limit_in_pence,
+            remandSpendLimitInPence=level.remand_spend_limit_in_pence,
+            convictedSpendLimitInPence=level.convicted_spend_limit_in_pence,
+            convictedTransferLimitInPence=level.convicted_transfer_limit_in_pence,
+        )
+        body = nomis_incentives.PrisonLevel(
+            level_code=level.level_code,
+            active=level.active,
+            default_on_admission=level.default_on_admission,
+            visit_order_allowance=level.visit_orders,
+            privileged_visit_order_allowance=level.privileged_visit_orders,
+            remand_transfer_limit_in_pence=level.remand_transfer_limit_in_pence,
+            remand_spend_limit_in_pence=level.remand_spend_limit_in_pence,
+            convicted_transfer_limit_in_pence=level.convicted_transfer_limit_in_pence,
+            convicted_spend_limit_in_pence=level.convicted_spend_limit_in_pence,
+        )
+        work.trail.at("write prison level")
+        if exists:
+            nomis_incentives.update_prison_level(services.nomis, prison_id, body)
+            return "prison-incentive-level-updated"
+        nomis_incentives.create_prison_level(services.nomis, prison_id, body)
+        return "prison-incentive-level-inserted"
+
+
+def _prison_level_entity(event: DomainEvent) -> str:
+    return f"incentive-prison-level:{_prison(event)}:{_code(event)}"
+
+
+#: Their failures are recorded, but no event of theirs tells of one.
+LEVEL_UPDATES = (
+    Update(
+        "incentives.level.changed",
+        _level_entity,
+        _start_level,
+        _write_level,
+        "global-incentive-level-updated",
+        failed=None,
+        others=("global-incentive-level-inserted",),
+    ),
+    Update(
+        "incentives.levels.reordered",
+        _order_entity,
+        _start_order,
+        _write_order,
+        "global-incentive-levels-reordered",
+        failed=None,
+    ),
+    Update(
+        "incentives.prison-level.changed",
+        _prison_level_entity,
+        _start_prison_level,
+        _write_prison_level,
+        "prison-incentive-level-updated",
+        failed=None,
+        others=("prison-incentive-level-inserted",),
+    ),
+)

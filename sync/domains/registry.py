@@ -1,0 +1,153 @@
+"""Every event type: its queue, what handles it, what it tracks, and its switch.
+
+`python -m sync.domains.registry` prints the table; with `--check FILE` it tells whether FILE holds it as it is now.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import structlog
+
+from sync.domains.activities import rules as activity
+from sync.domains.activities.allocations import ALLOCATION_UPDATES
+from sync.domains.activities.attendances import ATTENDANCE_UPDATES
+from sync.domains.activities.duplicate_rows import NonUnique
+from sync.domains.adjustments import rules as sentencing
+from sync.domains.appointments import rules as appointment
+from sync.domains.declaration import Absorb, Creation, Domain, Update
+from sync.domains.incentives import rules as incentive
+from sync.domains.visits import rules as visit
+from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, feature_variable, feature_variables
+
+#: The domains by queue id, in the order of the queues.
+DOMAINS: Mapping[str, Domain] = {
+    module.DOMAIN.queue: module.DOMAIN for module in (visit, incentive, activity, appointment, sentencing)
+}
+
+#: What NOMIS may hold twice, by the event type whose call stumbles over it.
+_NON_UNIQUE: Mapping[str, NonUnique] = {
+    **{each.event_type: NonUnique("allocation", {}) for each in ALLOCATION_UPDATES},
+    **{each.event_type: NonUnique("attendance", {}) for each in ATTENDANCE_UPDATES},
+}
+
+_HEADER = """\
+# Events
+
+What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off
+(`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, does so too). `…-failed` has its `reason`.
+Made from the code by `make docs`.
+
+| event type | queue | handler | telemetry events | feature switch |
+| --- | --- | --- | --- | --- |
+"""
+
+_FOOTER = """
+## Of every queue
+
+| telemetry event | what happened |
+| --- | --- |
+| `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
+| `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
+| `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
+| `dead-letter-given-up` | the housekeeping sends a message back no more; `advice` says what a person must do |
+| `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
+"""
+
+
+def event_types(queue: str) -> tuple[str, ...]:
+    """The event types that a queue receives, which are the values of its subscription's filter."""
+    return tuple(DOMAINS[queue].handlers)
+
+
+def queue_of(event_type: str) -> str | None:
+    """The id of the queue on which events of this type belong; None for a type that is not synchronised."""
+    return next((queue for queue, domain in DOMAINS.items() if event_type.lower() in domain.handlers), None)
+
+
+def unknown_switches(settings: Settings) -> Mapping[str, bool]:
+    """The variables that look like the switch of an event and are that of none, and what they say.
+
+    They switch nothing: one that says false was to stop an event, and does not.
+    """
+    known = {name for queue in DOMAINS for event_type in event_types(queue) for name in feature_variables(event_type)}
+    known.add(DELETE_ALL_VARIABLE)
+    return {name: on for name, on in settings.event_switches.items() if name not in known}
+
+
+def warn_of_unknown_switches(settings: Settings) -> None:
+    """Logs a warning of switches that were to stop an event, and stop none, as after a slip of the keyboard."""
+    void = [name for name, on in unknown_switches(settings).items() if not on]
+    if void:
+        structlog.get_logger("sync.domains.registry").warning(
+            "unknown-feature-switch", variables=void, reason="no event has it; doc/events.md names those there are"
+        )
+
+
+def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
+    """The names of the telemetry events that a handler's messages may track."""
+    return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
+
+
+def _of_creation(handler: Creation) -> Iterator[str]:
+    name, queue = handler.name, handler.queue
+    yield f"{name}-create-success"
+    yield f"{name}-create-failed"
+    if handler.ignored is not None:
+        yield handler.ignored
+    yield f"{name}-create-duplicate"
+    yield f"{name}-create-ambiguous"
+    yield f"to-nomis-synch-{name}-duplicate"
+    yield f"{name}-mapping-create-failed"
+    yield f"{queue}-create-mapping-retry"
+    yield f"{queue}-create-mapping-retry-ignored"
+    yield handler.retry_success
+
+
+def _of_update(handler: Update) -> Iterator[str]:
+    yield handler.success
+    yield from handler.others
+    if handler.failed is not None:
+        yield handler.failed
+    if handler.event_type in _NON_UNIQUE:
+        yield _NON_UNIQUE[handler.event_type].event_name
+    if handler.absorb is not Absorb.NEVER:
+        yield "message-coalesced"
+
+
+def event_table() -> str:
+    """The table of all events as a Markdown page."""
+    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER
+
+
+def _rows() -> Iterator[tuple[str, ...]]:
+    for queue, domain in DOMAINS.items():
+        for event_type, handler in domain.handlers.items():
+            function = handler.prepare if isinstance(handler, Creation) else handler.apply
+            module = function.__module__.removeprefix("sync.domains.")
+            does = "creates" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
+            names = ", ".join(f"`{name}`" for name in tracked_events(handler))
+            yield f"`{event_type}`", f"`{queue}`", f"`{module}`: {does}", names, f"`{feature_variable(event_type)}`"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prints the table, writes it to a file, or checks that a file holds it; 1 when it does not."""
+    parser = argparse.ArgumentParser(description="The table of all events.")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
+    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the table as it is now")
+    chosen = parser.parse_args(arguments)
+    table = event_table()
+    if chosen.write is not None:
+        chosen.write.write_text(table, encoding="utf-8")
+    elif chosen.check is None:
+        sys.stdout.write(table)
+    elif not chosen.check.exists() or chosen.check.read_text(encoding="utf-8") != table:
+        sys.stderr.write(f"{chosen.check} is out of date; run `make docs`\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

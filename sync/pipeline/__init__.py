@@ -1,0 +1,1 @@
+"""The path of a message: receive, parse, coalesce, handle, acknowledge."""

@@ -1,0 +1,142 @@
+"""From a batch of messages to lanes of tasks: one lane an entity, in the order things occurred, updates coalesced.
+
+Pure functions: nothing here calls a queue or a service.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from sync.domains.declaration import Absorb, Creation, Domain, Update
+from sync.failures import MessageUnreadable
+from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
+from sync.queues.queue import Message
+from sync.tracing import ATTRIBUTE
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One message to handle, with the messages whose events it brings along.
+
+    `content` says what the message is; None (with `unreadable`) when it cannot be understood. `handler` is None for
+    what is acknowledged without work, and for mapping retries, which the creation protocol takes.
+    """
+
+    message: Message
+    content: DomainEvent | MappingRetry | None
+    handler: Creation | Update | None
+    entity: str | None
+    sns_message_id: str | None = None
+    message_type: str | None = None
+    unreadable: MessageUnreadable | None = None
+    absorbed: tuple["Task", ...] = ()
+    traceparent: str | None = None
+
+    @property
+    def event_type(self) -> str | None:
+        """The event type, or the type of the message where it is no event; None when unreadable."""
+        return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The messages that this task settles."""
+        return (*(task.message for task in self.absorbed), self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The tasks of one entity, to be done one after the other. `key` names its lease, None where none is needed."""
+
+    key: str | None
+    tasks: tuple[Task, ...]
+
+
+def gather(messages: Iterable[Message], domain: Domain) -> list[Lane]:
+    """The lanes of a batch, in the order in which their first messages arrived.
+
+    Every message is in exactly one task. Events of one entity share a lane, ordered by `occurredAt` (by the time of
+    sending where that is absent; in the order of arrival where equal), a creation before the updates. Neighbouring
+    updates of one event type become one task, whose run writes the state that the last of them left. Creations, and
+    updates that declare it, are never absorbed. Everything that is no event of ours has a lane of its own.
+    """
+    lanes: dict[str, list[Task]] = {}
+    for message in messages:
+        task = read_task(message, domain)
+        key = task.entity or f"message {message.message_id} {message.receipt_handle}"
+        lanes.setdefault(key, []).append(task)
+    return [_lane(tasks) for tasks in lanes.values()]
+
+
+def read_task(message: Message, domain: Domain) -> Task:
+    """What one message asks for. Never raises: what cannot be understood is a task with `unreadable`."""
+    try:
+        envelope = read_envelope(message.body)
+    except MessageUnreadable as error:
+        return Task(message, None, None, None, unreadable=error)
+    try:
+        return _task(message, envelope, domain)
+    except MessageUnreadable as error:
+        return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), unreadable=error)
+
+
+def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
+    content = envelope.content
+    if isinstance(content, DomainEvent):
+        # Every type of ours is in lower case; one that is written otherwise is still no other event.
+        handler = domain.handlers.get(content.event_type.lower())
+        entity = None
+        if handler is not None:
+            content = replace(content, event_type=handler.event_type)
+            entity = _entity(handler, content)
+            # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
+            handler.start(content)
+        traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
+        return Task(message, content, handler, entity, envelope.sns_message_id, traceparent=traceparent)
+    retry = content if isinstance(content, MappingRetry) else None
+    return Task(message, retry, None, None, envelope.sns_message_id, _type(envelope))
+
+
+def _type(envelope: Envelope) -> str:
+    content = envelope.content
+    if isinstance(content, DomainEvent):
+        return content.event_type
+    return MAPPING_RETRY if isinstance(content, MappingRetry) else content.message_type
+
+
+def _entity(handler: Creation | Update, event: DomainEvent) -> str:
+    entity = handler.entity(event)
+    if "\x00" in entity:
+        raise MessageUnreadable(f"{event.event_type}: an id holds a NUL")
+    if entity.endswith((":.", ":..")):
+        # As a segment of a path it would lead to the whole collection instead of one record.
+        raise MessageUnreadable(f"{event.event_type}: an id is only dots")
+    return entity
+
+
+def _lane(tasks: Sequence[Task]) -> Lane:
+    ordered = _coalesced(sorted(tasks, key=_moment))
+    alone = len(ordered) == 1 and not isinstance(ordered[0].handler, Update)
+    # A creation alone is protected by its own lease; what works on the state of an entity holds the entity's.
+    return Lane(None if alone else ordered[0].entity, tuple(ordered))
+
+
+def _moment(task: Task) -> tuple[bool, datetime]:
+    occurred_at = task.content.occurred_at if isinstance(task.content, DomainEvent) else None
+    return not isinstance(task.handler, Creation), occurred_at or task.message.sent_at or _LONG_AGO
+
+
+def _coalesced(tasks: Iterable[Task]) -> list[Task]:
+    done: list[Task] = []
+    for task in tasks:
+        if done and _absorbs(task, done[-1]):
+            earlier = done.pop()
+            task = replace(task, absorbed=(*earlier.absorbed, replace(earlier, absorbed=())))
+        done.append(task)
+    return done
+
+
+def _absorbs(later: Task, earlier: Task) -> bool:
+    handler = later.handler
+    return isinstance(handler, Update) and handler.absorb is Absorb.BY_LATER and handler is earlier.handler

@@ -1,0 +1,1 @@
+"""What only an operator meets: dead letters, duplicates, creations of unknown outcome."""

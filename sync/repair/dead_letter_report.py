@@ -1,0 +1,123 @@
+"""What is known of a dead letter: its last failure, how often it was tried and sent back, and what to do about it."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from sync.failures import NON_UNIQUE_TEXT
+from sync.queues.dead_letters import UNREADABLE, DeadLetter
+from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
+from sync.repair.hints import hint, is_missing_allocation, is_missing_mapping
+from sync.store.database import Database
+from sync.store.failures import FailedAttempt, count_attempts, last_failure
+from sync.store.given_up import given_up
+from sync.store.returns import read_returns
+
+NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
+
+
+class FailureClass(StrEnum):
+    """Whether trying again may help."""
+
+    RECOVERABLE = "recoverable"
+    #: NOMIS holds two rows where there may be one: trying again helps once one of them is deleted.
+    REPAIRABLE = "repairable"
+    UNRECOVERABLE = "unrecoverable"
+    UNREADABLE = "unreadable"
+    UNKNOWN = "unknown"
+
+
+#: The classes in which trying again without any repair may help.
+WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One dead letter with what the database knows of it.
+
+    `attempts` counts the failed ones of all its deliveries. `given_up`: the housekeeping sends it back no more.
+    """
+
+    letter: DeadLetter
+    failure: FailedAttempt | None
+    attempts: int
+    returns: int
+    given_up: bool = False
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """Whether trying again may help."""
+        if self.letter.type == UNREADABLE:
+            return FailureClass.UNREADABLE
+        if self.failure is None:
+            return FailureClass.UNKNOWN
+        failure = self.failure.failure
+        # The creation of the record, or the allocation, may still come.
+        if failure.recoverable or is_missing_mapping(failure) or is_missing_allocation(failure):
+            return FailureClass.RECOVERABLE
+        return FailureClass.REPAIRABLE if NON_UNIQUE_TEXT in failure.reason else FailureClass.UNRECOVERABLE
+
+    @property
+    def hint(self) -> str:
+        """What to do about it, in one line."""
+        if self.letter.type == UNREADABLE:
+            return UNREADABLE_HINT
+        return NO_FAILURE_HINT if self.failure is None else hint(self.letter.type, self.failure.failure)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The diagnosis as JSON shows it."""
+        return {
+            **self.letter.as_dict(),
+            "class": self.failure_class,
+            "attempts": self.attempts,
+            "returns": self.returns,
+            "givenUp": self.given_up,
+            "lastError": None if self.failure is None else _error(self.failure),
+            "problem": self.letter.problem,
+            "hint": self.hint,
+        }
+
+
+def diagnose(database: Database, queue: str, letters: Sequence[DeadLetter]) -> list[Diagnosis]:
+    """What is known of each letter of `queue`, in the same order. Raises `StoreUnavailable`."""
+    with database.read() as connection:
+        returns = read_returns(connection, queue, (letter.key for letter in letters))
+        lost = given_up(connection, queue)
+    return [
+        _diagnose(database, queue, letter, returns.get(letter.key, 0), given_up=letter.key in lost)
+        for letter in letters
+    ]
+
+
+def not_chosen(
+    database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
+) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
+    """Leaves the letters other than `message_ids` (where any are named), and when asked those no retry can mend."""
+
+    def why_left(letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        reasons: dict[str, str] = {}
+        if message_ids:
+            others = (letter.message.message_id for letter in letters)
+            reasons = {each: "it was not asked for" for each in others if each not in message_ids}
+        if recoverable_only:
+            for diagnosis in diagnose(database, queue, letters):
+                if diagnosis.failure_class not in WORTH_A_RETRY:
+                    reasons[diagnosis.letter.message.message_id] = f"it is {diagnosis.failure_class}"
+        return reasons
+
+    return why_left
+
+
+def _diagnose(database: Database, queue: str, letter: DeadLetter, returns: int, *, given_up: bool) -> Diagnosis:
+    sns_message_id, message_id = letter.sns_message_id, letter.message.message_id
+    failure = last_failure(database, queue=queue, sns_message_id=sns_message_id, message_id=message_id)
+    attempts = 0
+    if failure is not None:
+        with database.read() as connection:
+            attempts = count_attempts(connection, queue, sns_message_id, message_id)
+    return Diagnosis(letter, failure, attempts, returns, given_up)
+
+
+def _error(attempt: FailedAttempt) -> dict[str, Any]:
+    return {"time": attempt.time.isoformat(timespec="seconds"), **asdict(attempt.failure)}

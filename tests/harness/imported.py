@@ -1,0 +1,17 @@
+"""Importing this imports the program and what it imports later, so that no forked child does it again."""
+
+import importlib
+import pkgutil
+
+import jobs
+import reports
+import sync
+from tests.harness.forked import keep_what_never_changes
+
+for package in (jobs, reports, sync):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if "migrations" not in module.name:
+            importlib.import_module(module.name)
+for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
+    importlib.import_module(name)
+keep_what_never_changes()

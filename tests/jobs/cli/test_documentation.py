@@ -1,0 +1,86 @@
+"""Every command and every option says what it is for, and every promised command is there."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from jobs.cli.app import app
+from jobs.cli.commands.drain import QUEUE_HELP
+from sync.settings.declaration import QUEUES
+
+PROMISED = {
+    "demo": {"--dir", "--prisoners", "--events", "--seed", "--latency-ms", "--no-open"},
+    "scheduler": set(),
+    "drain": {"--until-empty", "--max-batches", "--json"},
+    "reconcile incentives": {"--prison", "--prisoner", "--shards", "--shard", "--resume", "--no-notify", "--json"},
+    "reconcile explain": set(),
+    "reconcile fix received": {"--dry-run", "--yes", "--as"},
+    "incentives repair": {"--dry-run", "--yes", "--as"},
+    "report render": set(),
+    "report send": {"--to", "--dry-run", "--yes", "--as"},
+    "runs list": set(),
+    "runs show": {"--json"},
+    "runs rerun": set(),
+    "dlq list": set(),
+    "dlq show": set(),
+    "dlq retry": {"--message", "--yes", "--dry-run", "--as"},
+    "dlq retry-all": {"--yes", "--dry-run"},
+    "dlq purge": {"--message", "--yes", "--dry-run", "--as"},
+    "duplicates resolve": {"--although-different", "--yes", "--dry-run", "--as"},
+    "creations settle": {"--yes", "--dry-run", "--as"},
+    "activities delete-allocation": {"--yes", "--dry-run", "--as"},
+    "activities delete-attendance": {"--yes", "--dry-run", "--as"},
+    "activities delete-all": {"--yes", "--dry-run", "--as"},
+    "appointments delete-all": {"--yes", "--dry-run", "--as"},
+    "telemetry": {"--name", "--since", "--limit", "--json"},
+    "db upgrade": set(),
+    "check": set(),
+}
+
+
+def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every command and group below `command`, by the words that are typed."""
+    for name, each in getattr(command, "commands", {}).items():
+        yield " ".join((*path, name)), each
+        yield from walk(each, (*path, name))
+
+
+COMMANDS = dict(walk(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_promised_commands_are_there(name: str) -> None:
+    """What people and Kubernetes rely on exists under its name, with its options."""
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    assert PROMISED[name] <= options
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    """No command, no option and no argument is left without words that say what it is for."""
+    command = COMMANDS[name]
+    summary = (command.help or "").strip().splitlines()[:1]
+    assert summary != [], f"{name} has no help"
+    assert summary[0].endswith((".", "?")), f"the help of {name} does not begin with a sentence"
+    for parameter in command.params:
+        if parameter.name != "help":
+            assert getattr(parameter, "help", None), f"{parameter.opts} of {name} has no help"
+
+
+def test_help_names_the_queues() -> None:
+    """The help of the drain names the queues that there are."""
+    assert all(queue in QUEUE_HELP for queue in QUEUES)
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("group", ["", *(name for name, each in COMMANDS.items() if hasattr(each, "commands"))])
+def test_lists_of_commands_fit_the_screen(group: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No summary of a command is cut."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = CliRunner().invoke(app, [*group.split(), "--help"]).stdout
+    listed = shown.partition("\nCommands:\n")[2].splitlines()
+    assert listed
+    assert [line for line in listed if line.endswith("...") or len(line) > columns] == []

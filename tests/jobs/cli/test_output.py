@@ -1,0 +1,145 @@
+"""Results, moments and progress as people read and type them."""
+
+import io
+import json
+import unicodedata
+from contextlib import redirect_stdout
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.cli.exit_codes import BAD_USAGE, WORK_FAILED, UsageError, WorkError, ending_of
+from jobs.cli.moments import read_moment
+from jobs.cli.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
+from jobs.cli.progress import live_progress
+from sync.failures import UpstreamError
+from sync.settings.declaration import SettingsError
+
+LONDON = ZoneInfo("Europe/London")
+
+
+def test_columns_are_as_wide_as_their_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table lines up, shows `-` for what is empty, and leaves no blanks at the ends of lines."""
+    print_table(("RUN", "ERROR"), [("20230522", None), ("7", "no answer")])
+    assert capsys.readouterr().out == "RUN       ERROR\n20230522  -\n7         no answer\n"
+
+
+def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON stays on one line and keeps letters beyond ASCII."""
+    print_json({"error": "zwei\nZeilen – ü"})
+    assert capsys.readouterr().out == '{"error": "zwei\\nZeilen – ü"}\n'
+
+
+#: What steers a terminal, or a reader's eye.
+STEERING = "\x1b[31m\x1b]0;title\x07\x9b2J\x00\x7f\u202e\u2066\u200b\u2028\n\ud800"
+
+
+@given(text=st.text())
+def test_no_text_steers_the_terminal(text: str) -> None:
+    """What is left is printable and on one line; what steers nothing is as it was."""
+    shown = plain(f"{text}{STEERING}{text}")
+    assert all(each.isprintable() or unicodedata.category(each) in ("Zs", "Cn", "Co") for each in shown)
+    assert plain("Ünïcode – 中文 a\u00a0b") == "Ünïcode – 中文 a\u00a0b"
+
+
+def test_lines_tables_and_pairs_are_steered_by_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever way something is printed, escapes and changes of direction are not, and no line is forged."""
+    say(f"a{STEERING}b")
+    say(f"a{STEERING}b", err=True)
+    print_table(("A",), [(f"x{STEERING}y",), ([f"x{STEERING}", "y"],)])
+    print_pairs({"name": f"x{STEERING}y"})
+    shown = capsys.readouterr()
+    assert shown.out.count("\n") == 5
+    assert shown.err.count("\n") == 1
+    assert all(each.isprintable() for each in (shown.out + shown.err).replace("\n", ""))
+
+
+@given(text=st.text())
+def test_json_is_exact_and_steers_nothing(text: str) -> None:
+    """The value is the same when it is read, and nothing of it is an escape on the way."""
+    value = {"text": f"{text}{STEERING}", text: [text]}
+    with redirect_stdout(io.StringIO()) as out:
+        print_json(value)
+    line = out.getvalue()
+    assert json.loads(line) == value
+    assert all(each.isprintable() for each in line.rstrip("\n"))
+
+
+def test_progress_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage names what is waited for, in the words of others."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen = Screen()
+    with live_progress(screen) as report:
+        report("waiting: [red]no[/red]\x1b]0;title\x07", 1, 2)
+    assert "[red]no[/red]" in screen.getvalue()
+    assert "\x1b]0" not in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (0.42, "0.4 s"), (59.6, "1 min 0 s"), (192, "3 min 12 s"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    """A duration shows its two largest units."""
+    assert duration_text(seconds) == text
+
+
+def test_counts_leave_zeros_out() -> None:
+    """Only what happened is said."""
+    assert counts_text({"received": 3, "failed": 0, "retry_queued": 1, "queues": {}}) == "received 3, retry queued 1"
+    assert counts_text({"RETRY_CREATE_MAPPING": 2}, in_words=False) == "RETRY_CREATE_MAPPING 2"
+
+
+def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
+    """A date-time without offset is London's; one with an offset keeps it; an age counts back from now."""
+    assert read_moment("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
+    assert read_moment("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
+    assert timedelta(minutes=89) < datetime.now(UTC) - read_moment("90m", LONDON) < timedelta(minutes=91)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
+def test_other_moments_are_refused(text: str) -> None:
+    """What is no moment is bad usage."""
+    with pytest.raises(UsageError):
+        read_moment(text, LONDON)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (SettingsError("TZ: 'x': give a time zone"), BAD_USAGE, "TZ: 'x': give a time zone"),
+        (UsageError("there is no run x"), BAD_USAGE, "there is no run x"),
+        (WorkError("the queue\ncannot be reached"), WORK_FAILED, "the queue cannot be reached"),
+        (
+            UpstreamError("nomis", "GET", "/visits/1", status=503, message="busy"),
+            WORK_FAILED,
+            "nomis: GET /visits/1: status 503: busy",
+        ),
+        (RuntimeError("a\nb"), WORK_FAILED, "RuntimeError"),
+        (KeyError(), WORK_FAILED, "KeyError"),
+    ],
+)
+def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
+    """Every error has its exit code and one line; of what is not ours it has no text, which may quote anything."""
+    assert ending_of(error) == (code, line)
+
+
+def test_progress_without_a_terminal_is_a_few_lines() -> None:
+    """A stage is said when it begins and when it ends, and not for every step between."""
+    stream = io.StringIO()
+    with live_progress(stream) as report:
+        for done in range(1001):
+            report("levels", done, 1000)
+        report("levels", 1000, 1000)
+        report("listing", 7, 0)
+    assert stream.getvalue().splitlines() == [
+        "levels: 0 of 1,000 (0 %)",
+        "levels: 1,000 of 1,000 (100 %)",
+        "listing: 7",
+    ]

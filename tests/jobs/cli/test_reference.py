@@ -1,0 +1,55 @@
+"""The reference pages are made from the code, and complete."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.reference import commands_page, main, pages, settings_page
+from sync.settings.declaration import Settings
+
+
+def test_pages_of_the_project_are_up_to_date() -> None:
+    """What lies in `doc` is what the code says now."""
+    assert main(["--check"]) == 0
+
+
+def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that differs, or is missing, fails the check by its name; writing it anew mends that."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "doc").mkdir()
+    (tmp_path / "doc" / "settings.md").write_text("old")
+    code = "import sys; from jobs.cli.reference import main; sys.exit(main(sys.argv[1:]))"
+    checked = subprocess.run(
+        [sys.executable, "-c", code, "--check"],
+        env={"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 1
+    assert checked.stderr == "doc/settings.md, doc/commands.md: out of date; run `make docs`\n"
+    assert main(["--write"]) == 0
+    assert {file.name for file in (tmp_path / "doc").iterdir()} == set(pages())
+    assert main(["--check"]) == 0
+
+
+def test_every_setting_has_a_row_and_a_meaning() -> None:
+    """No setting is left out or left without words, and no default of a secret is shown."""
+    page = settings_page()
+    rows = {
+        row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
+    }
+    for name in Settings.model_fields:
+        assert rows[name.upper()], f"{name} has no meaning"
+    assert "| `HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT` | `1,10,60,600` |" in page
+    assert "| `FEATURE_EVENT_PRISON_VISIT_BOOKED` | `true` |" in page
+    assert "| `FEATURE_EVENT_DELETEALL` | `false` |" in page
+
+
+def test_every_command_has_a_section() -> None:
+    """Commands of groups are there under all the words that are typed."""
+    page = commands_page()
+    for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
+        assert f"## prisoner-to-nomis {name}\n" in page

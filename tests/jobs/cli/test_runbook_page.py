@@ -1,0 +1,57 @@
+"""The runbook names alerts that are sent, commands that exist and settings that there are."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from jobs.cli.app import app
+from reports.presentation.alerts import TEXTS
+from sync.settings.declaration import Settings
+
+PAGE = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
+PROGRAM = "prisoner-to-nomis "
+COMMAND: Any = typer.main.get_command(app)
+
+
+def typed() -> list[str]:
+    """What the page tells people to type, in blocks and within sentences."""
+    blocks = [line.partition("#")[0] for line in PAGE.splitlines() if line.startswith(PROGRAM)]
+    sentences = [found for found in re.findall(r"`([^`\n]+)`", PAGE) if found.split()[0] in COMMAND.commands]
+    return sorted({line.removeprefix(PROGRAM).strip() for line in (*blocks, *sentences)})
+
+
+@pytest.mark.parametrize("line", typed())
+def test_command_exists_with_its_options(line: str) -> None:
+    """What the page tells people to type is a command, with the options it names."""
+    command, words = COMMAND, line.split()
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{line}: there is no {words[0]}"
+        command = command.commands[words.pop(0)]
+    options = {option for parameter in getattr(command, "params", ()) for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("text", sorted(set(TEXTS.values())))
+def test_every_alert_leads_to_a_section(text: str) -> None:
+    """Each alert has a row of the first table, which begins as the alert does."""
+    table = PAGE.partition("## From the alert")[2].partition("\n\n## ")[0]
+    beginnings = [found.partition("…")[0].strip() for found in re.findall(r"`([^`\n]+…)`", table)]
+    assert [each for each in beginnings if text.startswith(each)], text
+
+
+def test_links_lead_to_sections() -> None:
+    """Each link within the page has its heading."""
+    lines = [line.lstrip("# ").lower() for line in PAGE.splitlines() if line.startswith("#")]
+    headings = {re.sub(r"[^a-z0-9 -]", "", line).replace(" ", "-") for line in lines}
+    assert set(re.findall(r"\]\(#([a-z0-9-]+)\)", PAGE)) <= headings
+
+
+def test_settings_that_are_named_exist() -> None:
+    """Variables the page names are settings of the program."""
+    names = re.findall(r"`((?:HOUSEKEEPING|SCHEDULER|REPORTS|SLACK|ENVIRONMENT|FEATURE|HEALTH)_[A-Z_]+)", PAGE)
+    known = {name.upper() for name in Settings.model_fields} | {"FEATURE_EVENT_DELETEALL", "FEATURE_EVENT_"}
+    assert set(names) <= known
+    assert len(set(names)) > 4

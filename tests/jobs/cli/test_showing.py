@@ -1,0 +1,111 @@
+"""What the commands that list and show print for people."""
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from tests.harness.operating import Operator
+
+
+@pytest.fixture
+def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+    """An operator with an empty database; the queues are made as they are used."""
+    return Operator(sandbox, tmp_path, sqlite_template)
+
+
+def run_with(operator: Operator, run_id: str, counts: dict[str, object]) -> None:
+    """Puts a run with these counts into the ledger, newer than those before it."""
+    row = (
+        run_id,
+        "some-job",
+        "manual",
+        "{}",
+        "success",
+        json.dumps(counts),
+        f"2023-05-22 04:00:0{run_id[-1]}.0",
+        "here",
+    )
+    with closing(sqlite3.connect(operator.database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO job_runs (id, job, trigger, parameters, status, counts, started_at, host) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+
+
+def track(operator: Operator, *events: tuple[str, str]) -> None:
+    """Puts events into the telemetry, each with its name and moment (UTC)."""
+    with closing(sqlite3.connect(operator.database)) as connection, connection:
+        rows = [(name, at, '{"visitId": "v1"}') for name, at in events]
+        connection.executemany("INSERT INTO telemetry_events (name, time, properties) VALUES (?, ?, ?)", rows)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("creations list", "No creation is unsettled."),
+        ("creations list --all", "No creation is known."),
+        ("duplicates list", "No duplicate is open."),
+        ("duplicates list --all", "No duplicate is known."),
+        ("actions", "No action is recorded."),
+        ("runs list", "No run is recorded."),
+        ("runs list --job other", "No run of other is recorded."),
+        ("telemetry", "No event was tracked."),
+        ("telemetry --name other --since 2h", "No such event was tracked."),
+        ("dlq show visit", "The dead letter queue of visit is empty."),
+    ],
+)
+def test_nothing_is_said_in_a_sentence(operator: Operator, command: str, says: str) -> None:
+    """Where there is nothing to list, people read a sentence in place of bare headings, and programs an empty list."""
+    assert operator.does(*command.split()) == f"{says}\n"
+    assert operator.does(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
+
+
+def test_a_drain_is_shown_queue_by_queue(operator: Operator) -> None:
+    """A run shows its parameters and counts as text: a line for each queue, lists with commas, yes and no."""
+    operator.does("drain", "visit", "incentive")
+    (run,) = operator.reads("runs", "list")
+    shown = dict(
+        re.split(r"\s{2,}", line, maxsplit=1) for line in operator.does("runs", "show", run["id"]).splitlines()
+    )
+    assert shown["parameter queues"] == "visit, incentive"
+    assert shown["parameter untilEmpty"] == "no"
+    assert shown["count queues visit"] == "-"
+    assert shown["count errors"] == "-"
+    assert not re.search(r"[\[\]{}']|True|False", "".join(shown.values()))
+    assert operator.reads("runs", "show", run["id"]) == run
+
+
+def test_what_happened_on_a_queue_is_on_its_line(operator: Operator) -> None:
+    """What is zero, and what only repeats the name of the queue, is left out."""
+    counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
+    run_with(operator, "r1", counts)
+    shown = operator.does("runs", "show", "r1").splitlines()
+    assert re.split(r"\s{2,}", shown[-1]) == ["count queues visit", "received 3, retry queued 1"]
+
+
+def test_id_of_the_reconciliation_is_shown_where_it_is_another(operator: Operator) -> None:
+    """A run that began a reconciliation has its id; only a part of one, or what goes on with one, names it."""
+    run_with(operator, "r1", {"reconciliation": "r1", "prisoners": 7})
+    run_with(operator, "r2", {"reconciliation": "r1", "prisoners": 7})
+    second, first = operator.does("runs", "list").splitlines()[1:]
+    assert second.endswith("  reconciliation r1, prisoners 7")
+    assert first.endswith("  prisoners 7")
+    assert "reconciliation" not in operator.does("runs", "show", "r1")
+    assert operator.reads("runs", "show", "r1")["counts"]["reconciliation"] == "r1"
+
+
+def test_newest_events_are_shown_in_local_time(operator: Operator) -> None:
+    """`--limit` leaves the newest, oldest first; people read the time of TZ as in the other lists, programs UTC."""
+    track(operator, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
+    shown = operator.does("telemetry", "--limit", "2", TZ="Europe/London").splitlines()
+    assert shown == ["2023-05-22 04:00:00  event-3  visitId=v1", "2023-05-22 05:00:00  event-4  visitId=v1"]
+    told = operator.does("telemetry", "--limit", "1", "--json", TZ="Europe/London")
+    assert told.startswith('{"name": "event-4", "time": "2023-05-22T04:00:00.500+00:00"')
+    assert len(operator.does("telemetry").splitlines()) == 5
+    assert operator.run("telemetry", "--limit", "0").code == 2

@@ -1,0 +1,117 @@
+"""The demo fails when anything is not as it should be, and says what."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobs.demo.outcome import DemoOutcome
+from reports.engine.result import Diagnosis, InFlight, Mismatch, ReconciliationResult, Side
+
+AT = datetime(2023, 5, 22, 4, 0, tzinfo=UTC)
+TRUTH: dict[str, Any] = {"entities": 7, "by_domain": {"visit": 7}, "problems": [], "surplus": []}
+
+
+def mismatch(booking: int, cause: int) -> Mismatch:
+    """A mismatch that was found, with the number of its cause."""
+    diagnosis = Diagnosis(
+        number=cause, cause="some", confidence="high", right_side="DPS", explanation="because", action="do it"
+    )
+    return Mismatch(
+        offender_no="A1234BC",
+        booking_id=booking,
+        nomis=Side(level="STD", at=AT, record=1),
+        since=AT,
+        diagnosis=diagnosis,
+    )
+
+
+def result(*mismatches: Mismatch) -> ReconciliationResult:
+    """A complete run over 300 prisoners."""
+    return ReconciliationResult(
+        run_id="20230522-040000-ab12",
+        status="complete",
+        environment="the demo",
+        started_at=AT,
+        finished_at=AT,
+        total=300,
+        listed=300,
+        compared=300,
+        mismatches=mismatches,
+    )
+
+
+@pytest.fixture
+def good() -> DemoOutcome:
+    """A demo in which all went well: two mismatches planted and found, one in flight, one in the bulk call only."""
+    return DemoOutcome(
+        traffic={
+            "published": {"prison-visit.booked": 9},
+            "messages": 10,
+            "duplicates": {"published_twice": ["x"], "delivered_twice": ["y"]},
+            "out_of_order": [],
+        },
+        drained={"applied": 7, "duplicate": 2, "coalesced": 1},
+        planted=[{"bookingId": 1, "cause": 4}, {"bookingId": 2, "cause": 8}, {"bookingId": 3, "cause": "in_flight"}],
+        bulk_differs=1,
+        truth=TRUTH,
+        result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
+        slack=2,
+        report="/somewhere/report.html",
+        seconds=12.3,
+    )
+
+
+def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
+    """All planted mismatches found and every record once: nothing to complain of; the table has the figures."""
+    assert good.problems() == []
+    table = dict(good.rows())
+    assert table["events published"] == "8"
+    assert table["messages delivered"] == "10, of them 2 a second time"
+    assert table["records in NOMIS exactly once"] == "7 of 7"
+    assert table["mismatches planted"] == "2"
+    assert table["mismatches found"] == "2, the planted cause named for 1"
+    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
+    assert table["differences excluded"] == "0"
+
+
+def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) -> None:
+    """A planted difference whose message waits on a queue is found, though the report's headline leaves it out."""
+    waiting = InFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
+    planted = [*good.planted, {"bookingId": 9, "cause": 1}]
+    table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
+    assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
+    assert table["mismatches planted"] == "3"
+    assert table["mismatches found"] == "3: 2 in the report, 1 on its way; the planted cause named for 2"
+
+
+def test_what_is_still_on_its_way_when_read_again_is_told(good: DemoOutcome) -> None:
+    """A difference planted in flight that had not settled is among those on their way, as in the report's headline."""
+    late = InFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
+    result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
+    table = dict(replace(good, result=result).rows())
+    assert table["differences gone when read again"] == (
+        "1 (planted: 1 in flight, 1 in the bulk call only); 1 still on their way"
+    )
+
+
+def test_missed_and_invented_mismatches_are_problems(good: DemoOutcome) -> None:
+    """A planted mismatch that was not found, and one found that was not planted, are both named by booking."""
+    missed, invented = replace(good, result=result(mismatch(1, 4), mismatch(3, 1))).problems()
+    assert missed == "planted mismatches that were not found: bookings 2"
+    assert invented == "mismatches reported that were not planted: bookings 3"
+
+
+def test_wrong_records_in_nomis_are_problems(good: DemoOutcome) -> None:
+    """A record that is missing, twice or wrong in NOMIS is named, and not counted as being there once."""
+    truth = TRUTH | {"problems": [{"domain": "visit", "dps_id": "v1", "problem": "missing"}], "surplus": [{}]}
+    wrong = replace(good, truth=truth)
+    assert wrong.problems() == ["visit v1: missing", "NOMIS holds 1 records that belong to nothing"]
+    assert wrong.once == 6
+
+
+def test_incomplete_reconciliation_is_a_problem(good: DemoOutcome) -> None:
+    """A reconciliation that could not read everybody does not pass for a success."""
+    incomplete = good.result.model_copy(update={"status": "incomplete"})
+    assert replace(good, result=incomplete).problems() == ["the reconciliation is incomplete"]

@@ -1,0 +1,316 @@
+"""The health pages: what they say when all is well, when parts are away, and when a drain hangs."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from jobs.health.metrics import Metrics, breaker_metrics, run_metrics
+from jobs.health.probes import CACHE_SECONDS, DOWN, UP, Answer, Component, Health, health_checks
+from jobs.health.server import HealthPages
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import SettingsError, UpstreamName
+from sync.upstream.transport import Transport
+from tests.harness.faults import faulty, held
+from tests.harness.operating import Operator, operator
+from tests.harness.programs import program
+from tests.harness.waiting import in_thread, result_of, until
+
+__all__ = ["operator"]
+
+
+def well() -> Component:
+    """A part that is well."""
+    return Component(UP)
+
+
+def health(
+    checks: Mapping[str, Callable[[], Component]] | None = None,
+    progress: Mapping[str, float] | None = None,
+    **options: Any,
+) -> Health:
+    """Health over the given parts, ready, with a stall after a minute."""
+    return Health(checks or {"part": well}, lambda: progress or {}, lambda: True, 60, **options)
+
+
+@contextmanager
+def serving(of: Health, metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
+    """The pages on a free port; their address."""
+    with HealthPages("127.0.0.1", 0, of, {"build": {"name": "prisoner-to-nomis"}}, metrics) as pages:
+        yield f"http://127.0.0.1:{pages.port}"
+
+
+def get(address: str) -> requests.Response:
+    """Asks for a page."""
+    return requests.get(address, timeout=10)
+
+
+def test_pages_answer(tmp_path: Path) -> None:
+    """Each page is there, in its content type, and what is not a page is 404."""
+    with serving(health(), lambda: b"figure 1\n") as address:
+        assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
+        assert get(f"{address}/health/liveness").json() == {"status": "UP"}
+        assert get(f"{address}/health/readiness/").json() == {"status": "UP"}
+        assert get(f"{address}/health/ping?x=1").json() == {"status": "UP"}
+        assert get(f"{address}/info").json() == {"build": {"name": "prisoner-to-nomis"}}
+        assert get(f"{address}/metrics").text == "figure 1\n"
+        assert get(f"{address}/metrics").headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert get(f"{address}/etc/passwd").status_code == 404
+        assert requests.head(f"{address}/health", timeout=10).content == b""
+
+
+def test_part_that_breaks_or_hangs_is_down() -> None:
+    """A check that raises and one that never answers are down by their names; the page still comes in time."""
+    hanging = threading.Event()
+
+    def breaks() -> Component:
+        raise UpstreamError("nomis", "GET", "/health", status=503, message="away")
+
+    def hangs() -> Component:
+        hanging.wait()
+        return Component(UP)
+
+    of = health({"good": well, "bad": breaks, "slow": hangs}, deadline_seconds=0.2, cache_seconds=0)
+
+    def others_answered() -> Answer | None:
+        # On a slow machine they may be too late as well.
+        answer = of.overall()
+        late = [name for name, part in answer.body["components"].items() if "no answer" in str(part)]
+        return answer if late == ["slow"] else None
+
+    answer = until(others_answered)
+    hanging.set()
+    assert answer.status == 503
+    assert answer.body == {
+        "status": "DOWN",
+        "components": {
+            "good": {"status": "UP"},
+            "bad": {"status": "DOWN", "details": {"error": "nomis: GET /health: status 503: away"}},
+            "slow": {"status": "DOWN", "details": {"error": "no answer within 0.2 s"}},
+        },
+    }
+
+
+def test_unforeseen_error_shows_no_text() -> None:
+    """An error nobody foresaw shows as its kind alone, since its text may hold anything."""
+
+    def breaks() -> Component:
+        raise RuntimeError("the password is 12345")
+
+    answer = health({"bad": breaks}).overall()
+    assert answer.body["components"]["bad"]["details"] == {"error": "RuntimeError"}
+
+
+def test_answers_are_shared_for_two_seconds() -> None:
+    """Many who ask at once cause one round of checks; after two seconds the next one asks again."""
+    asked = 0
+    moment = 0.0
+
+    def counts() -> Component:
+        nonlocal asked
+        asked += 1
+        return Component(UP)
+
+    of = health({"part": counts}, monotonic=lambda: moment)
+    for _ in range(5):
+        of.overall()
+    assert asked == 1
+    moment += CACHE_SECONDS
+    of.overall()
+    assert asked == 2
+
+
+def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
+    """A drain without progress fails liveness; whatever else is away does not, since a new start would not help."""
+
+    def away() -> Component:
+        return Component(DOWN)
+
+    assert health({"nomis": away}, {"visit": 59.0}).liveness().status == 200
+    answer = health(progress={"visit": 61.0, "activity": 1.0}).liveness()
+    assert (answer.status, list(answer.body["components"])) == (503, ["visit-drain"])
+
+
+def test_port_that_is_taken_is_named() -> None:
+    """A port that somebody else has is an error that names the setting."""
+    with serving(health()) as address:
+        port = int(address.rpartition(":")[2])
+        with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} cannot be had"):
+            HealthPages("127.0.0.1", port, health(), {}, bytes)
+
+
+def opened(operator: Operator, **more: str) -> AbstractContextManager[Program]:
+    """The program with metrics."""
+    return program(operator.settings, operator.settings["DATABASE_URL"], Metrics(), **more)
+
+
+def overall(made: Program) -> dict[str, Any]:
+    """What the health page says of the program's parts."""
+    transport = Transport(made.settings)
+    try:
+        return dict(health(health_checks(made, transport)).overall().body["components"])
+    finally:
+        transport.close()
+
+
+def test_every_part_of_the_program_is_shown(operator: Operator, sandbox: Sandbox) -> None:
+    """Services, queues with their counts, database and breakers are up in a world that is well, without any secret."""
+    operator.queues()["visit"].dlq.send("left over")
+    with opened(operator) as made:
+        found = overall(made)
+    assert {part["status"] for part in found.values()} == {"UP"}
+    assert set(found) == {
+        *(str(name) for name in UpstreamName),
+        *(f"{queue}-health" for queue in ("visit", "incentive", "activity", "appointment", "sentencing")),
+        "database",
+        "breakers",
+    }
+    assert found["visit-health"]["details"] == {
+        "queueName": "hmpps_prisoner_to_nomis_visit_queue",
+        "messagesOnQueue": 0,
+        "messagesInFlight": 0,
+        "dlqName": "hmpps_prisoner_to_nomis_visit_dlq",
+        "messagesOnDlq": 1,
+        "dlqStatus": "UP",
+    }
+    secrets = [value for name, value in operator.settings.items() if name.endswith(("_SECRET", "_KEY", "_TOKEN"))]
+    assert not [secret for secret in secrets if secret and secret in str(found)]
+
+
+def test_parts_that_are_away_are_named(operator: Operator, sandbox: Sandbox) -> None:
+    """A service that is down, a queue that is not there and a queue without a dead letter queue show as such."""
+    sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
+    sqs = operator.queues()["visit"].main._client
+    sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
+    more = {"HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "bare", "HMPPS_SQS_QUEUES_ACTIVITY_QUEUE_NAME": "no such name"}
+    with opened(operator, **more) as made:
+        found = overall(made)
+    assert found["nomis"] == {"status": "DOWN", "details": {"error": "status 503"}}
+    assert (found["visit-health"]["status"], found["visit-health"]["details"]["dlqStatus"]) == ("DOWN", "NOT ATTACHED")
+    assert found["activity-health"]["details"]["queueName"] == "no such name"
+    assert found["activity-health"]["status"] == "DOWN"
+    assert found["mapping"]["status"] == "UP"
+
+
+def test_drain_shows_progress_while_it_waits_for_a_service(operator: Operator, sandbox: Sandbox) -> None:
+    """A drain that holds messages through an outage gets on, as far as liveness goes; one whose call hangs does not."""
+    with opened(operator, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
+        drain = made.open_drain("appointment")
+
+        def seconds() -> float:
+            return made.seconds_since_progress()["appointment"]
+
+        sandbox.traffic(events=1, queues=["appointment"])
+        with held(sandbox, "nomis", "POST") as create:
+            working = in_thread(drain.run_batch)
+            create.wait_for_request()
+            hung = seconds()
+            until(lambda: seconds() > hung + 1, "a hang shows")
+            create.release()
+            assert result_of(working).received == 1
+        sandbox.traffic(events=8, queues=["appointment"], seed=2)
+        with faulty(sandbox, "nomis", status=503):
+            working = in_thread(drain.run_batch)
+            until(lambda: made.breakers.open_services(UpstreamName), "the outage is noticed")
+            gets_on(seconds)
+            assert not working.done()
+        assert result_of(working).received >= 8
+
+
+def gets_on(seconds: Callable[[], float]) -> None:
+    """Returns once the seconds since progress have begun anew several times."""
+    before, times = seconds(), 0
+
+    def begun_anew() -> bool:
+        nonlocal before, times
+        present = seconds()
+        times += present < before
+        before = present
+        return times >= 3
+
+    until(begun_anew, "the drain gets on")
+
+
+def test_metrics_count_messages_calls_runs_and_breakers(operator: Operator, sandbox: Sandbox) -> None:
+    """The figures tell of each message and call, of the last runs, and of the breakers."""
+    sandbox.traffic(events=3, queues=["appointment"], seed=2)
+    with opened(operator) as made:
+        metrics = made.metrics
+        assert metrics is not None
+        metrics.add(lambda: breaker_metrics(made.breakers.states))
+        metrics.add(lambda: run_metrics(made.ledger, ["reconcile-incentives", "drain"]))
+        with made.ledger.run("reconcile-incentives", {}) as in_hand:
+            in_hand.counts["mismatches"] = 7
+        with pytest.raises(RuntimeError), made.ledger.run("reconcile-incentives", {}):
+            raise RuntimeError("it broke")
+        summary = made.open_drain("appointment").run_batch()
+        text = metrics.render().decode()
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    applied = 'prisoner_to_nomis_messages_total{outcome="applied",queue="appointment"}'
+    assert float(figures[applied]) == summary.applied > 0
+    received = 'prisoner_to_nomis_message_receives_bucket{le="1.0",outcome="applied",queue="appointment"}'
+    assert float(figures[received]) == summary.applied
+    calls = 'prisoner_to_nomis_upstream_call_seconds_count{method="POST",result="ok",service="nomis"}'
+    assert float(figures[calls]) > 0
+    assert figures['prisoner_to_nomis_breaker_state{service="nomis"}'] == "0.0"
+    assert figures['prisoner_to_nomis_run_status{job="reconcile-incentives",scope="everyone",status="failed"}'] == "1.0"
+    assert figures['prisoner_to_nomis_mismatches{job="reconcile-incentives",scope="everyone"}'] == "7.0"
+    age = 'prisoner_to_nomis_last_success_age_seconds{job="reconcile-incentives",scope="everyone"}'
+    assert float(figures[age]) >= 0
+    assert "process_resident_memory_bytes" in figures
+
+
+def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sandbox: Sandbox) -> None:
+    """Following up a prisoner, a prison or a shard leaves mismatches, status and the last success as they are."""
+    sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
+    operator.does("reconcile", "incentives", "--no-notify")
+    (whole,) = operator.reads("runs", "list")
+    with opened(operator) as made, pytest.raises(RuntimeError), made.ledger.run("reconcile-incentives", {}):
+        raise RuntimeError("the next weekly run broke")
+    chosen = sandbox.prisoners()[0]
+    of_prisoner = ("reconcile", "incentives", "--no-notify", "--prisoner", chosen["offenderNo"])
+    operator.does(*of_prisoner)
+    operator.does("reconcile", "incentives", "--no-notify", "--prison", chosen["prisonId"])
+    current = f"/incentives/booking-id/{chosen['bookingId']}/current"
+    with faulty(sandbox, "nomis", "GET", current, kind="status", status=400):
+        unread = json.loads(operator.run(*of_prisoner, "--json").out)
+    operator.does("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
+    operator.does("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
+    with opened(operator) as made:
+        success = made.ledger.last_success("reconcile-incentives")
+        families = {each.name: each for each in run_metrics(made.ledger, ["reconcile-incentives"])}
+    figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}
+    labels = {"job": "reconcile-incentives", "scope": "everyone"}
+    assert success is not None
+    assert success.id == whole["id"]
+    assert figures["prisoner_to_nomis_mismatches"] == [(labels, 3)]
+    assert figures["prisoner_to_nomis_run_status"] == [(labels | {"status": "failed"}, 1)]
+    assert [each["counts"].get("scope") for each in operator.reads("runs", "list")] == [
+        "one shard",
+        "prisoners",
+        "prisoners",
+        "prisons",
+        "prisoners",
+        None,
+        "everyone",
+    ]
+
+
+def test_metrics_tell_how_calls_failed() -> None:
+    """A failed call is counted by its status, or as one without an answer."""
+    metrics = Metrics()
+    for status in (503, None):
+        error = UpstreamError("nomis", "PUT", "/visits/1", status=status, message="away")
+        metrics.after_call(UpstreamName.NOMIS, "PUT", error, 0.2)
+    metrics.settled("visit", Outcome.FAILED, 3)
+    text = metrics.render().decode()
+    for result in ("503", "no answer"):
+        assert f'_count{{method="PUT",result="{result}",service="nomis"}} 1.0' in text

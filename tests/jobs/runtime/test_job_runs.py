@@ -1,0 +1,199 @@
+"""The ledger knows what ran, how it ended, and which runs died."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.cli.exit_codes import UsageError, WorkError
+from jobs.runtime.job_runs import AlreadyStartedError, JobRun, Ledger, Status, Trigger, new_run_id, scheduled_run_id
+from sync import clock
+from sync.store.database import Database
+from sync.store.leases import Leases
+from tests.harness.children import started
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of
+
+MakeLedger = Callable[[str], Ledger]
+
+
+@pytest.fixture
+def make_ledger(database: Database) -> MakeLedger:
+    """Makes the ledger of a process of the given name, on the one database."""
+    return lambda owner: Ledger(database, Leases(database, owner, 60))
+
+
+def only(runs: list[JobRun]) -> JobRun:
+    """The one run there is."""
+    (run,) = runs
+    return run
+
+
+def test_run_is_recorded_with_its_end(make_ledger: MakeLedger) -> None:
+    """A run that ends well is there with parameters, counts, times and the host."""
+    ledger = make_ledger("one")
+    with ledger.run("drain", {"queues": ["visit"]}) as in_hand:
+        in_hand.counts["received"] = 3
+        assert only(ledger.recent()).status == Status.RUNNING
+    run = ledger.find(in_hand.id)
+    assert (run.job, run.trigger, run.status) == ("drain", Trigger.MANUAL, Status.SUCCESS)
+    assert (run.parameters, run.counts, run.error) == ({"queues": ["visit"]}, {"received": 3}, None)
+    assert run.finished_at is not None
+    assert run.duration_seconds is not None
+    assert run.started_at <= run.finished_at
+    assert run.host
+
+
+def test_failed_run_keeps_its_error(make_ledger: MakeLedger) -> None:
+    """A run that raises is recorded as failed, with its error on one line and what it had counted."""
+    ledger = make_ledger("one")
+
+    def work() -> None:
+        with ledger.run("drain", {}) as in_hand:
+            in_hand.counts["received"] = 2
+            raise WorkError("no\nqueue")
+
+    with pytest.raises(WorkError):
+        work()
+    run = only(ledger.recent())
+    assert (run.status, run.error, run.counts) == (Status.FAILED, "no queue", {"received": 2})
+
+
+def test_interrupted_by_the_keyboard(make_ledger: MakeLedger) -> None:
+    """A run that is broken off is interrupted, not failed."""
+    ledger = make_ledger("one")
+    with pytest.raises(KeyboardInterrupt), ledger.run("drain", {}) as in_hand:
+        raise KeyboardInterrupt
+    assert ledger.find(in_hand.id).status == Status.INTERRUPTED
+
+
+def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
+    """A run whose process no longer renews its lease is interrupted; one that does is running."""
+    now = clock.now()
+    dead = Ledger(database, Leases(database, "dead", 60), lambda: now)
+    living = Ledger(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
+    run = dead.run("drain", {})
+    in_hand = run.__enter__()
+    assert dead.find(in_hand.id).status == Status.RUNNING
+    assert living.find(in_hand.id).status == Status.INTERRUPTED
+    run.__exit__(None, None, None)
+    assert living.find(in_hand.id).status == Status.SUCCESS
+
+
+def test_newest_runs_come_first(make_ledger: MakeLedger) -> None:
+    """The list is limited, newest first, and can be of one job."""
+    ledger = make_ledger("one")
+    for job in ("drain", "reconcile-incentives", "drain"):
+        with ledger.run(job, {}):
+            pass
+    started = [run.started_at for run in ledger.recent()]
+    assert started == sorted(started, reverse=True)
+    assert [run.job for run in ledger.recent(job="drain")] == ["drain", "drain"]
+    assert len(ledger.recent(limit=2)) == 2
+
+
+def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedger) -> None:
+    """By the scope a run recorded, or by its parameters where it recorded none, as earlier versions did not."""
+    ledger = make_ledger("one")
+    everyone = {"prisons": [], "prisoners": [], "shards": 1}
+    for parameters, scope in (
+        ({}, None),
+        (everyone, None),
+        (everyone, "everyone"),
+        (everyone | {"prisoners": ["A1234BC"]}, None),
+        (everyone | {"prisons": ["MDI"]}, None),
+        (everyone, "prisoners"),
+    ):
+        with ledger.run("reconcile-incentives", parameters) as in_hand:
+            in_hand.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
+        whole = parameters in ({}, everyone) and scope != "prisoners"
+        for last in (ledger.last_whole("reconcile-incentives"), ledger.last_success("reconcile-incentives")):
+            assert last is not None
+            assert (last.id == in_hand.id) == whole
+    assert ledger.last_whole("drain") is None
+
+
+def test_run_is_found_by_the_beginning_of_its_id(make_ledger: MakeLedger) -> None:
+    """Enough of an id finds its run; what fits none, or several, is bad usage."""
+    ledger = make_ledger("one")
+    for moment in ("a-1", "a-2"):
+        with ledger.run("drain", {}, run_id=moment):
+            pass
+    assert ledger.find("a-1").id == "a-1"
+    with pytest.raises(UsageError, match="several runs"):
+        ledger.find("a-")
+    with pytest.raises(UsageError, match="no run"):
+        ledger.find("%")
+
+
+def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
+    """Of many processes that reach the same moment together, one runs it; later ones see that it is done."""
+    run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
+    together = threading.Barrier(6)
+    results: list[str] = []
+
+    def reach(owner: str) -> None:
+        ledger = make_ledger(owner)
+        together.wait(LONGEST_SECONDS)
+        try:
+            with ledger.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
+                results.append("ran")
+        except AlreadyStartedError:
+            results.append("left")
+
+    for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
+        result_of(reaching)
+    assert sorted(results) == ["left"] * 5 + ["ran"]
+    assert make_ledger("later").standing(run_id) is Status.SUCCESS
+
+
+def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> None:
+    """A scheduled run that another process could not finish is taken over, and is done after that."""
+    run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
+    first, second = make_ledger("first"), make_ledger("second")
+    with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
+        raise KeyboardInterrupt
+    assert second.standing(run_id) is Status.INTERRUPTED
+    with second.run("reconcile-incentives", {}, run_id=run_id) as in_hand:
+        assert in_hand.resumed
+    assert only(second.recent()).status == Status.SUCCESS
+    with pytest.raises(AlreadyStartedError), second.run("reconcile-incentives", {}, run_id=run_id):
+        pass
+
+
+def test_ids_sort_by_time_and_fit_their_column() -> None:
+    """Run ids sort by the time of their start, and the longest job name still fits."""
+    moment = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
+    assert new_run_id(moment) < new_run_id(moment + timedelta(seconds=1))
+    assert scheduled_run_id("reconcile-incentives", moment) == "reconcile-incentives-20230522T0300Z"
+    assert len(scheduled_run_id("reconcile-incentives", moment)) <= 40
+
+
+def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, database_url: str) -> None:
+    """A killed process of this machine leaves its run interrupted, to be taken over before its lease expires."""
+    program = _RUN_FOR_EVER.format(url=database_url)
+    with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "running\n"
+        ledger = Ledger(database, Leases(database, "reader", 3600))
+        assert ledger.find("r-1").status == Status.RUNNING
+        with pytest.raises(AlreadyStartedError), ledger.run("drain", {}, run_id="r-1"):
+            pass
+    assert ledger.find("r-1").status == Status.INTERRUPTED
+    with ledger.run("drain", {}, run_id="r-1") as in_hand:
+        assert in_hand.resumed
+
+
+_RUN_FOR_EVER = """
+import threading
+from jobs.runtime.job_runs import Ledger
+from sync.store.database import Database
+from sync.store.leases import Leases
+
+database = Database({url!r})
+with Ledger(database, Leases(database, "victim", 3600)).run("drain", {{}}, run_id="r-1"):
+    print("running", flush=True)
+    threading.Event().wait()
+"""

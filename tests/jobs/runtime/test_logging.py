@@ -1,0 +1,139 @@
+"""Logs are one JSON object a line on the given stream, libraries included."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from jobs.runtime.logging import bound, configure_logging, traces_wanted
+from sandbox import Sandbox
+from tests.harness.operating import Operator, operator
+from tests.harness.publishing import put_visit
+
+__all__ = ["operator"]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def logged(stream: io.StringIO) -> list[dict[str, object]]:
+    """The lines of `stream`, read as JSON."""
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_json_lines_carry_what_is_bound() -> None:
+    """A line holds its message, its level, its time in UTC, its own fields and those bound around it."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    with bound(run_id="20230522-040000-ab12", queue="visit"):
+        structlog.get_logger("somewhere").info("batch", received=3)
+    (line,) = logged(stream)
+    assert line["message"] == "batch"
+    assert line["level"] == "info"
+    assert str(line["timestamp"]).endswith("Z")
+    assert (line["run_id"], line["queue"], line["received"]) == ("20230522-040000-ab12", "visit", 3)
+
+
+def test_libraries_log_in_the_same_form() -> None:
+    """A warning of a library is a JSON line too; its small talk is left out."""
+    stream = io.StringIO()
+    configure_logging("json", "DEBUG", stream)
+    logging.getLogger("botocore.session").info("small talk")
+    logging.getLogger("botocore.session").warning("no answer from %s", "sqs")
+    (line,) = logged(stream)
+    assert (line["message"], line["level"]) == ("no answer from sqs", "warning")
+
+
+def test_exceptions_stay_on_one_line() -> None:
+    """A trace is a field of the one line; its text, which may quote what it met, is none of the log."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    try:
+        int("a comment")
+    except ValueError:
+        structlog.get_logger("somewhere").exception("failed")
+    (line,) = logged(stream)
+    assert str(line["exception"]).splitlines()[-1].startswith("ValueError at test_jobs_logging.py:")
+    assert "literal for int" not in str(line["exception"])
+
+
+def test_level_decides_what_is_logged_and_whether_traces_are_shown() -> None:
+    """Below the level nothing is written; DEBUG asks for full traces."""
+    stream = io.StringIO()
+    configure_logging("json", "WARNING", stream)
+    structlog.get_logger("somewhere").info("batch")
+    assert stream.getvalue() == ""
+    assert not traces_wanted()
+    configure_logging("console", "DEBUG", stream)
+    assert traces_wanted()
+
+
+def test_console_lines_are_plain_without_a_terminal() -> None:
+    """The console form has no colour codes where no terminal would show them."""
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+    structlog.get_logger("somewhere").info("batch", received=3)
+    assert "batch" in stream.getvalue()
+    assert "received=3" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
+    """The scheduler's library warns of each tick that it skips while a batch is at work; errors of it are told."""
+    stream = io.StringIO()
+    configure_logging("json", "INFO", stream)
+    log = logging.getLogger("apscheduler.scheduler")
+    log.warning("maximum number of running instances reached")
+    log.error("a job broke")
+    assert [line["message"] for line in logged(stream)] == ["a job broke"]
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_trace_of_a_message_is_kept_and_passed_on(operator: Operator, sandbox: Sandbox, raw: bool) -> None:
+    """Its operation id stands in the log lines of its handling, and every call it makes carries the trace context."""
+    traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
+    who = put_visit(sandbox, "traced")
+    event = {"eventType": "prison-visit.booked", "occurredAt": "2023-05-22T10:00:00Z", "prisonerId": who}
+    message = json.dumps({**event, "additionalInformation": {"reference": "traced"}})
+    queue = operator.queues()["visit"].main
+    if raw:
+        queue.send(message, {"traceparent": {"DataType": "String", "StringValue": traceparent}})
+    else:
+        attributes = {"traceparent": {"Type": "String", "Value": traceparent}}
+        queue.send(json.dumps({"Type": "Notification", "Message": message, "MessageAttributes": attributes}))
+    put_visit(sandbox, "untraced")
+    queue.send(json.dumps({**event, "additionalInformation": {"reference": "untraced"}}))
+    sandbox.clear_records()
+    done = operator.run("drain", "visit", LOG_LEVEL="INFO")
+    lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    found = {line["properties"]["visitId"]: line.get("operation_id") for line in lines if "create-success" in str(line)}
+    assert found == {"traced": TRACE, "untraced": None}
+    calls = [(each["path"], each["traceparent"]) for each in sandbox.requests()]
+    assert {trace for path, trace in calls if path.endswith("/traced")} == {traceparent}
+    assert {trace for path, trace in calls if path.endswith("/untraced")} == {""}
+
+
+def test_a_line_for_a_terminal_steers_nothing() -> None:
+    """Values and traces hold the words of others; none of them reaches the terminal as an escape."""
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+    try:
+        raise ValueError("\x1b]0;title\x07\u202e")
+    except ValueError:
+        structlog.get_logger("somewhere").exception("failed", reason="\x1b[2J", ids={"a": "\x1b[2J"})
+    logging.getLogger("library").warning("said \x1b[31m")
+    assert "ValueError" in stream.getvalue()
+    assert all(each.isprintable() for each in stream.getvalue().replace("\n", ""))

@@ -1,0 +1,248 @@
+"""The scheduler does each thing at its time, once, and lives through what breaks."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jobs.runtime.cron import CronSchedule
+from jobs.runtime.job_runs import Ledger, RunInHand, Status, Trigger
+from jobs.runtime.scheduler import Draining, ScheduledJob, Scheduler
+from sync import clock
+from sync.failures import BreakerOpen
+from sync.pipeline.drain import BatchSummary
+from sync.queues.queue import QueueUnavailable
+from sync.store.database import Database
+from sync.store.leases import Leases
+from tests.harness.waiting import in_thread, result_of, until
+
+LONDON = ZoneInfo("Europe/London")
+MONDAY_FOUR = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
+
+
+class CountingDrain:
+    """A drain that receives `sizes` messages, batch by batch, then nothing; it fails for as long as it is `broken`."""
+
+    def __init__(self, sizes: list[int], *, broken: bool = False) -> None:
+        self.sizes = sizes
+        self.broken = broken
+        self.batches = 0
+        self.stopped = threading.Event()
+
+    def run_batch(self) -> BatchSummary:
+        """One batch."""
+        self.batches += 1
+        if self.broken:
+            raise QueueUnavailable("no queue")
+        received = self.sizes.pop(0) if self.sizes else 0
+        return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
+
+    def stop(self) -> None:
+        """Notes that it was told to stop."""
+        self.stopped.set()
+
+
+class Clock:
+    """The clock of a scheduler: it stands still until it is put to another moment, and counts who looks at it."""
+
+    def __init__(self, moment: datetime) -> None:
+        self.moment = moment
+        self.looks = 0
+
+    def __call__(self) -> datetime:
+        """The moment it shows."""
+        self.looks += 1
+        return self.moment
+
+    def wait_for_a_look(self) -> None:
+        """Returns once a job of the scheduler has looked at it, and all that followed of that is done."""
+        # The second look from now on begins when the first, with all that it led to, is over.
+        enough = self.looks + 2
+        until(lambda: self.looks >= enough, "the scheduler looks whether a job is due")
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    """A ledger of this process."""
+    return Ledger(database, Leases(database, "this", 60))
+
+
+def nothing_due() -> Mapping[str, int]:
+    """An outbox with nothing to send."""
+    return {}
+
+
+def job(run: Callable[[RunInHand], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> ScheduledJob:
+    """A job of the weekly schedule that is worth catching up for six hours."""
+    return ScheduledJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
+
+
+class Running:
+    """A scheduler that runs in a thread until the test is over."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self._running = in_thread(scheduler.run)
+
+    def finish(self) -> dict[str, int]:
+        """Stops it and waits for its end."""
+        self.scheduler.stop()
+        return result_of(self._running)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Starts a scheduler; all are stopped at the end."""
+    running: list[Running] = []
+
+    def begin(
+        ledger: Ledger,
+        *jobs: ScheduledJob,
+        drains: Mapping[str, Draining] | None = None,
+        send_due: Callable[[], Mapping[str, int]] = nothing_due,
+        now: Callable[[], datetime] = clock.now,
+    ) -> Running:
+        known = drains or {}
+        scheduler = Scheduler(
+            open_drain=known.__getitem__,
+            queues=list(known),
+            drain_interval_seconds=0.02,
+            jobs=jobs,
+            ledger=ledger,
+            send_due=send_due,
+            outbox_seconds=0.05,
+            now=now,
+        )
+        running.append(Running(scheduler))
+        return running[-1]
+
+    yield begin
+    for one in running:
+        one.finish()
+
+
+def test_queues_are_drained_again_and_again(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """Batches follow each other; what they did is counted; each drain is stopped at the end."""
+    drain = CountingDrain([3, 0, 4])
+    running = start(ledger, drains={"visit": drain})
+    until(lambda: drain.batches >= 4)
+    assert running.finish() == {"received": 7, "applied": 7, "batches": 2}
+    assert drain.stopped.is_set()
+
+
+def test_broken_queue_is_tried_again_and_stops_no_other(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """While one queue fails the other is drained, and the failing one heals by itself."""
+    broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
+    running = start(ledger, drains={"visit": broken, "incentive": whole})
+    until(lambda: running.scheduler.failing() == {"visit": "no queue"})
+    until(lambda: broken.batches > 5 and whole.batches > 5)
+    broken.broken = False
+    until(lambda: running.scheduler.failing() == {})
+    until(lambda: not broken.sizes)
+    assert running.finish()["received"] == 3
+
+
+def test_due_job_runs_once_for_its_moment(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """The job of Monday 04:00 runs when a scheduler starts shortly after, once, and is in the ledger as scheduled."""
+    ran: list[str] = []
+
+    def run(in_hand: RunInHand) -> None:
+        ran.append(in_hand.id)
+        in_hand.counts["prisoners"] = 2000
+
+    start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: ran != [] and ledger.standing(ran[0]) is Status.SUCCESS)
+    later = Clock(MONDAY_FOUR + timedelta(minutes=6))
+    start(ledger, job(run), now=later)
+    later.wait_for_a_look()
+    assert ran == ["reconcile-incentives-20230522T0300Z"]
+    (kept,) = ledger.recent()
+    assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, Status.SUCCESS, {"prisoners": 2000})
+
+
+def test_job_is_not_started_outside_its_time(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """A moment that is longer ago than is worth catching up is left alone."""
+    late = Clock(MONDAY_FOUR + timedelta(hours=7))
+    start(ledger, job(lambda _: None), now=late)
+    late.wait_for_a_look()
+    assert ledger.recent() == []
+
+
+def test_moment_that_comes_is_met(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """A job whose moment comes while the scheduler runs is started then, and not before."""
+    ran: list[str] = []
+    wall = Clock(MONDAY_FOUR - timedelta(seconds=1))
+    running = start(ledger, job(lambda run: ran.append(run.id)), now=wall)
+    wall.wait_for_a_look()
+    assert ran == []
+    wall.moment = MONDAY_FOUR
+    until(lambda: ran == ["reconcile-incentives-20230522T0300Z"])
+    assert running.scheduler.failing() == {}
+
+
+def test_run_of_a_dead_scheduler_is_taken_over(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """A scheduled run that another scheduler left unfinished is finished by this one, told that it is resumed."""
+    run_id = "reconcile-incentives-20230522T0300Z"
+    with pytest.raises(KeyboardInterrupt), ledger.run("reconcile-incentives", {}, run_id=run_id):
+        raise KeyboardInterrupt
+    resumed: list[bool] = []
+    start(ledger, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
+    until(lambda: ledger.standing(run_id) is Status.SUCCESS)
+    assert resumed == [True]
+
+
+def test_two_schedulers_run_a_moment_once(
+    database: Database, database_url: str, start: Callable[..., Running], tmp_path: Path
+) -> None:
+    """Two schedulers on one database, started together at the same moment, run the job once between them."""
+    other = Database(database_url)
+    ran: list[str] = []
+
+    def both_look(name: str) -> None:
+        clocks = [Clock(MONDAY_FOUR + timedelta(seconds=1)) for _ in range(2)]
+        for one, wall in zip((database, other), clocks, strict=True):
+            start(Ledger(one, Leases(one, name, 60)), job(lambda run: ran.append(run.id)), now=wall)
+        until(lambda: all(each.looks >= 2 for each in clocks), "both look whether the job is due")
+
+    for name in ("scheduler", "later"):
+        both_look(name)
+        assert len(ran) == 1
+    other.dispose()
+    assert ran == ["reconcile-incentives-20230522T0300Z"]
+
+
+def test_failed_job_is_recorded_and_not_repeated(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """A job that fails is in the ledger as failed, and its moment is not tried again by itself."""
+    attempts: list[str] = []
+
+    def run(in_hand: RunInHand) -> None:
+        attempts.append(in_hand.id)
+        raise BreakerOpen("nomis")
+
+    running = start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: bool(attempts) and ledger.standing(attempts[0]) is Status.FAILED)
+    assert ledger.recent()[0].error == str(BreakerOpen("nomis"))
+    until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
+    later = Clock(MONDAY_FOUR + timedelta(minutes=6))
+    start(ledger, job(run), now=later)
+    later.wait_for_a_look()
+    assert len(attempts) == 1
+
+
+def test_deliveries_go_on_after_an_outage(ledger: Ledger, start: Callable[..., Running]) -> None:
+    """When sending breaks, it is tried again; the drains never notice."""
+    calls: list[int] = []
+
+    def send_due() -> Mapping[str, int]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError("no Slack")
+        return {"sent": 1}
+
+    drain = CountingDrain([1])
+    running = start(ledger, drains={"visit": drain}, send_due=send_due)
+    until(lambda: len(calls) >= 2 and running.scheduler.failing() == {})
+    until(lambda: drain.batches > 2)

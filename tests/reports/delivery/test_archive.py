@@ -1,0 +1,188 @@
+"""Where reports are kept: a folder, and a bucket of S3."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
+
+from reports.delivery.archive import (
+    ArchiveUnavailable,
+    Bucket,
+    Folder,
+    open_archive,
+    report_path,
+    store_index,
+    store_report,
+)
+from reports.presentation.html import RunLine
+from sandbox import Sandbox
+from sync.queues.aws import Aws
+from sync.settings.declaration import SettingsError, load_settings
+from tests.reports.results import STARTED, made_result
+
+LINE = RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")
+
+
+@pytest.fixture
+def s3(sandbox: Sandbox) -> Any:
+    """A client of an emulated S3, as the program makes it, with one bucket."""
+    client = Aws(load_settings(sandbox.environment())).client("s3")
+    client.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
+    return client
+
+
+def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
+    """Each object has its type; the index links the runs whose report is in the bucket, below the prefix alone."""
+    settings = load_settings({"REPORTS_LOCATION": "s3://reports/weekly/"})
+    archive = open_archive(settings, lambda: s3)
+    result = made_result(3)
+    place = store_report(archive, result)
+    assert place == report_path(settings, result.run_id) == "s3://reports/weekly/run-of-today/report.html"
+    s3.put_object(Bucket="reports", Key="other/run-elsewhere/report.html", Body=b"")
+    assert archive.run_ids() == {"run-of-today"}
+    store_index(archive, [LINE], "Production")
+    types = {
+        each["Key"]: s3.head_object(Bucket="reports", Key=each["Key"])["ContentType"]
+        for each in s3.list_objects_v2(Bucket="reports", Prefix="weekly/")["Contents"]
+    }
+    assert types == {
+        "weekly/index.html": "text/html; charset=utf-8",
+        "weekly/run-of-today/mismatches.csv": "text/csv; charset=utf-8",
+        "weekly/run-of-today/report.html": "text/html; charset=utf-8",
+        "weekly/run-of-today/result.json": "application/json",
+    }
+    index = s3.get_object(Bucket="reports", Key="weekly/index.html")["Body"].read().decode()
+    assert "run-of-today/report.html" in index
+
+
+def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
+    """S3 lists so many objects at a time, and has to be asked for the rest."""
+    for number in range(5):
+        s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
+    assert len(Bucket(s3, "reports", "", listed_at_once=2).run_ids()) == 5
+
+
+def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
+    """What cannot be written is tried again; before a run a bucket that is not there is a wrong setting."""
+    missing = Bucket(s3, "missing", "")
+    with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
+        missing.probe()
+    Bucket(s3, "reports", "weekly").probe()
+    for act in (lambda: missing.write("index.html", ""), missing.run_ids):
+        with pytest.raises(ArchiveUnavailable, match="NoSuchBucket"):
+            act()
+
+
+def refusing(client: Any, operation: str, code: str, status: int = 403) -> Any:
+    """The client, to whom the server refuses one operation."""
+    body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+    def refuse(request: Any, **_: object) -> AWSResponse:
+        raw = HTTPResponse(io.BytesIO(body), preload_content=False)
+        return AWSResponse(request.url, status, {"Content-Type": "application/xml"}, raw)
+
+    client.meta.events.register(f"before-send.s3.{operation}", refuse)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status"),
+    [("PutObject", "AccessDenied", 403), ("PutObject", "Forbidden", 403), ("ListObjectsV2", "MethodNotAllowed", 405)],
+)
+def test_a_bucket_that_may_not_be_written_is_a_wrong_setting(s3: Any, operation: str, code: str, status: int) -> None:
+    """What may be listed need not be writable: an object is put before a run begins."""
+    with pytest.raises(SettingsError, match=rf"s3://reports/weekly/ cannot be used: {code} \({operation}\)"):
+        Bucket(refusing(s3, operation, code, status), "reports", "weekly").probe()
+
+
+def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
+    """The object is deleted again; where that is refused, reports can be kept all the same, and it is said."""
+    assert Bucket(s3, "reports", "weekly").probe() is None
+    assert "Contents" not in s3.list_objects_v2(Bucket="reports")
+    left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
+    assert left == "s3://reports/weekly/.probe stays there: AccessDenied (DeleteObject)"
+    assert Bucket(s3, "reports", "weekly").run_ids() == set()
+
+
+def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails leaves the old file whole and nothing beside it."""
+    folder = Folder(tmp_path)
+    folder.write("run/report.html", "old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ArchiveUnavailable, match="No space left"):
+        folder.write("run/report.html", "new")
+    assert [(path.name, path.read_text()) for path in (tmp_path / "run").iterdir()] == [("report.html", "old")]
+
+
+def test_a_bucket_that_is_away_is_no_wrong_setting() -> None:
+    """Where S3 does not answer the report can wait for it."""
+    settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
+    with pytest.raises(ArchiveUnavailable, match="EndpointConnectionError"):
+        Bucket(Aws(settings).client("s3"), "reports", "").probe()
+
+
+def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Folders that were made to look are taken away again, and what was there before stays."""
+    Folder(tmp_path / "some" / "where").probe()
+    assert list(tmp_path.iterdir()) == []
+    Folder(tmp_path).write("run/report.html", "kept")
+    Folder(tmp_path / "run").probe()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["report.html"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another folder would mend is told as a setting; what time may mend is not."""
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be made or written"):
+        Folder(tmp_path / "file" / "reports").probe()
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    with pytest.raises(ArchiveUnavailable, match="No space left"):
+        Folder(tmp_path / "reports").probe()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "a/b", "", ".hidden"])
+def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> None:
+    """The id of a run is the name of a folder and nothing else."""
+    with pytest.raises(ValueError, match="folder"):
+        store_report(Folder(tmp_path), made_result(0, run_id=run_id))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
+    """With an address set, that is what messages say; else the place in the file system."""
+    reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
+    assert report_path(reached, "run-1") == "https://reports.example/weekly/run-1/report.html"
+    kept = load_settings({"REPORTS_LOCATION": str(tmp_path)})
+    assert report_path(kept, "run-1") == str(tmp_path / "run-1" / "report.html")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
+def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    """What is private is for its owner alone, whatever the umask."""
+    before = os.umask(umask)
+    try:
+        Folder(tmp_path).write("run/report.html", "read by many")
+        Folder(tmp_path).write("run/export.json", "read by nobody else", private=True)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / "run" / name).stat().st_mode & 0o777 for name in ("report.html", "export.json")] == [
+        mode,
+        0o600,
+    ]

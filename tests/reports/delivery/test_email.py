@@ -1,0 +1,296 @@
+"""The report by email, over real SMTP: plain, with STARTTLS, with TLS at once, and with a password."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword
+from structlog.testing import capture_logs
+
+from reports.delivery.email import refusals
+from reports.delivery.outbox import SendCounts
+from sandbox import Sandbox
+from sync.store import outbox
+from tests.harness.certificates import write_certificate
+from tests.reports.conftest import OpenOffice
+from tests.reports.delivery.test_outbox import kept
+from tests.reports.office import Clock
+from tests.reports.results import made_result
+
+RECEIVERS = "governor@example.org,dps@example.org"
+
+
+class Mailbox:
+    """Takes messages; refuses receivers, the sender or what is sent to a receiver, with the answers it was told."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.messages: list[tuple[str, EmailMessage]] = []
+        self.answers: dict[str, list[str]] = {}
+        self.sender_answers: list[str] = []
+        self.data_answers: dict[str, list[str]] = {}
+
+    async def handle_MAIL(  # noqa: N802 - the library's name
+        self, _server: Any, _session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer for the sender."""
+        if self.sender_answers:
+            return self.sender_answers.pop(0)
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any
+    ) -> str:
+        """Answer for one receiver."""
+        waiting = self.answers.get(address)
+        if waiting:
+            return waiting.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:  # noqa: N802
+        """Keep the message for each receiver."""
+        for address in envelope.rcpt_tos:
+            if self.data_answers.get(address):
+                return self.data_answers[address].pop(0)
+        content = envelope.content
+        assert isinstance(content, bytes)
+        message = email.message_from_bytes(content, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.messages += [(address, message) for address in envelope.rcpt_tos]
+        return "250 OK"
+
+
+Serve = Callable[..., tuple[Mailbox, int]]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts mail servers, which end with the test."""
+    controllers: list[Controller] = []
+
+    def start(**options: Any) -> tuple[Mailbox, int]:
+        mailbox = Mailbox()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        controller = Controller(mailbox, hostname="127.0.0.1", port=port, **options)
+        controller.start()
+        controllers.append(controller)
+        return mailbox, port
+
+    yield start
+    for controller in controllers:
+        controller.stop()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the key and the certificate of 127.0.0.1, which is its own authority."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    write_certificate(path)
+    return path
+
+
+def server_context(certificate: Path) -> ssl.SSLContext:
+    """The server's side of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:
+    """One user is known."""
+    known = data.login == b"report@er" and data.password == b"pass/word"
+    return AuthResult(success=known, handled=False)
+
+
+def test_sends_text_html_and_csv_to_each_receiver_once(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+    """Both receivers get the same message, which has all that mail clients may want; a repeat sends nothing."""
+    mailbox, port = serve()
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x")
+    result = kept(opened, made_result(3), "email")
+    sender = opened.sender()
+    assert sender.send_due() == SendCounts(sent=1)
+    assert sender.send_due() == SendCounts()
+    assert [address for address, _ in mailbox.messages] == RECEIVERS.split(",")
+    message = mailbox.messages[0][1]
+    assert message["Subject"] == (
+        "Incentive levels, Production: 3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS"
+    )
+    text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    for body in (text.get_content(), html.get_content()):
+        assert all(each.offender_no in body for each in result.mismatches)
+        assert "https://r.example/x/run-of-today/report.html" in body
+    [attached] = message.iter_attachments()
+    assert attached.get_filename() == "incentive-mismatches-run-of-today.csv"
+    assert attached.get_content_type() == "text/csv"
+    assert mailbox.messages[0][1]["Message-ID"] == mailbox.messages[1][1]["Message-ID"]
+
+
+def test_tells_the_place_of_a_report_that_has_no_address(
+    world: Sandbox, office: OpenOffice, serve: Serve, tmp_path: Path
+) -> None:
+    """Without `REPORTS_URL` there is nothing to click on, so nothing looks like a link."""
+    mailbox, port = serve()
+    kept_in = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
+    kept(kept_in, made_result(0), "email")
+    kept_in.sender().send_due()
+    text, html = (mailbox.messages[0][1].get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    place = f"{tmp_path}/reports/run-of-today/report.html"
+    assert f"The report is in {place}" in text.get_content().splitlines()
+    assert place in html.get_content()
+    assert "The report is in" in html.get_content()
+    assert "<a " not in html.get_content()
+
+
+def test_goes_on_with_those_who_have_not_had_it(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+    """A receiver who is put off gets it later, one who is unknown never, and the others not twice."""
+    mailbox, port = serve()
+    mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
+    receivers = "a@example.org,b@example.org,c@example.org"
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
+    kept(opened, made_result(1), "email")
+    clock = Clock()
+    outcomes = []
+    for _ in range(4):
+        outcomes.append(opened.sender(clock).send_due())
+        clock.forward(3600)
+    assert outcomes == [SendCounts(later=1), SendCounts(later=1), SendCounts(sent=1), SendCounts()]
+    assert [address for address, _ in mailbox.messages] == ["a@example.org", "b@example.org"]
+
+
+REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
+
+
+@pytest.mark.parametrize("answer", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
+@pytest.mark.parametrize("first", ["RCPT", "DATA"])
+def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
+    world: Sandbox, office: OpenOffice, serve: Serve, first: str, answer: str
+) -> None:
+    """Each receiver has an outcome of their own, whichever step refuses one, whatever the server does then."""
+    mailbox, port = serve()
+    refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
+    refusing["a@example.org"] = [answer] * 3
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
+    kept(opened, made_result(1), "email")
+    opened.sender().send_due()
+    assert [address for address, _ in mailbox.messages] == ["b@example.org", "c@example.org"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["554 5.7.1 <a@example.org>: Relay access denied", "550 5.1.0 Sender rejected", REFUSED]
+)
+@pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
+def test_what_nobody_took_is_not_sent_and_tried_again(
+    world: Sandbox, office: OpenOffice, serve: Serve, step: str, answer: str
+) -> None:
+    """A report that every receiver was refused waits in the outbox with the words of the mail server."""
+    mailbox, port = serve()
+    receivers = RECEIVERS.split(",")
+    answers = [answer] * 2
+    if step == "MAIL":
+        mailbox.sender_answers = answers * 2
+    else:
+        refusing = mailbox.data_answers if step == "DATA" else mailbox.answers
+        refusing |= {address: list(answers) for address in receivers}
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
+    kept(opened, made_result(1), "email")
+    clock = Clock()
+    for _ in range(2):
+        with capture_logs() as logs:
+            assert opened.sender(clock).send_due() == SendCounts(later=1)
+        (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-put-off")
+        assert reason.startswith("mail: nobody took it: ")
+        assert answer in reason
+        clock.forward(3600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+    assert [address for address, _ in mailbox.messages] == receivers
+
+
+def test_keeps_why_a_receiver_was_refused(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+    """Status and text of the mail server are kept and logged, on one line and not without end."""
+    mailbox, port = serve()
+    mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
+    result = kept(opened, made_result(1), "email")
+    with capture_logs() as logs:
+        assert opened.sender().send_due() == SendCounts(sent=1)
+    (told,) = (each for each in logs if each["event"] == "email-refused")
+    assert told["log_level"] == "error"
+    with opened.database.read() as connection:
+        delivery = outbox.find(connection, f"reconciliation:{result.run_id}:now:email")
+    assert delivery is not None
+    progress = delivery.progress
+    assert told["reasons"] == refusals(progress)
+    assert progress["refused"]["b@example.org"].startswith("550 5.1.1 no such user 5.1.1 see https://mail.example/xxx")
+    assert len(progress["refused"]["b@example.org"]) == 200
+
+
+def test_uses_starttls_where_it_is_offered_and_logs_in(
+    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path
+) -> None:
+    """The password goes over TLS alone, to a server whose certificate is trusted."""
+    options = {"tls_context": server_context(certificate), "require_starttls": True}
+    mailbox, port = serve(**options, auth_required=True, authenticator=login)
+    url = f"smtp://report%40er:pass%2Fword@127.0.0.1:{port}"
+    opened = office(smtp_url=url, reports_email_to=RECEIVERS, api_ca_bundle=str(certificate))
+    kept(opened, made_result(1), "email")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    assert len(mailbox.messages) == 2
+
+
+def test_speaks_tls_at_once_where_the_address_says_so(
+    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path
+) -> None:
+    """`smtps://` is TLS from the first byte."""
+    mailbox, port = serve(ssl_context=server_context(certificate))
+    opened = office(
+        smtp_url=f"smtps://127.0.0.1:{port}", reports_email_to="a@example.org", api_ca_bundle=str(certificate)
+    )
+    kept(opened, made_result(0), "email")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    assert list(mailbox.messages[0][1].iter_attachments()) == []
+
+
+@pytest.mark.parametrize("trouble", ["untrusted", "password", "away"])
+def test_puts_it_off_when_the_server_cannot_be_used(
+    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path, trouble: str
+) -> None:
+    """An untrusted certificate, a refused password and a closed port are reasons to try again, and nothing is sent."""
+    options = {"tls_context": server_context(certificate), "require_starttls": True}
+    mailbox, port = serve(**options, auth_required=True, authenticator=login)
+    user = "report%40er:wrong" if trouble == "password" else "report%40er:pass%2Fword"
+    url = f"smtp://{user}@127.0.0.1:{1 if trouble == 'away' else port}"
+    trusted = {} if trouble == "untrusted" else {"api_ca_bundle": str(certificate)}
+    opened = office(smtp_url=url, reports_email_to=RECEIVERS, **trusted)
+    kept(opened, made_result(1), "email")
+    assert opened.sender().send_due() == SendCounts(later=1)
+    assert mailbox.messages == []
+
+
+def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+    """No whole prisoner number leaves by email."""
+    mailbox, port = serve()
+    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true")
+    result = kept(opened, made_result(5), "email")
+    opened.sender().send_due()
+    message = mailbox.messages[0][1]
+    parts = [str(part.get_content()) for part in message.walk() if not part.is_multipart()]
+    for each in result.mismatches:
+        assert not any(each.offender_no in part or str(each.booking_id) in part for part in parts)

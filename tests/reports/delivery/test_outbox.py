@@ -1,0 +1,399 @@
+"""What leaves through the outbox leaves exactly once: through rate limits, lost answers, crashes and restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from reports.delivery.deliver import enqueue_channel, enqueue_report
+from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
+from reports.engine import checkpoints
+from reports.engine.result import ReconciliationResult
+from reports.presentation.messages import LONGEST_SLACK_TEXT
+from sandbox import Sandbox
+from sync.settings.declaration import SettingsError
+from sync.store import outbox
+from sync.store.findings import FindingKind, record_finding
+from tests.harness.children import child, kill
+from tests.harness.faults import held
+from tests.harness.waiting import in_thread, result_of
+from tests.reports.conftest import OpenOffice
+from tests.reports.office import Clock, Office, open_office
+from tests.reports.results import made_result
+
+
+def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
+    """Keeps a result as a run leaves it, with its deliveries to the named channels."""
+    with office.database.begin() as connection:
+        checkpoints.create_run(connection, result.run_id, {}, 1)
+        checkpoints.save_result(connection, result)
+        for channel in channels:
+            enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
+    return result
+
+
+def alert(office: Office, key: str = "1", event: str = "to-nomis-synch-visit-duplicate") -> None:
+    """Records a finding with its alert."""
+    properties = {"duplicateNomisId": key, "offenderNo": "A1234BC", "note": "<b>&"}
+    with office.database.begin() as connection:
+        record_finding(connection, key, FindingKind.DUPLICATE, "visit", "serious", event, properties, alert=True)
+
+
+def texts(world: Sandbox) -> list[str]:
+    """The first lines of what was posted."""
+    return [message["text"].splitlines()[0] for message in world.slack()["messages"]]
+
+
+def send_all(office: Office, clock: Clock, rounds: int = 12) -> None:
+    """Sends, again and again, with the clock put forward in between, as a scheduler does."""
+    for _ in range(rounds):
+        office.sender(clock).send_due()
+        clock.forward(CLAIM_SECONDS + 600)
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ("to-nomis-synch-activity-duplicate", "To NOMIS synchronisation duplicate activity detected in Production"),
+        ("to-nomis-synch-incentive-duplicate", "To NOMIS synchronisation duplicate incentive detected in Production"),
+        ("to-nomis-synch-visit-duplicate", "To NOMIS synchronisation duplicate visit detected in Production"),
+        (
+            "to-nomis-synch-sentencing-adjustment-duplicate",
+            "To NOMIS synchronisation duplicate sentencing adjustment detected in Production",
+        ),
+        (
+            "to-nomis-synch-appointment-duplicate",
+            "To NOMIS synchronisation duplicate appointment detected in Production",
+        ),
+    ],
+)
+def test_alerts_in_the_words_that_operators_know(world: Sandbox, office: OpenOffice, event: str, text: str) -> None:
+    """The text of the runbook, and below it event, properties, domain, severity and the command."""
+    opened = office()
+    alert(opened, event=event)
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    [message] = world.slack()["messages"]
+    assert message["text"].splitlines()[0] == f"*{text}*"
+    for part in (event, "duplicateNomisId: 1", "visit", "serious", "`prisoner-to-nomis duplicates show 1`"):
+        assert part in message["text"]
+    assert "&lt;b&gt;&amp;" in message["text"]
+    assert message["channel"] == "#sycon-alerts"
+
+
+def test_posts_a_summary_a_thread_and_the_csv(world: Sandbox, office: OpenOffice) -> None:
+    """One message in the channel whatever the number; every prisoner in as few answers as the limit allows."""
+    opened = office()
+    result = kept(opened, made_result(400), "slack")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    summary, *thread = world.slack()["messages"]
+    assert summary["thread_ts"] is None
+    assert summary["text"].startswith("*NOMIS IEP level does not match DPS Incentive level in Production*\n")
+    assert "400 of 87,012 prisoners" in summary["text"]
+    assert "200 new" in summary["text"]
+    assert {message["thread_ts"] for message in thread} == {summary["ts"]}
+    told = "\n".join(message["text"] for message in thread)
+    assert all(f"*{each.offender_no}* booking {each.booking_id}" in told for each in result.mismatches)
+    assert len(thread) == -(-len(told) // LONGEST_SLACK_TEXT)
+    [file] = world.slack()["files"]
+    assert (file["complete"], file["thread_ts"]) == (True, summary["ts"])
+    assert file["content"].count("\r\n") == 401
+
+
+@pytest.mark.parametrize("reached", [False, True])
+def test_says_where_the_report_is(world: Sandbox, office: OpenOffice, tmp_path: Path, reached: bool) -> None:
+    """A link where people reach the reports by one; else the file, told as a place and not as something to click."""
+    opened = office(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
+    kept(opened, made_result(0), "slack")
+    opened.sender().send_due()
+    lines = world.slack()["messages"][0]["text"].splitlines()
+    link = "Report: https://reports.example/weekly/run-of-today/report.html"
+    place = f"The report is in `{tmp_path}/reports/run-of-today/report.html`"
+    assert [line for line in lines if "report.html" in line] == [link if reached else place]
+
+
+def test_says_in_one_message_that_all_is_well(world: Sandbox, office: OpenOffice) -> None:
+    """Without differences there is no thread and no file."""
+    opened = office()
+    kept(opened, made_result(0), "slack")
+    opened.sender().send_due()
+    assert len(world.slack()["messages"]) == 1
+    assert "All 87,012 prisoners have the same" in world.slack()["messages"][0]["text"]
+    assert world.slack()["files"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "parameters"),
+    [
+        ("/api/chat.postMessage", "rate_limited", {"retry_after": 30, "times": 3}),
+        ("/api/chat.postMessage", "status", {"status": 503, "times": 3}),
+        ("/api/chat.postMessage", "reset", {"times": 2}),
+        ("/api/chat.postMessage", "reset_after_write", {"times": 1}),
+        ("/api/chat.postMessage", "reset_after_write", {"times": 1, "skip": 1}),
+        ("/api/chat.postMessage", "truncated", {"times": 2, "skip": 1}),
+        ("/api/files.getUploadURLExternal", "rate_limited", {"retry_after": 1.5, "times": 1}),
+        ("/api/files.completeUploadExternal", "status", {"status": 500, "times": 1}),
+        ("/api/files.completeUploadExternal", "reset_after_write", {"times": 1}),
+        ("/upload", "reset", {"times": 1}),
+    ],
+)
+def test_sends_each_part_once_whatever_slack_does(
+    world: Sandbox, office: OpenOffice, path: str, kind: str, parameters: dict[str, Any]
+) -> None:
+    """Refused, lost before, lost after: in the end every message and one file are there, each once."""
+    opened = office()
+    kept(opened, made_result(3), "slack")
+    alert(opened)
+    world.fault("slack", path=path, kind=kind, **parameters)
+    send_all(opened, Clock())
+    assert world.faults()[0]["hits"] > 0
+    assert Counter(texts(world)).most_common(1)[0][1] == 1
+    assert len(world.slack()["messages"]) == 3
+    assert [file["complete"] for file in world.slack()["files"]].count(True) == 1
+    with opened.database.read() as connection:
+        assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
+
+
+def test_comes_back_when_slack_says_and_waits_for_nothing(world: Sandbox, office: OpenOffice) -> None:
+    """A rate limit puts the delivery off by its `Retry-After`; the other deliveries to Slack are not even tried."""
+    opened = office()
+    clock = Clock()
+    for key in ("1", "2", "3"):
+        alert(opened, key)
+    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=45, times=1)
+    assert opened.sender(clock).send_due() == SendCounts(later=1)
+    assert world.faults()[0]["hits"] == 1
+    with opened.database.read() as connection:
+        first = outbox.find(connection, "finding:1")
+    assert first is not None
+    assert 40 < (first.next_attempt_at - clock()).total_seconds() <= 45
+    clock.forward(46)
+    assert opened.sender(clock).send_due() == SendCounts(sent=3)
+
+
+def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
+    """What a child process does: sends what is due once."""
+    with open_office(environment, Path(folder), url) as opened:
+        opened.sender().send_due()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize(
+    ("path", "skip"),
+    [
+        ("/api/chat.postMessage", 0),
+        ("/api/chat.postMessage", 1),
+        ("/api/files.getUploadURLExternal", 0),
+        ("/upload", 0),
+        ("/api/files.completeUploadExternal", 0),
+    ],
+)
+def test_goes_on_after_a_crash_at_any_step(
+    world: Sandbox, office: OpenOffice, tmp_path: Path, path: str, skip: int, taken: bool
+) -> None:
+    """Wherever the process dies, before or after Slack took a message, another one finishes without a repeat."""
+    opened = office()
+    kept(opened, made_result(3), "slack")
+    kind = "timeout_after_write" if taken else "timeout_before_write"
+    with (
+        held(world, "slack", path=path, kind=kind, skip=skip) as call,
+        child(send_in_a_process, world.environment(), str(tmp_path), opened.settings.database_url) as process,
+    ):
+        call.wait_for_request()
+        kill(process)
+    clock = Clock()
+    clock.forward(CLAIM_SECONDS + 1)
+    send_all(opened, clock, 2)
+    assert Counter(texts(world)).most_common(1)[0][1] == 1
+    assert len(world.slack()["messages"]) == 2
+    assert [file["complete"] for file in world.slack()["files"]].count(True) == 1
+
+
+def test_sends_again_rather_than_lose_where_it_may_not_look(world: Sandbox, office: OpenOffice) -> None:
+    """Without the permission to read the channel a message whose answer was lost is posted once more."""
+    opened = office(slack_channel="#unheard-of")
+    alert(opened)
+    world.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
+    send_all(opened, Clock(), 3)
+    assert len(world.slack()["messages"]) == 2
+
+
+def test_two_senders_do_not_send_one_thing_twice(world: Sandbox, office: OpenOffice) -> None:
+    """Senders in several threads claim what they send."""
+    opened = office()
+    for key in range(12):
+        alert(opened, str(key))
+    for sending in [in_thread(opened.sender().send_due) for _ in range(4)]:
+        result_of(sending)
+    posted = [message["text"] for message in world.slack()["messages"]]
+    assert len(posted) == len(set(posted)) == 12
+
+
+def pending(office: Office) -> int:
+    """How many deliveries wait."""
+    with office.database.read() as connection:
+        return outbox.counts(connection)[outbox.DeliveryState.PENDING]
+
+
+def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOffice) -> None:
+    """Without a token nothing is posted and no report is enqueued; the log says it once, and nobody waits for it."""
+    opened = office(slack_token="")
+    alert(opened, "1")
+    alert(opened, "2")
+    result = made_result(1)
+    kept(opened, result)
+    with opened.database.begin() as connection:
+        assert enqueue_report(connection, opened.settings, result) == ["archive"]
+    sender = opened.sender()
+    with capture_logs() as logs:
+        assert sender.send_due() == SendCounts(sent=1)
+        assert sender.flush(60, sleep=lambda _seconds: pytest.fail("there is nothing to wait for")) == SendCounts()
+    assert [each["log_level"] for each in logs if each["event"] == "slack-off"] == ["warning"]
+    assert world.slack()["messages"] == []
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"slack_token": "", "smtp_url": ""}, {"slack_token": "", "reports_email_to": ""}, {"slack_token": "xoxb-wrong"}],
+)
+def test_leaves_what_others_can_send(world: Sandbox, office: OpenOffice, elsewhere: dict[str, str]) -> None:
+    """A process in which Slack or email is not set up, or wrongly, leaves alerts and reports to one in which it is."""
+    mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
+    alert(office(**mail))
+    kept(office(**mail), made_result(1), "email", "slack")
+    assert office(**{**mail, **elsewhere}).sender().send_due().given_up == 0
+    opened = office(**mail)
+    assert pending(opened) == 3
+    clock = Clock()
+    clock.forward(CLAIM_SECONDS + 600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=2, later=1)
+    assert len(world.slack()["messages"]) == 3
+
+
+def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
+    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many deliveries wait for a channel that is off, those behind them are sent."""
+    monkeypatch.setattr("reports.delivery.outbox._AT_ONCE", 3)
+    opened = office(slack_token="")
+    for key in range(5):
+        alert(opened, str(key))
+    kept(opened, made_result(1), "archive")
+    assert opened.sender().send_due() == SendCounts(sent=1)
+
+
+def test_puts_off_what_a_wrong_setting_keeps_back(
+    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A setting that cannot be used here destroys nothing: with the right one the report is stored."""
+
+    def wrong(*_arguments: object) -> None:
+        raise SettingsError("REPORTS_LOCATION: nonsense")
+
+    opened = office()
+    kept(opened, made_result(1), "archive")
+    monkeypatch.setattr("reports.delivery.outbox.open_archive", wrong)
+    assert opened.sender().send_due() == SendCounts(later=1)
+    monkeypatch.undo()
+    clock = Clock()
+    clock.forward(600)
+    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+
+
+@pytest.mark.parametrize("token", ["", "xoxb-wrong"])
+def test_gives_up_after_a_fortnight_and_says_so(
+    world: Sandbox, office: OpenOffice, capsys: pytest.CaptureFixture[str], token: str
+) -> None:
+    """What nobody could send for fourteen days is given up, not an hour sooner, and each giving-up is logged."""
+    opened = office(slack_token=token)
+    alert(opened, "1")
+    alert(opened, "2")
+    clock = Clock()
+    clock.forward((GIVEN_UP_AFTER - timedelta(hours=1)).total_seconds())
+    assert opened.sender(clock).send_due().given_up == 0
+    clock.forward(2 * 3_600)
+    assert opened.sender(clock).send_due() == SendCounts(given_up=2)
+    assert capsys.readouterr().out.count("delivery-given-up") == 2
+    assert pending(opened) == 0
+
+
+def test_keeps_trying_what_slack_refuses_without_holding_up_others(world: Sandbox, office: OpenOffice) -> None:
+    """A refused token is tried again later, and the archive gets its report meanwhile."""
+    opened = office(slack_token="xoxb-wrong")
+    kept(opened, made_result(1), "slack", "archive")
+    assert opened.sender().send_due() == SendCounts(sent=1, later=1)
+    with opened.database.read() as connection:
+        delivery = outbox.find(connection, "reconciliation:run-of-today:now:slack")
+    assert delivery is not None
+    assert "invalid_auth" in str(delivery.last_error)
+
+
+def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffice) -> None:
+    """No whole prisoner number and no booking id reaches Slack: neither in texts, nor in commands, nor in the CSV."""
+    opened = office(alerts_mask_prisoners="true")
+    result = kept(opened, made_result(12), "slack")
+    alert(opened)
+    opened.sender().send_due()
+    sent = "\n".join(message["text"] for message in world.slack()["messages"])
+    sent += "\n".join(file["content"] for file in world.slack()["files"])
+    for each in result.mismatches:
+        assert each.offender_no not in sent
+        assert str(each.booking_id) not in sent
+        assert f"•••••{each.offender_no[-2:]}" in sent
+    assert "A1234BC" not in sent
+
+
+def test_stores_the_report_and_an_index_of_what_is_kept(world: Sandbox, office: OpenOffice, tmp_path: Path) -> None:
+    """The three files of each run, and an index that links only runs whose report is there."""
+    opened = office()
+    kept(opened, made_result(3), "archive")
+    kept(opened, made_result(0, run_id="unkept"))
+    assert opened.sender().send_due() == SendCounts(sent=1)
+    root = tmp_path / "reports"
+    names = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    files = {f"run-of-today/{name}" for name in ("report.html", "mismatches.csv", "result.json")}
+    assert names == {"index.html"} | files
+    index = (root / "index.html").read_text()
+    assert "run-of-today/report.html" in index
+    assert "unkept" not in index
+    stored = (root / "run-of-today" / "result.json").read_text()
+    assert ReconciliationResult.from_json(stored) == made_result(3)
+
+
+def test_puts_off_an_archive_that_cannot_be_written(world: Sandbox, office: OpenOffice, tmp_path: Path) -> None:
+    """A full or missing disk is an outage like any other."""
+    (tmp_path / "reports").write_text("in the way")
+    opened = office()
+    kept(opened, made_result(1), "archive")
+    clock = Clock()
+    assert opened.sender(clock).send_due() == SendCounts(later=1)
+    (tmp_path / "reports").unlink()
+    clock.forward(60)
+    assert opened.sender(clock).send_due() == SendCounts(sent=1)
+
+
+def test_flush_stays_until_all_is_sent_that_can_be(world: Sandbox, office: OpenOffice) -> None:
+    """At the end of a command what was put off shortly is waited for, and what is put off for long is left."""
+    opened = office()
+    clock = Clock()
+    alert(opened)
+    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3, times=2)
+    counts = opened.sender(clock).flush(60, sleep=clock.forward)
+    assert counts == SendCounts(sent=1)
+    alert(opened, "2")
+    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3000)
+    assert opened.sender(clock).flush(10, sleep=clock.forward) == SendCounts(later=1)
+
+
+def test_gives_up_what_nobody_can_deliver(world: Sandbox, office: OpenOffice) -> None:
+    """A delivery without a result, or of an unknown kind, is marked and not tried for ever."""
+    opened = office(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
+    with opened.database.begin() as connection:
+        outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})
+        outbox.enqueue(connection, "b", "slack", {"kind": "song"})
+        outbox.enqueue(connection, "c", "email", {"kind": "reconciliation", "run_id": "none"})
+    assert opened.sender().send_due() == SendCounts(given_up=3)

@@ -1,0 +1,102 @@
+"""Whether single bookings are still on the list, by reading few pages of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from reports.engine.active_bookings import StillListed
+from reports.engine.listing import ListingFailed, list_prisoners
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from tests.harness.faults import held
+from tests.harness.waiting import in_thread, result_of
+from tests.reports.conftest import OpenOffice
+
+
+@pytest.mark.parametrize("listed_before", [False, True])
+def test_finds_out_who_is_still_listed(world: Sandbox, office: OpenOffice, listed_before: bool) -> None:
+    """Present ones are found on their page, a released one and unknown ones nowhere, whatever the list said before."""
+    world.reset(prisoners=200)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10) if listed_before else None
+    everyone = sorted(world.prisoners(), key=lambda each: int(each["bookingId"]))
+    still_listed = StillListed(nomis, 10, listing)
+    assert all(still_listed(each["bookingId"]) for each in everyone[::17])
+    leaver = everyone[50]
+    world.release(leaver["offenderNo"])
+    still_listed = StillListed(nomis, 10, listing)
+    assert still_listed(everyone[51]["bookingId"])
+    assert not still_listed(leaver["bookingId"])
+    assert not still_listed(1)
+    assert not still_listed(everyone[-1]["bookingId"] + 1)
+
+
+def test_whoever_was_listed_is_looked_for_on_the_same_page_first(world: Sandbox, office: OpenOffice) -> None:
+    """One call tells that somebody is still on the list."""
+    world.reset(prisoners=200)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    world.clear_records()
+    still_listed = StillListed(nomis, 10, listing)
+    assert all(still_listed(each.booking_id) for each in (listing.prisoners[3], listing.prisoners[157]))
+    pages = [parse_qs(urlsplit(each["path"]).query)["page"] for each in world.requests("nomis")]
+    assert pages == [["0"], ["15"]]
+
+
+def test_those_who_ask_at_once_share_a_page(world: Sandbox, office: OpenOffice) -> None:
+    """A page is read once for all who want it."""
+    world.reset(prisoners=50)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 50)
+    world.clear_records()
+    still_listed = StillListed(nomis, 50, listing)
+    with held(world, "nomis", path="/prisoners/ids") as hold:
+        asking = [in_thread(still_listed, each.booking_id) for each in listing.prisoners[:3]]
+        hold.wait_for_request()
+    assert [result_of(each) for each in asking] == [True, True, True]
+    assert len(world.requests("nomis")) == 1
+
+
+def test_a_page_that_failed_is_read_again_for_the_next(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever asks for a page that cannot be read is told so; it is not taken to be unreadable from then on."""
+    world.reset(prisoners=50)
+    still_listed = StillListed(office().services.nomis, 50)
+    booking_id = world.prisoners()[0]["bookingId"]
+    world.fault("nomis", path="/prisoners/ids", kind="status", status=400, times=1)
+    with pytest.raises(UpstreamError, match="400"):
+        still_listed(booking_id)
+    assert still_listed(booking_id)
+
+
+def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, office: OpenOffice) -> None:
+    """A release moves those behind it up, also to a page that is known from before: only fresh pages tell absence."""
+    world.reset(prisoners=50)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    still_listed = StillListed(nomis, 10, listing)
+    assert still_listed(listing.prisoners[15].booking_id)
+    world.release(listing.prisoners[0].offender_no)
+    assert still_listed(listing.prisoners[20].booking_id)
+
+
+def test_a_list_without_anybody_tells_no_release(world: Sandbox, office: OpenOffice) -> None:
+    """Where there were prisoners before, that nobody is listed is a failure of the list."""
+    world.reset(prisoners=30)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    world.reset(prisoners=0)
+    with pytest.raises(ListingFailed, match="NOMIS lists no active prisoner, where it listed 30 before"):
+        StillListed(nomis, 10, listing)(listing.prisoners[3].booking_id)
+    assert not StillListed(nomis, 10)(listing.prisoners[3].booking_id)
+
+
+def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
+    """Whoever is on a page that the list has only now is found, though it was known as shorter."""
+    world.reset(prisoners=30)
+    nomis = office().services.nomis
+    listing = list_prisoners(nomis, 10)
+    shorter = replace(listing, prisoners=listing.prisoners[:20], total_elements=20)
+    assert StillListed(nomis, 10, shorter)(listing.prisoners[-1].booking_id)

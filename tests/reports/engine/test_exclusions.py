@@ -1,0 +1,151 @@
+"""The list of exclusions, from a file or from the setting itself."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from reports.engine.exclusions import Exclusion, read_exclusions
+from sync.settings.declaration import SettingsError
+
+MERGED = Exclusion(1204417, "merged, see ticket", date(2023, 5, 22))
+KNOWN = Exclusion(1204418, "known since May", None)
+BOTH = {1204417: MERGED, 1204418: KNOWN}
+ENTRIES = '1204417,"merged, see ticket",2023-05-22\n1204418,known since May\n'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ENTRIES,
+        "bookingId,reason,date\n# known\n\n" + ENTRIES,
+        "# known ones\nbookingId,reason,date\n" + ENTRIES,
+        "\n\nBooking ID,Reason,Date\n" + ENTRIES,
+        "\ufeffbookingId,reason,date\n" + ENTRIES,
+        ENTRIES.replace("\n", "\r\n"),
+        ENTRIES.replace("\n", "\r"),
+        ENTRIES.replace("known since May", "known since May,,"),
+        ENTRIES.replace(',"', ', "'),
+    ],
+)
+@pytest.mark.parametrize("name", ["exclusions.csv", "2023-exclusions.csv", "1204417", "known, old; exclusions.csv"])
+def test_reads_a_file_as_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, name: str) -> None:
+    """A heading after remarks, a byte order mark and any line end are read; so is a file whatever its name is like."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content.encode())
+    assert read_exclusions(name) == BOTH
+    assert read_exclusions(f" {tmp_path / name}\n") == BOTH
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        '1204417,"merged, see ticket",2023-05-22; 1204418,known since May',
+        '1204417,"merged, see ticket",2023-05-22;1204418,known since May;',
+        ENTRIES,
+        "bookingId,reason,date;" + ENTRIES.replace("\n", ";"),
+        "\ufeff" + ENTRIES.replace("\n", "\r\n"),
+    ],
+)
+def test_reads_the_setting_itself_as_it_is_meant(setting: str) -> None:
+    """Entries stand on lines of their own or are separated by semicolons."""
+    assert read_exclusions(setting) == BOTH
+
+
+def test_a_semicolon_in_quotes_belongs_to_the_reason() -> None:
+    """What is quoted separates nothing."""
+    read = read_exclusions('1204417,"merged; see ticket";1204418,known')
+    assert {each.booking_id: each.reason for each in read.values()} == {
+        1204417: "merged; see ticket",
+        1204418: "known",
+    }
+
+
+def test_reads_a_list_longer_than_any_name_of_a_file() -> None:
+    """A long list is no name."""
+    assert len(read_exclusions(";".join(f"{number},known" for number in range(1, 3_000)))) == 2_999
+
+
+@pytest.mark.parametrize("nothing", [None, "", "  ", "# 1204417,later", "\ufeff"])
+def test_is_empty_without_entries(nothing: str | None) -> None:
+    """No setting, no exclusions."""
+    assert read_exclusions(nothing) == {}
+
+
+FAULTY = [
+    ("12x,why", "'12x' is not a booking id"),
+    ("0,why", "'0' is not a booking id"),
+    ("-5,why", "'-5' is not a booking id"),
+    ("²,why", "'²' is not a booking id"),
+    ("١٢٠٤٤١٧,why", "'١٢٠٤٤١٧' is not a booking id"),
+    ("１２,why", "'１２' is not a booking id"),
+    ("9" * 19 + ",why", "is not a booking id"),
+    ("9" * 5_000 + ",why", "is not a booking id"),
+    ("1204417", "booking 1204417 has no reason"),
+    ("1204417;1204418", "entry 1: booking 1204417 has no reason"),
+    ("1204417,,2023-05-22", "booking 1204417 has no reason"),
+    ("1204417,1204418", "'1204418' is not a reason"),
+    ("1204417,1204418,1204419", "'1204418' is not a reason"),
+    ("1,204,417,why", "'204' is not a reason"),
+    ("1204417,A1234BC", "'A1234BC' is not a reason"),
+    ("1204417,null", "'null' is not a reason"),
+    ("1204417,N/A", "'N/A' is not a reason"),
+    ("1204417,why;1204418,so;1204417,because", "entry 3: booking 1204417 is on the list twice"),
+    ("1204417,2023-05-22", "'2023-05-22' is not a reason"),
+    ("12,why,22/05/2023", "'22/05/2023' is not a date"),
+    ("12,why,2023-02-30", "'2023-02-30' is not a date"),
+    ("12,merged, see ticket", "needs double quotes"),
+    ("12,why,2023-05-22,more", "has 4 values"),
+    ("12,why\n13,why,22.05.2023", "entry 2: "),
+    ('12,"why', "quote that is not closed"),
+    ('12,"why\n13,b"', "quote that is not closed"),
+    ('12,"why;13,because;14,so', "quote that is not closed"),
+    ("12,why;bookingId,reason,date", "'bookingId' is not a booking id"),
+    ("12,\x07why", "characters that cannot be shown"),
+    ("/nowhere/list.csv", "nowhere"),
+    ("2023-exclusions.csv", "the file '2023-exclusions.csv' cannot be read"),
+    ("²", "cannot be read"),
+    ("12\x00,why", "is not a booking id"),
+    ("abc,why", "'abc' is not a booking id"),
+    (f"abc,{'why' * 2000}", "'abc' is not a booking id"),
+]
+
+
+@pytest.mark.parametrize(("setting", "what"), FAULTY)
+def test_says_in_one_line_what_is_wrong_and_how_to_write_it(setting: str, what: str) -> None:
+    """A faulty entry is a settings error that names the setting and the entry, and shows an entry that is right."""
+    with pytest.raises(SettingsError) as caught:
+        read_exclusions(setting)
+    text = str(caught.value)
+    assert text.startswith("RECONCILIATION_EXCLUSIONS: ")
+    assert what in text
+    assert "such as: 1204417,merged by hand,2023-05-22" in text
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('1204417,"merged\n1204418,known\n', "line 1 of "),
+        ("1204417,known\n1204418\n", "line 2 of "),
+        ("1204417;merged;2023-05-22\n", "line 1 of "),
+    ],
+)
+def test_names_the_faulty_line_of_a_file(tmp_path: Path, content: str, what: str) -> None:
+    """A quote that is not closed does not swallow the lines below it."""
+    file = tmp_path / "exclusions.csv"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=f"{what}.*such as: 1204417"):
+        read_exclusions(str(file))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_refuses_a_file_in_another_encoding(tmp_path: Path, encoding: str) -> None:
+    """Whatever a spreadsheet wrote in another encoding is no list."""
+    file = tmp_path / "exclusions.csv"
+    file.write_text("1204417,überführt\n", encoding=encoding)
+    with pytest.raises(SettingsError, match="not UTF-8 text"):
+        read_exclusions(str(file))

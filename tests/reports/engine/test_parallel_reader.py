@@ -1,0 +1,153 @@
+"""Readers side by side: whatever fails and however often, each item is delivered, and all threads end."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from queue import SimpleQueue
+
+import pytest
+
+from reports.engine.pace import Pace
+from reports.engine.parallel_reader import Reading, Unreadable, ticking
+from sync.failures import BreakerOpen, UpstreamError
+from tests.harness.waiting import in_thread, result_of
+
+WORKERS = 16
+
+
+def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
+    """Refusals of the only item that is left halve the pace: its reader's turn may never come, but another's does."""
+    together = threading.Barrier(WORKERS)
+    others_done = threading.Event()
+    begun = threading.Lock()
+    failing: list[int] = []
+    delivered: dict[int, int | Unreadable] = {}
+
+    def read(item: int) -> int:
+        if item in failing:
+            raise UpstreamError("nomis", "GET", "/", status=500, message="no")
+        if others_done.is_set():
+            return item
+        together.wait(10)
+        if threading.current_thread().name == f"slow-{WORKERS - 1}":
+            failing.append(item)
+            others_done.wait(10)
+            raise UpstreamError("nomis", "GET", "/", status=500, message="no")
+        return item
+
+    def deliver(item: int, value: int | Unreadable) -> None:
+        with begun:
+            delivered[item] = value
+            if len(delivered) == WORKERS - 1:
+                others_done.set()
+
+    pace = Pace(WORKERS)
+    reading = Reading("slow", read, deliver, pace)
+    reading.add(range(WORKERS))
+    reading.close()
+    ended = threading.Thread(target=reading.join, daemon=True)
+    ended.start()
+    ended.join(60)
+    assert not ended.is_alive()
+    assert delivered.keys() == set(range(WORKERS))
+    assert isinstance(delivered[failing[0]], Unreadable)
+    assert pace.lowest < WORKERS
+
+
+def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
+    """However few are left to be read: the time counts, not the calls that were not made."""
+
+    def read(_item: int) -> int:
+        raise BreakerOpen("nomis")
+
+    delivered: dict[int, int | Unreadable] = {}
+    reading = Reading("down", read, delivered.__setitem__, Pace(200), outage_seconds=1.5)
+    reading.add([1])
+    reading.close()
+    result_of(in_thread(reading.join))
+    assert isinstance(delivered[1], Unreadable)
+    assert delivered[1].network
+
+
+class Upstream:
+    """A service behind a breaker, both by hand: some items always fail, and three failures in a row open it."""
+
+    def __init__(self, bad: set[int]) -> None:
+        self.bad = bad
+        self.calls: list[int] = []
+        self.opened = 0
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+
+    def read(self, item: int) -> int:
+        """The item, unless it is bad; whatever succeeds closes the breaker, a bad item that tries keeps it open."""
+        with self._lock:
+            self.calls.append(item)
+            if item not in self.bad:
+                self._in_a_row = 0
+                return item
+            self._in_a_row += 1
+            if self._in_a_row > 3:
+                self.opened += 1
+                raise BreakerOpen("nomis")
+            raise UpstreamError("nomis", "GET", f"/{item}", status=500, message="no")
+
+
+@pytest.mark.parametrize("bad", [{0, 1, 2, 3}, {96, 97, 98, 99}])
+def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> None:
+    """While others can be read there is no outage to wait for, wherever the bad ones stand."""
+    upstream = Upstream(bad)
+    delivered: dict[int, int | Unreadable] = {}
+    reading = Reading("nomis", upstream.read, delivered.__setitem__, Pace(WORKERS), outage_seconds=600)
+    reading.add(range(100))
+    reading.close()
+    result_of(in_thread(reading.join))
+    assert {item for item, value in delivered.items() if isinstance(value, Unreadable)} == bad
+    assert delivered.keys() == set(range(100))
+    assert "500" in str(delivered[min(bad)])
+    assert max(Counter(upstream.calls)[item] for item in bad) <= 4 + upstream.opened
+
+
+def test_whoever_is_read_before_tells_that_the_service_is_up() -> None:
+    """Where all that is to be read is bad, somebody who could be read before shows that it is no outage."""
+    upstream = Upstream(set(range(5)))
+    delivered: dict[int, int | Unreadable] = {}
+    reading = Reading("nomis", upstream.read, delivered.__setitem__, Pace(4), outage_seconds=600, witness=77)
+    reading.add(range(5))
+    reading.close()
+    result_of(in_thread(reading.join))
+    assert all(isinstance(value, Unreadable) and not value.network for value in delivered.values())
+    assert delivered.keys() == set(range(5))
+
+
+def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
+    """That a service is down, by its name, and that the last few are tried again."""
+    down = threading.Event()
+    down.set()
+    failing = threading.Event()
+    told: list[str | None] = []
+    answers: SimpleQueue[int | Unreadable] = SimpleQueue()
+
+    def read(item: int) -> int:
+        if down.is_set():
+            raise BreakerOpen("nomis")
+        if item == 1 and failing.is_set():
+            raise UpstreamError("nomis", "GET", "/1", status=500, message="no")
+        return item
+
+    def tick(waits_for: str | None) -> None:
+        told.append(waits_for)
+        if waits_for and "down" in waits_for:
+            failing.set()
+            down.clear()
+        elif waits_for:
+            failing.clear()
+
+    reading = Reading("nomis", read, lambda _item, value: answers.put(value), Pace(1), outage_seconds=60)
+    reading.add([1])
+    reading.close()
+    assert ticking(answers, tick, reading) == 1
+    reading.join()
+    assert "waiting for nomis, which is taken to be down" in told
+    assert "trying again what could not be read" in told

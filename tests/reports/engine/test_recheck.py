@@ -1,0 +1,64 @@
+"""The second look at what differs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from structlog.testing import capture_logs
+
+from reports.engine.active_bookings import StillListed
+from reports.engine.listing import list_prisoners
+from reports.engine.recheck import Recheck
+from reports.reconciliations.incentives.pending_messages import nothing_waits
+from sandbox import Sandbox
+from sync.clock import now
+from sync.failures import UpstreamError
+from sync.upstream.prisoners import PrisonerId
+from tests.reports.conftest import OpenOffice
+
+
+def test_what_was_read_twice_stands_though_the_list_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:
+    """A difference does not vanish because nobody can say whether the prisoner was released meanwhile; that is told."""
+    world.reset(prisoners=200, mismatch_rate=0.05)
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
+
+    def not_to_be_had(_: int) -> bool:
+        raise UpstreamError("nomis", "GET", "/prisoners/ids", status=500, message="no")
+
+    look = Recheck(office().services, 4, timedelta(0), nothing_waits, now, not_to_be_had)
+    with capture_logs() as logs:
+        found = look(planted)
+    assert {pair.booking_id for pair in found.confirmed} == {each.booking_id for each in planted}
+    assert found.unread == []
+    assert [each["event"] for each in logs].count("release-not-checked") == len(planted) > 0
+
+
+def test_one_refusal_by_the_list_brings_back_no_released_prisoner(world: Sandbox, office: OpenOffice) -> None:
+    """Many wait for one page; where reading it fails in passing it is read again, and those released are told apart."""
+    world.reset(prisoners=200, mismatch_rate=0.08)
+    services = office().services
+    listing = list_prisoners(services.nomis, 200)
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
+    for each in planted:
+        world.release(each.offender_no)
+    world.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
+    look = Recheck(services, 16, timedelta(0), nothing_waits, now, StillListed(services.nomis, 200, listing))
+    found = look(planted)
+    assert found.confirmed == []
+    assert {each.booking_id for each in found.released} == {each.booking_id for each in planted}
+    assert len(planted) > 8
+
+
+def test_the_list_is_asked_when_all_pairs_were_read(world: Sandbox, office: OpenOffice) -> None:
+    """No page of the list is older than a pair it is asked about."""
+    world.reset(prisoners=200, mismatch_rate=0.05)
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
+    services = office().services
+    read_before: list[int] = []
+
+    def still_listed(_: int) -> bool:
+        read_before.append(sum("/current" in each["path"] for each in world.requests("nomis")))
+        return True
+
+    Recheck(services, 4, timedelta(0), nothing_waits, now, still_listed)(planted)
+    assert set(read_before) == {len(planted)}

@@ -1,0 +1,133 @@
+"""The snapshot of both systems: right, with few calls, and never too many at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.engine.listing import list_prisoners
+from reports.engine.snapshot import PageLevels, Snapshot
+from sandbox import Sandbox
+from tests.reports.conftest import OpenOffice
+from tests.reports.office import Office
+
+Levels = dict[int, tuple[str | None, str | None]]
+
+
+def read(office: Office, page_size: int = 50, concurrency: int = 40) -> tuple[Levels, list[PageLevels], Snapshot]:
+    """Everyone's levels as the snapshot sees them, its pages, and the snapshot itself."""
+    prisoners = list_prisoners(office.services.nomis, 500).prisoners
+    snapshot = Snapshot(office.services, concurrency, page_size, outage_seconds=2.0)
+    pages = list(snapshot.pages(prisoners))
+    levels = {
+        prisoner.booking_id: (snapshot.levels.text(page.nomis[place]), snapshot.levels.text(page.dps[place]))
+        for page in pages
+        for place, prisoner in enumerate(page.prisoners)
+        if prisoner.booking_id not in page.unreadable
+    }
+    return levels, pages, snapshot
+
+
+def differing(levels: Levels) -> Levels:
+    """Those whose levels differ."""
+    return {booking_id: pair for booking_id, pair in levels.items() if pair[0] != pair[1]}
+
+
+def planted(world: Sandbox) -> Levels:
+    """The differences that were planted."""
+    return {each["bookingId"]: (each["nomis"], each["dps"]) for each in world.planted()["mismatches"]}
+
+
+@pytest.mark.parametrize("bulk", ["on", "404", "405"])
+def test_sees_the_same_with_and_without_the_bulk_call(world: Sandbox, office: OpenOffice, bulk: str) -> None:
+    """Where the bulk call was withdrawn every level is read singly, and the differences are those planted."""
+    world.reset(prisoners=300, every_cause=True, bulk=bulk)
+    levels, pages, _ = read(office())
+    assert len(levels) == 300
+    assert sorted(page.number for page in pages) == list(range(6))
+    found = differing(levels)
+    assert planted(world).items() <= found.items()
+    # The bulk call goes by a flag that single calls do not know: what it alone tells is settled by the second look.
+    assert found.keys() - planted(world).keys() <= (set(world.planted()["bulkDiffers"]) if bulk == "on" else set())
+    assert found.keys().isdisjoint(world.planted()["unmapped"])
+
+
+def test_needs_hardly_more_than_one_call_a_prisoner(world: Sandbox, office: OpenOffice) -> None:
+    """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk answer tells no level."""
+    world.reset(prisoners=1000, mismatch_rate=0.0)
+    opened = office(reports_incentives_reconciliation_page_size="500")
+    opened.reconcile()
+    assert len(world.requests("nomis")) + len(world.requests("incentives")) <= 1.02 * 1000
+
+
+def test_never_has_more_calls_in_flight_than_allowed(world: Sandbox, office: OpenOffice) -> None:
+    """NOMIS sees no more calls at once than the setting says, also while the bulk call is withdrawn."""
+    world.reset(prisoners=300, bulk="404", latency_ms=10)
+    read(office(reconciliation_concurrency="7"), concurrency=7)
+    load = world.load()
+    assert load["nomis"] <= 7
+    assert load["incentives"] <= 7
+    assert load["nomis"] > 3
+
+
+def test_gets_through_bursts_of_refusals(world: Sandbox, office: OpenOffice) -> None:
+    """Refusals for a while make it slower, but nobody is left out."""
+    world.reset(prisoners=200)
+    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
+    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
+    levels, _, snapshot = read(office())
+    assert len(levels) == 200
+    assert snapshot.nomis_pace.lowest < 40
+    assert not differing(levels).keys() - planted(world).keys()
+
+
+def test_names_who_cannot_be_read_and_reads_the_others(world: Sandbox, office: OpenOffice) -> None:
+    """An error of one prisoner is that prisoner's alone; a lost connection is told from an answer."""
+    world.reset(prisoners=120)
+    one, other = (each["bookingId"] for each in world.prisoners()[:2])
+    world.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
+    world.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
+    levels, pages, _ = read(office())
+    unreadable = {booking: why for page in pages for booking, why in page.unreadable.items()}
+    assert unreadable.keys() == {one, other}
+    assert f"nomis: GET /incentives/booking-id/{one}/current: status 400" in unreadable[one].reason
+    assert (unreadable[one].network, unreadable[other].network) == (False, True)
+    assert len(levels) == 118
+
+
+def test_falls_back_to_single_calls_when_the_bulk_call_fails(world: Sandbox, office: OpenOffice) -> None:
+    """A bulk call that keeps failing costs time, not prisoners."""
+    world.reset(prisoners=100)
+    world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
+    levels, _, _ = read(office())
+    assert len(levels) == 100
+
+
+def test_reads_singly_whom_the_bulk_answer_leaves_out(world: Sandbox, office: OpenOffice) -> None:
+    """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
+    world.reset(prisoners=100, mismatches={"2": 3})
+    world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
+    levels, _, _ = read(office())
+    assert differing(levels) == planted(world)
+
+
+@pytest.mark.parametrize("bulk", ["on", "404"])
+def test_reads_singly_when_the_names_of_the_levels_are_away(world: Sandbox, office: OpenOffice, bulk: str) -> None:
+    """Without the names the bulk answer means nothing: every level is read singly, and nobody is left out."""
+    world.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
+    world.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
+    levels, _, _ = read(office())
+    assert len(levels) == 60
+    assert planted(world).items() <= differing(levels).items()
+    assert not any(each["path"] == "/iep/reviews/bookings" for each in world.requests("incentives"))
+
+
+def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:
+    """A reader that goes away leaves no thread behind that calls on."""
+    world.reset(prisoners=400, latency_ms=20)
+    prisoners = list_prisoners(office().services.nomis, 500).prisoners
+    pages = Snapshot(office().services, 4, 20).pages(prisoners)
+    next(pages)
+    pages.close()
+    seen = len(world.requests("nomis"))
+    assert seen < 300
+    assert len(world.requests("nomis")) == seen

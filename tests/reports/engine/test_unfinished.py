@@ -1,0 +1,176 @@
+"""What page, email and Slack say of a run that is not complete: what is known, what is not, and no all-clear."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from reports.engine.result import ReconciliationResult, Unread
+from reports.presentation.html import RunLine, render_index, render_report
+from reports.presentation.masking import Masking
+from reports.presentation.messages import email_report, slack_report
+from sandbox import Sandbox
+from tests.reports.conftest import OpenOffice
+from tests.reports.presentation.test_html import Tags
+from tests.reports.results import STARTED, made_result, with_everything
+
+CURRENT = "/incentives/booking-id/{b}/current"
+#: What a hurried reader would take for good news, or for a figure that was counted.
+ALL_CLEAR = re.compile(
+    r"no prison has|no differences\b|every prisoner has|have the same|has the same"
+    r"|\b0 (?:new|still there|resolved|differences|of 0|compared|listed|active)|of 0 compared",
+    re.IGNORECASE,
+)
+
+
+def text_of(html: str) -> str:
+    """The visible text of a page, without its style and script."""
+    bare = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
+    return " ".join(Tags(bare).text.split())
+
+
+def told(result: ReconciliationResult) -> dict[str, str]:
+    """Everything that people read of a run."""
+    mail = email_report(result, None, "somewhere", Masking())
+    slack = slack_report(result, None, "somewhere", Masking())
+    return {
+        "page": text_of(render_report(result)),
+        "email": f"{mail.subject}\n{mail.text}",
+        "html email": text_of(mail.html),
+        "slack": "\n".join([slack.summary, *slack.thread]),
+    }
+
+
+def figures(result: ReconciliationResult) -> list[tuple[str, str]]:
+    """The figures at the top of the page, each with its name."""
+    found = re.findall(r"<dt>(.*?)</dt><dd>([\d,]+) ", render_report(result))
+    return [(name, figure) for name, figure in found]
+
+
+def test_a_run_that_failed_says_how_it_is_repeated() -> None:
+    """Once what was down is up again; a prisoner who was not found is nothing to go on with."""
+    for where, text in told(made_result(0, status="failed", failure="nomis is down")).items():
+        assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
+        assert "prisoner-to-nomis runs rerun run-of-today" in text, where
+    nobody = (Unread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
+    for where, text in told(made_result(0, status="incomplete", unread=nobody)).items():
+        assert "incomplete: 1 prisoner asked for is not among the active ones." in text, where
+        assert "--resume" not in text, where
+
+
+def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
+    """Beside one that was compared without a difference, an empty prison is no all-clear."""
+    changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
+    for where, text in told(made_result(0, status="incomplete", **changes)).items():
+        assert not ALL_CLEAR.search(text), where
+        assert "incomplete: no active prisoner was found at XXX." in text, where
+        assert "Nothing is known about XXX." in text, where
+        assert "--resume" not in text, where
+
+
+def test_of_a_run_that_compared_nobody_nothing_is_claimed(world: Sandbox, office: OpenOffice) -> None:
+    """Without the list there is the reason, in a whole sentence, and the word that nothing is known: no zeros."""
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
+    result = office().reconcile().result
+    assert result is not None
+    for where, text in told(result).items():
+        assert not ALL_CLEAR.search(text), where
+        assert "failed before any prisoner was compared" in text, where
+        assert "run failed: the number of active prisoners could not be read" in text, where
+        assert "No prisoner was compared, so nothing is known about differences." in text, where
+    assert figures(result) == []
+    assert "<h2" not in render_report(result)
+
+
+def test_of_a_run_that_gave_up_only_what_it_saw_is_said(world: Sandbox, office: OpenOffice) -> None:
+    """What was compared before the failure is told as that, and how many were not read."""
+    world.reset(prisoners=300)
+    world.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
+    result = office().reconcile().result
+    assert result is not None
+    assert result.compared > 0
+    assert result.mismatches == ()
+    for where, text in told(result).items():
+        assert not ALL_CLEAR.search(text), where
+        assert f"failed after it had compared {result.compared} of 300 prisoners" in text, where
+        assert "not the whole picture" in text, where
+        assert f"{len(result.unread)} could not be read" in text or where == "page", where
+    assert figures(result) == [
+        ("Compared", str(result.compared)),
+        ("Different", "0"),
+        ("Not read", str(len(result.unread))),
+    ]
+    page = told(result)["page"]
+    assert f"No difference was found among the {result.compared} prisoners compared" in page
+    assert "of 300 before the run failed" in page
+
+
+def test_of_a_failed_run_the_differences_are_told_as_found_before() -> None:
+    """They are shown whole, and nobody takes their number for that of all."""
+    result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
+    for where, text in told(result).items():
+        assert "failed; before that it found 3 differences among 900 of 87,012 prisoners" in text, where
+        assert "2 new, 1 still there" in text or where == "page", where
+        assert not ALL_CLEAR.search(text), where
+    assert figures(result) == [("Compared", "900"), ("Different", "3"), ("New", "2"), ("Still there", "1")]
+    assert "3 of 4 prisons have differences among the prisoners compared" in told(result)["page"]
+
+
+def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(world: Sandbox, office: OpenOffice) -> None:
+    """A page of the list is missing, and nobody differs among the others: the headline says both."""
+    world.reset(prisoners=200)
+    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    result = office().reconcile().result
+    assert result is not None
+    assert (result.status, result.mismatches) == ("incomplete", ())
+    for where, text in told(result).items():
+        assert "Incomplete: no difference found among 150 prisoners" in text, where
+        assert "1 page of prisoners could not be read" in text, where
+        assert not ALL_CLEAR.search(text), where
+    assert ("Not read", "1") in figures(result)
+
+
+def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
+    """The subject of an email is all that some people read."""
+    result = with_everything(3)
+    for where, text in told(result).items():
+        assert "Incomplete: 3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS" in text, where
+    alone = made_result(0, status="incomplete", compared=1, unread=result.unread)
+    nobody = made_result(0, status="incomplete", compared=0, unread=result.unread, prisons=(), matrix=())
+    for where, text in told(alone).items():
+        assert "Incomplete: no difference found among 1 prisoner" in text, where
+        assert not ALL_CLEAR.search(text), where
+    for where, text in told(nobody).items():
+        assert "Incomplete: no prisoner was compared" in text, where
+        assert not ALL_CLEAR.search(text), where
+
+
+def test_a_complete_run_over_nobody_is_no_all_clear() -> None:
+    """Where a prison has nobody, nobody has the same level either."""
+    nobody = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
+    for where, text in told(nobody).items():
+        assert "No prisoner was compared" in text, where
+        assert not ALL_CLEAR.search(text), where
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete"])
+def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
+    """The last bar is another run's then, so it is not marked as this one, and the page says why."""
+    result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
+    assert 'class="now" x=' not in render_report(result)
+    assert "This run is not in the trend" in told(result)["page"]
+    assert 'class="now" x=' in render_report(made_result(3))
+    assert "This run is not in the trend" not in told(made_result(3))["page"]
+
+
+def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
+    """A failed run that compared nobody has dashes, read out as not known; an incomplete one its pages too."""
+    failed = RunLine("a", "failed", STARTED, 0, 0, 0, 0, "")
+    incomplete = RunLine("b", "incomplete", STARTED, 150, 0, 0, 0, "", unread_pages=1)
+    [first, second] = re.findall(
+        r"<tr[^>]*><th scope=\"row\".*?</tr>", render_index([failed, incomplete], "Production")
+    )
+    assert text_of(first).count("not known") == 4
+    assert not re.search(r">\s*0\s*<", first)
+    assert "1 page" in text_of(second)

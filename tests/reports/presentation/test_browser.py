@@ -1,0 +1,292 @@
+"""The report in a real browser: by keyboard, on a small screen, for screen readers, and without script."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.delivery.archive import Folder, store_index, store_report
+from reports.engine.result import MatrixCell, ReconciliationResult
+from reports.presentation.html import RunLine
+from reports.presentation.masking import Masking
+from reports.presentation.messages import email_report
+from tests.reports.results import STARTED, made_result, with_everything
+
+pytestmark = pytest.mark.browser
+#: The widths of screens, from a desk's to a small phone's.
+SCREENS = (1280, 1000, 800, 768, 400, 390, 320)
+LEVELS = ("BAS", "STD", "ENH", "EN2", None)
+#: Regions whose table is wider than they are, by their names.
+CUT = """[...document.querySelectorAll(".scroll")]
+    .filter(each => each.scrollWidth > each.clientWidth).map(each => each.getAttribute("aria-label"))"""
+#: Texts of the page that stand outside the screen.
+OUTSIDE = """[...document.querySelectorAll("main td, main th, main p, main a, main dd")]
+    .filter(each => each.getBoundingClientRect().right > innerWidth + 1 && !each.closest(".visually-hidden"))
+    .map(each => each.textContent)"""
+FAILED_AT_ONCE = made_result(
+    0, status="failed", failure="nomis is down", total=0, listed=0, compared=0, prisons=(), matrix=(), trend=()
+)
+SHOWN = "tbody.one:not([hidden])"
+FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
+
+
+def chromium(environment: Mapping[str, str]) -> str:
+    """The browser's program; without one the tests are skipped, or fail where `CI` says that nobody would notice."""
+    names = ("chromium", "chromium-browser")
+    found = (shutil.which(name, path=environment.get("PATH")) for name in names)
+    program = environment.get("CHROMIUM") or next(filter(None, found), None)
+    if program is not None:
+        return program
+    missing = "no Chromium on this machine: install it, or name it in CHROMIUM"
+    if environment.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(missing)
+    pytest.fail(missing)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, where there is one; not for longer than these tests, since a loop of its driver's runs meanwhile."""
+    program = chromium(os.environ)
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=[*options, "--disable-component-update"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """Opens the report of a result; a page that complains, or asks for anything outside, fails the test."""
+    complaints: list[str] = []
+    contexts: list[Any] = []
+
+    def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
+        archive = Folder(tmp_path)
+        store_report(archive, result)
+        line = RunLine(
+            result.run_id, result.status, STARTED, result.compared, len(result.mismatches), result.new, 0, ""
+        )
+        store_index(archive, [line], "Production")
+        context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=script)
+        contexts.append(context)
+        opened = context.new_page()
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("request", lambda asked: complaints.extend([] if asked.url.startswith("file:") else [asked.url]))
+        opened.goto((tmp_path / (page or f"{result.run_id}/report.html")).as_uri())
+        return opened
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.mark.parametrize(
+    "result", [with_everything(0), with_everything(3), FAILED_AT_ONCE], ids=lambda each: each.status
+)
+def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
+    """Axe finds nothing on any screen, with everything opened."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page = open_page(result)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    for width in (1280, 800, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        faults = [(width, each["id"], each["nodes"][0]["html"][:200]) for each in found["violations"]]
+        assert faults == []
+
+
+@pytest.mark.parametrize(("number", "screens"), [(0, SCREENS), (3, SCREENS), (400, (1280, 320))])
+def test_is_no_wider_than_the_screen(open_page: Any, number: int, screens: tuple[int, ...]) -> None:
+    """Whatever is opened, only tables in regions of their own are scrolled sideways."""
+    page = open_page(with_everything(number))
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    for width in screens:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_cuts_no_table_that_has_room(open_page: Any) -> None:
+    """With every usual level no region has to be scrolled; all seven are too many for a phone, five for a small one."""
+    counts = tuple(
+        MatrixCell(nomis_level=row, dps_level=column, count=21_000 if row == column else 7)
+        for row in LEVELS
+        for column in LEVELS
+    )
+    page = open_page(with_everything(12).model_copy(update={"matrix": counts}))
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 390 or (width, page.evaluate(CUT)) == (width, [])
+    rare = tuple(MatrixCell(nomis_level=code, dps_level=code, count=9_000) for code in ("ENT", "EN3"))
+    page = open_page(with_everything(12).model_copy(update={"matrix": (*counts, *rare)}))
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert width < 600 or (width, page.evaluate(CUT)) == (width, [])
+
+
+def test_the_index_fits_every_screen(open_page: Any) -> None:
+    """All of each run is read without scrolling sideways, on a phone as a card with the names of its figures."""
+    page = open_page(made_result(3), page="index.html")
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (width, page.evaluate(CUT), page.evaluate(OUTSIDE)) == (width, [], [])
+    shown = page.evaluate("""[...document.querySelectorAll("tbody td")].map(each => [
+        getComputedStyle(each, "::before").content.replaceAll('"', ""), each.innerText.trim()])""")
+    assert ["Compared", "87,012"] in shown
+    assert ["Different", "3"] in shown
+    assert page.locator("tbody td").last.bounding_box()["height"] < 40
+
+
+def test_index_has_no_accessibility_fault(open_page: Any) -> None:
+    """The list of runs too."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    page = open_page(made_result(3), 400, page="index.html")
+    page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
+    assert page.evaluate("axe.run(document)")["violations"] == []
+    page.click("text=22 May 2023")
+    assert page.inner_text("h1").startswith("3 of 87,012")
+
+
+def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
+    """Every word counts, in any order; Escape shows all again; the count is announced."""
+    result = made_result(40)
+    page = open_page(result)
+    page.focus("#find-text")
+    page.keyboard.type("lei new")
+    expected = [each for each in result.mismatches if each.prison_id == "LEI" and each.standing == "new"]
+    assert page.locator(SHOWN).count() == len(expected)
+    assert page.inner_text("#find-count") == f"Showing {len(expected)} of 40"
+    assert page.get_attribute("#find-count", "aria-live") == "polite"
+    page.keyboard.press("Escape")
+    assert page.locator(SHOWN).count() == 40
+    page.keyboard.type(result.mismatches[7].offender_no.lower())
+    assert page.inner_text(FIRST).startswith(result.mismatches[7].offender_no)
+
+
+def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
+    """The headings are buttons, reached by Tab; what is sorted how is said to screen readers; evidence moves along."""
+    result = made_result(40)
+    page = open_page(result)
+    page.focus("#find-text")
+    for heading in ("Row", "Prisoner"):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent").startswith(heading)
+    page.keyboard.press("Enter")
+    numbers = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
+    assert numbers == sorted(numbers)
+    assert page.locator("#mismatches thead th[aria-sort=ascending]").count() == 1
+    page.keyboard.press("Enter")
+    numbers = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
+    assert numbers == sorted(numbers, reverse=True)
+    assert page.locator("#mismatches thead th[aria-sort=descending]").count() == 1
+    summaries = [text.split()[-1] for text in page.locator("tbody.one summary").all_inner_texts()]
+    assert summaries == numbers
+
+
+def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
+    """Evidence and command are behind a summary that Enter opens."""
+    result = made_result(3)
+    page = open_page(result)
+    page.focus("tbody.one summary >> nth=0")
+    page.keyboard.press("Enter")
+    opened = page.inner_text("tbody.one details[open]")
+    assert "What to do" in opened
+    assert re.search(r"prisoner-to-nomis reconcile fix received A\d{4}[A-Z]{2}", opened)
+    assert "20 May 2023, 15:22:07" in opened
+
+
+def test_works_without_script(open_page: Any) -> None:
+    """Everything is there; what only a script can do is not offered."""
+    page = open_page(made_result(3), script=False)
+    assert page.locator("tbody.one").count() == 3
+    assert not page.is_visible("#find")
+    assert page.locator("#mismatches thead button").count() == 0
+    page.click("tbody.one summary >> nth=0")
+    assert page.is_visible("text=What to do")
+
+
+def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
+    """With hundreds of differences the causes and the trend still come on the second screen."""
+    page = open_page(made_result(400))
+    tops = [page.locator(what).bounding_box()["y"] for what in ("#levels", "#causes", "#trend", "#all")]
+    assert tops == sorted(tops)
+    assert tops[-1] < 2 * 900
+
+
+def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, tmp_path: Path) -> None:
+    """Four hundred rows are a stack of paper, not a box of it; what was open is printed, and nothing else is opened."""
+    page = open_page(made_result(400))
+    page.click("tbody.one summary >> nth=0")
+    opened = "document.querySelectorAll('details[open]').length"
+    paper = page.pdf(format="A4")
+    assert 5 < len(re.findall(rb"/Type\s*/Page[^s]", paper)) < 30
+    assert page.evaluate(opened) == 1
+    page.emulate_media(media="print")
+    assert page.is_visible("tbody.one details[open] .inside")
+    assert page.locator("tr.more:visible").count() == 1
+    page.set_viewport_size({"width": 718, "height": 1046})
+    assert page.evaluate("getComputedStyle(document.querySelector('#mismatches')).display") == "table"
+    sizes = "selector => parseFloat(getComputedStyle(document.querySelector(selector)).fontSize)"
+    assert page.evaluate(sizes, ".evidence td") <= page.evaluate(sizes, "body") < 14
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool) -> None:
+    """Long commands and requests are broken, not scrolled to."""
+    html = email_report(with_everything(12), None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
+    (tmp_path / "email.html").write_text(html, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    try:
+        page.goto((tmp_path / "email.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    finally:
+        page.close()
+
+
+def test_sorts_back_into_rows(open_page: Any) -> None:
+    """The numbers by which messages name the rows are shown, and sorting by them restores the first order."""
+    page = open_page(made_result(12))
+    numbers = "tbody.one > tr:first-child > td.row"
+    page.click("#mismatches thead button >> text=Prisoner")
+    assert page.locator(numbers).all_inner_texts() != [str(number) for number in range(1, 13)]
+    page.click("#mismatches thead button >> text=Row")
+    assert page.locator(numbers).all_inner_texts() == [str(number) for number in range(1, 13)]
+
+
+def test_shows_the_first_screen_whole(open_page: Any) -> None:
+    """How many, how many new, prisons and levels are all seen before scrolling, on an ordinary screen."""
+    page = open_page(made_result(400))
+    for what in ("h1", ".figures", "#prisons", "#levels"):
+        box = page.locator(what).bounding_box()
+        assert box["y"] + box["height"] <= 900
+
+
+@pytest.mark.parametrize(
+    ("ci", "ends"),
+    [
+        ("true", pytest.fail.Exception),
+        ("1", pytest.fail.Exception),
+        ("", pytest.skip.Exception),
+        ("false", pytest.skip.Exception),
+    ],
+)
+def test_a_missing_browser_is_a_failure_where_nobody_reads_of_skipped_tests(
+    tmp_path: Path, ci: str, ends: type[BaseException]
+) -> None:
+    """On a build server a report that was never opened must not look tested."""
+    with pytest.raises(ends, match="no Chromium"):
+        chromium({"PATH": str(tmp_path), "CI": ci})
+    assert chromium({"PATH": str(tmp_path), "CI": ci, "CHROMIUM": "/opt/chromium"}) == "/opt/chromium"

@@ -1,0 +1,440 @@
+"""The report, its index and the CSV: right, and safe to open whatever came from outside."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from unicodedata import category
+
+import html5lib
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.result import Mismatch, PrisonCount, ReconciliationResult, Side, TrendPoint
+from reports.presentation.alerts import alert_message
+from reports.presentation.csv import COLUMNS, render_csv
+from reports.presentation.html import RunLine, draw_trend, render_index, render_report
+from reports.presentation.masking import Masking
+from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
+from tests.reports.results import STARTED, made_result, mismatch, with_everything
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, and its visible text."""
+
+    def __init__(self, page: str) -> None:
+        """Read the page."""
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.text += data
+
+
+def evil_result() -> ReconciliationResult:
+    """A run in which every text from outside tries to be markup."""
+    base = with_everything(1)
+    side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
+    found = base.mismatches[0]
+    assert found.diagnosis is not None
+    bad = found.model_copy(
+        update={
+            "offender_no": EVIL,
+            "prison_id": EVIL,
+            "nomis": side,
+            "dps": side,
+            "evidence_missing": EVIL,
+            "diagnosis": found.diagnosis.model_copy(update={"cause": EVIL, "explanation": EVIL, "commands": (EVIL,)}),
+            "evidence": (found.evidence[0].model_copy(update={"note": EVIL, "user_id": EVIL, "origin": EVIL}),),
+        }
+    )
+    unread = base.unread[0].model_copy(update={"reason": EVIL})
+    changes = {"mismatches": (bad,), "unread": (unread,), "environment": EVIL, "failure": EVIL}
+    return base.model_copy(update={**changes, "status": "failed"})
+
+
+@pytest.mark.parametrize("page", ["report", "email", "index"])
+def test_escapes_everything_from_outside(page: str) -> None:
+    """No text becomes a tag or an attribute, in whatever page it stands."""
+    result = evil_result()
+    html = {
+        "report": lambda: render_report(result),
+        "email": lambda: email_report(result, None, EVIL, Masking()).html,
+        "index": lambda: render_index([RunLine(EVIL, EVIL, STARTED, 1, 1, 1, 1, EVIL)], EVIL),
+    }[page]()
+    tags = Tags(html)
+    assert not [tag for tag, _ in tags.found if tag == "img"]
+    assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
+    scripts = [tag for tag, _ in tags.found if tag == "script"]
+    assert len(scripts) == (1 if page == "report" else 0)
+    assert "alert(2)" in tags.text
+
+
+def test_lets_nothing_be_loaded_or_run_but_its_own() -> None:
+    """The policy names the page's own style and script by their hashes, and nothing else at all."""
+    html = render_report(made_result(3))
+    [policy] = [a["content"] for tag, a in Tags(html).found if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    for name in ("style", "script"):
+        [inline] = re.findall(rf"<{name}>(.*?)</{name}>", html, flags=re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        assert f"{name}-src 'sha256-{digest}'" in policy
+    assert not re.search(r"(?:src|href|action)=[\"']?(?:https?:)?//", html)
+
+
+def test_says_on_the_first_screen_what_matters() -> None:
+    """How many of how many, how many are new, where, and which levels."""
+    text = " ".join(Tags(render_report(made_result(3))).text.split())
+    for part in (
+        "3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS",
+        "Monday 22 May 2023 at 04:00",
+        "of 87,012 compared",
+        "3 of 4 prisons have differences",
+        "45,000",
+    ):
+        assert part in text
+
+
+def test_never_looks_like_success_when_it_was_none() -> None:
+    """An incomplete and a failed run say so first, and what to do."""
+    incomplete = Tags(render_report(with_everything(0))).text
+    assert "This run is incomplete: " in incomplete
+    assert "--resume run-of-today" in incomplete
+    assert "Every prisoner has the same level" not in incomplete
+    failed = Tags(render_report(made_result(0, status="failed", failure="nomis is down"))).text
+    assert "The reconciliation failed" in failed
+    assert "nomis is down" in failed
+
+
+def test_says_whom_it_looked_at_and_how_long() -> None:
+    """Prisons by their ids, and a time in words."""
+    part = made_result(3, parameters={"prisons": ["MDI", "LEI"]}, finished_at=STARTED + timedelta(seconds=1))
+    assert "22 May 2023 at 04:00, only MDI, LEI. It took 1 second." in Tags(render_report(part)).text
+    assert "22 May 2023 at 04:00. It took 9 minutes." in Tags(render_report(made_result(3))).text
+
+
+def test_whoever_has_no_record_in_nomis_is_no_prisons() -> None:
+    """They have a row of their own, and make no further prison."""
+    made = made_result(3)
+    nowhere = PrisonCount(prison_id=None, compared=9, mismatches=1, new=1)
+    page = Tags(render_report(made.model_copy(update={"prisons": (*made.prisons, nowhere)}))).text
+    assert "3 of 4 prisons have differences" in page
+    assert "unknown" in page
+
+
+def test_links_differences_only_of_a_run_that_looked() -> None:
+    """The list of a run that compared nobody would be empty, and read as good news."""
+    lines = [
+        RunLine("looked", "complete", STARTED, 5, 0, 0, 0, ""),
+        RunLine("failed", "failed", STARTED, 0, 0, 0, 0, ""),
+    ]
+    page = render_index(lines, "Production")
+    assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
+
+
+def test_differences_that_do_not_count_are_no_agreement() -> None:
+    """With nobody to be listed, those on their way and the excluded are still said to differ."""
+    everything = with_everything(0)
+    aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
+    page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
+    assert "No difference among 87,012 prisoners, besides 1 on their way and 1 excluded" in page
+    assert "Nobody differs besides 1 on their way and 1 excluded." in page
+    assert "the same" not in page
+    assert "3 Apr 2023" in page
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 400])
+def test_shows_every_mismatch_with_its_evidence(number: int) -> None:
+    """All of them, each with its cause, its command and both histories."""
+    result = made_result(number)
+    page = Tags(render_report(result))
+    bodies = [attributes for tag, attributes in page.found if tag == "tbody" and attributes.get("class") == "one"]
+    assert {each["data-prisoner"] for each in bodies} == {each.offender_no for each in result.mismatches}
+    for each in result.mismatches:
+        assert each.diagnosis is not None
+        assert each.diagnosis.commands[0] in page.text
+
+
+def test_draws_a_trend_that_can_be_read() -> None:
+    """The bars are in proportion, and the text says the same figures."""
+    trend = draw_trend(made_result(20).trend)
+    assert [bar.value for bar in trend.bars] == [point.mismatches for point in made_result(20).trend]
+    highest = max(trend.bars, key=lambda bar: bar.height)
+    assert all(abs(bar.height * highest.value - highest.height * bar.value) < highest.value for bar in trend.bars)
+    assert "22 May 2023: 20" in trend.text
+    assert draw_trend(()).bars == ()
+
+
+def test_tells_runs_of_one_day_apart() -> None:
+    """Where two points of the trend share a day, or even a minute, each says when; others stay as short as they are."""
+    base = made_result(3)
+    later = [STARTED + timedelta(hours=5), STARTED + timedelta(hours=5, seconds=20)]
+    points = [
+        TrendPoint(run_id=f"again-{number}", started_at=moment, compared=87_012, mismatches=number)
+        for number, moment in enumerate(later)
+    ]
+    result = made_result(3, run_id="again-1", started_at=later[1], trend=(*base.trend[-4:], *points))
+    trend = draw_trend(result.trend)
+    assert [(bar.label, bar.time) for bar in trend.bars] == [
+        ("1 May", ""),
+        ("8 May", ""),
+        ("15 May", ""),
+        ("22 May", "04:00"),
+        ("22 May", "09:00:00"),
+        ("22 May", "09:00:20"),
+    ]
+    assert trend.text.endswith(
+        "15 May 2023: 13; 22 May 2023, 04:00: 3; 22 May 2023, 09:00:00: 0; 22 May 2023, 09:00:20: 1."
+    )
+    page = Tags(render_report(result)).text
+    assert all(time in page for time in ("22 May 2023, 09:00:00", "22 May 2023, 09:00:20"))
+    assert "since 22 May 2023, 09:00:00" in page
+    assert trend.height > draw_trend(base.trend).height
+
+
+def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
+    """Each has a name of its own, by which its link is chosen."""
+    moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
+    lines = [RunLine(f"run-{number}", "complete", moment, 1, 0, 0, 0, "") for number, moment in enumerate(moments)]
+    named = re.findall(r'report.html">([^<]+)</a>', render_index(lines, "Production"))
+    assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
+def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
+    """Whatever a service says: no cell begins as a formula would, and every row has all columns."""
+    bad = mismatch(1, prison_id=start + text, nomis=Side(level=start + text, user_id=start + text, record=1))
+    rows = list(
+        csv.reader(io.StringIO(render_csv(made_result(0).model_copy(update={"mismatches": (bad,)})), newline=""))
+    )
+    assert rows[0] == list(COLUMNS)
+    assert len(rows) == 2
+    assert len(rows[1]) == len(COLUMNS)
+    assert not [cell for cell in rows[1] if cell.lstrip().startswith(("=", "+", "-", "@")) or cell.startswith("\n")]
+    assert not [cell for cell in rows[1] if {"Cc", "Cf", "Cs"} & set(map(category, cell.replace("\n", "")))]
+
+
+def test_no_text_steers_a_page_or_an_email() -> None:
+    """Escapes, NULs and changes of direction that stand in what the services say are left out."""
+    evil = "\x1b[2Jgone\0\x9b\u202eevil"
+    bad = mismatch(1, nomis=Side(level="STD", user_id=evil, record=1), evidence_missing=evil)
+    result = made_result(0).model_copy(update={"mismatches": (bad,), "failure": evil, "environment": evil})
+    email = email_report(result, None, evil, Masking())
+    for text in (render_report(result), email.text, email.html):
+        assert "gone" in text
+        assert not {"Cc", "Cf", "Cs"} & set(map(category, text.replace("\n", "")))
+
+
+def test_keeps_the_columns_that_people_rely_on() -> None:
+    """The heading of the CSV is a promise to spreadsheets built on it."""
+    assert ",".join(COLUMNS) == (
+        "run_id,offender_no,booking_id,prison_id,nomis_level,dps_level,standing,since,nomis_date_time,nomis_prison_id,"
+        "nomis_audit_module,nomis_user_id,nomis_sequence,dps_date_time,dps_prison_id,dps_review_type,dps_user_id,"
+        "dps_review_id,cause_number,cause,confidence,right_side,explanation,action,commands,request,row,evidence_missing"
+    )
+    [_, row] = list(csv.reader(io.StringIO(render_csv(made_result(1)))))
+    assert dict(zip(COLUMNS, row, strict=True))["nomis_date_time"] == "2023-05-20T15:22:00"
+
+
+def test_leaves_nothing_unmasked() -> None:
+    """Masked messages hold no whole prisoner number, not even where it stands inside a sentence or a command."""
+    result = made_result(30)
+    masking = Masking(on=True)
+    slack = slack_report(result, None, "somewhere", masking)
+    mail = email_report(result, None, "somewhere", masking)
+    sent = "\n".join(
+        [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
+    )
+    numbers: tuple[Mismatch, ...] = result.mismatches
+    assert not [each.offender_no for each in numbers if each.offender_no in sent or str(each.booking_id) in sent]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/incentives/booking-id/714893/current",
+        "/iep/reviews/booking/714893?with-details=true",
+        "/mapping/incentives/nomis-booking-id/714893/nomis-incentive-sequence/1",
+        '/bookings: {"bookingId":714893}',
+        "/prisoners/A4471CK",
+    ],
+)
+def test_masks_what_upstream_errors_name(path: str) -> None:
+    """Paths and answers of services name bookings in ways of their own; two digits are left of each."""
+    why = f"nomis: GET {path}: status 503: booking 714893 is busy"
+    bad = mismatch(1, diagnosis=None, evidence_missing=why)
+    result = made_result(0).model_copy(update={"mismatches": (bad,), "status": "failed", "failure": why})
+    masking = Masking(on=True)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    for sent in ("\n".join([slack.summary, *slack.thread]), slack.csv or "", mail.text, mail.html):
+        assert "714893" not in sent
+        assert "A4471CK" not in sent
+        assert "booking •••••93 is busy" in sent
+
+
+def test_masked_lines_are_found_in_the_report_by_their_row() -> None:
+    """Slack, email, CSV and report number the mismatches alike, and the numbers are no asterisks, which Slack eats."""
+    result = made_result(30)
+    rows = {number: each.offender_no for number, each in result.rows}
+    assert sorted(rows) == list(range(1, 31))
+    page = Tags(render_report(result))
+    shown = [attributes for tag, attributes in page.found if tag == "tbody" and attributes.get("class") == "one"]
+    assert {int(each["data-row"] or 0): each["data-prisoner"] for each in shown} == rows
+    plain = csv.DictReader(io.StringIO(render_csv(result)))
+    assert {int(each["row"]): each["offender_no"] for each in plain} == rows
+    masking = Masking(on=True)
+    slack, mail = slack_report(result, None, "somewhere", masking), email_report(result, None, "somewhere", masking)
+    lines = re.findall(r"^(\d+) · \*(\S+)\* booking", "\n".join(slack.thread), flags=re.MULTILINE)
+    assert {int(number): masked for number, masked in lines} == {n: f"•••••{who[-2:]}" for n, who in rows.items()}
+    assert {int(number) for number in re.findall(r"^(\d+)\. •", mail.text, flags=re.MULTILINE)} == set(rows)
+    assert "the row of the same number" in slack.summary
+    assert "the row of the same number" in mail.text
+    assert "the row of the same number" not in slack_report(result, None, "somewhere", Masking()).summary
+
+
+def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
+    """The command with the run's id, and how many shards it had; other runs are not to be resumed."""
+    command = "prisoner-to-nomis reconcile incentives --resume run-of-today"
+    result = with_everything(3)
+    mail = email_report(result, None, "somewhere", Masking())
+    for sent in (
+        slack_report(result, None, "somewhere", Masking()).summary,
+        mail.text,
+        mail.html,
+        render_report(result),
+    ):
+        assert command in sent
+    sharded = result.model_copy(update={"parameters": {"shards": 4}})
+    assert f"{command} --shards 4" in slack_report(sharded, None, "somewhere", Masking()).summary
+    assert "--resume" not in slack_report(made_result(3), None, "somewhere", Masking()).summary
+
+
+def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
+    """A command that only looks again mends nothing: the request is in Slack and in the email too."""
+    result = made_result(3)
+    [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
+    assert asked.diagnosis is not None
+    assert asked.diagnosis.request is not None
+    mail = email_report(result, None, "somewhere", Masking())
+    for sent in ("\n".join(slack_report(result, None, "somewhere", Masking()).thread), mail.text, mail.html):
+        assert asked.diagnosis.request in sent
+
+
+def test_says_in_the_csv_why_evidence_is_missing() -> None:
+    """Empty cells of a cause have a reason beside them."""
+    result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
+    [row] = csv.DictReader(io.StringIO(render_csv(result)))
+    assert (row["cause"], row["evidence_missing"]) == ("", "busy")
+
+
+def test_goes_to_json_and_back() -> None:
+    """The result is the same after a journey through JSON, with camelCase names outside."""
+    result = with_everything(30)
+    text = result.to_json(indent=1)
+    assert ReconciliationResult.from_json(text) == result
+    assert '"offenderNo"' in text
+    assert "offender_no" not in text
+
+
+HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|here>"
+
+
+def without_markup(text: str) -> str:
+    """A Slack text without its own code spans and entities; every span is closed on its line."""
+    for line in text.splitlines():
+        assert line.count("`") % 2 == 0, line
+    return re.sub(r"&(amp|lt|gt);", "", re.sub(r"`[^`\n]*`", "", text))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
+    """Whatever a service puts into a number, level, prison or text mentions nobody, links nowhere, breaks no line."""
+    found = mismatch(2).diagnosis
+    assert found is not None
+    hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})
+    side = mismatch(2).nomis
+    assert side is not None
+    everywhere = {"offender_no": HOSTILE, "prison_id": HOSTILE, "nomis": side.model_copy(update={"level": HOSTILE})}
+    mismatches = (
+        mismatch(1, **everywhere, diagnosis=hostile),
+        mismatch(2, **everywhere, diagnosis=None, evidence_missing=HOSTILE),
+    )
+    changes = {"environment": HOSTILE, "status": "failed", "failure": HOSTILE, "run_id": HOSTILE}
+    result = made_result(2).model_copy(update={"mismatches": mismatches, **changes})
+    masking = Masking(on=masked)
+    report = slack_report(result, HOSTILE, HOSTILE, masking)
+    payload = {
+        "event": HOSTILE,
+        "time": HOSTILE,
+        "properties": {HOSTILE: HOSTILE, "offenderNo": HOSTILE, "bookingId": HOSTILE},
+        "domain": HOSTILE,
+        "severity": HOSTILE,
+        "command": HOSTILE,
+        "link": HOSTILE,
+    }
+    for text in (report.summary, *report.thread, alert_message(payload, HOSTILE, masking)):
+        assert not re.search("[<>&`\u202e]", without_markup(text))
+        assert not any(line.lstrip().startswith("*Report:*") for line in text.splitlines())
+
+
+def test_no_property_makes_an_alert_too_long_for_slack() -> None:
+    """A text of a service is cut; the command below it is still there."""
+    payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}
+    text = alert_message(payload, "Production", Masking())
+    assert len(text) < LONGEST_SLACK_TEXT
+    assert text.endswith("`prisoner-to-nomis check`")
+
+
+def every_page() -> dict[str, str]:
+    """Each page that is made, in its different states, with everything it may show."""
+    everything = with_everything()
+    lines = [RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")]
+    failed = {"status": "failed", "failure": "NOMIS did not answer"}
+    return {
+        "report": render_report(everything),
+        "report without differences": render_report(made_result(0)),
+        "report of a failed run": render_report(everything.model_copy(update=failed)),
+        "index": render_index(lines, "Production"),
+        "index without runs": render_index([], "Production"),
+        "email": email_report(everything, "https://reports.example/", "somewhere", Masking()).html,
+    }
+
+
+#: What elements of these names are already, so that a role beside it is wrong or idle.
+TABLE_PARTS = {"table", "caption", "thead", "tbody", "tr", "th", "td"}
+
+
+@pytest.mark.parametrize("name", every_page())
+def test_pages_are_valid(name: str) -> None:
+    """A strict parser finds no fault; parts of tables have no roles, ids are unique, and what labels something exists.
+
+    The email is made for old mail clients, which need `role="presentation"` for tables that only lay out.
+    """
+    page = every_page()[name]
+    html5lib.HTMLParser(strict=True).parse(page)
+    tags = Tags(page).found
+    roles = {(tag, attributes["role"]) for tag, attributes in tags if "role" in attributes and tag in TABLE_PARTS}
+    assert roles <= ({("table", "presentation")} if name == "email" else set())
+    assert ("output", "status") not in {(tag, attributes.get("role")) for tag, attributes in tags}
+    ids = [attributes["id"] for _tag, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for attribute in ("aria-labelledby", "for", "headers", "aria-controls"):
+        named = {each for _tag, attributes in tags for each in (attributes.get(attribute) or "").split()}
+        assert named <= set(ids)

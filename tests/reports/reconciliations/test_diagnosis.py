@@ -1,0 +1,309 @@
+"""The decision table, row by row, over hand-made histories."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.engine.result import Arrival
+from reports.reconciliations.incentives import remedies
+from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.diagnosis import diagnose
+from reports.reconciliations.incentives.evidence import Evidence, Pair, ReviewMapping
+from sync.domains.incentives.dps import Review, ReviewSummary
+from sync.domains.incentives.nomis import IepLevel, IepRecord
+
+BOOKING = 1_204_417
+OFFENDER = "A4471CK"
+
+
+def record(
+    sequence: int, level: str, at: str, module: str | None = "JDBC Thin Client", prison: str = "MDI"
+) -> IepRecord:
+    """A NOMIS record."""
+    moment = datetime.fromisoformat(at)
+    return IepRecord(
+        booking_id=BOOKING,
+        incentive_sequence=sequence,
+        iep_date_time=moment,
+        prison_id=prison,
+        iep_level=IepLevel(code=level),
+        audit_module=module,
+        when_created=moment,
+        offender_no=OFFENDER,
+    )
+
+
+def review(
+    review_id: int,
+    level: str,
+    at: str,
+    kind: str = "REVIEW",
+    prison: str = "MDI",
+    booking: int = BOOKING,
+    who: str = OFFENDER,
+) -> Review:
+    """A DPS review."""
+    moment = datetime.fromisoformat(at)
+    return Review(
+        id=review_id,
+        iep_code=level,
+        booking_id=booking,
+        iep_date=date.fromisoformat(at[:10]),
+        iep_time=moment,
+        agency_id=prison,
+        prisoner_number=who,
+        review_type=kind,
+    )
+
+
+def evidence(records: list[IepRecord], reviews: list[Review], **more: object) -> Evidence:
+    """Evidence of the records, current one first, and the reviews, newest first."""
+    summary = None
+    if reviews:
+        newest = reviews[0]
+        summary = ReviewSummary(
+            id=newest.id,
+            iep_code=newest.iep_code,
+            booking_id=BOOKING,
+            iep_time=newest.iep_time,
+            iep_details=tuple(reviews),
+        )
+    pair = Pair(OFFENDER, BOOKING, records[0] if records else None, summary)
+    return replace(Evidence(pair, history=tuple(records[1:])), **more)  # type: ignore[arg-type]
+
+
+def written(sequence: int, booking: int = BOOKING) -> ReviewMapping:
+    """Where the current review was written."""
+    return ReviewMapping(booking, sequence)
+
+
+MISSED = evidence(
+    [record(7, "BAS", "2023-05-20T15:22:00", "OIDITRAN", "LEI"), record(6, "ENH", "2023-03-02T09:00:00")],
+    [review(70, "ENH", "2023-03-02T09:00:00.512")],
+    written=written(6),
+)
+TWICE = evidence(
+    [
+        record(7, "STD", "2023-05-20T10:02:05", "OIDITRAN", "LEI"),
+        record(6, "ENH", "2023-05-20T10:01:40", prison="LEI"),
+        record(5, "STD", "2023-05-20T10:01:12", "OIDITRAN", "LEI"),
+    ],
+    [review(70, "ENH", "2023-05-20T10:01:40.1", "TRANSFER", "LEI"), review(60, "ENH", "2023-01-02T10:00:00")],
+    written=written(6),
+)
+WRONG_ORDER = evidence(
+    [record(4, "STD", "2023-05-20T10:00:00"), record(3, "ENH", "2023-05-20T10:20:00")],
+    [review(71, "ENH", "2023-05-20T10:20:00"), review(70, "STD", "2023-05-20T10:00:00")],
+    written=written(3),
+    reviews_of={4: 70},
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "side", "case"),
+    [
+        (1, "DPS", replace(MISSED, waits="dlq")),
+        (1, "DPS", replace(MISSED, waits="queue")),
+        (2, "DPS", evidence([], [review(70, "STD", "2023-05-20T10:00:00")])),
+        (
+            2,
+            "DPS",
+            evidence(
+                [record(3, "STD", "2023-01-01T10:00:00")],
+                [review(70, "ENH", "2023-05-20T10:00:00"), review(60, "STD", "2023-01-01T10:00:00")],
+            ),
+        ),
+        (3, "DPS", evidence([record(1, "STD", "2023-05-20T10:00:00", "OIDADMIS")], [])),
+        (4, "DPS", MISSED),
+        (
+            4,
+            "DPS",
+            evidence([record(2, "STD", "2023-05-20T10:00:00", None)], [review(1, "ENH", "2023-01-01T10:00:00")]),
+        ),
+        (5, "DPS", TWICE),
+        (6, "DPS", WRONG_ORDER),
+        (
+            7,
+            "NOMIS",
+            evidence(
+                [record(3, "STD", "2023-05-20T10:00:00", "OIDOIEPS")],
+                [review(70, "ENH", "2023-05-20T09:59:00")],
+                written=written(2),
+            ),
+        ),
+        (
+            8,
+            "DPS",
+            evidence(
+                [record(3, "STD", "2023-05-20T10:00:00")],
+                [review(70, "ENH", "2023-05-20T10:00:00")],
+                written=written(3),
+                reviews_of={3: 70},
+            ),
+        ),
+        (
+            8,
+            "DPS",
+            evidence(
+                [record(3, "STD", "2023-05-20T10:00:00")],
+                [review(60, "ENH", "2023-01-20T10:00:00")],
+                written=written(2),
+                reviews_of={3: 70},
+            ),
+        ),
+        (
+            9,
+            "unknown",
+            evidence(
+                [record(3, "STD", "2023-05-20T10:00:00")],
+                [
+                    review(71, "ENH", "2023-05-21T10:00:00"),
+                    review(70, "STD", "2023-05-20T10:00:00", booking=1_111_111, who="A9999ZZ"),
+                ],
+                written=written(1, 1_111_111),
+                reviews_of={3: 70},
+            ),
+        ),
+        (
+            10,
+            "unknown",
+            evidence(
+                [record(4, "STD", "2023-05-20T07:00:00", "OIDOIEPS"), record(3, "ENH", "2023-05-20T10:00:00")],
+                [review(70, "ENH", "2023-05-20T10:00:00")],
+                written=written(3),
+            ),
+        ),
+    ],
+)
+def test_each_row_of_the_table(number: int, side: str, case: Evidence) -> None:
+    """The first row that fits gives the cause and the side that is right."""
+    found = diagnose(case)
+    assert (found.number, found.right_side) == (number, side)
+    assert found.cause == CAUSES[number].text
+    assert found.explanation
+    assert found.action
+
+
+def test_proposes_the_received_event_that_was_missed() -> None:
+    """The worked example of a missed transfer: reason by the module, prison and time of the system's record."""
+    assert diagnose(MISSED).commands == (
+        (
+            "prisoner-to-nomis reconcile fix received A4471CK --prison LEI --reason TRANSFERRED "
+            "--occurred-at 2023-05-20T15:22:00"
+        ),
+        "prisoner-to-nomis reconcile incentives --prisoner A4471CK --no-notify",
+    )
+
+
+def test_asks_for_the_surplus_record_to_be_deleted() -> None:
+    """The worked example of a prisoner received twice: the sequences above the one that DPS made, and no other."""
+    found = diagnose(TWICE)
+    assert found.request is not None
+    assert "prisoner A4471CK, booking 1204417: sequence 7 (STD, 20/05/2023 10:02:05, LEI" in found.request
+    assert "sequence 5" not in found.request
+    assert "sequence 6" not in found.request
+
+
+@pytest.mark.parametrize(
+    ("module", "earlier", "reason"),
+    [
+        ("OIDITRAN", True, "TRANSFERRED"),
+        ("OIDADMIS", True, "READMISSION"),
+        ("OIDADMIS", False, "NEW_ADMISSION"),
+    ],
+)
+def test_takes_the_reason_from_the_module(module: str, earlier: bool, reason: str) -> None:
+    """A transfer screen means a transfer; an admission is one again when the booking has an earlier life."""
+    at = "2023-01-02T10:00:00" if earlier else "2023-05-20T10:00:00"
+    case = evidence(
+        [record(2, "STD", "2023-05-20T15:22:00", module, "LEI")],
+        [review(60, "ENH", at, prison="MDI")],
+        written=written(1),
+    )
+    found = diagnose(case)
+    assert found.arrival is not None
+    assert (found.number, found.arrival.reason) == (4, reason)
+    none_in_dps = diagnose(evidence(list(case.records) + ([record(1, "STD", at)] if earlier else []), []))
+    assert none_in_dps.arrival is not None
+    assert none_in_dps.number == 3
+    assert none_in_dps.arrival.reason == ("READMISSION" if earlier else "NEW_ADMISSION")
+
+
+@pytest.mark.parametrize("module", ["MERGE", "OSIOSEAR", "PRISON_API", None])
+def test_publishes_no_event_for_what_was_no_arrival(module: str | None) -> None:
+    """Records of other NOMIS functions are wrong too, but no received event belongs to them."""
+    case = evidence(
+        [record(2, "STD", "2023-05-20T15:22:00", module)],
+        [review(60, "ENH", "2023-01-01T10:00:00")],
+        written=written(1),
+    )
+    found = diagnose(case)
+    assert found.arrival is None
+    assert found.confidence == "low"
+
+
+def test_near_is_the_same_day_or_as_near_as_the_setting_says() -> None:
+    """A review of the evening before belongs to an arrival of the morning, if the setting reaches that far."""
+    case = evidence(
+        [
+            record(7, "STD", "2023-05-20T06:00:00", "OIDITRAN", "LEI"),
+            record(6, "ENH", "2023-05-19T20:00:00", prison="LEI"),
+        ],
+        [review(70, "ENH", "2023-05-19T20:00:00", "TRANSFER", "LEI")],
+        written=written(6),
+    )
+    assert diagnose(case, timedelta(hours=12)).number == 5
+    assert diagnose(case, timedelta(hours=9)).number == 4
+
+
+def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
+    """NOMIS goes by the day: a record dated before the wrong one would change nothing, so its deletion is asked for."""
+    deleted = evidence(
+        [record(3, "STD", "2023-05-20T10:00:00")],
+        [review(60, "ENH", "2023-01-20T10:00:00")],
+        written=written(2),
+        reviews_of={3: 70},
+    )
+    found = diagnose(deleted)
+    assert found.commands == ()
+    assert found.request is not None
+    assert "sequence 3" in found.request
+    edited = diagnose(WRONG_ORDER)
+    assert edited.commands[0] == "prisoner-to-nomis incentives repair A4471CK"
+
+
+def test_writes_nothing_while_the_message_may_still_wait() -> None:
+    """A review written by hand whose message comes later would stand in NOMIS twice: look again first."""
+    lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
+    assert diagnose(lost).commands[:2] == (
+        "prisoner-to-nomis dlq show incentive",
+        "prisoner-to-nomis incentives repair A4471CK",
+    )
+    doubtful = diagnose(replace(lost, doubt="2 on the incentive queue cannot be looked at"))
+    assert (doubtful.number, doubtful.confidence) == (2, "low")
+    assert not [command for command in doubtful.commands if "repair" in command]
+    assert "2 on the incentive queue cannot be looked at" in doubtful.explanation
+
+
+@given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))
+def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) -> None:
+    """A shell takes the number of a prisoner, a prison and a reason for one word each, whatever they hold."""
+    offender_no, prison_id, reason = words
+    pair = Pair(offender_no, 1, None, None)
+    arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))
+    again = ["prisoner-to-nomis", "reconcile", "incentives", "--prisoner", offender_no, "--no-notify"]
+    receive, look = remedies.receive_again(pair, arrival)
+    assert shlex.split(receive)[4:9] == [offender_no, "--prison", prison_id, "--reason", reason]
+    assert shlex.split(look) == again
+    assert shlex.split(remedies.explain(pair))[3:] == [offender_no]
+    assert [shlex.split(each) for each in remedies.repair(pair)] == [
+        ["prisoner-to-nomis", "incentives", "repair", offender_no],
+        again,
+    ]
+    assert remedies.explain(Pair("$(rm -rf ~)", 1, None, None)) == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"

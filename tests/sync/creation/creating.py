@@ -1,0 +1,247 @@
+"""One process's view of the creation protocol against the sandbox: deliveries of events, and what came of them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from sandbox import Sandbox
+from sync.creation import store as creations
+from sync.creation.protocol import CreationProtocol
+from sync.creation.store import CreationRecord
+from sync.domains.declaration import creation_lease
+from sync.domains.registry import DOMAINS
+from sync.failures import LeaseBusy
+from sync.pipeline.envelope import DomainEvent, MappingRetry, read_envelope
+from sync.pipeline.handler import HandlerWork
+from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import load_settings
+from sync.store import findings, outbox
+from sync.store.database import Database
+from sync.store.findings import Finding
+from sync.store.leases import Leases
+from sync.store.outbox import Delivery
+from sync.store.telemetry import StoredTelemetry, read_events
+from sync.upstream.breaker import Breakers
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+from tests.harness.publishing import put_visit
+from tests.harness.waiting import in_thread, result_of, until
+
+VISIT = DOMAINS["visit"].creation
+ACTIVITY = DOMAINS["activity"].creation
+
+_numbers = itertools.count(10_000 * (os.getpid() % 10_000))
+Tracked = tuple[str, dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """An event about a new DPS record of the sandbox, and who it is about."""
+
+    event: DomainEvent
+    dps_id: str
+    offender_no: str
+
+
+def book_visit(sandbox: Sandbox) -> Booking:
+    """A new visit in visit-scheduler, and its `booked` event."""
+    reference = f"ref-{next(_numbers)}"
+    offender_no = put_visit(sandbox, reference)
+    moment = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
+    return Booking(DomainEvent(VISIT.event_type, moment, offender_no, {"reference": reference}), reference, offender_no)
+
+
+def make_schedule(sandbox: Sandbox) -> Booking:
+    """A new activity schedule in the activities API, and its `created` event."""
+    prisoner = sandbox.prisoners()[0]
+    number = next(_numbers)
+    activity = {
+        "id": number,
+        "prison_id": prisoner["prisonId"],
+        "summary": "Maths level 1",
+        "category": "SAA_EDUCATION",
+        "start": "2023-05-01",
+        "end": None,
+        "level": "STD",
+        "pay_per_session": "H",
+        "pay": [{"level": "STD", "band": 5, "rate": 150}],
+    }
+    sandbox.put(
+        "schedule",
+        id=number,
+        activity=activity,
+        description="Monday",
+        capacity=10,
+        start="2023-05-01",
+        end=None,
+        runs_on_bank_holiday=True,
+        location_id=None,
+        slots=[],
+        instances=[],
+    )
+    event = DomainEvent(ACTIVITY.event_type, additional_information={"activityScheduleId": number})
+    return Booking(event, str(number), prisoner["offenderNo"])
+
+
+class Consumer:
+    """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
+
+    `settling_seconds` and `call_seconds` are those of the protocol; leases are not renewed, so one of `lease_seconds`
+    ends by itself. `breakers` watch the calls where they are wanted.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        database_url: str,
+        *,
+        settling_seconds: float = 0,
+        call_seconds: float = 0,
+        lease_seconds: float = 60,
+        timeout_seconds: float = 60,
+        breakers: bool = False,
+    ) -> None:
+        settings = {**environment, "API_TIMEOUT_SECONDS": str(timeout_seconds), "DATABASE_URL": database_url}
+        self.database = Database(database_url)
+        self.leases = Leases(self.database, "consumer", lease_seconds)
+        self.telemetry = StoredTelemetry(self.database, structlog.get_logger())
+        self.sent: list[tuple[str, str]] = []
+        self.sending_fails: Exception | None = None
+        observers = (
+            (Breakers(self.database, self.telemetry, lambda name: self._transport.reach(name)),) if breakers else ()
+        )
+        self._transport = Transport(load_settings(settings), observers)
+        self.services = connect(self._transport)
+        self._protocol = CreationProtocol(
+            self.database, self.leases, self.telemetry, self._send, settling_seconds, call_seconds
+        )
+
+    def close(self) -> None:
+        """Closes connections."""
+        self._transport.close()
+        self.database.dispose()
+
+    def deliver(self, booking: Booking) -> Outcome:
+        """Handles one delivery of a booking's event."""
+        creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
+        return self._protocol.create(creation, booking.event, self._work())
+
+    def deliver_now(self, booking: Booking) -> Outcome:
+        """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""
+        key = creation_lease(VISIT.name, booking.dps_id)
+
+        def unless_held() -> Outcome | None:
+            try:
+                return self.deliver(booking)
+            except LeaseBusy as error:
+                if error.key == key and type(error) is LeaseBusy:
+                    return None
+                raise
+
+        return until(unless_held)
+
+    def deliver_when_free(self, booking: Booking) -> Outcome:
+        """Handles one delivery, waiting for the lease as the drain does."""
+        return until(lambda: self._unless_busy(booking))
+
+    def deliver_retry(self, queue: str, body: str) -> Outcome:
+        """Handles the body of a mapping retry."""
+        retry = read_envelope(body).content
+        assert isinstance(retry, MappingRetry)
+        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, self._work())
+
+    def tracked(self) -> list[Tracked]:
+        """Every event tracked so far, by whichever process, oldest first."""
+        self.telemetry.flush()
+        return [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
+
+    def names(self) -> list[str]:
+        """The names of the events tracked so far."""
+        return [name for name, _ in self.tracked()]
+
+    def record(self, booking: Booking, name: str = VISIT.name) -> CreationRecord:
+        """The record of a creation."""
+        with self.database.read() as connection:
+            found = creations.find(connection, name, booking.dps_id)
+        assert found is not None
+        return found
+
+    def findings(self) -> list[Finding]:
+        """The open findings."""
+        with self.database.read() as connection:
+            return findings.list_findings(connection)
+
+    def alerts(self) -> list[Delivery]:
+        """The alerts that wait to be sent."""
+        with self.database.read() as connection:
+            return outbox.due(connection, 100)
+
+    def _unless_busy(self, booking: Booking) -> Outcome | None:
+        try:
+            return self.deliver(booking)
+        except LeaseBusy:
+            return None
+
+    def _work(self) -> HandlerWork:
+        return HandlerWork(self.services, self.leases, self.telemetry, self.database)
+
+    def _send(self, queue: str, body: str) -> str:
+        if self.sending_fails is not None:
+            raise self.sending_fails
+        self.sent.append((queue, body))
+        return f"message-{len(self.sent)}"
+
+
+def other_number() -> int:
+    """A NOMIS id that belongs to somebody else."""
+    return 7_000_000_000 + next(_numbers)
+
+
+def visits_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+    """The NOMIS visits made for a booking, by the reference in their comment."""
+    return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
+
+
+def courses_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+    """The NOMIS courses made for a schedule, by their code."""
+    return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
+
+
+def mapped_to(sandbox: Sandbox, booking: Booking) -> int | None:
+    """The NOMIS id that a booking is mapped to."""
+    for each in sandbox.mappings("visits") + sandbox.mappings("activities"):
+        if booking.dps_id in (each.get("vsipId"), str(each.get("activityScheduleId"))):
+            found = each.get("nomisId", each.get("nomisCourseActivityId"))
+            return None if found is None else int(found)
+    return None
+
+
+def deliver_in_a_process(environment: dict[str, str], database_url: str, booking: Booking) -> None:
+    """What a child process does: one delivery, with calls that wait long enough to be killed in."""
+    Consumer(environment, database_url, timeout_seconds=600).deliver(booking)
+
+
+def deliver_all_in_a_process(environment: dict[str, str], database_url: str, bookings: list[Booking]) -> None:
+    """What each of several racing processes does: all deliveries, some at once."""
+    consumer = Consumer(environment, database_url)
+    for delivery in [in_thread(consumer.deliver_when_free, each) for each in bookings]:
+        result_of(delivery)
+    consumer.telemetry.flush()
+
+
+@contextmanager
+def consuming(sandbox: Sandbox, database_url: str, **options: Any) -> Iterator[Consumer]:
+    """A consumer that is closed at the end."""
+    consumer = Consumer(sandbox.environment(), database_url, **options)
+    try:
+        yield consumer
+    finally:
+        consumer.close()

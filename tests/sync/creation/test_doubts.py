@@ -1,0 +1,206 @@
+"""Doubts about a create: what is believed of NOMIS, when, and whose record it is that was found there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+
+from sandbox import Sandbox
+from sync.creation.store import CreationState
+from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.store.findings import FindingKind
+from sync.upstream import mappings
+from tests.harness.children import child, kill
+from tests.harness.faults import faulty, held, hits
+from tests.sync.creation.creating import (
+    Consumer,
+    book_visit,
+    consuming,
+    courses_of,
+    deliver_in_a_process,
+    make_schedule,
+    mapped_to,
+    other_number,
+    visits_of,
+)
+from tests.sync.domains import test_activities as activities
+from tests.sync.domains import test_adjustments as adjustments
+from tests.sync.domains import test_appointments as appointments
+from tests.sync.domains.conftest import driver, prisoner
+from tests.sync.domains.driving import Driver, Prisoner
+
+__all__ = ["driver", "prisoner"]
+
+VISITS = "/prisoners/{offenderNo}/visits"
+INSERTED = "release-date-adjustments.adjustment.inserted"
+ONE, OTHER = "05b332ad-58eb-4ec2-963c-c9c927856780", "05b332ad-58eb-4ec2-963c-c9c927856781"
+
+
+def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstream: Sandbox, database_url: str) -> None:
+    """A process is killed while NOMIS is slow: until the longest call is over nobody believes that there is nothing."""
+    booking = book_visit(upstream)
+    with held(upstream, "nomis", "POST", VISITS) as create:
+        with child(deliver_in_a_process, upstream.environment(), database_url, booking) as process:
+            create.wait_for_request()
+            kill(process)
+        with consuming(upstream, database_url, call_seconds=600) as survivor:
+            with pytest.raises(LeaseBusy, match="no answer"):
+                survivor.deliver_now(booking)
+            create.release()
+            assert survivor.deliver_when_free(booking) is Outcome.APPLIED
+            assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
+def test_a_record_whose_mapping_is_on_its_way_is_not_taken(driver: Driver, prisoner: Prisoner) -> None:
+    """Of two appointments that look alike one was never created: it does not end with the other's NOMIS record."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id in (one, other):
+        appointments.put_appointment(driver, prisoner, instance_id)
+    with (
+        faulty(driver.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        pytest.raises(UpstreamError),
+    ):
+        appointments.handle(driver, "created", one)
+    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(driver, "created", other) is Outcome.RETRY_QUEUED
+    assert appointments.handle(driver, "created", one) is Outcome.APPLIED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+
+
+def test_equal_adjustments_each_have_their_own(driver: Driver, prisoner: Prisoner) -> None:
+    """The same for adjustments, where one too few is a wrong release date."""
+    for adjustment_id in (ONE, OTHER):
+        adjustments.put_adjustment(driver, prisoner, adjustment_id)
+    with faulty(driver.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
+        driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS")
+    with faulty(driver.sandbox, "mapping", "POST", status=500):
+        assert driver.handle(INSERTED, id=OTHER, offenderNo=prisoner.offender_no, source="DPS") is Outcome.RETRY_QUEUED
+    assert driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS") is Outcome.APPLIED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    assert {each["adjustmentId"] for each in driver.sandbox.mappings("adjustments")} == {ONE, OTHER}
+    assert len({each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}) == 2
+
+
+def test_a_doubt_waits_for_the_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
+    """While another create of the booking got no answer either, a record that fits both is nobody's yet."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
+        appointments.put_appointment(driver, prisoner, instance_id)
+        with (
+            faulty(driver.sandbox, "nomis", "POST", "/appointments", kind=kind),
+            pytest.raises(UpstreamError),
+        ):
+            appointments.handle(driver, "created", instance_id)
+    driver.protocol_settles_in(600)
+    with pytest.raises(LeaseBusy):
+        appointments.handle(driver, "created", one)
+    driver.protocol_settles_in(0)
+    for instance_id in (one, other):
+        assert appointments.handle(driver, "created", instance_id) is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+
+
+def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
+    """A retry message that is delivered again after the record was deleted is ignored, and told."""
+    appointments.put_appointment(driver, prisoner)
+    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    driver.sandbox.drop("appointment", appointments.INSTANCE)
+    appointments.handle(driver, "deleted")
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.IGNORED
+    assert driver.sandbox.mappings("appointments") == []
+    assert driver.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"
+
+
+def test_a_doubt_beside_a_mapping_of_others_is_told(upstream: Sandbox, consumer: Consumer) -> None:
+    """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
+    booking = make_schedule(upstream)
+    with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}
+    mappings.post_mapping(consumer.services.mapping, mappings.ACTIVITIES, {**other, "mappingType": "ACTIVITY_CREATED"})
+    for _ in range(2):
+        assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert len(courses_of(upstream, booking)) == 1
+    assert [finding.kind for finding in consumer.findings()] == [FindingKind.AMBIGUOUS]
+    assert len(consumer.alerts()) == 1
+    assert consumer.record(booking, "activity").state is CreationState.AMBIGUOUS
+
+
+def test_an_upsert_without_an_answer_keeps_its_pair(driver: Driver, prisoner: Prisoner) -> None:
+    """While NOMIS may be at a lost upsert no other of that booking and activity is sent: it could be a second row."""
+    activities.put_schedule(driver, prisoner)
+    activities.create(driver)
+    activities.put_allocation(driver, prisoner)
+    driver.protocol_settles_in(600)
+    fault = driver.sandbox.fault("nomis", "PUT", "/activities/{id}/allocation", kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        activities.allocate(driver, "allocated")
+    assert hits(driver.sandbox, fault) == 1
+    with pytest.raises(LeaseBusy):
+        activities.allocate(driver, "allocation-amended")
+    assert driver.sandbox.nomis("allocation") == []
+
+
+NO_PAGES: list[object] = [
+    {"items": []},
+    [],
+    "ok",
+    {"content": None, "totalElements": 0, "last": True},
+    {"content": []},
+    {"content": [], "last": True},
+    {"content": [], "totalElements": 3, "last": False},
+    {"content": [], "totalElements": -1, "last": True},
+]
+
+
+@pytest.mark.parametrize("answer", [*NO_PAGES, None])
+def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Prisoner, answer: object) -> None:
+    """After a lost create NOMIS is believed to have nothing only on the word of a whole list that fits together."""
+    booking = book_visit(driver.sandbox)
+    appointments.put_appointment(driver, prisoner)
+    adjustments.put_adjustment(driver, prisoner)
+    tries = (
+        lambda: driver.handle("prison-visit.booked", booking.offender_no, datetime.now(UTC), reference=booking.dps_id),
+        lambda: adjustments.handle(driver, prisoner, "inserted"),
+        lambda: appointments.handle(driver, "created"),
+    )
+    for attempt in tries:
+        with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+            attempt()
+        text = "" if answer is None else None
+        with (
+            faulty(driver.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=answer, text=text),
+            pytest.raises(NotUnderstood),
+        ):
+            attempt()
+        assert attempt() is Outcome.APPLIED
+    assert len(visits_of(driver.sandbox, booking)) == 1
+    assert len(driver.sandbox.nomis("appointment")) == len(driver.sandbox.nomis("adjustment")) == 1
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
+def test_a_lost_create_is_found_on_either_form_of_page(driver: Driver, nested: bool) -> None:
+    """Whichever form of page the service writes, and without `last`, the visit is found on the second page."""
+    booking = book_visit(driver.sandbox)
+    deliver = partial(driver.handle, "prison-visit.booked", booking.offender_no, datetime.now(UTC))
+    with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        deliver(reference=booking.dps_id)
+    [visit_id] = visits_of(driver.sandbox, booking)
+    strangers = [{"visitId": 10_000_000 + each} for each in range(2)]
+    for number, content in enumerate((strangers, [{"visitId": visit_id}])):
+        counts = {"number": number, "size": 2, "totalElements": 3, "totalPages": 2}
+        body = {"content": content, **({"page": counts} if nested else counts)}
+        driver.sandbox.fault(
+            "nomis", "GET", r"/visits/ids$", kind="status", status=200, body=body, query=f"page={number}"
+        )
+    assert deliver(reference=booking.dps_id) is Outcome.APPLIED
+    assert mapped_to(driver.sandbox, booking) == visit_id
+    assert len(visits_of(driver.sandbox, booking)) == 1

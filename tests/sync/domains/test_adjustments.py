@@ -1,0 +1,343 @@
+"""Adjustments: two families whose ids overlap, written to NOMIS unless they came from there."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from sync.clock import LONDON
+from sync.domains.adjustments.dps import Adjustment
+from sync.domains.adjustments.rules import DOMAIN, nomis_adjustment
+from sync.failures import MessageUnreadable, NotUnderstood, RuleError, UpstreamError
+from sync.pipeline.envelope import DomainEvent
+from sync.pipeline.outcome import Outcome
+from tests.harness.faults import faulty
+from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
+
+EVENT = "release-date-adjustments.adjustment"
+ADJUSTMENT = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
+OTHER = "6c1d8c2f-4a7b-4c1d-8b62-1c4d6a3e9f88"
+
+
+def put_adjustment(driver: Driver, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
+    """Makes an adjustment of a key date in DPS, or changes one."""
+    values: dict[str, Any] = {
+        "booking_id": prisoner.booking_id,
+        "offender_no": prisoner.offender_no,
+        "sentence": None,
+        "type": "ADA",
+        "day": "2023-05-20",
+        "start": "2023-05-01",
+        "days": 12,
+        "comment": "twelve days",
+    }
+    driver.sandbox.put("adjustment", id=adjustment_id, **{**values, **changes})
+
+
+def handle(driver: Driver, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS") -> Any:
+    """Handles one of the three events of an adjustment."""
+    return driver.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)
+
+
+def held(driver: Driver) -> dict[str, Any]:
+    """The one adjustment that NOMIS holds and shows."""
+    (adjustment,) = driver.sandbox.nomis("adjustment")
+    return dict(adjustment)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind", "category"), [(None, "ADA", "KEY-DATE"), (1, "RX", "SENTENCE")], ids=["key date", "sentence"]
+)
+def test_inserted_and_mapped(
+    driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str, category: str
+) -> None:
+    """An adjustment of either family is created in it, mapped with its category, and told."""
+    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
+    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
+    (sent, mapped) = driver.sandbox.journal()
+    family = "adjustments" if sentence is None else f"sentences/{sentence}/adjustments"
+    assert sent["path"] == f"/prisoners/booking-id/{prisoner.booking_id}/{family}"
+    assert sent["body"] == {
+        "adjustmentTypeCode": kind,
+        "adjustmentDate": "2023-05-20",
+        "adjustmentFromDate": "2023-05-01",
+        "adjustmentDays": 12,
+        "comment": "twelve days",
+        "active": True,
+    }
+    assert mapped["body"] == {
+        "nomisAdjustmentId": held(driver)["id"],
+        "nomisAdjustmentCategory": category,
+        "adjustmentId": ADJUSTMENT,
+        "mappingType": "SENTENCING_CREATED",
+    }
+    assert driver.tracked() == [
+        (
+            "sentencing-adjustment-create-success",
+            {
+                "adjustmentId": ADJUSTMENT,
+                "offenderNo": prisoner.offender_no,
+                "nomisAdjustmentId": str(held(driver)["id"]),
+                "nomisAdjustmentCategory": category,
+                "mappingType": "SENTENCING_CREATED",
+            },
+        )
+    ]
+
+
+def test_inactive_adjustment_is_inactive_in_nomis(driver: Driver, prisoner: Prisoner) -> None:
+    """Whether an adjustment is active is told to NOMIS, on creation and on update."""
+    put_adjustment(driver, prisoner, active=False)
+    handle(driver, prisoner, "inserted")
+    assert held(driver)["active"] is False
+    put_adjustment(driver, prisoner, active=True)
+    handle(driver, prisoner, "updated")
+    assert held(driver)["active"] is True
+
+
+def test_key_date_without_from_date_begins_on_its_date(driver: Driver, prisoner: Prisoner) -> None:
+    """A key-date adjustment without a from-date, which NOMIS refuses, begins on the adjustment's date, else today."""
+    put_adjustment(driver, prisoner, start=None)
+    handle(driver, prisoner, "inserted")
+    assert held(driver)["start"] == "2023-05-20"
+    put_adjustment(driver, prisoner, OTHER, start=None, day=None)
+    before = datetime.now(LONDON).date().isoformat()
+    handle(driver, prisoner, "inserted", OTHER)
+    after = datetime.now(LONDON).date().isoformat()
+    assert any(each["start"] in (before, after) for each in driver.sandbox.nomis("adjustment"))
+
+
+def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
+    """A sentence adjustment may go without a from-date; a missing date is today in London."""
+    told = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
+    today = datetime(2023, 5, 22, tzinfo=LONDON).date()
+    body = nomis_adjustment(told, today).as_json()
+    assert body == {"adjustmentTypeCode": "RX", "adjustmentDate": "2023-05-22", "adjustmentDays": 1, "active": True}
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("inserted", "sentencing-adjustment-create-ignored"),
+        ("updated", "sentencing-adjustment-updated-ignored"),
+        ("deleted", "sentencing-adjustment-deleted-ignored"),
+    ],
+)
+def test_what_came_from_nomis_is_ignored(driver: Driver, prisoner: Prisoner, word: str, name: str) -> None:
+    """Events whose source is NOMIS are ignored before any call."""
+    handle(driver, prisoner, word, source="NOMIS")
+    assert driver.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
+    assert [each for each in driver.sandbox.requests() if each["service"] != "auth"] == []
+
+
+def test_ignored_events_have_a_lane_of_their_own() -> None:
+    """An event from NOMIS is never gathered with one of DPS, which would then be ignored with it."""
+    entity = HANDLERS[f"{EVENT}.updated"].entity
+    dps, nomis = (
+        entity(DomainEvent(f"{EVENT}.updated", additional_information={"id": ADJUSTMENT, "source": source}))
+        for source in ("DPS", "NOMIS")
+    )
+    assert dps != nomis
+
+
+@pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
+def test_lost_answer_is_found_again(driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+    """An adjustment whose answer was lost is found in its family, not among those that NOMIS made and hides."""
+    put_adjustment(driver, prisoner, OTHER, type="UAL")
+    handle(driver, prisoner, "inserted", OTHER)
+    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
+    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        handle(driver, prisoner, "inserted")
+    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
+    ours = next(each for each in driver.sandbox.nomis("adjustment") if each["type"] == kind)
+    mapped = {each["adjustmentId"]: each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}
+    assert len(driver.sandbox.nomis("adjustment")) == 2
+    assert mapped[ADJUSTMENT] == ours["id"]
+
+
+def test_the_same_adjustment_of_another_record_is_not_ours(driver: Driver, prisoner: Prisoner) -> None:
+    """An adjustment that says the same but is mapped to another DPS record is not taken for ours."""
+    put_adjustment(driver, prisoner, OTHER)
+    handle(driver, prisoner, "inserted", OTHER)
+    put_adjustment(driver, prisoner)
+    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        handle(driver, prisoner, "inserted")
+    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("adjustment")) == 2
+
+
+def test_retry_carries_its_telemetry(driver: Driver, prisoner: Prisoner) -> None:
+    """The retry of an adjustment is told under the name of the first success, with the properties of the message."""
+    put_adjustment(driver, prisoner)
+    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    assert handle(driver, prisoner, "inserted") is Outcome.RETRY_QUEUED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    queued, done = driver.tracked("sentencing-create-mapping-retry", "sentencing-adjustment-create-success")
+    assert done[1] == {name: value for name, value in queued[1].items() if name != "messageId"}
+    assert driver.sandbox.mappings("adjustments")[0]["nomisAdjustmentCategory"] == "KEY-DATE"
+
+
+def test_hand_made_retry(driver: Driver) -> None:
+    """A retry made by hand needs the three ids alone."""
+    mapping = (
+        '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
+    )
+    body = f'{{"Type":"RETRY_CREATE_MAPPING","Message":"{{\\"mapping\\":{mapping}}}"}}'
+    assert driver.handle_retry("sentencing", body) is Outcome.APPLIED
+    (saved,) = driver.sandbox.mappings("adjustments")
+    assert (saved["nomisAdjustmentId"], saved["mappingType"]) == (7, "SENTENCING_CREATED")
+
+
+def test_updated(driver: Driver, prisoner: Prisoner) -> None:
+    """A change of an adjustment reaches its record in its family."""
+    put_adjustment(driver, prisoner, sentence=1, type="RX")
+    handle(driver, prisoner, "inserted")
+    put_adjustment(driver, prisoner, sentence=1, type="UR", days=3, comment=None)
+    assert handle(driver, prisoner, "updated") == "sentencing-adjustment-updated-success"
+    assert (held(driver)["type"], held(driver)["days"], held(driver)["comment"]) == ("UR", 3, None)
+    assert driver.tracked("sentencing-adjustment-updated-success")[0][1] == {
+        "adjustmentId": ADJUSTMENT,
+        "offenderNo": prisoner.offender_no,
+        "nomisAdjustmentId": str(held(driver)["id"]),
+    }
+
+
+def test_a_changed_family_is_not_written(driver: Driver, prisoner: Prisoner) -> None:
+    """An adjustment that changed its family is never written: its number may be another prisoner's in the other one."""
+    put_adjustment(driver, prisoner)
+    handle(driver, prisoner, "inserted")
+    put_adjustment(driver, prisoner, sentence=1, type="RX")
+    before = len(driver.sandbox.journal("nomis"))
+    with pytest.raises(RuleError, match="SENTENCE in DPS but mapped as KEY-DATE"):
+        handle(driver, prisoner, "updated")
+    assert len(driver.sandbox.journal("nomis")) == before
+    assert [name for name, _ in driver.tracked()][-1] == "sentencing-adjustment-updated-failed"
+
+
+@pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
+def test_deleted(driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+    """A deletion removes record and mapping without asking DPS; delivered again it is ignored with its reason."""
+    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
+    handle(driver, prisoner, "inserted")
+    driver.sandbox.drop("adjustment", ADJUSTMENT)
+    reads = len(driver.sandbox.requests("adjustments"))
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert len(driver.sandbox.requests("adjustments")) == reads
+    assert driver.sandbox.nomis("adjustment") == []
+    assert driver.sandbox.mappings("adjustments") == []
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
+    assert driver.tracked("sentencing-adjustment-deleted-ignored")[0][1]["reason"] == "mapping-already-deleted"
+
+
+def test_deletion_is_repeated_when_the_mapping_stays(driver: Driver, prisoner: Prisoner) -> None:
+    """A deletion whose mapping could not be deleted is repeated whole, which NOMIS takes."""
+    put_adjustment(driver, prisoner)
+    handle(driver, prisoner, "inserted")
+    driver.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
+    with pytest.raises(UpstreamError):
+        handle(driver, prisoner, "deleted")
+    assert driver.trail.step == "delete mapping"
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert driver.sandbox.mappings("adjustments") == []
+
+
+def test_deletion_before_the_insertion_waits_while_dps_has_it(driver: Driver, prisoner: Prisoner) -> None:
+    """Without a mapping but with a DPS record, a deletion fails, to be tried again."""
+    put_adjustment(driver, prisoner)
+    with pytest.raises(UpstreamError, match="404"):
+        handle(driver, prisoner, "deleted")
+    handle(driver, prisoner, "inserted")
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert driver.sandbox.nomis("adjustment") == []
+
+
+def test_dps_is_asked_with_its_content_type(driver: Driver, prisoner: Prisoner) -> None:
+    """The adjustments API is asked with the content type by which it chooses its endpoint."""
+    put_adjustment(driver, prisoner)
+    handle(driver, prisoner, "inserted")
+    assert [each["status"] for each in driver.sandbox.requests("adjustments")] == [200]
+
+
+def test_event_without_id_is_unreadable(driver: Driver) -> None:
+    """An event without an id is malformed."""
+    with pytest.raises(MessageUnreadable, match="id is missing"):
+        driver.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
+    assert DOMAIN.creation.severity == "serious"
+
+
+@pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
+def test_an_unknown_category_writes_nothing(driver: Driver, prisoner: Prisoner, category: str) -> None:
+    """The numbers of the families overlap, so a mapping of another family than the two known hits nobody's record."""
+    put_adjustment(driver, prisoner, sentence=1, type="RX")
+    handle(driver, prisoner, "inserted")
+    (mapping,) = driver.sandbox.mappings("adjustments")
+    odd = {**mapping, "nomisAdjustmentCategory": category}
+    written = len(driver.sandbox.journal())
+    for word in ("updated", "deleted", "inserted"):
+        with (
+            faulty(driver.sandbox, "mapping", "GET", kind="status", status=200, body=odd),
+            pytest.raises(NotUnderstood, match="nomisAdjustmentCategory"),
+        ):
+            handle(driver, prisoner, word)
+    retry = json.dumps({"mapping": {"nomisAdjustmentId": 7, "nomisAdjustmentCategory": category, "adjustmentId": "x"}})
+    with pytest.raises((RuleError, MessageUnreadable), match=r"Category|family"):
+        driver.handle_retry("sentencing", json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": retry}))
+    assert len(driver.sandbox.journal()) == written
+
+
+def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Prisoner) -> None:
+    """The comment of an adjustment goes over as far as it fits, so that the days arrive."""
+    put_adjustment(driver, prisoner, comment="\u00e9" * 300)
+    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
+    assert held(driver)["comment"] == "\u00e9" * 120
+
+
+def test_an_update_of_what_is_gone_on_both_sides_is_skipped(driver: Driver, prisoner: Prisoner) -> None:
+    """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
+    assert handle(driver, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
+    ((_, told),) = driver.tracked()
+    assert told.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
+    put_adjustment(driver, prisoner)
+    with pytest.raises(UpstreamError, match="mapping: GET"):
+        handle(driver, prisoner, "updated")
+    handle(driver, prisoner, "inserted")
+    driver.sandbox.drop("adjustment", ADJUSTMENT)
+    with pytest.raises(UpstreamError, match="adjustments: GET"):
+        handle(driver, prisoner, "updated")
+
+
+def test_an_insertion_whose_deletion_was_seen_is_ignored(driver: Driver, prisoner: Prisoner) -> None:
+    """A deletion that overtakes the insertion leaves nothing to insert; without it DPS is asked again."""
+    with pytest.raises(UpstreamError, match="adjustments: GET"):
+        handle(driver, prisoner, "inserted")
+    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
+    assert handle(driver, prisoner, "inserted") is Outcome.IGNORED
+    assert driver.tracked()[-1][0] == "sentencing-adjustment-create-ignored"
+    assert driver.sandbox.nomis("adjustment") == []
+
+
+@pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
+def test_an_update_always_says_of_which_sentence(
+    driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str
+) -> None:
+    """Newer versions of NOMIS refuse the update of a sentence's adjustment without it; older ones do not read it."""
+    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
+    handle(driver, prisoner, "inserted")
+    handle(driver, prisoner, "updated")
+    sent = driver.sandbox.journal("nomis")[-1]["body"]
+    assert sent.get("sentenceSequence") == sentence
+    assert "sentenceSequence" not in driver.sandbox.journal("nomis")[0]["body"]
+
+
+def test_deleted_in_a_nomis_that_says_404(driver: Driver, prisoner: Prisoner) -> None:
+    """An adjustment that NOMIS says it does not have is deleted."""
+    put_adjustment(driver, prisoner)
+    handle(driver, prisoner, "inserted")
+    with faulty(driver.sandbox, "nomis", "DELETE", status=404):
+        assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert driver.sandbox.mappings("adjustments") == []

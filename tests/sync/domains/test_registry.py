@@ -1,0 +1,143 @@
+"""The catalogue: every event type, its queue, its switch and what it tracks, as the document says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from sync.creation import ledger as creation_ledger
+from sync.creation import protocol as creation
+from sync.domains import registry as catalogue
+from sync.domains.activities.duplicate_rows import NonUnique, What
+from sync.domains.declaration import Absorb, Creation
+from sync.domains.registry import DOMAINS, event_table, event_types, tracked_events
+from sync.pipeline import handler as work
+from sync.settings.declaration import QUEUES, feature_variable
+
+EVENT_TYPES = {
+    "visit": {"prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"},
+    "incentive": {
+        "incentives.iep-review.inserted",
+        "incentives.level.changed",
+        "incentives.levels.reordered",
+        "incentives.prison-level.changed",
+    },
+    "activity": {
+        "activities.activity-schedule.created",
+        "activities.activity-schedule.amended",
+        "activities.scheduled-instance.amended",
+        "activities.prisoner.allocated",
+        "activities.prisoner.deallocated",
+        "activities.prisoner.allocation-amended",
+        "activities.prisoner.attendance-created",
+        "activities.prisoner.attendance-amended",
+        "activities.prisoner.attendance-expired",
+    },
+    "appointment": {
+        "appointments.appointment-instance.created",
+        "appointments.appointment-instance.updated",
+        "appointments.appointment-instance.cancelled",
+        "appointments.appointment-instance.deleted",
+    },
+    "sentencing": {
+        "release-date-adjustments.adjustment.inserted",
+        "release-date-adjustments.adjustment.updated",
+        "release-date-adjustments.adjustment.deleted",
+    },
+}
+
+
+def test_every_queue_has_its_events() -> None:
+    """Each queue receives the event types that are agreed for it, no more and no fewer."""
+    assert tuple(DOMAINS) == QUEUES
+    assert {queue: set(event_types(queue)) for queue in DOMAINS} == EVENT_TYPES
+
+
+def test_names_that_are_irregular_stay_so() -> None:
+    """Retry events keep the names that differ by domain."""
+    told = {queue: domain.creation.retry_success for queue, domain in DOMAINS.items()}
+    assert told == {
+        "visit": "visit-retry-success",
+        "incentive": "incentive-retry-success",
+        "activity": "activity-create-mapping-retry-success",
+        "appointment": "appointment-create-mapping-retry-success",
+        "sentencing": "sentencing-adjustment-create-success",
+    }
+    assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["sentencing"].creation)
+
+
+def test_what_may_not_be_absorbed() -> None:
+    """Creations, cancellations and deletions are never absorbed; whatever writes the current state may be."""
+    kept = {
+        handler.event_type
+        for domain in DOMAINS.values()
+        for handler in domain.updates
+        if handler.absorb is Absorb.NEVER
+    }
+    assert kept == {
+        "prison-visit.cancelled",
+        "appointments.appointment-instance.cancelled",
+        "appointments.appointment-instance.deleted",
+        "release-date-adjustments.adjustment.deleted",
+    }
+
+
+def test_the_table_names_everything() -> None:
+    """The table has one row for each event type, with its switch and every event that it may track."""
+    rows = [line for line in event_table().partition("##")[0].splitlines() if line.startswith("| `")]
+    handlers = [handler for domain in DOMAINS.values() for handler in domain.handlers.values()]
+    assert len(rows) == len(handlers) == 23
+    for row, handler in zip(rows, handlers, strict=True):
+        assert feature_variable(handler.event_type) in row
+        assert all(f"`{name}`" in row for name in tracked_events(handler))
+        assert ("creates" in row) is isinstance(handler, Creation)
+
+
+#: `f"{creation.name}-create-success"` and its like, as they stand in the code.
+EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a-z]+)+")
+
+
+def names_in_code() -> set[str]:
+    """Every name that the code between queue and NOMIS can track, as it is written there."""
+    tracking = [Path(module.__file__ or "") for module in (creation, creation_ledger, work)]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    templates = {ast.unparse(node).strip("f'\"") for node in nodes if isinstance(node, ast.JoinedStr)}
+    creations = [domain.creation for domain in DOMAINS.values()]
+    names = {
+        template.format(creation=each) for template in templates if EVENT_NAME.fullmatch(template) for each in creations
+    }
+    # Only a creation that declares what it passes over passes anything over.
+    names -= {f"{each.name}-create-ignored" for each in creations if each.ignored is None}
+    names |= {
+        str(node.args[0].value)
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".track")
+        if isinstance(node.args[0], ast.Constant)
+    }
+    return names | {NonUnique(what, {}).event_name for what in get_args(What)}
+
+
+def test_the_table_names_whatever_the_code_tracks() -> None:
+    """No event is tracked on the way to NOMIS that the table does not have."""
+    found = names_in_code()
+    assert {"message-coalesced", "visit-create-ambiguous", "activity-attendance-non-unique"} <= found
+    assert "sentencing-create-mapping-retry-ignored" in found
+    assert {name for name in found if f"`{name}`" not in event_table()} == set()
+
+
+def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The check passes for the written table and fails for any other text, saying what to do."""
+    document = tmp_path / "events.md"
+    assert catalogue.main(["--check", str(document)]) == 1
+    assert catalogue.main(["--write", str(document)]) == 0
+    assert catalogue.main(["--check", str(document)]) == 0
+    document.write_text(document.read_text() + "\n")
+    assert catalogue.main(["--check", str(document)]) == 1
+    assert "make docs" in capsys.readouterr().err
+    assert catalogue.main([]) == 0
+    assert capsys.readouterr().out == event_table()

@@ -1,0 +1,171 @@
+"""An event that comes before the creation of its record: it waits, and no receive of it is used up by that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.clock import now
+from sync.creation import store as creations
+from sync.queues import requeue as waiting
+from sync.queues.dead_letters import DeadLetterQueue
+from sync.queues.queue import Message, Queue
+from sync.queues.requeue import WaitsFor
+from sync.store.failures import FailedAttempt, last_failure
+from tests.harness.programs import program
+from tests.harness.publishing import allocated, attended, put_visit, schedule_created
+from tests.harness.waiting import until
+from tests.sync.pipeline.test_drain import tracked
+from tests.sync.pipeline.test_drain_failures import BOOKED, CANCELLED, CHANGED, send
+
+PATIENCE = 300
+REFERENCE = "later"
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that waits comes again at once."""
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0)
+    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 0)
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program; messages are received three times before they are dead letters."""
+    url = f"sqlite:///{tmp_path}/one.db"
+    with program(sandbox.environment(), url, CREATION_WAIT_SECONDS=str(PATIENCE)) as made:
+        for queue in ("visit", "activity"):
+            made.queue_pair(queue)
+        yield made
+
+
+def failure_of(made: Program, reference: str, minute: int) -> FailedAttempt | None:
+    """The last failed attempt at an event."""
+    return last_failure(made.database, sns_message_id=f"sns-{reference}-{minute}")
+
+
+def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Program) -> None:
+    """However often they are received before it, they are applied after it, in their order, and nothing has failed."""
+    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    who = put_visit(sandbox, REFERENCE)
+    send(pair.main, CHANGED, REFERENCE, 1, prisonerId=who)
+    send(pair.main, CANCELLED, REFERENCE, 2, prisonerId=who)
+    for _ in range(7):
+        assert drain.run_batch().deferred == 2
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (2, 0)
+    assert tracked(one) == {}
+    send(pair.main, BOOKED, REFERENCE, 0, prisonerId=who)
+    assert drain.run_batch().applied == 3
+    assert [each["method"] for each in sandbox.journal("nomis")] == ["POST", "PUT", "PUT"]
+    assert pair.main.counts().total == 0
+    assert failure_of(one, REFERENCE, 1) is None
+
+
+def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Program) -> None:
+    """What needs the mapping of another record waits for the creation of that one."""
+    pair, drain = one.queue_pair("activity"), one.open_drain("activity")
+    schedule = schedule_created(sandbox)
+    allocated(sandbox, schedule).publish()
+    for _ in range(5):
+        assert drain.run_batch().deferred == 1
+    schedule.publish()
+    drain.run_until_empty()
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (0, 0)
+    assert len(sandbox.nomis("allocation")) == 1
+
+
+def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Program) -> None:
+    """NOMIS refuses it before; it is no dead letter for that, and is applied when the allocation has come."""
+    pair, drain = one.queue_pair("activity"), one.open_drain("activity")
+    schedule = schedule_created(sandbox)
+    schedule.publish()
+    drain.run_until_empty()
+    allocation = allocated(sandbox, schedule)
+    attended(sandbox, schedule).publish()
+    for _ in range(5):
+        assert drain.run_batch().deferred == 1
+    allocation.publish()
+    until(lambda: drain.run_until_empty() and pair.main.counts().total == 0)
+    assert pair.dlq.counts().total == 0
+    assert len(sandbox.nomis("attendance")) == 1
+
+
+def wait_since(queue: Queue, seconds: float) -> None:
+    """Makes the one message that waits on a queue one that has waited for so long."""
+    (message,) = queue.receive()
+    since = (now() - timedelta(seconds=seconds)).isoformat()
+    queue.send(message.body, {WaitsFor.CREATION: {"DataType": "String", "StringValue": since}})
+    queue.delete([message])
+
+
+def test_patience_ends(sandbox: Sandbox, one: Program) -> None:
+    """An event of a record that never was created fails after that time, and is tried as often as any other."""
+    put_visit(sandbox, "never")
+    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    send(pair.main, CHANGED, "never")
+    drain.run_batch()
+    wait_since(pair.main, PATIENCE - 5)
+    assert drain.run_batch().deferred == 1
+    wait_since(pair.main, PATIENCE + 1)
+    assert [drain.run_batch().failed for _ in range(3)] == [1, 1, 1]
+    drain.run_batch()
+    assert pair.dlq.counts().visible == 1
+    found = failure_of(one, "never", 0)
+    assert found is not None
+    assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
+
+
+def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Program) -> None:
+    """The booking may have been sent back along with it."""
+    put_visit(sandbox, REFERENCE)
+    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    send(pair.dlq, CHANGED, REFERENCE)
+    wait_since(pair.dlq, PATIENCE + 1)
+    DeadLetterQueue("visit", pair, one.database, one.telemetry).retry(lambda _: {})
+    assert drain.run_batch().deferred == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "waits"),
+    [("intended", True), ("refused", True), ("created", True), ("ambiguous", False), ("deleted", False)],
+)
+def test_a_creation_that_was_begun_is_waited_for_longer(
+    sandbox: Sandbox, one: Program, state: str, *, waits: bool
+) -> None:
+    """By whichever process; not one that nobody goes on with."""
+    who = put_visit(sandbox, REFERENCE)
+    pair, drain = one.queue_pair("visit"), one.open_drain("visit")
+    with one.database.begin() as connection:
+        creations.record_intent(connection, "visit", REFERENCE, {}, {}, None)
+        if state == "refused":
+            creations.record_refused(connection, "visit", REFERENCE, 1, "no room")
+        elif state == "created":
+            creations.record_created(connection, "visit", REFERENCE, 1, {"nomisId": 1}, {"nomisId": "1"})
+        elif state == "ambiguous":
+            creations.record_ambiguous(connection, "visit", REFERENCE, 1, "nobody can tell")
+        elif state == "deleted":
+            creations.forget(connection, "visit", REFERENCE)
+    send(pair.main, CHANGED, REFERENCE, prisonerId=who)
+    wait_since(pair.main, 2 * PATIENCE)
+    summary = drain.run_batch()
+    assert (summary.deferred, summary.failed) == (int(waits), int(not waits))
+
+
+def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message itself stays, and its failure is recorded: it may be a dead letter next."""
+
+    def refuse(messages: list[Message], *_: object) -> list[Message]:
+        return messages
+
+    put_visit(sandbox, REFERENCE)
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, CHANGED, REFERENCE)
+    monkeypatch.setattr(queue, "copy", refuse)
+    assert drain.run_batch().failed == 1
+    assert queue.counts().total == 1
+    assert failure_of(one, REFERENCE, 0) is not None

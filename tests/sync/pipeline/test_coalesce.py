@@ -1,0 +1,154 @@
+"""From messages to lanes: every message once, in order, coalesced where that is harmless."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.domains.declaration import Absorb, Creation, Update
+from sync.domains.registry import DOMAINS
+from sync.pipeline.coalesce import Task, gather
+from sync.pipeline.envelope import DomainEvent
+from sync.queues.queue import Message
+
+VISIT = DOMAINS["visit"]
+START = datetime(2023, 5, 22, 10, tzinfo=UTC)
+EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled")
+
+
+def body(event_type: str, reference: str, minute: int) -> str:
+    """The body of a visit event that occurred `minute` minutes after the start."""
+    event = {
+        "eventType": event_type,
+        "occurredAt": (START + timedelta(minutes=minute)).isoformat(),
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": reference},
+    }
+    return json.dumps({"Type": "Notification", "MessageId": "sns", "Message": json.dumps(event)})
+
+
+def message(number: int, text: str) -> Message:
+    """A message with its own id."""
+    return Message(f"id-{number}", f"handle-{number}", text, receive_count=1, sent_at=START)
+
+
+visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "cc"]), st.integers(0, 20))
+
+
+@given(st.lists(visit_events, max_size=40))
+def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
+    """Nothing is lost and nothing is doubled, whatever arrives."""
+    messages = [message(number, body(*event)) for number, event in enumerate(events)]
+    lanes = gather(messages, VISIT)
+    settled = [one.message_id for lane in lanes for task in lane.tasks for one in task.messages]
+    assert sorted(settled) == sorted(one.message_id for one in messages)
+
+
+@given(st.lists(visit_events, min_size=1, max_size=40))
+def test_a_lane_keeps_the_order_in_which_things_occurred(events: list[tuple[str, str, int]]) -> None:
+    """In a lane the creations come first, then the updates by the time at which they occurred."""
+    messages = [message(number, body(*event)) for number, event in enumerate(events)]
+    for lane in gather(messages, VISIT):
+        kinds = [isinstance(task.handler, Update) for task in lane.tasks]
+        assert kinds == sorted(kinds)
+        times = [_occurred_at(task) for task in lane.tasks if isinstance(task.handler, Update)]
+        assert times == sorted(times)
+
+
+def _occurred_at(task: Task) -> datetime:
+    assert isinstance(task.content, DomainEvent)
+    return task.content.required_occurred_at()
+
+
+@given(st.lists(visit_events, max_size=40))
+def test_only_updates_that_allow_it_are_absorbed_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
+    """A creation or a cancellation is never absorbed; what runs is the latest of its kind among its neighbours."""
+    messages = [message(number, body(*event)) for number, event in enumerate(events)]
+    for lane in gather(messages, VISIT):
+        for task in lane.tasks:
+            for absorbed in task.absorbed:
+                assert isinstance(absorbed.handler, Update)
+                assert absorbed.handler.absorb is Absorb.BY_LATER
+                assert absorbed.handler is task.handler
+                assert _occurred_at(absorbed) <= _occurred_at(task)
+
+
+def test_updates_around_a_cancellation_are_not_put_together() -> None:
+    """What stands between two updates keeps them apart."""
+    messages = [
+        message(1, body("prison-visit.changed", "aa", 1)),
+        message(2, body("prison-visit.cancelled", "aa", 2)),
+        message(3, body("prison-visit.changed", "aa", 3)),
+    ]
+    (lane,) = gather(messages, VISIT)
+    assert [task.event_type for task in lane.tasks] == [
+        "prison-visit.changed",
+        "prison-visit.cancelled",
+        "prison-visit.changed",
+    ]
+
+
+def test_two_creations_stay_two() -> None:
+    """A creation that is delivered twice is worked twice, so that the second finds the first one's record."""
+    messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
+    (lane,) = gather(messages, VISIT)
+    assert [isinstance(task.handler, Creation) for task in lane.tasks] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no json",
+        "[]",
+        '{"Type": "Notification"}',
+        '{"Type": "Notification", "Message": "{"}',
+        '{"Type": "Notification", "Message": "{}"}',
+        '{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}',
+        json.dumps({"Type": "Notification", "Message": json.dumps({"eventType": "prison-visit.booked"})}),
+        body("prison-visit.cancelled", "..", 0),
+        body("prison-visit.booked", ".", 0),
+    ],
+)
+def test_an_unreadable_message_is_a_lane_of_its_own(text: str) -> None:
+    """What cannot be understood is told as such and shares nothing with others."""
+    lanes = gather([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
+    assert [lane.tasks[0].unreadable is not None for lane in lanes] == [True, False]
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reading(text: str) -> None:
+    """Any text is a task: an event, or unreadable."""
+    (lane,) = gather([message(1, text)], VISIT)
+    assert lane.tasks[0].unreadable is not None or lane.tasks[0].message_type is not None
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from([event for domain in DOMAINS.values() for event in domain.handlers]),
+    st.dictionaries(st.sampled_from(["reference", "id", "allocationId", "nomsNumber", "source"]), json_values),
+    json_values,
+    json_values,
+)
+def test_no_event_breaks_the_reading(
+    event_type: str, information: object, occurred_at: object, prisoner: object
+) -> None:
+    """Whatever stands in the fields of an event, the message is a task of its own or of its entity."""
+    event = {
+        "eventType": event_type,
+        "occurredAt": occurred_at,
+        "prisonerId": prisoner,
+        "additionalInformation": information,
+    }
+    text = json.dumps({"Type": "Notification", "Message": json.dumps(event)})
+    for domain in DOMAINS.values():
+        (lane,) = gather([message(1, text)], domain)
+        assert len(lane.tasks) == 1

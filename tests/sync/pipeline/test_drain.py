@@ -1,0 +1,271 @@
+"""The drain through the front door: real SQS protocol, real HTTP, a real database."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.pipeline.drain import BatchSummary, Drain, UpstreamsDown
+from sync.queues.queue import Queue
+from sync.store.failures import last_failure
+from sync.store.telemetry import read_events
+from tests.harness.faults import held
+from tests.harness.programs import program
+from tests.harness.publishing import put_visit
+from tests.harness.waiting import in_thread, result_of, until
+from tests.sync.queues.stubbed import stubbed
+
+BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
+VISITS = "/prisoners/{offenderNo}/visits"
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program on a SQLite file, with its queues made."""
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        for queue in ("visit", "activity", "incentive"):
+            made.queue_pair(queue)
+        yield made
+
+
+def tracked(made: Program) -> Counter[str]:
+    """The telemetry events so far, by name."""
+    made.telemetry.flush()
+    return Counter(event["name"] for event in read_events(made.database))
+
+
+def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
+    """The journal's accepted creates of visits."""
+    posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
+    assert len(posts) == number
+    return posts
+
+
+def settle(drain: Drain, queue: Queue) -> BatchSummary:
+    """Drains until the queue is empty, messages in waiting included."""
+    total = BatchSummary(drain.queue)
+
+    def nothing_left() -> bool:
+        nonlocal total
+        if queue.counts().total:
+            total += drain.run_until_empty()
+        return queue.counts().total == 0
+
+    until(nothing_left, "the queue is empty")
+    return total
+
+
+def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Program) -> None:
+    """Double publishes and out-of-order pairs included, NOMIS has each record once and in its last state."""
+    sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
+    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    assert summary.received >= 120
+    assert summary.duplicate >= 1
+    assert sandbox.verify()["problems"] == []
+    assert one.queue_pair("visit").dlq.counts().total == 0
+
+
+def test_ten_updates_of_a_hundred_records_cost_few_writes(sandbox: Sandbox, one: Program) -> None:
+    """A thousand updates published at once cost at most 150 writes, and the last state wins."""
+    sandbox.traffic(events=330, seed=5, queues=["visit"])
+    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    settle(drain, queue)
+    made = [visit for visit in sandbox.entities("visit") if visit["status"] == "BOOKED"][:100]
+    assert len(made) == 100
+    sandbox.clear_records()
+    bodies = [_message(CHANGED, visit["prisoner_id"], visit["reference"]) for visit in made for _ in range(10)]
+    client = one.aws.client("sqs")
+    for start in range(0, len(bodies), 10):
+        entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(bodies[start : start + 10])]
+        client.send_message_batch(QueueUrl=queue.url, Entries=entries)
+    summary = settle(drain, queue)
+    assert summary.received >= len(bodies)
+    writes = [each for each in sandbox.journal("nomis") if each["method"] == "PUT"]
+    assert len(made) <= len(writes) <= 150
+    assert sandbox.verify()["problems"] == []
+
+
+def _message(event_type: str, offender_no: str, reference: str) -> str:
+    event = {
+        "eventType": event_type,
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": offender_no,
+        "additionalInformation": {"reference": reference},
+    }
+    return json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)})
+
+
+def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Program) -> None:
+    """An unreadable message goes to the DLQ with its reason recorded; those beside it are handled."""
+    queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
+    bad = queue.send("{no json")
+    sandbox.traffic(events=10, seed=1, queues=["visit"])
+    drain = one.open_drain("visit")
+    until(lambda: bool(drain.run_until_empty()) and dlq.counts().visible == 1)
+    assert sandbox.verify()["problems"] == []
+    failure = last_failure(one.database, queue="visit", message_id=bad)
+    assert failure is not None
+    assert "not valid JSON" in failure.failure.reason
+    assert failure.attempt == 3
+
+
+def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`FEATURE_EVENT_…=false` acknowledges such events without work and without telemetry."""
+    with program(
+        sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
+    ) as off:
+        off.queue_pair("visit")
+        published = sandbox.traffic(events=5, seed=1, queues=["visit"])["published"]
+        sandbox.clear_records()
+        summary = off.open_drain("visit").run_batch()
+        assert summary.switched_off == published[BOOKED] > 0
+        assert visits(sandbox, 0) == []
+        assert tracked(off)["visit-create-success"] == 0
+
+
+def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An event of a type that is switched off is acknowledged though it lacks what its handler would read."""
+    with program(
+        sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
+    ) as off:
+        off.queue_pair("visit").main.send(
+            json.dumps({"Type": "Notification", "Message": json.dumps({"eventType": BOOKED})})
+        )
+        summary = off.open_drain("visit").run_batch()
+        assert (summary.switched_off, summary.unreadable) == (1, 0)
+
+
+def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Program) -> None:
+    """When NOMIS applied the create and the answer was lost, the next delivery finds the record."""
+    created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
+    settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    visits(sandbox, created)
+    assert sandbox.verify()["problems"] == []
+    assert one.queue_pair("visit").dlq.counts().total == 0
+
+
+def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Program) -> None:
+    """The record is made once; the mapping comes by a message of its own, told by its events."""
+    created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
+    sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
+    summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
+    assert summary.retry_queued >= 1
+    names = tracked(one)
+    assert names["visit-mapping-create-failed"] == names["visit-create-mapping-retry"] == summary.retry_queued
+    assert names["visit-retry-success"] >= 1
+    visits(sandbox, created)
+    assert sandbox.verify()["problems"] == []
+
+
+def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Program) -> None:
+    """While NOMIS answers 503 the messages are held; when it is back, all are handled, none was lost to the DLQ."""
+    sandbox.traffic(events=40, seed=4, queues=["visit"])
+    sandbox.fault("nomis", "*", ".*", kind="status", status=503)
+    drain, pair = one.open_drain("visit"), one.queue_pair("visit")
+    working = in_thread(drain.run_until_empty)
+    until(lambda: one.breakers.open_services(one.breakers.states()), "the outage is noticed")
+    asked = sandbox.requests("nomis")
+    sandbox.clear_faults()
+    result_of(working)
+    settle(drain, pair.main)
+    assert len(asked) < 60
+    assert pair.dlq.counts().total == 0
+    assert sandbox.verify()["problems"] == []
+    names = tracked(one)
+    assert names["upstream-breaker-opened"] >= 1
+    assert names["upstream-breaker-closed"] >= 1
+    assert not one.breakers.open_services(one.breakers.states())
+
+
+def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one: Program) -> None:
+    """A drain started by hand hands the messages back and says which service is down."""
+    sandbox.traffic(events=30, seed=4, queues=["visit"])
+    sandbox.fault("nomis", "*", ".*", kind="status", status=503)
+    drain = one.open_drain("visit", 0.5)
+    with pytest.raises(UpstreamsDown, match="nomis"):
+        drain.run_until_empty()
+    counts = one.queue_pair("visit").main.counts()
+    assert counts.total == 30
+    assert one.queue_pair("visit").dlq.counts().total == 0
+
+
+def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat renews the visibility of a message in work, so it is never delivered a second time."""
+    settings = {"HMPPS_SQS_PROVIDER": "aws", "HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS": "1"}
+    with stubbed() as sqs:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", sqs.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        with (
+            program(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
+            held(sandbox, "nomis", "POST", VISITS) as create,
+        ):
+            queue = slow.queue_pair("visit").main
+            offender_no = put_visit(sandbox, "slow")
+            queue.send(_message(BOOKED, offender_no, "slow"))
+            working = in_thread(slow.open_drain("visit").run_batch)
+            create.wait_for_request()
+            for _ in range(4):
+                sqs.renew_and_forward(0.9)
+                assert queue.receive() == []
+            create.release()
+            assert result_of(working).applied == 1
+        visits(sandbox, 1)
+
+
+def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Program) -> None:
+    """What is in hand when it is told to stop is finished; what is published then stays on the queue."""
+    sandbox.traffic(events=30, seed=1, queues=["visit"])
+    drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
+    with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
+        working = in_thread(drain.run_until_empty)
+        creates.wait_for_request()
+        drain.stop()
+        queue.send("published afterwards")
+        creates.release()
+        summary = result_of(working)
+    assert summary.applied > 0
+    assert summary.received == summary.applied + summary.coalesced
+    assert queue.counts().visible >= 1
+
+
+def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    """When NOMIS is too slow to finish in time, the messages are visible again, and no visit is made twice later."""
+    url = f"sqlite:///{tmp_path}/grace.db"
+    with program(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
+        queue = hasty.queue_pair("visit").main
+        sandbox.traffic(events=12, seed=1, queues=["visit"])
+        drain = hasty.open_drain("visit")
+        with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:
+            working = in_thread(drain.run_batch)
+            creates.wait_for_request()
+            drain.stop()
+            summary = result_of(working)
+        assert summary.deferred > 0
+        assert queue.counts().visible == summary.deferred
+        assert queue.counts().in_flight == 0
+    with program(sandbox.environment(), url) as patient:
+        settle(patient.open_drain("visit"), patient.queue_pair("visit").main)
+        assert sandbox.verify()["problems"] == []
+
+
+def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) -> None:
+    """Two drains on one queue and one database, with every message published twice: each record is made once."""
+    # What one process has of a record may come before what the other has, and then tries again for a while.
+    often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
+    services = sandbox.environment()
+    with program(services, database_url, **often) as first, program(services, database_url, **often) as second:
+        pair = first.queue_pair("visit")
+        second.queue_pair("visit")
+        sandbox.traffic(events=40, seed=6, queues=["visit"], duplicates=40)
+        drains = [first.open_drain("visit"), second.open_drain("visit")]
+        for working in [in_thread(settle, drain, pair.main) for drain in drains]:
+            result_of(working)
+        assert pair.dlq.counts().total == 0
+        assert sandbox.verify()["problems"] == []

@@ -1,0 +1,386 @@
+"""What a failure costs: its own message alone, a wait that grows, and a record of its cause."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.domains.registry import unknown_switches
+from sync.pipeline.envelope import write_mapping_retry
+from sync.queues.queue import Queue
+from sync.repair.hints import hint
+from sync.store.database import StoreUnavailable
+from sync.store.failures import FailedAttempt, count_attempts, last_failure
+from sync.store.leases import Leases
+from sync.store.telemetry import read_events
+from tests.harness.databases import PostgresServer
+from tests.harness.programs import program
+from tests.harness.publishing import put_visit
+from tests.harness.waiting import in_thread, result_of, until
+from tests.sync.pipeline.test_drain import tracked
+
+#: What NOMIS itself says; without its status it would be the word of a gateway.
+REFUSAL = {"status": 400, "userMessage": "No room"}
+BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The address of a database that is made when first used."""
+    return f"sqlite:///{tmp_path}/failures.db"
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, url: str) -> Iterator[Program]:
+    """One process of the program; a message that failed is hidden for a minute, later ones for two."""
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
+        made.queue_pair("visit")
+        yield made
+
+
+def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
+    """Puts an event of a visit on its queue, as SNS does; the id of the message."""
+    values = {
+        "eventType": event_type,
+        "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": reference},
+        **event,
+    }
+    notification = {"Type": "Notification", "MessageId": f"sns-{reference}-{minute}", "Message": json.dumps(values)}
+    return queue.send(json.dumps(notification))
+
+
+def failure_of(made: Program, message_id: str) -> FailedAttempt | None:
+    """The last failed attempt at a message."""
+    return last_failure(made.database, message_id=message_id)
+
+
+def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Program) -> None:
+    """Updates that one write was to bring along have one failed attempt each, under their own ids."""
+    put_visit(sandbox, "to-ge")
+    queue = one.queue_pair("visit").main
+    sent = {f"sns-to-ge-{minute}": send(queue, CHANGED, "to-ge", minute) for minute in range(3)}
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.received, summary.failed) == (3, 3)
+    with one.database.read() as connection:
+        counted = [count_attempts(connection, "visit", sns_id, message_id) for sns_id, message_id in sent.items()]
+    assert counted == [1, 1, 1]
+    found = {sns_id: last_failure(one.database, sns_message_id=sns_id) for sns_id in sent}
+    assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
+
+
+def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) -> None:
+    """Step, service, method, path, status, reason and attempt of a refused create are kept, by both ids."""
+    put_visit(sandbox, "aa-aa")
+    queue = one.queue_pair("visit").main
+    message_id = send(queue, BOOKED, "aa-aa")
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=400, body=REFUSAL)
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.received, summary.failed) == (1, 1)
+    found = last_failure(one.database, sns_message_id="sns-aa-aa-0")
+    assert found == failure_of(one, message_id)
+    assert found is not None
+    failure = found.failure
+    offender_no = sandbox.prisoners()[0]["offenderNo"]
+    assert (found.queue, found.event_type, found.entity, found.attempt) == ("visit", BOOKED, "visit:aa-aa", 1)
+    assert (failure.step, failure.service, failure.method, failure.status) == ("create visit", "nomis", "POST", 400)
+    assert (failure.path, failure.reason) == (f"/prisoners/{offender_no}/visits", "No room")
+    assert not failure.recoverable
+    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
+
+
+def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
+    """After the first failure a message comes again at once, after the second it is hidden for a minute."""
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        send(queue, CHANGED, "no-such")
+        assert drain.run_batch().failed == 1
+        assert queue.counts().visible == 1
+        assert drain.run_batch().failed == 1
+        assert (queue.counts().visible, queue.counts().in_flight) == (0, 1)
+        assert drain.run_batch().received == 0
+
+
+def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> None:
+    """The waits of a type go before those of its queue, and those before the general ones."""
+    waits = {
+        "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT_PRISON_VISIT_CANCELLED": "0",
+    }
+    with program(sandbox.environment(), url, **waits) as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        send(queue, CHANGED, "no-such")
+        cancelled = send(queue, CANCELLED, "none-such")
+        assert drain.run_batch().failed == 2
+        assert [message.message_id for message in queue.receive()] == [cancelled]
+
+
+def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Program) -> None:
+    """It is told apart from a failure of the work, with its type and its SNS id; its domain tells nothing of it."""
+    put_visit(sandbox, "aa-aa")
+    queue = one.queue_pair("visit").main
+    bad = send(queue, CHANGED, "bb", additionalInformation={})
+    send(queue, BOOKED, "aa-aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.applied, summary.unreadable) == (1, 1)
+    found = failure_of(one, bad)
+    assert found is not None
+    assert (found.event_type, found.sns_message_id) == (CHANGED, "sns-bb-0")
+    assert "reference is missing" in found.failure.reason
+    assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
+
+
+def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Program) -> None:
+    """Unknown event types and other kinds of messages are deleted; their type and id are tracked, cut where long."""
+    queue = one.queue_pair("visit").main
+    named = send(queue, "prison-visit.renamed", "aa")
+    long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
+    other = queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
+    summary = one.open_drain("visit").run_batch()
+    assert summary.unhandled == summary.received == 3
+    assert queue.counts().total == 0
+    assert tracked(one) == {"message-unhandled": 3}
+    found = {each["properties"]["messageId"]: each["properties"] for each in read_events(one.database)}
+    assert found[named] == {"queue": "visit", "messageId": named, "eventType": "prison-visit.renamed"}
+    assert found[other]["eventType"] == "SubscriptionConfirmation"
+    assert len(found[long]["eventType"]) == 120
+    assert "\x00" not in found[long]["eventType"]
+
+
+@pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
+def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Program, event_type: str) -> None:
+    """It would be lost here: it fails, and its reason names the queue on which it belongs."""
+    queue = one.queue_pair("visit").main
+    message_id = send(queue, event_type, "aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.failed, summary.unhandled) == (1, 0)
+    found = failure_of(one, message_id)
+    assert found is not None
+    assert "belongs on the incentive queue" in found.failure.reason
+    assert not found.failure.recoverable
+    assert "incentive queue" in hint(found.event_type, found.failure)
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        f"{BOOKED} ",
+        f"\t{BOOKED}\n",
+        f"\ufeff{BOOKED}\xa0",
+        f"\u2060{BOOKED}\u200d",
+        f"{BOOKED}\xad\x07",
+        "prison-visit.\u200bbooked",
+        BOOKED.upper(),
+    ],
+)
+def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Program, event_type: str) -> None:
+    """The event is handled as the one that it plainly is."""
+    who = put_visit(sandbox, "blank")
+    send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+@pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with a Type of its own"])
+def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program, more: dict[str, str]) -> None:
+    """With raw delivery the body is the event itself, and its attributes are those of the message."""
+    who = put_visit(sandbox, "raw")
+    event = {
+        "eventType": BOOKED,
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": who,
+        "additionalInformation": {"reference": "raw"},
+        **more,
+    }
+    attributes = {"eventType": {"DataType": "String", "StringValue": BOOKED}}
+    one.queue_pair("visit").main.send(json.dumps(event), attributes)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Program) -> None:
+    """Neither that of a notification nor that of a mapping retry; both would be deleted as of an unknown type else."""
+    who = put_visit(sandbox, "envelope")
+    event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
+    told = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue.send(json.dumps({"Type": "notification", "Message": told}))
+    assert drain.run_batch().applied == 1
+    retry = json.loads(write_mapping_retry({"nomisId": "987", "vsipId": "other"}, {}))
+    queue.send(json.dumps({**retry, "Type": retry["Type"].lower()}))
+    assert drain.run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1, "visit-retry-success": 1}
+
+
+def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Program) -> None:
+    """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
+    queue = one.queue_pair("visit").main
+    booked = send(queue, BOOKED, "not-there", 0)
+    others = [send(queue, CHANGED, "not-there", 1), send(queue, CANCELLED, "not-there", 2)]
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.failed, summary.deferred) == (1, 2)
+    assert failure_of(one, booked) is not None
+    assert [failure_of(one, each) for each in others] == [None, None]
+    assert (queue.counts().visible, queue.counts().in_flight) == (0, 3)
+    assert tracked(one) == {"visit-create-failed": 1, "message-failed": 1}
+
+
+def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
+    """A change behind a failing booking is tried when that is a dead letter, so that its own failure is known."""
+    with program(sandbox.environment(), url) as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        send(pair.main, BOOKED, "not-there", 0)
+        send(pair.main, CHANGED, "not-there", 1)
+        until(lambda: not drain.run_batch().received and pair.dlq.counts().visible == 2)
+        found = last_failure(made.database, sns_message_id="sns-not-there-1")
+        assert found is not None
+        assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
+
+
+def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
+    """When the record shows in DPS a moment later, booking and change are both done, in their order."""
+    with program(sandbox.environment(), url) as made:
+        queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        who = sandbox.prisoners()[0]["offenderNo"]
+        send(queue, BOOKED, "late", 0, prisonerId=who)
+        send(queue, CHANGED, "late", 1, prisonerId=who)
+        drain.run_batch()
+        put_visit(sandbox, "late")
+        summary = drain.run_batch()
+        assert (summary.applied, summary.failed) == (2, 0)
+        methods = [each["method"] for each in sandbox.journal("nomis")]
+        assert methods == ["POST", "PUT"]
+
+
+def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Program) -> None:
+    """A cancellation is done although the change before it failed: it does not build on it."""
+    who = put_visit(sandbox, "aa-aa")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "aa-aa", 0)
+    drain.run_batch()
+    sandbox.fault("nomis", "PUT", "/prisoners/[^/]*/visits/[0-9]*$", kind="status", status=400)
+    send(queue, CHANGED, "aa-aa", 1, prisonerId=who)
+    send(queue, CANCELLED, "aa-aa", 2, prisonerId=who)
+    summary = drain.run_batch()
+    assert (summary.applied, summary.failed) == (1, 1)
+    assert [visit["status"] for visit in sandbox.nomis("visit")] == ["CANC"]
+
+
+def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Program) -> None:
+    """Each absorbed event is tracked with its message; when the one run fails, all of them failed."""
+    who = put_visit(sandbox, "aa-aa")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "aa-aa", 0)
+    drain.run_batch()
+    ids = [send(queue, CHANGED, "aa-aa", minute, prisonerId=who) for minute in (1, 2, 3)]
+    summary = drain.run_batch()
+    assert (summary.applied, summary.coalesced) == (1, 2)
+    one.telemetry.flush()
+    told = [each["properties"] for each in read_events(one.database, "message-coalesced")]
+    assert told == [{"eventType": CHANGED, "entity": "visit:aa-aa", "messageId": each} for each in ids[:2]]
+    sandbox.fault("nomis", "PUT", kind="status", status=400)
+    ids = [send(queue, CHANGED, "aa-aa", minute) for minute in (4, 5)]
+    assert drain.run_batch().failed == 2
+    assert all(failure_of(one, each) is not None for each in ids)
+
+
+def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
+    """A message whose record another process works on stays in hand, and is done when that one is ready."""
+    with program(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
+        queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+        for reference in ("aa-aa", "bb-bb"):
+            put_visit(sandbox, reference)
+            send(queue, BOOKED, reference)
+        elsewhere = Leases(one.database, "elsewhere", 600)
+        assert elsewhere.acquire("create:visit:aa-aa")
+        working = in_thread(drain.run_batch)
+        # Worked one after the other: once the second is made, the first has met the lease.
+        until(lambda: sandbox.nomis("visit"), "the second visit")
+        assert [visit["comment"].endswith(": bb-bb") for visit in sandbox.nomis("visit")] == [True]
+        assert queue.counts().in_flight >= 1
+        elsewhere.release("create:visit:aa-aa")
+        assert result_of(working).applied == 2
+        assert len(sandbox.nomis("visit")) == 2
+
+
+def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
+    """Each receive would bring the messages nearer to the dead letter queue; when it is back, all is handled."""
+    server = PostgresServer()
+    try:
+        server.start()
+        with program(sandbox.environment(), server.url.render_as_string()) as made:
+            put_visit(sandbox, "aa-aa")
+            queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
+            send(queue, BOOKED, "aa-aa")
+            server.stop()
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    drain.run_batch()
+            assert queue.counts().visible == 1
+            server.start()
+            assert drain.run_batch().applied == 1
+    finally:
+        server.close()
+
+
+def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Program) -> None:
+    """When one record makes NOMIS answer 500 each time, it opens the breaker at most for moments."""
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    references = [f"good-{number}" for number in range(5)]
+    for reference in [*references, "poison"]:
+        put_visit(sandbox, reference)
+    sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="status", status=500, containing="poison")
+    poison = send(queue, BOOKED, "poison")
+    assert drain.run_batch().failed == 1
+    for reference in references:
+        send(queue, BOOKED, reference)
+    assert drain.run_batch().applied == 5
+    assert failure_of(one, poison) is not None
+    assert len(sandbox.nomis("visit")) == 5
+
+
+def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
+    """When a message goes to its dead letter queue, its type and the two queues are tracked, once."""
+    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
+        queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
+        lost = send(queue, BOOKED, "nobody-knows")
+        bad = queue.send("{no json")
+        drain = made.open_drain("visit")
+        until(lambda: bool(drain.run_until_empty()) and dlq.counts().visible == 2)
+        made.telemetry.flush()
+        found = [each for each in read_events(made.database) if each["name"].endswith("-sent-to-dlq")]
+    assert sorted(each["name"] for each in found) == ["message-sent-to-dlq", f"{BOOKED}-sent-to-dlq"]
+    assert {each["properties"]["messageId"] for each in found} == {lost, bad}
+    for each in found:
+        assert each["properties"]["queueName"] == queue.name
+        assert each["properties"]["dlqName"] == dlq.name
+        assert (each["properties"]["maxReceiveCount"], each["properties"]["timeouts"]) == ("3", "0,0")
+
+
+def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Program) -> None:
+    """With the mapping that could not be saved; other keys of the message, as a newer writer adds, do no harm."""
+    body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
+    body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
+    one.queue_pair("visit").main.send(json.dumps(body))
+    sandbox.fault("mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"})
+    assert one.open_drain("visit").run_batch().failed == 1
+    one.telemetry.flush()
+    (told,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
+    assert json.loads(told["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
+
+
+def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
+    """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is no unknown switch."""
+    settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
+    with program(sandbox.environment(), url, **settings) as made:
+        send(made.queue_pair("visit").main, BOOKED, "off")
+        assert made.open_drain("visit").run_batch().switched_off == 1
+        assert unknown_switches(made.settings) == {}

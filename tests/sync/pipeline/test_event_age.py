@@ -1,0 +1,103 @@
+"""A very young event waits in hand: what it tells of may not be committed by its publisher yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.pipeline.envelope import write_mapping_retry
+from sync.pipeline.event_age import seconds_until_old_enough
+from sync.queues.queue import Message
+from tests.harness.programs import program
+from tests.harness.publishing import put_visit
+from tests.harness.waiting import in_thread, result_of, until
+from tests.sync.pipeline.test_drain import tracked
+from tests.sync.pipeline.test_drain_failures import BOOKED, send
+
+#: Longer than the default of 2, so that a slow machine does not make an event old before it is received.
+AGE = 4.0
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """A process of the program that lets events grow old enough."""
+    settings = {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/young.db", **settings) as made:
+        made.queue_pair("visit")
+        yield made
+
+
+def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Program) -> None:
+    """The publisher sends its event first and commits a moment later: NOMIS gets what was committed, in one attempt.
+
+    What reads nothing of DPS, here a mapping retry, is done meanwhile, although it comes later.
+    """
+    who = put_visit(sandbox, "late", start="2023-06-02T14:00:00")
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    send(queue, BOOKED, "late", prisonerId=who)
+    queue.send(write_mapping_retry({"nomisId": "1", "vsipId": "other"}, {}))
+    working = in_thread(drain.run_batch)
+    until(lambda: tracked(one)["visit-retry-success"])
+    assert sandbox.requests("visits") == []
+    put_visit(sandbox, "late", start="2023-06-02T14:30:00")
+    assert result_of(working).applied == 2
+    (visit,) = sandbox.nomis("visit")
+    assert "14:30" in str(visit["start"])
+    assert tracked(one)["message-failed"] == 0
+
+
+def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Program) -> None:
+    """They are not handed back, which would cost them an attempt, but handled within the time of grace."""
+    queue = one.queue_pair("visit").main
+    who = put_visit(sandbox, "stop")
+    send(queue, BOOKED, "stop", prisonerId=who)
+    drain = one.open_drain("visit")
+    working = in_thread(drain.run_batch)
+    until(lambda: queue.counts().in_flight == 1)
+    drain.stop()
+    summary = result_of(working)
+    assert (summary.applied, summary.deferred) == (1, 0)
+
+
+def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Program) -> None:
+    """A publisher whose clock is a day ahead delays nothing: what counts is how long its message is under way."""
+    who = put_visit(sandbox, "future")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    send(one.queue_pair("visit").main, BOOKED, "future", prisonerId=who, occurredAt=tomorrow.isoformat())
+    began = time.monotonic()
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert time.monotonic() - began < 20 * AGE
+
+
+@given(
+    sent=st.integers(-(10**6), 10**6) | st.none(),
+    queued=st.integers(0, 100) | st.none(),
+    held=st.floats(0, 10),
+    receives=st.integers(1, 3),
+)
+def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None, held: float, receives: int) -> None:
+    """However clocks differ; and what was held for that long waits no more."""
+    sent_at = None if sent is None else datetime.now(UTC) - timedelta(seconds=sent)
+    first = None if sent_at is None or queued is None else sent_at + timedelta(seconds=queued)
+    message = Message("id", "handle", "", receives, sent_at, {}, first, time.monotonic() - held)
+    wait = seconds_until_old_enough(message, 2.0)
+    assert 0 <= wait <= 2
+    if held >= 2 or (first is not None and receives == 1 and queued is not None and queued >= 2):
+        assert wait == 0
+    if first is not None and receives == 1 and queued == 0 and held < 1:
+        assert wait > 0
+
+
+def test_the_default_is_two_seconds(sandbox: Sandbox) -> None:
+    """Nobody has to set it."""
+    from sync.settings.declaration import load_settings
+
+    assert load_settings(sandbox.environment()).event_minimum_age_seconds == 2

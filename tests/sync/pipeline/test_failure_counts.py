@@ -1,0 +1,70 @@
+"""Why messages failed, counted by reason."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.failures import BreakerOpen, Failure, LeaseBusy, RuleError, UpstreamError, describe_failure
+from sync.pipeline.failure_counts import MOST_REASONS, OTHERS, Reasons, reason_of
+
+
+def refused(message: str) -> Failure:
+    """A call that was answered with 404 and a message."""
+    return describe_failure(UpstreamError("nomis", "GET", "/x/1", status=404, message=message))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            UpstreamError("appointments", "GET", "/x/1", status=404, message="Instance 900138871 not found"),
+            "appointments: status 404: Instance … not found",
+        ),
+        (
+            UpstreamError("mapping", "GET", "/x/1", status=None, message="no connection within 5.0 s"),
+            "mapping: no connection within … s",
+        ),
+        (
+            UpstreamError("visits", "GET", "/x", status=404, message="<b>\r\nnot\x00there"),
+            "visits: status 404: <b> not there",
+        ),
+        (BreakerOpen("nomis"), "nomis is taken to be down, so it was not asked"),
+        (LeaseBusy("visit:re-ko-zo-pa"), "visit:… is being worked on elsewhere"),
+        (LeaseBusy("incentive:1234"), "… is being worked on elsewhere"),
+        (RuleError("no outcome for A1234BC"), "no outcome for …"),
+        (UpstreamError("nomis", "POST", "/x", status=400, message="x" * 5000), f"nomis: status 400: {'x' * 300}"),
+    ],
+)
+def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
+    """Who refused, how and why; what differs from record to record is left out."""
+    assert reason_of(describe_failure(error)) == reason
+
+
+def test_what_fails_for_one_reason_is_counted_together() -> None:
+    """However many records it is about."""
+    reasons = Reasons()
+    for number in range(50):
+        reasons.add(refused(f"Prisoner A{number:04}BC not found"))
+    reasons.add(refused("no such prison"))
+    assert reasons.counts() == {"nomis: status 404: Prisoner … not found": 50, "nomis: status 404: no such prison": 1}
+
+
+def test_the_number_of_reasons_is_bounded() -> None:
+    """A process that lives long keeps the first of them, and one count for all others."""
+    reasons = Reasons()
+    for number in range(500):
+        reasons.add(refused("a" * (number % 100)))
+    counted = reasons.counts()
+    assert len(counted) == MOST_REASONS + 1
+    assert (counted.total(), counted[OTHERS]) == (500, 500 - 5 * MOST_REASONS)
+
+
+@given(st.text())
+def test_any_text_can_be_kept_and_shown(message: str) -> None:
+    """Whatever a service answers: no control characters, and nothing that JSON or a database refuses."""
+    reason = reason_of(refused(message))
+    assert not any(ord(each) < 32 for each in reason)
+    assert "\\u0000" not in json.dumps(reason)
+    reason.encode()

@@ -1,0 +1,281 @@
+"""What nobody could try, or no service could take, waits: it never becomes a dead letter for that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.domains.declaration import creation_lease
+from sync.failures import UpstreamError
+from sync.pipeline import groups as lanes
+from sync.pipeline.drain import UpstreamsDown
+from sync.queues import requeue as waiting
+from sync.settings.declaration import UpstreamName
+from sync.store import database, failures
+from sync.store.database import StoreUnavailable
+from sync.store.leases import Leases
+from sync.upstream import breaker
+from tests.harness.faults import held, hits
+from tests.harness.programs import program
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import in_thread, result_of, until
+from tests.sync.pipeline.test_outages import draining, nothing_lost
+
+VISITS = "/prisoners/{offenderNo}/visits"
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+#: With three receives before the dead letter queue, so many tries would long have led there.
+MANY = 15
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program on a SQLite file."""
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        made.queue_pair("visit")
+        yield made
+
+
+@pytest.fixture
+def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker that asks again and again at once."""
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(breaker, name, 0.02)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that wait come again at once."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(waiting, name, 0)
+
+
+def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Program, impatient_breaker: None) -> None:
+    """However often NOMIS answers 503 to the only message, though its ping is up: it waits, then is applied."""
+    sandbox.traffic(events=1, seed=4, queues=["visit"])
+    fault = sandbox.fault("nomis", "POST", status=503)
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= MANY)
+        assert one.queue_pair("visit").dlq.counts().total == 0
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Program) -> None:
+    """A lone message after a good minute is no dead letter, though it alone does not make an outage."""
+    sandbox.traffic(events=12, seed=4, queues=["visit"])
+    one.open_drain("visit").run_until_empty()
+    fault = sandbox.fault("nomis", status=503)
+    sandbox.traffic(events=1, seed=5, queues=["visit"])
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= MANY)
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize("status", [500, 504, 520])
+def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Program, status: int) -> None:
+    """Whatever a gateway answers in place of visit-scheduler to a lone booking: it waits, and is then applied."""
+    visit_booked(sandbox).publish()
+    fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
+    pair = one.queue_pair("visit")
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= 5)
+        assert pair.dlq.counts().total == 0
+        sandbox.clear_faults()
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize(
+    ("method", "response"),
+    [
+        ("POST", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
+        ("PUT", {"status": 504, "text": "<html>Gateway Timeout</html>"}),
+        ("POST", {"status": 500}),
+    ],
+    ids=["create without answer", "change without answer", "create in doubt"],
+)
+def test_a_write_that_is_always_in_doubt_ends(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
+) -> None:
+    """Each receive counts, though until the next write the last has to be over: then it is a dead letter."""
+    monkeypatch.setattr(lanes, "LEASE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(lanes, "LONGEST_OUTAGE_SECONDS", 0.0)
+    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "0.2"}
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
+        pair, told = made.queue_pair("visit"), visit_booked(sandbox)
+        told.publish()
+        with draining(made, "visit"):
+            if method == "PUT":
+                until(lambda: sandbox.nomis("visit") and pair.main.counts().total == 0)
+                sandbox.publish("prison-visit.changed", dict(told.information), told.prisoner_id)
+            fault = sandbox.fault("nomis", method, "/prisoners/", **response)
+            until(lambda: pair.dlq.counts().total == 1)
+        # Of a creation one receive asks NOMIS, and waits until it is believed.
+        assert hits(sandbox, fault) == {"POST": 2, "PUT": 3}[method]
+        found = failures.last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
+        assert found is not None
+        assert found.attempt == 3
+
+
+def drain_by_command(made: Program, name: str) -> None:
+    """A drain that waits a second for what is down."""
+    drain = made.open_drain(name, hold_seconds=1)
+    with pytest.raises(UpstreamsDown):
+        drain.run_until_empty()
+
+
+def test_drains_by_command_while_only_the_pings_are_fine(
+    sandbox: Sandbox, one: Program, impatient_breaker: None
+) -> None:
+    """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
+    told = [visit_booked(sandbox) for _ in range(4)]
+    for each in told:
+        each.publish()
+    sandbox.fault("nomis", "POST", status=503)
+    pair = one.queue_pair("visit")
+    for _ in range(4):
+        drain_by_command(one, "visit")
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (4, 0)
+    with one.database.read() as connection:
+        assert sum(each.recoverable for each in failures.counts(connection, LONG_AGO)) >= 4
+    sandbox.clear_faults()
+    with draining(one, "visit"):
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+@pytest.mark.parametrize(("service", "status"), [("auth", 401), ("nomis", 401), ("nomis", 403)])
+def test_wrong_credentials_hold_messages(
+    sandbox: Sandbox, one: Program, impatient_breaker: None, service: str, status: int
+) -> None:
+    """A refused secret, a refused token, a missing role: nothing is a dead letter until they are put right."""
+    for _ in range(4):
+        visit_booked(sandbox).publish()
+    sandbox.expire_tokens()
+    fault = sandbox.fault(service, "POST", status=status)
+    pair = one.queue_pair("visit")
+    with draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= MANY)
+        assert pair.dlq.counts().total == 0
+        sandbox.clear_faults()
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Program) -> None:
+    """While it is not known whether NOMIS is up again, no more is received than may try."""
+    for _ in range(5):
+        visit_booked(sandbox).publish()
+    drain, main = one.open_drain("visit"), one.queue_pair("visit").main
+    for number in range(3):
+        error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
+        one.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+    with held(sandbox, "nomis", "POST", VISITS) as create:
+        working = in_thread(drain.run_batch)
+        create.wait_for_request()
+        assert main.counts().visible == 4
+        create.release()
+        assert result_of(working).applied == 1
+
+
+def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Program) -> None:
+    """Given back untried at its last receive, as when the process is asked to end, it is no dead letter."""
+    pair = one.queue_pair("visit")
+    visit_booked(sandbox).publish()
+    for _ in range(2):
+        pair.main.change_visibility(pair.main.receive(), 0)
+    drain = one.open_drain("visit")
+    drain._settler.hand_back(pair.main.receive())
+    assert drain.run_batch().applied == 1
+    nothing_lost(sandbox, one, "visit")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A SQLite file that another process writes to, and does not finish."""
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+    other.close()
+
+
+def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the database locked for writers nothing is received, however often it is tried."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with locked(tmp_path / "one.db"):
+            for _ in range(4):
+                with pytest.raises(StoreUnavailable):
+                    drain.run_batch()
+            assert (main.counts().visible, main.counts().in_flight) == (5, 0)
+        drain.run_until_empty()
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_database_locked_in_the_midst_of_the_work(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in hand when the database stops taking writes stays there, and goes on when it takes them again."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(lanes, "_STORE_SECONDS", 0.01)
+    waits: list[int] = []
+
+    def seen(made: Program) -> bool:
+        waits.append(made.queue_pair("visit").main.counts().in_flight)
+        return len(waits) > MANY
+
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+        made.queue_pair("visit")
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with held(sandbox, "nomis", "POST", VISITS) as create, draining(made, "visit"):
+            create.wait_for_request()
+            with locked(tmp_path / "one.db"):
+                create.release()
+                until(lambda: seen(made))
+            until(lambda: made.queue_pair("visit").main.counts().total == 0)
+        assert set(waits) == {5}
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose record a living process works on is handed back, but not into the dead letter queue."""
+    for name in ("LEASE_WAIT_SECONDS", "LEASE_RETRY_SECONDS"):
+        monkeypatch.setattr(lanes, name, 0)
+    pair, told = one.queue_pair("visit"), visit_booked(sandbox)
+    told.publish()
+    other, key = Leases(one.database, "living", 300), creation_lease("visit", told.dps_id)
+    assert other.acquire(key)
+    with capture_logs() as logs, draining(one, "visit"):
+        # It has three receives.
+        until(lambda: sum(each["event"] == "lease-busy" for each in logs) >= 5)
+        other.release(key)
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
+    """When it is known how long NOMIS may still be at work, nothing is held in hand or looked at in vain meanwhile."""
+    url = f"sqlite:///{tmp_path}/settling.db"
+    with program(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        visit_booked(sandbox).publish()
+        sandbox.fault("nomis", "POST", kind="reset", times=1)
+        until(lambda: drain.run_batch().deferred)
+        until(lambda: drain.run_batch().deferred)
+        assert (main.counts().visible, main.counts().total) == (0, 1)
+        assert drain.run_batch().received == 0

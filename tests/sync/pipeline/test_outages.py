@@ -1,0 +1,332 @@
+"""Outages through the front door: what is down costs delay, and nothing ends on a dead letter queue because of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.domains.registry import DOMAINS
+from sync.pipeline.coalesce import gather
+from sync.pipeline.drain import UpstreamsDown
+from sync.queues.queue import Message, Queue
+from sync.settings.declaration import UpstreamName
+from sync.store.failures import last_failure
+from sync.upstream import breaker
+from tests.harness.databases import PostgresServer
+from tests.harness.faults import held, hits
+from tests.harness.programs import program
+from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
+from tests.harness.waiting import in_thread, result_of, until
+from tests.sync.pipeline.test_drain import settle
+from tests.sync.pipeline.test_drain_failures import BOOKED, CHANGED, send
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+    """One process of the program on a SQLite file, with the queues that are used made."""
+    # Changes wait for bookings that an outage keeps back.
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
+        for queue in ("visit", "incentive", "appointment"):
+            made.queue_pair(queue)
+        yield made
+
+
+@contextmanager
+def draining(made: Program, name: str) -> Iterator[None]:
+    """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
+    over = threading.Event()
+    drain = made.open_drain(name)
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                drain.run_batch()
+            except Exception:  # the scheduler says so and goes on
+                over.wait(0.05)
+
+    working = in_thread(work)
+    try:
+        yield
+    finally:
+        over.set()
+        result_of(working)
+
+
+def nothing_lost(sandbox: Sandbox, made: Program, name: str) -> None:
+    """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
+    assert made.queue_pair(name).dlq.counts().total == 0
+    assert sandbox.verify()["problems"] == []
+
+
+def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Program) -> None:
+    """However long NOMIS answers 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
+    sandbox.traffic(events=60, seed=4, queues=["visit"])
+    sandbox.fault("nomis", status=503)
+
+    def pings() -> int:
+        return sum(each["path"] == "/health/ping" for each in sandbox.requests("nomis"))
+
+    with draining(one, "visit"):
+        until(lambda: pings() >= 3, "NOMIS is pinged again and again")
+        calls = len(sandbox.requests("nomis")) - pings()
+        assert 3 <= calls < 2 * one.settings.drain_concurrency
+        assert one.queue_pair("visit").main.counts().total == 60
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_auth_down_for_a_while(sandbox: Sandbox, one: Program) -> None:
+    """While HMPPS Auth answers 503 and tokens have expired, messages wait; then all are handled."""
+    sandbox.traffic(events=40, seed=8, queues=["visit"])
+    sandbox.expire_tokens()
+    sandbox.fault("auth", status=503)
+    with draining(one, "visit"):
+        until(lambda: any(each["hits"] for each in sandbox.faults()))
+        until(lambda: one.breakers.open_services(UpstreamName))
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Program) -> None:
+    """Where pings are answered with 404, an outage ends all the same when the calls succeed again."""
+    sandbox.traffic(events=10, seed=21, queues=["visit"])
+    sandbox.fault(path="/health/ping", status=404)
+    sandbox.fault("nomis", method="POST", status=503, times=4)
+    drain = one.open_drain("visit", hold_seconds=600)
+    until(lambda: drain.run_until_empty() and one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longer(
+    sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
+    # By itself it is tried less and less often, so that the two seconds would pass before it is tried again.
+    for name in ("PING_SECONDS", "LONGEST_PAUSE_SECONDS"):
+        monkeypatch.setattr(breaker, name, 0.5)
+    sandbox.traffic(events=10, seed=22, queues=["visit"])
+    sandbox.fault("nomis", method="POST", status=503)
+    drain = one.open_drain("visit", hold_seconds=2)
+    with pytest.raises(UpstreamsDown):
+        drain.run_until_empty()
+    counts = one.queue_pair("visit").main.counts()
+    assert (counts.in_flight, counts.visible + counts.delayed) == (0, 10)
+
+
+GOOD_SECONDS = 30
+
+
+def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Program) -> None:
+    """Of four records that NOMIS answers 500, pings fine, a visit on another queue is through within half a minute."""
+    fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
+    for place in range(4):
+        who = person(sandbox, place)
+        sandbox.add_review(who.offender_no, "BAS")
+    with draining(one, "incentive"), draining(one, "visit"):
+        until(lambda: hits(sandbox, fault) >= 4)
+        published = time.monotonic()
+        visit_booked(sandbox).publish()
+        until(lambda: sandbox.nomis("visit"))
+        assert time.monotonic() - published < GOOD_SECONDS
+
+
+def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Program) -> None:
+    """The same on one queue: what failed waits behind what has not been tried."""
+    one.queue_pair("activity")
+    schedule = schedule_created(sandbox)
+    schedule.publish()
+    drain = one.open_drain("activity")
+    drain.run_until_empty()
+    allocated(sandbox, schedule).publish()
+    drain.run_until_empty()
+    fault = sandbox.fault("activities", "GET", "/allocations/.*", status=500)
+    for _ in range(4):
+        allocated(sandbox, schedule).publish()
+    with draining(one, "activity"):
+        until(lambda: hits(sandbox, fault) >= 4)
+        published = time.monotonic()
+        attended(sandbox, schedule).publish()
+        until(lambda: sandbox.nomis("attendance"))
+        assert time.monotonic() - published < GOOD_SECONDS
+
+
+@pytest.mark.parametrize("service", ["mapping", "visits"])
+def test_another_service_down_for_a_while(sandbox: Sandbox, one: Program, service: str) -> None:
+    """What holds for NOMIS holds for the mapping service and for the publisher too."""
+    sandbox.traffic(events=40, seed=9, queues=["visit"])
+    sandbox.fault(service, status=503)
+    with draining(one, "visit"):
+        until(lambda: one.breakers.open_services(UpstreamName))
+        sandbox.clear_faults()
+        until(lambda: one.queue_pair("visit").main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
+    """PostgreSQL crashes in the midst of the work and comes back: nothing is made twice, lost or a dead letter."""
+    server = PostgresServer()
+    try:
+        server.start()
+        with program(sandbox.environment(), server.url.render_as_string()) as made:
+            made.queue_pair("visit")
+            sandbox.traffic(events=60, seed=10, queues=["visit"])
+            with (
+                capture_logs() as logs,
+                held(sandbox, "nomis", "POST", "/prisoners/{offenderNo}/visits", times=None, skip=5) as creates,
+                draining(made, "visit"),
+            ):
+                creates.wait_for_request()
+                server.stop()
+                creates.release()
+                until(lambda: made.queue_pair("visit").main.counts().visible, "work fails without the database")
+                server.start()
+                until(lambda: made.queue_pair("visit").main.counts().total == 0)
+            nothing_lost(sandbox, made, "visit")
+            said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
+            # Reads and writes, however many lanes and threads met it.
+            assert 1 <= said["database-away"] <= 2
+            assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
+            assert sum(each["event"] == "database-back" for each in logs) == said["database-away"]
+    finally:
+        server.close()
+
+
+def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Program) -> None:
+    """Appointments in cells, to which NOMIS answers 500, are dead letters; they are not taken for an outage."""
+    sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
+    drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")
+
+    def nothing_left() -> bool:
+        drain.run_until_empty()
+        assert not one.breakers.open_services(UpstreamName)
+        assert not one.breakers.trying(UpstreamName)
+        return pair.main.counts().total == 0
+
+    until(nothing_left, "the queue is empty")
+    letters = pair.dlq.receive()
+    assert len(letters) == 4
+    for letter in letters:
+        failure = last_failure(one.database, queue="appointment", message_id=letter.message_id)
+        assert failure is not None
+        assert "takes no appointment without a location" in failure.failure.reason
+        assert not failure.failure.recoverable
+
+
+def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
+    """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
+    chance = random.Random(20230522)
+    messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
+    lanes = gather(messages, DOMAINS["visit"])
+    tasks = [task for lane in lanes for task in lane.tasks]
+    assert sorted(each.message_id for task in tasks for each in task.messages) == sorted(m.message_id for m in messages)
+    unreadable = [task.unreadable for task in tasks if task.unreadable is not None]
+    assert 1_000 < len(unreadable) < 10_000
+    assert all(str(each) for each in unreadable)
+
+
+def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
+    """On the whole way too: every message is acknowledged or a dead letter, and each of those has its reason."""
+    chance = random.Random(20230523)
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        for _ in range(300):
+            pair.main.send(fuzzed(chance))
+        done = settle(drain, pair.main)
+        settled = done.received - done.failed - done.unreadable - done.deferred
+        dead = _ids_of(pair.dlq)
+        assert len(dead) + settled == 300
+        assert len(dead) > 30
+        for message_id in dead:
+            failure = last_failure(made.database, queue="visit", message_id=message_id)
+            assert failure is not None
+            assert failure.failure.reason
+
+
+def fuzzed(chance: random.Random) -> str:
+    """The body of an event of a visit, mangled: cut, with letters exchanged, or with values of other types."""
+    event: dict[str, Any] = {
+        "eventType": chance.choice(["prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled", "other"]),
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": f"zz-{chance.randrange(1000)}"},
+    }
+    _mangle(event, chance)
+    if isinstance(event.get("additionalInformation"), dict):
+        _mangle(event["additionalInformation"], chance)
+    envelope: dict[str, Any] = {"Type": "Notification", "MessageId": "sns", "Message": orjson.dumps(event).decode()}
+    _mangle(envelope, chance)
+    text = orjson.dumps(envelope).decode()
+    if chance.random() < 0.2:
+        text = text[: chance.randrange(1, len(text))]
+    if chance.random() < 0.2:
+        place = chance.randrange(len(text))
+        text = text[:place] + chance.choice('{}[]",:0e\\é☃𝄞') + text[place + 1 :]
+    return text
+
+
+def _mangle(values: dict[str, Any], chance: random.Random) -> None:
+    strange: list[Any] = [
+        None,
+        "",
+        " ",
+        0,
+        -1,
+        10**18,
+        1.5,
+        True,
+        [],
+        {},
+        [[[]]],
+        "x" * 3000,
+        "\u0000",
+        "☃",
+        "null",
+        "1e999",
+    ]
+    for name in list(values):
+        fate = chance.random()
+        if fate < 0.05:
+            del values[name]
+        elif fate < 0.15:
+            values[name] = chance.choice(strange)
+
+
+def _ids_of(queue: Queue) -> set[str]:
+    found: set[str] = set()
+    while messages := queue.receive(visibility_seconds=300):
+        found.update(each.message_id for each in messages)
+    return found
+
+
+def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    """NOMIS applies a change after its answer was given up, and after the next change was published: the last wins."""
+    quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
+        pair, drain = made.queue_pair("visit"), made.open_drain("visit")
+        who = put_visit(sandbox, "late", room="First room")
+        send(pair.main, BOOKED, "late", 0, prisonerId=who)
+        drain.run_until_empty()
+        late = sandbox.fault("nomis", "PUT", kind="delay", ms=2500, times=1)
+        with draining(made, "visit"):
+            put_visit(sandbox, "late", room="Second room")
+            send(pair.main, CHANGED, "late", 1, prisonerId=who)
+            until(lambda: hits(sandbox, late) == 1)
+            put_visit(sandbox, "late", room="Third room")
+            send(pair.main, CHANGED, "late", 2, prisonerId=who)
+            until(lambda: len([each for each in sandbox.journal("nomis") if each["method"] == "PUT"]) >= 2)
+            until(lambda: pair.main.counts().total == 0)
+        nothing_lost(sandbox, made, "visit")

@@ -1,0 +1,157 @@
+"""What the services refuse: for good, with the reason in sight, or for a moment, healed by the next attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from jobs.runtime.application import Program
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.store.failures import FailedAttempt, last_failure
+from tests.harness.programs import program
+from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
+from tests.harness.waiting import until
+from tests.sync.domains import test_activities as activities
+from tests.sync.domains.conftest import driver, prisoner
+from tests.sync.domains.driving import Driver, Prisoner
+
+__all__ = ["driver", "prisoner"]
+
+YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
+
+
+def dead_letter_of(made: Program, told: Told) -> FailedAttempt:
+    """Drains until the event is a dead letter; why it is one."""
+    pair, drain = made.queue_pair(told.queue), made.open_drain(told.queue)
+    told.publish()
+    until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
+    (letter,) = pair.dlq.receive()
+    found = last_failure(made.database, queue=told.queue, message_id=letter.message_id)
+    assert found is not None
+    return found
+
+
+def without_a_booking(sandbox: Sandbox, told: Told) -> None:
+    """The prisoner is released before the visit is written."""
+    assert told.prisoner_id is not None
+    sandbox.release(told.prisoner_id)
+
+
+def at_no_prison(sandbox: Sandbox, told: Told) -> None:
+    """The visit is at a prison that NOMIS does not know."""
+    put_visit(sandbox, told.dps_id, prison_id="XXX")
+
+
+def by_nobody(sandbox: Sandbox, told: Told) -> None:
+    """The visitor is a person that NOMIS does not know."""
+    put_visit(sandbox, told.dps_id, person_ids=[1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status", "reason"),
+    [
+        (without_a_booking, 404, "Not Found: "),
+        (at_no_prison, 400, "Bad request: "),
+        (by_nobody, 400, "Bad request: "),
+    ],
+)
+def test_a_refused_create_is_a_dead_letter_with_its_reason(
+    sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, Told], None], status: int, reason: str
+) -> None:
+    """Service, method, path, status and the answer's words are recorded; it does not count as worth repeating."""
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        told = visit_booked(sandbox)
+        spoil(sandbox, told)
+        found = dead_letter_of(made, told)
+    failure = found.failure
+    assert (failure.service, failure.method, failure.status) == ("nomis", "POST", status)
+    assert failure.path == f"/prisoners/{told.prisoner_id}/visits"
+    assert failure.reason.startswith(reason)
+    assert (failure.step, failure.recoverable, found.attempt) == ("create visit", False, 3)
+
+
+def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An event that comes before its record answers 404 once, and is applied by the next attempt."""
+    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
+        appointment_created(sandbox).publish()
+        sandbox.fault("activities", "GET", "/appointment-instances/{id}", status=404, times=1)
+        until(lambda: drain.run_until_empty() and pair.main.counts().total == 0)
+        assert pair.dlq.counts().total == 0
+        assert len(sandbox.nomis("appointment")) == 1
+
+
+def test_an_optimistic_lock_heals(driver: Driver, prisoner: Prisoner) -> None:
+    """NOMIS answers 500 to one of two simultaneous changes; the next attempt goes through."""
+    activities.put_schedule(driver, prisoner)
+    activities.create(driver)
+    words = "Unexpected error: Row was updated or deleted by another transaction"
+    driver.sandbox.fault("nomis", "PUT", "/activities/{id}", status=500, times=1, body={"userMessage": words})
+    with pytest.raises(UpstreamError, match="another transaction") as caught:
+        activities.amend(driver)
+    assert caught.value.recoverable
+    assert activities.amend(driver) == "activity-amend-success"
+
+
+def a_past_session_moved(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+    """A session of yesterday gets another time."""
+    for start in ("08:30", "09:00"):
+        session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
+        activities.put_schedule(driver, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
+        if start == "08:30":
+            activities.create(driver)
+    return activities.amend(driver)
+
+
+def a_band_in_use(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+    """A pay band is dropped that an allocation holds."""
+    activities.put_schedule(driver, prisoner)
+    activities.create(driver)
+    activities.put_allocation(driver, prisoner, band=1)
+    activities.allocate(driver)
+    activities.put_schedule(driver, prisoner, {"pay": [{"level": "ENH", "band": 2, "rate": 325}]})
+    return activities.amend(driver)
+
+
+def an_ended_activity(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+    """The end of an allocation is retried past the last day of its activity."""
+    activities.put_schedule(driver, prisoner, {"end": YESTERDAY}, end=YESTERDAY, instances=[])
+    activities.create(driver)
+    activities.put_allocation(driver, prisoner, status="ENDED", end=YESTERDAY)
+    return activities.allocate(driver, "allocation-amended")
+
+
+def an_end_after_a_transfer(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+    """An allocation is ended when its prisoner is in another prison already."""
+    activities.put_schedule(driver, prisoner)
+    activities.create(driver)
+    activities.put_allocation(driver, prisoner)
+    activities.allocate(driver)
+    elsewhere = next(each["prisonId"] for each in driver.sandbox.prisoners() if each["prisonId"] != prisoner.prison_id)
+    driver.sandbox.transfer(prisoner.offender_no, elsewhere)
+    activities.put_allocation(driver, prisoner, status="ENDED", end=activities.TODAY.isoformat())
+    return activities.allocate(driver, "allocation-amended")
+
+
+@pytest.mark.parametrize(
+    ("change", "event"),
+    [
+        (a_past_session_moved, "activity-amend-failed"),
+        (a_band_in_use, "activity-amend-failed"),
+        (an_ended_activity, "activity-allocation-failed"),
+        (an_end_after_a_transfer, "activity-allocation-failed"),
+    ],
+)
+def test_a_change_that_nomis_never_takes_says_why(
+    driver: Driver, prisoner: Prisoner, change: Callable[[Driver, Prisoner], Outcome | str], event: str
+) -> None:
+    """NOMIS's 400 fails for good, is told by the failed event, and carries NOMIS's own words."""
+    with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
+        change(driver, prisoner)
+    assert not caught.value.recoverable
+    assert [name for name, _ in driver.tracked()][-1] == event

@@ -1,0 +1,138 @@
+"""Advice for failed messages: each kind of failure gets the advice of the runbook."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.clock import now
+from sync.domains.registry import DOMAINS
+from sync.failures import Failure
+from sync.pipeline.envelope import write_domain_event
+from sync.queues.dead_letters import read_dead_letter
+from sync.queues.queue import Message
+from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass
+from sync.repair.hints import ADVICE, RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
+from sync.store.failures import FailedAttempt
+
+ALLOCATED = "activities.prisoner.allocated"
+ATTENDED = "activities.prisoner.attendance-amended"
+
+
+def failure(**changes: Any) -> Failure:
+    """A failure of a call to NOMIS, changed as a test needs it."""
+    values: dict[str, Any] = {
+        "step": "update visit",
+        "service": "nomis",
+        "method": "PUT",
+        "path": "/prisoners/A1234BC/visits/1",
+        "status": 500,
+        "reason": "Unexpected error",
+        "recoverable": True,
+    }
+    return Failure(**{**values, **changes})
+
+
+NON_UNIQUE = "Unexpected error: query did not return a unique result: 2"
+
+
+@pytest.mark.parametrize(
+    ("event_type", "changes", "words"),
+    [
+        (ALLOCATED, {"path": "/activities/1/allocation", "reason": NON_UNIQUE}, "delete-allocation"),
+        (ATTENDED, {"path": "/activities/1/booking/2/attendance", "reason": NON_UNIQUE}, "delete-attendance"),
+        (ATTENDED, {"path": "/activities/1/booking/2/attendance-status", "reason": NON_UNIQUE}, "delete-attendance"),
+        (ATTENDED, {"path": "/x/attendance", "status": 400, "reason": "has already been paid"}, "payroll"),
+        (ALLOCATED, {"path": "/x/allocation", "status": 400, "reason": "Prisoner is at prison=LEI"}, "transferred"),
+        (ALLOCATED, {"path": "/x/allocation", "status": 400, "reason": "id=1 has expired"}, "has ended"),
+        ("activities.activity-schedule.created", {"service": "mapping", "path": "/mapping/activities", "status": 400},
+         "duplicates list"),
+        ("prison-visit.changed", {"service": "mapping", "status": 404}, "never created in NOMIS"),
+        ("activities.scheduled-instance.amended", {"status": 404}, "second delivery"),
+        ("activities.activity-schedule.amended", {"status": 400}, "NOMIS refuses"),
+        ("prison-visit.booked", {"service": "visits", "status": 404}, "DPS has no such record"),
+        ("appointments.appointment-instance.created",
+         {"reason": "NOMIS takes no appointment without a location, …", "recoverable": False}, "in a cell"),
+        ("prison-visit.booked", {"status": 403}, "credentials"),
+        ("prison-visit.booked", {"service": "hmpps-auth", "status": 401}, "credentials"),
+        ("prison-visit.booked", {"service": "hmpps-auth", "status": 200, "recoverable": True}, "credentials"),
+    ],
+)  # fmt: skip
+def test_each_row_of_the_runbook(event_type: str, changes: dict[str, Any], words: str) -> None:
+    """A failure that the runbook knows gets its advice."""
+    changes = {"recoverable": changes.get("status", 500) >= 500, **changes}
+    assert words in hint(event_type, failure(**changes))
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 500, 503, None])
+def test_mapping_retry_is_never_to_be_purged(status: int | None) -> None:
+    """However saving a mapping failed: without it the record is made a second time."""
+    advice = hint("RETRY_CREATE_MAPPING", failure(service="mapping", path="/mapping/visits", status=status))
+    assert "never purge" in advice
+    assert "dlq retry" in advice
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, None])
+def test_outages_heal(status: int | None) -> None:
+    """Time-outs and errors of servers heal by the re-drive."""
+    assert hint("prison-visit.changed", failure(status=status)) == RECOVERABLE
+
+
+def test_a_404_of_a_gateway_says_nothing_of_the_record() -> None:
+    """Only the mapping service's own word tells that a mapping is missing; its 404 alone is not recoverable."""
+    assert hint("prison-visit.changed", failure(service="mapping", status=404, recoverable=True)) == RECOVERABLE
+
+
+def test_an_attendance_heals_with_its_allocation() -> None:
+    """It is sent back by the housekeeping, since its allocation may only be late."""
+    reason = "Bad request: Offender program profile for booking 1 and course 2 does not exist"
+    path = "/activities/2/booking/1/attendance"
+    refused = failure(path=path, status=400, recoverable=False, reason=reason)
+    letter = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
+    attempt = FailedAttempt(now(), "activity", "one", None, ATTENDED, None, 3, refused)
+    assert Diagnosis(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
+    assert "heals" in hint(ATTENDED, refused)
+
+
+def test_refusals_do_not_heal() -> None:
+    """A refusal without a row of its own is the data's."""
+    assert hint("prison-visit.changed", failure(status=400, recoverable=False)) == UNRECOVERABLE
+
+
+def test_rules_and_unreadable_messages() -> None:
+    """A rule that cannot be met, and a message that cannot be read, are told apart."""
+    rule = failure(service=None, method=None, path=None, status=None, recoverable=False, reason="no NOMIS visit type")
+    assert "rule" in hint("prison-visit.booked", rule)
+    assert hint(None, failure(service=None, status=None, recoverable=False, step="read event")) == UNREADABLE
+
+
+@given(
+    event_type=st.sampled_from(sorted(event for domain in DOMAINS.values() for event in domain.handlers)) | st.none(),
+    service=st.sampled_from(["nomis", "mapping", "visits", "activities", "hmpps-auth"]) | st.none(),
+    path=st.sampled_from(["/x/allocation", "/x/attendance", "/mapping/activities", "/visits/1"]),
+    status=st.sampled_from([301, 400, 401, 403, 404, 405, 408, 409, 413, 423, 429, 500, 502, 503]) | st.none(),
+    reason=st.sampled_from(["", "paid", "prison", "expired", "without a location", "no such record", NON_UNIQUE]),
+    step=st.sampled_from(["read event", "update visit"]),
+)
+def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, **failed: Any) -> None:
+    """Whatever failed: with a recoverable failure the message is never to be purged."""
+    assert "purge" not in hint(event_type, failure(**failed, recoverable=True))
+
+
+def test_the_runbook_gives_the_same_advice() -> None:
+    """Its table of the last error has every row of the code, word for word and in the same order."""
+    page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
+    assert "".join(f"| {when} | {text} |\n" for when, text in ADVICE) in page
+
+
+@pytest.mark.parametrize("name", FailureClass)
+def test_the_runbook_knows_every_class(name: FailureClass) -> None:
+    """What is worth a retry is sent back by the housekeeping and never to be purged; all else is given up, or waits."""
+    page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    assert ("the housekeeping sends it back" in row) is (name in WORTH_A_RETRY)
+    assert ("purge" in row) is (name in (FailureClass.UNRECOVERABLE, FailureClass.UNREADABLE))

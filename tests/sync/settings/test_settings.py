@@ -1,0 +1,202 @@
+"""A setting that cannot work is refused before any work, on one line that names it and shows no secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.cli.exit_codes import BAD_USAGE, ending_of
+from sync.queues.aws import Aws
+from sync.settings.declaration import Settings, SettingsError, load_settings
+from sync.store.database import Database
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("API_BASE_URL_NOMIS", "http://nomis:many", "the port is no number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:0", "the port is no number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:99999", "the port is no number"),
+        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "a blank or a line break"),
+        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "a blank or a line break"),
+        ("API_BASE_URL_MAPPING", "mapping:8084", "give an address such as"),
+        ("SLACK_API_URL", "https://slack:x/api/", "the port is no number"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://localhost:queue", "the port is no number"),
+        ("HMPPS_SQS_REGION", "nonsense", "give a region of AWS such as eu-west-2"),
+        ("HMPPS_SQS_REGION", "eu west 2", "give a region of AWS"),
+        ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "1,43201", "43200 seconds at most"),
+        ("HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT", "50000", "43200 seconds at most"),
+        ("HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS", "43201", "give a number up to 43200"),
+        ("DRAIN_INTERVAL_SECONDS", "inf", "finite number"),
+        ("LEASE_SECONDS", "nan", "finite number"),
+        ("RECONCILIATION_RECHECK_SECONDS", "inf", "finite number"),
+        ("RECONCILIATION_NEAR_HOURS", "nan", "finite number"),
+        ("API_CA_BUNDLE", "/nowhere/ca.pem", "the file cannot be read: No such file"),
+        ("API_CA_BUNDLE", __file__, "no certificates in PEM form"),
+        ("REPORTS_LOCATION", "ftp://host/folder", "no place for reports; give a folder, or s3://bucket/prefix"),
+        ("REPORTS_LOCATION", "s3:/bucket/prefix", "no place for reports"),
+        ("REPORTS_LOCATION", "s3://", "names no bucket"),
+        ("REPORTS_LOCATION", "s3:///prefix", "names no bucket"),
+        ("REPORTS_LOCATION", "s3://user@bucket/prefix", "names no bucket"),
+        ("TZ", "Europe", "give a time zone such as Europe/London"),
+        ("TZ", "../etc/passwd", "give a time zone such as Europe/London"),
+        ("API_TIMEOUT_SECONDS", "1e300", "give a number up to 31622400"),
+        ("DRAIN_GRACE_SECONDS", "0", "give a number above 0"),
+        ("DRAIN_GRACE_SECONDS", "soon", "give a number"),
+        ("RECONCILIATION_NEAR_HOURS", "1e300", "give a number up to 8784"),
+        ("DRAIN_CONCURRENCY", "9" * 5000, "give a smaller whole number"),
+        ("DRAIN_CONCURRENCY", "2.5", "give a whole number"),
+        ("DRAIN_CONCURRENCY", "0", "give a number from 1 up"),
+        ("LOG_LEVEL", "LOUD", "give 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("DATABASE_AUTO_UPGRADE", "maybe", "set it to true or false"),
+        ("FEATURE_EVENT_PRISON_VISIT_BOOKED", "maybe", "set it to true or false"),
+        ("API_BASE_URL_NOMIS", "http://[::1", "give an address such as"),
+        ("API_BASE_URL_NOMIS", "https://user:hush@nomis.example", "take user and password out of it"),
+        ("API_BASE_URL_NOMIS", "https://user:hu@sh@nomis.example", "take user and password out of it"),
+        ("API_BASE_URL_NOMIS", "https://nomis.example?token=hush", "take what follows ? or # out of it"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://key:hush@localhost:4566", "take user and password out of it"),
+        ("SLACK_API_URL", "https://user:hush@slack.example/api/", "take user and password out of it"),
+        ("REPORTS_URL", "https://user:hush@reports.example", "take user and password out of it"),
+        ("REPORTS_URL", "reports.example", "give an address such as"),
+        ("DATABASE_URL", "postgresql://user:hu@sh@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:hush@x/y@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:a@b:hush@host/name", "percent-encode the password"),
+        ("DATABASE_URL", "postgresql://user:hush@host:many/name", "the port is no number"),
+        ("DATABASE_URL", "mysql://user:hush@host/name", "only sqlite and postgresql are supported"),
+        ("DATABASE_URL", "hush", "give an address such as"),
+        ("DATABASE_URL", "sqlite://user:hush@host/file.db", "a third slash"),
+        ("DATABASE_URL", "sqlite://file.db", "a third slash"),
+        ("DATABASE_URL", "postgresql://host/name;password=hush", "parameters follow the name"),
+        ("DATABASE_URL", "postgresql://host/name#password=hush", "parameters follow the name"),
+        ("DATABASE_URL", "postgresql://host/name password=hush", "parameters follow the name"),
+        ("DATABASE_URL", "postgresql:///name?host=host:hush@x", "percent-encode the password"),
+        ("API_BASE_URL_NOMIS", "http://nomis..example", "no name of a machine"),
+        ("API_BASE_URL_NOMIS", "http://nomis;x", "no name of a machine"),
+        ("API_BASE_URL_NOMIS", f"http://{'n' * 64}.example", "no name of a machine"),
+        ("SLACK_API_URL", "https://slack\x01.example/api/", "no name of a machine"),
+        ("REPORTS_EMAIL_TO", "jane.smith", "give an address such as jane.smith@host.example"),
+        ("REPORTS_EMAIL_TO", "jane@host.example,jo at host", "give an address such as"),
+        ("REPORTS_EMAIL_TO", "jane@host.example\r\nBcc: jo@host.example", "give an address such as"),
+        ("REPORTS_EMAIL_FROM", "Reports\n<jane@host.example>", "give an address such as"),
+        ("SMTP_URL", "smtp://user:hu@sh@mail.example", "percent-encode the password"),
+        ("SMTP_URL", "smtp://user:x/hush@mail.example", "percent-encode the password"),
+        ("SMTP_URL", "smtp://user:hush@[mail", "it cannot be read"),
+        ("SMTP_URL", "foo", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "smtp://", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "http://user:hush@mail", "give smtp://user:password@host:port"),
+        ("SMTP_URL", "smtp://user:hush@mail:many", "the port is no number"),
+        ("SMTP_URL", "smtp://user:hu sh@mail", "a blank or a line break"),
+    ],
+)
+def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
+    """Bad addresses, ports, regions, waits, files and places are all found when the settings are read."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({name: value})
+    assert str(caught.value).startswith(f"{name}: ")
+    assert says in str(caught.value)
+    assert "hush" not in str(caught.value)
+    assert "Input should" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_all_wrong_settings_are_said_at_once() -> None:
+    """One line for each, whatever reads it, so that a deployment is put right in one go."""
+    wrong = {
+        "TZ": "Europe",
+        "API_TIMEOUT_SECONDS": "inf",
+        "DATABASE_URL": "postgresql://user:hu@sh@host/name",
+        "FEATURE_EVENT_PRISON_VISIT_BOOKED": "maybe",
+        "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "x",
+        "SMTP_URL": "mail",
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(wrong)
+    lines = str(caught.value).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+    code, told = ending_of(caught.value)
+    assert (code, told.splitlines()) == (BAD_USAGE, lines)
+
+
+def refusal_of(name: str, value: str) -> str | None:
+    """What is said of a value, None when it is taken."""
+    try:
+        load_settings({name: value})
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+@given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\x00"), max_size=60))
+def test_any_value_is_taken_or_refused_on_one_line(name: str, value: str) -> None:
+    """Nothing but `SettingsError` comes of a setting, and none of its words are the validator's."""
+    told = refusal_of(name.upper(), value) or f"{name.upper()}: taken"
+    assert told.startswith(f"{name.upper()}: ")
+    assert len(told.splitlines()) == 1
+    assert "Input should" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("API_BASE_URL_NOMIS", "https://nomis.example"),
+        ("API_BASE_URL_NOMIS", "http://[::1]:8082"),
+        ("API_BASE_URL_NOMIS", "http://nomis_api.ns.svc.cluster.local.:8082/x"),
+        ("DATABASE_URL", "sqlite:////tmp/a=b;c.db"),
+        ("DATABASE_URL", "postgresql:///name?host=@socket"),
+        ("REPORTS_EMAIL_TO", "Jane Smith <jane.smith@host.example>, root@localhost"),
+        ("HMPPS_SQS_REGION", "us-gov-west-1"),
+        ("HMPPS_SQS_REGION", "ap-southeast-2"),
+        ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "43200"),
+        ("REPORTS_LOCATION", "s3://bucket"),
+        ("REPORTS_LOCATION", "s3://bucket.of-ours/a/b/"),
+        ("REPORTS_LOCATION", "/srv/reports: weekly"),
+        ("SMTP_URL", "smtps://user:p%40ss@mail.example"),
+        ("RECONCILIATION_RECHECK_SECONDS", "0"),
+        ("DATABASE_URL", "postgresql://user%40server:p%40ss@host:6432/name?sslmode=require"),
+        ("DATABASE_URL", "postgresql:///name?host=/run/postgresql"),
+        ("DATABASE_URL", "sqlite:////srv/a@b/store.db"),
+        ("REPORTS_URL", "https://reports.example/weekly"),
+    ],
+)
+def test_takes_what_can_work(name: str, value: str) -> None:
+    """Nothing that works is refused."""
+    load_settings({name: value})
+
+
+@pytest.mark.parametrize("port", ["many", "99999", "0"])
+def test_refuses_a_database_without_a_port(port: str) -> None:
+    """A port that is none is a wrong setting, and no failure of the database."""
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: .*port") as caught:
+        Database(f"postgresql://user:hush@host:{port}/name")
+    assert "hush" not in str(caught.value)
+
+
+def test_an_endpoint_of_ones_own_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile that is not there, or a file that is none, matters to AWS alone, and is named there."""
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
+    assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
+    with pytest.raises(SettingsError, match=r"^AWS_PROFILE: 'nope' is not in the AWS configuration"):
+        Aws(load_settings({})).client("sqs")
+    config = tmp_path / "config"
+    config.write_text("neither key nor value")
+    monkeypatch.delenv("AWS_PROFILE")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    Aws(own).check_settings()
+    with pytest.raises(SettingsError, match=r"^AWS_CONFIG_FILE: "):
+        Aws(load_settings({})).check_settings()
+
+
+def test_an_endpoint_of_ones_own_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies of the environment lead away from this machine; AWS itself is reached through them."""
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")
+    assert own._endpoint.http_session._proxy_config.proxy_url_for("http://localhost:4566/") is None
+    keys = ("key", "secret")
+    theirs = Aws(load_settings({})).client("sqs", *keys)
+    assert theirs._endpoint.http_session._proxy_config.proxy_url_for("https://sqs.eu-west-2.amazonaws.com/") is not None
