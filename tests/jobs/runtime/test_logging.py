@@ -63,7 +63,7 @@ def test_exceptions_stay_on_one_line() -> None:
     except ValueError:
         structlog.get_logger("somewhere").exception("failed")
     (line,) = logged(stream)
-    assert str(line["exception"]).splitlines()[-1].startswith("ValueError at test_jobs_logging.py:")
+    assert str(line["exception"]).splitlines()[-1].startswith("ValueError at test_logging.py:")
     assert "literal for int" not in str(line["exception"])
 
 
