@@ -9,12 +9,13 @@ from jobs.operations.acting import recorded_action
 from jobs.runtime.application import Program
 from sync.creation import store as creations
 from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.domains.declaration import creation_lease
 from sync.failures import SyncError, UpstreamError
 from sync.repair.duplicates import PAIR_FIELDS, pair_of_mapping
 from sync.settings.declaration import Settings
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 
@@ -37,14 +38,14 @@ def _delete_appointment(services: Services, event_id: int) -> None:
 
 _KINDS: Mapping[str, _Kind] = {
     "activity": _Kind(
-        lambda services: mappings.activity_mappings(services.mapping),
+        lambda services: ACTIVITY_MAPPINGS.list_all(services.mapping),
         lambda services, course_id: nomis_activities.delete_activity(services.nomis, course_id),
-        lambda services, schedule_id: mappings.delete_activity_mapping(services.mapping, schedule_id),
+        lambda services, schedule_id: ACTIVITY_MAPPINGS.delete(services.mapping, schedule_id),
     ),
     "appointment": _Kind(
-        lambda services: mappings.appointment_mappings(services.mapping),
+        lambda services: APPOINTMENT_MAPPINGS.list_all(services.mapping),
         _delete_appointment,
-        lambda services, instance_id: mappings.delete_appointment_mapping(services.mapping, instance_id),
+        lambda services, instance_id: APPOINTMENT_MAPPINGS.delete(services.mapping, instance_id),
     ),
 }
 

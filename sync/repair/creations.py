@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 
 from sync.creation.store import CreationRecord
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
+from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.domains.declaration import Creation
+from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.registry import DOMAINS
 from sync.pipeline.envelope import write_domain_event
 from sync.repair.duplicates import PAIR_FIELDS, Pair
 from sync.repair.surplus import SURPLUS_RULES, Record
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 #: The declarations of creations by name, which is the domain of their records.
@@ -215,7 +218,7 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda request: str(request["bookingId"]),
         _incentive_words,
         _incentive_record,
-        lambda services, dps_id: mappings.delete_incentive_mapping(services.mapping, dps_id),
+        lambda services, dps_id: INCENTIVE_MAPPINGS.delete(services.mapping, dps_id),
         _incentive_event,
     ),
     "activity": Settlement(
@@ -224,7 +227,7 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda _: None,
         _activity_words,
         lambda _: {},
-        lambda services, dps_id: mappings.delete_activity_mapping(services.mapping, dps_id),
+        lambda services, dps_id: ACTIVITY_MAPPINGS.delete(services.mapping, dps_id),
         lambda record: ({"activityScheduleId": int(record.dps_id)}, None, None),
     ),
     "appointment": Settlement(
@@ -233,7 +236,7 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda request: str(request["body"]["bookingId"]),
         _appointment_words,
         _appointment_record,
-        lambda services, dps_id: mappings.delete_appointment_mapping(services.mapping, dps_id),
+        lambda services, dps_id: APPOINTMENT_MAPPINGS.delete(services.mapping, dps_id),
         lambda record: ({"appointmentInstanceId": int(record.dps_id)}, None, None),
     ),
     "sentencing-adjustment": Settlement(
@@ -242,7 +245,7 @@ SETTLEMENTS: Mapping[str, Settlement] = {
         lambda request: str(request["bookingId"]),
         _adjustment_words,
         _adjustment_record,
-        lambda services, dps_id: mappings.delete_adjustment_mapping(services.mapping, dps_id),
+        lambda services, dps_id: ADJUSTMENT_MAPPINGS.delete(services.mapping, dps_id),
         _adjustment_event,
     ),
 }

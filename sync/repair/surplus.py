@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync.domains.activities import nomis as nomis_activities
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
 from sync.domains.adjustments.nomis import Category
 from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.visits import nomis as nomis_visits
+from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
 from sync.domains.visits.nomis import CancelVisit
 from sync.failures import UpstreamError
 from sync.repair.duplicates import Pair, pair_of_mapping
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 SUPPORT_CHANNEL = "#dps-appsupport"
@@ -85,7 +89,7 @@ def _visit_is_gone(record: Record | None) -> bool:
 
 
 def _dps_of_visit(services: Services, pair: Pair) -> str | None:
-    found = mappings.find_visit_mapping_by_nomis_id(services.mapping, int(pair.nomis_ids[0]))
+    found = VISIT_MAPPINGS.find_by_nomis_ids(services.mapping, int(pair.nomis_ids[0]))
     return None if found is None else str(found["vsipId"])
 
 
@@ -109,7 +113,7 @@ def _delete_adjustment(services: Services, pair: Pair, _: Record | None) -> None
 
 
 def _dps_of_adjustment(services: Services, pair: Pair) -> str | None:
-    found = mappings.find_adjustment_mapping_by_nomis_id(services.mapping, _category(pair), int(pair.nomis_ids[0]))
+    found = ADJUSTMENT_MAPPINGS.find_by_nomis_ids(services.mapping, *pair.nomis_ids)
     return None if found is None else str(found["adjustmentId"])
 
 
@@ -122,7 +126,7 @@ def _delete_activity(services: Services, pair: Pair, _: Record | None) -> None:
 
 
 def _dps_of_activity(services: Services, pair: Pair) -> str | None:
-    for mapping in mappings.activity_mappings(services.mapping):
+    for mapping in ACTIVITY_MAPPINGS.list_all(services.mapping):
         found = pair_of_mapping("activity", mapping)
         if found.nomis_ids == pair.nomis_ids:
             return found.dps_id
@@ -149,7 +153,7 @@ def _delete_appointment(services: Services, pair: Pair, _: Record | None) -> Non
 
 
 def _dps_of_appointment(services: Services, pair: Pair) -> str | None:
-    found = mappings.find_appointment_mapping_by_nomis_id(services.mapping, int(pair.nomis_ids[0]))
+    found = APPOINTMENT_MAPPINGS.find_by_nomis_ids(services.mapping, int(pair.nomis_ids[0]))
     return None if found is None else str(found["appointmentInstanceId"])
 
 
@@ -170,7 +174,7 @@ def _read_incentive(services: Services, pair: Pair) -> Record | None:
 
 def _dps_of_incentive(services: Services, pair: Pair) -> str | None:
     booking_id, sequence = (int(each) for each in pair.nomis_ids)
-    found = mappings.find_incentive_mapping_by_nomis_id(services.mapping, booking_id, sequence)
+    found = INCENTIVE_MAPPINGS.find_by_nomis_ids(services.mapping, booking_id, sequence)
     return None if found is None else str(found["incentiveId"])
 
 
@@ -191,7 +195,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
         _read_visit,
         _cancel_visit,
         _visit_is_gone,
-        lambda services, dps_id: mappings.find_visit_mapping(services.mapping, dps_id),
+        lambda services, dps_id: VISIT_MAPPINGS.find(services.mapping, dps_id),
         _dps_of_visit,
     ),
     "sentencing-adjustment": SurplusRules(
@@ -202,7 +206,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
         _read_adjustment,
         _delete_adjustment,
         _is_missing,
-        lambda services, dps_id: mappings.find_adjustment_mapping(services.mapping, dps_id),
+        lambda services, dps_id: ADJUSTMENT_MAPPINGS.find(services.mapping, dps_id),
         _dps_of_adjustment,
     ),
     "activity": SurplusRules(
@@ -213,7 +217,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
         None,
         _delete_activity,
         _is_missing,
-        lambda services, dps_id: mappings.find_activity_mapping(services.mapping, dps_id),
+        lambda services, dps_id: ACTIVITY_MAPPINGS.find(services.mapping, dps_id),
         _dps_of_activity,
     ),
     "appointment": SurplusRules(
@@ -224,7 +228,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
         _read_appointment,
         _delete_appointment,
         _is_missing,
-        lambda services, dps_id: mappings.find_appointment_mapping(services.mapping, dps_id),
+        lambda services, dps_id: APPOINTMENT_MAPPINGS.find(services.mapping, dps_id),
         _dps_of_appointment,
     ),
     "incentive": SurplusRules(
@@ -235,7 +239,7 @@ SURPLUS_RULES: Mapping[str, SurplusRules] = {
         _read_incentive,
         None,
         _is_missing,
-        lambda services, dps_id: mappings.find_incentive_mapping(services.mapping, dps_id),
+        lambda services, dps_id: INCENTIVE_MAPPINGS.find(services.mapping, dps_id),
         _dps_of_incentive,
     ),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sandbox import Sandbox
-from sync.upstream.mappings import delete_appointment_mapping
+from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
 from tests.harness.faults import faulty
 from tests.harness.operating import Operator, Terminal, operator
 from tests.harness.programs import program
@@ -236,7 +236,7 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(operator: Operator, sand
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", "1")
     assert "published again, which saves the refused one" in shown["meaning"]
     with program(operator.settings, operator.settings["DATABASE_URL"]) as made:
-        delete_appointment_mapping(made.services.mapping, 1)
+        APPOINTMENT_MAPPINGS.delete(made.services.mapping, 1)
     shown = operator.reads("duplicates", "show", str(finding["id"]))
     assert "event published again, which saves the refused mapping" in shown["meaning"]
     made_before = len(sandbox.nomis("appointment"))

@@ -11,8 +11,8 @@ from reports.engine.levels import level_code, prison_code
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.dps import Review, ReviewSummary
+from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
-from sync.upstream import mappings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -186,12 +186,12 @@ def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) ->
 
 
 def _written(services: Services, review_id: int) -> ReviewMapping | None:
-    found = mappings.find_incentive_mapping(services.mapping, review_id)
+    found = INCENTIVE_MAPPINGS.find(services.mapping, review_id)
     if found is None:
         return None
     return ReviewMapping(int(found["nomisBookingId"]), int(found["nomisIncentiveSequence"]))
 
 
 def _review_of(services: Services, booking_id: int, sequence: int) -> int | None:
-    found = mappings.find_incentive_mapping_by_nomis_id(services.mapping, booking_id, sequence)
+    found = INCENTIVE_MAPPINGS.find_by_nomis_ids(services.mapping, booking_id, sequence)
     return None if found is None else int(found["incentiveId"])

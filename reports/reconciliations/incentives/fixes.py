@@ -15,9 +15,10 @@ from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
 from reports.reconciliations.incentives.explain import active_booking
 from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
-from sync.upstream import mappings, prisoner_search
+from sync.upstream import prisoner_search
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +137,7 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
         nomis_level=pair.nomis_level,
         dps_level=pair.dps_level,
         review_id=review.id,
-        review_is_mapped=mappings.find_incentive_mapping(services.mapping, str(review.id)) is not None,
+        review_is_mapped=INCENTIVE_MAPPINGS.find(services.mapping, str(review.id)) is not None,
         objection=objection,
     )
 

@@ -5,11 +5,11 @@ from datetime import datetime
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
+from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import UpsertAllocation
 from sync.domains.declaration import Properties, Update, Work
 from sync.failures import RuleError
 from sync.pipeline.envelope import DomainEvent
-from sync.upstream import mappings
 
 END_REASON = "PRG_END"
 _ENDED = "ENDED"
@@ -85,7 +85,7 @@ def _upsert(event: DomainEvent, work: Work) -> None:
             dpsActivityScheduleId=allocation.schedule_id,
         )
         trail.at("look up mapping")
-        mapping = mappings.activity_mapping(services.mapping, allocation.schedule_id)
+        mapping = MAPPINGS.get(services.mapping, allocation.schedule_id)
         course_id = int(mapping["nomisCourseActivityId"])
         trail.add(nomisCourseActivityId=course_id)
         with work.lease(booking_activity_lease(allocation.booking_id, course_id)):

@@ -9,12 +9,12 @@ from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import booking_activity_lease
 from sync.domains.activities.dps import Attendance
+from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
 from sync.domains.declaration import Properties, Update, Work
 from sync.domains.times import with_minutes
 from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.pipeline.envelope import DomainEvent
-from sync.upstream import mappings
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
             bookingId=attendance.booking_id,
         )
         trail.at("look up mapping")
-        mapping = mappings.activity_mapping(services.mapping, attendance.activity_schedule_id)
+        mapping = MAPPINGS.get(services.mapping, attendance.activity_schedule_id)
         course_id, booking_id = int(mapping["nomisCourseActivityId"]), attendance.booking_id
         trail.add(nomisCourseActivityId=course_id)
         with work.lease(booking_activity_lease(booking_id, course_id)):

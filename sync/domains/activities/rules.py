@@ -10,12 +10,12 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import ALLOCATION_UPDATES
 from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
+from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.domains.declaration import Creation, Domain, Prepared, Properties, Update, Work
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream import mappings
 from sync.upstream.bodies import cut_to_bytes
 from sync.upstream.services import Services
 
@@ -110,7 +110,7 @@ def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
 
 
 def _find_mapping(schedule_id: str, services: Services) -> Mapping[str, Any] | None:
-    return mappings.find_activity_mapping(services.mapping, schedule_id)
+    return MAPPINGS.find(services.mapping, schedule_id)
 
 
 def _prepare(event: DomainEvent, work: Work) -> Prepared:
@@ -133,15 +133,15 @@ def _mapping(schedule_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    mappings.post_mapping(services.mapping, mappings.ACTIVITIES, mapping)
+    MAPPINGS.post(services.mapping, mapping)
 
 
 def _duplicate_of(mapping: Mapping[str, Any], services: Services) -> Mapping[str, Any] | None:
     """The mapping that the service refused the posted one for, with 400 and no more said; None when there is none."""
     schedule_id, course_id = mapping["activityScheduleId"], mapping["nomisCourseActivityId"]
-    existing = mappings.find_activity_mapping(services.mapping, schedule_id)
+    existing = MAPPINGS.find(services.mapping, schedule_id)
     if existing is None:
-        held = mappings.activity_mappings(services.mapping)
+        held = MAPPINGS.list_all(services.mapping)
         return next((each for each in held if int(each["nomisCourseActivityId"]) == course_id), None)
     return None if int(existing["nomisCourseActivityId"]) == course_id else existing
 
@@ -217,7 +217,7 @@ def _read_instance(event: DomainEvent, work: Work) -> ScheduledInstance:
 
 def _mapped_course(schedule_id: int | str, work: Work) -> int:
     work.trail.at("look up mapping")
-    course_id = int(mappings.activity_mapping(work.services.mapping, schedule_id)["nomisCourseActivityId"])
+    course_id = int(MAPPINGS.get(work.services.mapping, schedule_id)["nomisCourseActivityId"])
     work.trail.add(nomisCourseActivityId=course_id)
     return course_id
 

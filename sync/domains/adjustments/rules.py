@@ -8,13 +8,13 @@ from sync.clock import london_now
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
+from sync.domains.adjustments.mapping import MAPPINGS
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
 from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
 from sync.domains.gone import Gone
 from sync.domains.times import earliest_creation
 from sync.failures import RuleError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 NAME = "sentencing-adjustment"
@@ -71,7 +71,7 @@ def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment
 
 
 def _find_mapping(adjustment_id: str, services: Services) -> Mapping[str, Any] | None:
-    return mappings.find_adjustment_mapping(services.mapping, adjustment_id)
+    return MAPPINGS.find(services.mapping, adjustment_id)
 
 
 def _prepare(event: DomainEvent, work: Work) -> Prepared:
@@ -107,7 +107,7 @@ def _mapping(adjustment_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, A
 
 
 def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    mappings.post_mapping(services.mapping, mappings.ADJUSTMENTS, mapping)
+    MAPPINGS.post(services.mapping, mapping)
 
 
 def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
@@ -118,7 +118,7 @@ def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> 
         adjustment = nomis_adjustments.find_adjustment(services.nomis, category, nomis_id)
         if adjustment is None or not _says_the_same(adjustment, request):
             continue
-        mapping = mappings.find_adjustment_mapping_by_nomis_id(services.mapping, category, nomis_id)
+        mapping = MAPPINGS.find_by_nomis_ids(services.mapping, nomis_id, category)
         if mapping is None or mapping["adjustmentId"] == request["adjustmentId"]:
             found.append({"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category})
     return found
@@ -165,7 +165,7 @@ def _update(event: DomainEvent, work: Work) -> str | None:
         return UPDATED_IGNORED
     with work.lease(f"write:{_entity(event)}"):
         work.trail.at("look up mapping")
-        nomis_id, category = _mapped(mappings.adjustment_mapping(work.services.mapping, _adjustment_id(event)))
+        nomis_id, category = _mapped(MAPPINGS.get(work.services.mapping, _adjustment_id(event)))
         work.trail.add(nomisAdjustmentId=nomis_id)
         adjustment = _read(event, work)
         if category_of(adjustment) != category:
@@ -183,20 +183,20 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
     services, adjustment_id = work.services, _adjustment_id(event)
     with work.lease(creation_lease(NAME, adjustment_id)):
         work.trail.at("look up mapping")
-        mapping = mappings.find_adjustment_mapping(services.mapping, adjustment_id)
+        mapping = MAPPINGS.find(services.mapping, adjustment_id)
         if mapping is None:
             if _is_gone(adjustment_id, work):
                 work.forget_creation(NAME, adjustment_id)
                 work.trail.add(reason="mapping-already-deleted")
                 return DELETED_IGNORED
             work.trail.at("look up mapping")
-            mapping = mappings.adjustment_mapping(services.mapping, adjustment_id)
+            mapping = MAPPINGS.get(services.mapping, adjustment_id)
         nomis_id, category = _mapped(mapping)
         work.trail.add(nomisAdjustmentId=nomis_id, nomisAdjustmentCategory=category)
         work.trail.at("delete adjustment")
         nomis_adjustments.delete_adjustment(services.nomis, category, nomis_id)
         work.trail.at("delete mapping")
-        mappings.delete_adjustment_mapping(services.mapping, adjustment_id)
+        MAPPINGS.delete(services.mapping, adjustment_id)
         work.forget_creation(NAME, adjustment_id)
     return None
 
@@ -223,7 +223,7 @@ def _read_record(services: Services, adjustment_id: str) -> object:
 
 
 def _read_mapping(services: Services, adjustment_id: str) -> object:
-    return mappings.adjustment_mapping(services.mapping, adjustment_id)
+    return MAPPINGS.get(services.mapping, adjustment_id)
 
 
 _GONE = Gone(NAME, _adjustment_id, _read_record, _read_mapping, UPDATED_SKIPPED)

@@ -7,13 +7,13 @@ from typing import Any
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities.dps import AppointmentInstance
 from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.mapping import MAPPINGS
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
 from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
 from sync.domains.gone import Apply, Gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.failures import UpstreamError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 NAME = "appointment"
@@ -59,7 +59,7 @@ def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
 
 
 def _find_mapping(instance_id: str, services: Services) -> Mapping[str, Any] | None:
-    return mappings.find_appointment_mapping(services.mapping, instance_id)
+    return MAPPINGS.find(services.mapping, instance_id)
 
 
 def _prepare(event: DomainEvent, work: Work) -> Prepared:
@@ -92,7 +92,7 @@ def _mapping(instance_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any
 
 
 def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    mappings.post_mapping(services.mapping, mappings.APPOINTMENTS, mapping)
+    MAPPINGS.post(services.mapping, mapping)
 
 
 def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]] | None:
@@ -145,7 +145,7 @@ def _subject(request: Mapping[str, Any]) -> str:
 
 
 def _is_unmapped(event_id: int, request: Mapping[str, Any], services: Services) -> bool:
-    mapping = mappings.find_appointment_mapping_by_nomis_id(services.mapping, event_id)
+    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, event_id)
     return mapping is None or int(mapping["appointmentInstanceId"]) == request["appointmentInstanceId"]
 
 
@@ -186,19 +186,19 @@ def _delete(event: DomainEvent, work: Work) -> str | None:
     services, instance_id = work.services, _instance_id(event)
     with work.lease(creation_lease(NAME, instance_id)):
         work.trail.at("look up mapping")
-        mapping = mappings.find_appointment_mapping(services.mapping, instance_id)
+        mapping = MAPPINGS.find(services.mapping, instance_id)
         if mapping is None:
             if _is_gone(instance_id, work):
                 work.forget_creation(NAME, instance_id)
                 work.track(MAPPING_MISSING, work.trail.properties)
                 return DELETE_IGNORED
             work.trail.at("look up mapping")
-            mapping = mappings.appointment_mapping(services.mapping, instance_id)
+            mapping = MAPPINGS.get(services.mapping, instance_id)
         event_id = _noted(mapping, work)
         work.trail.at("delete appointment")
         was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
         work.trail.at("delete mapping")
-        mappings.delete_appointment_mapping(services.mapping, instance_id)
+        MAPPINGS.delete(services.mapping, instance_id)
         work.forget_creation(NAME, instance_id)
         if not was_there:
             work.track(NOMIS_MISSING, work.trail.properties)
@@ -220,7 +220,7 @@ def _read(event: DomainEvent, work: Work) -> AppointmentInstance:
 
 def _mapped_event(event: DomainEvent, work: Work) -> int:
     work.trail.at("look up mapping")
-    return _noted(mappings.appointment_mapping(work.services.mapping, _instance_id(event)), work)
+    return _noted(MAPPINGS.get(work.services.mapping, _instance_id(event)), work)
 
 
 def _noted(mapping: Mapping[str, Any], work: Work) -> int:
@@ -234,7 +234,7 @@ def _unless_gone(ignored: str, apply: Apply) -> Apply:
         return activities_api.appointment(services.appointments, int(instance_id))
 
     def mapping(services: Services, instance_id: str) -> object:
-        return mappings.appointment_mapping(services.mapping, instance_id)
+        return MAPPINGS.get(services.mapping, instance_id)
 
     return Gone(NAME, _instance_id, record, mapping, ignored).unless_gone(apply)
 

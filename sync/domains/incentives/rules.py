@@ -8,11 +8,11 @@ from sync.domains.declaration import Creation, Domain, Prepared, Properties, Wor
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.levels import LEVEL_UPDATES
+from sync.domains.incentives.mapping import MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
 from sync.domains.times import earliest_creation, local_seconds
 from sync.failures import RuleError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 NAME = "incentive"
@@ -46,7 +46,7 @@ def _made_in_nomis(event: DomainEvent) -> bool:
 
 
 def _find_mapping(review_id: str, services: Services) -> Mapping[str, Any] | None:
-    return mappings.find_incentive_mapping(services.mapping, review_id)
+    return MAPPINGS.find(services.mapping, review_id)
 
 
 def _prepare(event: DomainEvent, work: Work) -> Prepared:
@@ -90,7 +90,7 @@ def _mapping(review_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    mappings.post_mapping(services.mapping, mappings.INCENTIVES, mapping)
+    MAPPINGS.post(services.mapping, mapping)
 
 
 def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
@@ -135,9 +135,7 @@ def _says_the_same(record: IepRecord, body: Mapping[str, Any]) -> bool:
 
 
 def _is_no_other_review(record: IepRecord, review_id: int, services: Services) -> bool:
-    mapping = mappings.find_incentive_mapping_by_nomis_id(
-        services.mapping, record.booking_id, record.incentive_sequence
-    )
+    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, record.booking_id, record.incentive_sequence)
     return mapping is None or int(mapping["incentiveId"]) == review_id
 
 

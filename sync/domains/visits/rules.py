@@ -10,9 +10,9 @@ from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Propert
 from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
+from sync.domains.visits.mapping import MAPPINGS
 from sync.failures import RuleError, UpstreamError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream import mappings
 from sync.upstream.services import Services
 
 NAME = "visit"
@@ -72,7 +72,7 @@ def _start(event: DomainEvent) -> Properties:
 
 
 def _find_mapping(reference: str, services: Services) -> Mapping[str, Any] | None:
-    return mappings.find_visit_mapping(services.mapping, reference)
+    return MAPPINGS.find(services.mapping, reference)
 
 
 def _prepare(event: DomainEvent, work: Work) -> Prepared:
@@ -120,7 +120,7 @@ def _mapping(reference: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    mappings.post_mapping(services.mapping, mappings.VISITS, {**mapping, "nomisId": int(mapping["nomisId"])})
+    MAPPINGS.post(services.mapping, {**mapping, "nomisId": int(mapping["nomisId"])})
 
 
 def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
@@ -134,7 +134,7 @@ def _is_ours(visit_id: int, reference: str, services: Services) -> bool:
     visit = nomis_visits.find_visit(services.nomis, visit_id)
     if visit is None or not visit.names(reference):
         return False
-    mapping = mappings.find_visit_mapping_by_nomis_id(services.mapping, visit_id)
+    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, visit_id)
     return mapping is None or mapping.get("vsipId") == reference
 
 
@@ -184,7 +184,7 @@ def _cancel(event: DomainEvent, work: Work) -> None:
 
 def _mapped_visit(event: DomainEvent, work: Work) -> int:
     work.trail.at("look up mapping")
-    visit_id = int(mappings.visit_mapping(work.services.mapping, _reference(event))["nomisId"])
+    visit_id = int(MAPPINGS.get(work.services.mapping, _reference(event))["nomisId"])
     work.trail.add(nomisVisitId=visit_id)
     return visit_id
 

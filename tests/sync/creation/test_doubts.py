@@ -9,10 +9,10 @@ import pytest
 
 from sandbox import Sandbox
 from sync.creation.store import CreationState
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.findings import FindingKind
-from sync.upstream import mappings
 from tests.harness.children import child, kill
 from tests.harness.faults import faulty, held, hits
 from tests.sync.creation.creating import (
@@ -125,7 +125,7 @@ def test_a_doubt_beside_a_mapping_of_others_is_told(upstream: Sandbox, consumer:
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)
     other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}
-    mappings.post_mapping(consumer.services.mapping, mappings.ACTIVITIES, {**other, "mappingType": "ACTIVITY_CREATED"})
+    ACTIVITY_MAPPINGS.post(consumer.services.mapping, {**other, "mappingType": "ACTIVITY_CREATED"})
     for _ in range(2):
         assert consumer.deliver(booking) is Outcome.DUPLICATE
     assert len(courses_of(upstream, booking)) == 1

@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
+from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
+from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
+from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import NotUnderstood
 from sync.settings.declaration import load_settings
-from sync.upstream import mappings
 from sync.upstream.services import connect
 from sync.upstream.transport import ServiceClient, Transport
 
@@ -23,29 +27,29 @@ ADJUSTMENT = {"adjustmentId": "5", "nomisAdjustmentId": 7, "nomisAdjustmentCateg
 LookUp = Callable[[ServiceClient], Any]
 #: A look-up, the mapping it is to find, and the fields it asked for.
 LOOK_UPS: list[tuple[LookUp, dict[str, Any], tuple[str, ...]]] = [
-    (lambda mapping: mappings.visit_mapping(mapping, "ab-cd"), VISIT, ("vsipId",)),
-    (lambda mapping: mappings.find_visit_mapping(mapping, "ab-cd"), VISIT, ("vsipId",)),
-    (lambda mapping: mappings.find_visit_mapping_by_nomis_id(mapping, 7), VISIT, ("nomisId",)),
-    (lambda mapping: mappings.find_incentive_mapping(mapping, "5"), INCENTIVE, ("incentiveId",)),
+    (lambda mapping: VISIT_MAPPINGS.get(mapping, "ab-cd"), VISIT, ("vsipId",)),
+    (lambda mapping: VISIT_MAPPINGS.find(mapping, "ab-cd"), VISIT, ("vsipId",)),
+    (lambda mapping: VISIT_MAPPINGS.find_by_nomis_ids(mapping, 7), VISIT, ("nomisId",)),
+    (lambda mapping: INCENTIVE_MAPPINGS.find(mapping, "5"), INCENTIVE, ("incentiveId",)),
     (
-        lambda mapping: mappings.find_incentive_mapping_by_nomis_id(mapping, 6, 7),
+        lambda mapping: INCENTIVE_MAPPINGS.find_by_nomis_ids(mapping, 6, 7),
         INCENTIVE,
         ("nomisBookingId", "nomisIncentiveSequence"),
     ),
-    (lambda mapping: mappings.activity_mapping(mapping, "5"), ACTIVITY, ("activityScheduleId",)),
-    (lambda mapping: mappings.find_activity_mapping(mapping, 5), ACTIVITY, ("activityScheduleId",)),
-    (lambda mapping: mappings.appointment_mapping(mapping, "5"), APPOINTMENT, ("appointmentInstanceId",)),
-    (lambda mapping: mappings.find_appointment_mapping(mapping, 5), APPOINTMENT, ("appointmentInstanceId",)),
-    (lambda mapping: mappings.find_appointment_mapping_by_nomis_id(mapping, 7), APPOINTMENT, ("nomisEventId",)),
-    (lambda mapping: mappings.adjustment_mapping(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
-    (lambda mapping: mappings.find_adjustment_mapping(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
+    (lambda mapping: ACTIVITY_MAPPINGS.get(mapping, "5"), ACTIVITY, ("activityScheduleId",)),
+    (lambda mapping: ACTIVITY_MAPPINGS.find(mapping, 5), ACTIVITY, ("activityScheduleId",)),
+    (lambda mapping: APPOINTMENT_MAPPINGS.get(mapping, "5"), APPOINTMENT, ("appointmentInstanceId",)),
+    (lambda mapping: APPOINTMENT_MAPPINGS.find(mapping, 5), APPOINTMENT, ("appointmentInstanceId",)),
+    (lambda mapping: APPOINTMENT_MAPPINGS.find_by_nomis_ids(mapping, 7), APPOINTMENT, ("nomisEventId",)),
+    (lambda mapping: ADJUSTMENT_MAPPINGS.get(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
+    (lambda mapping: ADJUSTMENT_MAPPINGS.find(mapping, "5"), ADJUSTMENT, ("adjustmentId",)),
     (
-        lambda mapping: mappings.find_adjustment_mapping_by_nomis_id(mapping, "KEY-DATE", 7),
+        lambda mapping: ADJUSTMENT_MAPPINGS.find_by_nomis_ids(mapping, 7, "KEY-DATE"),
         ADJUSTMENT,
         ("nomisAdjustmentCategory", "nomisAdjustmentId"),
     ),
 ]
-LISTS = [(mappings.activity_mappings, ACTIVITY), (mappings.appointment_mappings, APPOINTMENT)]
+LISTS = [(ACTIVITY_MAPPINGS.list_all, ACTIVITY), (APPOINTMENT_MAPPINGS.list_all, APPOINTMENT)]
 NO_MAPPINGS: list[Any] = [{}, [], "ok", 1, True, {"status": "UP"}, {"content": []}]
 
 
@@ -98,7 +102,7 @@ def test_only_the_mapping_asked_for_is_believed(
 def test_an_unknown_category_is_no_mapping(sandbox: Sandbox, mapping: ServiceClient, category: str) -> None:
     """The families' numbers overlap, so a category that is not known names no record."""
     answered(sandbox, {**ADJUSTMENT, "nomisAdjustmentCategory": category})
-    assert "nomisAdjustmentCategory" in refused(mapping, lambda client: mappings.find_adjustment_mapping(client, "5"))
+    assert "nomisAdjustmentCategory" in refused(mapping, lambda client: ADJUSTMENT_MAPPINGS.find(client, "5"))
 
 
 @pytest.mark.parametrize(("read", "row"), LISTS)

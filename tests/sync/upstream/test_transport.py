@@ -21,6 +21,7 @@ from sandbox import Sandbox
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
@@ -28,9 +29,9 @@ from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.visits import nomis as nomis_visits
+from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
 from sync.settings.declaration import UpstreamName, load_settings
-from sync.upstream import mappings
 from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment
@@ -106,9 +107,9 @@ def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
 def test_404_is_none_where_it_means_none(services: Services) -> None:
     """A look-up gives None for 404; a read of what must be there raises with the status."""
     assert nomis_incentives.current_iep(services.nomis, 1) is None
-    assert mappings.find_visit_mapping(services.mapping, "no-such") is None
+    assert VISIT_MAPPINGS.find(services.mapping, "no-such") is None
     with pytest.raises(UpstreamError, match=r"^mapping: GET /mapping/visits/vsipId/no-such: status 404: Not Found: "):
-        mappings.visit_mapping(services.mapping, "no-such")
+        VISIT_MAPPINGS.get(services.mapping, "no-such")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, 
     """A 404 without the service's own error body says nothing about the record: a gateway answers so for any path."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
-        mappings.find_visit_mapping(services.mapping, "no-such")
+        VISIT_MAPPINGS.find(services.mapping, "no-such")
     assert not caught.value.absent
 
 
@@ -181,7 +182,7 @@ def test_truncated_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Serv
     sandbox.fault("mapping", "POST", kind="truncated")
     body = {"vsipId": "aa-bb", "nomisId": 1, "mappingType": "ONLINE"}
     with pytest.raises(UpstreamError) as caught:
-        mappings.post_mapping(services.mapping, mappings.VISITS, body)
+        VISIT_MAPPINGS.post(services.mapping, body)
     assert caught.value.outcome_unknown
 
 
@@ -281,10 +282,10 @@ def test_a_path_that_the_service_does_not_have(sandbox: Sandbox, services: Servi
     body = {"status": 404, "userMessage": "Not found", "developerMessage": "Not found", field: words}
     sandbox.fault("mapping", kind="status", status=404, body=body)
     with pytest.raises(UpstreamError, match="status 404") as caught:
-        mappings.find_visit_mapping(services.mapping, "a-b")
+        VISIT_MAPPINGS.find(services.mapping, "a-b")
     assert (caught.value.absent, caught.value.recoverable) == (False, True)
     with pytest.raises(UpstreamError) as caught:
-        services.mapping.call("POST", mappings.VISITS, body={})
+        services.mapping.call("POST", VISIT_MAPPINGS.path, body={})
     assert not caught.value.outcome_unknown
 
 
@@ -328,11 +329,9 @@ def test_rows_that_should_be_unique_do_not_heal(sandbox: Sandbox, services: Serv
 
 def test_conflict_carries_both_mappings(services: Services) -> None:
     """A refused mapping carries the existing and the refused one."""
-    mappings.post_mapping(services.mapping, mappings.VISITS, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
+    VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 1, "mappingType": "ONLINE"})
     with pytest.raises(UpstreamError) as caught:
-        mappings.post_mapping(
-            services.mapping, mappings.VISITS, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"}
-        )
+        VISIT_MAPPINGS.post(services.mapping, {"vsipId": "a-b", "nomisId": 2, "mappingType": "ONLINE"})
     assert caught.value.status == 409
     more = caught.value.more_info
     assert isinstance(more, dict)
@@ -428,8 +427,8 @@ def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Ser
         lambda: activities_api.later_allocations(services.activities, ALLOCATION),
         lambda: activities_api.appointment_exists(services.appointments, 1),
         lambda: adjustments_api.adjustment_exists(services.sentence_adjustments, "1"),
-        lambda: mappings.find_visit_mapping(services.mapping, "no-such"),
-        lambda: mappings.activity_mappings(services.mapping),
+        lambda: VISIT_MAPPINGS.find(services.mapping, "no-such"),
+        lambda: ACTIVITY_MAPPINGS.list_all(services.mapping),
         lambda: nomis_prisoners.prisoner_page(services.nomis, 0, 1),
         lambda: nomis_activities.attendance_status(services.nomis, 1, 1, SESSION),
     ):
@@ -465,7 +464,7 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, ear:
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.fault("mapping", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
-        mappings.find_visit_mapping(services.mapping, "x")
+        VISIT_MAPPINGS.find(services.mapping, "x")
     assert ear.calls == [(UpstreamName.NOMIS, "GET", None), (UpstreamName.MAPPING, "GET", 503)]
 
 
@@ -485,7 +484,7 @@ def test_each_service_has_its_own_client(sandbox: Sandbox, services: Services) -
     """Every service is called with the token of its own client."""
     environment = sandbox.environment()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
-    mappings.find_visit_mapping(services.mapping, "x")
+    VISIT_MAPPINGS.find(services.mapping, "x")
     assert {each["client_id"] for each in sandbox.requests("nomis") if "/prisoners/ids" in each["path"]} == {
         environment["SYSTEM_CLIENT_ID"]
     }
