@@ -22,7 +22,7 @@ from sqlalchemy import select
 
 from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.queues.queue import BATCH
 from sync.settings.declaration import QUEUES, load_settings
@@ -60,7 +60,7 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
     with ExitStack() as stack:
         url, _ = database_of(backlog.database, folder, stack)
         environment = {**sandbox.environment(), **SETTINGS, "DATABASE_URL": url}
-        program = Program(load_settings(environment))
+        program = Application(load_settings(environment))
         stack.callback(program.close)
         for queue in QUEUES:
             program.queue_pair(queue)
@@ -87,14 +87,14 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
         return Result(verdict, time.monotonic() - started, figures)
 
 
-def _failures(program: Program) -> list[str]:
+def _failures(program: Application) -> list[str]:
     """Why attempts failed, and how often: each uses up a receive, of which there are few."""
     with program.database.read() as connection:
         reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
     return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]
 
 
-def _shuffle(program: Program, queue: str, chance: random.Random) -> None:
+def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
     """Puts what is on a queue into another order; the emulator gives messages as they came."""
     main = program.queue_pair(queue).main
     bodies: list[str] = []

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.settings.declaration import QUEUES
 from tests.harness.databases import PostgresServer
 
@@ -23,7 +23,7 @@ def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, Postgre
     return server.url.render_as_string(hide_password=False), server
 
 
-def depth(program: Program) -> int:
+def depth(program: Application) -> int:
     """How many messages are on the queues, in whatever state."""
     return sum(program.queue_pair(queue).main.counts().total for queue in QUEUES)
 

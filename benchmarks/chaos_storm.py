@@ -28,7 +28,7 @@ from typing import Any, TextIO
 from benchmarks.chaos_parts import database_of, depth, say, until
 from benchmarks.chaos_verdict import Result, judge
 from benchmarks.chaos_weather import Weather
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
 from sync.settings.declaration import QUEUES, load_settings
@@ -154,7 +154,7 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
     with ExitStack() as stack:
         url, server = database_of(plan.database, folder, stack)
         environment = {**sandbox.environment(), **SETTINGS, "DATABASE_URL": url}
-        program = Program(load_settings(environment))
+        program = Application(load_settings(environment))
         stack.callback(program.close)
         for queue in QUEUES:
             program.queue_pair(queue)
@@ -230,7 +230,7 @@ def _kills(victims: list[Victim]) -> int:
     return sum(victim.kills for victim in victims)
 
 
-def _unsent(program: Program) -> int:
+def _unsent(program: Application) -> int:
     with program.database.read() as connection:
         return outbox.counts(connection)[outbox.DeliveryState.PENDING]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.store import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.domains.registry import DOMAINS
@@ -44,7 +44,7 @@ class Result:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(sandbox: Sandbox, program: Program, planned: Iterable[Mapping[str, Any]]) -> Verdict:
+def judge(sandbox: Sandbox, program: Application, planned: Iterable[Mapping[str, Any]]) -> Verdict:
     """Compares the sandbox's truth, the dead letter queues, the records and the alerts with what was planned."""
     planned = list(planned)
     verdict = Verdict()
@@ -119,7 +119,7 @@ def _judge_records(unsettled: Iterable[CreationRecord], findings: set[str], verd
 
 
 def _judge_dead_letters(
-    program: Program, planned: list[Mapping[str, Any]], doubtful: _Doubtful, verdict: Verdict
+    program: Application, planned: list[Mapping[str, Any]], doubtful: _Doubtful, verdict: Verdict
 ) -> None:
     """Each message on a dead letter queue was planted there, or waits for a person's answer about its record."""
     nowhere = {str(each["dps_id"]) for wave in planned for kind in ("vanished", "refused") for each in wave[kind]}
@@ -154,7 +154,7 @@ def _reason(
     return None
 
 
-def _judge_alerts(sandbox: Sandbox, program: Program, verdict: Verdict) -> None:
+def _judge_alerts(sandbox: Sandbox, program: Application, verdict: Verdict) -> None:
     with program.database.read() as connection:
         rows = connection.execute(select(outbox.c.key, outbox.c.state).where(outbox.c.channel == "slack")).all()
     messages = [each["text"] for each in sandbox.slack()["messages"]]

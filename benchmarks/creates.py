@@ -22,7 +22,7 @@ import structlog
 
 from benchmarks.stub_http import serve
 from benchmarks.stub_sqs import StubSqs
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import read_task
@@ -36,7 +36,7 @@ from sync.settings.declaration import UpstreamName, load_settings
 CALLS = 4
 QUEUE_NAME = "creates"
 VISIT = DOMAINS["visit"]
-Way = Callable[[Program, Queue, int], None]
+Way = Callable[[Application, Queue, int], None]
 
 
 def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
@@ -65,7 +65,7 @@ def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
     return bodies
 
 
-def workshop_of(program: Program) -> Workshop:
+def workshop_of(program: Application) -> Workshop:
     """What works one message at a time."""
     return Workshop(
         program.settings,
@@ -78,7 +78,7 @@ def workshop_of(program: Program) -> Workshop:
     )
 
 
-def by_the_drain(program: Program, queue: Queue, _number: int) -> None:
+def by_the_drain(program: Application, queue: Queue, _number: int) -> None:
     """As this program does it."""
     upstreams = (UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.VISITS)
     with Drain(
@@ -99,7 +99,7 @@ def by_the_drain(program: Program, queue: Queue, _number: int) -> None:
 def in_batches_of(size: int) -> Way:
     """Receive `size` messages, handle them at once, wait for all, acknowledge them, and so on."""
 
-    def drain(program: Program, queue: Queue, number: int) -> None:
+    def drain(program: Application, queue: Queue, number: int) -> None:
         workshop, done = workshop_of(program), 0
 
         def handle(message: Message) -> None:
@@ -132,7 +132,7 @@ def measure(sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, 
                 "EVENT_MINIMUM_AGE_SECONDS": "0",
             }
         )
-        program = Program(settings)
+        program = Application(settings)
         try:
             queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
             _ = program.creations, program.services

@@ -26,7 +26,7 @@ from jobs.cli.commands import (
     scheduler,
     telemetry,
 )
-from jobs.cli.exit_codes import ending_of
+from jobs.cli.exit_codes import exit_code_for
 from jobs.cli.output import say
 
 PROGRAM = "prisoner-to-nomis"
@@ -84,7 +84,7 @@ def main() -> None:
     try:
         app(prog_name=PROGRAM)
     except Exception as error:  # the last resort: whatever it is, the person gets one line and the right exit code
-        code, line = ending_of(error)
+        code, line = exit_code_for(error)
         _explain(error, line)
         sys.exit(code)
 

@@ -17,7 +17,7 @@ class UsageError(Exception):
     """The command was asked for something it cannot do; the text is one line that says what to ask instead."""
 
 
-class StopAskedError(BaseException):
+class StopRequested(BaseException):
     """The work was asked to stop before its end; what is finished is kept, and it can be gone on with.
 
     No `Exception`, so that nothing takes it for a failure of the work.
@@ -31,7 +31,7 @@ def one_line(error: BaseException) -> str:
     return told(error)
 
 
-def ending_of(error: Exception) -> tuple[int, str]:
+def exit_code_for(error: Exception) -> tuple[int, str]:
     """Exit code and the one line for stderr that `error` ends a command with; a line for each wrong setting."""
     from sync.failures import SyncError
     from sync.settings.declaration import SettingsError

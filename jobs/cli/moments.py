@@ -11,7 +11,7 @@ _AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def read_moment(text: str, zone: ZoneInfo) -> datetime:
+def parse_time(text: str, zone: ZoneInfo) -> datetime:
     """A date, a date-time (in `zone` where it names no offset) or an age before now (`30m`, `2h`, `7d`), aware.
 
     Raises `UsageError` for anything else.

@@ -6,12 +6,12 @@ from jobs.cli.exit_codes import UsageError
 from sync.settings.declaration import QUEUES
 
 
-def read_queue(name: str) -> str:
+def parse_queue(name: str) -> str:
     """One of the queue ids. Raises `UsageError` for any other name."""
-    return read_queues([name])[0]
+    return parse_queues([name])[0]
 
 
-def read_queues(names: Sequence[str]) -> tuple[str, ...]:
+def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
     """The named queues, each once, all where none is named. Raises `UsageError` for other names."""
     unknown = [name for name in names if name not in QUEUES]
     if unknown:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.cli.exit_codes import StopAskedError, UsageError, WorkError, ending_of
+from jobs.cli.exit_codes import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.cli.output import print_table, say
 from jobs.cli.progress import ProgressCallback, live_progress
 from jobs.demo.outcome import DemoOutcome
 from jobs.operations.drain import send_waiting
 from jobs.operations.reconcile import JOB, parameters_as_dict, reconcile
-from jobs.runtime.application import Program, open_program
+from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.run import ReconciliationParameters
@@ -79,9 +79,9 @@ def run_demo(options: DemoOptions) -> None:
         log,
         live_progress(every_seconds=10) as progress,
         Sandbox.start(options.prisoners, options.seed, options.latency_ms, **world) as sandbox,
-        open_program(_environment(sandbox, folder), log_to=log) as program,
+        open_application(_environment(sandbox, folder), log_to=log) as application,
     ):
-        outcome = _Demo(options, folder, sandbox, program, progress).play(started)
+        outcome = _Demo(options, folder, sandbox, application, progress).play(started)
     _show(outcome, open_report=options.open_report)
 
 
@@ -110,13 +110,13 @@ class _Demo:
         options: DemoOptions,
         folder: Path,
         sandbox: "Sandbox",
-        program: Program,
+        application: Application,
         progress: ProgressCallback,
     ) -> None:
         self._options = options
         self._folder = folder
         self._sandbox = sandbox
-        self._program = program
+        self._application = application
         self._progress = progress
         self._asked = threading.Event()
         self._lock = threading.Lock()
@@ -127,12 +127,12 @@ class _Demo:
     def play(self, started: float) -> DemoOutcome:
         """Publishes, drains, verifies, reconciles."""
         for queue in QUEUES:
-            self._program.queue_pair(queue)
+            self._application.queue_pair(queue)
         traffic = self._publish()
         with stopping(self._stop):
             self._drain(int(traffic["messages"]))
         truth = self._sandbox.verify()
-        self._sandbox.send_waiting(self._program.settings.queue("incentive").dlq_name)
+        self._sandbox.send_waiting(self._application.settings.queue("incentive").dlq_name)
         with stopping(self._stop):
             result = self._reconcile()
         slack, planted = self._sandbox.slack(), self._sandbox.planted()
@@ -181,9 +181,9 @@ class _Demo:
         for thread in threads:
             thread.join()
         if self._asked.is_set():
-            raise StopAskedError("stopped while draining")
-        self._program.telemetry.flush()
-        send_waiting(self._program, _DELIVERY_SECONDS)
+            raise StopRequested("stopped while draining")
+        self._application.telemetry.flush()
+        send_waiting(self._application, _DELIVERY_SECONDS)
         if self._errors:
             raise WorkError("; ".join(self._errors))
         self._progress("draining", messages, messages)
@@ -191,10 +191,10 @@ class _Demo:
     def _drain_queue(self, queue: str, deadline: float, messages: int) -> None:
         with bound(queue=queue):
             try:
-                drain = self._program.open_drain(queue)
+                drain = self._application.open_drain(queue)
                 with self._lock:
                     self._drains.append(drain)
-                pair = self._program.queue_pair(queue)
+                pair = self._application.queue_pair(queue)
                 while not self._asked.is_set():
                     summary = drain.run_batch()
                     self._count(summary.as_dict(), messages)
@@ -203,7 +203,7 @@ class _Demo:
                     if time.monotonic() > deadline:
                         raise WorkError(f"{queue}: messages are not settled after {_SETTLING_SECONDS} s")
             except Exception as error:  # told at the end, when the other queues are done
-                self._errors.append(f"{queue}: {ending_of(error)[1]}")
+                self._errors.append(f"{queue}: {exit_code_for(error)[1]}")
 
     def _count(self, counts: dict[str, Any], messages: int) -> None:
         with self._lock:
@@ -214,11 +214,11 @@ class _Demo:
     def _reconcile(self) -> "ReconciliationResult":
         parameters = ReconciliationParameters()
         with (
-            self._program.ledger.run(JOB, parameters_as_dict(parameters)) as in_hand,
-            bound(run_id=in_hand.id),
+            self._application.job_runs.run(JOB, parameters_as_dict(parameters)) as active_run,
+            bound(run_id=active_run.id),
         ):
-            outcome = reconcile(self._program, in_hand, parameters, self._asked, self._progress)
-            send_waiting(self._program, _DELIVERY_SECONDS)
+            outcome = reconcile(self._application, active_run, parameters, self._asked, self._progress)
+            send_waiting(self._application, _DELIVERY_SECONDS)
         assert outcome.result is not None
         return outcome.result
 

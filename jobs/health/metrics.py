@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, Ledger
+from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, JobRuns
 from sync import clock
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
@@ -97,7 +97,7 @@ def breaker_metrics(states: Callable[[], Mapping[UpstreamName, BreakerState]]) -
     yield family
 
 
-def run_metrics(ledger: Ledger, jobs: Iterable[str]) -> Iterator[Metric]:
+def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
     """The last run of each job over everyone: its status, the age of the last success, and the mismatches it found.
 
     A run over some prisoners or prisons, such as the one that follows up a difference, changes none of these.
@@ -113,10 +113,10 @@ def run_metrics(ledger: Ledger, jobs: Iterable[str]) -> Iterator[Metric]:
     )
     try:
         for job in jobs:
-            last = ledger.last_whole(job)
+            last = job_runs.last_whole(job)
             if last is not None:
                 status.add_metric([job, last.status, EVERYONE], 1)
-            success = ledger.last_success(job)
+            success = job_runs.last_success(job)
             if success is not None:
                 _add_success(success, age, mismatches)
     except StoreUnavailable:

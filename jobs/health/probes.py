@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from jobs.cli.exit_codes import one_line
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from jobs.runtime.side_by_side import Question, wait_for_all
 from sync.failures import SyncError
 from sync.queues.queue import QueueUnavailable
@@ -125,7 +125,7 @@ class Health:
         return Answer(ready, {"status": UP if ready else DOWN})
 
 
-def health_checks(program: Program, transport: Transport) -> dict[str, Callable[[], Component]]:
+def health_checks(application: Application, transport: Transport) -> dict[str, Callable[[], Component]]:
     """The parts of the program: the upstream services, the queues, the database and the breakers.
 
     `transport` is one of its own, so that a ping waits for nothing that the program still has to build.
@@ -133,9 +133,9 @@ def health_checks(program: Program, transport: Transport) -> dict[str, Callable[
     checks: dict[str, Callable[[], Component]] = {
         str(name): partial(_check_upstream, transport, name) for name in UpstreamName
     }
-    checks |= {f"{queue}-health": partial(_check_queue, program, queue) for queue in QUEUES}
-    checks["database"] = partial(_check_database, program)
-    checks["breakers"] = partial(_check_breakers, program)
+    checks |= {f"{queue}-health": partial(_check_queue, application, queue) for queue in QUEUES}
+    checks["database"] = partial(_check_database, application)
+    checks["breakers"] = partial(_check_breakers, application)
     return checks
 
 
@@ -144,11 +144,11 @@ def _check_upstream(transport: Transport, name: UpstreamName) -> Component:
     return Component(UP) if reason is None else Component(DOWN, {"error": reason})
 
 
-def _check_queue(program: Program, queue: str) -> Component:
-    names = program.settings.queue(queue)
+def _check_queue(application: Application, queue: str) -> Component:
+    names = application.settings.queue(queue)
     details: dict[str, Any] = {"queueName": names.queue_name, "dlqName": names.dlq_name}
     try:
-        pair = program.queue_pair(queue)
+        pair = application.queue_pair(queue)
         counts = pair.main.counts()
         details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
         attached = pair.main.max_receives() is not None
@@ -162,15 +162,15 @@ def _check_queue(program: Program, queue: str) -> Component:
     return Component(UP if details["dlqStatus"] == UP else DOWN, details)
 
 
-def _check_database(program: Program) -> Component:
-    program.database.ping()
-    return Component(UP, {"dialect": program.database.dialect})
+def _check_database(application: Application) -> Component:
+    application.database.ping()
+    return Component(UP, {"dialect": application.database.dialect})
 
 
-def _check_breakers(program: Program) -> Component:
+def _check_breakers(application: Application) -> Component:
     # Their state is read from the database when they are made, so not before that is there.
-    if not program.database.schema_is_current():
+    if not application.database.schema_is_current():
         return Component(DOWN, {"error": "the database has not the current schema"})
-    states = program.breakers.states()
+    states = application.breakers.states()
     closed = all(state is BreakerState.CLOSED for state in states.values())
     return Component(UP if closed else DOWN, {str(name): str(state) for name, state in states.items()})

@@ -17,7 +17,7 @@ from jobs.runtime.signals import breaking_off
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from jobs.runtime.application import Program
+    from jobs.runtime.application import Application
     from sync.settings.declaration import Settings
     from sync.store.actions import ActionState
 
@@ -31,19 +31,19 @@ _LONGEST_NAME = 100
 _NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
-def who_acts(settings: "Settings", named: str | None) -> str:
+def operator_name(settings: "Settings", named: str | None) -> str:
     """The name of the person that runs the command: as `named`, else OPERATOR, else the login name.
 
     Raises `UsageError` where none of them names a person.
     """
-    person = person_named(settings, named)
+    person = find_operator_name(settings, named)
     if person is None:
         account = _account() or "this account"
         raise UsageError(f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account} names nobody)")
     return person
 
 
-def person_named(settings: "Settings", named: str | None) -> str | None:
+def find_operator_name(settings: "Settings", named: str | None) -> str | None:
     """The same; None where a scheduled job runs the command, and no person."""
     for name in (named, settings.operator, _account()):
         person = " ".join((name or "").split())[:_LONGEST_NAME]
@@ -52,7 +52,7 @@ def person_named(settings: "Settings", named: str | None) -> str | None:
     return None
 
 
-def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
+def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
     """Whether to go on: asks unless `yes`; False for a dry run, which is said. A person's no ends the command.
 
     Raises `UsageError` where nobody can answer.
@@ -65,7 +65,7 @@ def agreed(question: str, *, yes: bool, dry_run: bool) -> bool:
     return True
 
 
-def agreed_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
+def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
     """Asks twice about what nobody checked, as the sentence `unchecked` says.
 
     With `yes` the option --unchecked (`accepted`) takes the place of the second question; raises `UsageError` without.
@@ -73,14 +73,14 @@ def agreed_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool,
     say(f"not checked: {unchecked}")
     if yes and not accepted:
         raise UsageError(f"{unchecked}; look there, then add --unchecked")
-    if not agreed(question, yes=yes, dry_run=dry_run):
+    if not confirm(question, yes=yes, dry_run=dry_run):
         return False
     if not accepted:
         _ask(f"{unchecked}. Go on all the same?", err=False)
     return True
 
 
-def agreed_if_asked(question: str, *, yes: bool) -> None:
+def confirm_on_terminal(question: str, *, yes: bool) -> None:
     """Asks where somebody can answer, unless `yes`: without a terminal the command goes on. A no ends the command."""
     if not yes and sys.stdin is not None and sys.stdin.isatty():
         # The answer on stdout is for whoever reads it.
@@ -101,7 +101,7 @@ def _ask(question: str, *, err: bool) -> None:
 
 
 @dataclass(slots=True)
-class UnderWay:
+class OngoingAction:
     """An action under way: what is recorded of it when it ends well, and what is written in the same transaction."""
 
     outcome: str = "done"
@@ -111,8 +111,8 @@ class UnderWay:
 
 @contextmanager
 def recorded_action(
-    program: "Program", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
-) -> Iterator[UnderWay]:
+    application: "Application", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> Iterator[OngoingAction]:
     """Records the action that the block does: as started before the block, and how it ended after it.
 
     Nothing is sent when it cannot be recorded: the block does not begin then (`StoreUnavailable`). A signal breaks the
@@ -122,34 +122,34 @@ def recorded_action(
     from sync.store.actions import ActionState, finish_action, start_action
     from sync.store.database import StoreUnavailable
 
-    under_way = UnderWay(details=dict(details or {}))
+    ongoing = OngoingAction(details=dict(details or {}))
     lease = f"action:{secrets.token_hex(8)}"
     failed: BaseException | None = None
     state: ActionState = ActionState.DONE
-    with program.leases.held(lease), breaking_off() as signals:
-        with program.database.begin() as connection:
-            number = start_action(connection, who, action, target, under_way.details, lease)
+    with application.leases.held(lease), breaking_off() as signals:
+        with application.database.begin() as connection:
+            number = start_action(connection, who, action, target, ongoing.details, lease)
         try:
             with signals.raised():
-                yield under_way
+                yield ongoing
         except BaseException as error:
             failed = error
-            state, under_way.outcome = _ending(error)
-        also = under_way.also if failed is None else []
+            state, ongoing.outcome = _ending(error)
+        also = ongoing.also if failed is None else []
         try:
-            with program.database.begin() as connection:
+            with application.database.begin() as connection:
                 for write in also:
                     write(connection)
-                finish_action(connection, number, state, under_way.outcome, under_way.details)
+                finish_action(connection, number, state, ongoing.outcome, ongoing.details)
         except StoreUnavailable as unavailable:
             raise WorkError(
-                f"{action} {target}: {under_way.outcome}; that could not be recorded, so `actions` shows it as "
+                f"{action} {target}: {ongoing.outcome}; that could not be recorded, so `actions` shows it as "
                 f"started: {one_line(unavailable)}"
             ) from failed
     if failed is None:
         return
     if not isinstance(failed, Exception):
-        raise WorkError(f"{action} {target}: {under_way.outcome}; see `prisoner-to-nomis actions`") from failed
+        raise WorkError(f"{action} {target}: {ongoing.outcome}; see `prisoner-to-nomis actions`") from failed
     raise failed
 
 

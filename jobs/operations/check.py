@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from jobs.cli.exit_codes import one_line
-from jobs.runtime.application import Program
-from jobs.runtime.cron import read_schedule
+from jobs.runtime.application import Application
+from jobs.runtime.cron import parse_schedule
 from jobs.runtime.side_by_side import Question, wait_for_all
 from reports.delivery.archive import open_archive
 from reports.delivery.deliver import NEEDED_SETTINGS, Channel, is_set_up
@@ -44,32 +44,32 @@ class Finding:
         return asdict(self)
 
 
-def check_everything(program: Program) -> list[Finding]:
+def check_everything(application: Application) -> list[Finding]:
     """Asks every part, side by side; the findings in the order in which the parts depend on each other.
 
     Raises `SettingsError` for a setting that cannot be read, since then most parts cannot even be asked.
     """
-    _read_settings(program)
-    quick = program.settings.model_copy(
-        update={"api_timeout_seconds": min(CALL_SECONDS, program.settings.api_timeout_seconds)}
+    _read_settings(application)
+    quick = application.settings.model_copy(
+        update={"api_timeout_seconds": min(CALL_SECONDS, application.settings.api_timeout_seconds)}
     )
     transport = Transport(quick)
     try:
         checks: dict[str, Callable[[], str]] = {
-            "settings": partial(_told_settings, program.settings),
-            "switches": partial(_check_switches, program.settings),
-            "database": partial(_check_database, program),
+            "settings": partial(_told_settings, application.settings),
+            "switches": partial(_check_switches, application.settings),
+            "database": partial(_check_database, application),
         }
-        checks |= {f"queue {name}": partial(_check_queue, program, name, dlq=False) for name in QUEUES}
-        checks |= {f"dlq {name}": partial(_check_queue, program, name, dlq=True) for name in QUEUES}
+        checks |= {f"queue {name}": partial(_check_queue, application, name, dlq=False) for name in QUEUES}
+        checks |= {f"dlq {name}": partial(_check_queue, application, name, dlq=True) for name in QUEUES}
         checks |= {str(name): partial(_check_upstream, quick, transport, name) for name in UpstreamName}
         clients = [name for name in UpstreamName if name is not UpstreamName.OAUTH]
         checks |= {f"credentials {name}": partial(_check_credentials, quick, transport, name) for name in clients}
-        checks["breakers"] = partial(_check_breakers, program)
-        checks["exclusions"] = partial(_check_exclusions, program.settings)
-        checks["reports"] = partial(_check_reports, program)
-        checks["slack"] = partial(_check_slack, program.settings)
-        checks["email"] = partial(_check_email, program.settings)
+        checks["breakers"] = partial(_check_breakers, application)
+        checks["exclusions"] = partial(_check_exclusions, application.settings)
+        checks["reports"] = partial(_check_reports, application)
+        checks["slack"] = partial(_check_slack, application.settings)
+        checks["email"] = partial(_check_email, application.settings)
         return _ask_all(checks)
     finally:
         transport.close()
@@ -96,15 +96,15 @@ def _found(name: str, question: Question[str]) -> Finding:
     return Finding(name, False, one_line(error))
 
 
-def _read_settings(program: Program) -> None:
+def _read_settings(application: Application) -> None:
     """Reads what other parts than the settings themselves make of them. Raises `SettingsError`, a line for each."""
-    settings = program.settings
+    settings = application.settings
     wrong = []
     for read in (
-        partial(read_schedule, "RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone),
-        partial(read_schedule, "HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone),
-        lambda: program.database,
-        program.aws.check_settings,
+        partial(parse_schedule, "RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone),
+        partial(parse_schedule, "HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone),
+        lambda: application.database,
+        application.aws.check_settings,
     ):
         try:
             read()
@@ -128,12 +128,12 @@ def _check_switches(settings: Settings) -> str:
     return f"{told}; of no event: {', '.join(unknown)}" if unknown else told
 
 
-def _check_database(program: Program) -> str:
-    database = program.database
+def _check_database(application: Application) -> str:
+    database = application.database
     try:
         if database.is_there:
             database.ping()
-        elif program.settings.database_auto_upgrade:
+        elif application.settings.database_auto_upgrade:
             database.make_sure_it_can_be_made()
             return f"{database.url_without_password}, not there yet: made at the next start"
         current = database.schema_is_current()
@@ -141,19 +141,19 @@ def _check_database(program: Program) -> str:
         raise _DownError(f"{one_line(error)}; set DATABASE_URL, or bring the database up") from error
     if current:
         return f"{database.url_without_password}, schema current"
-    if program.settings.database_auto_upgrade:
+    if application.settings.database_auto_upgrade:
         return f"{database.url_without_password}, schema is upgraded at the next start"
     raise _DownError(f"{database.url_without_password}: the schema is not current; run prisoner-to-nomis db upgrade")
 
 
-def _check_queue(program: Program, queue: str, *, dlq: bool) -> str:
-    settings = program.settings.queue(queue)
+def _check_queue(application: Application, queue: str, *, dlq: bool) -> str:
+    settings = application.settings.queue(queue)
     try:
-        pair = program.queue_pair(queue)
+        pair = application.queue_pair(queue)
         part, name = (pair.dlq, settings.dlq_name) if dlq else (pair.main, settings.queue_name)
         counts = part.counts()
     except QueueUnavailable as error:
-        raise _DownError(f"{one_line(error)}; {queue_remedy(program.settings, queue, error)}") from error
+        raise _DownError(f"{one_line(error)}; {queue_remedy(application.settings, queue, error)}") from error
     if not dlq and part.max_receives() is None:
         raise _DownError(f"{name} has no redrive policy: give it one, or failing messages come again for ever")
     return f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
@@ -185,10 +185,10 @@ def _check_credentials(settings: Settings, transport: Transport, name: UpstreamN
     return "token given"
 
 
-def _check_breakers(program: Program) -> str:
-    if not program.database.schema_is_current():
+def _check_breakers(application: Application) -> str:
+    if not application.database.schema_is_current():
         return "none known yet"
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         rows = read_breakers(connection).values()
     away = [f"{row.service} since {row.opened_at:%Y-%m-%d %H:%M}Z" for row in rows if row.state != "closed"]
     if away:
@@ -201,8 +201,8 @@ def _check_exclusions(settings: Settings) -> str:
     return f"{len(excluded)} on the list" if excluded else "none"
 
 
-def _check_reports(program: Program) -> str:
-    archive = open_archive(program.settings, lambda: program.aws.client("s3"))
+def _check_reports(application: Application) -> str:
+    archive = open_archive(application.settings, lambda: application.aws.client("s3"))
     left = archive.probe()
     place = archive.location("")
     return place if left is None else f"{place}, can be written; {left}"

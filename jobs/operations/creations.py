@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.operations.acting import recorded_action
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.creation import store as creations
 from sync.creation.conflicts import Conflict, post_mapping, same_pair
 from sync.creation.ledger import CreationLedger, doubt_key
@@ -54,16 +54,16 @@ class MappingPlan:
         return f"{SURPLUS_RULES[self.record.domain].noun} {pair_of(self.record, self.ids).nomis_text}"
 
 
-def list_open(program: Program, *, settled_too: bool) -> list[CreationRecord]:
+def list_open(application: Application, *, settled_too: bool) -> list[CreationRecord]:
     """The creations that are not settled, ambiguous ones first."""
     states = frozenset(CreationState) if settled_too else OPEN_STATES
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         return creations.list_creations(connection, states)
 
 
-def find_creation(program: Program, creation_id: int) -> CreationRecord:
+def find_creation(application: Application, creation_id: int) -> CreationRecord:
     """One creation. Raises `UsageError` when there is none of this number."""
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         record = creations.get(connection, creation_id)
     if record is None:
         raise UsageError(f"there is no creation {creation_id}; `prisoner-to-nomis creations list` shows them")
@@ -85,10 +85,10 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
     }
 
 
-def plan_mapping(program: Program, record: CreationRecord, number: int) -> MappingPlan:
+def plan_mapping(application: Application, record: CreationRecord, number: int) -> MappingPlan:
     """Reads the NOMIS record that a person found, and what speaks against mapping it. Raises `SyncError`."""
     ids = nomis_ids(record, number)
-    found = compare(program.services, record, ids)
+    found = compare(application.services, record, ids)
     mapping = CREATIONS[record.domain].mapping(record.dps_id, ids)
     return MappingPlan(record, ids, mapping, found.there, found.objections, found.differences)
 
@@ -101,12 +101,12 @@ def check_plan(plan: MappingPlan, *, despite: bool) -> None:
         raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(against)}{remedy}")
 
 
-def mapped_meanwhile(program: Program, record: CreationRecord) -> Mapping[str, Any] | None:
+def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
     """The mapping that the DPS record has by now, made by others; None when it has none. Raises `SyncError`."""
-    return CREATIONS[record.domain].find_mapping(record.dps_id, program.services)
+    return CREATIONS[record.domain].find_mapping(record.dps_id, application.services)
 
 
-def settle_mapped(program: Program, plan: MappingPlan, who: str, number: int) -> str:
+def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
     """Saves the mapping of the record that a person found, and settles the creation; what was done.
 
     Where the DPS record is mapped to another NOMIS record, this one is surplus: a finding is made for `duplicates`.
@@ -115,62 +115,62 @@ def settle_mapped(program: Program, plan: MappingPlan, who: str, number: int) ->
     """
     record, creation = plan.record, CREATIONS[plan.record.domain]
     told = {**record.properties, **text_properties(plan.mapping)}
-    with program.leases.held(creation_lease(record.domain, record.dps_id)):
-        _check_open(program, record)
-        if plan_mapping(program, record, number) != plan:
+    with application.leases.held(creation_lease(record.domain, record.dps_id)):
+        _check_open(application, record)
+        if plan_mapping(application, record, number) != plan:
             raise WorkError(f"{plan.target} changed while you were asked: nothing was done, look again")
         details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
-        with recorded_action(program, who, ACTION, _target(record), details) as under_way:
-            conflict = post_mapping(creation, record.dps_id, plan.mapping, program.services)
+        with recorded_action(application, who, ACTION, _target(record), details) as ongoing:
+            conflict = post_mapping(creation, record.dps_id, plan.mapping, application.services)
             if conflict is None:
                 outcome = f"mapped to {plan.target}"
                 note, event = f"{outcome} by {who}", f"{record.domain}-create-success"
-                under_way.also += [
+                ongoing.also += [
                     lambda connection: creations.settle(connection, record.id, plan.ids, plan.mapping, note),
-                    lambda connection: program.telemetry.track_with(connection, event, told),
+                    lambda connection: application.telemetry.track_with(connection, event, told),
                 ]
             else:
                 _check_surplus(plan, conflict)
-                ledger = CreationLedger(program.database, program.telemetry)
+                ledger = CreationLedger(application.database, application.telemetry)
                 ledger.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
                 outcome = f"{plan.target} is surplus beside the mapped record: see `duplicates list`"
-            under_way.outcome = outcome
-            under_way.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
+            ongoing.outcome = outcome
+            ongoing.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
     return outcome
 
 
-def make_sure_of_sending(program: Program, record: CreationRecord) -> None:
+def make_sure_of_sending(application: Application, record: CreationRecord) -> None:
     """Raises, before anything is asked, what sending the event again would fail with. Raises `SyncError`."""
-    mapped_meanwhile(program, record)
-    program.queue_pair(CREATIONS[record.domain].queue)
+    mapped_meanwhile(application, record)
+    application.queue_pair(CREATIONS[record.domain].queue)
 
 
-def settle_not_created(program: Program, record: CreationRecord, who: str) -> str:
+def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
 
     Where the DPS record is mapped by now, nothing is left to create and nothing is sent. A death in between is mended
     by doing it again. Raises `LeaseBusy` and `SyncError`.
     """
-    with program.leases.held(creation_lease(record.domain, record.dps_id)):
+    with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
-            _check_unchanged(program, record)
+            _check_unchanged(application, record)
         else:
-            _check_open(program, record)
-        with recorded_action(program, who, ACTION, _target(record)) as under_way:
-            mapping = mapped_meanwhile(program, record)
+            _check_open(application, record)
+        with recorded_action(application, who, ACTION, _target(record)) as ongoing:
+            mapping = mapped_meanwhile(application, record)
             if mapping is None:
                 outcome = "not in NOMIS: the event was sent again, its delivery creates the record"
             else:
                 outcome = f"nothing left over in NOMIS: mapped to {_nomis_text(record, mapping)}"
-            with program.database.begin() as connection:
+            with application.database.begin() as connection:
                 if mapping is None:
                     creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
                 else:
                     creations.record_mapped(connection, record.domain, record.dps_id, mapping)
                 _close_doubt(connection, record, who, outcome)
             if mapping is None:
-                program.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
-            under_way.outcome = outcome
+                application.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
+            ongoing.outcome = outcome
     return outcome
 
 
@@ -188,14 +188,14 @@ class Reopening:
         return _nomis_text(self.record, self.mapping)
 
 
-def plan_reopening(program: Program, creation_id: int) -> Reopening:
+def plan_reopening(application: Application, creation_id: int) -> Reopening:
     """What a person settled, if that can be taken back.
 
     Raises `UsageError` where no person mapped it, or the mapping service cannot delete its mapping, `WorkError` where
     the mapping is another one by now, and `SyncError`.
     """
-    record = find_creation(program, creation_id)
-    with program.database.read() as connection:
+    record = find_creation(application, creation_id)
+    with application.database.read() as connection:
         earlier = actions_on(connection, ACTION, _target(record))
     settled = next((each for each in earlier if each.state is ActionState.DONE and "mapping" in each.details), None)
     mapping = record.mapping
@@ -207,13 +207,13 @@ def plan_reopening(program: Program, creation_id: int) -> Reopening:
             f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
             f"of {record.dps_id}"
         )
-    present = mapped_meanwhile(program, record)
+    present = mapped_meanwhile(application, record)
     if present is not None and not same_pair(present, mapping):
         raise WorkError(f"{record.domain} {record.dps_id} is mapped to {_nomis_text(record, present)} by now")
     return Reopening(record, mapping, settled.who)
 
 
-def reopen(program: Program, plan: Reopening, who: str) -> str:
+def reopen(application: Application, plan: Reopening, who: str) -> str:
     """Deletes the mapping that a person saved by mistake, and opens the creation again; what was done.
 
     Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
@@ -221,14 +221,14 @@ def reopen(program: Program, plan: Reopening, who: str) -> str:
     record = plan.record
     delete = SETTLEMENTS[record.domain].delete_mapping
     assert delete is not None
-    with program.leases.held(creation_lease(record.domain, record.dps_id)):
-        if plan_reopening(program, record.id) != plan:
+    with application.leases.held(creation_lease(record.domain, record.dps_id)):
+        if plan_reopening(application, record.id) != plan:
             raise WorkError(f"creation {record.id} changed while you were asked: nothing was done, look again")
-        with recorded_action(program, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as under_way:
-            delete(program.services, record.dps_id)
+        with recorded_action(application, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as ongoing:
+            delete(application.services, record.dps_id)
             outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
-            under_way.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
-            under_way.also += [
+            ongoing.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
+            ongoing.also += [
                 lambda connection: creations.reopen(connection, record.id, note),
                 lambda connection: findings.reopen(connection, doubt_key(record)),
             ]
@@ -244,14 +244,14 @@ def _target(record: CreationRecord) -> str:
     return f"{record.domain} {record.dps_id}"
 
 
-def _check_open(program: Program, record: CreationRecord) -> None:
-    now = find_creation(program, record.id)
+def _check_open(application: Application, record: CreationRecord) -> None:
+    now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} went on meanwhile and is {now.state} now: look again")
 
 
-def _check_unchanged(program: Program, record: CreationRecord) -> None:
-    now = find_creation(program, record.id)
+def _check_unchanged(application: Application, record: CreationRecord) -> None:
+    now = find_creation(application, record.id)
     if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
         raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: look again")
 

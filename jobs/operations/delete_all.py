@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.acting import recorded_action
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.creation import store as creations
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
@@ -60,29 +60,29 @@ def check_allowed(settings: Settings) -> None:
         raise UsageError("delete-all is for development alone and switched off: set FEATURE_EVENT_DELETEALL=true")
 
 
-def mapped_records(program: Program, domain: str) -> Sequence[Mapping[str, Any]]:
+def mapped_records(application: Application, domain: str) -> Sequence[Mapping[str, Any]]:
     """The mappings of all records of `domain`, `activity` or `appointment`. Raises `SyncError`."""
-    return _KINDS[domain].every(program.services)
+    return _KINDS[domain].every(application.services)
 
 
-def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
+def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
     """Deletes each mapped record and its mapping, and goes on after errors; how many were deleted.
 
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
     """
-    check_allowed(program.settings)
+    check_allowed(application.settings)
     with (
-        program.leases.held(f"write:delete-all:{domain}"),
-        recorded_action(program, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as under_way,
+        application.leases.held(f"write:delete-all:{domain}"),
+        recorded_action(application, who, "delete-all", domain, {"records": len(every), "deleted": 0}) as ongoing,
     ):
-        if list(mapped_records(program, domain)) != list(every):
+        if list(mapped_records(application, domain)) != list(every):
             raise WorkError("the mappings changed while you were asked: nothing was deleted, look again")
         for mapping in every:
-            if _delete(program, domain, mapping):
-                under_way.details["deleted"] += 1
-        program.telemetry.flush()
-        deleted: int = under_way.details["deleted"]
-        under_way.outcome = f"{deleted} of {len(every)} deleted"
+            if _delete(application, domain, mapping):
+                ongoing.details["deleted"] += 1
+        application.telemetry.flush()
+        deleted: int = ongoing.details["deleted"]
+        ongoing.outcome = f"{deleted} of {len(every)} deleted"
         if failed := len(every) - deleted:
             raise OutcomeUnknown(
                 f"{failed} of {len(every)} records could not be deleted; see telemetry {domain}-DELETE-ALL-failed"
@@ -90,17 +90,17 @@ def delete_all(program: Program, domain: str, every: Sequence[Mapping[str, Any]]
     return deleted
 
 
-def _delete(program: Program, domain: str, mapping: Mapping[str, Any]) -> bool:
+def _delete(application: Application, domain: str, mapping: Mapping[str, Any]) -> bool:
     kind, fields, pair = _KINDS[domain], PAIR_FIELDS[domain], pair_of_mapping(domain, mapping)
     told = {fields.nomis[0]: pair.nomis_ids[0], fields.dps: pair.dps_id}
     try:
-        with program.leases.held(creation_lease(domain, pair.dps_id)):
-            kind.delete(program.services, int(pair.nomis_ids[0]))
-            kind.delete_mapping(program.services, pair.dps_id)
-            with program.database.begin() as connection:
+        with application.leases.held(creation_lease(domain, pair.dps_id)):
+            kind.delete(application.services, int(pair.nomis_ids[0]))
+            kind.delete_mapping(application.services, pair.dps_id)
+            with application.database.begin() as connection:
                 creations.forget(connection, domain, pair.dps_id)
     except SyncError:
-        program.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
+        application.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
         return False
-    program.telemetry.track(f"{domain}-DELETE-ALL-success", told)
+    application.telemetry.track(f"{domain}-DELETE-ALL-success", told)
     return True

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from jobs.cli.exit_codes import UsageError, ending_of
+from jobs.cli.exit_codes import UsageError, exit_code_for
 from jobs.cli.output import say
 from jobs.operations.drain import send_waiting
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, open_archive, report_path
 from reports.delivery.deliver import Channel, report_deliveries
 from reports.delivery.email import refusals
@@ -30,19 +30,21 @@ _LOOK_SECONDS = 0.2
 _MOST_REASON = 1_000
 
 
-def make_sure_of_the_archive(program: Program) -> None:
+def make_sure_of_the_archive(application: Application) -> None:
     """Raises `SettingsError`, before any work, when the report could not be kept where `REPORTS_LOCATION` says.
 
     An archive that is only away for the moment is logged; the report waits for it.
     """
     try:
-        open_archive(program.settings, lambda: program.aws.client("s3")).probe()
+        open_archive(application.settings, lambda: application.aws.client("s3")).probe()
     except ArchiveUnavailable as error:
         structlog.get_logger("jobs.operations.deliver").warning("archive-away", reason=str(error))
 
 
 @contextmanager
-def failure_alerted(program: Program, parameters: ReconciliationParameters, send_seconds: float = 0) -> Iterator[None]:
+def failure_alerted(
+    application: Application, parameters: ReconciliationParameters, send_seconds: float = 0
+) -> Iterator[None]:
     """Alerts Slack when the `with` block, which runs a reconciliation, raises: such a run has no report.
 
     One alert a day for one reason, however many pods and attempts fail with it; none with `--no-notify`. What is no
@@ -56,18 +58,18 @@ def failure_alerted(program: Program, parameters: ReconciliationParameters, send
     except Exception as error:
         if parameters.notify:
             try:
-                _alert(program, error)
+                _alert(application, error)
             except StoreUnavailable as away:
                 structlog.get_logger("jobs.operations.deliver").error("alert-not-kept", reason=str(away))
             else:
                 if send_seconds:
-                    send_waiting(program, send_seconds)
+                    send_waiting(application, send_seconds)
         raise
 
 
-def _alert(program: Program, error: Exception) -> None:
+def _alert(application: Application, error: Exception) -> None:
     moment = clock.now()
-    _code, reason = ending_of(error)
+    _code, reason = exit_code_for(error)
     payload = {
         "kind": "alert",
         "event": NOT_RUN,
@@ -78,8 +80,8 @@ def _alert(program: Program, error: Exception) -> None:
         "command": "prisoner-to-nomis runs list --job reconcile-incentives",
     }
     same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]
-    day = moment.astimezone(program.settings.zone).date()
-    with program.database.begin() as connection:
+    day = moment.astimezone(application.settings.zone).date()
+    with application.database.begin() as connection:
         outbox.enqueue(connection, f"{NOT_RUN}:{day}:{same}", "slack", payload)
 
 
@@ -103,11 +105,11 @@ class Delivered:
             say(line, err=True)
 
 
-def report_delivered(program: Program, result: ReconciliationResult | None) -> Delivered:
+def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
     """What became of the report of a run, once every channel was tried; one in other hands is waited for."""
     if result is None:
         return Delivered()
-    deliveries = _tried(program, result)
+    deliveries = _tried(application, result)
     missing = {
         channel: _missing(result.run_id, channel, delivery)
         for channel, delivery in deliveries.items()
@@ -118,14 +120,14 @@ def report_delivered(program: Program, result: ReconciliationResult | None) -> D
     refused = {} if email is None or "email" in missing else refusals(email.progress)
     unsent = tuple(f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items())
     kept = "archive" in deliveries and shortfall is None
-    place = report_path(program.settings, result.run_id) if kept else None
+    place = report_path(application.settings, result.run_id) if kept else None
     return Delivered(place, shortfall, (*missing.values(), *unsent))
 
 
-def _tried(program: Program, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
+def _tried(application: Application, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
     deadline = time.monotonic() + _ELSEWHERE_SECONDS
     while True:
-        with program.database.read() as connection:
+        with application.database.read() as connection:
             deliveries = report_deliveries(connection, result)
         if time.monotonic() > deadline or not any(map(_in_other_hands, deliveries.values())):
             return deliveries

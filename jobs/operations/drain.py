@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import structlog
 
-from jobs.cli.exit_codes import WorkError, ending_of
+from jobs.cli.exit_codes import WorkError, exit_code_for
 from jobs.cli.output import counts_text, duration_text, print_json, say
-from jobs.cli.queue_names import read_queues
-from jobs.runtime.application import Program
-from jobs.runtime.job_runs import RunInHand, Trigger
+from jobs.cli.queue_names import parse_queues
+from jobs.runtime.application import Application
+from jobs.runtime.job_runs import ActiveRun, Trigger
 from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary, UpstreamsDown
@@ -50,7 +50,7 @@ class DrainParameters:
         cls, names: Sequence[str], *, until_empty: bool, max_batches: int | None = None, wait_seconds: float = 30.0
     ) -> Self:
         """The parameters with the named queues (all where none is named). Raises `UsageError` for other names."""
-        return cls(read_queues(names), until_empty or max_batches is not None, max_batches, wait_seconds)
+        return cls(parse_queues(names), until_empty or max_batches is not None, max_batches, wait_seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """The parameters as the ledger keeps them."""
@@ -105,7 +105,7 @@ class DrainResult:
 
 
 def run_drain(
-    program: Program,
+    application: Application,
     parameters: DrainParameters,
     *,
     as_json: bool = False,
@@ -116,27 +116,27 @@ def run_drain(
 
     Raises `WorkError` when the work itself failed.
     """
-    drains = _Drains(program, parameters)
+    drains = _Drains(application, parameters)
     with (
         stopping(drains.stop),
-        program.ledger.run(JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as in_hand,
-        bound(run_id=in_hand.id),
+        application.job_runs.run(JOB, parameters.as_dict(), trigger=trigger, rerun_of=rerun_of) as active_run,
+        bound(run_id=active_run.id),
     ):
         result = drains.run()
-        in_hand.counts.update(result.as_dict())
-        program.telemetry.flush()
-        send_waiting(program, ALERT_SECONDS)
-        _print(in_hand, result, as_json=as_json)
+        active_run.counts.update(result.as_dict())
+        application.telemetry.flush()
+        send_waiting(application, ALERT_SECONDS)
+        _print(active_run, result, as_json=as_json)
         _judge(result)
 
 
-def send_waiting(program: Program, seconds: float) -> None:
+def send_waiting(application: Application, seconds: float) -> None:
     """Sends what waits in the outbox, for `seconds` at most; the rest stays there for the next sender."""
     log = structlog.get_logger("jobs.operations.drain")
     try:
-        counts = program.outbox.flush(seconds)
+        counts = application.outbox.flush(seconds)
     except Exception as error:  # they are kept, and the work they tell of is done
-        log.warning("deliveries-kept", reason=ending_of(error)[1])
+        log.warning("deliveries-kept", reason=exit_code_for(error)[1])
     else:
         if counts.later:
             log.warning(
@@ -147,8 +147,8 @@ def send_waiting(program: Program, seconds: float) -> None:
 class _Drains:
     """The drains of the queues, side by side, one thread each. `stop` may be called from any thread."""
 
-    def __init__(self, program: Program, parameters: DrainParameters) -> None:
-        self._program = program
+    def __init__(self, application: Application, parameters: DrainParameters) -> None:
+        self._application = application
         self._parameters = parameters
         self._asked = threading.Event()
         self._drains: dict[str, Drain] = {}
@@ -182,7 +182,7 @@ class _Drains:
     def _drain(self, queue: str) -> None:
         with bound(queue=queue):
             try:
-                drain = self._drains[queue] = self._program.open_drain(queue, self._parameters.wait_seconds)
+                drain = self._drains[queue] = self._application.open_drain(queue, self._parameters.wait_seconds)
                 if not self._asked.is_set():
                     self._summaries[queue] = self._batches(drain)
             except UpstreamsDown as error:
@@ -191,9 +191,9 @@ class _Drains:
             except SettingsError as error:
                 self._wrong_settings.append(error)
             except Exception as error:  # one queue out of reach must not stop the others
-                self._errors[queue] = ending_of(error)[1]
+                self._errors[queue] = exit_code_for(error)[1]
                 if isinstance(error, QueueUnavailable):
-                    self._remedies[queue] = queue_remedy(self._program.settings, queue, error)
+                    self._remedies[queue] = queue_remedy(self._application.settings, queue, error)
                 structlog.get_logger("jobs.operations.drain").error(
                     "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
                 )
@@ -203,9 +203,9 @@ class _Drains:
         return drain.run_until_empty(asked.max_batches) if asked.until_empty else drain.run_batch()
 
 
-def _print(in_hand: RunInHand, result: DrainResult, *, as_json: bool) -> None:
+def _print(active_run: ActiveRun, result: DrainResult, *, as_json: bool) -> None:
     if as_json:
-        print_json({"run": in_hand.id, **result.as_dict()})
+        print_json({"run": active_run.id, **result.as_dict()})
         return
 
     totals = result.totals

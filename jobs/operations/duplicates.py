@@ -6,7 +6,7 @@ from typing import Any
 
 from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.acting import recorded_action
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.domains.declaration import creation_lease
 from sync.failures import SyncError
 from sync.repair.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
@@ -126,25 +126,25 @@ class Examination:
         }
 
 
-def list_duplicates(program: Program, *, resolved_too: bool) -> list[Finding]:
+def list_duplicates(application: Application, *, resolved_too: bool) -> list[Finding]:
     """The findings about records that NOMIS holds twice, newest first."""
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         every = findings.list_findings(connection, status=None if resolved_too else "open")
     return [finding for finding in every if finding.kind in _KINDS]
 
 
-def find_duplicate(program: Program, finding_id: int) -> Finding:
+def find_duplicate(application: Application, finding_id: int) -> Finding:
     """One such finding. Raises `UsageError` when there is none of this number."""
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         finding = findings.get(connection, finding_id)
     if finding is None or finding.kind not in _KINDS:
         raise UsageError(f"there is no duplicate {finding_id}; `prisoner-to-nomis duplicates list` shows them")
     return finding
 
 
-def find_open(program: Program, finding_id: int) -> Finding:
+def find_open(application: Application, finding_id: int) -> Finding:
     """One that is still to be resolved. Raises `WorkError` when somebody resolved it meanwhile."""
-    finding = find_duplicate(program, finding_id)
+    finding = find_duplicate(application, finding_id)
     if finding.status != "open":
         raise WorkError(f"finding {finding_id} was resolved while you were asked, by {finding.resolved_by}")
     return finding
@@ -167,13 +167,13 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
     }
 
 
-def examine(program: Program, finding: Finding) -> Examination:
+def examine(application: Application, finding: Finding) -> Examination:
     """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not answer."""
     told = read_duplicate(finding)
     rules = SURPLUS_RULES[finding.domain]
     pair = told.duplicate
-    mapping = rules.mapping_of_dps(program.services, pair.dps_id)
-    belongs_to = rules.dps_of_nomis(program.services, pair)
+    mapping = rules.mapping_of_dps(application.services, pair.dps_id)
+    belongs_to = rules.dps_of_nomis(application.services, pair)
     existing: Pair | None = None
     if mapping is not None:
         existing = pair_of_mapping(finding.domain, mapping)
@@ -185,8 +185,8 @@ def examine(program: Program, finding: Finding) -> Examination:
         return Examination(finding, duplicate, None, objection)
     read = rules.read
     view = NomisView(
-        surplus=None if read is None else read(program.services, pair),
-        mapped=None if read is None else read(program.services, existing),
+        surplus=None if read is None else read(application.services, pair),
+        mapped=None if read is None else read(application.services, existing),
         readable=read is not None,
         surplus_belongs_to=belongs_to,
     )
@@ -202,7 +202,7 @@ def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None
         raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(against)}{remedy}")
 
 
-def resolve(program: Program, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
+def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
     """Removes the surplus record, verifies that it is gone and the mapped one is there, and closes the finding.
 
     `seen` is what a person agreed to: nothing is done when it is not so any more. `accepted`: what of `unproved` a
@@ -212,25 +212,27 @@ def resolve(program: Program, seen: Examination, who: str, accepted: Collection[
     """
     finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
-    with program.leases.held(creation_lease(finding.domain, dps_id)):
+    with application.leases.held(creation_lease(finding.domain, dps_id)):
         # Looked at again, since a person takes their time to say yes.
-        found = examine(program, find_open(program, finding.id))
+        found = examine(application, find_open(application, finding.id))
         check_resolvable(found, accepted)
         if found.as_dict() != seen.as_dict():
             raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done, look again")
         details = {**found.as_dict(), "accepted": list(found.unproved)}
-        return closing(program, finding, ACTION, _target(found), details, who, lambda: _remove(program, found))
+        return closing(application, finding, ACTION, _target(found), details, who, lambda: _remove(application, found))
 
 
-def close_by_hand(program: Program, finding: Finding, note: str, who: str) -> str:
+def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
     """Closes a finding that a person dealt with elsewhere; what was recorded."""
-    with program.leases.held(f"write:finding:{finding.id}"):
-        find_open(program, finding.id)
-        return closing(program, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}")
+    with application.leases.held(f"write:finding:{finding.id}"):
+        find_open(application, finding.id)
+        return closing(
+            application, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}"
+        )
 
 
 def closing(
-    program: Program,
+    application: Application,
     finding: Finding | None,
     action: str,
     target: str,
@@ -239,11 +241,11 @@ def closing(
     act: Callable[[], str],
 ) -> str:
     """Acts, records who did what and how it ended, and closes `finding` with that outcome. Raises what `act` raises."""
-    with recorded_action(program, who, action, target, details) as under_way:
-        outcome = under_way.outcome = act()
+    with recorded_action(application, who, action, target, details) as ongoing:
+        outcome = ongoing.outcome = act()
         if finding is not None:
             number = finding.id
-            under_way.also.append(lambda connection: findings.resolve(connection, number, who, outcome))
+            ongoing.also.append(lambda connection: findings.resolve(connection, number, who, outcome))
     return outcome
 
 
@@ -251,7 +253,7 @@ def _target(found: Examination) -> str:
     return f"{found.rules.noun} {found.duplicate.duplicate.nomis_text}"
 
 
-def _remove(program: Program, found: Examination) -> str:
+def _remove(application: Application, found: Examination) -> str:
     rules, pair, existing, view = found.rules, found.duplicate.duplicate, found.duplicate.existing, found.view
     if found.verdict is Verdict.SAME:
         return f"nothing done: {found.meaning}"
@@ -259,10 +261,10 @@ def _remove(program: Program, found: Examination) -> str:
         return f"nothing done: {found.proposal}"
     assert view is not None
     assert existing is not None
-    rules.remove(program.services, pair, view.surplus)
+    rules.remove(application.services, pair, view.surplus)
     if rules.read is not None:
         try:
-            now, kept = rules.read(program.services, pair), rules.read(program.services, existing)
+            now, kept = rules.read(application.services, pair), rules.read(application.services, existing)
         except SyncError as error:
             raise OutcomeUnknown(f"{rules.action} {_target(found)} was sent, and not verified: {error}") from error
         if not rules.is_gone(now):

@@ -7,9 +7,9 @@ from functools import partial
 from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.operations import fix as fixing
-from jobs.operations.acting import agreed, who_acts
+from jobs.operations.acting import confirm, operator_name
 from jobs.operations.waiting_reviews import peek_from
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from reports.engine.result import Mismatch
 from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.explain import Explanation, explain
@@ -20,9 +20,11 @@ from sync.clock import LONDON
 from sync.proposed import command as proposed
 
 
-def explain_prisoner(program: Program, offender_no: str, *, as_json: bool) -> None:
+def explain_prisoner(application: Application, offender_no: str, *, as_json: bool) -> None:
     """Prints both levels, why they differ, both histories, and what mends it. Raises `SyncError`."""
-    found = explain(program.services, program.database, _peek(program), offender_no, near(program), clock.now())
+    found = explain(
+        application.services, application.database, _peek(application), offender_no, near(application), clock.now()
+    )
     if as_json:
         print_json({"equal": found.equal, **found.mismatch.model_dump(mode="json", by_alias=True)})
     else:
@@ -30,7 +32,7 @@ def explain_prisoner(program: Program, offender_no: str, *, as_json: bool) -> No
 
 
 def fix_received(
-    program: Program,
+    application: Application,
     offender_no: str,
     prison_id: str | None,
     reason: str | None,
@@ -47,9 +49,9 @@ def fix_received(
     Raises `UsageError` when something is missing that the diagnosis does not propose, or nobody is named, `WorkError`
     when something speaks against it, and `SyncError`.
     """
-    who = who_acts(program.settings, named)
+    who = operator_name(application.settings, named)
     if prison_id is None or reason is None or occurred_at is None:
-        proposed = fixes.propose_received(program.services, _peek(program), offender_no, near(program))
+        proposed = fixes.propose_received(application.services, _peek(application), offender_no, near(application))
         if proposed is None:
             raise UsageError(
                 f"the diagnosis of {offender_no} proposes no received event; see `reconcile explain {offender_no}`, or "
@@ -57,16 +59,18 @@ def fix_received(
             )
         prison_id, reason = prison_id or proposed.prison_id, reason or proposed.reason
         occurred_at = occurred_at or proposed.occurred_at
-    plan_now = partial(fixing.plan_received, program, _peek(program), offender_no, prison_id, reason, occurred_at)
+    plan_now = partial(
+        fixing.plan_received, application, _peek(application), offender_no, prison_id, reason, occurred_at
+    )
     plan = plan_now()
     if _may_go_on(plan, "Publish it? Every consumer of received events acts on it.", dry_run, yes, force):
-        fixing.publish_received(program, plan, plan_now, who, force=force)
+        fixing.publish_received(application, plan, plan_now, who, force=force)
         say("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
-        _verify(program, plan, wait_seconds)
+        _verify(application, plan, wait_seconds)
 
 
 def repair_incentive(
-    program: Program,
+    application: Application,
     offender_no: str,
     *,
     named: str | None,
@@ -76,16 +80,16 @@ def repair_incentive(
     force: bool,
 ) -> None:
     """Writes the current DPS level of a prisoner to NOMIS again. Raises `UsageError`, `WorkError` and `SyncError`."""
-    who = who_acts(program.settings, named)
-    plan_now = partial(fixing.plan_repair, program, _peek(program), offender_no)
+    who = operator_name(application.settings, named)
+    plan_now = partial(fixing.plan_repair, application, _peek(application), offender_no)
     plan = plan_now()
     if _may_go_on(plan, "Write it to NOMIS?", dry_run, yes, force):
-        sequence = fixing.write_repair(program, plan, plan_now, who, force=force)
+        sequence = fixing.write_repair(application, plan, plan_now, who, force=force)
         say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
-        _verify(program, plan, wait_seconds)
+        _verify(application, plan, wait_seconds)
 
 
-def read_occurred_at(text: str) -> datetime:
+def parse_arrival(text: str) -> datetime:
     """The real time of an arrival, local to London where it has no offset. Raises `UsageError`."""
     try:
         moment = datetime.fromisoformat(text)
@@ -98,7 +102,7 @@ def read_occurred_at(text: str) -> datetime:
     return arrival
 
 
-def read_reason(text: str) -> str:
+def parse_reason(text: str) -> str:
     """The reason of a received event that makes DPS write a review. Raises `UsageError`."""
     reason = text.strip().upper()
     if reason not in fixes.REASONS:
@@ -106,13 +110,13 @@ def read_reason(text: str) -> str:
     return reason
 
 
-def near(program: Program) -> timedelta:
+def near(application: Application) -> timedelta:
     """How near in time two records of one event lie."""
-    return timedelta(hours=program.settings.reconciliation_near_hours)
+    return timedelta(hours=application.settings.reconciliation_near_hours)
 
 
-def _peek(program: Program) -> Callable[[], Waiting]:
-    return peek_from(lambda: program.queue_pair("incentive"), program.database, program.settings)
+def _peek(application: Application) -> Callable[[], Waiting]:
+    return peek_from(lambda: application.queue_pair("incentive"), application.database, application.settings)
 
 
 def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool) -> bool:
@@ -129,14 +133,14 @@ def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool)
         say(f"objection: {plan.objection}")
         if not force:
             raise WorkError(f"nothing was sent: {plan.objection}; --force sends it all the same")
-    return agreed(question, yes=yes, dry_run=dry_run)
+    return confirm(question, yes=yes, dry_run=dry_run)
 
 
-def _verify(program: Program, plan: Plan, wait_seconds: float) -> None:
+def _verify(application: Application, plan: Plan, wait_seconds: float) -> None:
     """Reads both sides again, for a while, and says what is there now."""
     if plan.booking_id is None:
         return
-    seen = fixes.verify(program.services, plan.offender_no, plan.booking_id, wait_seconds)
+    seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
     if seen.mended:
         say(f"both sides have {seen.dps_level or 'no level'} now")
     else:

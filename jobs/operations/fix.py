@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jobs.cli.exit_codes import WorkError
-from jobs.operations.acting import UnderWay, recorded_action
-from jobs.runtime.application import Program
+from jobs.operations.acting import OngoingAction, recorded_action
+from jobs.runtime.application import Application
 from reports.engine import events
 from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.fixes import Plan
@@ -39,53 +39,57 @@ _MESSAGE = "the message of review"
 
 
 def plan_received(
-    program: Program, peek: "Peek", offender_no: str, prison_id: str, reason: str, occurred_at: datetime
+    application: Application, peek: "Peek", offender_no: str, prison_id: str, reason: str, occurred_at: datetime
 ) -> Plan:
     """Plans to publish a received event again, with what speaks against it. Raises `SyncError`."""
-    plan = fixes.plan_received(program.services, offender_no, prison_id, reason, occurred_at)
+    plan = fixes.plan_received(application.services, offender_no, prison_id, reason, occurred_at)
     if plan.objection is None:
-        plan = replace(plan, objection=_published_before(program, plan) or _waits(program, plan, peek()))
+        plan = replace(plan, objection=_published_before(application, plan) or _waits(application, plan, peek()))
     return plan
 
 
-def plan_repair(program: Program, peek: "Peek", offender_no: str) -> Plan:
+def plan_repair(application: Application, peek: "Peek", offender_no: str) -> Plan:
     """Plans to write the current DPS level to NOMIS again, with what speaks against it. Raises `SyncError`."""
-    plan = fixes.plan_repair(program.services, offender_no)
+    plan = fixes.plan_repair(application.services, offender_no)
     if plan.objection is None:
         objection = (
-            _unsettled_creation(program, plan) or _repair_without_end(program, plan) or _waits(program, plan, peek())
+            _unsettled_creation(application, plan)
+            or _repair_without_end(application, plan)
+            or _waits(application, plan, peek())
         )
         plan = replace(plan, objection=objection)
     return plan
 
 
-def publish_received(program: Program, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> None:
+def publish_received(
+    application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool
+) -> None:
     """Publishes the event of the plan, once, and records it.
 
     Raises `LeaseBusy` when another operator is at it, `WorkError` when the plan is another one by now, and `SyncError`.
     """
     event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
-    with _work(program).lease(f"write:received:{plan.offender_no}"):
+    with _work(application).lease(f"write:received:{plan.offender_no}"):
         _make_sure(plan, plan_again(), force=force)
-        with recorded_action(program, who, plan.action, _target(plan), _details(plan)):
-            prisoner_search.publish_received(program.services.prisoner_search, plan.offender_no, event)
+        with recorded_action(application, who, plan.action, _target(plan), _details(plan)):
+            prisoner_search.publish_received(application.services.prisoner_search, plan.offender_no, event)
 
 
-def write_repair(program: Program, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
+def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
     """Writes the record of the plan, once, and records it; the sequence of the new record.
 
     Raises `LeaseBusy` when the review is being worked on, `WorkError` when the plan is another one by now or the record
     was not written, and `SyncError`.
     """
-    work = _work(program)
+    work = _work(application)
     with work.lease(f"write:incentive-repair:{plan.booking_id}"):
         again = plan_again()
         _make_sure(plan, again, force=force)
-        with recorded_action(program, who, plan.action, _target(plan), _details(plan)) as under_way:
+        with recorded_action(application, who, plan.action, _target(plan), _details(plan)) as ongoing:
             write = _write_once_more if again.review_is_mapped else _create
-            sequence = write(program, again, work)
-            _note(under_way, again, sequence)
-    program.telemetry.track(
+            sequence = write(application, again, work)
+            _note(ongoing, again, sequence)
+    application.telemetry.track(
         events.REPAIR,
         {
             "nomisBookingId": plan.booking_id,
@@ -95,34 +99,34 @@ def write_repair(program: Program, plan: Plan, plan_again: Callable[[], Plan], w
             "iep": plan.body["iepLevel"],
         },
     )
-    program.telemetry.flush()
+    application.telemetry.flush()
     return sequence
 
 
-def _create(program: Program, plan: Plan, work: HandlerWork) -> int:
+def _create(application: Application, plan: Plan, work: HandlerWork) -> int:
     """Creates the IEP record of a review that NOMIS never had, as its event would."""
     creation, review_id = incentive.DOMAIN.creation, str(plan.review_id)
     event = DomainEvent(
         creation.event_type, additional_information={"id": plan.review_id, "nomsNumber": plan.offender_no}
     )
-    outcome = program.creations.create(creation, event, work)
+    outcome = application.creations.create(creation, event, work)
     if outcome not in (Outcome.APPLIED, Outcome.RETRY_QUEUED):
         raise WorkError(f"review {review_id} was not written, since it is {outcome}: see `creations list --all`")
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         record = creations.find(connection, creation.name, review_id)
     assert record is not None
     assert record.nomis_ids is not None
     return int(record.nomis_ids["nomisIncentiveSequence"])
 
 
-def _write_once_more(program: Program, plan: Plan, work: HandlerWork) -> int:
+def _write_once_more(application: Application, plan: Plan, work: HandlerWork) -> int:
     """Writes the level of a review that NOMIS had before: its mapping stays, so its event is a duplicate already."""
     assert plan.booking_id is not None
     with (
         work.lease(creation_lease(incentive.NAME, str(plan.review_id))),
         work.lease(f"incentive-booking:{plan.booking_id}"),
     ):
-        return nomis_incentives.create_iep(program.services.nomis, plan.booking_id, plan.body).sequence
+        return nomis_incentives.create_iep(application.services.nomis, plan.booking_id, plan.body).sequence
 
 
 def _make_sure(plan: Plan, again: Plan, *, force: bool) -> None:
@@ -137,8 +141,8 @@ def _make_sure(plan: Plan, again: Plan, *, force: bool) -> None:
         )
 
 
-def _published_before(program: Program, plan: Plan) -> str | None:
-    for earlier in _earlier(program, plan):
+def _published_before(application: Application, plan: Plan) -> str | None:
+    for earlier in _earlier(application, plan):
         same = earlier.details.get("body") == dict(plan.body)
         if same or earlier.time > clock.now() - _REVIEW_EXPECTED:
             how = "published" if earlier.state is ActionState.DONE else "perhaps published"
@@ -148,10 +152,10 @@ def _published_before(program: Program, plan: Plan) -> str | None:
     return None
 
 
-def _repair_without_end(program: Program, plan: Plan) -> str | None:
+def _repair_without_end(application: Application, plan: Plan) -> str | None:
     """Whether an earlier repair may still be under way in NOMIS."""
-    longest = timedelta(seconds=_request_seconds(program))
-    for earlier in _earlier(program, plan):
+    longest = timedelta(seconds=_request_seconds(application))
+    for earlier in _earlier(application, plan):
         if earlier.state is not ActionState.DONE and earlier.time > clock.now() - longest:
             return (
                 f"the repair that {earlier.who} began at {earlier.time:%H:%M:%S} UTC is not known to have ended, so "
@@ -160,28 +164,28 @@ def _repair_without_end(program: Program, plan: Plan) -> str | None:
     return None
 
 
-def _earlier(program: Program, plan: Plan) -> list[Action]:
-    with program.database.read() as connection:
+def _earlier(application: Application, plan: Plan) -> list[Action]:
+    with application.database.read() as connection:
         every = actions_on(connection, plan.action, _target(plan))
     return [each for each in every if each.may_have_been_done]
 
 
-def _unsettled_creation(program: Program, plan: Plan) -> str | None:
-    with program.database.read() as connection:
+def _unsettled_creation(application: Application, plan: Plan) -> str | None:
+    with application.database.read() as connection:
         record = creations.find(connection, incentive.NAME, str(plan.review_id))
     if record is None or record.state is not CreationState.AMBIGUOUS:
         return None
     return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {record.id}` first"
 
 
-def _waits(program: Program, plan: Plan, waiting: Waiting) -> str | None:
+def _waits(application: Application, plan: Plan, waiting: Waiting) -> str | None:
     where = waiting.where(plan.review_id, plan.offender_no)
     if where is not None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_MESSAGE} {plan.review_id} waits on {place}"
     if waiting.doubt is not None:
         return f"{_MESSAGE} {plan.review_id} may wait: {waiting.doubt}"
-    hidden = program.queue_pair(incentive.DOMAIN.queue).dlq.counts().in_flight
+    hidden = application.queue_pair(incentive.DOMAIN.queue).dlq.counts().in_flight
     if hidden:
         return f"{_MESSAGE} {plan.review_id} may wait: somebody else is looking at {hidden} dead letters"
     return None
@@ -191,12 +195,18 @@ def _is_waiting(plan: Plan) -> bool:
     return plan.objection is not None and plan.objection.startswith(_MESSAGE)
 
 
-def _work(program: Program) -> HandlerWork:
-    return HandlerWork(program.services, program.leases, program.telemetry, program.database, _request_seconds(program))
+def _work(application: Application) -> HandlerWork:
+    return HandlerWork(
+        application.services,
+        application.leases,
+        application.telemetry,
+        application.database,
+        _request_seconds(application),
+    )
 
 
-def _request_seconds(program: Program) -> float:
-    return program.settings.longest_call_seconds + program.settings.creation_settling_seconds
+def _request_seconds(application: Application) -> float:
+    return application.settings.longest_call_seconds + application.settings.creation_settling_seconds
 
 
 def _target(plan: Plan) -> str:
@@ -208,6 +218,6 @@ def _details(plan: Plan) -> dict[str, object]:
     return {"request": plan.request, "body": body, "nomis": plan.nomis_level, "dps": plan.dps_level}
 
 
-def _note(under_way: UnderWay, plan: Plan, sequence: int) -> None:
-    under_way.outcome = f"written as sequence {sequence}"
-    under_way.details |= {"review": plan.review_id, "sequence": sequence}
+def _note(ongoing: OngoingAction, plan: Plan, sequence: int) -> None:
+    ongoing.outcome = f"written as sequence {sequence}"
+    ongoing.details |= {"review": plan.review_id, "sequence": sequence}

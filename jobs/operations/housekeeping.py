@@ -10,8 +10,8 @@ import structlog
 from jobs.cli.exit_codes import UsageError, WorkError, one_line
 from jobs.operations.acting import recorded_action
 from jobs.operations.drain import ALERT_SECONDS, send_waiting
-from jobs.runtime.application import Program
-from jobs.runtime.job_runs import RunInHand, Trigger
+from jobs.runtime.application import Application
+from jobs.runtime.job_runs import ActiveRun, Trigger
 from jobs.runtime.logging import bound
 from sync import clock
 from sync.failures import SyncError
@@ -83,34 +83,34 @@ class HousekeepingResult:
         }
 
 
-def dead_letter_queue(program: Program, queue: str) -> DeadLetterQueue:
+def dead_letter_queue(application: Application, queue: str) -> DeadLetterQueue:
     """The dead letter queue of a queue id. Raises `QueueUnavailable`."""
     return DeadLetterQueue(
         queue,
-        program.queue_pair(queue),
-        program.database,
-        program.telemetry,
-        lambda owner: program.queue_pair(owner).main,
+        application.queue_pair(queue),
+        application.database,
+        application.telemetry,
+        lambda owner: application.queue_pair(owner).main,
     )
 
 
-def look_at_all(program: Program) -> tuple[list[DlqState], dict[str, str]]:
+def look_at_all(application: Application) -> tuple[list[DlqState], dict[str, str]]:
     """Every dead letter queue at a glance, and those that could not be looked at, and why."""
-    states, errors = _of_each_queue(lambda queue: _state(program, queue))
+    states, errors = _of_each_queue(lambda queue: _state(application, queue))
     return list(states.values()), errors
 
 
-def diagnosed(program: Program, queue: str, beginning: str | None, most: int) -> list[Diagnosis]:
+def diagnosed(application: Application, queue: str, beginning: str | None, most: int) -> list[Diagnosis]:
     """The messages of a dead letter queue with what is known of them: all, or those whose id begins so.
 
     Raises `UsageError` when none does.
     """
-    letters = dead_letter_queue(program, queue).look(None if beginning else most)
+    letters = dead_letter_queue(application, queue).look(None if beginning else most)
     if beginning:
         letters = [letter for letter in letters if letter.message.message_id.startswith(beginning)]
         if not letters:
             raise UsageError(f"the dead letter queue of {queue} holds no message {beginning}")
-    return diagnose(program.database, queue, letters)
+    return diagnose(application.database, queue, letters)
 
 
 def chosen_ids(queue: str, letters: Sequence[DeadLetter], named: Collection[str]) -> set[str]:
@@ -131,23 +131,23 @@ def _chosen_id(queue: str, ids: Sequence[str], name: str) -> str:
 
 
 def retry_by_hand(
-    program: Program, queue: str, named: Collection[str], who: str, *, recoverable_only: bool
+    application: Application, queue: str, named: Collection[str], who: str, *, recoverable_only: bool
 ) -> RetryResult:
     """Sends messages back (all, or those that are `named`), however often they came back before, and records it.
 
     Raises `UsageError` when a named message is not there, before anything is sent; `WorkError` when it went meanwhile;
     and `QueueUnavailable`.
     """
-    dlq = dead_letter_queue(program, queue)
+    dlq = dead_letter_queue(application, queue)
     ids = chosen_ids(queue, dlq.look(), named) if named else set[str]()
-    with recorded_action(program, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as under_way:
-        result = dlq.retry(not_chosen(program.database, queue, ids, recoverable_only=recoverable_only), who)
-        under_way.details |= {
+    with recorded_action(application, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as ongoing:
+        result = dlq.retry(not_chosen(application.database, queue, ids, recoverable_only=recoverable_only), who)
+        ongoing.details |= {
             "messages": [letter.message.message_id for letter in result.retried],
             "recoverableOnly": recoverable_only,
             "left": len(result.left),
         }
-        under_way.outcome = f"{len(result.retried)} of {result.found} messages sent back"
+        ongoing.outcome = f"{len(result.retried)} of {result.found} messages sent back"
     seen = {letter.message.message_id for letter in (*result.retried, *(each.letter for each in result.left))}
     if missing := ids - seen:
         raise WorkError(f"went from the dead letter queue of {queue} meanwhile: {', '.join(sorted(missing))}")
@@ -157,32 +157,32 @@ def retry_by_hand(
 
 
 def would_be_retried(
-    program: Program, queue: str, named: Collection[str], *, recoverable_only: bool
+    application: Application, queue: str, named: Collection[str], *, recoverable_only: bool
 ) -> list[DeadLetter]:
     """What `retry_by_hand` would send back. Raises `UsageError` when a named message is not there."""
-    letters = dead_letter_queue(program, queue).look()
+    letters = dead_letter_queue(application, queue).look()
     ids = chosen_ids(queue, letters, named)
-    left = not_chosen(program.database, queue, ids, recoverable_only=recoverable_only)(letters)
+    left = not_chosen(application.database, queue, ids, recoverable_only=recoverable_only)(letters)
     return [letter for letter in letters if letter.message.message_id not in left]
 
 
-def would_be_housekept(program: Program) -> tuple[dict[str, list[DeadLetter]], dict[str, str]]:
+def would_be_housekept(application: Application) -> tuple[dict[str, list[DeadLetter]], dict[str, str]]:
     """What a housekeeping run would send back, by queue, and the queues that could not be looked at, and why."""
-    return _of_each_queue(lambda queue: _worth_sending(program, queue))
+    return _of_each_queue(lambda queue: _worth_sending(application, queue))
 
 
-def _worth_sending(program: Program, queue: str) -> list[DeadLetter]:
-    letters = dead_letter_queue(program, queue).look(_MOST_LETTERS)
-    left = _housekeeping_of(program, queue).why_left(letters)
+def _worth_sending(application: Application, queue: str) -> list[DeadLetter]:
+    letters = dead_letter_queue(application, queue).look(_MOST_LETTERS)
+    left = _housekeeping_of(application, queue).why_left(letters)
     return [letter for letter in letters if letter.message.message_id not in left]
 
 
-def _housekeeping_of(program: Program, queue: str) -> Housekeeping:
-    return Housekeeping(program.database, queue, program.settings.housekeeping_max_returns, clock.now())
+def _housekeeping_of(application: Application, queue: str) -> Housekeeping:
+    return Housekeeping(application.database, queue, application.settings.housekeeping_max_returns, clock.now())
 
 
 def run_housekeeping(
-    program: Program,
+    application: Application,
     *,
     show: Callable[[HousekeepingResult], None] = lambda _: None,
     trigger: Trigger = Trigger.MANUAL,
@@ -193,41 +193,47 @@ def run_housekeeping(
     `show` is given the result, also where something failed. Raises `WorkError` then.
     """
     result = HousekeepingResult()
-    with program.ledger.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as in_hand, bound(run_id=in_hand.id):
+    with (
+        application.job_runs.run(JOB, {}, trigger=trigger, rerun_of=rerun_of) as active_run,
+        bound(run_id=active_run.id),
+    ):
         try:
-            housekeep(program, in_hand, result)
+            housekeep(application, active_run, result)
         finally:
-            send_waiting(program, ALERT_SECONDS)
+            send_waiting(application, ALERT_SECONDS)
             show(result)
     return result
 
 
 def housekeep(
-    program: Program, in_hand: RunInHand, result: HousekeepingResult, asked: Callable[[], bool] = lambda: False
+    application: Application,
+    active_run: ActiveRun,
+    result: HousekeepingResult,
+    asked: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Sends back what a retry may heal, queue by queue, and records what is given up, all in `result`.
+    """Sends back what a retry may heal, queue by queue, and records in `result` what was sent and given up.
 
-    Its counts go into `in_hand`. Ends before the next queue once `asked` says so. One message or queue that fails does
-    not stop the others. Raises `WorkError` at the end when there was one.
+    The counts go into `active_run`. Stops before the next queue once `asked` returns true. A message or queue that
+    fails does not stop the others; `WorkError` is raised at the end if there was one.
     """
 
     def keep(queue: str) -> None:
         if asked():
             return
-        housekeeping = _housekeeping_of(program, queue)
-        done = result.results[queue] = dead_letter_queue(program, queue).retry(
+        housekeeping = _housekeeping_of(application, queue)
+        done = result.results[queue] = dead_letter_queue(application, queue).retry(
             housekeeping.why_left, most=_MOST_LETTERS
         )
-        unrecorded = housekeeping.record(program.telemetry)
+        unrecorded = housekeeping.record(application.telemetry)
         result.given_up[queue] = housekeeping.given_up - unrecorded
         problems = [each.reason for each in done.left if each.failed] + ["no finding could be recorded"] * unrecorded
         if problems:
             raise WorkError(f"{len(problems)} messages failed: {problems[0]}")
 
     result.errors |= _of_each_queue(keep)[1]
-    program.telemetry.flush()
-    in_hand.counts |= result.counts()
-    with program.database.begin() as connection:
+    application.telemetry.flush()
+    active_run.counts |= result.counts()
+    with application.database.begin() as connection:
         forget_returns(connection, clock.now() - _FORGOTTEN_AFTER)
         close_old(connection, clock.now() - _KEPT_BY_SQS)
     if result.errors:
@@ -254,10 +260,10 @@ def _of_each_queue(work: Callable[[str], Result]) -> tuple[dict[str, Result], di
     return results, errors
 
 
-def _state(program: Program, queue: str) -> DlqState:
-    pair = program.queue_pair(queue)
+def _state(application: Application, queue: str) -> DlqState:
+    pair = application.queue_pair(queue)
     counts = pair.dlq.counts()
-    letters = dead_letter_queue(program, queue).look(_LOOKED_AT) if counts.visible else []
+    letters = dead_letter_queue(application, queue).look(_LOOKED_AT) if counts.visible else []
     sent = [letter.message.sent_at for letter in letters if letter.message.sent_at is not None]
     types: dict[str, int] = {}
     for letter in letters:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.operations.acting import recorded_action
 from jobs.operations.housekeeping import chosen_ids, dead_letter_queue
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
 from sync.queues.dead_letters import DeadLetter
@@ -28,13 +28,13 @@ class Purged:
 
 
 def purgeable(
-    program: Program, queue: str, named: Collection[str], *, include_retries: bool
+    application: Application, queue: str, named: Collection[str], *, include_retries: bool
 ) -> tuple[list[DeadLetter], int]:
     """The messages to be removed (all, or those that are `named`), and how many others there are.
 
     Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
     """
-    letters = dead_letter_queue(program, queue).look()
+    letters = dead_letter_queue(application, queue).look()
     ids = chosen_ids(queue, letters, named)
     chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
     retries = sum(letter.is_mapping_retry for letter in chosen)
@@ -47,31 +47,31 @@ def purgeable(
     return chosen, len(letters) - len(chosen)
 
 
-def purge(program: Program, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
+def purge(application: Application, queue: str, letters: Sequence[DeadLetter], export: Export, who: str) -> Purged:
     """Removes `letters`, which were looked at before, once `export` has them safely stored.
 
     Raises `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
     """
     stored: list[str] = []
     ids = {letter.message.message_id for letter in letters}
-    dlq = dead_letter_queue(program, queue)
-    with recorded_action(program, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as under_way:
+    dlq = dead_letter_queue(application, queue)
+    with recorded_action(application, who, "dlq purge", dlq.name, {"messages": sorted(ids)}) as ongoing:
         removed, left = dlq.purge(ids, lambda these: stored.append(export(these)), who)
-        under_way.details["export"] = place = stored[0] if stored else ""
-        under_way.outcome = f"{removed} messages removed"
+        ongoing.details["export"] = place = stored[0] if stored else ""
+        ongoing.outcome = f"{removed} messages removed"
     undeleted = sum(each.failed for each in left)
     if undeleted:
         raise WorkError(f"{removed} messages removed, {undeleted} not deleted by SQS; all are kept in {place}")
     return Purged(removed, len(left), place)
 
 
-def make_sure_of_export(program: Program, file: Path | None) -> None:
+def make_sure_of_export(application: Application, file: Path | None) -> None:
     """Raises, before anything is asked, what a later export would fail with.
 
     `ArchiveUnavailable` where nothing can be written there, `SettingsError` where REPORTS_LOCATION has to change.
     """
     if file is None:
-        open_archive(program.settings, lambda: program.aws.client("s3")).probe()
+        open_archive(application.settings, lambda: application.aws.client("s3")).probe()
         return
     try:
         Folder(file.parent).probe()
@@ -79,7 +79,7 @@ def make_sure_of_export(program: Program, file: Path | None) -> None:
         raise ArchiveUnavailable(f"{file} cannot be written: {error.__cause__ or error}") from error
 
 
-def exporter(program: Program, queue: str, file: Path | None) -> Export:
+def exporter(application: Application, queue: str, file: Path | None) -> Export:
     """Writes messages to `file`, or else below the place of the reports, and says where they are then.
 
     Raises `UsageError` when the file is there already: what it holds is not written over.
@@ -93,7 +93,7 @@ def exporter(program: Program, queue: str, file: Path | None) -> Export:
         content = content.encode(errors="backslashreplace").decode()
         if file is not None:
             return _write_new(file, content)
-        archive = open_archive(program.settings, lambda: program.aws.client("s3"))
+        archive = open_archive(application.settings, lambda: application.aws.client("s3"))
         name = f"dlq/{queue}-{clock.now():%Y%m%dT%H%M%S%f}Z.json"
         archive.write(name, content, private=True)
         return archive.location(name)

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.cli.exit_codes import StopAskedError, UsageError, WorkError
+from jobs.cli.exit_codes import StopRequested, UsageError, WorkError
 from jobs.cli.output import counts_text, print_json, print_json_text, print_table, say
 from jobs.cli.progress import ProgressCallback, live_progress
 from jobs.operations.deliver import failure_alerted, make_sure_of_the_archive, report_delivered
 from jobs.operations.drain import send_waiting
-from jobs.runtime.application import Program
-from jobs.runtime.job_runs import SCOPE, RunInHand, Status, Trigger
+from jobs.runtime.application import Application
+from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.checkpoints import Scope, find_run
@@ -41,14 +41,14 @@ _MOST_UNREAD = 10
 _ALWAYS_TOLD = ("compared", "mismatches")
 
 
-def read_offender_no(text: str) -> str:
+def parse_offender_no(text: str) -> str:
     """A prisoner number such as A1234BC. Raises `UsageError`."""
     if not _OFFENDER_NO.fullmatch(text.strip().upper()):
         raise UsageError(f"{text!r} is no prisoner number: give one such as A1234BC")
     return text.strip().upper()
 
 
-def read_prison_id(text: str) -> str:
+def parse_prison_id(text: str) -> str:
     """A prison id such as MDI. Raises `UsageError`."""
     if not _PRISON_ID.fullmatch(text.strip().upper()):
         raise UsageError(f"{text!r} is no prison id: give three letters such as MDI")
@@ -64,8 +64,8 @@ def read_parameters(
     if resume not in (None, LAST) and (prisons or prisoners):
         raise UsageError("--resume goes on with those whom the run looked at: leave out --prison and --prisoner")
     return ReconciliationParameters(
-        prisons=tuple(dict.fromkeys(read_prison_id(prison) for prison in prisons)),
-        offender_nos=tuple(dict.fromkeys(read_offender_no(prisoner) for prisoner in prisoners)),
+        prisons=tuple(dict.fromkeys(parse_prison_id(prison) for prison in prisons)),
+        offender_nos=tuple(dict.fromkeys(parse_offender_no(prisoner) for prisoner in prisoners)),
         shards=shards,
         shard=shard,
         resume=resume,
@@ -98,7 +98,7 @@ def parameters_from_dict(kept: Mapping[str, Any]) -> ReconciliationParameters:
 
 
 def run_reconciliation(
-    program: Program,
+    application: Application,
     parameters: ReconciliationParameters,
     *,
     as_json: bool = False,
@@ -111,26 +111,26 @@ def run_reconciliation(
     for a run that cannot be resumed.
     """
     try:
-        make_sure_of_resuming(program.database, parameters)
+        make_sure_of_resuming(application.database, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
     asked = threading.Event()
     kept = parameters_as_dict(parameters)
     try:
-        with failure_alerted(program, parameters, _DELIVERY_SECONDS):
+        with failure_alerted(application, parameters, _DELIVERY_SECONDS):
             if parameters.notify:
-                make_sure_of_the_archive(program)
+                make_sure_of_the_archive(application)
             with (
-                program.ledger.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as in_hand,
-                bound(run_id=in_hand.id),
+                application.job_runs.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as active_run,
+                bound(run_id=active_run.id),
                 stopping(asked.set),
             ):
                 with live_progress() as progress:
-                    outcome = reconcile(program, in_hand, parameters, asked, progress)
-                send_waiting(program, _DELIVERY_SECONDS)
-                delivered = report_delivered(program, outcome.result)
-                in_hand.error = in_hand.error or delivered.shortfall
-    except StopAskedError as error:
+                    outcome = reconcile(application, active_run, parameters, asked, progress)
+                send_waiting(application, _DELIVERY_SECONDS)
+                delivered = report_delivered(application, outcome.result)
+                active_run.error = active_run.error or delivered.shortfall
+    except StopRequested as error:
         raise WorkError(str(error)) from None
     _print(outcome, as_json=as_json)
     delivered.show(as_json=as_json)
@@ -145,37 +145,37 @@ def run_reconciliation(
 
 
 def reconcile(
-    program: Program,
-    in_hand: RunInHand,
+    application: Application,
+    active_run: ActiveRun,
     parameters: ReconciliationParameters,
     asked: threading.Event,
     progress: ProgressCallback,
 ) -> ReconciliationOutcome:
-    """One run; its counts and status are put into `in_hand`. Raises `StopAskedError` soon after `asked` is set."""
+    """One run; its counts and status are put into `active_run`. Raises `StopRequested` soon after `asked` is set."""
 
     def watched(stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
         if asked.is_set():
-            again = command("reconcile", "incentives", "--resume", parameters.resume or in_hand.id)
-            raise StopAskedError(f"stopped while {stage}; go on with: {again}")
+            again = command("reconcile", "incentives", "--resume", parameters.resume or active_run.id)
+            raise StopRequested(f"stopped while {stage}; go on with: {again}")
 
-    in_hand.counts[SCOPE] = _scope(program, parameters)
-    outcome = program.reconciliation(watched).run(in_hand.id, parameters)
-    in_hand.counts["reconciliation"] = outcome.run_id
+    active_run.counts[SCOPE] = _scope(application, parameters)
+    outcome = application.reconciliation(watched).run(active_run.id, parameters)
+    active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
-        in_hand.counts[SCOPE] = _ONE_SHARD
-    in_hand.status = _STATUSES[outcome.status]
+        active_run.counts[SCOPE] = _ONE_SHARD
+    active_run.status = _STATUSES[outcome.status]
     if outcome.result is not None:
-        in_hand.counts |= outcome.result.counts()
-        in_hand.error = None if outcome.status == "complete" else _shortfall(outcome.result)
+        active_run.counts |= outcome.result.counts()
+        active_run.error = None if outcome.status == "complete" else _shortfall(outcome.result)
     return outcome
 
 
-def _scope(program: Program, parameters: ReconciliationParameters) -> str:
+def _scope(application: Application, parameters: ReconciliationParameters) -> str:
     """Whom the run looks at: everyone, prisons or prisoners; a resumed run looks at those of its beginning."""
     begun = None
     if parameters.resume not in (None, LAST):
-        with program.database.read() as connection:
+        with application.database.read() as connection:
             begun = find_run(connection, parameters.resume)
     chosen = {"offender_nos": parameters.offender_nos, "prisons": parameters.prisons}
     return Scope.of(chosen if begun is None else begun.parameters)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.operations.duplicates import closing, finding_as_dict
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.duplicate_rows import CANDIDATES, NonUnique, What, known_rows, read_non_unique
 from sync.store import findings
@@ -62,17 +62,17 @@ class TwoRows:
         }
 
 
-def examine_rows(program: Program, finding: Finding) -> TwoRows:
+def examine_rows(application: Application, finding: Finding) -> TwoRows:
     """The rows of the pair that are known now, by the finding and by our telemetry since."""
     non_unique = read_non_unique(finding)
     told = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         known = told.union(known_rows(connection, non_unique))
         left = [row for row in sorted(known) if not was_done(connection, *_done(non_unique.what, row))]
     return TwoRows(finding, non_unique, tuple(left))
 
 
-def resolve_rows(program: Program, seen: TwoRows, who: str) -> str:
+def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     """Deletes the surplus row and closes the finding; what was done.
 
     Raises `UsageError` when it is not known, `WorkError` when it is another one by now, `LeaseBusy` when another
@@ -80,11 +80,11 @@ def resolve_rows(program: Program, seen: TwoRows, who: str) -> str:
     """
     if seen.surplus is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
-    plan = plan_row(program, seen.non_unique.what, seen.surplus)
+    plan = plan_row(application, seen.non_unique.what, seen.surplus)
     check_row(plan)
     if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
         raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent, look again")
-    return delete_row(program, plan, who)
+    return delete_row(application, plan, who)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +111,15 @@ class RowPlan:
         )
 
 
-def plan_row(program: Program, what: What, row: int) -> RowPlan:
+def plan_row(application: Application, what: What, row: int) -> RowPlan:
     """What is known of a row that is to be deleted."""
     action, target = _done(what, row)
-    with program.database.read() as connection:
+    with application.database.read() as connection:
         earlier = [each for each in actions_on(connection, action, target) if each.state is ActionState.DONE]
     deleted = (
         f"{target} was deleted by {earlier[0].who} at {earlier[0].time:%d/%m/%Y %H:%M:%S} UTC" if earlier else None
     )
-    return RowPlan(what, row, _pair_of(program, what, row), deleted)
+    return RowPlan(what, row, _pair_of(application, what, row), deleted)
 
 
 def check_row(plan: RowPlan) -> None:
@@ -128,24 +128,24 @@ def check_row(plan: RowPlan) -> None:
         raise WorkError(f"nothing was sent: {plan.deleted}")
 
 
-def delete_row(program: Program, plan: RowPlan, who: str) -> str:
+def delete_row(application: Application, plan: RowPlan, who: str) -> str:
     """Deletes one row of NOMIS and closes the finding that names it; what NOMIS said. Raises as `resolve_rows` does."""
     what, row = plan.what, plan.row
     delete = nomis_activities.delete_allocation if what == "allocation" else nomis_activities.delete_attendance
-    with program.leases.held(f"write:{what}-row:{row}"):
-        again = plan_row(program, what, row)
+    with application.leases.held(f"write:{what}-row:{row}"):
+        again = plan_row(application, what, row)
         check_row(again)
         if again != plan:
             raise WorkError(f"what is known of {what} {row} changed while you were asked: nothing was sent, look again")
         finding = None if plan.pair is None else plan.pair.finding
 
         def act() -> str:
-            delete(program.services.nomis, row)
+            delete(application.services.nomis, row)
             return _ACCEPTED
 
         action, target = _done(what, row)
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
-        closing(program, finding, action, target, details, who, act)
+        closing(application, finding, action, target, details, who, act)
     return (
         f"NOMIS accepted the deletion of {what} {row}, as it does of a number that it does not have: the retry of the "
         "message shows whether it helped, so leave the message"
@@ -157,8 +157,8 @@ def _done(what: What, row: int) -> tuple[str, str]:
     return f"activities delete-{what}", f"{what} {row}"
 
 
-def _pair_of(program: Program, what: What, row: int) -> TwoRows | None:
-    with program.database.read() as connection:
+def _pair_of(application: Application, what: What, row: int) -> TwoRows | None:
+    with application.database.read() as connection:
         every = findings.list_findings(connection, kind=FindingKind.NON_UNIQUE)
-    pairs = (examine_rows(program, finding) for finding in every if read_non_unique(finding).what == what)
+    pairs = (examine_rows(application, finding) for finding in every if read_non_unique(finding).what == what)
     return next((pair for pair in pairs if row in pair.rows), None)

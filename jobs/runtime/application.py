@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 from jobs.cli.exit_codes import WorkError
-from jobs.runtime.job_runs import Ledger
+from jobs.runtime.job_runs import JobRuns
 from jobs.runtime.logging import configure_logging
 from sync import clock
 from sync.settings.declaration import Settings, SettingsError, load_settings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 
-class Program:
+class Application:
     """The parts of the program, for one process and one set of settings. Safe to share between threads."""
 
     def __init__(self, settings: Settings, *, prepare_database: bool = True, metrics: "Metrics | None" = None) -> None:
@@ -70,9 +70,9 @@ class Program:
         return self._once("leases", self._hold_leases)
 
     @property
-    def ledger(self) -> Ledger:
+    def job_runs(self) -> JobRuns:
         """The ledger of job runs."""
-        return self._once("ledger", lambda: Ledger(self.database, self.leases))
+        return self._once("ledger", lambda: JobRuns(self.database, self.leases))
 
     @property
     def telemetry(self) -> "StoredTelemetry":
@@ -271,12 +271,12 @@ class Program:
 
 def wrong_besides(environment: Mapping[str, str]) -> list[str]:
     """The lines about wrong settings that only the parts which use them can judge: schedules and exclusions."""
-    from jobs.runtime.cron import read_schedule
+    from jobs.runtime.cron import parse_schedule
     from reports.engine.exclusions import read_exclusions
 
     def schedule(name: str) -> None:
         if line := environment.get(name):
-            read_schedule(name, line, ZoneInfo("Europe/London"))
+            parse_schedule(name, line, ZoneInfo("Europe/London"))
 
     wrong = []
     for read in (
@@ -292,21 +292,21 @@ def wrong_besides(environment: Mapping[str, str]) -> list[str]:
 
 
 @contextmanager
-def open_program(
+def open_application(
     environment: Mapping[str, str] | None = None,
     *,
     prepare_database: bool = True,
     metrics: "Metrics | None" = None,
     log_to: TextIO | None = None,
-) -> Iterator[Program]:
+) -> Iterator[Application]:
     """The program with the settings of the environment (or of `environment` alone), closed at the end of the block.
 
     Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given.
     """
     settings = load_settings(environment, wrong_besides)
     configure_logging(settings.log_format, settings.log_level, log_to)
-    program = Program(settings, prepare_database=prepare_database, metrics=metrics)
+    application = Application(settings, prepare_database=prepare_database, metrics=metrics)
     try:
-        yield program
+        yield application
     finally:
-        program.close()
+        application.close()

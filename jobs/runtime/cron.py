@@ -68,7 +68,7 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         return f"{self.line} ({self.zone.key})"
 
 
-def read_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
+def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
     """The schedule that `setting` gives. Raises `SettingsError`, one line that names the setting.
 
     A line that no day fits, such as one for 31 February, is refused too.

@@ -12,7 +12,7 @@ from jobs.runtime.logging import traces_wanted
 _MOST_REASONS = 10
 
 
-class Outage:
+class FailureLog:
     """Whether a piece of repeated work fails at present; logs its first failure, each new reason, and its recovery."""
 
     def __init__(self, what: str) -> None:

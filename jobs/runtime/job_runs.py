@@ -64,7 +64,7 @@ class JobRun:
     rerun_of: str | None
 
     @property
-    def told_counts(self) -> Mapping[str, Any]:
+    def shown_counts(self) -> Mapping[str, Any]:
         """The counts for people: whose reconciliation it was, and over whom, only where that is not this and all."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
@@ -88,7 +88,7 @@ class JobRun:
 
 
 @dataclass(slots=True)
-class RunInHand:
+class ActiveRun:
     """A run that goes on. What is put into `counts`, `status` and `error` is written when it ends.
 
     `resumed`: an earlier process began the run and did not finish it.
@@ -105,7 +105,7 @@ class AlreadyStartedError(Exception):
     """The run with this id was started before, here or by another process."""
 
 
-class Ledger:
+class JobRuns:
     """Writes and reads the ledger."""
 
     def __init__(self, database: Database, held: Leases, now: Callable[[], datetime] = clock.now) -> None:
@@ -122,28 +122,28 @@ class Ledger:
         trigger: Trigger = Trigger.MANUAL,
         rerun_of: str | None = None,
         run_id: str | None = None,
-    ) -> Iterator[RunInHand]:
+    ) -> Iterator[ActiveRun]:
         """Records a run of `job`: success unless the `with` block says otherwise, failed when it raises.
 
         With a `run_id` of its own (a scheduled moment has one) the run is started once: `AlreadyStartedError` is raised
         when another process is at it or has finished it. One that was interrupted is taken over.
         """
         started, began = self._now(), time.monotonic()
-        in_hand = RunInHand(run_id or new_run_id(started))
-        lease = _lease_key(in_hand.id)
+        active_run = ActiveRun(run_id or new_run_id(started))
+        lease = _lease_key(active_run.id)
         if not self._leases.acquire(lease):
-            raise AlreadyStartedError(in_hand.id)
+            raise AlreadyStartedError(active_run.id)
         try:
-            in_hand.resumed = not self._begin(in_hand.id, job, parameters, trigger, rerun_of, started)
+            active_run.resumed = not self._begin(active_run.id, job, parameters, trigger, rerun_of, started)
             try:
-                yield in_hand
+                yield active_run
             except BaseException as error:
                 interrupted = not isinstance(error, Exception)
-                in_hand.status = Status.INTERRUPTED if interrupted else Status.FAILED
-                in_hand.error = in_hand.error or one_line(error)
+                active_run.status = Status.INTERRUPTED if interrupted else Status.FAILED
+                active_run.error = active_run.error or one_line(error)
                 raise
             finally:
-                self._finish(in_hand, time.monotonic() - began)
+                self._finish(active_run, time.monotonic() - began)
         finally:
             self._leases.release(lease)
 
@@ -223,16 +223,16 @@ class Ledger:
             connection.execute(update(job_runs).where(job_runs.c.id == run_id).values(taken))
             return False
 
-    def _finish(self, in_hand: RunInHand, seconds: float) -> None:
+    def _finish(self, active_run: ActiveRun, seconds: float) -> None:
         values = {
-            "status": in_hand.status,
-            "counts": in_hand.counts,
+            "status": active_run.status,
+            "counts": active_run.counts,
             "finished_at": self._now(),
             "duration_seconds": round(seconds, 3),
-            "error": in_hand.error[:_ERROR_LENGTH] if in_hand.error else None,
+            "error": active_run.error[:_ERROR_LENGTH] if active_run.error else None,
         }
         with self._database.begin() as connection:
-            connection.execute(update(job_runs).where(job_runs.c.id == in_hand.id).values(values))
+            connection.execute(update(job_runs).where(job_runs.c.id == active_run.id).values(values))
 
 
 def _over_everyone() -> ColumnElement[bool]:

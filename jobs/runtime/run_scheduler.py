@@ -14,10 +14,10 @@ from jobs.operations import reconcile as reconciling
 from jobs.operations.deliver import failure_alerted
 from jobs.operations.housekeeping import HousekeepingResult, housekeep
 from jobs.operations.reconcile import reconcile
-from jobs.runtime.application import Program
-from jobs.runtime.cron import read_schedule
-from jobs.runtime.failure_log import Outage
-from jobs.runtime.job_runs import RunInHand
+from jobs.runtime.application import Application
+from jobs.runtime.cron import parse_schedule
+from jobs.runtime.failure_log import FailureLog
+from jobs.runtime.job_runs import ActiveRun
 from jobs.runtime.scheduler import ScheduledJob, Scheduler
 from jobs.runtime.signals import stopping
 from reports.engine.checkpoints import find_run, load_result
@@ -33,13 +33,13 @@ HOUSEKEEPING_CATCH_UP = timedelta(minutes=5)
 _DATABASE_SECONDS = 2.0
 
 
-def serve(program: Program) -> None:
+def serve(application: Application) -> None:
     """Runs the scheduler until SIGTERM or SIGINT; the work in hand is finished first.
 
     Raises `SettingsError` for a schedule that is no cron line.
     """
     asked = threading.Event()
-    jobs = scheduled_jobs(program, asked)
+    jobs = scheduled_jobs(application, asked)
     schedulers: list[Scheduler] = []
 
     def stop() -> None:
@@ -50,14 +50,14 @@ def serve(program: Program) -> None:
     def at_work() -> bool:
         return bool(schedulers) and not asked.is_set()
 
-    with stopping(stop), observed(program, (JOB, reconciling.JOB, housekeeping.JOB), at_work):
-        while _database_is_ready(program, asked):
+    with stopping(stop), observed(application, (JOB, reconciling.JOB, housekeeping.JOB), at_work):
+        while _database_is_ready(application, asked):
             try:
-                with program.ledger.run(JOB, {"queues": list(QUEUES)}) as in_hand:
-                    schedulers.append(make_scheduler(program, jobs))
+                with application.job_runs.run(JOB, {"queues": list(QUEUES)}) as active_run:
+                    schedulers.append(make_scheduler(application, jobs))
                     if asked.is_set():
                         stop()
-                    in_hand.counts.update(schedulers[0].run())
+                    active_run.counts.update(schedulers[0].run())
             except StoreUnavailable as error:
                 # With the work finished, only its entry in the ledger is not; else the database went again.
                 structlog.get_logger("jobs.runtime.run_scheduler").warning("run-not-recorded", reason=str(error))
@@ -65,78 +65,80 @@ def serve(program: Program) -> None:
                 return
 
 
-def make_scheduler(program: Program, jobs: Sequence[ScheduledJob]) -> Scheduler:
+def make_scheduler(application: Application, jobs: Sequence[ScheduledJob]) -> Scheduler:
     """The scheduler of the program, whose database is ready."""
     return Scheduler(
-        open_drain=program.open_drain,
+        open_drain=application.open_drain,
         queues=QUEUES,
-        drain_interval_seconds=program.settings.drain_interval_seconds,
+        drain_interval_seconds=application.settings.drain_interval_seconds,
         jobs=jobs,
-        ledger=program.ledger,
-        send_due=lambda: asdict(program.outbox.send_due()),
+        job_runs=application.job_runs,
+        send_due=lambda: asdict(application.outbox.send_due()),
     )
 
 
-def scheduled_jobs(program: Program, asked: threading.Event) -> list[ScheduledJob]:
+def scheduled_jobs(application: Application, asked: threading.Event) -> list[ScheduledJob]:
     """The jobs that the settings switch on; they end at their next good point when `asked` is set."""
-    settings = program.settings
+    settings = application.settings
     jobs: list[ScheduledJob] = []
     if settings.scheduler_reconciliation:
-        schedule = read_schedule("RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone)
+        schedule = parse_schedule("RECONCILIATION_SCHEDULE", settings.reconciliation_schedule, settings.zone)
         jobs.append(
             ScheduledJob(
                 reconciling.JOB,
                 schedule,
-                lambda in_hand: _reconcile(program, in_hand, asked),
+                lambda active_run: _reconcile(application, active_run, asked),
                 RECONCILIATION_CATCH_UP,
             )
         )
     if settings.scheduler_housekeeping:
-        schedule = read_schedule("HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone)
+        schedule = parse_schedule("HOUSEKEEPING_SCHEDULE", settings.housekeeping_schedule, settings.zone)
         jobs.append(
             ScheduledJob(
                 housekeeping.JOB,
                 schedule,
-                lambda in_hand: _housekeep(program, in_hand, asked),
+                lambda active_run: _housekeep(application, active_run, asked),
                 HOUSEKEEPING_CATCH_UP,
             )
         )
     return jobs
 
 
-def _housekeep(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:
+def _housekeep(application: Application, active_run: ActiveRun, asked: threading.Event) -> None:
     """The re-drive of the dead letter queues; it ends before the next queue once `asked` is set."""
-    housekeep(program, in_hand, HousekeepingResult(), asked.is_set)
+    housekeep(application, active_run, HousekeepingResult(), asked.is_set)
 
 
-def _reconcile(program: Program, in_hand: RunInHand, asked: threading.Event) -> None:
+def _reconcile(application: Application, active_run: ActiveRun, asked: threading.Event) -> None:
     """The weekly run; one that an earlier process began is gone on with."""
-    with program.database.read() as connection:
-        begun = find_run(connection, in_hand.id)
-        result = load_result(connection, in_hand.id) if begun is not None and not begun.is_open else None
+    with application.database.read() as connection:
+        begun = find_run(connection, active_run.id)
+        result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
     if result is not None:
         # The earlier process had its result, and died before the ledger had it.
-        in_hand.counts |= result.counts()
+        active_run.counts |= result.counts()
         return
     log = structlog.get_logger("jobs.runtime.run_scheduler")
-    parameters = ReconciliationParameters(resume=in_hand.id if begun is not None else None)
-    with failure_alerted(program, parameters):
-        reconcile(program, in_hand, parameters, asked, lambda *progress: log.debug("progress", progress=progress))
+    parameters = ReconciliationParameters(resume=active_run.id if begun is not None else None)
+    with failure_alerted(application, parameters):
+        reconcile(
+            application, active_run, parameters, asked, lambda *progress: log.debug("progress", progress=progress)
+        )
 
 
-def _database_is_ready(program: Program, asked: threading.Event) -> bool:
+def _database_is_ready(application: Application, asked: threading.Event) -> bool:
     """Waits until the database is there with the current schema; False when it was asked to stop before.
 
     Where `DATABASE_AUTO_UPGRADE` is off, the schema is another job's work, which may still be under way.
     """
-    outage = Outage("database")
+    failure_log = FailureLog("database")
     while not asked.is_set():
         try:
-            program.bring_up_to_date(program.database)
+            application.bring_up_to_date(application.database)
         except (StoreUnavailable, WorkError) as error:
-            outage.failed(error)
+            failure_log.failed(error)
             asked.wait(_DATABASE_SECONDS)
         else:
-            outage.worked()
+            failure_log.worked()
             return True
     return False

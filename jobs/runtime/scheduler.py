@@ -17,10 +17,10 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from jobs.cli.exit_codes import StopAskedError
+from jobs.cli.exit_codes import StopRequested
 from jobs.runtime.cron import CronSchedule
-from jobs.runtime.failure_log import Outage
-from jobs.runtime.job_runs import AlreadyStartedError, Ledger, RunInHand, Status, Trigger, scheduled_run_id
+from jobs.runtime.failure_log import FailureLog
+from jobs.runtime.job_runs import ActiveRun, AlreadyStartedError, JobRuns, Status, Trigger, scheduled_run_id
 from jobs.runtime.logging import bound
 from sync import clock
 from sync.pipeline.drain import BatchSummary
@@ -49,14 +49,14 @@ class Draining(Protocol):
 class ScheduledJob:
     """A job with a schedule.
 
-    run: does the work of one moment, puts counts into the run in hand, and raises when it fails; `StopAskedError` when
+    run: does the work of one moment, puts counts into the run in hand, and raises when it fails; `StopRequested` when
         the process is to end before the work has, which another process then takes over.
     catch_up: how long after its moment a run that was missed or interrupted is still worth starting.
     """
 
     name: str
     schedule: CronSchedule
-    run: Callable[[RunInHand], None]
+    run: Callable[[ActiveRun], None]
     catch_up: timedelta
 
 
@@ -70,7 +70,7 @@ class Scheduler:
         queues: Sequence[str],
         drain_interval_seconds: float,
         jobs: Sequence[ScheduledJob],
-        ledger: Ledger,
+        job_runs: JobRuns,
         send_due: Callable[[], Mapping[str, int]],
         outbox_seconds: float = OUTBOX_SECONDS,
         now: Callable[[], datetime] = clock.now,
@@ -79,7 +79,7 @@ class Scheduler:
         self._queues = tuple(queues)
         self._interval = drain_interval_seconds
         self._jobs = tuple(jobs)
-        self._ledger = ledger
+        self._ledger = job_runs
         self._send_due = send_due
         self._outbox_seconds = outbox_seconds
         self._now = now
@@ -90,9 +90,9 @@ class Scheduler:
         self._totals: Counter[str] = Counter()
         self._done: dict[str, datetime] = {}
         self._look_again: dict[str, float] = {}
-        self._outages = {name: Outage(f"drain of {name}") for name in self._queues}
-        self._outages |= {job.name: Outage(job.name) for job in self._jobs}
-        self._outages["outbox"] = Outage("outbox")
+        self._failure_logs = {name: FailureLog(f"drain of {name}") for name in self._queues}
+        self._failure_logs |= {job.name: FailureLog(job.name) for job in self._jobs}
+        self._failure_logs["outbox"] = FailureLog("outbox")
 
     def run(self) -> dict[str, int]:
         """Works until `stop` is called and the work in hand is finished; what the drains did, counted by outcome."""
@@ -131,7 +131,11 @@ class Scheduler:
 
     def failing(self) -> dict[str, str]:
         """The work that fails at present, and why."""
-        return {name: outage.reason for name, outage in self._outages.items() if outage.reason is not None}
+        return {
+            name: failure_log.reason
+            for name, failure_log in self._failure_logs.items()
+            if failure_log.reason is not None
+        }
 
     def _executors(self) -> dict[str, ThreadPoolExecutor]:
         return {
@@ -179,9 +183,9 @@ class Scheduler:
                 summary = self._drain_of(queue).run_batch()
             except Exception as error:
                 # Whatever it is, the next batch is tried: one bad moment must not end a queue's work.
-                self._outages[queue].failed(error)
+                self._failure_logs[queue].failed(error)
             else:
-                self._outages[queue].worked()
+                self._failure_logs[queue].worked()
                 self._count(summary)
 
     def _drain_of(self, queue: str) -> Draining:
@@ -216,13 +220,13 @@ class Scheduler:
                 standing = self._ledger.standing(run_id)
                 if standing in (None, Status.INTERRUPTED):
                     self._run(job, run_id)
-            except StopAskedError as error:
+            except StopRequested as error:
                 self._log.info("job-stopped", job=job.name, reason=str(error))
                 return
             except AlreadyStartedError:
                 standing = Status.RUNNING
             except Exception as error:  # in the ledger where that is possible; the next moment is tried all the same
-                self._outages[job.name].failed(error)
+                self._failure_logs[job.name].failed(error)
                 self._look_again[job.name] = time.monotonic() + _LOOK_AGAIN_SECONDS
                 return
         if standing is Status.RUNNING:
@@ -230,13 +234,13 @@ class Scheduler:
             self._look_again[job.name] = time.monotonic() + _LOOK_AGAIN_SECONDS
         else:
             self._done[job.name] = moment
-        self._outages[job.name].worked()
+        self._failure_logs[job.name].worked()
 
     def _run(self, job: ScheduledJob, run_id: str) -> None:
-        with self._ledger.run(job.name, {}, trigger=Trigger.SCHEDULE, run_id=run_id) as in_hand:
-            self._log.info("job-started", job=job.name, resumed=in_hand.resumed)
-            job.run(in_hand)
-        self._log.info("job-ended", job=job.name, status=in_hand.status, **_plain(in_hand.counts))
+        with self._ledger.run(job.name, {}, trigger=Trigger.SCHEDULE, run_id=run_id) as active_run:
+            self._log.info("job-started", job=job.name, resumed=active_run.resumed)
+            job.run(active_run)
+        self._log.info("job-ended", job=job.name, status=active_run.status, **_plain(active_run.counts))
 
     def _send(self) -> None:
         if self._stopping.is_set():
@@ -244,9 +248,9 @@ class Scheduler:
         try:
             counts = self._send_due()
         except Exception as error:  # an outage of Slack, mail or database must not end the deliveries
-            self._outages["outbox"].failed(error)
+            self._failure_logs["outbox"].failed(error)
         else:
-            self._outages["outbox"].worked()
+            self._failure_logs["outbox"].worked()
             if any(counts.values()):
                 self._log.info("deliveries", **counts)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.cli.exit_codes import WORK_FAILED, StopAskedError, WorkError
+from jobs.cli.exit_codes import WORK_FAILED, StopRequested, WorkError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,12 +46,12 @@ def ending_at_once(what: str) -> Iterator[None]:
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        raise StopAskedError("a signal came")
+        raise StopRequested("a signal came")
 
     before = {number: signal.signal(number, end) for number in _SIGNALS}
     try:
         yield
-    except StopAskedError:
+    except StopRequested:
         raise WorkError(f"{what} was stopped before its end") from None
     finally:
         for number, handler in before.items():
@@ -67,11 +67,11 @@ class BreakingOff:
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """Raises `StopAskedError` in the block at the first signal, whatever the block waits for."""
+        """Raises `StopRequested` in the block at the first signal, whatever the block waits for."""
         self._raising = True
         try:
             if self.asked:
-                raise StopAskedError("a signal came")
+                raise StopRequested("a signal came")
             yield
         finally:
             self._raising = False
@@ -82,7 +82,7 @@ class BreakingOff:
             os._exit(WORK_FAILED)
         self.asked = True
         if self._raising:
-            raise StopAskedError("a signal came")
+            raise StopRequested("a signal came")
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(operator: Operator, 
     with program(environment, operator.settings["DATABASE_URL"], SLACK_TOKEN=operator.settings["SLACK_TOKEN"]) as made:
         (weekly,) = (each for each in scheduled_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
         for run_id in ("reconcile-incentives-1", "reconcile-incentives-2"):
-            with pytest.raises(SettingsError), made.ledger.run(weekly.name, {}, run_id=run_id) as in_hand:
+            with pytest.raises(SettingsError), made.job_runs.run(weekly.name, {}, run_id=run_id) as in_hand:
                 weekly.run(in_hand)
         made.outbox.flush(10)
     (alert,) = operator.alerts()[before:]

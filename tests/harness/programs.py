@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from jobs.health.metrics import Metrics
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sync.settings.declaration import load_settings
 
 #: A message that failed comes again at once, and is received three times before it is a dead letter. What the sandbox
@@ -24,10 +24,10 @@ QUICK_RETRIES = {
 @contextmanager
 def program(
     environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
-) -> Iterator[Program]:
+) -> Iterator[Application]:
     """The program with the settings of a sandbox, with quick retries unless told otherwise; closed at the end."""
     all_settings = {**environment, **QUICK_RETRIES, "DATABASE_URL": database_url, **settings}
-    made = Program(load_settings(all_settings), metrics=metrics)
+    made = Application(load_settings(all_settings), metrics=metrics)
     try:
         yield made
     finally:

@@ -15,16 +15,16 @@ def actions(
     started was stopped in the middle: look in NOMIS, or at the queue, whether it was done.
     """
     from jobs.cli.output import local_time, print_json, print_table
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
     from sync.store.actions import list_actions
 
-    with open_program() as program:
-        with program.database.read() as connection:
+    with open_application() as application:
+        with application.database.read() as connection:
             found = list_actions(connection, limit)
         if as_json:
             print_json([action.as_dict() for action in found])
             return
-        zone = program.settings.zone
+        zone = application.settings.zone
         print_table(
             ("WHEN", "WHO", "ACTION", "TARGET", "STATE", "OUTCOME"),
             [

@@ -84,33 +84,33 @@ def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As
 
 
 def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, named: str | None) -> None:
-    from jobs.operations.acting import agreed, agreed_unchecked, who_acts
+    from jobs.operations.acting import confirm, confirm_unchecked, operator_name
     from jobs.operations.surplus_rows import check_row, delete_row, plan_row
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        who = who_acts(program.settings, named)
-        plan = plan_row(program, what, row)
+    with open_application() as application:
+        who = operator_name(application.settings, named)
+        plan = plan_row(application, what, row)
         say(f"delete {what} {row} in NOMIS")
         check_row(plan)
         question = f"Delete {what} {row}?"
         if plan.unchecked is None:
-            go_on = agreed(question, yes=yes, dry_run=dry_run)
+            go_on = confirm(question, yes=yes, dry_run=dry_run)
         else:
-            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+            go_on = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
         if go_on:
-            say(delete_row(program, plan, who))
+            say(delete_row(application, plan, who))
 
 
 def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:
-    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.delete_all import check_allowed, delete_all, mapped_records
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        check_allowed(program.settings)
-        who = who_acts(program.settings, named)
-        every = mapped_records(program, domain)
-        say(f"{len(every)} {noun} are mapped, in {program.settings.environment_name}")
-        if every and agreed(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
-            say(f"{delete_all(program, domain, every, who)} {noun} deleted with their mappings")
+    with open_application() as application:
+        check_allowed(application.settings)
+        who = operator_name(application.settings, named)
+        every = mapped_records(application, domain)
+        say(f"{len(every)} {noun} are mapped, in {application.settings.environment_name}")
+        if every and confirm(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):
+            say(f"{delete_all(application, domain, every, who)} {noun} deleted with their mappings")

@@ -24,11 +24,11 @@ def check(
     from jobs.cli.exit_codes import WORK_FAILED
     from jobs.cli.output import print_json
     from jobs.operations.check import check_everything, nothing_is_set_up
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program(prepare_database=False) as program:
-        findings = check_everything(program)
-        bare = nothing_is_set_up(program.settings)
+    with open_application(prepare_database=False) as application:
+        findings = check_everything(application)
+        bare = nothing_is_set_up(application.settings)
     width = max(len(finding.name) for finding in findings)
     if as_json:
         print_json(

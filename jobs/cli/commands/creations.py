@@ -9,7 +9,7 @@ from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HE
 
 if TYPE_CHECKING:
     from jobs.operations.creations import MappingPlan
-    from jobs.runtime.application import Program
+    from jobs.runtime.application import Application
     from sync.creation.store import CreationRecord
 
 app = typer.Typer(
@@ -30,14 +30,14 @@ def list_creations(
     """
     from jobs.cli.output import local_time, print_json, print_table
     from jobs.operations.creations import creation_as_dict, list_open
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        records = list_open(program, settled_too=every)
+    with open_application() as application:
+        records = list_open(application, settled_too=every)
         if as_json:
             print_json([creation_as_dict(record) for record in records])
             return
-        zone = program.settings.zone
+        zone = application.settings.zone
         print_table(
             ("ID", "DOMAIN", "DPS ID", "STATE", "SINCE", "ATTEMPTS", "NOTE"),
             [
@@ -88,7 +88,7 @@ def settle_creation(
     takes a wrong mapping back.
     """
     from jobs.cli.exit_codes import UsageError
-    from jobs.operations.acting import agreed, agreed_unchecked, who_acts
+    from jobs.operations.acting import confirm, confirm_unchecked, operator_name
     from jobs.operations.creations import (
         check_plan,
         find_creation,
@@ -98,34 +98,34 @@ def settle_creation(
         settle_mapped,
         settle_not_created,
     )
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
     if nomis_id is not None and not_created:
         raise UsageError("give --nomis-id or --not-created, not both")
-    with open_program() as program:
-        record = find_creation(program, creation_id)
-        _show(program, record)
+    with open_application() as application:
+        record = find_creation(application, creation_id)
+        _show(application, record)
         if nomis_id is None and not not_created:
             return
-        who = who_acts(program.settings, named)
+        who = operator_name(application.settings, named)
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
-            make_sure_of_sending(program, record)
-            if agreed("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
-                say(settle_not_created(program, record, who))
+            make_sure_of_sending(application, record)
+            if confirm("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
+                say(settle_not_created(application, record, who))
             return
         assert nomis_id is not None
-        plan = plan_mapping(program, record, nomis_id)
+        plan = plan_mapping(application, record, nomis_id)
         _show_plan(plan)
         check_plan(plan, despite=although_different)
         question = f"Save the mapping to {plan.target}?"
         if plan.unchecked is None:
-            go_on = agreed(question, yes=yes, dry_run=dry_run)
+            go_on = confirm(question, yes=yes, dry_run=dry_run)
         else:
-            go_on = agreed_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
+            go_on = confirm_unchecked(question, plan.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
         if go_on:
-            say(settle_mapped(program, plan, who, nomis_id))
+            say(settle_mapped(application, plan, who, nomis_id))
 
 
 @app.command("reopen")
@@ -140,19 +140,19 @@ def reopen_creation(
     Deletes the mapping that `creations settle` saved and opens the creation again. What was written to the wrong NOMIS
     record meanwhile stays there.
     """
-    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.creations import plan_reopening, reopen
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        who = who_acts(program.settings, named)
-        plan = plan_reopening(program, creation_id)
+    with open_application() as application:
+        who = operator_name(application.settings, named)
+        plan = plan_reopening(application, creation_id)
         say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
-        if agreed("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
-            say(f"{reopen(program, plan, who)}; see `creations settle {creation_id}`")
+        if confirm("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
+            say(f"{reopen(application, plan, who)}; see `creations settle {creation_id}`")
 
 
-def _show(program: "Program", record: "CreationRecord") -> None:
+def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.cli.output import local_time, print_pairs
     from jobs.operations.creations import may_be_settled
     from sync.creation.store import OPEN_STATES
@@ -165,9 +165,9 @@ def _show(program: "Program", record: "CreationRecord") -> None:
     print_pairs(
         {
             "creation": f"{record.id}, {record.domain} {record.dps_id}, {record.state}",
-            "since": local_time(record.intended_at, program.settings.zone),
+            "since": local_time(record.intended_at, application.settings.zone),
             "because": record.note,
-            **({"mapped": _mapped(program, record)} if is_open else {}),
+            **({"mapped": _mapped(application, record)} if is_open else {}),
             "look for": look_for(record),
             **({"if there": f"{settle} --nomis-id {given}"} if is_open else {}),
             **({"if not": f"{settle} --not-created"} if again else {}),
@@ -175,14 +175,14 @@ def _show(program: "Program", record: "CreationRecord") -> None:
     )
 
 
-def _mapped(program: "Program", record: "CreationRecord") -> str | None:
+def _mapped(application: "Application", record: "CreationRecord") -> str | None:
     """What the DPS record is mapped to by now, beside which NOMIS may have another record."""
     from jobs.cli.exit_codes import one_line
     from jobs.operations.creations import mapped_meanwhile
     from sync.failures import SyncError
 
     try:
-        mapping = mapped_meanwhile(program, record)
+        mapping = mapped_meanwhile(application, record)
     except SyncError as error:
         # What to look for is worth saying while the mapping service is away.
         return f"not known now: {one_line(error)}"

@@ -13,10 +13,10 @@ def upgrade() -> None:
 
     Safe when several processes start at once. Also done on start, unless DATABASE_AUTO_UPGRADE=false.
     """
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program(prepare_database=False) as program:
-        made, current = not program.database.is_there, program.database.schema_is_current()
-        program.database.upgrade()
+    with open_application(prepare_database=False) as application:
+        made, current = not application.database.is_there, application.database.schema_is_current()
+        application.database.upgrade()
         done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
-        say(f"{program.database.url_without_password}: {done}")
+        say(f"{application.database.url_without_password}: {done}")

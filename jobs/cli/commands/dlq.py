@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jobs.operations.housekeeping import DlqState, HousekeepingResult
-    from jobs.runtime.application import Program
+    from jobs.runtime.application import Application
     from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
     from sync.repair.dead_letter_report import Diagnosis
@@ -45,10 +45,10 @@ def list_dlqs(as_json: AsJson = False) -> None:
     from jobs.cli.exit_codes import WorkError
     from jobs.cli.output import print_json
     from jobs.operations.housekeeping import look_at_all, problems_text
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        states, errors = look_at_all(program)
+    with open_application() as application:
+        states, errors = look_at_all(application)
     if as_json:
         print_json([state.as_dict() for state in states])
     else:
@@ -90,19 +90,19 @@ def show_dlq(
     only while they are read.
     """
     from jobs.cli.output import print_json
-    from jobs.cli.queue_names import read_queue
+    from jobs.cli.queue_names import parse_queue
     from jobs.operations.housekeeping import diagnosed
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        found = diagnosed(program, read_queue(queue), message, limit)
+    with open_application() as application:
+        found = diagnosed(application, parse_queue(queue), message, limit)
         if as_json:
             print_json([each.as_dict() for each in found])
             return
         if not found:
             say(f"The dead letter queue of {queue} is empty.")
         for each in found:
-            _show(program, each)
+            _show(application, each)
 
 
 @app.command("retry")
@@ -122,22 +122,22 @@ def retry_dlq(
     However often they came back before. A re-drive does no harm; it asks only on a terminal.
     """
     from jobs.cli.output import print_json
-    from jobs.cli.queue_names import read_queue
-    from jobs.operations.acting import agreed_if_asked, who_acts
+    from jobs.cli.queue_names import parse_queue
+    from jobs.operations.acting import confirm_on_terminal, operator_name
     from jobs.operations.housekeeping import retry_by_hand, would_be_retried
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
     chosen = message or []
-    with open_program() as program:
-        who = who_acts(program.settings, named)
+    with open_application() as application:
+        who = operator_name(application.settings, named)
         if dry_run:
-            letters = would_be_retried(program, read_queue(queue), chosen, recoverable_only=recoverable)
+            letters = would_be_retried(application, parse_queue(queue), chosen, recoverable_only=recoverable)
             _say_dry_run(letters, "would be sent back", as_json=as_json)
             return
-        read_queue(queue)
+        parse_queue(queue)
         which = f"{len(chosen)} of the messages" if chosen else "the messages" if not recoverable else "what may heal"
-        agreed_if_asked(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
-        result = retry_by_hand(program, queue, chosen, who, recoverable_only=recoverable)
+        confirm_on_terminal(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
+        result = retry_by_hand(application, queue, chosen, who, recoverable_only=recoverable)
     if as_json:
         print_json(result.as_dict())
     else:
@@ -157,9 +157,9 @@ def retry_all_dlqs(
     """
     from jobs.cli.exit_codes import WorkError
     from jobs.cli.output import print_json
-    from jobs.operations.acting import agreed_if_asked, person_named, recorded_action
+    from jobs.operations.acting import confirm_on_terminal, find_operator_name, recorded_action
     from jobs.operations.housekeeping import problems_text, run_housekeeping, would_be_housekept
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
     def show(done: "HousekeepingResult") -> None:
         if as_json:
@@ -168,9 +168,9 @@ def retry_all_dlqs(
         for result in done.results.values():
             _say_retried(result)
 
-    with open_program() as program:
+    with open_application() as application:
         if dry_run:
-            would_be, errors = would_be_housekept(program)
+            would_be, errors = would_be_housekept(application)
             if as_json:
                 print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
             else:
@@ -179,15 +179,15 @@ def retry_all_dlqs(
             if errors:
                 raise WorkError(problems_text(errors))
             return
-        agreed_if_asked("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
-        who = person_named(program.settings, named)
+        confirm_on_terminal("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
+        who = find_operator_name(application.settings, named)
         if who is None:
-            run_housekeeping(program, show=show)
+            run_housekeeping(application, show=show)
         else:
-            with recorded_action(program, who, "dlq retry-all", "all queues") as under_way:
-                done = run_housekeeping(program, show=show)
-                under_way.details = done.counts()
-                under_way.outcome = f"{under_way.details['retried']} of {under_way.details['found']} messages sent back"
+            with recorded_action(application, who, "dlq retry-all", "all queues") as ongoing:
+                done = run_housekeeping(application, show=show)
+                ongoing.details = done.counts()
+                ongoing.outcome = f"{ongoing.details['retried']} of {ongoing.details['found']} messages sent back"
 
 
 @app.command("purge")
@@ -217,23 +217,23 @@ def purge_dlq(
     record that loses its mapping is made a second time.
     """
     from jobs.cli.exit_codes import WorkError
-    from jobs.cli.queue_names import read_queue
-    from jobs.operations.acting import agreed, who_acts
+    from jobs.cli.queue_names import parse_queue
+    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.purge import exporter, make_sure_of_export, purge, purgeable
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        who = who_acts(program.settings, named)
-        write = exporter(program, read_queue(queue), export)
-        letters, others = purgeable(program, queue, message or [], include_retries=include_retries)
+    with open_application() as application:
+        who = operator_name(application.settings, named)
+        write = exporter(application, parse_queue(queue), export)
+        letters, others = purgeable(application, queue, message or [], include_retries=include_retries)
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
             say(f"{others} others stay")
         if letters:
-            make_sure_of_export(program, export)
-        if not letters or not agreed(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
+            make_sure_of_export(application, export)
+        if not letters or not confirm(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
-        done = purge(program, queue, letters, write, who)
+        done = purge(application, queue, letters, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
     say(f"{done.removed} messages removed; they are kept in {done.place}")
@@ -258,10 +258,10 @@ def _say_retried(result: "RetryResult") -> None:
         say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
 
 
-def _show(program: "Program", found: "Diagnosis") -> None:
+def _show(application: "Application", found: "Diagnosis") -> None:
     from jobs.cli.output import local_time
 
-    zone = program.settings.zone
+    zone = application.settings.zone
     letter = found.letter
     say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
     sent = local_time(letter.message.sent_at, zone)

@@ -32,10 +32,10 @@ def drain(
     in hand; a second one ends at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
     parameters = DrainParameters.of(
         queues or [], until_empty=until_empty, max_batches=max_batches, wait_seconds=wait_seconds
     )
-    with open_program() as program:
-        run_drain(program, parameters, as_json=as_json)
+    with open_application() as application:
+        run_drain(application, parameters, as_json=as_json)

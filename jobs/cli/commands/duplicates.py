@@ -10,7 +10,7 @@ from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
 if TYPE_CHECKING:
     from jobs.operations.duplicates import Examination
     from jobs.operations.surplus_rows import TwoRows
-    from jobs.runtime.application import Program
+    from jobs.runtime.application import Application
     from sync.store.findings import Finding
 
 app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
@@ -30,14 +30,14 @@ def list_findings(
     """
     from jobs.cli.output import local_time, print_json, print_table
     from jobs.operations.duplicates import finding_as_dict, list_duplicates
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        found = list_duplicates(program, resolved_too=every)
+    with open_application() as application:
+        found = list_duplicates(application, resolved_too=every)
         if as_json:
             print_json([finding_as_dict(finding) for finding in found])
             return
-        zone = program.settings.zone
+        zone = application.settings.zone
         print_table(
             ("ID", "KIND", "DOMAIN", "SEVERITY", "SINCE", "STATUS", "WHAT"),
             [
@@ -64,14 +64,14 @@ def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """
     from jobs.cli.output import print_json
     from jobs.operations.duplicates import find_duplicate
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        found = _examined(program, find_duplicate(program, finding_id))
+    with open_application() as application:
+        found = _examined(application, find_duplicate(application, finding_id))
         if as_json:
             print_json(found.as_dict())
         else:
-            _show(program, found)
+            _show(application, found)
 
 
 @app.command("resolve")
@@ -100,32 +100,32 @@ def resolve_finding(
     as far as it has them) stays too, unless --although-different is given, which is recorded.
     """
     from jobs.cli.exit_codes import UsageError
-    from jobs.operations.acting import agreed, who_acts
+    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        who = who_acts(program.settings, named)
-        finding = find_duplicate(program, finding_id)
+    with open_application() as application:
+        who = operator_name(application.settings, named)
+        finding = find_duplicate(application, finding_id)
         if finding.status != "open":
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
         if by_hand is not None:
-            if agreed(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
-                say(close_by_hand(program, finding, by_hand, who))
+            if confirm(f"Close finding {finding_id}?", yes=yes, dry_run=dry_run):
+                say(close_by_hand(application, finding, by_hand, who))
             return
-        found = _examined(program, finding)
-        _show(program, found)
+        found = _examined(application, finding)
+        _show(application, found)
         if isinstance(found, TwoRows):
             if found.surplus is None:
                 raise UsageError(f"finding {finding_id} needs a number that is not known; see above")
-            if agreed(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
-                say(resolve_rows(program, found, who))
+            if confirm(f"Proceed: {found.proposal}?", yes=yes, dry_run=dry_run):
+                say(resolve_rows(application, found, who))
             return
         accepted = found.unproved if although_different else ()
         check_resolvable(found, accepted)
-        if agreed(_question(found), yes=yes, dry_run=dry_run):
-            say(resolve(program, found, who, accepted))
+        if confirm(_question(found), yes=yes, dry_run=dry_run):
+            say(resolve(application, found, who, accepted))
 
 
 def _question(found: "Examination") -> str:
@@ -135,15 +135,17 @@ def _question(found: "Examination") -> str:
     return f"Although {'; '.join(found.unproved)}: {found.rules.action} {found.rules.noun} {refused}?"
 
 
-def _examined(program: "Program", finding: "Finding") -> "Examination | TwoRows":
+def _examined(application: "Application", finding: "Finding") -> "Examination | TwoRows":
     from jobs.operations.duplicates import examine
     from jobs.operations.surplus_rows import examine_rows
     from sync.store.findings import FindingKind
 
-    return examine_rows(program, finding) if finding.kind == FindingKind.NON_UNIQUE else examine(program, finding)
+    return (
+        examine_rows(application, finding) if finding.kind == FindingKind.NON_UNIQUE else examine(application, finding)
+    )
 
 
-def _show(program: "Program", found: "Examination | TwoRows") -> None:
+def _show(application: "Application", found: "Examination | TwoRows") -> None:
     from jobs.cli.output import local_time, print_pairs
     from jobs.operations.surplus_rows import TwoRows
 
@@ -152,7 +154,7 @@ def _show(program: "Program", found: "Examination | TwoRows") -> None:
     print_pairs(
         {
             "finding": f"{finding.id}, {finding.kind} {finding.domain}, {finding.severity}",
-            "since": local_time(finding.created_at, program.settings.zone),
+            "since": local_time(finding.created_at, application.settings.zone),
             "status": state,
         }
     )

@@ -24,9 +24,9 @@ def repair(
     recorded, and both sides are read again.
     """
     from jobs.operations.explain import repair_incentive
-    from jobs.operations.reconcile import read_offender_no
-    from jobs.runtime.application import open_program
+    from jobs.operations.reconcile import parse_offender_no
+    from jobs.runtime.application import open_application
 
-    prisoner = read_offender_no(offender_no)
-    with open_program() as program:
-        repair_incentive(program, prisoner, named=named, wait_seconds=wait, dry_run=dry_run, yes=yes, force=force)
+    prisoner = parse_offender_no(offender_no)
+    with open_application() as application:
+        repair_incentive(application, prisoner, named=named, wait_seconds=wait, dry_run=dry_run, yes=yes, force=force)

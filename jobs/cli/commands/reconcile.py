@@ -41,13 +41,13 @@ def incentives(
     is finished stays, and it can be resumed from there.
     """
     from jobs.operations.reconcile import read_parameters, run_reconciliation
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
+    with open_application() as application:
         if shard is None:
-            shard = (program.settings.job_completion_index or 0) if shards > 1 else 0
+            shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
         parameters = read_parameters(prison or (), prisoner or (), shards, shard, resume, notify=not no_notify)
-        run_reconciliation(program, parameters, as_json=as_json)
+        run_reconciliation(application, parameters, as_json=as_json)
 
 
 OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
@@ -63,12 +63,12 @@ def explain(
     Which side is right is said too. Both histories are shown, newest first, with where each record came from.
     """
     from jobs.operations.explain import explain_prisoner
-    from jobs.operations.reconcile import read_offender_no
-    from jobs.runtime.application import open_program
+    from jobs.operations.reconcile import parse_offender_no
+    from jobs.runtime.application import open_application
 
-    prisoner = read_offender_no(offender_no)
-    with open_program() as program:
-        explain_prisoner(program, prisoner, as_json=as_json)
+    prisoner = parse_offender_no(offender_no)
+    with open_application() as application:
+        explain_prisoner(application, prisoner, as_json=as_json)
 
 
 @fix.command("received")
@@ -92,19 +92,19 @@ def received(
     One event for one prisoner. What is not given is taken from the diagnosis. Shows what would be published and asks
     first; what was done is recorded. Other services act on the event too.
     """
-    from jobs.operations.explain import fix_received, read_occurred_at, read_reason
-    from jobs.operations.reconcile import read_offender_no, read_prison_id
-    from jobs.runtime.application import open_program
+    from jobs.operations.explain import fix_received, parse_arrival, parse_reason
+    from jobs.operations.reconcile import parse_offender_no, parse_prison_id
+    from jobs.runtime.application import open_application
 
-    prisoner = read_offender_no(offender_no)
-    prison_id = read_prison_id(prison) if prison else None
-    moment = read_occurred_at(occurred_at) if occurred_at else None
-    with open_program() as program:
+    prisoner = parse_offender_no(offender_no)
+    prison_id = parse_prison_id(prison) if prison else None
+    moment = parse_arrival(occurred_at) if occurred_at else None
+    with open_application() as application:
         fix_received(
-            program,
+            application,
             prisoner,
             prison_id,
-            read_reason(reason) if reason else None,
+            parse_reason(reason) if reason else None,
             moment,
             named=named,
             wait_seconds=wait,

@@ -18,10 +18,10 @@ def render(run_id: RunId) -> None:
     Says where it is then.
     """
     from jobs.operations.report import render_report
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        render_report(program, run_id)
+    with open_application() as application:
+        render_report(application, run_id)
 
 
 @app.command("send")
@@ -41,9 +41,9 @@ def send(
 
     Shows what goes where and asks first; that it was sent is recorded.
     """
-    from jobs.operations.report import read_channels, send_report
-    from jobs.runtime.application import open_program
+    from jobs.operations.report import parse_channels, send_report
+    from jobs.runtime.application import open_application
 
-    channels = read_channels(to or [])
-    with open_program() as program:
-        send_report(program, run_id, channels, named=named, dry_run=dry_run, yes=yes)
+    channels = parse_channels(to or [])
+    with open_application() as application:
+        send_report(application, run_id, channels, named=named, dry_run=dry_run, yes=yes)

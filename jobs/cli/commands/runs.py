@@ -23,14 +23,14 @@ def list_runs(
     A run whose process died shows as interrupted.
     """
     from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        runs = program.ledger.recent(limit, job)
+    with open_application() as application:
+        runs = application.job_runs.recent(limit, job)
         if as_json:
             print_json([run.as_dict() for run in runs])
             return
-        zone = program.settings.zone
+        zone = application.settings.zone
         print_table(
             ("RUN", "JOB", "TRIGGER", "STARTED", "TOOK", "STATUS", "COUNTS"),
             [
@@ -41,7 +41,7 @@ def list_runs(
                     local_time(run.started_at, zone),
                     duration_text(run.duration_seconds),
                     run.status,
-                    counts_text(run.told_counts),
+                    counts_text(run.shown_counts),
                 )
                 for run in runs
             ],
@@ -53,14 +53,14 @@ def list_runs(
 def show_run(run_id: RunId, as_json: AsJson = False) -> None:
     """One run whole: parameters, counts, times, error."""
     from jobs.cli.output import duration_text, local_time, pairs_of, print_json, print_pairs
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        run = program.ledger.find(run_id)
+    with open_application() as application:
+        run = application.job_runs.find(run_id)
         if as_json:
             print_json(run.as_dict())
             return
-        zone = program.settings.zone
+        zone = application.settings.zone
         print_pairs(
             {
                 "run": run.id,
@@ -74,7 +74,7 @@ def show_run(run_id: RunId, as_json: AsJson = False) -> None:
                 "host": run.host,
                 "error": run.error,
                 **pairs_of("parameter", run.parameters),
-                **pairs_of("count", run.told_counts),
+                **pairs_of("count", run.shown_counts),
             }
         )
 
@@ -86,7 +86,7 @@ def rerun_run(run_id: RunId, as_json: AsJson = False) -> None:
     The repetition is a run of its own, which names the run it repeats.
     """
     from jobs.operations.reruns import rerun
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
 
-    with open_program() as program:
-        rerun(program, run_id, as_json=as_json)
+    with open_application() as application:
+        rerun(application, run_id, as_json=as_json)

@@ -10,8 +10,8 @@ def scheduler() -> None:
     one ends at once.
     """
     from jobs.health.metrics import Metrics
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
     from jobs.runtime.run_scheduler import serve
 
-    with open_program(prepare_database=False, metrics=Metrics()) as program:
-        serve(program)
+    with open_application(prepare_database=False, metrics=Metrics()) as application:
+        serve(application)

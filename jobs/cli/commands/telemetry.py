@@ -24,16 +24,16 @@ def telemetry(
     """The custom events that were tracked, oldest first."""
     from datetime import datetime
 
-    from jobs.cli.moments import read_moment
+    from jobs.cli.moments import parse_time
     from jobs.cli.output import local_time, print_json
-    from jobs.runtime.application import open_program
+    from jobs.runtime.application import open_application
     from sync.store.telemetry import read_events
 
-    with open_program() as program:
-        zone = program.settings.zone
-        start = read_moment(since, zone) if since else None
+    with open_application() as application:
+        zone = application.settings.zone
+        start = parse_time(since, zone) if since else None
         told = False
-        for event in read_events(program.database, name, start, limit):
+        for event in read_events(application.database, name, start, limit):
             told = True
             if as_json:
                 print_json(event)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cli.exit_codes import BAD_USAGE, WORK_FAILED, UsageError, WorkError, ending_of
-from jobs.cli.moments import read_moment
+from jobs.cli.exit_codes import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
+from jobs.cli.moments import parse_time
 from jobs.cli.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
 from jobs.cli.progress import live_progress
 from sync.failures import UpstreamError
@@ -98,16 +98,16 @@ def test_counts_leave_zeros_out() -> None:
 
 def test_moments_are_read_in_the_zone_of_the_schedules() -> None:
     """A date-time without offset is London's; one with an offset keeps it; an age counts back from now."""
-    assert read_moment("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
-    assert read_moment("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
-    assert timedelta(minutes=89) < datetime.now(UTC) - read_moment("90m", LONDON) < timedelta(minutes=91)
+    assert parse_time("2023-05-22T04:00", LONDON) == datetime(2023, 5, 22, 3, tzinfo=UTC)
+    assert parse_time("2023-05-22T04:00Z", LONDON) == datetime(2023, 5, 22, 4, tzinfo=UTC)
+    assert timedelta(minutes=89) < datetime.now(UTC) - parse_time("90m", LONDON) < timedelta(minutes=91)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "999999999999w"])
 def test_other_moments_are_refused(text: str) -> None:
     """What is no moment is bad usage."""
     with pytest.raises(UsageError):
-        read_moment(text, LONDON)
+        parse_time(text, LONDON)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_other_moments_are_refused(text: str) -> None:
 )
 def test_errors_end_in_one_line(error: Exception, code: int, line: str) -> None:
     """Every error has its exit code and one line; of what is not ours it has no text, which may quote anything."""
-    assert ending_of(error) == (code, line)
+    assert exit_code_for(error) == (code, line)
 
 
 def test_progress_without_a_terminal_is_a_few_lines() -> None:

@@ -13,7 +13,7 @@ import requests
 from jobs.health.metrics import Metrics, breaker_metrics, run_metrics
 from jobs.health.probes import CACHE_SECONDS, DOWN, UP, Answer, Component, Health, health_checks
 from jobs.health.server import HealthPages
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
@@ -147,12 +147,12 @@ def test_port_that_is_taken_is_named() -> None:
             HealthPages("127.0.0.1", port, health(), {}, bytes)
 
 
-def opened(operator: Operator, **more: str) -> AbstractContextManager[Program]:
+def opened(operator: Operator, **more: str) -> AbstractContextManager[Application]:
     """The program with metrics."""
     return program(operator.settings, operator.settings["DATABASE_URL"], Metrics(), **more)
 
 
-def overall(made: Program) -> dict[str, Any]:
+def overall(made: Application) -> dict[str, Any]:
     """What the health page says of the program's parts."""
     transport = Transport(made.settings)
     try:
@@ -246,10 +246,10 @@ def test_metrics_count_messages_calls_runs_and_breakers(operator: Operator, sand
         metrics = made.metrics
         assert metrics is not None
         metrics.add(lambda: breaker_metrics(made.breakers.states))
-        metrics.add(lambda: run_metrics(made.ledger, ["reconcile-incentives", "drain"]))
-        with made.ledger.run("reconcile-incentives", {}) as in_hand:
+        metrics.add(lambda: run_metrics(made.job_runs, ["reconcile-incentives", "drain"]))
+        with made.job_runs.run("reconcile-incentives", {}) as in_hand:
             in_hand.counts["mismatches"] = 7
-        with pytest.raises(RuntimeError), made.ledger.run("reconcile-incentives", {}):
+        with pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
             raise RuntimeError("it broke")
         summary = made.open_drain("appointment").run_batch()
         text = metrics.render().decode()
@@ -273,7 +273,7 @@ def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sand
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
     operator.does("reconcile", "incentives", "--no-notify")
     (whole,) = operator.reads("runs", "list")
-    with opened(operator) as made, pytest.raises(RuntimeError), made.ledger.run("reconcile-incentives", {}):
+    with opened(operator) as made, pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
         raise RuntimeError("the next weekly run broke")
     chosen = sandbox.prisoners()[0]
     of_prisoner = ("reconcile", "incentives", "--no-notify", "--prisoner", chosen["offenderNo"])
@@ -285,8 +285,8 @@ def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sand
     operator.does("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
     operator.does("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
     with opened(operator) as made:
-        success = made.ledger.last_success("reconcile-incentives")
-        families = {each.name: each for each in run_metrics(made.ledger, ["reconcile-incentives"])}
+        success = made.job_runs.last_success("reconcile-incentives")
+        families = {each.name: each for each in run_metrics(made.job_runs, ["reconcile-incentives"])}
     figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}
     labels = {"job": "reconcile-incentives", "scope": "everyone"}
     assert success is not None

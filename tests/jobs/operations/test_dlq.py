@@ -386,23 +386,23 @@ def test_scheduler_keeps_house(operator: Operator) -> None:
     """The scheduler's own housekeeping is the same re-drive, by its schedule, as a run of the ledger."""
     import threading
 
-    from jobs.runtime.application import Program
+    from jobs.runtime.application import Application
     from jobs.runtime.run_scheduler import scheduled_jobs
     from sync.settings.declaration import load_settings
 
     bury(operator, "visit-1")
-    program = Program(load_settings(operator.settings))
+    program = Application(load_settings(operator.settings))
     try:
         jobs = {job.name: job for job in scheduled_jobs(program, threading.Event())}
         job = jobs["dlq-housekeeping"]
         assert job.schedule.line == "*/10 * * * *"
-        with program.ledger.run(job.name, {}) as in_hand:
+        with program.job_runs.run(job.name, {}) as in_hand:
             job.run(in_hand)
         assert in_hand.counts["retried"] == 1
     finally:
         program.close()
     off = load_settings({**operator.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
-    assert scheduled_jobs(Program(off), threading.Event()) == []
+    assert scheduled_jobs(Application(off), threading.Event()) == []
     assert operator.messages("visit") == 0
 
 

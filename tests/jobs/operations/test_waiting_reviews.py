@@ -9,7 +9,7 @@ import pytest
 
 from jobs.operations.housekeeping import dead_letter_queue
 from jobs.operations.waiting_reviews import waiting_reviews
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from reports.reconciliations.incentives.pending_messages import Waiting
 from sandbox import Sandbox
 from sync.clock import now
@@ -26,7 +26,7 @@ WAIT = 600
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """The program, whose failed messages are hidden for ten minutes, with its incentive queues made."""
     with program(
         sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
@@ -36,17 +36,17 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.fixture
-def pair(one: Program) -> QueuePair:
+def pair(one: Application) -> QueuePair:
     """The incentive queue and its dead letter queue."""
     return one.queue_pair("incentive")
 
 
-def peek(one: Program, later: float = 0) -> Waiting:
+def peek(one: Application, later: float = 0) -> Waiting:
     """What waits, so many seconds from now by the clock of whoever looks."""
     return waiting_reviews(one.queue_pair("incentive"), one.database, one.settings, now() + timedelta(seconds=later))
 
 
-def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
     """Reviews are known by the ids of events and of mapping retries; what tells of no review is passed over."""
     offenders = [each["offenderNo"] for each in sandbox.prisoners()[:12]]
     on_queue = {sandbox.add_review(offender, "ENH") for offender in offenders}
@@ -60,12 +60,12 @@ def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, one: Program, pair: Q
     assert (pair.main.counts().visible, pair.dlq.counts().visible) == (12, 2)
 
 
-def test_nothing_waits_on_empty_queues(one: Program) -> None:
+def test_nothing_waits_on_empty_queues(one: Application) -> None:
     """Empty queues tell of nothing, at once."""
     assert peek(one) == Waiting()
 
 
-def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
     """Eight looks, where a message has three receives: it is still there, and the drain applies it once."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
@@ -80,7 +80,7 @@ def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Program, pai
 
 @pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (503, "deferred")])
 def test_a_review_that_waits_for_its_next_attempt_is_known(
-    sandbox: Sandbox, one: Program, pair: QueuePair, status: int, outcome: str
+    sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
     """No look finds a message while it is hidden, but its failure tells: of this prisoner and of no other."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
@@ -115,7 +115,9 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         assert peek(quick).where(review_id, offender_no) is None
 
 
-def test_dead_letters_that_nothing_sends_back_are_told_apart(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+def test_dead_letters_that_nothing_sends_back_are_told_apart(
+    sandbox: Sandbox, one: Application, pair: QueuePair
+) -> None:
     """Refused ones and those that came back too often, each with why; others housekeeping will try again."""
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
@@ -139,7 +141,7 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(sandbox: Sandbox, o
     assert (waiting.why_given_up(703), waiting.why_given_up(None), waiting.why_given_up(1)) == (None, None, None)
 
 
-def test_what_is_in_hand_is_a_doubt(sandbox: Sandbox, one: Program, pair: QueuePair) -> None:
+def test_what_is_in_hand_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
     """A message that somebody holds for the first time leaves no trace: that there is one is said."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")

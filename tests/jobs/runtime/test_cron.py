@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.runtime.cron import CronSchedule, read_schedule
+from jobs.runtime.cron import CronSchedule, parse_schedule
 from sync.settings.declaration import SettingsError
 
 LONDON = ZoneInfo("Europe/London")
@@ -109,7 +109,7 @@ def test_latest_is_none_when_nothing_was_due() -> None:
 def test_wrong_lines_are_refused_in_one_line(line: str) -> None:
     """A line that is no cron line is a settings error that names the setting, on one line."""
     with pytest.raises(SettingsError, match="RECONCILIATION_SCHEDULE") as caught:
-        read_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
+        parse_schedule("RECONCILIATION_SCHEDULE", line, LONDON)
     assert "\n" not in str(caught.value)
 
 

@@ -2,13 +2,13 @@
 
 from structlog.testing import capture_logs
 
-from jobs.runtime.failure_log import Outage
+from jobs.runtime.failure_log import FailureLog
 from sync.failures import SyncError
 
 
 def test_each_reason_is_logged_once_in_an_outage() -> None:
     """The first failure, each other reason, and the recovery; no flood where the reason never stays the same."""
-    outage = Outage("drain of visit")
+    outage = FailureLog("drain of visit")
     with capture_logs() as logs:
         for reason in ("away", "away", "no such queue", "away", *(f"port {number}" for number in range(100))):
             outage.failed(SyncError(reason))

@@ -9,20 +9,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.cli.exit_codes import UsageError, WorkError
-from jobs.runtime.job_runs import AlreadyStartedError, JobRun, Ledger, Status, Trigger, new_run_id, scheduled_run_id
+from jobs.runtime.job_runs import AlreadyStartedError, JobRun, JobRuns, Status, Trigger, new_run_id, scheduled_run_id
 from sync import clock
 from sync.store.database import Database
 from sync.store.leases import Leases
 from tests.harness.children import started
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of
 
-MakeLedger = Callable[[str], Ledger]
+MakeLedger = Callable[[str], JobRuns]
 
 
 @pytest.fixture
 def make_ledger(database: Database) -> MakeLedger:
     """Makes the ledger of a process of the given name, on the one database."""
-    return lambda owner: Ledger(database, Leases(database, owner, 60))
+    return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
 def only(runs: list[JobRun]) -> JobRun:
@@ -33,11 +33,11 @@ def only(runs: list[JobRun]) -> JobRun:
 
 def test_run_is_recorded_with_its_end(make_ledger: MakeLedger) -> None:
     """A run that ends well is there with parameters, counts, times and the host."""
-    ledger = make_ledger("one")
-    with ledger.run("drain", {"queues": ["visit"]}) as in_hand:
+    job_runs = make_ledger("one")
+    with job_runs.run("drain", {"queues": ["visit"]}) as in_hand:
         in_hand.counts["received"] = 3
-        assert only(ledger.recent()).status == Status.RUNNING
-    run = ledger.find(in_hand.id)
+        assert only(job_runs.recent()).status == Status.RUNNING
+    run = job_runs.find(in_hand.id)
     assert (run.job, run.trigger, run.status) == ("drain", Trigger.MANUAL, Status.SUCCESS)
     assert (run.parameters, run.counts, run.error) == ({"queues": ["visit"]}, {"received": 3}, None)
     assert run.finished_at is not None
@@ -48,32 +48,32 @@ def test_run_is_recorded_with_its_end(make_ledger: MakeLedger) -> None:
 
 def test_failed_run_keeps_its_error(make_ledger: MakeLedger) -> None:
     """A run that raises is recorded as failed, with its error on one line and what it had counted."""
-    ledger = make_ledger("one")
+    job_runs = make_ledger("one")
 
     def work() -> None:
-        with ledger.run("drain", {}) as in_hand:
+        with job_runs.run("drain", {}) as in_hand:
             in_hand.counts["received"] = 2
             raise WorkError("no\nqueue")
 
     with pytest.raises(WorkError):
         work()
-    run = only(ledger.recent())
+    run = only(job_runs.recent())
     assert (run.status, run.error, run.counts) == (Status.FAILED, "no queue", {"received": 2})
 
 
 def test_interrupted_by_the_keyboard(make_ledger: MakeLedger) -> None:
     """A run that is broken off is interrupted, not failed."""
-    ledger = make_ledger("one")
-    with pytest.raises(KeyboardInterrupt), ledger.run("drain", {}) as in_hand:
+    job_runs = make_ledger("one")
+    with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as in_hand:
         raise KeyboardInterrupt
-    assert ledger.find(in_hand.id).status == Status.INTERRUPTED
+    assert job_runs.find(in_hand.id).status == Status.INTERRUPTED
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
     """A run whose process no longer renews its lease is interrupted; one that does is running."""
     now = clock.now()
-    dead = Ledger(database, Leases(database, "dead", 60), lambda: now)
-    living = Ledger(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
+    dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
+    living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
     run = dead.run("drain", {})
     in_hand = run.__enter__()
     assert dead.find(in_hand.id).status == Status.RUNNING
@@ -84,19 +84,19 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
 
 def test_newest_runs_come_first(make_ledger: MakeLedger) -> None:
     """The list is limited, newest first, and can be of one job."""
-    ledger = make_ledger("one")
+    job_runs = make_ledger("one")
     for job in ("drain", "reconcile-incentives", "drain"):
-        with ledger.run(job, {}):
+        with job_runs.run(job, {}):
             pass
-    started = [run.started_at for run in ledger.recent()]
+    started = [run.started_at for run in job_runs.recent()]
     assert started == sorted(started, reverse=True)
-    assert [run.job for run in ledger.recent(job="drain")] == ["drain", "drain"]
-    assert len(ledger.recent(limit=2)) == 2
+    assert [run.job for run in job_runs.recent(job="drain")] == ["drain", "drain"]
+    assert len(job_runs.recent(limit=2)) == 2
 
 
 def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedger) -> None:
     """By the scope a run recorded, or by its parameters where it recorded none, as earlier versions did not."""
-    ledger = make_ledger("one")
+    job_runs = make_ledger("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
     for parameters, scope in (
         ({}, None),
@@ -106,26 +106,26 @@ def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedg
         (everyone | {"prisons": ["MDI"]}, None),
         (everyone, "prisoners"),
     ):
-        with ledger.run("reconcile-incentives", parameters) as in_hand:
+        with job_runs.run("reconcile-incentives", parameters) as in_hand:
             in_hand.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
         whole = parameters in ({}, everyone) and scope != "prisoners"
-        for last in (ledger.last_whole("reconcile-incentives"), ledger.last_success("reconcile-incentives")):
+        for last in (job_runs.last_whole("reconcile-incentives"), job_runs.last_success("reconcile-incentives")):
             assert last is not None
             assert (last.id == in_hand.id) == whole
-    assert ledger.last_whole("drain") is None
+    assert job_runs.last_whole("drain") is None
 
 
 def test_run_is_found_by_the_beginning_of_its_id(make_ledger: MakeLedger) -> None:
     """Enough of an id finds its run; what fits none, or several, is bad usage."""
-    ledger = make_ledger("one")
+    job_runs = make_ledger("one")
     for moment in ("a-1", "a-2"):
-        with ledger.run("drain", {}, run_id=moment):
+        with job_runs.run("drain", {}, run_id=moment):
             pass
-    assert ledger.find("a-1").id == "a-1"
+    assert job_runs.find("a-1").id == "a-1"
     with pytest.raises(UsageError, match="several runs"):
-        ledger.find("a-")
+        job_runs.find("a-")
     with pytest.raises(UsageError, match="no run"):
-        ledger.find("%")
+        job_runs.find("%")
 
 
 def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
@@ -135,10 +135,10 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
     results: list[str] = []
 
     def reach(owner: str) -> None:
-        ledger = make_ledger(owner)
+        job_runs = make_ledger(owner)
         together.wait(LONGEST_SECONDS)
         try:
-            with ledger.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
+            with job_runs.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
                 results.append("ran")
         except AlreadyStartedError:
             results.append("left")
@@ -177,23 +177,23 @@ def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, data
     with started([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
-        ledger = Ledger(database, Leases(database, "reader", 3600))
-        assert ledger.find("r-1").status == Status.RUNNING
-        with pytest.raises(AlreadyStartedError), ledger.run("drain", {}, run_id="r-1"):
+        job_runs = JobRuns(database, Leases(database, "reader", 3600))
+        assert job_runs.find("r-1").status == Status.RUNNING
+        with pytest.raises(AlreadyStartedError), job_runs.run("drain", {}, run_id="r-1"):
             pass
-    assert ledger.find("r-1").status == Status.INTERRUPTED
-    with ledger.run("drain", {}, run_id="r-1") as in_hand:
+    assert job_runs.find("r-1").status == Status.INTERRUPTED
+    with job_runs.run("drain", {}, run_id="r-1") as in_hand:
         assert in_hand.resumed
 
 
 _RUN_FOR_EVER = """
 import threading
-from jobs.runtime.job_runs import Ledger
+from jobs.runtime.job_runs import JobRuns
 from sync.store.database import Database
 from sync.store.leases import Leases
 
 database = Database({url!r})
-with Ledger(database, Leases(database, "victim", 3600)).run("drain", {{}}, run_id="r-1"):
+with JobRuns(database, Leases(database, "victim", 3600)).run("drain", {{}}, run_id="r-1"):
     print("running", flush=True)
     threading.Event().wait()
 """

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.runtime.cron import CronSchedule
-from jobs.runtime.job_runs import Ledger, RunInHand, Status, Trigger
+from jobs.runtime.job_runs import ActiveRun, JobRuns, Status, Trigger
 from jobs.runtime.scheduler import Draining, ScheduledJob, Scheduler
 from sync import clock
 from sync.failures import BreakerOpen
@@ -65,9 +65,9 @@ class Clock:
 
 
 @pytest.fixture
-def ledger(database: Database) -> Ledger:
+def job_runs(database: Database) -> JobRuns:
     """A ledger of this process."""
-    return Ledger(database, Leases(database, "this", 60))
+    return JobRuns(database, Leases(database, "this", 60))
 
 
 def nothing_due() -> Mapping[str, int]:
@@ -75,7 +75,7 @@ def nothing_due() -> Mapping[str, int]:
     return {}
 
 
-def job(run: Callable[[RunInHand], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> ScheduledJob:
+def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> ScheduledJob:
     """A job of the weekly schedule that is worth catching up for six hours."""
     return ScheduledJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
@@ -99,7 +99,7 @@ def start() -> Iterator[Callable[..., Running]]:
     running: list[Running] = []
 
     def begin(
-        ledger: Ledger,
+        job_runs: JobRuns,
         *jobs: ScheduledJob,
         drains: Mapping[str, Draining] | None = None,
         send_due: Callable[[], Mapping[str, int]] = nothing_due,
@@ -111,7 +111,7 @@ def start() -> Iterator[Callable[..., Running]]:
             queues=list(known),
             drain_interval_seconds=0.02,
             jobs=jobs,
-            ledger=ledger,
+            job_runs=job_runs,
             send_due=send_due,
             outbox_seconds=0.05,
             now=now,
@@ -124,19 +124,19 @@ def start() -> Iterator[Callable[..., Running]]:
         one.finish()
 
 
-def test_queues_are_drained_again_and_again(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_queues_are_drained_again_and_again(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """Batches follow each other; what they did is counted; each drain is stopped at the end."""
     drain = CountingDrain([3, 0, 4])
-    running = start(ledger, drains={"visit": drain})
+    running = start(job_runs, drains={"visit": drain})
     until(lambda: drain.batches >= 4)
     assert running.finish() == {"received": 7, "applied": 7, "batches": 2}
     assert drain.stopped.is_set()
 
 
-def test_broken_queue_is_tried_again_and_stops_no_other(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """While one queue fails the other is drained, and the failing one heals by itself."""
     broken, whole = CountingDrain([1], broken=True), CountingDrain([2])
-    running = start(ledger, drains={"visit": broken, "incentive": whole})
+    running = start(job_runs, drains={"visit": broken, "incentive": whole})
     until(lambda: running.scheduler.failing() == {"visit": "no queue"})
     until(lambda: broken.batches > 5 and whole.batches > 5)
     broken.broken = False
@@ -145,37 +145,37 @@ def test_broken_queue_is_tried_again_and_stops_no_other(ledger: Ledger, start: C
     assert running.finish()["received"] == 3
 
 
-def test_due_job_runs_once_for_its_moment(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """The job of Monday 04:00 runs when a scheduler starts shortly after, once, and is in the ledger as scheduled."""
     ran: list[str] = []
 
-    def run(in_hand: RunInHand) -> None:
+    def run(in_hand: ActiveRun) -> None:
         ran.append(in_hand.id)
         in_hand.counts["prisoners"] = 2000
 
-    start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: ran != [] and ledger.standing(ran[0]) is Status.SUCCESS)
+    start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: ran != [] and job_runs.standing(ran[0]) is Status.SUCCESS)
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
-    start(ledger, job(run), now=later)
+    start(job_runs, job(run), now=later)
     later.wait_for_a_look()
     assert ran == ["reconcile-incentives-20230522T0300Z"]
-    (kept,) = ledger.recent()
+    (kept,) = job_runs.recent()
     assert (kept.trigger, kept.status, kept.counts) == (Trigger.SCHEDULE, Status.SUCCESS, {"prisoners": 2000})
 
 
-def test_job_is_not_started_outside_its_time(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_job_is_not_started_outside_its_time(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """A moment that is longer ago than is worth catching up is left alone."""
     late = Clock(MONDAY_FOUR + timedelta(hours=7))
-    start(ledger, job(lambda _: None), now=late)
+    start(job_runs, job(lambda _: None), now=late)
     late.wait_for_a_look()
-    assert ledger.recent() == []
+    assert job_runs.recent() == []
 
 
-def test_moment_that_comes_is_met(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_moment_that_comes_is_met(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """A job whose moment comes while the scheduler runs is started then, and not before."""
     ran: list[str] = []
     wall = Clock(MONDAY_FOUR - timedelta(seconds=1))
-    running = start(ledger, job(lambda run: ran.append(run.id)), now=wall)
+    running = start(job_runs, job(lambda run: ran.append(run.id)), now=wall)
     wall.wait_for_a_look()
     assert ran == []
     wall.moment = MONDAY_FOUR
@@ -183,14 +183,14 @@ def test_moment_that_comes_is_met(ledger: Ledger, start: Callable[..., Running])
     assert running.scheduler.failing() == {}
 
 
-def test_run_of_a_dead_scheduler_is_taken_over(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """A scheduled run that another scheduler left unfinished is finished by this one, told that it is resumed."""
     run_id = "reconcile-incentives-20230522T0300Z"
-    with pytest.raises(KeyboardInterrupt), ledger.run("reconcile-incentives", {}, run_id=run_id):
+    with pytest.raises(KeyboardInterrupt), job_runs.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
     resumed: list[bool] = []
-    start(ledger, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
-    until(lambda: ledger.standing(run_id) is Status.SUCCESS)
+    start(job_runs, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
+    until(lambda: job_runs.standing(run_id) is Status.SUCCESS)
     assert resumed == [True]
 
 
@@ -204,7 +204,7 @@ def test_two_schedulers_run_a_moment_once(
     def both_look(name: str) -> None:
         clocks = [Clock(MONDAY_FOUR + timedelta(seconds=1)) for _ in range(2)]
         for one, wall in zip((database, other), clocks, strict=True):
-            start(Ledger(one, Leases(one, name, 60)), job(lambda run: ran.append(run.id)), now=wall)
+            start(JobRuns(one, Leases(one, name, 60)), job(lambda run: ran.append(run.id)), now=wall)
         until(lambda: all(each.looks >= 2 for each in clocks), "both look whether the job is due")
 
     for name in ("scheduler", "later"):
@@ -214,25 +214,25 @@ def test_two_schedulers_run_a_moment_once(
     assert ran == ["reconcile-incentives-20230522T0300Z"]
 
 
-def test_failed_job_is_recorded_and_not_repeated(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """A job that fails is in the ledger as failed, and its moment is not tried again by itself."""
     attempts: list[str] = []
 
-    def run(in_hand: RunInHand) -> None:
+    def run(in_hand: ActiveRun) -> None:
         attempts.append(in_hand.id)
         raise BreakerOpen("nomis")
 
-    running = start(ledger, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: bool(attempts) and ledger.standing(attempts[0]) is Status.FAILED)
-    assert ledger.recent()[0].error == str(BreakerOpen("nomis"))
+    running = start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
+    until(lambda: bool(attempts) and job_runs.standing(attempts[0]) is Status.FAILED)
+    assert job_runs.recent()[0].error == str(BreakerOpen("nomis"))
     until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
-    start(ledger, job(run), now=later)
+    start(job_runs, job(run), now=later)
     later.wait_for_a_look()
     assert len(attempts) == 1
 
 
-def test_deliveries_go_on_after_an_outage(ledger: Ledger, start: Callable[..., Running]) -> None:
+def test_deliveries_go_on_after_an_outage(job_runs: JobRuns, start: Callable[..., Running]) -> None:
     """When sending breaks, it is tried again; the drains never notice."""
     calls: list[int] = []
 
@@ -243,6 +243,6 @@ def test_deliveries_go_on_after_an_outage(ledger: Ledger, start: Callable[..., R
         return {"sent": 1}
 
     drain = CountingDrain([1])
-    running = start(ledger, drains={"visit": drain}, send_due=send_due)
+    running = start(job_runs, drains={"visit": drain}, send_due=send_due)
     until(lambda: len(calls) >= 2 and running.scheduler.failing() == {})
     until(lambda: drain.batches > 2)

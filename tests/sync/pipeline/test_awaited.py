@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
 from sync.creation import store as creations
@@ -35,7 +35,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program; messages are received three times before they are dead letters."""
     url = f"sqlite:///{tmp_path}/one.db"
     with program(sandbox.environment(), url, CREATION_WAIT_SECONDS=str(PATIENCE)) as made:
@@ -44,12 +44,12 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
         yield made
 
 
-def failure_of(made: Program, reference: str, minute: int) -> FailedAttempt | None:
+def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt | None:
     """The last failed attempt at an event."""
     return last_failure(made.database, sns_message_id=f"sns-{reference}-{minute}")
 
 
-def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Program) -> None:
+def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one: Application) -> None:
     """However often they are received before it, they are applied after it, in their order, and nothing has failed."""
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     who = put_visit(sandbox, REFERENCE)
@@ -66,7 +66,7 @@ def test_a_change_and_a_cancellation_wait_for_the_booking(sandbox: Sandbox, one:
     assert failure_of(one, REFERENCE, 1) is None
 
 
-def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Program) -> None:
+def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Application) -> None:
     """What needs the mapping of another record waits for the creation of that one."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
@@ -79,7 +79,7 @@ def test_an_allocation_waits_for_the_schedule_it_is_of(sandbox: Sandbox, one: Pr
     assert len(sandbox.nomis("allocation")) == 1
 
 
-def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Program) -> None:
+def test_an_attendance_waits_for_the_allocation(sandbox: Sandbox, one: Application) -> None:
     """NOMIS refuses it before; it is no dead letter for that, and is applied when the allocation has come."""
     pair, drain = one.queue_pair("activity"), one.open_drain("activity")
     schedule = schedule_created(sandbox)
@@ -103,7 +103,7 @@ def wait_since(queue: Queue, seconds: float) -> None:
     queue.delete([message])
 
 
-def test_patience_ends(sandbox: Sandbox, one: Program) -> None:
+def test_patience_ends(sandbox: Sandbox, one: Application) -> None:
     """An event of a record that never was created fails after that time, and is tried as often as any other."""
     put_visit(sandbox, "never")
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
@@ -120,7 +120,7 @@ def test_patience_ends(sandbox: Sandbox, one: Program) -> None:
     assert (found.attempt, found.failure.service, found.failure.status) == (3, "mapping", 404)
 
 
-def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Program) -> None:
+def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Application) -> None:
     """The booking may have been sent back along with it."""
     put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
@@ -135,7 +135,7 @@ def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Progr
     [("intended", True), ("refused", True), ("created", True), ("ambiguous", False), ("deleted", False)],
 )
 def test_a_creation_that_was_begun_is_waited_for_longer(
-    sandbox: Sandbox, one: Program, state: str, *, waits: bool
+    sandbox: Sandbox, one: Application, state: str, *, waits: bool
 ) -> None:
     """By whichever process; not one that nobody goes on with."""
     who = put_visit(sandbox, REFERENCE)
@@ -156,7 +156,7 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
     assert (summary.deferred, summary.failed) == (int(waits), int(not waits))
 
 
-def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_cannot_be_sent(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message itself stays, and its failure is recorded: it may be a dead letter next."""
 
     def refuse(messages: list[Message], *_: object) -> list[Message]:

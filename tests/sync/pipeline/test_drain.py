@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import BatchSummary, Drain, UpstreamsDown
 from sync.queues.queue import Queue
@@ -25,7 +25,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file, with its queues made."""
     with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         for queue in ("visit", "activity", "incentive"):
@@ -33,7 +33,7 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
         yield made
 
 
-def tracked(made: Program) -> Counter[str]:
+def tracked(made: Application) -> Counter[str]:
     """The telemetry events so far, by name."""
     made.telemetry.flush()
     return Counter(event["name"] for event in read_events(made.database))
@@ -60,7 +60,7 @@ def settle(drain: Drain, queue: Queue) -> BatchSummary:
     return total
 
 
-def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Program) -> None:
+def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Application) -> None:
     """Double publishes and out-of-order pairs included, NOMIS has each record once and in its last state."""
     sandbox.traffic(events=120, seed=3, queues=["visit"], duplicates=6, out_of_order=6)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
@@ -70,7 +70,7 @@ def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: P
     assert one.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_ten_updates_of_a_hundred_records_cost_few_writes(sandbox: Sandbox, one: Program) -> None:
+def test_ten_updates_of_a_hundred_records_cost_few_writes(sandbox: Sandbox, one: Application) -> None:
     """A thousand updates published at once cost at most 150 writes, and the last state wins."""
     sandbox.traffic(events=330, seed=5, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
@@ -100,7 +100,7 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
     return json.dumps({"Type": "Notification", "MessageId": reference, "Message": json.dumps(event)})
 
 
-def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Program) -> None:
+def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
     """An unreadable message goes to the DLQ with its reason recorded; those beside it are handled."""
     queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
     bad = queue.send("{no json")
@@ -140,7 +140,7 @@ def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) 
         assert (summary.switched_off, summary.unreadable) == (1, 0)
 
 
-def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Program) -> None:
+def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Application) -> None:
     """When NOMIS applied the create and the answer was lost, the next delivery finds the record."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("nomis", "POST", "/prisoners/.*/visits", kind="reset_after_write", times=2)
@@ -150,7 +150,7 @@ def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Program) -> Non
     assert one.queue_pair("visit").dlq.counts().total == 0
 
 
-def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Program) -> None:
+def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Application) -> None:
     """The record is made once; the mapping comes by a message of its own, told by its events."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
@@ -163,7 +163,7 @@ def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sa
     assert sandbox.verify()["problems"] == []
 
 
-def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Program) -> None:
+def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Application) -> None:
     """While NOMIS answers 503 the messages are held; when it is back, all are handled, none was lost to the DLQ."""
     sandbox.traffic(events=40, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
@@ -183,7 +183,7 @@ def test_an_outage_of_nomis_puts_nothing_on_the_dlq(sandbox: Sandbox, one: Progr
     assert not one.breakers.open_services(one.breakers.states())
 
 
-def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one: Program) -> None:
+def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one: Application) -> None:
     """A drain started by hand hands the messages back and says which service is down."""
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
@@ -219,7 +219,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
         visits(sandbox, 1)
 
 
-def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Program) -> None:
+def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Application) -> None:
     """What is in hand when it is told to stop is finished; what is published then stays on the queue."""
     sandbox.traffic(events=30, seed=1, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.registry import unknown_switches
 from sync.pipeline.envelope import write_mapping_retry
@@ -37,7 +37,7 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, url: str) -> Iterator[Program]:
+def one(sandbox: Sandbox, url: str) -> Iterator[Application]:
     """One process of the program; a message that failed is hidden for a minute, later ones for two."""
     with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
         made.queue_pair("visit")
@@ -57,12 +57,12 @@ def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event
     return queue.send(json.dumps(notification))
 
 
-def failure_of(made: Program, message_id: str) -> FailedAttempt | None:
+def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
     """The last failed attempt at a message."""
     return last_failure(made.database, message_id=message_id)
 
 
-def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Program) -> None:
+def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Application) -> None:
     """Updates that one write was to bring along have one failed attempt each, under their own ids."""
     put_visit(sandbox, "to-ge")
     queue = one.queue_pair("visit").main
@@ -76,7 +76,7 @@ def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbo
     assert {sns_id: each and each.message_id for sns_id, each in found.items()} == sent
 
 
-def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Program) -> None:
+def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application) -> None:
     """Step, service, method, path, status, reason and attempt of a refused create are kept, by both ids."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
@@ -123,7 +123,7 @@ def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> 
         assert [message.message_id for message in queue.receive()] == [cancelled]
 
 
-def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Program) -> None:
+def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Application) -> None:
     """It is told apart from a failure of the work, with its type and its SNS id; its domain tells nothing of it."""
     put_visit(sandbox, "aa-aa")
     queue = one.queue_pair("visit").main
@@ -138,7 +138,7 @@ def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one
     assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
 
 
-def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Program) -> None:
+def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Application) -> None:
     """Unknown event types and other kinds of messages are deleted; their type and id are tracked, cut where long."""
     queue = one.queue_pair("visit").main
     named = send(queue, "prison-visit.renamed", "aa")
@@ -156,7 +156,7 @@ def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: San
 
 
 @pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
-def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Program, event_type: str) -> None:
+def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
     """It would be lost here: it fails, and its reason names the queue on which it belongs."""
     queue = one.queue_pair("visit").main
     message_id = send(queue, event_type, "aa")
@@ -181,7 +181,7 @@ def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Pro
         BOOKED.upper(),
     ],
 )
-def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Program, event_type: str) -> None:
+def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Application, event_type: str) -> None:
     """The event is handled as the one that it plainly is."""
     who = put_visit(sandbox, "blank")
     send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
@@ -190,7 +190,7 @@ def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: P
 
 
 @pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with a Type of its own"])
-def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program, more: dict[str, str]) -> None:
+def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: dict[str, str]) -> None:
     """With raw delivery the body is the event itself, and its attributes are those of the message."""
     who = put_visit(sandbox, "raw")
     event = {
@@ -206,7 +206,7 @@ def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Program, more: dict
     assert tracked(one) == {"visit-create-success": 1}
 
 
-def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Program) -> None:
+def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Application) -> None:
     """Neither that of a notification nor that of a mapping retry; both would be deleted as of an unknown type else."""
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
@@ -220,7 +220,7 @@ def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Program)
     assert tracked(one) == {"visit-create-success": 1, "visit-retry-success": 1}
 
 
-def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Program) -> None:
+def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Application) -> None:
     """A change and a cancellation behind a failed booking wait as long as it does, without a failure of their own."""
     queue = one.queue_pair("visit").main
     booked = send(queue, BOOKED, "not-there", 0)
@@ -260,7 +260,7 @@ def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url
         assert methods == ["POST", "PUT"]
 
 
-def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Program) -> None:
+def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Application) -> None:
     """A cancellation is done although the change before it failed: it does not build on it."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -274,7 +274,7 @@ def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Prog
     assert [visit["status"] for visit in sandbox.nomis("visit")] == ["CANC"]
 
 
-def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Program) -> None:
+def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Application) -> None:
     """Each absorbed event is tracked with its message; when the one run fails, all of them failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
@@ -331,7 +331,7 @@ def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
         server.close()
 
 
-def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Program) -> None:
+def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox: Sandbox, one: Application) -> None:
     """When one record makes NOMIS answer 500 each time, it opens the breaker at most for moments."""
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     references = [f"good-{number}" for number in range(5)]
@@ -365,7 +365,7 @@ def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
         assert (each["properties"]["maxReceiveCount"], each["properties"]["timeouts"]) == ("3", "0,0")
 
 
-def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Program) -> None:
+def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -> None:
     """With the mapping that could not be saved; other keys of the message, as a newer writer adds, do no harm."""
     body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
     body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})

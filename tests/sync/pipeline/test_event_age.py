@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.envelope import write_mapping_retry
 from sync.pipeline.event_age import seconds_until_old_enough
@@ -27,7 +27,7 @@ AGE = 4.0
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """A process of the program that lets events grow old enough."""
     settings = {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
     with program(sandbox.environment(), f"sqlite:///{tmp_path}/young.db", **settings) as made:
@@ -35,7 +35,7 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
         yield made
 
 
-def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Program) -> None:
+def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application) -> None:
     """The publisher sends its event first and commits a moment later: NOMIS gets what was committed, in one attempt.
 
     What reads nothing of DPS, here a mapping retry, is done meanwhile, although it comes later.
@@ -54,7 +54,7 @@ def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: 
     assert tracked(one)["message-failed"] == 0
 
 
-def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Program) -> None:
+def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application) -> None:
     """They are not handed back, which would cost them an attempt, but handled within the time of grace."""
     queue = one.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
@@ -67,7 +67,7 @@ def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Program) -> No
     assert (summary.applied, summary.deferred) == (1, 0)
 
 
-def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Program) -> None:
+def test_event_from_the_future_waits_no_longer(sandbox: Sandbox, one: Application) -> None:
     """A publisher whose clock is a day ahead delays nothing: what counts is how long its message is under way."""
     who = put_visit(sandbox, "future")
     tomorrow = datetime.now(UTC) + timedelta(days=1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.declaration import creation_lease
 from sync.failures import UpstreamError
@@ -37,7 +37,7 @@ MANY = 15
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file."""
     with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         made.queue_pair("visit")
@@ -58,7 +58,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(waiting, name, 0)
 
 
-def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Program, impatient_breaker: None) -> None:
+def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
     """However often NOMIS answers 503 to the only message, though its ping is up: it waits, then is applied."""
     sandbox.traffic(events=1, seed=4, queues=["visit"])
     fault = sandbox.fault("nomis", "POST", status=503)
@@ -70,7 +70,7 @@ def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Program, 
     nothing_lost(sandbox, one, "visit")
 
 
-def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Program) -> None:
+def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Application) -> None:
     """A lone message after a good minute is no dead letter, though it alone does not make an outage."""
     sandbox.traffic(events=12, seed=4, queues=["visit"])
     one.open_drain("visit").run_until_empty()
@@ -84,7 +84,7 @@ def test_an_outage_on_a_quiet_day(sandbox: Sandbox, one: Program) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 504, 520])
-def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Program, status: int) -> None:
+def test_a_gateway_speaks_of_no_record(sandbox: Sandbox, one: Application, status: int) -> None:
     """Whatever a gateway answers in place of visit-scheduler to a lone booking: it waits, and is then applied."""
     visit_booked(sandbox).publish()
     fault = sandbox.fault("visits", "GET", "/visits/", status=status, text="<html>not the scheduler</html>")
@@ -129,7 +129,7 @@ def test_a_write_that_is_always_in_doubt_ends(
         assert found.attempt == 3
 
 
-def drain_by_command(made: Program, name: str) -> None:
+def drain_by_command(made: Application, name: str) -> None:
     """A drain that waits a second for what is down."""
     drain = made.open_drain(name, hold_seconds=1)
     with pytest.raises(UpstreamsDown):
@@ -137,7 +137,7 @@ def drain_by_command(made: Program, name: str) -> None:
 
 
 def test_drains_by_command_while_only_the_pings_are_fine(
-    sandbox: Sandbox, one: Program, impatient_breaker: None
+    sandbox: Sandbox, one: Application, impatient_breaker: None
 ) -> None:
     """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
     told = [visit_booked(sandbox) for _ in range(4)]
@@ -158,7 +158,7 @@ def test_drains_by_command_while_only_the_pings_are_fine(
 
 @pytest.mark.parametrize(("service", "status"), [("auth", 401), ("nomis", 401), ("nomis", 403)])
 def test_wrong_credentials_hold_messages(
-    sandbox: Sandbox, one: Program, impatient_breaker: None, service: str, status: int
+    sandbox: Sandbox, one: Application, impatient_breaker: None, service: str, status: int
 ) -> None:
     """A refused secret, a refused token, a missing role: nothing is a dead letter until they are put right."""
     for _ in range(4):
@@ -174,7 +174,7 @@ def test_wrong_credentials_hold_messages(
     nothing_lost(sandbox, one, "visit")
 
 
-def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Program) -> None:
+def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Application) -> None:
     """While it is not known whether NOMIS is up again, no more is received than may try."""
     for _ in range(5):
         visit_booked(sandbox).publish()
@@ -190,7 +190,7 @@ def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Program) -
         assert result_of(working).applied == 1
 
 
-def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Program) -> None:
+def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Application) -> None:
     """Given back untried at its last receive, as when the process is asked to end, it is no dead letter."""
     pair = one.queue_pair("visit")
     visit_booked(sandbox).publish()
@@ -235,7 +235,7 @@ def test_a_database_locked_in_the_midst_of_the_work(
     monkeypatch.setattr(lanes, "_STORE_SECONDS", 0.01)
     waits: list[int] = []
 
-    def seen(made: Program) -> bool:
+    def seen(made: Application) -> bool:
         waits.append(made.queue_pair("visit").main.counts().in_flight)
         return len(waits) > MANY
 
@@ -252,7 +252,7 @@ def test_a_database_locked_in_the_midst_of_the_work(
         nothing_lost(sandbox, made, "visit")
 
 
-def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message whose record a living process works on is handed back, but not into the dead letter queue."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_RETRY_SECONDS"):
         monkeypatch.setattr(lanes, name, 0)

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import gather
@@ -34,7 +34,7 @@ from tests.sync.pipeline.test_drain_failures import BOOKED, CHANGED, send
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file, with the queues that are used made."""
     # Changes wait for bookings that an outage keeps back.
     with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
@@ -44,7 +44,7 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Program]:
 
 
 @contextmanager
-def draining(made: Program, name: str) -> Iterator[None]:
+def draining(made: Application, name: str) -> Iterator[None]:
     """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
     over = threading.Event()
     drain = made.open_drain(name)
@@ -64,13 +64,13 @@ def draining(made: Program, name: str) -> Iterator[None]:
         result_of(working)
 
 
-def nothing_lost(sandbox: Sandbox, made: Program, name: str) -> None:
+def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
     """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
     assert made.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
 
 
-def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Program) -> None:
+def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Application) -> None:
     """However long NOMIS answers 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
     sandbox.traffic(events=60, seed=4, queues=["visit"])
     sandbox.fault("nomis", status=503)
@@ -88,7 +88,7 @@ def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Program) -> N
     nothing_lost(sandbox, one, "visit")
 
 
-def test_auth_down_for_a_while(sandbox: Sandbox, one: Program) -> None:
+def test_auth_down_for_a_while(sandbox: Sandbox, one: Application) -> None:
     """While HMPPS Auth answers 503 and tokens have expired, messages wait; then all are handled."""
     sandbox.traffic(events=40, seed=8, queues=["visit"])
     sandbox.expire_tokens()
@@ -101,7 +101,7 @@ def test_auth_down_for_a_while(sandbox: Sandbox, one: Program) -> None:
     nothing_lost(sandbox, one, "visit")
 
 
-def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Program) -> None:
+def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, one: Application) -> None:
     """Where pings are answered with 404, an outage ends all the same when the calls succeed again."""
     sandbox.traffic(events=10, seed=21, queues=["visit"])
     sandbox.fault(path="/health/ping", status=404)
@@ -112,7 +112,7 @@ def test_a_service_without_health_ping_is_tried_by_its_calls(sandbox: Sandbox, o
 
 
 def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longer(
-    sandbox: Sandbox, one: Program, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
     # By itself it is tried less and less often, so that the two seconds would pass before it is tried again.
@@ -130,7 +130,7 @@ def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longe
 GOOD_SECONDS = 30
 
 
-def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Program) -> None:
+def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: Application) -> None:
     """Of four records that NOMIS answers 500, pings fine, a visit on another queue is through within half a minute."""
     fault = sandbox.fault("nomis", "POST", "/prisoners/booking-id/.*/incentives", status=500)
     for place in range(4):
@@ -144,7 +144,7 @@ def test_reviews_that_nomis_cannot_take_hold_up_no_visit(sandbox: Sandbox, one: 
         assert time.monotonic() - published < GOOD_SECONDS
 
 
-def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Program) -> None:
+def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one: Application) -> None:
     """The same on one queue: what failed waits behind what has not been tried."""
     one.queue_pair("activity")
     schedule = schedule_created(sandbox)
@@ -165,7 +165,7 @@ def test_allocations_that_dps_fails_hold_up_no_attendance(sandbox: Sandbox, one:
 
 
 @pytest.mark.parametrize("service", ["mapping", "visits"])
-def test_another_service_down_for_a_while(sandbox: Sandbox, one: Program, service: str) -> None:
+def test_another_service_down_for_a_while(sandbox: Sandbox, one: Application, service: str) -> None:
     """What holds for NOMIS holds for the mapping service and for the publisher too."""
     sandbox.traffic(events=40, seed=9, queues=["visit"])
     sandbox.fault(service, status=503)
@@ -205,7 +205,7 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
         server.close()
 
 
-def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Program) -> None:
+def test_what_nomis_can_never_take_holds_up_nobody(sandbox: Sandbox, one: Application) -> None:
     """Appointments in cells, to which NOMIS answers 500, are dead letters; they are not taken for an outage."""
     sandbox.traffic(events=0, seed=3, queues=["appointment"], refused=4)
     drain, pair = one.open_drain("appointment", 0.5), one.queue_pair("appointment")

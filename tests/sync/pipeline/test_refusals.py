@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runtime.application import Program
+from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
@@ -25,7 +25,7 @@ __all__ = ["driver", "prisoner"]
 YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
-def dead_letter_of(made: Program, told: Told) -> FailedAttempt:
+def dead_letter_of(made: Application, told: Told) -> FailedAttempt:
     """Drains until the event is a dead letter; why it is one."""
     pair, drain = made.queue_pair(told.queue), made.open_drain(told.queue)
     told.publish()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cli.exit_codes import BAD_USAGE, ending_of
+from jobs.cli.exit_codes import BAD_USAGE, exit_code_for
 from sync.queues.aws import Aws
 from sync.settings.declaration import Settings, SettingsError, load_settings
 from sync.store.database import Database
@@ -117,7 +117,7 @@ def test_all_wrong_settings_are_said_at_once() -> None:
         load_settings(wrong)
     lines = str(caught.value).splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
-    code, told = ending_of(caught.value)
+    code, told = exit_code_for(caught.value)
     assert (code, told.splitlines()) == (BAD_USAGE, lines)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 from structlog import get_logger
 
-from jobs.runtime.job_runs import Ledger
+from jobs.runtime.job_runs import JobRuns
 from sync.clock import now
 from sync.creation import store as creations
 from sync.creation.store import CreationState
@@ -160,8 +160,8 @@ def test_an_action_and_a_breaker_take_any_text(database: Database, text: str) ->
 @given(text=TEXTS)
 def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None:
     """Names, parameters, counts, errors and properties; and whoever is tracked beside them is written too."""
-    ledger = Ledger(database, Leases(database, text, 60))
-    with suppress(ValueError), ledger.run(text, {text: text}) as run:
+    job_runs = JobRuns(database, Leases(database, text, 60))
+    with suppress(ValueError), job_runs.run(text, {text: text}) as run:
         run.counts = {text: text}
         raise ValueError(text)
     telemetry = StoredTelemetry(database, get_logger())
