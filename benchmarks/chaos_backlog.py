@@ -25,7 +25,8 @@ from benchmarks.chaos_verdict import Result, judge
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.queues.queue import BATCH
-from sync.settings.declaration import QUEUES, load_settings
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
 from sync.store.tables import failures
 from tests.harness.forked import Command
 

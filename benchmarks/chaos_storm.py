@@ -31,7 +31,8 @@ from benchmarks.chaos_weather import Weather
 from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
-from sync.settings.declaration import QUEUES, load_settings
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
 from sync.store import outbox
 from tests.harness.forked import Command, run_command
 

@@ -31,7 +31,8 @@ from sync.pipeline.handler import Workshop
 from sync.pipeline.outcome import Outcome
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue
-from sync.settings.declaration import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
 
 CALLS = 4
 QUEUE_NAME = "creates"

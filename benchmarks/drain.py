@@ -31,7 +31,8 @@ from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.handler import Workshop
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
-from sync.settings.declaration import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry

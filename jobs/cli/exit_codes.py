@@ -34,7 +34,7 @@ def one_line(error: BaseException) -> str:
 def exit_code_for(error: Exception) -> tuple[int, str]:
     """Exit code and the one line for stderr that `error` ends a command with; a line for each wrong setting."""
     from sync.failures import SyncError
-    from sync.settings.declaration import SettingsError
+    from sync.settings.loading import SettingsError
 
     if isinstance(error, SettingsError):
         return BAD_USAGE, "\n".join(" ".join(line.split()) for line in str(error).splitlines())

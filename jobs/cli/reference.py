@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
-from pydantic import SecretStr
-from pydantic.fields import FieldInfo
 
 from jobs.cli.app import PROGRAM, app
 from sync.domains.registry import DOMAINS
-from sync.settings.declaration import QUEUES, Settings, feature_variable
+from sync.settings.declaration import QUEUES, feature_variable
+from sync.settings.listing import QUEUE_VARIABLES, variables
 
 DOCUMENTS = Path("doc")
 _WIDTH = 100
@@ -37,30 +36,6 @@ _QUEUES_HEAD = """
 | variable | default | meaning |
 | --- | --- | --- |
 """
-_QUEUE_ROWS = (
-    ("HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_NAME", "`hmpps_prisoner_to_nomis_<queue>_queue`", "name of the queue"),
-    ("HMPPS_SQS_QUEUES_<QUEUE>_DLQ_NAME", "`hmpps_prisoner_to_nomis_<queue>_dlq`", "name of its dead letter queue"),
-    (
-        "HMPPS_SQS_QUEUES_<QUEUE>_QUEUE_ACCESS_KEY_ID, …_QUEUE_SECRET_ACCESS_KEY",
-        "",
-        "keys for the queue alone; unset: the usual AWS chain (web identity)",
-    ),
-    (
-        "HMPPS_SQS_QUEUES_<QUEUE>_DLQ_ACCESS_KEY_ID, …_DLQ_SECRET_ACCESS_KEY",
-        "",
-        "keys for the dead letter queue alone; unset: the usual AWS chain (web identity)",
-    ),
-    (
-        "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT",
-        "`HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT`",
-        "waits before the retries of a failed message of this queue",
-    ),
-    (
-        "HMPPS_SQS_QUEUES_<QUEUE>_ERROR_VISIBILITY_TIMEOUT_<EVENT_TYPE>",
-        "that of the queue",
-        "the same for one event type, in upper case with `.` and `-` as `_`",
-    ),
-)
 _LIBRARIES_HEAD = """
 ## Read by the libraries
 
@@ -125,9 +100,9 @@ Made from the code by `make docs`.
 
 def settings_page() -> str:
     """Every setting, with its default and meaning, as Markdown."""
-    rows = "".join(_row(name.upper(), _default(field), field.description or "") for name, field in _fields())
+    rows = "".join(_row(each.name, each.default, each.meaning) for each in variables())
     queues = ", ".join(f"`{queue.upper()}`" for queue in QUEUES)
-    per_queue = "".join(_row(*row) for row in _QUEUE_ROWS)
+    per_queue = "".join(_row(each.name, each.default, each.meaning) for each in QUEUE_VARIABLES)
     switches = [
         _row(feature_variable(event_type), "`true`", f"`{event_type}`")
         for domain in DOMAINS.values()
@@ -158,29 +133,10 @@ def pages() -> dict[str, str]:
     return {"settings.md": settings_page(), "commands.md": commands_page()}
 
 
-def _fields() -> Iterator[tuple[str, FieldInfo]]:
-    yield from Settings.model_fields.items()
-
-
 def _row(name: str, default: str, meaning: str) -> str:
     names = ", ".join(f"`{each}`" for each in name.split(", "))
     cell = meaning.replace("|", r"\|")
     return f"| {names} | {default} | {cell} |\n"
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default
-    if value is None or field.is_required() or value == "" or value == ():
-        return ""
-    if isinstance(value, SecretStr):
-        return ""
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return f"`{','.join(map(str, value))}`"
-    if isinstance(value, float) and value.is_integer():
-        return f"`{int(value)}`"
-    return f"`{value}`"
 
 
 def _commands() -> Iterator[tuple[tuple[str, ...], Any]]:

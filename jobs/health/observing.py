@@ -10,7 +10,7 @@ from jobs.health.metrics import breaker_metrics, run_metrics
 from jobs.health.probes import Health, health_checks
 from jobs.health.server import HealthPages
 from jobs.runtime.application import Application
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 from sync.upstream.transport import Transport
 
 NAME = "prisoner-to-nomis"

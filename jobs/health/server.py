@@ -9,7 +9,7 @@ from typing import Any, Self
 import structlog
 
 from jobs.health.probes import UP, Answer, Health
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 _JSON = "application/json"
 #: The content type of the text format that Prometheus reads.

@@ -16,7 +16,8 @@ from sync.domains.registry import event_types, unknown_switches
 from sync.failures import SyncError, UpstreamError
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import QUEUES, Settings, SettingsError, UpstreamName
+from sync.settings.declaration import QUEUES, Settings, UpstreamName
+from sync.settings.loading import SettingsError
 from sync.store.breakers import read_breakers
 from sync.upstream.services import ROLES
 from sync.upstream.transport import Transport
@@ -164,14 +165,14 @@ def _check_upstream(settings: Settings, transport: Transport, name: UpstreamName
     reason = transport.ping(name, CALL_SECONDS)
     if reason is None:
         return address
-    variable = settings.upstream_variables(name)[0]
+    variable = name.address_variable
     raise _DownError(f"{address}/health/ping: {reason}; wait until the service is up, or set {variable}")
 
 
 def _check_credentials(settings: Settings, transport: Transport, name: UpstreamName) -> str:
     upstream = settings.upstream(name)
     if not upstream.client_id:
-        raise _DownError(f"no credentials: set {' and '.join(upstream.credentials)}")
+        raise _DownError(f"no credentials: set {' and '.join(name.credential_variables)}")
     try:
         held = transport.client(name).authorities()
     except UpstreamError as error:

@@ -21,7 +21,8 @@ from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary, UpstreamsDown
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import QUEUES, SettingsError
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain

@@ -13,7 +13,7 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
 from sync.queues.dead_letters import DeadLetter
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 Export = Callable[[Sequence[DeadLetter]], str]
 

@@ -16,7 +16,8 @@ from jobs.cli.exit_codes import WorkError
 from jobs.runtime.job_runs import JobRuns
 from jobs.runtime.logging import configure_logging
 from sync import clock
-from sync.settings.declaration import Settings, SettingsError, load_settings
+from sync.settings.declaration import Settings
+from sync.settings.loading import SettingsError, load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 

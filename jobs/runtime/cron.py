@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
 
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"

@@ -15,7 +15,8 @@ from uuid import uuid4
 from reports.presentation.csv import render_csv
 from reports.presentation.html import RunLine, render_index, render_report
 from sync.failures import SyncError
-from sync.settings.declaration import Settings, SettingsError
+from sync.settings.declaration import Settings
+from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -19,7 +19,7 @@ from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report, slack_report
 from sync.clock import now
 from sync.failures import SyncError
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 from sync.store import outbox
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -4,7 +4,8 @@ import threading
 from typing import Any, Literal
 
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import Settings, SettingsError
+from sync.settings.declaration import Settings
+from sync.settings.loading import SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5

@@ -1,1 +1,1 @@
-"""The settings: what there is, and what may stand in each."""
+"""The settings: what they are, how their texts are parsed, and how they are read from the environment."""

@@ -22,8 +22,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
-from sync.settings.declaration import SettingsError
-from sync.store.address import read_database_address, shown_address, without_secrets
+from sync.settings.database_address import parse_database_address, shown_address, without_secrets
+from sync.settings.loading import SettingsError
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 from sync.trouble import Trouble
@@ -207,7 +207,7 @@ def newest_revision() -> str:
 
 def _parsed(url: str) -> URL:
     try:
-        return read_database_address(url)
+        return parse_database_address(url)
     except ValueError as error:
         raise SettingsError(f"DATABASE_URL: {error}") from None
 

@@ -261,11 +261,12 @@ class Transport:
         """A client of `name` with its own connections, token and limit of calls in flight."""
         settings = self._settings
         upstream = settings.upstream(name)
+        oauth = settings.upstream(UpstreamName.OAUTH).base_url
         return ServiceClient(
             name,
             upstream.base_url,
             self._kept(upstream.base_url),
-            TokenSource(settings.api_base_url_oauth, upstream, self._kept(settings.api_base_url_oauth)),
+            TokenSource(oauth, upstream, self._kept(oauth)),
             InFlight(settings.reconciliation_concurrency),
             self._observers,
             self._may_write,

@@ -8,7 +8,8 @@ import yaml
 
 from sandbox.engine import Engine
 from sandbox.options import Options
-from sync.settings.declaration import Settings, load_settings
+from sync.settings.listing import variables
+from sync.settings.loading import load_settings
 from tests.cronjobs.manifests import ROOT
 
 #: Read by boto3, not by the program.
@@ -44,5 +45,5 @@ def test_every_setting_of_the_containers_is_read() -> None:
     services = compose()["services"]
     assert services["program"]["environment"] == services["scheduler"]["environment"]
     environment = services["scheduler"]["environment"]
-    assert set(environment) - AWS <= {name.upper() for name in Settings.model_fields}
+    assert set(environment) - AWS <= {variable.name for variable in variables()}
     assert load_settings(environment).hmpps_sqs_provider == "localstack"

@@ -8,7 +8,8 @@ import kubernetes_validate
 import pytest
 
 from sync.domains.registry import DOMAINS, event_types
-from sync.settings.declaration import Settings, feature_variable
+from sync.settings.declaration import feature_variable
+from sync.settings.listing import variables
 from tests.cronjobs.manifests import OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
 RAW = list(raw_manifests())
@@ -27,7 +28,7 @@ def test_each_file_is_valid_before_it_is_rendered(path: Path, manifest: Manifest
 @pytest.mark.parametrize("path", SETTINGS_FILES, ids=[path.parent.name for path in SETTINGS_FILES])
 def test_each_setting_is_one_the_program_reads(path: Path) -> None:
     """A settings file names no variable that the program would silently not look at."""
-    known = {name.upper() for name in Settings.model_fields} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
+    known = {variable.name for variable in variables()} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
     assert set(settings_file(path)) <= known
 
 

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 
 from jobs.runtime.cron import CronSchedule
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from tests.cronjobs.manifests import Manifest, environment_of, of_kind, pods_of, starts_the_program
 from tests.cronjobs.test_files import KUBERNETES
 

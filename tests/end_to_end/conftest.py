@@ -16,7 +16,8 @@ from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener
-from sync.settings.declaration import QUEUES, load_settings
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
 from tests.harness.forked import Command, run_command
 
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.runtime.run_scheduler import scheduled_jobs
 from sandbox import Sandbox
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 from tests.end_to_end.conftest import Installed
 from tests.harness.faults import held
 from tests.harness.forked import Command

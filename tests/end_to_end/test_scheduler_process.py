@@ -8,7 +8,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.queues.aws import Aws
-from sync.settings.declaration import QUEUES, load_settings
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
 from tests.end_to_end.conftest import Installed
 from tests.harness.databases import PostgresServer
 from tests.harness.faults import held

@@ -26,7 +26,8 @@ from sandbox import Sandbox
 from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.setup import QueueOpener, QueuePair
-from sync.settings.declaration import QUEUES, load_settings
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
 
 
 @dataclass(frozen=True, slots=True)

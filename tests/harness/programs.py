@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from jobs.health.metrics import Metrics
 from jobs.runtime.application import Application
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 
 #: A message that failed comes again at once, and is received three times before it is a dead letter. What the sandbox
 #: publishes is committed, and so is what it has responded to, so that nothing need wait.

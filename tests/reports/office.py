@@ -17,7 +17,8 @@ from reports.engine.result import Mismatch
 from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import Waiting, nothing_waits
 from sync.clock import now
-from sync.settings.declaration import Settings, load_settings
+from sync.settings.declaration import Settings
+from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events
 from sync.upstream.services import Services, connect

@@ -16,7 +16,7 @@ from jobs.cli.moments import parse_time
 from jobs.cli.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
 from jobs.cli.progress import live_progress
 from sync.failures import UpstreamError
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 LONDON = ZoneInfo("Europe/London")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cli.reference import commands_page, main, pages, settings_page
-from sync.settings.declaration import Settings
+from sync.settings.listing import variables
 
 
 def test_pages_of_the_project_are_up_to_date() -> None:
@@ -41,8 +41,8 @@ def test_every_setting_has_a_row_and_a_meaning() -> None:
     rows = {
         row.split("|")[1].strip().strip("`"): row.split("|")[3].strip() for row in page.splitlines() if "| `" in row
     }
-    for name in Settings.model_fields:
-        assert rows[name.upper()], f"{name} has no meaning"
+    for variable in variables():
+        assert rows[variable.name], f"{variable.name} has no meaning"
     assert "| `HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT` | `1,10,60,600` |" in page
     assert "| `FEATURE_EVENT_PRISON_VISIT_BOOKED` | `true` |" in page
     assert "| `FEATURE_EVENT_DELETEALL` | `false` |" in page

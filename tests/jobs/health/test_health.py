@@ -17,7 +17,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
-from sync.settings.declaration import SettingsError, UpstreamName
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import SettingsError
 from sync.upstream.transport import Transport
 from tests.harness.faults import faulty, held
 from tests.harness.operating import Operator, operator

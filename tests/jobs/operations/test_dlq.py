@@ -272,7 +272,7 @@ def test_a_queue_whose_letter_the_database_refuses_stops_no_other(operator: Oper
 def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(operator: Operator, sandbox: Sandbox) -> None:
     """With the reports in S3, what is purged is kept there."""
     from sync.queues.aws import Aws
-    from sync.settings.declaration import load_settings
+    from sync.settings.loading import load_settings
 
     s3 = Aws(load_settings(operator.settings)).client("s3")
     s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
@@ -388,7 +388,7 @@ def test_scheduler_keeps_house(operator: Operator) -> None:
 
     from jobs.runtime.application import Application
     from jobs.runtime.run_scheduler import scheduled_jobs
-    from sync.settings.declaration import load_settings
+    from sync.settings.loading import load_settings
 
     bury(operator, "visit-1")
     program = Application(load_settings(operator.settings))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.runtime.cron import CronSchedule, parse_schedule
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 LONDON = ZoneInfo("Europe/London")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -23,7 +23,7 @@ from reports.delivery.archive import (
 from reports.presentation.html import RunLine
 from sandbox import Sandbox
 from sync.queues.aws import Aws
-from sync.settings.declaration import SettingsError, load_settings
+from sync.settings.loading import SettingsError, load_settings
 from tests.reports.results import STARTED, made_result
 
 LINE = RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")

@@ -16,7 +16,7 @@ from reports.engine import checkpoints
 from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT
 from sandbox import Sandbox
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.children import child, kill

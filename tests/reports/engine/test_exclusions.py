@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.engine.exclusions import Exclusion, read_exclusions
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 
 MERGED = Exclusion(1204417, "merged, see ticket", date(2023, 5, 22))
 KNOWN = Exclusion(1204418, "known since May", None)

@@ -22,7 +22,7 @@ from sync.failures import LeaseBusy
 from sync.pipeline.envelope import DomainEvent, MappingRetry, read_envelope
 from sync.pipeline.handler import HandlerWork
 from sync.pipeline.outcome import Outcome
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from sync.store import findings, outbox
 from sync.store.database import Database
 from sync.store.findings import Finding

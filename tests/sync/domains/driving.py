@@ -19,7 +19,8 @@ from sync.pipeline.envelope import write_domain_event
 from sync.pipeline.handler import Workshop
 from sync.pipeline.outcome import Outcome
 from sync.queues.queue import Message
-from sync.settings.declaration import Settings, load_settings
+from sync.settings.declaration import Settings
+from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import StoredTelemetry, read_events

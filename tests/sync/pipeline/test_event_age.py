@@ -98,6 +98,6 @@ def test_wait_is_never_longer_than_the_age(sent: int | None, queued: int | None,
 
 def test_the_default_is_two_seconds(sandbox: Sandbox) -> None:
     """Nobody has to set it."""
-    from sync.settings.declaration import load_settings
+    from sync.settings.loading import load_settings
 
     assert load_settings(sandbox.environment()).event_minimum_age_seconds == 2

@@ -12,7 +12,7 @@ from benchmarks.stub_http import ServerThread
 from benchmarks.stub_sqs import StubSqs
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from tests.harness.waiting import until
 
 NAME = "stubbed"

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 
 from sync.queues.aws import Aws
-from sync.settings.declaration import SettingsError, load_settings
+from sync.settings.loading import SettingsError, load_settings
 
 LOCALSTACK = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:4566"}
 KEYS = {"AWS_ACCESS_KEY_ID": "minio-user", "AWS_SECRET_ACCESS_KEY": "minio-secret"}

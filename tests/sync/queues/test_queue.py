@@ -6,7 +6,7 @@ import pytest
 
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue, QueueUnavailable
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from tests.sync.queues.stubbed import Stubbed, stubbed
 
 

@@ -13,7 +13,8 @@ from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import QueueUnavailable
 from sync.queues.setup import TOPIC, QueueOpener, QueuePair
-from sync.settings.declaration import QUEUES, Settings, load_settings
+from sync.settings.declaration import QUEUES, Settings
+from sync.settings.loading import load_settings
 
 
 def settings(sandbox: Sandbox, **more: str) -> Settings:

@@ -1,4 +1,4 @@
-"""A setting that cannot work is refused before any work, on one line that names it and shows no secret."""
+"""A setting that cannot work is rejected at start, on one line that names it and shows no secret."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from hypothesis import strategies as st
 
 from jobs.cli.exit_codes import BAD_USAGE, exit_code_for
 from sync.queues.aws import Aws
-from sync.settings.declaration import Settings, SettingsError, load_settings
+from sync.settings.listing import variables
+from sync.settings.loading import SettingsError, load_settings
 from sync.store.database import Database
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("API_BASE_URL_NOMIS", "http://nomis:many", "the port is no number"),
-        ("API_BASE_URL_NOMIS", "http://nomis:0", "the port is no number"),
-        ("API_BASE_URL_NOMIS", "http://nomis:99999", "the port is no number"),
-        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "a blank or a line break"),
-        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "a blank or a line break"),
+        ("API_BASE_URL_NOMIS", "http://nomis:many", "the port is not a number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:0", "the port is not a number"),
+        ("API_BASE_URL_NOMIS", "http://nomis:99999", "the port is not a number"),
+        ("API_BASE_URL_OAUTH", "http://hmpps auth/auth", "contains a blank or a line break"),
+        ("API_BASE_URL_MAPPING", "http://mapping:8084\n", "contains a blank or a line break"),
         ("API_BASE_URL_MAPPING", "mapping:8084", "give an address such as"),
-        ("SLACK_API_URL", "https://slack:x/api/", "the port is no number"),
-        ("HMPPS_SQS_LOCALSTACK_URL", "http://localhost:queue", "the port is no number"),
-        ("HMPPS_SQS_REGION", "nonsense", "give a region of AWS such as eu-west-2"),
-        ("HMPPS_SQS_REGION", "eu west 2", "give a region of AWS"),
+        ("SLACK_API_URL", "https://slack:x/api/", "the port is not a number"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://localhost:queue", "the port is not a number"),
+        ("HMPPS_SQS_REGION", "nonsense", "give an AWS region such as eu-west-2"),
+        ("HMPPS_SQS_REGION", "eu west 2", "give an AWS region"),
         ("HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT", "1,43201", "43200 seconds at most"),
         ("HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT", "50000", "43200 seconds at most"),
         ("HMPPS_SQS_VISIBILITY_TIMEOUT_SECONDS", "43201", "give a number up to 43200"),
@@ -36,11 +37,15 @@ from sync.store.database import Database
         ("RECONCILIATION_NEAR_HOURS", "nan", "finite number"),
         ("API_CA_BUNDLE", "/nowhere/ca.pem", "the file cannot be read: No such file"),
         ("API_CA_BUNDLE", __file__, "no certificates in PEM form"),
-        ("REPORTS_LOCATION", "ftp://host/folder", "no place for reports; give a folder, or s3://bucket/prefix"),
-        ("REPORTS_LOCATION", "s3:/bucket/prefix", "no place for reports"),
-        ("REPORTS_LOCATION", "s3://", "names no bucket"),
-        ("REPORTS_LOCATION", "s3:///prefix", "names no bucket"),
-        ("REPORTS_LOCATION", "s3://user@bucket/prefix", "names no bucket"),
+        (
+            "REPORTS_LOCATION",
+            "ftp://host/folder",
+            "reports cannot be written to ftp:/…; give a folder, or s3://bucket/prefix",
+        ),
+        ("REPORTS_LOCATION", "s3:/bucket/prefix", "reports cannot be written to s3:/"),
+        ("REPORTS_LOCATION", "s3://", "the bucket is missing"),
+        ("REPORTS_LOCATION", "s3:///prefix", "the bucket is missing"),
+        ("REPORTS_LOCATION", "s3://user@bucket/prefix", "the bucket is missing"),
         ("TZ", "Europe", "give a time zone such as Europe/London"),
         ("TZ", "../etc/passwd", "give a time zone such as Europe/London"),
         ("API_TIMEOUT_SECONDS", "1e300", "give a number up to 31622400"),
@@ -54,44 +59,44 @@ from sync.store.database import Database
         ("DATABASE_AUTO_UPGRADE", "maybe", "set it to true or false"),
         ("FEATURE_EVENT_PRISON_VISIT_BOOKED", "maybe", "set it to true or false"),
         ("API_BASE_URL_NOMIS", "http://[::1", "give an address such as"),
-        ("API_BASE_URL_NOMIS", "https://user:hush@nomis.example", "take user and password out of it"),
-        ("API_BASE_URL_NOMIS", "https://user:hu@sh@nomis.example", "take user and password out of it"),
-        ("API_BASE_URL_NOMIS", "https://nomis.example?token=hush", "take what follows ? or # out of it"),
-        ("HMPPS_SQS_LOCALSTACK_URL", "http://key:hush@localhost:4566", "take user and password out of it"),
-        ("SLACK_API_URL", "https://user:hush@slack.example/api/", "take user and password out of it"),
-        ("REPORTS_URL", "https://user:hush@reports.example", "take user and password out of it"),
+        ("API_BASE_URL_NOMIS", "https://user:hush@nomis.example", "remove user and password"),
+        ("API_BASE_URL_NOMIS", "https://user:hu@sh@nomis.example", "remove user and password"),
+        ("API_BASE_URL_NOMIS", "https://nomis.example?token=hush", "remove what follows ? or #"),
+        ("HMPPS_SQS_LOCALSTACK_URL", "http://key:hush@localhost:4566", "remove user and password"),
+        ("SLACK_API_URL", "https://user:hush@slack.example/api/", "remove user and password"),
+        ("REPORTS_URL", "https://user:hush@reports.example", "remove user and password"),
         ("REPORTS_URL", "reports.example", "give an address such as"),
         ("DATABASE_URL", "postgresql://user:hu@sh@host/name", "percent-encode the password"),
         ("DATABASE_URL", "postgresql://user:hush@x/y@host/name", "percent-encode the password"),
         ("DATABASE_URL", "postgresql://user:a@b:hush@host/name", "percent-encode the password"),
-        ("DATABASE_URL", "postgresql://user:hush@host:many/name", "the port is no number"),
+        ("DATABASE_URL", "postgresql://user:hush@host:many/name", "the port is not a number"),
         ("DATABASE_URL", "mysql://user:hush@host/name", "only sqlite and postgresql are supported"),
         ("DATABASE_URL", "hush", "give an address such as"),
         ("DATABASE_URL", "sqlite://user:hush@host/file.db", "a third slash"),
         ("DATABASE_URL", "sqlite://file.db", "a third slash"),
-        ("DATABASE_URL", "postgresql://host/name;password=hush", "parameters follow the name"),
-        ("DATABASE_URL", "postgresql://host/name#password=hush", "parameters follow the name"),
-        ("DATABASE_URL", "postgresql://host/name password=hush", "parameters follow the name"),
+        ("DATABASE_URL", "postgresql://host/name;password=hush", "give parameters after ?"),
+        ("DATABASE_URL", "postgresql://host/name#password=hush", "give parameters after ?"),
+        ("DATABASE_URL", "postgresql://host/name password=hush", "give parameters after ?"),
         ("DATABASE_URL", "postgresql:///name?host=host:hush@x", "percent-encode the password"),
-        ("API_BASE_URL_NOMIS", "http://nomis..example", "no name of a machine"),
-        ("API_BASE_URL_NOMIS", "http://nomis;x", "no name of a machine"),
-        ("API_BASE_URL_NOMIS", f"http://{'n' * 64}.example", "no name of a machine"),
-        ("SLACK_API_URL", "https://slack\x01.example/api/", "no name of a machine"),
+        ("API_BASE_URL_NOMIS", "http://nomis..example", "not a valid host name"),
+        ("API_BASE_URL_NOMIS", "http://nomis;x", "not a valid host name"),
+        ("API_BASE_URL_NOMIS", f"http://{'n' * 64}.example", "not a valid host name"),
+        ("SLACK_API_URL", "https://slack\x01.example/api/", "not a valid host name"),
         ("REPORTS_EMAIL_TO", "jane.smith", "give an address such as jane.smith@host.example"),
         ("REPORTS_EMAIL_TO", "jane@host.example,jo at host", "give an address such as"),
         ("REPORTS_EMAIL_TO", "jane@host.example\r\nBcc: jo@host.example", "give an address such as"),
         ("REPORTS_EMAIL_FROM", "Reports\n<jane@host.example>", "give an address such as"),
         ("SMTP_URL", "smtp://user:hu@sh@mail.example", "percent-encode the password"),
         ("SMTP_URL", "smtp://user:x/hush@mail.example", "percent-encode the password"),
-        ("SMTP_URL", "smtp://user:hush@[mail", "it cannot be read"),
+        ("SMTP_URL", "smtp://user:hush@[mail", "it is not an address"),
         ("SMTP_URL", "foo", "give smtp://user:password@host:port"),
         ("SMTP_URL", "smtp://", "give smtp://user:password@host:port"),
         ("SMTP_URL", "http://user:hush@mail", "give smtp://user:password@host:port"),
-        ("SMTP_URL", "smtp://user:hush@mail:many", "the port is no number"),
-        ("SMTP_URL", "smtp://user:hu sh@mail", "a blank or a line break"),
+        ("SMTP_URL", "smtp://user:hush@mail:many", "the port is not a number"),
+        ("SMTP_URL", "smtp://user:hu sh@mail", "contains a blank or a line break"),
     ],
 )
-def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
+def test_rejects_what_cannot_work(name: str, value: str, says: str) -> None:
     """Bad addresses, ports, regions, waits, files and places are all found when the settings are read."""
     with pytest.raises(SettingsError) as caught:
         load_settings({name: value})
@@ -103,7 +108,7 @@ def test_refuses_what_cannot_work(name: str, value: str, says: str) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_all_wrong_settings_are_said_at_once() -> None:
+def test_all_wrong_settings_are_reported_at_once() -> None:
     """One line for each, whatever reads it, so that a deployment is put right in one go."""
     wrong = {
         "TZ": "Europe",
@@ -117,12 +122,12 @@ def test_all_wrong_settings_are_said_at_once() -> None:
         load_settings(wrong)
     lines = str(caught.value).splitlines()
     assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
-    code, told = exit_code_for(caught.value)
-    assert (code, told.splitlines()) == (BAD_USAGE, lines)
+    code, message = exit_code_for(caught.value)
+    assert (code, message.splitlines()) == (BAD_USAGE, lines)
 
 
-def refusal_of(name: str, value: str) -> str | None:
-    """What is said of a value, None when it is taken."""
+def error_of(name: str, value: str) -> str | None:
+    """The error about a value, None when it is accepted."""
     try:
         load_settings({name: value})
     except SettingsError as error:
@@ -130,13 +135,16 @@ def refusal_of(name: str, value: str) -> str | None:
     return None
 
 
-@given(st.sampled_from(sorted(Settings.model_fields)), st.text(st.characters(exclude_characters="\x00"), max_size=60))
-def test_any_value_is_taken_or_refused_on_one_line(name: str, value: str) -> None:
+@given(
+    st.sampled_from(sorted(variable.name for variable in variables())),
+    st.text(st.characters(exclude_characters="\x00"), max_size=60),
+)
+def test_any_value_is_accepted_or_rejected_on_one_line(name: str, value: str) -> None:
     """Nothing but `SettingsError` comes of a setting, and none of its words are the validator's."""
-    told = refusal_of(name.upper(), value) or f"{name.upper()}: taken"
-    assert told.startswith(f"{name.upper()}: ")
-    assert len(told.splitlines()) == 1
-    assert "Input should" not in told
+    line = error_of(name, value) or f"{name}: accepted"
+    assert line.startswith(f"{name}: ")
+    assert len(line.splitlines()) == 1
+    assert "Input should" not in line
 
 
 @pytest.mark.parametrize(
@@ -162,21 +170,21 @@ def test_any_value_is_taken_or_refused_on_one_line(name: str, value: str) -> Non
         ("REPORTS_URL", "https://reports.example/weekly"),
     ],
 )
-def test_takes_what_can_work(name: str, value: str) -> None:
-    """Nothing that works is refused."""
+def test_accepts_what_can_work(name: str, value: str) -> None:
+    """Nothing that works is rejected."""
     load_settings({name: value})
 
 
 @pytest.mark.parametrize("port", ["many", "99999", "0"])
-def test_refuses_a_database_without_a_port(port: str) -> None:
-    """A port that is none is a wrong setting, and no failure of the database."""
+def test_rejects_a_database_without_a_valid_port(port: str) -> None:
+    """A wrong port is a wrong setting, not a failure of the database."""
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: .*port") as caught:
         Database(f"postgresql://user:hush@host:{port}/name")
     assert "hush" not in str(caught.value)
 
 
-def test_an_endpoint_of_ones_own_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile that is not there, or a file that is none, matters to AWS alone, and is named there."""
+def test_a_local_endpoint_needs_no_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing profile or an unreadable file matters to AWS only, and is named there."""
     monkeypatch.setenv("AWS_PROFILE", "nope")
     own = load_settings({"HMPPS_SQS_PROVIDER": "localstack"})
     assert Aws(own).client("sqs").meta.endpoint_url == "http://localhost:4566"
@@ -191,8 +199,8 @@ def test_an_endpoint_of_ones_own_needs_no_profile(tmp_path: Path, monkeypatch: p
         Aws(load_settings({})).check_settings()
 
 
-def test_an_endpoint_of_ones_own_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxies of the environment lead away from this machine; AWS itself is reached through them."""
+def test_a_local_endpoint_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies lead away from this machine, so they apply to AWS only."""
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     own = Aws(load_settings({"HMPPS_SQS_PROVIDER": "localstack"})).client("sqs")

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from sync.clock import now
-from sync.settings.declaration import SettingsError
+from sync.settings.loading import SettingsError
 from sync.store.database import Database, StoreUnavailable, newest_revision
 from sync.store.tables import actions, leases, metadata
 from tests.harness.children import exit_codes

@@ -14,7 +14,8 @@ import structlog
 
 from sandbox import Sandbox
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
-from sync.settings.declaration import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import StoredTelemetry, read_events

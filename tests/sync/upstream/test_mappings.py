@@ -14,7 +14,7 @@ from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
 from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import NotUnderstood
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from sync.upstream.services import connect
 from sync.upstream.transport import ServiceClient, Transport
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.failures import NotUnderstood
-from sync.settings.declaration import load_settings
+from sync.settings.loading import load_settings
 from sync.upstream.pages import page_of, read_pages
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport

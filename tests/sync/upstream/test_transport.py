@@ -31,7 +31,8 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
-from sync.settings.declaration import UpstreamName, load_settings
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
 from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport, segment

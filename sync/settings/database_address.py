@@ -1,4 +1,4 @@
-"""The address of the database: read, refused where it would be misread, and shown without what is secret in it."""
+"""The address of the database: parsed, rejected where it is ambiguous, and shown without its secrets."""
 
 import re
 
@@ -6,56 +6,56 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 _ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
-#: What stands in a name is shown; a password that slipped into it must not be.
+#: The name of the database is shown; a password that slipped into it must not be.
 _NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
 
 
-def read_database_address(text: str) -> URL:
-    """The address with the driver that is used. Raises `ValueError` with the remedy, which repeats nothing of it."""
+def parse_database_address(text: str) -> URL:
+    """The address with the driver to use. Raises `ValueError` with what to change, quoting nothing of the address."""
     try:
         address = make_url(text.strip())
     except ArgumentError:
         raise ValueError(_ADVICE) from None
     except ValueError:
-        # What follows the colon is taken for the port: the end of a password that has its own colon or @ in it.
+        # A password that contains a colon or @ ends up where the port belongs.
         raise ValueError(
-            f"the port is no number; percent-encode the password (@ as %40, : as %3A); {_ADVICE}"
+            f"the port is not a number; percent-encode the password (@ as %40, : as %3A); {_ADVICE}"
         ) from None
     if address.port is not None and not 0 < address.port < 65_536:
-        raise ValueError("the port is no number from 1 to 65535")
+        raise ValueError("the port is not a number from 1 to 65535")
     backend = address.get_backend_name()
     if backend == "sqlite":
         if address.host or address.username or address.password or address.port:
-            raise ValueError(f"a file of SQLite needs a third slash; {_ADVICE}")
+            raise ValueError(f"a SQLite file needs a third slash; {_ADVICE}")
         return address.set(drivername="sqlite")
     if backend not in ("postgresql", "postgres"):
         raise ValueError(f"only sqlite and postgresql are supported; {_ADVICE}")
-    queried = [each for name, value in address.query.items() for each in (name, *_listed(value)) if name != "host"]
-    # A socket without a file has an address that begins with @.
-    hosts = [each.removeprefix("@") for each in _listed(address.query.get("host", ""))]
+    queried = [each for name, value in address.query.items() for each in (name, *_as_tuple(value)) if name != "host"]
+    # The address of an abstract socket begins with @.
+    hosts = [each.removeprefix("@") for each in _as_tuple(address.query.get("host", ""))]
     if any("@" in each for each in (address.host or "", address.database or "", *queried, *hosts)):
         raise ValueError("percent-encode the password: @ as %40, / as %2F, : as %3A, % as %25")
     if _NOT_IN_NAME.search(address.database or ""):
-        raise ValueError(f"parameters follow the name of the database after ?, separated by &; {_ADVICE}")
+        raise ValueError(f"give parameters after ?, separated by &; {_ADVICE}")
     return address.set(drivername="postgresql+psycopg")
 
 
 def shown_address(address: URL) -> str:
-    """Driver, host and name: what anybody may see."""
-    hosts = address.host or ",".join(_listed(address.query.get("host", "")))
+    """Driver, host and name: what may be shown."""
+    hosts = address.host or ",".join(_as_tuple(address.query.get("host", "")))
     if address.port is not None and hosts:
         hosts = f"{hosts}:{address.port}"
-    return f"{address.drivername}://{hosts}/{address.database or _listed(address.query.get('dbname', ''))[0]}"
+    return f"{address.drivername}://{hosts}/{address.database or _as_tuple(address.query.get('dbname', ''))[0]}"
 
 
 def without_secrets(text: str, address: URL) -> str:
     """The text of an error without the passwords of the address."""
-    queried = [each for name, value in address.query.items() if "password" in name for each in _listed(value)]
+    queried = [each for name, value in address.query.items() if "password" in name for each in _as_tuple(value)]
     for secret in (address.password, *queried):
         if secret:
             text = text.replace(secret, "***")
     return text
 
 
-def _listed(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value

@@ -1,0 +1,103 @@
+"""Reads the settings: the only place that reads the environment of the process."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from sync.settings.declaration import Settings, UpstreamName, is_event_switch, is_retry_wait
+from sync.settings.parsing import parse_address, parse_flag, parse_waits
+
+#: What replaces the validator's own words, by its kind of error; the braces are filled from its limits.
+_ADVICE = {
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_parsing_size": "give a smaller whole number",
+    "int_from_float": "give a whole number",
+    "float_type": "give a number",
+    "float_parsing": "give a number",
+    "finite_number": "give a finite number",
+    "bool_type": "set it to true or false",
+    "bool_parsing": "set it to true or false",
+    "greater_than": "give a number above {gt:.10g}",
+    "greater_than_equal": "give a number from {ge:.10g} up",
+    "less_than": "give a number below {lt:.10g}",
+    "less_than_equal": "give a number up to {le:.10g}",
+    "literal_error": "give {expected}",
+}
+_SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|SMTP_URL|DATABASE_URL")
+_LONGEST_SHOWN = 80
+
+
+class SettingsError(Exception):
+    """One or more settings cannot be used; the text has one line for each: its name, what is wrong, what to change."""
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None,
+    further_errors: Callable[[Mapping[str, str]], list[str]] = lambda _environment: [],
+) -> Settings:
+    """Reads the settings from the environment of the process (from `environment` instead in tests and the demo).
+
+    Raises `SettingsError` with a line for each value that cannot be used. `further_errors` then adds the lines on
+    values that only other parts of the program can judge, so that one start reports everything.
+    """
+    variables = {key.upper(): value for key, value in (os.environ if environment is None else environment).items()}
+    # Kubernetes and compose files leave empty variables behind: empty means unset.
+    values = {name: value for name in Settings.model_fields if (value := variables.get(name.upper(), "")) != ""}
+    errors = _family_errors(variables)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            name = str(each["loc"][0]) if each["loc"] else "settings"
+            errors.append(_error_line(name.upper(), values.get(name), each))
+    if errors:
+        raise SettingsError("\n".join([*errors, *further_errors(variables)]))
+    return settings.with_environment(variables)
+
+
+def _family_errors(variables: Mapping[str, str]) -> list[str]:
+    """The lines on variables that are no field of `Settings`: upstream services, event switches, waits of queues."""
+    addresses = {name.address_variable for name in UpstreamName}
+    errors = []
+    for name, value in sorted(variables.items()):
+        try:
+            if name in addresses and value:
+                parse_address(value)
+            if is_event_switch(name) and value.strip():
+                parse_flag(value)
+            if is_retry_wait(name) and value:
+                parse_waits(value)
+        except ValueError as error:
+            errors.append(_error_line(name, value, {"type": "value_error", "ctx": {"error": error}}))
+    return errors
+
+
+def _error_line(name: str, value: str | None, error: Mapping[str, Any]) -> str:
+    if error["type"] == "value_error":
+        reason = str(error["ctx"]["error"])
+    else:
+        reason = _ADVICE.get(error["type"], "give another value").format(**error.get("ctx", {}))
+    return f"{name}: {_shown(name, value)}{reason}"
+
+
+def _shown(name: str, value: str | None) -> str:
+    """The wrong value, unless it may hold a secret."""
+    if value is None or _SECRET.search(name) or "@" in value or "?" in value:
+        return ""
+    return f"{value[:_LONGEST_SHOWN]!r}{'…' if len(value) > _LONGEST_SHOWN else ''}: "
+
+
+def has_display() -> bool:
+    """Whether there is a screen on which a browser could open."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def forget_proxies() -> None:
+    """Removes the proxies from the environment of this process, which talks to its own machine only."""
+    for name in [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]:
+        del os.environ[name]

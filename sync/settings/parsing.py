@@ -1,0 +1,194 @@
+"""Parsers for the texts of settings, and the field types made of them.
+
+Each parser returns the value, or raises `ValueError` with what to change.
+"""
+
+import re
+import ssl
+from collections.abc import Callable
+from email.utils import parseaddr
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from sync.queues.queue import MOST_VISIBILITY_SECONDS
+
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+#: A year: anything longer is a slip, and more than dates can be moved by.
+YEAR_SECONDS = 366 * 86_400
+
+#: A host name, or an IPv4 or IPv6 address without brackets.
+_HOST = re.compile(r"(?=.{1,253}\Z)[\w-]{1,63}(\.[\w-]{1,63})*\.?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]+(%\w+)?")
+_MAIL_ADDRESS = re.compile(r"[^\s@<>,;:\"()\[\]\\]+@[^\s@<>,;:\"()\\]+")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+def parse_flag(text: str) -> bool:
+    """`true` or `false`, in any of the usual spellings."""
+    text = text.strip().lower()
+    if text in ("true", "1", "yes", "on"):
+        return True
+    if text in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("set it to true or false")
+
+
+def parse_numbers(text: str) -> tuple[int, ...]:
+    """One or more whole numbers from 0 up, separated by commas."""
+    try:
+        numbers = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise ValueError("give whole numbers separated by commas, such as 1,10,60,600") from error
+    if not numbers or min(numbers) < 0:
+        raise ValueError("give at least one number, none below 0")
+    return numbers
+
+
+def parse_waits(text: str) -> tuple[int, ...]:
+    """Waits in seconds before a message is visible again, separated by commas, none longer than SQS allows."""
+    seconds = parse_numbers(text)
+    if max(seconds) > MOST_VISIBILITY_SECONDS:
+        raise ValueError(f"SQS hides a message for {MOST_VISIBILITY_SECONDS} seconds at most")
+    return seconds
+
+
+def parse_time_zone(text: str) -> str:
+    """The name of a time zone."""
+    try:
+        ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:  # a folder of zones, such as Europe, is an OSError
+        raise ValueError("give a time zone such as Europe/London") from error
+    return text
+
+
+def parse_address(text: str) -> str:
+    """The HTTP address of a service, without a trailing slash."""
+    parse_link(text)
+    return text.rstrip("/") if not text.endswith("/api/") else text
+
+
+def parse_link(text: str) -> str:
+    """An HTTP address without secrets, fit to be shown."""
+    _reject_blanks(text)
+    parts = _split(text, "give an address such as https://host.example")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("give an address such as https://host.example")
+    if "@" in parts.netloc:
+        raise ValueError("remove user and password; give an address such as https://host.example")
+    if parts.query or parts.fragment:
+        raise ValueError("remove what follows ? or #; give an address such as https://host.example")
+    if not _HOST.fullmatch(parts.hostname):
+        raise ValueError("its host is not a valid host name; give an address such as https://host.example")
+    _reject_wrong_port(parts)
+    return text
+
+
+def parse_mail_address(text: str) -> str:
+    """The address of a person or a list, also as `Name <address>`."""
+    if not text.isprintable() or not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]):
+        raise ValueError("give an address such as jane.smith@host.example")
+    return text
+
+
+def parse_mail_addresses(text: str) -> tuple[str, ...]:
+    """Mail addresses separated by commas; an empty text is none."""
+    return tuple(parse_mail_address(part.strip()) for part in text.split(",") if part.strip())
+
+
+def parse_mail_server(text: str) -> str:
+    """The address of a mail server, with or without user name and password."""
+    advice = "give smtp://user:password@host:port or smtps://user:password@host:port"
+    try:
+        _reject_blanks(text)
+        parts = _split(text, "it is not an address")
+        if parts.netloc.count("@") > 1 or "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError("percent-encode the password: @ as %40, / as %2F, : as %3A, % as %25")
+        _reject_wrong_port(parts)
+    except ValueError as error:
+        raise ValueError(f"{error}; {advice}") from None
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise ValueError(advice)
+    return text
+
+
+def parse_location(text: str) -> str:
+    """A folder, or an S3 bucket with or without a prefix."""
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return text
+    parts = _split(text, "the bucket is missing; give s3://bucket/prefix or a folder")
+    if not text.startswith("s3://"):
+        raise ValueError(f"reports cannot be written to {scheme.group()}…; give a folder, or s3://bucket/prefix")
+    if not _BUCKET.fullmatch(parts.netloc):
+        raise ValueError("the bucket is missing; give s3://bucket/prefix or a folder")
+    return text
+
+
+def parse_region(text: str) -> str:
+    """The name of an AWS region."""
+    if not _REGION.fullmatch(text):
+        raise ValueError("give an AWS region such as eu-west-2")
+    return text
+
+
+def parse_certificates(text: str) -> str:
+    """The path of a readable file of certificate authorities."""
+    try:
+        ssl.create_default_context(cafile=text)
+    except ssl.SSLError as error:
+        raise ValueError("the file holds no certificates in PEM form") from error
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from error
+    return text
+
+
+def _reject_blanks(text: str) -> None:
+    if any(character.isspace() for character in text):
+        raise ValueError("it contains a blank or a line break")
+
+
+def _reject_wrong_port(parts: SplitResult) -> None:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("the port is not a number from 1 to 65535")
+
+
+def _split(text: str, advice: str) -> SplitResult:
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError(advice) from None
+
+
+def _check_database_url(value: str) -> str:
+    # Imported here since commands such as `--help` need no SQLAlchemy, which takes long to load.
+    from sync.settings.database_address import parse_database_address
+
+    parse_database_address(value)
+    return value
+
+
+def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """Applies `parse` to a text; a default is left as it is."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_numbers))]
+Waits = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_waits))]
+TimeZone = Annotated[str, AfterValidator(parse_time_zone)]
+Address = Annotated[str, AfterValidator(parse_address)]
+Link = Annotated[str, AfterValidator(parse_link)]
+MailAddress = Annotated[str, AfterValidator(parse_mail_address)]
+MailAddresses = Annotated[tuple[str, ...], BeforeValidator(_parsed(parse_mail_addresses))]
+MailServer = Annotated[SecretStr, BeforeValidator(_parsed(parse_mail_server))]
+Location = Annotated[str, AfterValidator(parse_location)]
+Region = Annotated[str, AfterValidator(parse_region)]
+Certificates = Annotated[str, AfterValidator(parse_certificates)]
+DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
