@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import chaos_backlog, chaos_storm
+from benchmarks.chaos_parts import preload_program
 from benchmarks.chaos_verdict import Result
 from sandbox import Sandbox
 
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--database", choices=("postgresql", "sqlite", "both"), default="both")
     parser.add_argument("--keep", type=Path, help="a folder for logs and database")
     asked = parser.parse_args()
+    preload_program()
     held = True
     for database in ("postgresql", "sqlite") if asked.database == "both" else (asked.database,):
         for run in ("storm", "backlog") if asked.run == "both" else (asked.run,):

@@ -7,12 +7,10 @@ letter.
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +18,15 @@ from typing import Any, TextIO
 
 from sqlalchemy import select
 
-from benchmarks.chaos_parts import database_of, depth, say, until
+from benchmarks.chaos_parts import database_of, depth, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from sync.queues.queue import BATCH
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
 from sync.store.tables import failures
-from tests.harness.forked import Command
 
 #: The defaults of the program, save a shorter pause, and nothing that has no part in draining.
 SETTINGS = {
@@ -76,7 +74,8 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
         for queue in QUEUES:
             _shuffle(program, queue, random.Random(f"{backlog.seed} {queue}"))
         say(out, f"backlog: {planned['messages']} messages, {backlog.replicas} processes")
-        replicas = [_start(environment, folder / f"replica-{number}.log") for number in range(backlog.replicas)]
+        logs = [folder / f"replica-{number}.log" for number in range(backlog.replicas)]
+        replicas = [start_command(("scheduler",), environment, log) for log in logs]
         drained = until(lambda: depth(program) == 0, backlog.patience)
         ends = [_end(replica) for replica in replicas]
         verdict = judge(sandbox, program, [planned])
@@ -109,12 +108,7 @@ def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
         client.send_message_batch(QueueUrl=main.url, Entries=entries)
 
 
-def _start(environment: Mapping[str, str], log: Path) -> Command:
-    log.touch()
-    return Command(("scheduler",), {**os.environ, **environment}, Path.cwd(), log, log)
-
-
-def _end(replica: Command) -> Any:
+def _end(replica: ForkedCommand) -> Any:
     """Asks a process to end; what was wrong with that."""
     replica.send_signal(signal.SIGTERM)
     try:

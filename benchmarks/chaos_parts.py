@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
+import jobs
+import reports
+import sync
+from jobs.cli.app import PROGRAM, main
 from jobs.runtime.application import Application
+from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
+from sandbox.postgres import PostgresServer
 from sync.settings.declaration import QUEUES
-from tests.harness.databases import PostgresServer
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:
@@ -21,6 +29,30 @@ def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, Postgre
     stack.callback(server.close)
     server.start()
     return server.url.render_as_string(hide_password=False), server
+
+
+def start_command(arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> ForkedCommand:
+    """Starts a command of the program in a process of its own; what it writes is appended to `log`."""
+    return ForkedCommand(main, [PROGRAM, *arguments], {**os.environ, **environment}, Path.cwd(), log, log)
+
+
+def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
+    """Sends every dead-letter message back, as the scheduled housekeeping does; how many."""
+    argv = [PROGRAM, "dlq", "retry-all", "--json"]
+    code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
+    if code:
+        raise RuntimeError(f"the housekeeping ended with {code}: {err}")
+    return sum(each["messagesRetriedCount"] for each in json.loads(out))
+
+
+def preload_program() -> None:
+    """Lets the server of forked processes import the whole program once."""
+    names = [
+        module.name
+        for package in (jobs, reports, sync)
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    CONTEXT.set_forkserver_preload([name for name in names if "migrations" not in name])
 
 
 def depth(program: Application) -> int:

@@ -13,8 +13,6 @@ letter queue untried; as in production the housekeeping (`dlq retry-all`) sends 
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import signal
 import threading
@@ -25,16 +23,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.chaos_parts import database_of, depth, say, until
+from benchmarks.chaos_parts import database_of, depth, retry_all_dead_letters, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
 from benchmarks.chaos_weather import Weather
 from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
 from sync.store import outbox
-from tests.harness.forked import Command, run_command
 
 VISIBILITY_SECONDS = 3
 SETTINGS = {
@@ -113,10 +111,10 @@ class Victim:
         self._log.touch()
         while not self._over.is_set():
             silent = self._log.stat().st_size
-            command = Command(self._arguments, {**os.environ, **self._environment}, Path.cwd(), self._log, self._log)
+            command = start_command(self._arguments, self._environment, self._log)
             self._watch(command, silent)
 
-    def _watch(self, process: Command, silent: int) -> None:
+    def _watch(self, process: ForkedCommand, silent: int) -> None:
         life = self._chance.uniform(*self._life)
         deadline: float | None = None
         while process.poll() is None and not self._over.wait(0.05):
@@ -128,7 +126,7 @@ class Victim:
                 return
         self._end(process, started=deadline is not None)
 
-    def _end(self, process: Command, *, started: bool) -> None:
+    def _end(self, process: ForkedCommand, *, started: bool) -> None:
         asked = process.poll() is None
         if asked:
             process.send_signal(signal.SIGTERM)
@@ -179,7 +177,8 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
                 victim.spare()
             drained = until(lambda: depth(program) == 0, plan.patience)
             for _ in range(plan.housekeepings):
-                say(out, f"housekeeping after {time.monotonic() - started:.0f} s: {_housekeep(environment)} sent back")
+                redriven = retry_all_dead_letters(environment)
+                say(out, f"housekeeping after {time.monotonic() - started:.0f} s: {redriven} sent back")
                 drained = drained and until(lambda: depth(program) == 0, plan.patience)
             # The last alerts are on their way; what a sender claimed before it was killed is another's only when the
             # claim has ended.
@@ -234,11 +233,3 @@ def _kills(victims: list[Victim]) -> int:
 def _unsent(program: Application) -> int:
     with program.database.read() as connection:
         return outbox.counts(connection)[outbox.DeliveryState.PENDING]
-
-
-def _housekeep(environment: Mapping[str, str]) -> int:
-    """Sends all dead letters back, as the scheduled housekeeping does."""
-    code, out, err = run_command(["dlq", "retry-all", "--json"], {**os.environ, **environment}, Path.cwd())
-    if code:
-        raise RuntimeError(f"the housekeeping ended with {code}: {err}")
-    return sum(each["messagesRetriedCount"] for each in json.loads(out))

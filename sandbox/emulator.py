@@ -8,7 +8,7 @@ import os
 import threading
 from functools import partial
 
-from sandbox import lifeline
+from sandbox.parent_watch import report_to_parent, watch_parent
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    lifeline.hold(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
+    watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
     from sandbox.haste import hasten
@@ -29,7 +29,7 @@ def main() -> None:
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    lifeline.tell({"port": port})
+    report_to_parent({"port": port})
     threading.Event().wait()
 
 

@@ -7,10 +7,11 @@ import asyncio
 import json
 from collections.abc import Callable
 
-from sandbox import domain_commands, lifeline
+from sandbox import domain_commands
 from sandbox.control import Control
 from sandbox.engine import Engine
 from sandbox.options import Options
+from sandbox.parent_watch import report_to_parent, watch_parent
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:
@@ -38,11 +39,11 @@ async def _run(options: Options) -> None:
     def end() -> None:
         loop.call_soon_threadsafe(over.set)
 
-    lifeline.hold(end)
+    watch_parent(end)
     engine = Engine(options)
 
     def ready() -> None:
-        lifeline.tell({"ports": engine.ports})
+        report_to_parent({"ports": engine.ports})
 
     await serve(engine, "127.0.0.1", 0, ready, over)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.botocore_caches import share_botocore_caches
 from tests.harness.databases import (
     database,
     database_url,
@@ -13,7 +14,6 @@ from tests.harness.databases import (
     spare_databases,
     sqlite_template,
 )
-from tests.harness.forked import keep_what_never_changes
 from tests.harness.sandboxes import caller, running_sandbox, sandbox
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # A process of the program makes its clients of AWS once, a worker of the tests makes hundreds.
-keep_what_never_changes()
+share_botocore_caches()
 
 
 def pytest_collection() -> None:

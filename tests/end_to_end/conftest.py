@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
-from tests.harness.forked import Command, run_command
+from tests.harness.processes import run_command, start_command
 
 COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
 _KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
@@ -77,11 +78,11 @@ class Installed:
         )
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str, **more: str) -> Command:
+    def start(self, *arguments: str, **more: str) -> ForkedCommand:
         """Starts the command; its log goes to the file `log` of the folder."""
         log = self.folder / "log"
         log.touch()
-        return Command(arguments, self.environment(**more), self.folder, err=log)
+        return start_command(arguments, self.environment(**more), self.folder, err=log)
 
     def make_queues(self) -> None:
         """Makes queues and subscriptions before anything is published, as a program that ran before has."""
@@ -131,11 +132,11 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> Installed:
 
 
 @pytest.fixture
-def running(installed: Installed) -> Iterator[Callable[..., Command]]:
+def running(installed: Installed) -> Iterator[Callable[..., ForkedCommand]]:
     """Starts commands that are ended with the test."""
-    started: list[Command] = []
+    started: list[ForkedCommand] = []
 
-    def start(*arguments: str, **more: str) -> Command:
+    def start(*arguments: str, **more: str) -> ForkedCommand:
         started.append(installed.start(*arguments, **more))
         return started[-1]
 

@@ -4,9 +4,9 @@ import signal
 from collections.abc import Callable
 
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from tests.end_to_end.conftest import Installed
 from tests.harness.faults import faulty, held
-from tests.harness.forked import Command
 from tests.harness.publishing import schedule_created
 from tests.harness.waiting import LONGEST_SECONDS, until
 
@@ -49,7 +49,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Instal
 
 
 def test_sigterm_after_the_work_lets_the_alerts_be_sent(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
+    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """Once all is applied SIGTERM makes no failure of it: the alert goes out, and the ledger has a success."""
     installed.make_queues()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import requests
 
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from tests.end_to_end.conftest import Installed
-from tests.harness.forked import Command
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -16,7 +16,9 @@ def said(installed: Installed, message: str) -> list[dict[str, object]]:
     return [line for line in installed.log() if line["message"] == message]
 
 
-def test_scheduler_serves_its_health(installed: Installed, sandbox: Sandbox, running: Callable[..., Command]) -> None:
+def test_scheduler_serves_its_health(
+    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+) -> None:
     """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
     installed.make_queues()
     process = running("scheduler")
@@ -37,7 +39,7 @@ def test_scheduler_serves_its_health(installed: Installed, sandbox: Sandbox, run
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-def test_second_scheduler_works_without_the_port(installed: Installed, running: Callable[..., Command]) -> None:
+def test_second_scheduler_works_without_the_port(installed: Installed, running: Callable[..., ForkedCommand]) -> None:
     """A port that is taken is said in the log; the scheduler works without its pages."""
     installed.make_queues()
     running("scheduler")

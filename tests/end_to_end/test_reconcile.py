@@ -12,10 +12,10 @@ import pytest
 
 from jobs.runtime.run_scheduler import scheduled_jobs
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
 from sync.settings.loading import SettingsError
 from tests.end_to_end.conftest import Installed
 from tests.harness.faults import held
-from tests.harness.forked import Command
 from tests.harness.operating import Operator, operator
 from tests.harness.programs import program
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
@@ -33,7 +33,7 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
-def interrupted(installed: Installed, process: Command) -> str:
+def interrupted(installed: Installed, process: ForkedCommand) -> str:
     """The run of a process that was asked to stop, once it has ended; it says how to go on with it."""
     assert process.wait(LONGEST_SECONDS) == 1
     (stopped,) = installed.run("runs", "list", "--json").json()
@@ -194,7 +194,7 @@ def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: San
 
 
 def test_stopped_reconciliation_is_gone_on_with(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
+    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
     sandbox.reset(prisoners=120)
@@ -214,7 +214,7 @@ def test_stopped_reconciliation_is_gone_on_with(
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
 def test_a_run_that_waits_for_a_service_can_be_stopped(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., Command], service: str
+    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
     """While a service is down a signal ends the run soon, and it says how to go on."""
     sandbox.reset(prisoners=60)
@@ -311,7 +311,7 @@ def test_a_prisoner_who_is_not_there_is_told_apart(installed: Installed) -> None
 
 
 def test_process_that_lost_its_run_leaves_it_alone(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., Command]
+    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """A run that stood still is taken over; when it wakes it ends with one clear line, and the other is complete."""
     sandbox.reset(prisoners=200)

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
+from sandbox.postgres import PostgresServer
 from sync.queues.aws import Aws
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
 from tests.end_to_end.conftest import Installed
-from tests.harness.databases import PostgresServer
 from tests.harness.faults import held
-from tests.harness.forked import Command
 from tests.harness.waiting import LONGEST_SECONDS, until
 
-Running = Callable[..., Command]
+Running = Callable[..., ForkedCommand]
 
 
 def said(installed: Installed, message: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.harness.children import started
+from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS
 
 COMMAND = (sys.executable, "-m", "sandbox")

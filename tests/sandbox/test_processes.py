@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
-from tests.harness.children import started
+from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 HOLDER = """

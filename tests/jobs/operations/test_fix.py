@@ -8,8 +8,8 @@ import pytest
 
 from sandbox import Sandbox
 from tests.harness.faults import faulty, held
-from tests.harness.forked import Command
 from tests.harness.operating import Operator, Terminal, operator
+from tests.harness.processes import start_command
 
 __all__ = ["operator"]
 
@@ -59,7 +59,7 @@ def test_two_repairs_at_once_write_once(operator: Operator) -> None:
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | operator.settings
     repair = ["incentives", "repair", offender_no, "--yes", "--as"]
     with held(operator.sandbox, "nomis", "POST", POST_IEP) as hold:
-        first = Command([*repair, "jane"], environment, operator.folder)
+        first = start_command([*repair, "jane"], environment, operator.folder)
         hold.wait_for_request()
         second = operator.run(*repair, "joe")
         hold.release()

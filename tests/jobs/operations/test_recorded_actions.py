@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from sandbox.forked_command import ForkedCommand
+from sandbox.postgres import PostgresServer
 from sync.store.actions import NOT_KNOWN, UNDER_WAY
-from tests.harness.databases import PostgresServer
 from tests.harness.faults import Hold, faulty, held
-from tests.harness.forked import Command
 from tests.harness.operating import Operator, Terminal, operator
+from tests.harness.processes import start_command
 from tests.harness.publishing import appointment_created, visit_booked
 
 __all__ = ["operator"]
@@ -95,12 +96,12 @@ def differing(operator: Operator, cause: int) -> str:
 @contextmanager
 def stopped_at_its_call(
     operator: Operator, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
-) -> Iterator[tuple[Command, Hold]]:
+) -> Iterator[tuple[ForkedCommand, Hold]]:
     """A process of the command whose request the service has, and has not answered."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | operator.settings
     with held(operator.sandbox, *call, kind=kind) as hold:
         log = operator.folder / "log"
-        command = Command([*arguments, "--yes", "--as", "jane"], environment, operator.folder, err=log)
+        command = start_command([*arguments, "--yes", "--as", "jane"], environment, operator.folder, err=log)
         try:
             hold.wait_for_request()
             yield command, hold

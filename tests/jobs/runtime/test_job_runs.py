@@ -13,7 +13,7 @@ from jobs.runtime.job_runs import AlreadyStartedError, JobRun, JobRuns, Status, 
 from sync import clock
 from sync.store.database import Database
 from sync.store.leases import Leases
-from tests.harness.children import started
+from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of
 
 MakeLedger = Callable[[str], JobRuns]

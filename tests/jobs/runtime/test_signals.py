@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.harness.children import started
+from tests.harness.processes import started
 from tests.harness.waiting import LONGEST_SECONDS
 
 _PROGRAM = """

@@ -19,8 +19,8 @@ from sandbox import Sandbox
 from sync.settings.loading import SettingsError
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
-from tests.harness.children import child, kill
 from tests.harness.faults import held
+from tests.harness.processes import child, kill
 from tests.harness.waiting import in_thread, result_of
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Clock, Office, open_office

@@ -31,7 +31,7 @@ from sync.clock import LONDON, now
 from sync.domains.incentives import dps as incentives_api
 from sync.failures import RuleError
 from sync.store import outbox
-from tests.harness.children import exit_codes
+from tests.harness.processes import exit_codes
 from tests.reports.conftest import OpenOffice
 from tests.reports.office import Office, causes, open_office
 

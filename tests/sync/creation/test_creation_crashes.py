@@ -38,14 +38,15 @@ import pytest
 import time_machine
 
 from sandbox import Sandbox
+from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.creation.store import CreationState
 from sync.failures import LeaseBusy, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.database import Database, StoreUnavailable
-from tests.harness.children import child, exit_codes, kill
-from tests.harness.databases import PostgresServer, make_database
+from tests.harness.databases import make_database
 from tests.harness.faults import held
+from tests.harness.processes import child, exit_codes, kill
 from tests.harness.waiting import failure_of, in_thread, result_of, until
 from tests.sync.creation.creating import (
     Booking,

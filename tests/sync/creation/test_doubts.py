@@ -13,8 +13,8 @@ from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.findings import FindingKind
-from tests.harness.children import child, kill
 from tests.harness.faults import faulty, held, hits
+from tests.harness.processes import child, kill
 from tests.sync.creation.creating import (
     Consumer,
     book_visit,

@@ -11,6 +11,7 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sandbox.postgres import PostgresServer
 from sync.domains.registry import unknown_switches
 from sync.pipeline.envelope import write_mapping_retry
 from sync.queues.queue import Queue
@@ -19,7 +20,6 @@ from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
-from tests.harness.databases import PostgresServer
 from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sandbox.postgres import PostgresServer
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import gather
 from sync.pipeline.drain import UpstreamsDown
@@ -24,7 +25,6 @@ from sync.queues.queue import Message, Queue
 from sync.settings.declaration import UpstreamName
 from sync.store.failures import last_failure
 from sync.upstream import breaker
-from tests.harness.databases import PostgresServer
 from tests.harness.faults import held, hits
 from tests.harness.programs import program
 from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked

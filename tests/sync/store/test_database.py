@@ -10,12 +10,13 @@ from sqlalchemy import func, insert, inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.settings.loading import SettingsError
 from sync.store.database import Database, StoreUnavailable, newest_revision
 from sync.store.tables import actions, leases, metadata
-from tests.harness.children import exit_codes
-from tests.harness.databases import PostgresServer, make_database
+from tests.harness.databases import make_database
+from tests.harness.processes import exit_codes
 from tests.harness.waiting import in_thread, result_of
 
 

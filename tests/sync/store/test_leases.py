@@ -15,14 +15,15 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
+from sandbox.forked_command import CONTEXT
+from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.failures import LeaseBusy
 from sync.store import processes
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.tables import leases
-from tests.harness.children import CONTEXT, child, exit_codes, kill
-from tests.harness.databases import PostgresServer
+from tests.harness.processes import child, exit_codes, kill
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sandbox.forked_command import CONTEXT
 from sync.failures import LeaseBusy
 from sync.store.database import Database
 from sync.store.leases import Leases
-from tests.harness.children import CONTEXT, child, kill
+from tests.harness.processes import child, kill
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 from tests.sync.store.test_leases import hold
 

@@ -12,13 +12,13 @@ import time_machine
 from alembic import command
 from sqlalchemy import insert, select
 
+from sandbox.forked_command import CONTEXT
 from sync.clock import now
 from sync.creation import store as creations
 from sync.store import outbox
 from sync.store.database import Database, _migrations
 from sync.store.leases import Leases
 from sync.store.tables import leases
-from tests.harness.children import CONTEXT
 
 STEPS = pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)], ids=["forward", "back"])
 MINUTE = timedelta(minutes=1)

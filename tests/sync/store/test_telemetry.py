@@ -10,10 +10,10 @@ import time_machine
 from structlog import get_logger
 from structlog.testing import capture_logs
 
+from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.telemetry import FLUSH_AT, StoredTelemetry, read_events
-from tests.harness.databases import PostgresServer
 from tests.harness.waiting import in_thread, result_of
 
 

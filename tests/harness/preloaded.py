@@ -1,4 +1,4 @@
-"""Importing this imports the program and what it imports later, so that no forked child does it again."""
+"""Importing this imports the whole program and what it imports late, so that no forked child does it again."""
 
 import importlib
 import pkgutil
@@ -6,7 +6,7 @@ import pkgutil
 import jobs
 import reports
 import sync
-from tests.harness.forked import keep_what_never_changes
+from tests.harness.botocore_caches import share_botocore_caches
 
 for package in (jobs, reports, sync):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -14,4 +14,4 @@ for package in (jobs, reports, sync):
             importlib.import_module(module.name)
 for name in ("alembic.command", "boto3", "pandas", "psycopg", "sqlalchemy.dialects.sqlite", "slack_sdk"):
     importlib.import_module(name)
-keep_what_never_changes()
+share_botocore_caches()

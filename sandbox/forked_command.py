@@ -1,0 +1,105 @@
+"""Runs a program's `main` in a process forked from one that has already imported it.
+
+A start from nothing spends more than a second on imports; a forked process begins its work at once. What is imported
+beforehand is set with `CONTEXT.set_forkserver_preload`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from sandbox.parent_watch import end_with_parent
+
+CONTEXT = multiprocessing.get_context("forkserver")
+#: The longest time to wait for a command to end, unless told otherwise.
+LONGEST_SECONDS = 90.0
+
+Main: TypeAlias = Callable[[], object]
+
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+_OPEN_FLAGS = (os.O_RDONLY, _APPEND, _APPEND)
+_NOWHERE = Path(os.devnull)
+
+
+class ForkedCommand:
+    """A running command: `main` with the command line `argv`, in `folder`, with `environment` and nothing else.
+
+    Its output is appended to the files `out` and `err`; it reads its input from the file `stdin`.
+    """
+
+    def __init__(
+        self,
+        main: Main,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        out: Path = _NOWHERE,
+        err: Path = _NOWHERE,
+        stdin: Path = _NOWHERE,
+    ) -> None:
+        self._process = CONTEXT.Process(
+            target=_run, args=(main, list(argv), dict(environment), folder, (stdin, out, err)), daemon=True
+        )
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """The exit code, the negative signal that ended the process, or None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float = LONGEST_SECONDS) -> int:
+        """Waits for the end and gives the exit code. Raises `TimeoutError` after `seconds`."""
+        self._process.join(seconds)
+        code = self._process.exitcode
+        if code is None:
+            raise TimeoutError(f"{self._process.name} still runs after {seconds} s")
+        return code
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Sends the process a signal, unless it has ended."""
+        if self._process.exitcode is None and self._process.pid is not None:
+            os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Ends the process as `kill -9` does, if it still runs."""
+        self._process.kill()
+        self._process.join(LONGEST_SECONDS)
+
+
+def run_forked(
+    main: Main, argv: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str = ""
+) -> tuple[int, str, str]:
+    """Runs a command to its end; its exit code, output and errors. `typed` is what it reads from its input."""
+    with tempfile.TemporaryDirectory() as streams:
+        stdin, out, err = (Path(streams, name) for name in ("in", "out", "err"))
+        stdin.write_text(typed, encoding="utf-8")
+        command = ForkedCommand(main, argv, environment, folder, out, err, stdin)
+        try:
+            code = command.wait()
+        finally:
+            command.kill()
+        return code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+
+
+def _run(
+    main: Main, argv: list[str], environment: Mapping[str, str], folder: Path, streams: tuple[Path, Path, Path]
+) -> None:
+    end_with_parent(signal.SIGKILL)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    os.chdir(folder)
+    for number, (path, flags) in enumerate(zip(streams, _OPEN_FLAGS, strict=True)):
+        os.dup2(os.open(path, flags), number)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    sys.argv = argv
+    main()

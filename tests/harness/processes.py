@@ -1,0 +1,71 @@
+"""Child processes that never outlive their test, and commands of the program in processes of their own."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from jobs.cli.app import PROGRAM, main
+from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
+from tests.harness.waiting import LONGEST_SECONDS
+
+# What most children need is imported once, so that each starts at once.
+CONTEXT.set_forkserver_preload(["tests.sync.creation.creating", "tests.harness.preloaded"])
+
+
+@contextmanager
+def child(target: Callable[..., object], *arguments: Any) -> Iterator[ForkServerProcess]:
+    """A process that calls `target`; killed at the end of the block if it has not ended by itself."""
+    process = CONTEXT.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(LONGEST_SECONDS)
+        process.close()
+
+
+@contextmanager
+def started(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A command with text streams; killed at the end of the block if it has not ended by itself."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def kill(process: ForkServerProcess) -> None:
+    """Ends a child as `kill -9` does, in the middle of its work."""
+    process.kill()
+    process.join(LONGEST_SECONDS)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def exit_codes(target: Callable[..., object], *calls: tuple[Any, ...]) -> list[int | None]:
+    """The exit codes of processes that run side by side, one for each tuple of arguments."""
+    with ExitStack() as stack:
+        started = [stack.enter_context(child(target, *arguments)) for arguments in calls]
+        for process in started:
+            process.join(LONGEST_SECONDS)
+        return [process.exitcode for process in started]
+
+
+def start_command(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, **streams: Path
+) -> ForkedCommand:
+    """Starts a command of the program in a forked process; `streams` are the files `out` and `err`."""
+    return ForkedCommand(main, [PROGRAM, *arguments], environment, folder, **streams)
+
+
+def run_command(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, typed: str = ""
+) -> tuple[int, str, str]:
+    """Runs a command of the program in a forked process; its exit code, output and errors."""
+    return run_forked(main, [PROGRAM, *arguments], environment, folder, typed)
