@@ -27,7 +27,7 @@ from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.handler import HandlerWork
 from sync.pipeline.outcome import Outcome
 from sync.store.actions import Action, ActionState, actions_on
-from sync.upstream import prisoner_search
+from sync.upstream import prisoners
 
 if TYPE_CHECKING:
     from reports.reconciliations.incentives.pending_messages import Peek
@@ -68,11 +68,11 @@ def publish_received(
 
     Raises `LeaseBusy` when another operator is at it, `WorkError` when the plan is another one by now, and `SyncError`.
     """
-    event = prisoner_search.ReceivedEvent.model_validate(dict(plan.body))
+    event = prisoners.ReceivedEvent.model_validate(dict(plan.body))
     with _work(application).lease(f"write:received:{plan.offender_no}"):
         _make_sure(plan, plan_again(), force=force)
         with recorded_action(application, who, plan.action, _target(plan), _details(plan)):
-            prisoner_search.publish_received(application.services.prisoner_search, plan.offender_no, event)
+            prisoners.publish_received(application.services.prisoner_search, plan.offender_no, event)
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sync.failures import NotUnderstood, UpstreamError
-from sync.upstream.bodies import Answer, read_answer
+from sync.upstream.responses import Response, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 MappingBody = Mapping[str, Any]
@@ -46,7 +46,7 @@ class Mappings:
     """
 
     path: str
-    model: type[Answer]
+    model: type[Response]
     dps: str
     nomis: tuple[str, ...]
     by_dps: str
@@ -73,7 +73,7 @@ class Mappings:
         """All mappings; few kinds have this read."""
         body = client.call("GET", self.path)
         if not isinstance(body, list):
-            raise NotUnderstood(client.name, "GET", self.path, status=200, message="the answer is no list of mappings")
+            raise NotUnderstood(client.name, "GET", self.path, status=200, message="the response is not a list")
         return [self._checked(each, client, self.path, {}) for each in body]
 
     def post(self, client: ServiceClient, body: MappingBody) -> None:
@@ -109,7 +109,7 @@ class Mappings:
     def _checked(self, body: Any, client: ServiceClient, path: str, asked: Mapping[str, int | str]) -> MappingBody:
         """`body`, if it is a mapping of this kind with the ids that were asked for."""
         try:
-            read_answer(self.model, body, client, "GET", path, asked=asked)
+            parse_response(self.model, body, client, "GET", path, asked=asked)
         except UpstreamError as error:
             raise NotUnderstood(client.name, "GET", path, status=200, message=error.message) from None
         checked: MappingBody = body

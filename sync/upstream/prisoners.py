@@ -1,14 +1,18 @@
-"""NOMIS: the listing of active prisoners."""
+"""Prisoners: NOMIS's list of the active ones, and prisoner-offender-search's events of prisoners received.
+
+Publishing a received event again is the fix of one that was missed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sync.failures import NotUnderstood
-from sync.upstream.pages import MOST_ELEMENTS, counts_of
-from sync.upstream.transport import ServiceClient
+from sync.upstream.responses import MAX_ELEMENTS, Body, page_counts
+from sync.upstream.transport import ServiceClient, segment
 
 PATH = "/prisoners/ids"
 LONGEST_OFFENDER_NO = 10
@@ -25,7 +29,7 @@ class PrisonerId:
 
 @dataclass(frozen=True, slots=True)
 class UnusableRow:
-    """A row of the list (from 1, on a page from 0) by which nobody can be compared: the ids it has, what is wrong."""
+    """A row of the list (from 1, on a page from 0) that identifies no prisoner: the ids it has, and what is wrong."""
 
     page: int
     row: int
@@ -38,8 +42,8 @@ class UnusableRow:
 class PrisonerPage:
     """One page of active bookings, by booking id ascending; `total_elements` counts the bookings of all pages now.
 
-    size: how many rows a page has by the service's own word. unusable: rows without a booking id or a prisoner number
-    that could be used.
+    size: the number of rows of a page, as the service states it. unusable: rows without a usable booking id or
+    prisoner number.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -54,35 +58,35 @@ class PrisonerPage:
 def prisoner_page(nomis: ServiceClient, page: int, size: int) -> PrisonerPage:
     """Page `page` (from 0) of the active prisoners; NOMIS silently caps `size` at 20,000.
 
-    A page whose rows do not agree with its counts is read all the same, as one that is not the last: whoever is on it
-    is known, and the list as a whole tells whether somebody is missing. Raises `UpstreamError`, as `NotUnderstood`
-    for what is no such page, is another page, or counts more prisoners than there can be.
+    A page whose rows do not agree with its counts is accepted, as one that is not the last: the prisoners on it are
+    known, and the list as a whole shows whether anybody is missing. Raises `UpstreamError`, as `NotUnderstood` if the
+    response is not such a page, is another page, or counts more prisoners than there can be.
     """
     query = {"active": "true", "sort": "bookingId,ASC", "page": page, "size": size}
-    answer = nomis.call("GET", PATH, query=query)
+    response = nomis.call("GET", PATH, query=query)
     try:
-        return _page_of(answer, page, size)
+        return _page_of(response, page, size)
     except ValueError as error:
         message = f"page {page} cannot be right: {error}"
         raise NotUnderstood(nomis.name, "GET", PATH, status=200, message=message) from None
 
 
-def _page_of(answer: Any, page: int, size: int) -> PrisonerPage:
-    content = answer.get("content") if isinstance(answer, dict) else None
+def _page_of(response: Any, page: int, size: int) -> PrisonerPage:
+    content = response.get("content") if isinstance(response, dict) else None
     if not isinstance(content, list):
         raise ValueError("it has no list of prisoners")
-    told = counts_of(answer)
-    total = told.get("totalElements")
+    counts = page_counts(response)
+    total = counts.get("totalElements")
     if total is None:
         raise ValueError("it does not say how many prisoners there are")
-    if told.get("number", page) != page:
-        raise ValueError(f"it is page {told['number']}")
-    if total > MOST_ELEMENTS:
+    if counts.get("number", page) != page:
+        raise ValueError(f"it is page {counts['number']}")
+    if total > MAX_ELEMENTS:
         raise ValueError(f"it counts {total:,} active prisoners")
-    real_size = told.get("size", size)
+    real_size = counts.get("size", size)
     if not max(1, len(content)) <= real_size <= size:
         real_size = size
-    pages = told.get("totalPages", -(-total // real_size))
+    pages = counts.get("totalPages", -(-total // real_size))
     more_than_counted = bool(content) and page * real_size + len(content) > total
     rows = [_row(page, place, row) for place, row in enumerate(content, start=1)]
     return PrisonerPage(
@@ -90,7 +94,7 @@ def _page_of(answer: Any, page: int, size: int) -> PrisonerPage:
         page,
         total,
         pages,
-        answer.get("last", page + 1 >= pages) is True and not more_than_counted,
+        response.get("last", page + 1 >= pages) is True and not more_than_counted,
         real_size,
         tuple(row for row in rows if isinstance(row, UnusableRow)),
     )
@@ -113,3 +117,27 @@ def _row(page: int, place: int, row: object) -> PrisonerId | UnusableRow:
 
 def _is_offender_no(text: str) -> bool:
     return 0 < len(text) <= LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
+
+
+#: The reasons for which the incentives API writes a review; two more are accepted and have no effect there.
+REVIEWED_REASONS = ("NEW_ADMISSION", "READMISSION", "TRANSFERRED")
+REASONS = (*REVIEWED_REASONS, "RETURN_FROM_COURT", "TEMPORARY_ABSENCE_RETURN")
+
+
+class ReceivedEvent(Body):
+    """A prisoner was received at a prison; `occurred_at` is the local date-time of the movement, to the second."""
+
+    reason: str
+    prison_id: str
+    occurred_at: str
+
+
+def received_event(reason: str, prison_id: str, occurred_at: datetime) -> ReceivedEvent:
+    """The body of a received event of a movement at `occurred_at`, local to London."""
+    moment = occurred_at.replace(tzinfo=None).isoformat(timespec="seconds")
+    return ReceivedEvent(reason=reason, prison_id=prison_id, occurred_at=moment)
+
+
+def publish_received(prisoner_search: ServiceClient, offender_no: str, event: ReceivedEvent) -> None:
+    """Publishes the event again, once for each call. Raises `UpstreamError`, status 400 for bad values."""
+    prisoner_search.call("PUT", f"/events/prisoner/received/{segment(offender_no)}", body=event.as_json())

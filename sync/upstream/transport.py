@@ -19,10 +19,8 @@ from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
 from sync.settings.declaration import CONNECT_SECONDS, Settings, UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut, TooLong
-from sync.upstream.error_bodies import is_error_body, may_have_been_applied, read_error_body
+from sync.upstream.errors import is_error_body, may_have_been_applied, own_words, parse_error_body, parse_retry_after
 from sync.upstream.in_flight import InFlight
-from sync.upstream.messages import own_words
-from sync.upstream.retry_after import read_retry_after
 from sync.upstream.tokens import TokenSource, authorities
 
 _PING_PATH = "/health/ping"
@@ -150,7 +148,7 @@ class ServiceClient:
         response = self._attempt(method, path, query, content, headers, token)
         if response.status == 401:
             self._tokens.discard(token)
-            said = read_error_body(response.data)
+            said = parse_error_body(response.data)
             # A page in place of the service's own word does not say that a write has not come through.
             if method == "GET" or said.from_service or said.empty:
                 response = self._attempt(method, path, query, content, headers, self._tokens.token())
@@ -213,13 +211,13 @@ class ServiceClient:
             try:
                 decoded = _decoded(response.data) if response.data else None
             except orjson.JSONDecodeError as invalid:
-                raise self._no_answer(method, path, "the answer is not valid JSON") from invalid
+                raise self._no_answer(method, path, "the response is not valid JSON") from invalid
             if decoded is None and (method == "GET" or none_on_404):
-                raise NotUnderstood(self.name, method, path, status=status, message="the answer is empty")
+                raise NotUnderstood(self.name, method, path, status=status, message="the response is empty")
             if is_error_body(decoded):
                 raise self._no_answer(method, path, f"status {status} with the body of an error")
             return decoded
-        body = read_error_body(response.data)
+        body = parse_error_body(response.data)
         if refusal is not None and status == 500 and refusal.text in body.texts:
             message = f"{refusal.reason}: {body.message}"
             raise NeverAccepted(self.name, method, path, status=status, message=message, from_service=body.from_service)
@@ -231,7 +229,7 @@ class ServiceClient:
             message=body.message,
             outcome_unknown=method != "GET" and may_have_been_applied(status, body, no_look_up=no_look_up),
             more_info=body.more_info,
-            retry_after=read_retry_after(response.headers.get("retry-after")),
+            retry_after=parse_retry_after(response.headers.get("retry-after")),
             from_service=body.from_service and not body.no_route,
             error_code=body.error_code,
         )

@@ -18,7 +18,7 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
-from sync.upstream import prisoner_search
+from sync.upstream import prisoners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 1.0
 #: The reasons of a received event that make DPS write a review.
-REASONS = prisoner_search.REVIEWED_REASONS
+REASONS = prisoners.REVIEWED_REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
         raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
-    body = prisoner_search.received_event(reason, prison_id, occurred_at).as_json()
+    body = prisoners.received_event(reason, prison_id, occurred_at).as_json()
     return Plan(
         action="reconcile fix received",
         offender_no=offender_no,

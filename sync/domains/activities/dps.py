@@ -6,25 +6,25 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from sync.failures import NotUnderstood
-from sync.upstream.bodies import Answer, LocalTime, LooseLocalDateTime, read_answer
+from sync.upstream.responses import LocalTime, LooseLocalDateTime, Response, parse_response
 from sync.upstream.transport import ServiceClient
 
 PayPerSession = Literal["H", "F"]
 
 
-class Code(Answer):
+class Code(Response):
     """Something that is known by its code."""
 
     code: str
 
 
-class PayBand(Answer):
+class PayBand(Response):
     """A pay band of a prison by its number in NOMIS."""
 
     nomis_pay_band: int
 
 
-class Pay(Answer):
+class Pay(Response):
     """A pay line: pence a session; piece work has no rate."""
 
     incentive_nomis_code: str
@@ -32,7 +32,7 @@ class Pay(Answer):
     rate: int | None = None
 
 
-class ActivityOfSchedule(Answer):
+class ActivityOfSchedule(Response):
     """What a schedule says of its activity."""
 
     id: int
@@ -40,7 +40,7 @@ class ActivityOfSchedule(Answer):
     minimum_incentive_nomis_code: str | None = None
 
 
-class Activity(Answer):
+class Activity(Response):
     """An activity of a prison."""
 
     id: int
@@ -53,13 +53,13 @@ class Activity(Answer):
     pay: tuple[Pay, ...]
 
 
-class Location(Answer):
+class Location(Response):
     """A location by its number in NOMIS."""
 
     id: int
 
 
-class Instance(Answer):
+class Instance(Response):
     """One dated session."""
 
     id: int
@@ -69,7 +69,7 @@ class Instance(Answer):
     cancelled: bool
 
 
-class Slot(Answer):
+class Slot(Response):
     """The days of the week on which sessions of these times take place."""
 
     start_time: LocalTime
@@ -83,7 +83,7 @@ class Slot(Answer):
     sunday_flag: bool
 
 
-class Schedule(Answer):
+class Schedule(Response):
     """When and where an activity takes place."""
 
     id: int
@@ -98,7 +98,7 @@ class Schedule(Answer):
     activity: ActivityOfSchedule
 
 
-class ScheduleOfInstance(Answer):
+class ScheduleOfInstance(Response):
     """What a session says of its schedule."""
 
     id: int
@@ -110,7 +110,7 @@ class ScheduledInstance(Instance):
     activity_schedule: ScheduleOfInstance
 
 
-class _Described(Answer):
+class _Described(Response):
     description: str
 
 
@@ -122,7 +122,7 @@ def _reason(value: object) -> object:
 Reason = Annotated[str, BeforeValidator(_reason)]
 
 
-class PlannedDeallocation(Answer):
+class PlannedDeallocation(Response):
     """Who planned the end of an allocation, when and why; newer services tell of it so."""
 
     planned_by: str | None = None
@@ -130,7 +130,7 @@ class PlannedDeallocation(Answer):
     planned_reason: Reason | None = None
 
 
-class Allocation(Answer):
+class Allocation(Response):
     """A prisoner's place on a schedule; times are local to London. Without a pay band it is unpaid."""
 
     id: int
@@ -150,7 +150,7 @@ class Allocation(Answer):
     suspended_reason: Reason | None = None
 
 
-class _Row(Answer):
+class _Row(Response):
     """Which allocation a row is, and whose, as far as it says so."""
 
     id: Any = None
@@ -166,7 +166,7 @@ class _Row(Answer):
         return self.prisoner_number in (None, allocation.prisoner_number)
 
 
-class Attendance(Answer):
+class Attendance(Response):
     """A prisoner's attendance of a session; the bonus is as the service gives it."""
 
     attendance_id: int
@@ -184,11 +184,11 @@ class Attendance(Answer):
     issue_payment: bool | None = None
 
 
-class _InstanceId(Answer):
+class _InstanceId(Response):
     id: int
 
 
-class AppointmentInstance(Answer):
+class AppointmentInstance(Response):
     """One prisoner's appointment."""
 
     id: int
@@ -205,27 +205,27 @@ class AppointmentInstance(Answer):
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
     """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
     path = f"/schedules/{schedule_id}"
-    return read_answer(Schedule, activities.call("GET", path), activities, "GET", path, asked={"id": schedule_id})
+    return parse_response(Schedule, activities.call("GET", path), activities, "GET", path, asked={"id": schedule_id})
 
 
 def activity(activities: ServiceClient, activity_id: int) -> Activity:
     """One activity."""
     path = f"/activities/{activity_id}"
-    return read_answer(Activity, activities.call("GET", path), activities, "GET", path, asked={"id": activity_id})
+    return parse_response(Activity, activities.call("GET", path), activities, "GET", path, asked={"id": activity_id})
 
 
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
     """One dated session."""
     path = f"/scheduled-instances/{instance_id}"
     answer, asked = activities.call("GET", path), {"id": instance_id}
-    return read_answer(ScheduledInstance, answer, activities, "GET", path, asked=asked)
+    return parse_response(ScheduledInstance, answer, activities, "GET", path, asked=asked)
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
     """One allocation."""
     path = f"/allocations/id/{allocation_id}"
     answer, asked = activities.call("GET", path), {"id": allocation_id}
-    return read_answer(Allocation, answer, activities, "GET", path, asked=asked)
+    return parse_response(Allocation, answer, activities, "GET", path, asked=asked)
 
 
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
@@ -238,11 +238,11 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
     if answer is None:
         return ()
     if not isinstance(answer, list):
-        raise NotUnderstood(activities.name, "GET", path, status=200, message="the answer is no list")
+        raise NotUnderstood(activities.name, "GET", path, status=200, message="the response is not a list")
     found = []
     for row in answer:
-        if read_answer(_Row, row, activities, "GET", path).may_follow(allocation):
-            later = read_answer(Allocation, row, activities, "GET", path)
+        if parse_response(_Row, row, activities, "GET", path).may_follow(allocation):
+            later = parse_response(Allocation, row, activities, "GET", path)
             if later.id > allocation.id:
                 found.append(later)
     return tuple(found)
@@ -252,14 +252,14 @@ def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     """One attendance, as it is to be synchronised."""
     path = f"/synchronisation/attendance/{attendance_id}"
     answer, asked = activities.call("GET", path), {"attendanceId": attendance_id}
-    return read_answer(Attendance, answer, activities, "GET", path, asked=asked)
+    return parse_response(Attendance, answer, activities, "GET", path, asked=asked)
 
 
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
     """One appointment instance."""
     path = f"/appointment-instances/{instance_id}"
     answer, asked = appointments.call("GET", path), {"id": instance_id}
-    return read_answer(AppointmentInstance, answer, appointments, "GET", path, asked=asked)
+    return parse_response(AppointmentInstance, answer, appointments, "GET", path, asked=asked)
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
@@ -268,5 +268,5 @@ def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
     answer, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
     if answer is None:
         return False
-    read_answer(_InstanceId, answer, appointments, "GET", path, asked=asked)
+    parse_response(_InstanceId, answer, appointments, "GET", path, asked=asked)
     return True

@@ -1,10 +1,10 @@
 """The mappings of activity schedules to course activities."""
 
-from sync.upstream.bodies import Answer, RecordNumber
 from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response
 
 
-class _Mapping(Answer):
+class _Mapping(Response):
     activity_schedule_id: RecordNumber
     nomis_course_activity_id: RecordNumber
 

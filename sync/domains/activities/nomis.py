@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, Comment, Money, RecordNumber, read_answer
+from sync.upstream.responses import Body, Comment, Money, RecordNumber, Response, parse_response
 from sync.upstream.transport import ServiceClient
 
 
@@ -99,26 +99,26 @@ class UpsertAttendance(AttendanceSession):
     bonus_pay: Money | None
 
 
-class ActivityCreated(Answer):
+class ActivityCreated(Response):
     """The id of a new course activity."""
 
     course_activity_id: RecordNumber
 
 
-class ScheduleUpdated(Answer):
+class ScheduleUpdated(Response):
     """The session that was changed."""
 
     course_schedule_id: RecordNumber
 
 
-class AllocationUpserted(Answer):
+class AllocationUpserted(Response):
     """The allocation that was made or changed."""
 
     offender_program_reference_id: RecordNumber
     created: bool
 
 
-class AttendanceUpserted(Answer):
+class AttendanceUpserted(Response):
     """The attendance that was made or changed."""
 
     event_id: RecordNumber
@@ -126,7 +126,7 @@ class AttendanceUpserted(Answer):
     created: bool
 
 
-class AttendanceStatus(Answer):
+class AttendanceStatus(Response):
     """The status of an attendance: a code of the domain `EVENT_STS`."""
 
     event_status: str
@@ -137,7 +137,7 @@ def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     path = "/activities"
     # NOMIS has no read of course activities.
     answer = nomis.call("POST", path, body=body, no_look_up=True)
-    return read_answer(ActivityCreated, answer, nomis, "POST", path, writes=True).course_activity_id
+    return parse_response(ActivityCreated, answer, nomis, "POST", path, writes=True).course_activity_id
 
 
 def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
@@ -154,14 +154,14 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
     """Cancels a session or schedules it again; returns its id."""
     path = f"/activities/{course_activity_id}/schedule"
     answer = nomis.call("PUT", path, body=body.as_json())
-    return read_answer(ScheduleUpdated, answer, nomis, "PUT", path, writes=True).course_schedule_id
+    return parse_response(ScheduleUpdated, answer, nomis, "PUT", path, writes=True).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
     """Makes or changes the allocation of a booking; two at the same moment make two, which NOMIS then stumbles over."""
     path = f"/activities/{course_activity_id}/allocation"
     answer = nomis.call("PUT", path, body=body.as_json())
-    return read_answer(AllocationUpserted, answer, nomis, "PUT", path, writes=True)
+    return parse_response(AllocationUpserted, answer, nomis, "PUT", path, writes=True)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
@@ -175,7 +175,7 @@ def attendance_status(
     """The status of a booking's attendance of a session, None when NOMIS has none."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance-status"
     answer = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
-    return None if answer is None else read_answer(AttendanceStatus, answer, nomis, "POST", path).event_status
+    return None if answer is None else parse_response(AttendanceStatus, answer, nomis, "POST", path).event_status
 
 
 def upsert_attendance(
@@ -184,7 +184,7 @@ def upsert_attendance(
     """Makes or changes the attendance of a booking; two at the same moment make two, which NOMIS then stumbles over."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
     answer = nomis.call("POST", path, body=body.as_json())
-    return read_answer(AttendanceUpserted, answer, nomis, "POST", path, writes=True)
+    return parse_response(AttendanceUpserted, answer, nomis, "POST", path, writes=True)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:

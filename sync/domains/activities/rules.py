@@ -16,7 +16,7 @@ from sync.domains.declaration import Creation, Domain, Prepared, Properties, Upd
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
 from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.upstream.bodies import cut_to_bytes
+from sync.upstream.responses import cut_to_bytes
 from sync.upstream.services import Services
 
 NAME = "activity"

@@ -2,14 +2,14 @@
 
 from datetime import date
 
-from sync.upstream.bodies import Answer, read_answer
+from sync.upstream.responses import Response, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 #: The service chooses its endpoint by the content type of the request, although a GET has no content.
 _HEADERS = {"Content-Type": "application/vnd.nomis-offence+json"}
 
 
-class Adjustment(Answer):
+class Adjustment(Response):
     """An adjustment; one without a sentence is of a key date."""
 
     booking_id: int
@@ -22,7 +22,7 @@ class Adjustment(Answer):
     active: bool = True
 
 
-class _AnyAdjustment(Answer):
+class _AnyAdjustment(Response):
     booking_id: int
 
 
@@ -30,7 +30,7 @@ def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
     """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/legacy/adjustments/{segment(adjustment_id)}"
     answer = adjustments.call("GET", path, headers=_HEADERS)
-    return read_answer(Adjustment, answer, adjustments, "GET", path)
+    return parse_response(Adjustment, answer, adjustments, "GET", path)
 
 
 def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
@@ -39,5 +39,5 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
     answer = adjustments.call("GET", path, headers=_HEADERS, none_on_404=True)
     if answer is None:
         return False
-    read_answer(_AnyAdjustment, answer, adjustments, "GET", path)
+    parse_response(_AnyAdjustment, answer, adjustments, "GET", path)
     return True

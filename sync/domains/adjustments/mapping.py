@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from sync.upstream.bodies import Answer, RecordNumber
 from sync.upstream.mappings import Mappings, TextId
+from sync.upstream.responses import RecordNumber, Response
 
 
-class _Mapping(Answer):
+class _Mapping(Response):
     adjustment_id: TextId
     nomis_adjustment_id: RecordNumber
     nomis_adjustment_category: Literal["SENTENCE", "KEY-DATE"]

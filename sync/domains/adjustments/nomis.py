@@ -5,8 +5,7 @@ from datetime import date
 from typing import Any, Literal
 
 from sync.failures import RuleError, UpstreamError
-from sync.upstream.bodies import Answer, Body, Comment, RecordNumber, read_answer
-from sync.upstream.pages import read_pages
+from sync.upstream.responses import Body, Comment, RecordNumber, Response, parse_response, read_pages
 from sync.upstream.transport import ServiceClient
 
 #: The families as the mapping service writes them; NOMIS's own listing writes `KEY_DATE`.
@@ -40,19 +39,19 @@ class ChangedAdjustment(AdjustmentBody):
     sentence_sequence: int | None
 
 
-class AdjustmentCreated(Answer):
+class AdjustmentCreated(Response):
     """The id of a new adjustment, inside its family."""
 
     id: RecordNumber
 
 
-class AdjustmentType(Answer):
+class AdjustmentType(Response):
     """A type by its code."""
 
     code: str
 
 
-class NomisAdjustment(Answer):
+class NomisAdjustment(Response):
     """An adjustment as NOMIS holds it; hidden ones were made by NOMIS itself."""
 
     id: RecordNumber
@@ -66,7 +65,7 @@ class NomisAdjustment(Answer):
     hidden_from_users: bool = False
 
 
-class _Listed(Answer):
+class _Listed(Response):
     adjustment_id: RecordNumber
     adjustment_category: Literal["SENTENCE", "KEY-DATE", "KEY_DATE"]
 
@@ -78,7 +77,7 @@ def create_adjustment(
     sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
     path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
     answer = nomis.call("POST", path, body=body)
-    return read_answer(AdjustmentCreated, answer, nomis, "POST", path, writes=True).id
+    return parse_response(AdjustmentCreated, answer, nomis, "POST", path, writes=True).id
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
@@ -100,13 +99,13 @@ def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int
     path = f"{_PATHS[category]}/{adjustment_id}"
     answer = nomis.call("GET", path, none_on_404=True)
     asked = {"id": adjustment_id}
-    return None if answer is None else read_answer(NomisAdjustment, answer, nomis, "GET", path, asked=asked)
+    return None if answer is None else parse_response(NomisAdjustment, answer, nomis, "GET", path, asked=asked)
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
     """The ids of the adjustments of a family created on `created_from` or later."""
     path = "/adjustments/ids"
     for each in read_pages(nomis, path, {"fromDate": created_from.isoformat()}):
-        listed = read_answer(_Listed, each, nomis, "GET", path)
+        listed = parse_response(_Listed, each, nomis, "GET", path)
         if listed.adjustment_category.replace("_", "-") == category:
             yield listed.adjustment_id

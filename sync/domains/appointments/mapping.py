@@ -1,10 +1,10 @@
 """The mappings of appointment instances to NOMIS appointments."""
 
-from sync.upstream.bodies import Answer, RecordNumber
 from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response
 
 
-class _Mapping(Answer):
+class _Mapping(Response):
     appointment_instance_id: RecordNumber
     nomis_event_id: RecordNumber
 

@@ -5,8 +5,7 @@ from datetime import date
 from typing import Any
 
 from sync.failures import UpstreamError
-from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
-from sync.upstream.pages import read_pages
+from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_response, read_pages
 from sync.upstream.transport import Refusal, ServiceClient
 
 
@@ -26,13 +25,13 @@ class CreateAppointment(UpdateAppointment):
     booking_id: int
 
 
-class AppointmentCreated(Answer):
+class AppointmentCreated(Response):
     """The id of a new appointment."""
 
     event_id: RecordNumber
 
 
-class NomisAppointment(Answer):
+class NomisAppointment(Response):
     """An appointment as NOMIS holds it; times are local to London."""
 
     booking_id: int
@@ -45,7 +44,7 @@ class NomisAppointment(Answer):
     created_date: LocalDateTime
 
 
-class _EventId(Answer):
+class _EventId(Response):
     event_id: RecordNumber
 
 
@@ -55,7 +54,7 @@ def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     refusal = _refusal(body.get("internalLocationId"))
     # Without a location there is no look-up (see `appointment_at`).
     answer = nomis.call("POST", path, body=body, refusal=refusal, no_look_up=refusal is not None)
-    return read_answer(AppointmentCreated, answer, nomis, "POST", path, writes=True).event_id
+    return parse_response(AppointmentCreated, answer, nomis, "POST", path, writes=True).event_id
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
@@ -88,14 +87,14 @@ def appointment_at(nomis: ServiceClient, booking_id: int, location_id: int, star
     path = f"/appointments/booking/{booking_id}/location/{location_id}/start/{start}"
     answer = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "internalLocation": location_id}
-    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path, asked=asked)
+    return None if answer is None else parse_response(NomisAppointment, answer, nomis, "GET", path, asked=asked)
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
     """An appointment, None when there is none."""
     path = f"/appointments/{event_id}"
     answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else read_answer(NomisAppointment, answer, nomis, "GET", path)
+    return None if answer is None else parse_response(NomisAppointment, answer, nomis, "GET", path)
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
@@ -103,7 +102,7 @@ def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str
     path = "/appointments/ids"
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     for each in read_pages(nomis, path, query):
-        yield read_answer(_EventId, each, nomis, "GET", path).event_id
+        yield parse_response(_EventId, each, nomis, "GET", path).event_id
 
 
 def _refusal(location_id: int | None) -> Refusal | None:

@@ -7,13 +7,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, ValidationError
 
 from sync.failures import NotUnderstood
-from sync.upstream.bodies import Answer, LocalDateTime, read_answer, read_list
+from sync.upstream.responses import LocalDateTime, Response, parse_list, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 BULK_PATH = "/iep/reviews/bookings"
 
 
-class Review(Answer):
+class Review(Response):
     """One incentive review; `user_id` is `INCENTIVES_API` for reviews the service made itself."""
 
     id: int
@@ -43,7 +43,7 @@ def _is_review(value: object) -> bool:
     return True
 
 
-class ReviewSummary(Answer):
+class ReviewSummary(Response):
     """What a booking or prisoner has now; `iep_details` are the reviews, newest first (empty without details).
 
     An old review that cannot be read is left out: it says nothing about what holds now.
@@ -58,7 +58,7 @@ class ReviewSummary(Answer):
     iep_details: Annotated[tuple[Review, ...], BeforeValidator(_readable)] = ()
 
 
-class Level(Answer):
+class Level(Response):
     """A global level."""
 
     code: str
@@ -67,7 +67,7 @@ class Level(Answer):
     required: bool | None = None
 
 
-class PrisonIncentiveLevel(Answer):
+class PrisonIncentiveLevel(Response):
     """A level of one prison; limits are in pence."""
 
     level_code: str
@@ -86,7 +86,7 @@ def review(incentives: ServiceClient, review_id: int | str) -> Review:
     """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/iep/reviews/id/{segment(review_id)}"
     answer = incentives.call("GET", path)
-    return read_answer(Review, answer, incentives, "GET", path, asked={"id": review_id})
+    return parse_response(Review, answer, incentives, "GET", path, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
@@ -95,7 +95,7 @@ def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details:
     query = {"with-details": "true" if with_details else "false"}
     answer = incentives.call("GET", path, query=query, none_on_404=True)
     asked = {"bookingId": booking_id}
-    return None if answer is None else read_answer(ReviewSummary, answer, incentives, "GET", path, asked=asked)
+    return None if answer is None else parse_response(ReviewSummary, answer, incentives, "GET", path, asked=asked)
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
@@ -104,9 +104,9 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
     answer = incentives.call("GET", path, none_on_404=True)
     if answer is None:
         return None
-    summary = read_answer(ReviewSummary, answer, incentives, "GET", path)
+    summary = parse_response(ReviewSummary, answer, incentives, "GET", path)
     if summary.prisoner_number not in (None, offender_no):
-        message = "the answer is about another prisoner"
+        message = "the response is about another prisoner"
         raise NotUnderstood(incentives.name, "GET", path, status=200, message=message)
     return summary
 
@@ -121,7 +121,7 @@ def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Map
         return {}
     answer = incentives.call("POST", BULK_PATH, body=list(booking_ids))
     if not isinstance(answer, list):
-        raise NotUnderstood(incentives.name, "POST", BULK_PATH, status=200, message="the answer is no list")
+        raise NotUnderstood(incentives.name, "POST", BULK_PATH, status=200, message="the response is not a list")
     told: dict[int, str | None] = dict.fromkeys(booking_ids)
     contradictory = set()
     for row in answer:
@@ -139,17 +139,17 @@ def levels(incentives: ServiceClient) -> tuple[Level, ...]:
     """All global levels in their order, inactive ones included."""
     path = "/incentive/levels"
     answer = incentives.call("GET", path, query={"with-inactive": "true"})
-    return read_list(Level, answer, incentives, "GET", path)
+    return parse_list(Level, answer, incentives, "GET", path)
 
 
 def level(incentives: ServiceClient, code: str) -> Level:
     """One global level, active or not."""
     path = f"/incentive/levels/{segment(code)}"
-    return read_answer(Level, incentives.call("GET", path), incentives, "GET", path, asked={"code": code})
+    return parse_response(Level, incentives.call("GET", path), incentives, "GET", path, asked={"code": code})
 
 
 def prison_level(incentives: ServiceClient, prison_id: str, code: str) -> PrisonIncentiveLevel:
     """One level of a prison."""
     path = f"/incentive/prison-levels/{segment(prison_id)}/level/{segment(code)}"
     asked = {"prisonId": prison_id, "levelCode": code}
-    return read_answer(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path, asked=asked)
+    return parse_response(PrisonIncentiveLevel, incentives.call("GET", path), incentives, "GET", path, asked=asked)

@@ -1,10 +1,10 @@
 """The mappings of incentive reviews to IEP records."""
 
-from sync.upstream.bodies import Answer, RecordNumber
 from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response
 
 
-class _Mapping(Answer):
+class _Mapping(Response):
     incentive_id: RecordNumber
     nomis_booking_id: RecordNumber
     nomis_incentive_sequence: RecordNumber

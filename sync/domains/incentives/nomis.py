@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sync.upstream.bodies import Answer, Body, Comment, LocalDateTime, RecordNumber, read_answer
+from sync.upstream.responses import Body, Comment, LocalDateTime, RecordNumber, Response, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 
-class IepLevel(Answer):
+class IepLevel(Response):
     """A level by its code."""
 
     code: str
 
 
-class IepRecord(Answer):
+class IepRecord(Response):
     """An IEP record; times are local to London."""
 
     booking_id: int
@@ -30,7 +30,7 @@ class IepRecord(Answer):
     offender_no: str | None = None
 
 
-class IepCreated(Answer):
+class IepCreated(Response):
     """Where a new IEP record stands."""
 
     booking_id: int
@@ -51,14 +51,14 @@ class CreateIep(Body):
         return {**super().as_json(), "userId": self.user_id}
 
 
-class HeldLevel(Answer):
+class HeldLevel(Response):
     """What NOMIS has of a global level: its place in the order, counted from 1."""
 
     code: str
     sequence: int | None = None
 
 
-class _HeldPrisonLevel(Answer):
+class _HeldPrisonLevel(Response):
     prison_id: str
     iep_level_code: str
 
@@ -96,7 +96,7 @@ def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
     """The current record of a booking (latest date, then highest sequence), None when there is none."""
     answer = current_iep_body(nomis, booking_id)
     path, asked = f"/incentives/booking-id/{booking_id}/current", {"bookingId": booking_id}
-    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path, asked=asked)
+    return None if answer is None else parse_response(IepRecord, answer, nomis, "GET", path, asked=asked)
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
@@ -104,20 +104,22 @@ def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecor
     path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
     answer = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
-    return None if answer is None else read_answer(IepRecord, answer, nomis, "GET", path, asked=asked)
+    return None if answer is None else parse_response(IepRecord, answer, nomis, "GET", path, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
     """Makes a new record; repeating makes another. `body` is a `CreateIep` as JSON."""
     path = f"/prisoners/booking-id/{booking_id}/incentives"
     answer, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
-    return read_answer(IepCreated, answer, nomis, "POST", path, writes=True, asked=asked)
+    return parse_response(IepCreated, answer, nomis, "POST", path, writes=True, asked=asked)
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
     """The level, active or not, None when NOMIS does not know it."""
     answer = nomis.call("GET", _global(code), none_on_404=True)
-    return None if answer is None else read_answer(HeldLevel, answer, nomis, "GET", _global(code), asked={"code": code})
+    return (
+        None if answer is None else parse_response(HeldLevel, answer, nomis, "GET", _global(code), asked={"code": code})
+    )
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
@@ -141,7 +143,7 @@ def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool
     answer = nomis.call("GET", path, none_on_404=True)
     if answer is None:
         return False
-    read_answer(_HeldPrisonLevel, answer, nomis, "GET", path, asked=asked)
+    parse_response(_HeldPrisonLevel, answer, nomis, "GET", path, asked=asked)
     return True
 
 

@@ -1,16 +1,16 @@
 """visit-scheduler: the visits booked by prison staff and the public."""
 
-from sync.upstream.bodies import Answer, LocalDateTime, read_answer
+from sync.upstream.responses import LocalDateTime, Response, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 
-class Visitor(Answer):
+class Visitor(Response):
     """A visitor by the number that NOMIS knows the person by."""
 
     nomis_person_id: int
 
 
-class Visit(Answer):
+class Visit(Response):
     """A visit; times are local to London."""
 
     reference: str
@@ -28,4 +28,4 @@ class Visit(Answer):
 def visit(visits: ServiceClient, reference: str) -> Visit:
     """One visit. Raises `UpstreamError`, with status 404 for an unknown reference."""
     path = f"/visits/{segment(reference)}"
-    return read_answer(Visit, visits.call("GET", path), visits, "GET", path, asked={"reference": reference})
+    return parse_response(Visit, visits.call("GET", path), visits, "GET", path, asked={"reference": reference})

@@ -1,10 +1,10 @@
 """The mappings of visits."""
 
-from sync.upstream.bodies import Answer, RecordNumber
 from sync.upstream.mappings import Mappings, TextId
+from sync.upstream.responses import RecordNumber, Response
 
 
-class _Mapping(Answer):
+class _Mapping(Response):
     vsip_id: TextId
     nomis_id: RecordNumber
 

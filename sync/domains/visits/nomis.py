@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sync.failures import UpstreamError
-from sync.upstream.bodies import Answer, Body, LocalDateTime, RecordNumber, read_answer
-from sync.upstream.pages import read_pages
+from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_response, read_pages
 from sync.upstream.transport import ServiceClient, segment
 
 
@@ -42,19 +41,19 @@ class CancelVisit(Body):
     outcome: str
 
 
-class VisitCreated(Answer):
+class VisitCreated(Response):
     """The id of a new visit."""
 
     visit_id: RecordNumber
 
 
-class VisitStatus(Answer):
+class VisitStatus(Response):
     """A status by its code: `SCH` is scheduled, `CANC` cancelled."""
 
     code: str
 
 
-class NomisVisit(Answer):
+class NomisVisit(Response):
     """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit.
 
     Times are local to London.
@@ -73,7 +72,7 @@ class NomisVisit(Answer):
         return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
 
 
-class _VisitId(Answer):
+class _VisitId(Response):
     visit_id: RecordNumber
 
 
@@ -81,7 +80,7 @@ def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]
     """Makes a visit and returns its id; repeating makes another. `body` is a `CreateVisit` as JSON."""
     path = f"/prisoners/{segment(offender_no)}/visits"
     answer = nomis.call("POST", path, body=body)
-    return read_answer(VisitCreated, answer, nomis, "POST", path, writes=True).visit_id
+    return parse_response(VisitCreated, answer, nomis, "POST", path, writes=True).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
@@ -107,7 +106,7 @@ def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
     path = f"/visits/{visit_id}"
     answer = nomis.call("GET", path, none_on_404=True)
     asked = {"visitId": visit_id}
-    return None if answer is None else read_answer(NomisVisit, answer, nomis, "GET", path, asked=asked)
+    return None if answer is None else parse_response(NomisVisit, answer, nomis, "GET", path, asked=asked)
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
@@ -119,4 +118,4 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
         "fromDateTime": created_from.replace(tzinfo=None).isoformat(timespec="seconds"),
     }
     for each in read_pages(nomis, path, query):
-        yield read_answer(_VisitId, each, nomis, "GET", path).visit_id
+        yield parse_response(_VisitId, each, nomis, "GET", path).visit_id

@@ -136,7 +136,7 @@ def test_an_odd_record_costs_its_own_prisoner(
     assert {each.booking_id for each in result.mismatches} == planted(world) - {booking_id}
     assert [each.booking_id for each in result.unread] == [booking_id]
     reason = result.unread[0].reason
-    by_the_reader = ("the answer cannot be used: iepLevel", "the answer is about another record")
+    by_the_reader = ("the response cannot be used: iepLevel", "the response is about another record")
     assert named in reason or (not at_first and any(each in reason for each in by_the_reader))
 
 

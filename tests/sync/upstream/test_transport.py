@@ -433,7 +433,7 @@ def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Ser
         lambda: nomis_prisoners.prisoner_page(services.nomis, 0, 1),
         lambda: nomis_activities.attendance_status(services.nomis, 1, 1, SESSION),
     ):
-        with pytest.raises(NotUnderstood, match="status 200: the answer is empty") as caught:
+        with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
             read()
         assert caught.value.recoverable
 
@@ -445,7 +445,7 @@ def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Ser
     with pytest.raises(UpstreamError) as caught:
         incentives_api.review(services.incentives, 7)
     text = str(caught.value)
-    assert text.startswith("incentives: GET /iep/reviews/id/7: status 200: the answer cannot be used: ")
+    assert text.startswith("incentives: GET /iep/reviews/id/7: status 200: the response cannot be used: ")
     assert "id (int_parsing)" in text
     assert "iepTime (missing)" in text
     assert "personal" not in text

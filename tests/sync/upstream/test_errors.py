@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sync.failures import NON_UNIQUE_TEXT
-from sync.upstream.messages import LONGEST_MESSAGE, own_words
+from sync.upstream.errors import MESSAGE_CHARACTERS, own_words
 
 COMMENT = "Asked to see his sister, Ann Smith [both girls]; urgent"
 
@@ -76,7 +76,7 @@ def test_what_rules_look_for_stays() -> None:
     for message in (f"Internal error: {NON_UNIQUE_TEXT}: 2", "x" * 2000 + NON_UNIQUE_TEXT):
         kept = own_words(message, {"comment": "unique result"})
         assert NON_UNIQUE_TEXT in kept
-        assert len(kept) < LONGEST_MESSAGE + 100
+        assert len(kept) < MESSAGE_CHARACTERS + 100
 
 
 @given(st.text(st.characters(categories=("L", "Z", "P")), min_size=3, max_size=80).map(str.strip))

@@ -12,7 +12,7 @@ from sandbox import Sandbox
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.failures import NotUnderstood
 from sync.settings.loading import load_settings
-from sync.upstream.pages import page_of, read_pages
+from sync.upstream.responses import parse_page, read_pages
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 
@@ -32,7 +32,7 @@ def spring_page(total: int, number: int, size: int, *, nested: bool) -> dict[str
 @given(st.integers(0, 60), st.integers(0, 8), st.integers(1, 20), st.booleans())
 def test_both_forms_of_a_page_are_read(total: int, number: int, size: int, nested: bool) -> None:
     """With `last` or without, every page says what it holds and whether it is the last."""
-    page = page_of(spring_page(total, number, size, nested=nested), number, size)
+    page = parse_page(spring_page(total, number, size, nested=nested), number, size)
     assert list(page.content) == list(range(total))[number * size : (number + 1) * size]
     assert (page.total_elements, page.last) == (total, (number + 1) * size >= total)
 
@@ -52,7 +52,7 @@ def test_a_page_with_one_wrong_count_is_refused(
     else:
         counts[name] = data.draw(st.integers(-9, 10**10).filter(lambda value: value != counts[name]))
     with pytest.raises(ValueError, match=r"it|pages"):
-        page_of(answer, number, size)
+        parse_page(answer, number, size)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_page_with_one_wrong_count_is_refused(
 def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
     """Whatever does not say with one voice what it holds never means that there is nothing more."""
     with pytest.raises(ValueError, match=r"it|pages"):
-        page_of(answer, 0, 10)
+        parse_page(answer, 0, 10)
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, body=answer)
     transport = Transport(load_settings(sandbox.environment()))
     nomis = connect(transport).nomis
@@ -103,7 +103,7 @@ def test_an_empty_answer_is_no_page(sandbox: Sandbox, text: str) -> None:
     """An empty body does not say that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))
-    with pytest.raises(NotUnderstood, match="the answer is empty"):
+    with pytest.raises(NotUnderstood, match="the response is empty"):
         list(read_pages(connect(transport).nomis, IDS, {}))
     transport.close()
 

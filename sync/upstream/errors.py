@@ -1,0 +1,229 @@
+"""What a failed response says: whose words it holds, and whether the write may have been applied.
+
+An error body is the service's own if it is a JSON object with `status` and one of the fields that the HMPPS services
+share, such as `userMessage`. Gateways, proxies and other servers at the address respond otherwise.
+
+Services quote what they refuse (`rejected value [the comment]`). Such quotes must not reach logs, telemetry and the
+database, so `own_words` removes them. Codes, numbers and times stay: they are not personal, and they say what is wrong.
+"""
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote
+
+import orjson
+
+from sync import clock
+from sync.failures import NON_UNIQUE_TEXT
+
+#: A message that is not JSON is quoted up to this number of characters.
+_QUOTE_CHARACTERS = 200
+_OWN_FIELDS = frozenset({"userMessage", "developerMessage", "errorCode", "moreInfo"})
+#: Spring's words for an unknown path: the service's own words, but not about the record.
+_NO_ROUTE = re.compile(
+    r"no (static )?resource\b|no resource found|no handler found|no endpoint (get|post|put|delete|patch)\b",
+    re.IGNORECASE,
+)
+#: Refused before any work, if the service itself says so or the body is empty.
+_REFUSED_BEFORE_WORK = frozenset({401, 403, 429})
+#: The server stopped waiting, or wants the request again: it may be running all the same.
+_GAVE_UP = frozenset({408, 425, 499})
+#: The transaction was rolled back: another one was quicker, or NOMIS found two rows where there may be one.
+_ROLLED_BACK = re.compile(
+    rf"{NON_UNIQUE_TEXT}|updated or deleted by another transaction|optimistic lock|unexpected row count", re.IGNORECASE
+)
+#: The commit or the connection to the database failed: the transaction may have been committed.
+_IN_DOUBT = re.compile(
+    r"commit|connect|jdbc|\bi/?o\b|ioexception|socket|broken pipe|time[d -]*out|network|communication|end-of-file"
+    r"|transactionsystem|heuristic|ORA-031\d\d|ORA-1[27]\d\d\d",
+    re.IGNORECASE,
+)
+_SECONDS = re.compile(r"\d{1,9}(\.\d+)?", re.ASCII)
+
+#: Long enough for every text that a rule or a hint looks for, since those come first in a message.
+MESSAGE_CHARACTERS = 1000
+_READ_CHARACTERS = 20 * MESSAGE_CHARACTERS
+_LEFT_OUT = "…"
+#: A quote of part of a text is recognised by this number of characters in a row.
+_PART = 10
+#: A quoted text may be escaped by one service and again by the next.
+_ESCAPE_LEVELS = 2
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([\"'\\/bfnrt]))")
+_ESCAPES = dict.fromkeys("bfnrt", " ")
+_PERCENT = re.compile(r"%[0-9a-fA-F]{2}")
+#: A shorter text identifies nobody, and is part of many words.
+_SHORTEST = 3
+_REJECTED = re.compile(
+    r"(rejected value)\b.*?(?=\s*;\s*(?:codes|arguments|default message)\b|\s*$)", re.IGNORECASE | re.DOTALL
+)
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+#: Codes, numbers, dates, times and ids: not written by a person.
+_CODE = re.compile(r"[A-Z0-9_]{1,12}|(?=\S*\d)[A-Z0-9_.:+/-]{1,60}|[0-9a-fA-F-]{36}")
+#: Fields that people fill in, even with a single word in capitals.
+_WRITTEN = re.compile(r"comment|description|text|note|name|detail", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """The body of a failed response.
+
+    message: its message for a person; the beginning of a text that is not JSON. texts: all its messages.
+    error_code: the number by which the service tells its refusals with one status apart.
+    from_service: the service itself wrote it. no_route: it says that the service does not have the path.
+    empty: there is no body, as when Spring refuses a token.
+    """
+
+    message: str = ""
+    texts: str = ""
+    more_info: object | None = None
+    error_code: int | None = None
+    from_service: bool = False
+    no_route: bool = False
+    empty: bool = False
+
+
+def is_error_body(body: object) -> bool:
+    """Whether decoded JSON is the error body that the HMPPS services share."""
+    return isinstance(body, dict) and "status" in body and not _OWN_FIELDS.isdisjoint(body)
+
+
+def parse_error_body(data: bytes) -> ErrorBody:
+    """The error body in `data`; never raises."""
+    if not data:
+        return ErrorBody(empty=True)
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return ErrorBody(data[:_QUOTE_CHARACTERS].decode("utf-8", "replace"))
+    if not isinstance(body, dict):
+        return ErrorBody()
+    found = (body.get(name) for name in ("userMessage", "developerMessage", "error_description", "error"))
+    texts = [str(text) for text in found if text]
+    joined = "\n".join(texts)
+    return ErrorBody(
+        message=texts[0] if texts else "",
+        texts=joined,
+        more_info=body.get("moreInfo"),
+        error_code=_number(body.get("errorCode")),
+        from_service=is_error_body(body),
+        no_route=_NO_ROUTE.search(joined) is not None,
+    )
+
+
+def may_have_been_applied(status: int, body: ErrorBody, *, no_look_up: bool) -> bool:
+    """Whether a write that ended with this status, outside 200 to 299, may have been applied.
+
+    Certainly not after 401, 403 and 429 from the service itself or without a body: those are decided before the work,
+    and 429 means that the request was not processed. 503 does not: a gateway also sends it when the service stops in
+    the middle of its work. Another 4xx from the service itself is a refusal; so is a 500 with a text that is known to
+    mean a rollback. After any other 5xx, and any response that is not the service's own, the outcome is unknown.
+
+    With `no_look_up` the service cannot be asked afterwards either. A 500 from the service itself then counts as rolled
+    back, as it nearly always is, unless its text is about the commit or a connection; and 401, 403 and 429 count as
+    decided before the work, whoever sent them.
+    """
+    if status in _REFUSED_BEFORE_WORK and (body.from_service or body.empty or no_look_up):
+        return False
+    if not body.from_service and not (status == 500 and body.texts):
+        return True
+    if 400 <= status < 500:
+        return status in _GAVE_UP
+    if status != 500 or _IN_DOUBT.search(body.texts):
+        return True
+    rolled_back = no_look_up and body.from_service
+    return not rolled_back and _ROLLED_BACK.search(body.texts) is None
+
+
+def parse_retry_after(value: str | None) -> float | None:
+    """The wait of a `Retry-After` header in seconds, from a number or a date (RFC 9110); None if it is neither."""
+    if value is None:
+        return None
+    text = value.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # The asctime form, one of the three that the RFC allows, has no zone and means UTC.
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return max(0.0, (moment - clock.now()).total_seconds())
+
+
+def own_words(message: str, sent: object = None) -> str:
+    """The message on one line and of limited length, without the texts of the request's body (`sent`, as JSON)."""
+    beginning = message[:_READ_CHARACTERS]
+    line, plain = beginning.encode(errors="ignore").decode(), _unescaped(beginning)
+    written = set(_written(sent))
+    texts = sorted(written | {_unescaped(text) for text in written}, key=len, reverse=True)
+    cleaned = _without_all(plain, texts)
+    line = _without_all(line, texts) if cleaned == plain else cleaned
+    line = _BLANKS.sub(" ", _REJECTED.sub(rf"\1 [{_LEFT_OUT}]", line)).strip()
+    if NON_UNIQUE_TEXT in message and NON_UNIQUE_TEXT not in line[:MESSAGE_CHARACTERS]:
+        line = f"{NON_UNIQUE_TEXT}: {line}"
+    return line if len(line) <= MESSAGE_CHARACTERS else f"{line[:MESSAGE_CHARACTERS]}{_LEFT_OUT}"
+
+
+def _written(sent: object, field: str = "") -> Iterator[str]:
+    if isinstance(sent, Mapping):
+        for name, value in sent.items():
+            yield from _written(value, str(name))
+    elif isinstance(sent, list | tuple):
+        for value in sent:
+            yield from _written(value, field)
+    elif (
+        isinstance(sent, str)
+        and len(sent.strip()) >= _SHORTEST
+        and (_WRITTEN.search(field) or not _CODE.fullmatch(sent))
+    ):
+        yield sent.strip()
+
+
+def _without_all(line: str, texts: Iterable[str]) -> str:
+    for text in texts:
+        line = _without(line, text)
+    return line
+
+
+def _without(line: str, text: str) -> str:
+    """The line without `text`, and without any larger part of it."""
+    words = r"\s+".join(re.escape(word) for word in text.split())
+    if len(text) < _PART:
+        # A short text may be part of another word.
+        return re.sub(rf"(?<!\w){words}(?!\w)", _LEFT_OUT, line, flags=re.IGNORECASE)
+    line = re.sub(words, _LEFT_OUT, line, flags=re.IGNORECASE)
+    searched, sought = line.lower(), text.lower()
+    if len(searched) != len(line):
+        searched, sought = line, text
+    parts = {sought[at : at + _PART] for at in range(len(sought) - _PART + 1)}
+    kept, end = [], 0
+    for at in range(len(searched) - _PART + 1):
+        if searched[at : at + _PART] in parts:
+            if at >= end:
+                kept.append(f"{line[end:at]}{_LEFT_OUT}")
+            end = at + _PART
+    return "".join(kept) + line[end:]
+
+
+def _unescaped(text: str) -> str:
+    """The text without the escapes of HTML, JSON, SQL and URLs, in which a quoted text may appear."""
+    for _ in range(_ESCAPE_LEVELS):
+        text = _ESCAPED.sub(_unescaped_one, html.unescape(text))
+        text = unquote(text) if _PERCENT.search(text) else text
+        text = text.replace("''", "'")
+    return text.encode(errors="ignore").decode()
+
+
+def _unescaped_one(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16)) if found[1] else _ESCAPES.get(found[2], found[2])
+
+
+def _number(code: object) -> int | None:
+    """A number or its digits; None if it is neither."""
+    if isinstance(code, str) and code.isascii() and code.isdecimal():
+        return int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) else None

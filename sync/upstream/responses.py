@@ -1,0 +1,251 @@
+"""The shape of what goes over the wire: request bodies, responses, and the pages of a list.
+
+Outside, a body is camelCase JSON; inside, it is a frozen model that names only the fields that are read or sent.
+
+Spring writes a page in two forms: `number`, `size`, `totalElements`, `totalPages` and `last` are either fields of the
+page itself, or all but `last` are fields of an object `page` in it. A page that contradicts itself is refused: a list
+never counts as complete on its word.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.alias_generators import to_camel, to_snake
+
+from sync.clock import LONDON
+from sync.failures import NotUnderstood, UpstreamError
+from sync.upstream.transport import ServiceClient
+
+Model = TypeVar("Model", bound="Response")
+
+#: The longest list that is believed: a larger total is an error, not a reason to make calls for days.
+MAX_ELEMENTS = 1_000_000
+
+_COUNTS = ("number", "size", "totalElements", "totalPages", "numberOfElements")
+
+
+def _in_london(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is None else moment.astimezone(LONDON).replace(tzinfo=None)
+
+
+def _without_z(value: object) -> object:
+    return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
+
+
+#: A local date-time of London, as the services write it; one with an offset is converted to London time.
+LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
+
+#: The same for the activities API, the only one that ends local date-times with a meaningless `Z`.
+LooseLocalDateTime = Annotated[datetime, BeforeValidator(_without_z), AfterValidator(_in_london)]
+
+
+def _no_offset(moment: time) -> time:
+    if moment.tzinfo is not None:
+        raise ValueError("a time of day has no offset")
+    return moment
+
+
+#: A time of day in London. One with an offset is refused: without its date the local time is not known.
+LocalTime = Annotated[time, AfterValidator(_no_offset)]
+
+
+def _not_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are not numbers")
+    return value
+
+
+#: The number of a record: never below 1.
+RecordNumber = Annotated[int, BeforeValidator(_not_boolean), Field(gt=0)]
+
+
+def cut_to_bytes(text: str, limit: int) -> str:
+    """`text`, cut to at most `limit` bytes of UTF-8, the unit in which NOMIS's columns are measured."""
+    return text.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
+
+
+#: A comment in NOMIS, whose columns for comments hold 240 bytes; the rest is cut off.
+Comment = Annotated[str, AfterValidator(lambda text: cut_to_bytes(text, 240))]
+
+#: An amount of money; Decimal inside, a JSON number outside.
+Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+
+
+class Response(BaseModel):
+    """What is read of a response; further fields are ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore", populate_by_name=True)
+
+
+class Body(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", populate_by_name=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The body as plain JSON, without the fields that are None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def parse_response(
+    model: type[Model],
+    response: Any,
+    client: ServiceClient,
+    method: str,
+    path: str,
+    *,
+    writes: bool = False,
+    asked: Mapping[str, int | str] | None = None,
+) -> Model:
+    """`response` as `model`; `asked` are the fields, by their JSON names, whose values the request named.
+
+    Raises `UpstreamError` with service, method, path and the names of the fields that do not fit, never their values.
+    It is `NotUnderstood` if the response has none of the fields, and so is not such a record at all, or if it is
+    another record than the one asked for. If the call `writes`, it is always `NotUnderstood` with an unknown outcome:
+    something was created or changed, but not which record.
+    """
+    status = 201 if method == "POST" and writes else 200
+    try:
+        found = model.model_validate(response)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False, include_context=False)
+        fields = ", ".join(f"{'.'.join(map(str, each['loc'])) or 'body'} ({each['type']})" for each in wrong)
+        message = f"the response cannot be used: {fields}"
+        if not writes and _has_any_field(model, response):
+            raise UpstreamError(client.name, method, path, status=status, message=message, from_service=True) from None
+        raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes) from None
+    if asked:
+        has = found.model_dump(by_alias=True, include={to_snake(name) for name in asked})
+        others = [name for name, value in asked.items() if str(has[name]) != str(value)]
+        if others:
+            message = f"the response is about another record: {', '.join(others)} is not the one asked for"
+            raise NotUnderstood(client.name, method, path, status=status, message=message, outcome_unknown=writes)
+    return found
+
+
+def parse_list(model: type[Model], response: Any, client: ServiceClient, method: str, path: str) -> tuple[Model, ...]:
+    """`response` as a list of `model`; raises as `parse_response`, and `NotUnderstood` for anything but a list."""
+    if not isinstance(response, list):
+        raise NotUnderstood(client.name, method, path, status=200, message="the response is not a list")
+    return tuple(parse_response(model, each, client, method, path) for each in response)
+
+
+def _has_any_field(model: type[Response], response: Any) -> bool:
+    return isinstance(response, dict) and any(field.alias in response for field in model.model_fields.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list: its elements as they came, and its place among the pages, counted from 0."""
+
+    content: tuple[Any, ...]
+    number: int
+    total_elements: int
+    total_pages: int
+    last: bool
+
+
+def read_pages(client: ServiceClient, path: str, query: Mapping[str, object], size: int = 1000) -> Iterator[Any]:
+    """Every element of a list; a page is read when its first element is needed.
+
+    Raises `NotUnderstood` if an element may have been missed: the list became shorter, or an element came twice.
+    """
+    number, total = 0, 0
+    seen: set[bytes] = set()
+    while True:
+        page = read_page(client, path, query, number, size)
+        rows = {orjson.dumps(each, option=orjson.OPT_SORT_KEYS) for each in page.content}
+        if page.total_elements < total or len(rows) < len(page.content) or not rows.isdisjoint(seen):
+            message = f"elements moved or came twice while its pages were read: see page {number}"
+            raise NotUnderstood(client.name, "GET", path, status=200, message=message)
+        yield from page.content
+        if page.last:
+            return
+        seen |= rows
+        number, total = number + 1, page.total_elements
+
+
+def read_page(client: ServiceClient, path: str, query: Mapping[str, object], number: int, size: int) -> Page:
+    """Page `number` (from 0) of a list; the service may make the pages smaller than `size`.
+
+    Raises `UpstreamError`, as `NotUnderstood` if the response is not a page or contradicts itself.
+    """
+    response = client.call("GET", path, query={**query, "page": number, "size": size})
+    try:
+        return parse_page(response, number, size)
+    except ValueError as error:
+        message = f"page {number} cannot be right: {error}"
+        raise NotUnderstood(client.name, "GET", path, status=200, message=message) from None
+
+
+def parse_page(response: Any, number: int, size: int) -> Page:
+    """`response` as page `number` of `size` elements; raises `ValueError` if it is not that page.
+
+    Without `last`, the totals decide whether it is the last page; without totals it is refused.
+    """
+    if not isinstance(response, dict):
+        raise ValueError(f"it is {_kind(response)}, not an object")
+    content = response.get("content")
+    if not isinstance(content, list):
+        raise ValueError(f"its content is {_kind(content)}, not a list")
+    counts = page_counts(response)
+    if counts.get("number", number) != number:
+        raise ValueError(f"it is page {counts['number']}")
+    if counts.get("numberOfElements", len(content)) != len(content):
+        raise ValueError(f"it has {len(content)} elements and says {counts['numberOfElements']}")
+    if "totalElements" not in counts:
+        raise ValueError("it does not say how many elements there are")
+    total, real_size = counts["totalElements"], counts.get("size", size)
+    if total > MAX_ELEMENTS:
+        raise ValueError(f"it says that there are {total} elements")
+    if not 0 < real_size <= size:
+        raise ValueError(f"its size is {real_size}, and {size} was asked for")
+    pages = -(-total // real_size)
+    # An empty list counts as no page or as one page, depending on Spring's version.
+    if counts.get("totalPages", pages) != pages and not (total == 0 and counts["totalPages"] == 1):
+        raise ValueError(f"{total} elements by {real_size} are {pages} pages, not {counts['totalPages']}")
+    last = response.get("last", number + 1 >= pages)
+    if not isinstance(last, bool):
+        raise ValueError(f"its last is {_kind(last)}")
+    if last != (number + 1 >= pages):
+        raise ValueError(f"of {pages} pages it says that it is {'' if last else 'not '}the last")
+    expected = min(real_size, max(0, total - number * real_size))
+    if len(content) != expected:
+        raise ValueError(f"of {total} elements it has {len(content)} instead of {expected}")
+    return Page(tuple(content), number, total, pages, last)
+
+
+def page_counts(response: Mapping[str, Any]) -> dict[str, int]:
+    """The counts of a page by name, in either form; raises `ValueError` for a count that is not a whole number."""
+    inner = response.get("page", {})
+    if not isinstance(inner, dict):
+        raise ValueError(f"its page is {_kind(inner)}, not an object")
+    counts: dict[str, int] = {}
+    for fields in (response, inner):
+        for name in _COUNTS:
+            if name not in fields:
+                continue
+            value = fields[name]
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"its {name} is {value if isinstance(value, int) else _kind(value)}")
+            if counts.setdefault(name, value) != value:
+                raise ValueError(f"its {name} is {counts[name]} and {value}")
+    return counts
+
+
+def _kind(value: object) -> str:
+    """The JSON type of a value; the value itself may be personal."""
+    if value is None:
+        return "missing or null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    return "a list" if isinstance(value, list) else "an object"
