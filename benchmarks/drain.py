@@ -24,8 +24,9 @@ import structlog
 from benchmarks.stub_http import Answer, Call, serve
 from benchmarks.stub_sqs import StubSqs
 from sync.creation.protocol import CreationProtocol
-from sync.domains.declaration import Domain, Update, Work
+from sync.domains.declaration import Domain, Update
 from sync.domains.registry import DOMAINS
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.drain import BatchSummary, Drain
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.handler import Workshop
@@ -45,16 +46,16 @@ CALLS = 4
 QUEUE_NAME = "measured"
 
 
-def four_calls(event: DomainEvent, work: Work) -> None:
+def four_calls(event: DomainEvent, context: HandlerContext) -> None:
     """Handles an event as the real updates do: read the record, look up the mapping, write to NOMIS twice."""
     record = event.text("id")
-    work.trail.at("read record")
-    work.services.activities.call("GET", f"/records/{record}")
-    work.trail.at("look up mapping")
-    work.services.mapping.call("GET", f"/mapping/{record}")
-    work.trail.at("write")
-    work.services.nomis.call("PUT", f"/records/{record}", body={"state": "COMP"})
-    work.services.nomis.call("PUT", f"/records/{record}/details", body={"state": "COMP"})
+    context.step("read record")
+    context.services.activities.call("GET", f"/records/{record}")
+    context.step("look up mapping")
+    context.services.mapping.call("GET", f"/mapping/{record}")
+    context.step("write")
+    context.services.nomis.call("PUT", f"/records/{record}", body={"state": "COMP"})
+    context.services.nomis.call("PUT", f"/records/{record}/details", body={"state": "COMP"})
 
 
 DOMAIN = Domain(

@@ -23,8 +23,8 @@ from sync.creation.store import CreationState
 from sync.domains.declaration import creation_lease
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives import rules as incentive
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
-from sync.pipeline.handler import HandlerWork
 from sync.pipeline.outcome import Outcome
 from sync.store.actions import Action, ActionState, actions_on
 from sync.upstream import prisoners
@@ -69,7 +69,7 @@ def publish_received(
     Raises `LeaseBusy` when another operator is at it, `WorkError` when the plan is another one by now, and `SyncError`.
     """
     event = prisoners.ReceivedEvent.model_validate(dict(plan.body))
-    with _work(application).lease(f"write:received:{plan.offender_no}"):
+    with _context(application).lease(f"write:received:{plan.offender_no}"):
         _make_sure(plan, plan_again(), force=force)
         with recorded_action(application, who, plan.action, _target(plan), _details(plan)):
             prisoners.publish_received(application.services.prisoner_search, plan.offender_no, event)
@@ -81,13 +81,13 @@ def write_repair(application: Application, plan: Plan, plan_again: Callable[[], 
     Raises `LeaseBusy` when the review is being worked on, `WorkError` when the plan is another one by now or the record
     was not written, and `SyncError`.
     """
-    work = _work(application)
-    with work.lease(f"write:incentive-repair:{plan.booking_id}"):
+    context = _context(application)
+    with context.lease(f"write:incentive-repair:{plan.booking_id}"):
         again = plan_again()
         _make_sure(plan, again, force=force)
         with recorded_action(application, who, plan.action, _target(plan), _details(plan)) as ongoing:
             write = _write_once_more if again.review_is_mapped else _create
-            sequence = write(application, again, work)
+            sequence = write(application, again, context)
             _note(ongoing, again, sequence)
     application.telemetry.track(
         events.REPAIR,
@@ -103,13 +103,13 @@ def write_repair(application: Application, plan: Plan, plan_again: Callable[[], 
     return sequence
 
 
-def _create(application: Application, plan: Plan, work: HandlerWork) -> int:
+def _create(application: Application, plan: Plan, context: HandlerContext) -> int:
     """Creates the IEP record of a review that NOMIS never had, as its event would."""
     creation, review_id = incentive.DOMAIN.creation, str(plan.review_id)
     event = DomainEvent(
         creation.event_type, additional_information={"id": plan.review_id, "nomsNumber": plan.offender_no}
     )
-    outcome = application.creations.create(creation, event, work)
+    outcome = application.creations.create(creation, event, context)
     if outcome not in (Outcome.APPLIED, Outcome.RETRY_QUEUED):
         raise WorkError(f"review {review_id} was not written, since it is {outcome}: see `creations list --all`")
     with application.database.read() as connection:
@@ -119,12 +119,12 @@ def _create(application: Application, plan: Plan, work: HandlerWork) -> int:
     return int(record.nomis_ids["nomisIncentiveSequence"])
 
 
-def _write_once_more(application: Application, plan: Plan, work: HandlerWork) -> int:
+def _write_once_more(application: Application, plan: Plan, context: HandlerContext) -> int:
     """Writes the level of a review that NOMIS had before: its mapping stays, so its event is a duplicate already."""
     assert plan.booking_id is not None
     with (
-        work.lease(creation_lease(incentive.NAME, str(plan.review_id))),
-        work.lease(f"incentive-booking:{plan.booking_id}"),
+        context.lease(creation_lease(incentive.NAME, str(plan.review_id))),
+        context.lease(f"incentive-booking:{plan.booking_id}"),
     ):
         return nomis_incentives.create_iep(application.services.nomis, plan.booking_id, plan.body).sequence
 
@@ -195,8 +195,8 @@ def _is_waiting(plan: Plan) -> bool:
     return plan.objection is not None and plan.objection.startswith(_MESSAGE)
 
 
-def _work(application: Application) -> HandlerWork:
-    return HandlerWork(
+def _context(application: Application) -> HandlerContext:
+    return HandlerContext(
         application.services,
         application.leases,
         application.telemetry,

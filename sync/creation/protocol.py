@@ -15,8 +15,9 @@ from sync import clock
 from sync.creation.conflicts import post_mapping, same_pair
 from sync.creation.ledger import CreationLedger
 from sync.creation.store import CreationRecord, CreationState
-from sync.domains.declaration import Creation, Ignored, Prepared, Work, creation_lease
+from sync.domains.declaration import Creation, Ignored, Prepared, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry, write_mapping_retry
 from sync.pipeline.outcome import Outcome
 from sync.store.database import Database, StoreUnavailable
@@ -75,46 +76,46 @@ class CreationProtocol:
         self._settling = timedelta(seconds=settling_seconds)
         self._longest_call = timedelta(seconds=call_seconds)
 
-    def create(self, creation: Creation, event: DomainEvent, work: Work) -> Outcome:
+    def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
         """Handles an event that creates a record.
 
         Raises `LeaseBusy` when the record is being worked on elsewhere, and whatever made the attempt fail. After every
         error, and after a death at any point, the message may be delivered again.
         """
         dps_id = creation.dps_id(event)
-        work.trail.add(**creation.start(event))
+        context.bind(**creation.start(event))
         if creation.passes_over is not None and creation.passes_over(event):
-            return _ignored(creation, work)
+            return _ignored(creation, context)
         with self._leases.held(creation_lease(creation.name, dps_id)):
-            work.trail.at("read mapping")
-            with _tracking_failure(creation, work):
-                mapping = creation.find_mapping(dps_id, work.services)
+            context.step("read mapping")
+            with _tracking_failure(creation, context):
+                mapping = creation.find_mapping(dps_id, context.services)
             record = self._ledger.read(creation, dps_id)
             if mapping is not None:
-                return self._meet_mapping(creation, mapping, record, work)
+                return self._meet_mapping(creation, mapping, record, context)
             if record is None or record.state in _CREATED_AGAIN:
-                return self._create_anew(creation, event, dps_id, record, work)
-            work.trail.add(**record.properties)
+                return self._create_anew(creation, event, dps_id, record, context)
+            context.bind(**record.properties)
             if record.state is CreationState.AMBIGUOUS:
                 return Outcome.AMBIGUOUS
             if record.state in (CreationState.CREATED, CreationState.DUPLICATE) and record.mapping is not None:
-                return self._save_mapping(creation, dps_id, record.mapping, work)
-            return self._resolve_doubt(creation, event, record, work)
+                return self._save_mapping(creation, dps_id, record.mapping, context)
+            return self._resolve_doubt(creation, event, record, context)
 
-    def retry_mapping(self, creation: Creation, retry: MappingRetry, work: Work) -> Outcome:
+    def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
         """Handles a mapping retry: saves the mapping and nothing else. Raises whatever fails, save a conflict."""
         dps_id = creation.retry_dps_id(retry)
         mapping = creation.read_retry(retry)
         properties = creation.retry_properties(retry)
-        work.trail.add(**properties)
+        context.bind(**properties)
         with self._leases.held(creation_lease(creation.name, dps_id)):
             record = self._ledger.read(creation, dps_id)
             if record is not None and record.state is CreationState.DELETED:
                 # The message outlived the record: saved again, its mapping would point at nothing.
-                work.track(f"{creation.queue}-create-mapping-retry-ignored", {**properties, "reason": "deleted"})
+                context.track(f"{creation.queue}-create-mapping-retry-ignored", {**properties, "reason": "deleted"})
                 return Outcome.IGNORED
-            work.trail.at("save mapping")
-            conflict = post_mapping(creation, dps_id, mapping, work.services)
+            context.step("save mapping")
+            conflict = post_mapping(creation, dps_id, mapping, context.services)
             if conflict is not None:
                 told = {**retry.telemetry_attributes, **text_properties(mapping)}
                 self._ledger.conflicting(creation, dps_id, mapping, conflict, told, failed=None)
@@ -123,17 +124,17 @@ class CreationProtocol:
             return Outcome.APPLIED
 
     def _meet_mapping(
-        self, creation: Creation, mapping: Mapping[str, Any], record: CreationRecord | None, work: Work
+        self, creation: Creation, mapping: Mapping[str, Any], record: CreationRecord | None, context: HandlerContext
     ) -> Outcome:
         """A mapping is there: by an earlier delivery, by our own attempt whose answer was lost, or by others."""
         if record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED):
-            with self._finding_ours(creation, record, work) as ours:
+            with self._finding_ours(creation, record, context) as ours:
                 if isinstance(ours, Mapping):
-                    work.trail.add(**record.properties)
+                    context.bind(**record.properties)
                     if same_pair(ours, mapping):
-                        return self._succeed(creation, record.dps_id, ours, work)
+                        return self._succeed(creation, record.dps_id, ours, context)
                     # NOMIS has one record too many: asked to save it, the mapping service says which.
-                    return self._save_mapping(creation, record.dps_id, ours, work)
+                    return self._save_mapping(creation, record.dps_id, ours, context)
                 if ours is _Absent.NOT_THERE:
                     self._let_it_settle(creation, record)
                     self._ledger.mapped_otherwise(creation, record, mapping)
@@ -142,22 +143,24 @@ class CreationProtocol:
                     self._ledger.ambiguous(creation, record, {**record.properties, **mapping})
         elif record is not None and record.state is CreationState.AMBIGUOUS:
             self._ledger.mapped_otherwise(creation, record, mapping)
-        work.track(f"{creation.name}-create-duplicate", work.trail.properties)
+        context.track(f"{creation.name}-create-duplicate", context.properties)
         return Outcome.DUPLICATE
 
-    def _resolve_doubt(self, creation: Creation, event: DomainEvent, record: CreationRecord, work: Work) -> Outcome:
+    def _resolve_doubt(
+        self, creation: Creation, event: DomainEvent, record: CreationRecord, context: HandlerContext
+    ) -> Outcome:
         """Asks NOMIS whether it has the record: after an unknown outcome, or when a mapping has vanished."""
-        with self._finding_ours(creation, record, work) as ours:
+        with self._finding_ours(creation, record, context) as ours:
             if isinstance(ours, Mapping):
-                return self._save_mapping(creation, record.dps_id, ours, work)
+                return self._save_mapping(creation, record.dps_id, ours, context)
             if ours is _Absent.CANNOT_TELL:
-                self._ledger.ambiguous(creation, record, work.trail.properties)
+                self._ledger.ambiguous(creation, record, context.properties)
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
                 self._let_it_settle(creation, record)
                 # Said before the record is read again: a deletion waits for nothing that NOMIS has not heard of.
                 record = self._ledger.never_applied(creation, record)
-        return self._create_anew(creation, event, record.dps_id, record, work)
+        return self._create_anew(creation, event, record.dps_id, record, context)
 
     def _let_it_settle(self, creation: Creation, record: CreationRecord) -> None:
         """Raises `OutcomeSettling` while the create of this intent may still be under way in NOMIS."""
@@ -171,7 +174,7 @@ class CreationProtocol:
 
     @contextmanager
     def _finding_ours(
-        self, creation: Creation, record: CreationRecord, work: Work
+        self, creation: Creation, record: CreationRecord, context: HandlerContext
     ) -> Iterator["Mapping[str, Any] | _Absent"]:
         """The mapping of the NOMIS record that came of an intent, found there if it is not known; or why there is none.
 
@@ -187,12 +190,14 @@ class CreationProtocol:
                 held.enter_context(self._leases.held(f"doubt:{creation.name}:{subject}"))
                 for rival in self._ledger.rivals(creation, record):
                     self._let_it_settle(creation, rival)
-            yield self._find_ours(creation, record, work)
+            yield self._find_ours(creation, record, context)
 
-    def _find_ours(self, creation: Creation, record: CreationRecord, work: Work) -> "Mapping[str, Any] | _Absent":
-        work.trail.at("look for the record in NOMIS")
-        with _tracking_failure(creation, work):
-            candidates = creation.locate(record.request, record.intended_at, work.services)
+    def _find_ours(
+        self, creation: Creation, record: CreationRecord, context: HandlerContext
+    ) -> "Mapping[str, Any] | _Absent":
+        context.step("look for the record in NOMIS")
+        with _tracking_failure(creation, context):
+            candidates = creation.locate(record.request, record.intended_at, context.services)
         if candidates is None:
             return _Absent.CANNOT_TELL
         ours = self._ledger.unclaimed(creation, record.dps_id, candidates)
@@ -203,76 +208,83 @@ class CreationProtocol:
         return self._ledger.created(creation, record.dps_id, record.attempts, ours[0])
 
     def _create_anew(
-        self, creation: Creation, event: DomainEvent, dps_id: str, record: CreationRecord | None, work: Work
+        self,
+        creation: Creation,
+        event: DomainEvent,
+        dps_id: str,
+        record: CreationRecord | None,
+        context: HandlerContext,
     ) -> Outcome:
         """Prepares the request, records the intent, creates in NOMIS, records the ids and saves the mapping."""
-        with _tracking_failure(creation, work):
-            prepared = _prepare(creation, event, record, work)
+        with _tracking_failure(creation, context):
+            prepared = _prepare(creation, event, record, context)
         if prepared is None:
-            work.track(f"{creation.name}-create-duplicate", work.trail.properties)
+            context.track(f"{creation.name}-create-duplicate", context.properties)
             return Outcome.DUPLICATE
         if isinstance(prepared, Ignored):
-            return _ignored(creation, work)
+            return _ignored(creation, context)
         with ExitStack() as held:
             for key in prepared.leases:
                 held.enter_context(self._leases.held(key))
-            attempt = self._ledger.intend(creation, dps_id, prepared.request, work.trail.properties, record)
-            work.trail.at(f"create {creation.name}")
-            with _tracking_failure(creation, work):
+            attempt = self._ledger.intend(creation, dps_id, prepared.request, context.properties, record)
+            context.step(f"create {creation.name}")
+            with _tracking_failure(creation, context):
                 try:
-                    nomis_ids = creation.create(prepared.request, work.services)
+                    nomis_ids = creation.create(prepared.request, context.services)
                 except Exception as error:
                     self._ledger.failed(creation, dps_id, attempt, error)
                     raise
             mapping = self._ledger.created(creation, dps_id, attempt, nomis_ids)
-        return self._save_mapping(creation, dps_id, mapping, work)
+        return self._save_mapping(creation, dps_id, mapping, context)
 
-    def _save_mapping(self, creation: Creation, dps_id: str, mapping: Mapping[str, Any], work: Work) -> Outcome:
+    def _save_mapping(
+        self, creation: Creation, dps_id: str, mapping: Mapping[str, Any], context: HandlerContext
+    ) -> Outcome:
         """Saves the mapping of a record that NOMIS has; when that fails, hands it to a message of its own."""
-        work.trail.at("save mapping")
+        context.step("save mapping")
         failed = f"{creation.name}-mapping-create-failed"
-        told = {**text_properties(work.trail.properties), **text_properties(mapping)}
+        told = {**text_properties(context.properties), **text_properties(mapping)}
         try:
-            conflict = post_mapping(creation, dps_id, mapping, work.services)
+            conflict = post_mapping(creation, dps_id, mapping, context.services)
         except SyncError as error:
-            work.track(failed, {**told, "reason": describe_failure(error).reason})
-            work.trail.at("send mapping retry")
+            context.track(failed, {**told, "reason": describe_failure(error).reason})
+            context.step("send mapping retry")
             message_id = self._send_retry(creation.queue, write_mapping_retry(mapping, told))
-            work.track(f"{creation.queue}-create-mapping-retry", {"messageId": message_id, **told})
+            context.track(f"{creation.queue}-create-mapping-retry", {"messageId": message_id, **told})
             return Outcome.RETRY_QUEUED
         if conflict is not None:
             self._ledger.conflicting(creation, dps_id, mapping, conflict, told, failed)
             return Outcome.DUPLICATE
-        return self._succeed(creation, dps_id, mapping, work)
+        return self._succeed(creation, dps_id, mapping, context)
 
-    def _succeed(self, creation: Creation, dps_id: str, mapping: Mapping[str, Any], work: Work) -> Outcome:
-        told = {**work.trail.properties, **text_properties(mapping)}
+    def _succeed(self, creation: Creation, dps_id: str, mapping: Mapping[str, Any], context: HandlerContext) -> Outcome:
+        told = {**context.properties, **text_properties(mapping)}
         self._ledger.mapped(creation, dps_id, mapping, f"{creation.name}-create-success", told)
         return Outcome.APPLIED
 
 
 def _prepare(
-    creation: Creation, event: DomainEvent, record: CreationRecord | None, work: Work
+    creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
 ) -> Prepared | Ignored | None:
     """The request; None when the record was created before and is gone since, in DPS as in the mapping service.
 
     One whose deletion was seen and whose creation was not is ignored when DPS has it no more.
     """
     try:
-        return creation.prepare(event, work)
+        return creation.prepare(event, context)
     except UpstreamError as error:
         if record is None or record.state not in _WAS_THERE or not error.absent:
             raise
         return None if record.attempts else Ignored()
 
 
-def _ignored(creation: Creation, work: Work) -> Outcome:
-    work.track(creation.ignored or f"{creation.name}-create-ignored", work.trail.properties)
+def _ignored(creation: Creation, context: HandlerContext) -> Outcome:
+    context.track(creation.ignored or f"{creation.name}-create-ignored", context.properties)
     return Outcome.IGNORED
 
 
 @contextmanager
-def _tracking_failure(creation: Creation, work: Work) -> Iterator[None]:
+def _tracking_failure(creation: Creation, context: HandlerContext) -> Iterator[None]:
     """Tracks that a creation failed, save where nothing was tried: for want of a lease, an upstream or the database."""
     try:
         yield
@@ -280,5 +292,5 @@ def _tracking_failure(creation: Creation, work: Work) -> Iterator[None]:
         raise
     except Exception as error:
         reason = describe_failure(error).reason
-        work.track(f"{creation.name}-create-failed", {**work.trail.properties, "reason": reason})
+        context.track(f"{creation.name}-create-failed", {**context.properties, "reason": reason})
         raise

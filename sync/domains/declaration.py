@@ -5,12 +5,12 @@ creation protocol, settling, telemetry) reads the declaration and calls the func
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.services import Services
 
@@ -18,88 +18,31 @@ from sync.upstream.services import Services
 Properties = Mapping[str, object]
 
 
-class Absorb(Enum):
+class Coalesce(Enum):
     """Whether several events of one entity in a batch may become one piece of work."""
 
     NEVER = "never"
     #: The handler fetches the current state, so one run serves all pending events that it is equal to.
-    BY_LATER = "by later"
-
-
-class Trail:
-    """What a handler has found out so far: the properties of its telemetry event, and the step it is at.
-
-    A failed attempt is tracked and recorded with both.
-    """
-
-    def __init__(self, properties: Properties | None = None) -> None:
-        self.properties: dict[str, object] = dict(properties or {})
-        self.step = "read event"
-
-    def at(self, step: str) -> None:
-        """Names the step that begins now, in a few plain words, such as `read visit`."""
-        self.step = step
-
-    def add(self, **properties: object) -> None:
-        """Adds properties by their exact telemetry names; None is left out when they are tracked."""
-        self.properties.update(properties)
-
-
-class Work(Protocol):
-    """What a handler may use while it works on one event."""
-
-    @property
-    def services(self) -> Services:
-        """The upstream services."""
-        ...
-
-    @property
-    def trail(self) -> Trail:
-        """Where properties and steps are noted."""
-        ...
-
-    def lease(self, key: str) -> AbstractContextManager[None]:
-        """Holds `key` alone, between all processes, for the `with` block.
-
-        Nobody gets it after a lost answer, or after the death of its holder, before the request can be under way no
-        more: applied late, it would overwrite what was written meanwhile. Raises `sync.failures.LeaseBusy` when another
-        holds it: the message then waits and is tried again.
-        """
-        ...
-
-    def creation_open(self, name: str, dps_id: str) -> bool:
-        """Whether a creation of this DPS record was begun and is not settled.
-
-        NOMIS then has, or may get, a record that no mapping points to yet. `name` is that of the `Creation`.
-        """
-        ...
-
-    def forget_creation(self, name: str, dps_id: str) -> None:
-        """Forgets the creation of a DPS record that was deleted, and of which NOMIS and the mappings have nothing."""
-        ...
-
-    def track(self, name: str, properties: Properties) -> None:
-        """Tracks a telemetry event."""
-        ...
+    LATEST = "latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """An event that changes, cancels, deletes or upserts: idempotent, and safe to repeat.
 
-    `apply` raises on failure. On success `success` is tracked with the trail's properties, on failure `failed` (where
-    there is one). `apply` may return another event name, tracked in place of `success` (an ignored event, inserted or
-    updated).
+    `apply` raises on failure. On success `success` is tracked, on failure `failed` (where there is one), with the
+    properties that `apply` bound. It may return another event name, which is tracked instead of `success` (an ignored
+    event, inserted or updated).
     """
 
     event_type: str
     entity: Callable[[DomainEvent], str]
     start: Callable[[DomainEvent], Properties]
-    apply: Callable[[DomainEvent, Work], str | None]
+    apply: Callable[[DomainEvent, HandlerContext], str | None]
     success: str
     failed: str | None
     others: tuple[str, ...] = ()
-    absorb: Absorb = Absorb.BY_LATER
+    coalesce: Coalesce = Coalesce.LATEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +86,7 @@ class Creation:
     dps_id: Callable[[DomainEvent], str]
     start: Callable[[DomainEvent], Properties]
     find_mapping: Callable[[str, Services], Mapping[str, Any] | None]
-    prepare: Callable[[DomainEvent, Work], Prepared | Ignored]
+    prepare: Callable[[DomainEvent, HandlerContext], Prepared | Ignored]
     create: Callable[[Mapping[str, Any], Services], Mapping[str, Any]]
     mapping: Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
     post_mapping: Callable[[Mapping[str, Any], Services], None]

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sync.domains.declaration import Work
 from sync.failures import UpstreamError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
 from sync.upstream.services import Services
 
-Apply = Callable[[DomainEvent, Work], str | None]
+Apply = Callable[[DomainEvent, HandlerContext], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +31,29 @@ class Gone:
         open, for then NOMIS may have it. The properties `dps-error` and `mapping-error` say what the two answered.
         """
 
-        def applied(event: DomainEvent, work: Work) -> str | None:
+        def applied(event: DomainEvent, context: HandlerContext) -> str | None:
             try:
-                return apply(event, work)
+                return apply(event, context)
             except UpstreamError as error:
                 dps_id = self.dps_id(event)
-                if not error.absent or work.creation_open(self.creation, dps_id):
+                if not error.absent or context.creation_open(self.creation, dps_id):
                     raise
-                step = work.trail.step
-                work.trail.at("see whether it is gone on both sides")
-                dps_error, mapping_error = (_absence(read, work, dps_id) for read in (self.record, self.mapping))
+                step = context.current_step
+                context.step("see whether it is gone on both sides")
+                dps_error, mapping_error = (_absence(read, context, dps_id) for read in (self.record, self.mapping))
                 if dps_error is None or mapping_error is None:
-                    work.trail.at(step)
+                    context.step(step)
                     raise
-            work.trail.add(**{"dps-error": dps_error, "mapping-error": mapping_error})
+            context.bind(**{"dps-error": dps_error, "mapping-error": mapping_error})
             return self.ignored
 
         return applied
 
 
-def _absence(read: Callable[[Services, str], object], work: Work, dps_id: str) -> str | None:
+def _absence(read: Callable[[Services, str], object], context: HandlerContext, dps_id: str) -> str | None:
     """What the service answers that lacks the record; None where it has it. Raises what else it answers."""
     try:
-        read(work.services, dps_id)
+        read(context.services, dps_id)
     except UpstreamError as error:
         if not error.absent:
             raise

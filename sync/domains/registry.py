@@ -16,7 +16,7 @@ from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.duplicate_rows import NonUnique
 from sync.domains.adjustments import rules as sentencing
 from sync.domains.appointments import rules as appointment
-from sync.domains.declaration import Absorb, Creation, Domain, Update
+from sync.domains.declaration import Coalesce, Creation, Domain, Update
 from sync.domains.incentives import rules as incentive
 from sync.domains.visits import rules as visit
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, feature_variable, feature_variables
@@ -112,7 +112,7 @@ def _of_update(handler: Update) -> Iterator[str]:
         yield handler.failed
     if handler.event_type in _NON_UNIQUE:
         yield _NON_UNIQUE[handler.event_type].event_name
-    if handler.absorb is not Absorb.NEVER:
+    if handler.coalesce is not Coalesce.NEVER:
         yield "message-coalesced"
 
 

@@ -192,15 +192,15 @@ class Settler:
 
     def _count(self, outcomes: Counter[Outcome], task: Task, outcome: Outcome) -> None:
         outcomes[outcome] += 1
-        absorbed = Outcome.COALESCED if outcome.settled else outcome
-        outcomes[absorbed] += len(task.absorbed)
+        coalesced = Outcome.COALESCED if outcome.settled else outcome
+        outcomes[coalesced] += len(task.coalesced)
 
     def _tell(self, task: Task, outcome: Outcome) -> None:
         if self._on_settled is None:
             return
-        absorbed = Outcome.COALESCED if outcome.settled else outcome
-        for each in task.absorbed:
-            self._on_settled(self._name, absorbed, each.message.receive_count)
+        coalesced = Outcome.COALESCED if outcome.settled else outcome
+        for each in task.coalesced:
+            self._on_settled(self._name, coalesced, each.message.receive_count)
         self._on_settled(self._name, outcome, task.message.receive_count)
 
     def _wait(self, end: Ended, message: Message) -> int:
@@ -233,7 +233,7 @@ class Settler:
             )
             for end in ended
             if end.failure is not None and end.waits_for is not WaitsFor.CREATION
-            for task in (*end.task.absorbed, end.task)
+            for task in (*end.task.coalesced, end.task)
         ]
 
 

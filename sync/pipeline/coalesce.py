@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sync.domains.declaration import Absorb, Creation, Domain, Update
+from sync.domains.declaration import Coalesce, Creation, Domain, Update
 from sync.failures import MessageUnreadable
 from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
 from sync.queues.queue import Message
@@ -31,7 +31,7 @@ class Task:
     sns_message_id: str | None = None
     message_type: str | None = None
     unreadable: MessageUnreadable | None = None
-    absorbed: tuple["Task", ...] = ()
+    coalesced: tuple["Task", ...] = ()
     traceparent: str | None = None
 
     @property
@@ -42,7 +42,7 @@ class Task:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The messages that this task settles."""
-        return (*(task.message for task in self.absorbed), self.message)
+        return (*(task.message for task in self.coalesced), self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def gather(messages: Iterable[Message], domain: Domain) -> list[Lane]:
     Every message is in exactly one task. Events of one entity share a lane, ordered by `occurredAt` (by the time of
     sending where that is absent; in the order of arrival where equal), a creation before the updates. Neighbouring
     updates of one event type become one task, whose run writes the state that the last of them left. Creations, and
-    updates that declare it, are never absorbed. Everything that is no event of ours has a lane of its own.
+    updates that declare it, are never coalesced. Everything that is no event of ours has a lane of its own.
     """
     lanes: dict[str, list[Task]] = {}
     for message in messages:
@@ -130,13 +130,13 @@ def _moment(task: Task) -> tuple[bool, datetime]:
 def _coalesced(tasks: Iterable[Task]) -> list[Task]:
     done: list[Task] = []
     for task in tasks:
-        if done and _absorbs(task, done[-1]):
+        if done and _coalesces_with(task, done[-1]):
             earlier = done.pop()
-            task = replace(task, absorbed=(*earlier.absorbed, replace(earlier, absorbed=())))
+            task = replace(task, coalesced=(*earlier.coalesced, replace(earlier, coalesced=())))
         done.append(task)
     return done
 
 
-def _absorbs(later: Task, earlier: Task) -> bool:
+def _coalesces_with(later: Task, earlier: Task) -> bool:
     handler = later.handler
-    return isinstance(handler, Update) and handler.absorb is Absorb.BY_LATER and handler is earlier.handler
+    return isinstance(handler, Update) and handler.coalesce is Coalesce.LATEST and handler is earlier.handler

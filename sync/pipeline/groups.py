@@ -114,18 +114,18 @@ class LaneWorker:
             return False
         if self._is_young(lane):
             return False
-        work = self._workshop.begin()
+        context = self._workshop.begin()
         try:
             with self._breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
-                outcome = self._workshop.work(task, work)
+                outcome = self._workshop.work(task, context)
         except MessageUnreadable as error:
-            return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, work.trail.step)))
+            return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, context.current_step)))
         except (LeaseBusy, StoreUnavailable):
             raise
         except CreationAwaited as error:
-            return self._await_creation(lane, error, work.trail.step)
+            return self._await_creation(lane, error, context.current_step)
         except Exception as error:  # the message's failure alone, whatever it is
-            return self._failed(lane, task, error, work.trail.step)
+            return self._failed(lane, task, error, context.current_step)
         lane.busy_since = None
         return self._end_first(lane, Ended(task, outcome))
 

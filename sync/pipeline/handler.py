@@ -1,20 +1,16 @@
-"""What a handler is given while it works on one event, and how one task is worked."""
-
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+"""How one task is handled: by a creation, an update, or a mapping retry; what is not ours is passed over."""
 
 import orjson
 import structlog
 
 from sync.creation.protocol import CreationProtocol
-from sync.creation.store import forget, is_open
 from sync.domains.activities.duplicate_rows import free_key, known_rows, recognise, record_non_unique
-from sync.domains.declaration import Creation, Domain, Trail, Update
+from sync.domains.declaration import Creation, Domain, Update
 from sync.domains.registry import queue_of
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError, describe_failure
 from sync.pipeline.awaited import CreationAwaited, is_awaited
 from sync.pipeline.coalesce import Task
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.pipeline.outcome import Outcome
 from sync.repair.hints import ROUTING_STEP
@@ -24,10 +20,6 @@ from sync.store.leases import Leases
 from sync.telemetry import Telemetry
 from sync.upstream.services import Services
 
-#: How long a handler waits for a lease before its message waits in hand, and the pauses between its looks.
-_LEASE_WAIT_SECONDS = 1.0
-_LEASE_PAUSE_SECONDS = 0.01
-_LEASE_LONGEST_PAUSE_SECONDS = 0.1
 #: How much of an unknown event type is kept.
 _LONGEST_TYPE = 120
 #: How much of a mapping that could not be saved is tracked.
@@ -35,63 +27,6 @@ _LONGEST_MAPPING = 500
 
 #: How the names of telemetry events end that tell of an update with nothing to do.
 _IGNORED = ("-ignored", "-skipped")
-
-
-class HandlerWork:
-    """The `Work` of one event. A request is taken to be under way no longer than `request_seconds` from its sending."""
-
-    def __init__(
-        self,
-        services: Services,
-        leases: Leases,
-        telemetry: Telemetry,
-        database: Database,
-        request_seconds: float = 0.0,
-    ) -> None:
-        self.services = services
-        self.trail = Trail()
-        self._leases = leases
-        self._telemetry = telemetry
-        self._database = database
-        self._request_seconds = request_seconds
-
-    @contextmanager
-    def lease(self, key: str) -> Iterator[None]:
-        """Holds `key` alone, between all processes; waits a moment for it. Raises `LeaseBusy`.
-
-        Entities that share a lease, such as the attendances of one booking, mostly wait for each other's single call.
-        It outlasts a lost answer, and the death of this process, by as long as the request may be under way.
-        """
-        deadline = time.monotonic() + _LEASE_WAIT_SECONDS
-        pause = _LEASE_PAUSE_SECONDS
-        while not self._leases.acquire(key, inherits=False, least_seconds=self._request_seconds):
-            if time.monotonic() > deadline:
-                raise LeaseBusy(key)
-            time.sleep(pause)
-            pause = min(2 * pause, _LEASE_LONGEST_PAUSE_SECONDS)
-        try:
-            yield
-        except UpstreamError as error:
-            # What the service itself answered has come to its end there.
-            if error.under_way:
-                self._leases.linger(key, self._request_seconds)
-            raise
-        finally:
-            self._leases.release(key)
-
-    def creation_open(self, name: str, dps_id: str) -> bool:
-        """Whether a creation of this DPS record was begun and is not settled."""
-        with self._database.read() as connection:
-            return is_open(connection, name, dps_id)
-
-    def forget_creation(self, name: str, dps_id: str) -> None:
-        """Forgets the creation of a DPS record that was deleted, and of which NOMIS and the mappings have nothing."""
-        with self._database.begin() as connection:
-            forget(connection, name, dps_id)
-
-    def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks a telemetry event."""
-        self._telemetry.track(name, properties)
 
 
 class Workshop:
@@ -117,11 +52,11 @@ class Workshop:
         self._request_seconds = settings.longest_call_seconds + settings.creation_settling_seconds
         self._log = structlog.get_logger("sync.pipeline.handler")
 
-    def begin(self) -> HandlerWork:
-        """The work of one task; its trail tells afterwards how far it came."""
-        return HandlerWork(self._services, self._leases, self._telemetry, self._database, self._request_seconds)
+    def begin(self) -> HandlerContext:
+        """The context of one task; it says afterwards how far the task came."""
+        return HandlerContext(self._services, self._leases, self._telemetry, self._database, self._request_seconds)
 
-    def work(self, task: Task, work: HandlerWork) -> Outcome:
+    def work(self, task: Task, context: HandlerContext) -> Outcome:
         """Works one task and tells how it ended. Raises whatever made the attempt fail."""
         if self._is_switched_off(task):
             self._log.warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
@@ -130,24 +65,24 @@ class Workshop:
             raise task.unreadable
         content, handler = task.content, task.handler
         if isinstance(content, MappingRetry):
-            return self._retry_mapping(content, work)
+            return self._retry_mapping(content, context)
         if not isinstance(content, DomainEvent) or handler is None:
-            return self._pass_over(task, work)
+            return self._pass_over(task, context)
         if isinstance(handler, Creation):
-            return self._protocol.create(handler, content, work)
-        return self._update(handler, content, work, task)
+            return self._protocol.create(handler, content, context)
+        return self._update(handler, content, context, task)
 
-    def _retry_mapping(self, retry: MappingRetry, work: HandlerWork) -> Outcome:
+    def _retry_mapping(self, retry: MappingRetry, context: HandlerContext) -> Outcome:
         try:
-            return self._protocol.retry_mapping(self._domain.creation, retry, work)
+            return self._protocol.retry_mapping(self._domain.creation, retry, context)
         except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
             raise
         except Exception:
             text = orjson.dumps(retry.mapping).decode()[:_LONGEST_MAPPING]
-            work.track("create-mapping-retry-failure", {"queue": self._domain.queue, "retryMessage": text})
+            context.track("create-mapping-retry-failure", {"queue": self._domain.queue, "retryMessage": text})
             raise
 
-    def _pass_over(self, task: Task, work: HandlerWork) -> Outcome:
+    def _pass_over(self, task: Task, context: HandlerContext) -> Outcome:
         """Tracks a message of an unknown type, which is then acknowledged.
 
         Raises `RuleError` for an event that belongs on another queue: it would be lost here.
@@ -156,10 +91,12 @@ class Workshop:
         event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]
         owner = queue_of(event_type)
         if owner is not None:
-            work.trail.at(ROUTING_STEP)
+            context.step(ROUTING_STEP)
             raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {self._domain.queue} queue")
         message_id = task.message.message_id
-        work.track("message-unhandled", {"queue": self._domain.queue, "messageId": message_id, "eventType": event_type})
+        context.track(
+            "message-unhandled", {"queue": self._domain.queue, "messageId": message_id, "eventType": event_type}
+        )
         self._log.info("message-unhandled", type=event_type, message_id=message_id)
         return Outcome.UNHANDLED
 
@@ -169,10 +106,10 @@ class Workshop:
         ours = event_type is not None and event_type in self._domain.handlers
         return ours and not self._settings.event_enabled(str(event_type))
 
-    def _update(self, handler: Update, event: DomainEvent, work: HandlerWork, task: Task) -> Outcome:
+    def _update(self, handler: Update, event: DomainEvent, context: HandlerContext, task: Task) -> Outcome:
         try:
-            work.trail.add(**handler.start(event))
-            name = handler.apply(event, work)
+            context.bind(**handler.start(event))
+            name = handler.apply(event, context)
         except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
             # Nothing was tried against the record itself: that is no failure of the update.
             raise
@@ -180,22 +117,22 @@ class Workshop:
             if isinstance(error, UpstreamError) and self._is_awaited(error, task):
                 raise CreationAwaited(error) from error
             if handler.failed is not None:
-                work.track(handler.failed, {**work.trail.properties, "reason": describe_failure(error).reason})
-            self._find_non_unique(error, work)
+                context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
+            self._find_non_unique(error, context)
             raise
-        work.track(name or handler.success, work.trail.properties)
-        for absorbed in task.absorbed:
-            told = {"eventType": handler.event_type, "entity": task.entity, "messageId": absorbed.message.message_id}
-            work.track("message-coalesced", told)
+        context.track(name or handler.success, context.properties)
+        for coalesced in task.coalesced:
+            told = {"eventType": handler.event_type, "entity": task.entity, "messageId": coalesced.message.message_id}
+            context.track("message-coalesced", told)
         return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
     def _is_awaited(self, error: UpstreamError, task: Task) -> bool:
         patience = self._settings.creation_wait_seconds
         return is_awaited(error, self._domain.creation.name, task.message, self._database, patience)
 
-    def _find_non_unique(self, error: Exception, work: HandlerWork) -> None:
+    def _find_non_unique(self, error: Exception, context: HandlerContext) -> None:
         """Records the finding, with its alert, when NOMIS stumbled over two rows where there may be one."""
-        non_unique = recognise(error, work.trail.properties)
+        non_unique = recognise(error, context.properties)
         if non_unique is None:
             return
         try:
@@ -203,9 +140,9 @@ class Workshop:
                 key = free_key(connection, non_unique)
                 rows = [] if key is None else known_rows(connection, non_unique)
             if key is not None:
-                work.track(non_unique.event_name, work.trail.properties)
+                context.track(non_unique.event_name, context.properties)
                 with self._database.begin() as connection:
-                    record_non_unique(connection, key, non_unique, work.trail.properties, rows)
+                    record_non_unique(connection, key, non_unique, context.properties, rows)
         except StoreUnavailable as unavailable:
             # The message fails again, and is then recorded.
             self._log.warning("finding-not-recorded", key=non_unique.key, reason=str(unavailable))

@@ -7,8 +7,9 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import UpsertAllocation
-from sync.domains.declaration import Properties, Update, Work
+from sync.domains.declaration import Properties, Update
 from sync.failures import RuleError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
 
 END_REASON = "PRG_END"
@@ -74,36 +75,36 @@ def _start(event: DomainEvent) -> Properties:
     return {"dpsAllocationId": _allocation_id(event)}
 
 
-def _upsert(event: DomainEvent, work: Work) -> None:
-    services, trail = work.services, work.trail
-    with work.lease(f"write:{_entity(event)}"):
-        trail.at("read allocation")
+def _upsert(event: DomainEvent, context: HandlerContext) -> None:
+    services = context.services
+    with context.lease(f"write:{_entity(event)}"):
+        context.step("read allocation")
         allocation = activities_api.allocation(services.activities, int(_allocation_id(event)))
-        trail.add(
+        context.bind(
             offenderNo=allocation.prisoner_number,
             bookingId=allocation.booking_id,
             dpsActivityScheduleId=allocation.schedule_id,
         )
-        trail.at("look up mapping")
+        context.step("look up mapping")
         mapping = MAPPINGS.get(services.mapping, allocation.schedule_id)
         course_id = int(mapping["nomisCourseActivityId"])
-        trail.add(nomisCourseActivityId=course_id)
-        with work.lease(booking_activity_lease(allocation.booking_id, course_id)):
-            body = nomis_allocation(_newest(allocation, work))
-            trail.at("upsert allocation")
+        context.bind(nomisCourseActivityId=course_id)
+        with context.lease(booking_activity_lease(allocation.booking_id, course_id)):
+            body = nomis_allocation(_newest(allocation, context))
+            context.step("upsert allocation")
             upserted = nomis_activities.upsert_allocation(services.nomis, course_id, body)
-            trail.add(nomisAllocationId=upserted.offender_program_reference_id)
+            context.bind(nomisAllocationId=upserted.offender_program_reference_id)
 
 
-def _newest(allocation: Allocation, work: Work) -> Allocation:
+def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
     """The allocation whose state NOMIS is to have: an ended one may have been followed by another.
 
     NOMIS uses the one row of booking and activity for both, so a late event of the ended one would end the newer.
     """
     if allocation.status != _ENDED:
         return allocation
-    work.trail.at("read newer allocations")
-    later = activities_api.later_allocations(work.services.activities, allocation)
+    context.step("read newer allocations")
+    later = activities_api.later_allocations(context.services.activities, allocation)
     return max(later, key=lambda each: each.id, default=allocation)
 
 

@@ -11,9 +11,10 @@ from sync.domains.activities.allocations import booking_activity_lease
 from sync.domains.activities.dps import Attendance
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
-from sync.domains.declaration import Properties, Update, Work
+from sync.domains.declaration import Properties, Update
 from sync.domains.times import with_minutes
 from sync.failures import NeverAccepted, RuleError, UpstreamError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
 
 
@@ -115,18 +116,18 @@ def _start(event: DomainEvent) -> Properties:
     return {"dpsAttendanceId": _attendance_id(event)}
 
 
-def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
+def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | None:
     """Writes the attendance; the name of the event where NOMIS needs, and takes, nothing any more."""
-    services, trail = work.services, work.trail
-    with work.lease(f"write:{_entity(event)}"):
-        trail.at("read attendance")
+    services = context.services
+    with context.lease(f"write:{_entity(event)}"):
+        context.step("read attendance")
         attendance = activities_api.attendance(services.activities, int(_attendance_id(event)))
         session = AttendanceSession(
             schedule_date=attendance.session_date,
             start_time=with_minutes(attendance.session_start_time),
             end_time=with_minutes(attendance.session_end_time),
         )
-        trail.add(
+        context.bind(
             dpsActivityScheduleId=attendance.activity_schedule_id,
             dpsScheduleInstanceId=attendance.scheduled_instance_id,
             sessionDate=attendance.session_date.isoformat(),
@@ -135,24 +136,24 @@ def _upsert(event: DomainEvent, work: Work, ignored: str) -> str | None:
             offenderNo=attendance.prisoner_number,
             bookingId=attendance.booking_id,
         )
-        trail.at("look up mapping")
+        context.step("look up mapping")
         mapping = MAPPINGS.get(services.mapping, attendance.activity_schedule_id)
         course_id, booking_id = int(mapping["nomisCourseActivityId"]), attendance.booking_id
-        trail.add(nomisCourseActivityId=course_id)
-        with work.lease(booking_activity_lease(booking_id, course_id)):
+        context.bind(nomisCourseActivityId=course_id)
+        with context.lease(booking_activity_lease(booking_id, course_id)):
             nomis_status = None
             if attendance.status == "LOCKED":
-                trail.at("read attendance status in NOMIS")
+                context.step("read attendance status in NOMIS")
                 nomis_status = nomis_activities.attendance_status(services.nomis, course_id, booking_id, session)
             today = london_now().date()
             body = nomis_attendance(attendance, session, nomis_status, today)
-            trail.at("upsert attendance")
+            context.step("upsert attendance")
             try:
                 upserted = nomis_activities.upsert_attendance(services.nomis, course_id, booking_id, body)
             except UpstreamError as error:
-                trail.add(reason=why_ignored(error, session, today))
+                context.bind(reason=why_ignored(error, session, today))
                 return ignored
-        trail.add(
+        context.bind(
             nomisAttendanceEventId=upserted.event_id,
             nomisCourseScheduleId=upserted.course_schedule_id,
             created=upserted.created,
@@ -191,8 +192,8 @@ def _update(event_type: str, word: str) -> Update:
     name = f"activity-attendance-{word}"
     ignored = f"{name}-ignored"
 
-    def apply(event: DomainEvent, work: Work) -> str | None:
-        return _upsert(event, work, ignored)
+    def apply(event: DomainEvent, context: HandlerContext) -> str | None:
+        return _upsert(event, context, ignored)
 
     return Update(event_type, _entity, _start, apply, f"{name}-success", f"{name}-failed", others=(ignored,))
 

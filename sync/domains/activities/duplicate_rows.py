@@ -60,7 +60,7 @@ class NonUnique:
 
 
 def recognise(error: Exception, properties: Mapping[str, object]) -> NonUnique | None:
-    """The pair NOMIS stumbled over, None for every other failure; `properties` are those of the handler's trail."""
+    """The pair NOMIS stumbled over, None for every other failure; `properties` are those that the handler bound."""
     if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
         return None
     told = text_properties(properties)

@@ -12,9 +12,10 @@ from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
-from sync.domains.declaration import Creation, Domain, Prepared, Properties, Update, Work
+from sync.domains.declaration import Creation, Domain, Prepared, Properties, Update
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.responses import cut_to_bytes
 from sync.upstream.services import Services
@@ -113,9 +114,9 @@ def _find_mapping(schedule_id: str, services: Services) -> Mapping[str, Any] | N
     return MAPPINGS.find(services.mapping, schedule_id)
 
 
-def _prepare(event: DomainEvent, work: Work) -> Prepared:
-    schedule, activity = _read(event, work)
-    work.trail.at("create activity")
+def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
+    schedule, activity = _read(event, context)
+    context.step("create activity")
     return Prepared({"activityScheduleId": schedule.id, "body": new_course(schedule, activity).as_json()})
 
 
@@ -162,14 +163,14 @@ def _retry_properties(retry: MappingRetry) -> Properties:
     return {"activityScheduleId": _retry_dps_id(retry)}
 
 
-def _amend(event: DomainEvent, work: Work) -> None:
-    with work.lease(_course_lease(_schedule_id(event))):
-        course_id = _mapped_course(_schedule_id(event), work)
-        schedule = _read_schedule(event, work)
-        work.trail.add(dpsActivityId=schedule.activity.id)
-        activity = _read_activity(schedule, work)
-        work.trail.at("update activity")
-        nomis_activities.update_activity(work.services.nomis, course_id, amended_course(schedule, activity))
+def _amend(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(_course_lease(_schedule_id(event))):
+        course_id = _mapped_course(_schedule_id(event), context)
+        schedule = _read_schedule(event, context)
+        context.bind(dpsActivityId=schedule.activity.id)
+        activity = _read_activity(schedule, context)
+        context.step("update activity")
+        nomis_activities.update_activity(context.services.nomis, course_id, amended_course(schedule, activity))
 
 
 def _instance_id(event: DomainEvent) -> str:
@@ -184,21 +185,21 @@ def _start_instance(event: DomainEvent) -> Properties:
     return {"dpsScheduledInstanceId": _instance_id(event)}
 
 
-def _amend_instance(event: DomainEvent, work: Work) -> None:
-    trail, schedule_id = work.trail, _read_instance(event, work).activity_schedule.id
-    with work.lease(_course_lease(schedule_id)):
+def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
+    schedule_id = _read_instance(event, context).activity_schedule.id
+    with context.lease(_course_lease(schedule_id)):
         # Only what is read under the lease is written: an amend of the schedule may have come in between.
-        instance = _read_instance(event, work)
+        instance = _read_instance(event, context)
         session = course_session(instance)
-        trail.add(
+        context.bind(
             dpsActivityScheduleId=instance.activity_schedule.id,
             scheduleDate=instance.date.isoformat(),
             startTime=session.start_time,
             endTime=session.end_time,
         )
-        course_id = _mapped_course(instance.activity_schedule.id, work)
-        trail.at("update session")
-        trail.add(nomisCourseScheduleId=nomis_activities.update_schedule(work.services.nomis, course_id, session))
+        course_id = _mapped_course(instance.activity_schedule.id, context)
+        context.step("update session")
+        context.bind(nomisCourseScheduleId=nomis_activities.update_schedule(context.services.nomis, course_id, session))
 
 
 def _course_lease(schedule_id: int | str) -> str:
@@ -210,32 +211,32 @@ def _course_lease(schedule_id: int | str) -> str:
     return f"write:activity:{schedule_id}"
 
 
-def _read_instance(event: DomainEvent, work: Work) -> ScheduledInstance:
-    work.trail.at("read scheduled instance")
-    return activities_api.scheduled_instance(work.services.activities, int(_instance_id(event)))
+def _read_instance(event: DomainEvent, context: HandlerContext) -> ScheduledInstance:
+    context.step("read scheduled instance")
+    return activities_api.scheduled_instance(context.services.activities, int(_instance_id(event)))
 
 
-def _mapped_course(schedule_id: int | str, work: Work) -> int:
-    work.trail.at("look up mapping")
-    course_id = int(MAPPINGS.get(work.services.mapping, schedule_id)["nomisCourseActivityId"])
-    work.trail.add(nomisCourseActivityId=course_id)
+def _mapped_course(schedule_id: int | str, context: HandlerContext) -> int:
+    context.step("look up mapping")
+    course_id = int(MAPPINGS.get(context.services.mapping, schedule_id)["nomisCourseActivityId"])
+    context.bind(nomisCourseActivityId=course_id)
     return course_id
 
 
-def _read(event: DomainEvent, work: Work) -> tuple[Schedule, Activity]:
-    schedule = _read_schedule(event, work)
-    work.trail.add(description=schedule.description)
-    return schedule, _read_activity(schedule, work)
+def _read(event: DomainEvent, context: HandlerContext) -> tuple[Schedule, Activity]:
+    schedule = _read_schedule(event, context)
+    context.bind(description=schedule.description)
+    return schedule, _read_activity(schedule, context)
 
 
-def _read_schedule(event: DomainEvent, work: Work) -> Schedule:
-    work.trail.at("read schedule")
-    return activities_api.schedule(work.services.activities, int(_schedule_id(event)))
+def _read_schedule(event: DomainEvent, context: HandlerContext) -> Schedule:
+    context.step("read schedule")
+    return activities_api.schedule(context.services.activities, int(_schedule_id(event)))
 
 
-def _read_activity(schedule: Schedule, work: Work) -> Activity:
-    work.trail.at("read activity")
-    return activities_api.activity(work.services.activities, schedule.activity.id)
+def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
+    context.step("read activity")
+    return activities_api.activity(context.services.activities, schedule.activity.id)
 
 
 DOMAIN = Domain(

@@ -10,10 +10,11 @@ from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.mapping import MAPPINGS
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
-from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
+from sync.domains.declaration import Coalesce, Creation, Domain, Prepared, Properties, Update, creation_lease
 from sync.domains.gone import Gone
 from sync.domains.times import earliest_creation
 from sync.failures import RuleError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.services import Services
 
@@ -74,9 +75,9 @@ def _find_mapping(adjustment_id: str, services: Services) -> Mapping[str, Any] |
     return MAPPINGS.find(services.mapping, adjustment_id)
 
 
-def _prepare(event: DomainEvent, work: Work) -> Prepared:
-    adjustment = _read(event, work)
-    work.trail.at("create adjustment")
+def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
+    adjustment = _read(event, context)
+    context.step("create adjustment")
     return Prepared(
         {
             "adjustmentId": _adjustment_id(event),
@@ -160,62 +161,62 @@ def _retry_properties(retry: MappingRetry) -> Properties:
     return retry.telemetry_attributes
 
 
-def _update(event: DomainEvent, work: Work) -> str | None:
+def _update(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
         return UPDATED_IGNORED
-    with work.lease(f"write:{_entity(event)}"):
-        work.trail.at("look up mapping")
-        nomis_id, category = _mapped(MAPPINGS.get(work.services.mapping, _adjustment_id(event)))
-        work.trail.add(nomisAdjustmentId=nomis_id)
-        adjustment = _read(event, work)
+    with context.lease(f"write:{_entity(event)}"):
+        context.step("look up mapping")
+        nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, _adjustment_id(event)))
+        context.bind(nomisAdjustmentId=nomis_id)
+        adjustment = _read(event, context)
         if category_of(adjustment) != category:
             # The numbers of the families overlap: writing to the other one could hit another prisoner's adjustment.
             raise RuleError(f"the adjustment is {category_of(adjustment)} in DPS but mapped as {category}")
-        work.trail.at("update adjustment")
+        context.step("update adjustment")
         body = changed_adjustment(adjustment, london_now().date())
-        nomis_adjustments.update_adjustment(work.services.nomis, category, nomis_id, body)
+        nomis_adjustments.update_adjustment(context.services.nomis, category, nomis_id, body)
     return None
 
 
-def _delete(event: DomainEvent, work: Work) -> str | None:
+def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
         return DELETED_IGNORED
-    services, adjustment_id = work.services, _adjustment_id(event)
-    with work.lease(creation_lease(NAME, adjustment_id)):
-        work.trail.at("look up mapping")
+    services, adjustment_id = context.services, _adjustment_id(event)
+    with context.lease(creation_lease(NAME, adjustment_id)):
+        context.step("look up mapping")
         mapping = MAPPINGS.find(services.mapping, adjustment_id)
         if mapping is None:
-            if _is_gone(adjustment_id, work):
-                work.forget_creation(NAME, adjustment_id)
-                work.trail.add(reason="mapping-already-deleted")
+            if _is_gone(adjustment_id, context):
+                context.forget_creation(NAME, adjustment_id)
+                context.bind(reason="mapping-already-deleted")
                 return DELETED_IGNORED
-            work.trail.at("look up mapping")
+            context.step("look up mapping")
             mapping = MAPPINGS.get(services.mapping, adjustment_id)
         nomis_id, category = _mapped(mapping)
-        work.trail.add(nomisAdjustmentId=nomis_id, nomisAdjustmentCategory=category)
-        work.trail.at("delete adjustment")
+        context.bind(nomisAdjustmentId=nomis_id, nomisAdjustmentCategory=category)
+        context.step("delete adjustment")
         nomis_adjustments.delete_adjustment(services.nomis, category, nomis_id)
-        work.trail.at("delete mapping")
+        context.step("delete mapping")
         MAPPINGS.delete(services.mapping, adjustment_id)
-        work.forget_creation(NAME, adjustment_id)
+        context.forget_creation(NAME, adjustment_id)
     return None
 
 
-def _is_gone(adjustment_id: str, work: Work) -> bool:
+def _is_gone(adjustment_id: str, context: HandlerContext) -> bool:
     """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
-    if work.creation_open(NAME, adjustment_id):
+    if context.creation_open(NAME, adjustment_id):
         return False
-    work.trail.at("read adjustment")
-    return not adjustments_api.adjustment_exists(work.services.sentence_adjustments, adjustment_id)
+    context.step("read adjustment")
+    return not adjustments_api.adjustment_exists(context.services.sentence_adjustments, adjustment_id)
 
 
 def _mapped(mapping: Mapping[str, Any]) -> tuple[int, Category]:
     return int(mapping["nomisAdjustmentId"]), nomis_adjustments.category(mapping["nomisAdjustmentCategory"])
 
 
-def _read(event: DomainEvent, work: Work) -> Adjustment:
-    work.trail.at("read adjustment")
-    return adjustments_api.adjustment(work.services.sentence_adjustments, _adjustment_id(event))
+def _read(event: DomainEvent, context: HandlerContext) -> Adjustment:
+    context.step("read adjustment")
+    return adjustments_api.adjustment(context.services.sentence_adjustments, _adjustment_id(event))
 
 
 def _read_record(services: Services, adjustment_id: str) -> object:
@@ -270,7 +271,7 @@ DOMAIN = Domain(
             "sentencing-adjustment-deleted-success",
             "sentencing-adjustment-deleted-failed",
             others=(DELETED_IGNORED,),
-            absorb=Absorb.NEVER,
+            coalesce=Coalesce.NEVER,
         ),
     ),
 )

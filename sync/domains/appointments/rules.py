@@ -9,10 +9,11 @@ from sync.domains.activities.dps import AppointmentInstance
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.mapping import MAPPINGS
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
-from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work, creation_lease
+from sync.domains.declaration import Coalesce, Creation, Domain, Prepared, Properties, Update, creation_lease
 from sync.domains.gone import Apply, Gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.failures import UpstreamError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.services import Services
 
@@ -62,17 +63,17 @@ def _find_mapping(instance_id: str, services: Services) -> Mapping[str, Any] | N
     return MAPPINGS.find(services.mapping, instance_id)
 
 
-def _prepare(event: DomainEvent, work: Work) -> Prepared:
-    appointment = _read(event, work)
+def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
+    appointment = _read(event, context)
     location = location_of(appointment)
-    work.trail.add(
+    context.bind(
         bookingId=appointment.booking_id,
         locationId="null" if location is None else location,
         date=appointment.appointment_date.isoformat(),
         start=with_minutes(appointment.start_time),
     )
     body = CreateAppointment(booking_id=appointment.booking_id, **dict(nomis_appointment(appointment)))
-    work.trail.at("create appointment")
+    context.step("create appointment")
     return Prepared(
         {
             "appointmentInstanceId": appointment.id,
@@ -161,71 +162,71 @@ def _retry_properties(retry: MappingRetry) -> Properties:
     return {"appointmentInstanceId": _retry_dps_id(retry)}
 
 
-def _update(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_entity(event)}"):
-        body = nomis_appointment(_read(event, work))
-        event_id = _mapped_event(event, work)
-        work.trail.at("update appointment")
-        nomis_appointments.update_appointment(work.services.nomis, event_id, body)
+def _update(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(f"write:{_entity(event)}"):
+        body = nomis_appointment(_read(event, context))
+        event_id = _mapped_event(event, context)
+        context.step("update appointment")
+        nomis_appointments.update_appointment(context.services.nomis, event_id, body)
 
 
-def _cancel(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_entity(event)}"):
-        event_id = _mapped_event(event, work)
-        work.trail.at("cancel appointment")
+def _cancel(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(f"write:{_entity(event)}"):
+        event_id = _mapped_event(event, context)
+        context.step("cancel appointment")
         try:
-            nomis_appointments.cancel_appointment(work.services.nomis, event_id)
+            nomis_appointments.cancel_appointment(context.services.nomis, event_id)
         except UpstreamError as error:
             if not error.absent:
                 raise
             # Its deletion came first: what is not there takes place no more than what is cancelled.
-            work.trail.add(**{"nomis-error": str(error)})
+            context.bind(**{"nomis-error": str(error)})
 
 
-def _delete(event: DomainEvent, work: Work) -> str | None:
-    services, instance_id = work.services, _instance_id(event)
-    with work.lease(creation_lease(NAME, instance_id)):
-        work.trail.at("look up mapping")
+def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
+    services, instance_id = context.services, _instance_id(event)
+    with context.lease(creation_lease(NAME, instance_id)):
+        context.step("look up mapping")
         mapping = MAPPINGS.find(services.mapping, instance_id)
         if mapping is None:
-            if _is_gone(instance_id, work):
-                work.forget_creation(NAME, instance_id)
-                work.track(MAPPING_MISSING, work.trail.properties)
+            if _is_gone(instance_id, context):
+                context.forget_creation(NAME, instance_id)
+                context.track(MAPPING_MISSING, context.properties)
                 return DELETE_IGNORED
-            work.trail.at("look up mapping")
+            context.step("look up mapping")
             mapping = MAPPINGS.get(services.mapping, instance_id)
-        event_id = _noted(mapping, work)
-        work.trail.at("delete appointment")
+        event_id = _noted(mapping, context)
+        context.step("delete appointment")
         was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
-        work.trail.at("delete mapping")
+        context.step("delete mapping")
         MAPPINGS.delete(services.mapping, instance_id)
-        work.forget_creation(NAME, instance_id)
+        context.forget_creation(NAME, instance_id)
         if not was_there:
-            work.track(NOMIS_MISSING, work.trail.properties)
+            context.track(NOMIS_MISSING, context.properties)
         return None
 
 
-def _is_gone(instance_id: str, work: Work) -> bool:
+def _is_gone(instance_id: str, context: HandlerContext) -> bool:
     """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
-    if work.creation_open(NAME, instance_id):
+    if context.creation_open(NAME, instance_id):
         return False
-    work.trail.at("read appointment")
-    return not activities_api.appointment_exists(work.services.appointments, int(instance_id))
+    context.step("read appointment")
+    return not activities_api.appointment_exists(context.services.appointments, int(instance_id))
 
 
-def _read(event: DomainEvent, work: Work) -> AppointmentInstance:
-    work.trail.at("read appointment")
-    return activities_api.appointment(work.services.appointments, int(_instance_id(event)))
+def _read(event: DomainEvent, context: HandlerContext) -> AppointmentInstance:
+    context.step("read appointment")
+    return activities_api.appointment(context.services.appointments, int(_instance_id(event)))
 
 
-def _mapped_event(event: DomainEvent, work: Work) -> int:
-    work.trail.at("look up mapping")
-    return _noted(MAPPINGS.get(work.services.mapping, _instance_id(event)), work)
+def _mapped_event(event: DomainEvent, context: HandlerContext) -> int:
+    context.step("look up mapping")
+    return _noted(MAPPINGS.get(context.services.mapping, _instance_id(event)), context)
 
 
-def _noted(mapping: Mapping[str, Any], work: Work) -> int:
+def _noted(mapping: Mapping[str, Any], context: HandlerContext) -> int:
     event_id = int(mapping["nomisEventId"])
-    work.trail.add(nomisEventId=event_id)
+    context.bind(nomisEventId=event_id)
     return event_id
 
 
@@ -280,7 +281,7 @@ DOMAIN = Domain(
             "appointment-cancel-success",
             "appointment-cancel-failed",
             others=(CANCEL_IGNORED,),
-            absorb=Absorb.NEVER,
+            coalesce=Coalesce.NEVER,
         ),
         Update(
             "appointments.appointment-instance.deleted",
@@ -290,7 +291,7 @@ DOMAIN = Domain(
             "appointment-delete-success",
             "appointment-delete-failed",
             others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
-            absorb=Absorb.NEVER,
+            coalesce=Coalesce.NEVER,
         ),
     ),
 )

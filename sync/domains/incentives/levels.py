@@ -1,9 +1,10 @@
 """Incentive levels, global and of each prison, and their order: reference data, repeated without harm."""
 
-from sync.domains.declaration import Properties, Update, Work
+from sync.domains.declaration import Properties, Update
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import HeldLevel
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
 
 #: There is one order of the levels, whichever event tells of it.
@@ -18,25 +19,25 @@ def _start_level(event: DomainEvent) -> Properties:
     return {"code": _code(event)}
 
 
-def _write_level(event: DomainEvent, work: Work) -> str:
-    services = work.services
-    with work.lease(f"write:{_level_entity(event)}"):
-        work.trail.at("look up level in NOMIS")
+def _write_level(event: DomainEvent, context: HandlerContext) -> str:
+    services = context.services
+    with context.lease(f"write:{_level_entity(event)}"):
+        context.step("look up level in NOMIS")
         held = nomis_incentives.find_global_level(services.nomis, _code(event))
-        work.trail.at("read level")
+        context.step("read level")
         level = incentives_api.level(services.incentives, _code(event))
-        work.trail.add(code=level.code, description=level.name, active=level.active)
+        context.bind(code=level.code, description=level.name, active=level.active)
         body = nomis_incentives.GlobalLevel(code=level.code, description=level.name, active=level.active)
-        work.trail.at("write level")
+        context.step("write level")
         if held is None:
             nomis_incentives.create_global_level(services.nomis, body)
         else:
             nomis_incentives.update_global_level(services.nomis, body)
-    _keep_order(level.code, held, work)
+    _keep_order(level.code, held, context)
     return "global-incentive-level-inserted" if held is None else "global-incentive-level-updated"
 
 
-def _keep_order(code: str, held: HeldLevel | None, work: Work) -> None:
+def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
     """Tells NOMIS the order once more where the order that it was told cannot have reached this level.
 
     The order is the business of `incentives.levels.reordered`; a change of a level has no part in it. But NOMIS skips
@@ -45,13 +46,13 @@ def _keep_order(code: str, held: HeldLevel | None, work: Work) -> None:
     stands behind as many as there are in DPS, as it does when that call was lost. Whatever else the order in NOMIS is,
     it is left, and no further call made there.
     """
-    with work.lease(f"write:{ORDER}"):
-        work.trail.at("read the order of levels")
-        codes = _order(work)
+    with context.lease(f"write:{ORDER}"):
+        context.step("read the order of levels")
+        codes = _order(context)
         is_behind_all = held is None or (held.sequence is not None and held.sequence > len(codes))
         if is_behind_all and code in codes[:-1]:
-            work.trail.at("order levels")
-            nomis_incentives.reorder_global_levels(work.services.nomis, codes)
+            context.step("order levels")
+            nomis_incentives.reorder_global_levels(context.services.nomis, codes)
 
 
 def _level_entity(event: DomainEvent) -> str:
@@ -62,17 +63,17 @@ def _start_order(_: DomainEvent) -> Properties:
     return {}
 
 
-def _write_order(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_order_entity(event)}"):
-        work.trail.at("order levels")
-        codes = _order(work)
-        nomis_incentives.reorder_global_levels(work.services.nomis, codes)
-    work.trail.add(orderedIepCodes=f"[{', '.join(codes)}]")
+def _write_order(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(f"write:{_order_entity(event)}"):
+        context.step("order levels")
+        codes = _order(context)
+        nomis_incentives.reorder_global_levels(context.services.nomis, codes)
+    context.bind(orderedIepCodes=f"[{', '.join(codes)}]")
 
 
-def _order(work: Work) -> tuple[str, ...]:
+def _order(context: HandlerContext) -> tuple[str, ...]:
     """The codes in DPS's order, inactive ones included: to be read and told under the lease of the order alone."""
-    return tuple(level.code for level in incentives_api.levels(work.services.incentives))
+    return tuple(level.code for level in incentives_api.levels(context.services.incentives))
 
 
 def _order_entity(_: DomainEvent) -> str:
@@ -87,14 +88,14 @@ def _start_prison_level(event: DomainEvent) -> Properties:
     return {"code": _code(event), "prison": _prison(event)}
 
 
-def _write_prison_level(event: DomainEvent, work: Work) -> str:
-    services, prison_id = work.services, _prison(event)
-    with work.lease(f"write:{_prison_level_entity(event)}"):
-        work.trail.at("look up prison level in NOMIS")
+def _write_prison_level(event: DomainEvent, context: HandlerContext) -> str:
+    services, prison_id = context.services, _prison(event)
+    with context.lease(f"write:{_prison_level_entity(event)}"):
+        context.step("look up prison level in NOMIS")
         exists = nomis_incentives.prison_level_exists(services.nomis, prison_id, _code(event))
-        work.trail.at("read prison level")
+        context.step("read prison level")
         level = incentives_api.prison_level(services.incentives, prison_id, _code(event))
-        work.trail.add(
+        context.bind(
             code=level.level_code,
             prison=level.prison_id,
             defaultOnAdmission=level.default_on_admission,
@@ -117,7 +118,7 @@ def _write_prison_level(event: DomainEvent, work: Work) -> str:
             convicted_transfer_limit_in_pence=level.convicted_transfer_limit_in_pence,
             convicted_spend_limit_in_pence=level.convicted_spend_limit_in_pence,
         )
-        work.trail.at("write prison level")
+        context.step("write prison level")
         if exists:
             nomis_incentives.update_prison_level(services.nomis, prison_id, body)
             return "prison-incentive-level-updated"

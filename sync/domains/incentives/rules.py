@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sync.domains.declaration import Creation, Domain, Prepared, Properties, Work
+from sync.domains.declaration import Creation, Domain, Prepared, Properties
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.levels import LEVEL_UPDATES
@@ -12,6 +12,7 @@ from sync.domains.incentives.mapping import MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
 from sync.domains.times import earliest_creation, local_seconds
 from sync.failures import RuleError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.services import Services
 
@@ -49,11 +50,10 @@ def _find_mapping(review_id: str, services: Services) -> Mapping[str, Any] | Non
     return MAPPINGS.find(services.mapping, review_id)
 
 
-def _prepare(event: DomainEvent, work: Work) -> Prepared:
-    trail = work.trail
-    trail.at("read review")
-    review = incentives_api.review(work.services.incentives, _review_id(event))
-    trail.add(
+def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
+    context.step("read review")
+    review = incentives_api.review(context.services.incentives, _review_id(event))
+    context.bind(
         prisonId=review.agency_id,
         iep=review.iep_code,
         iepDate=review.iep_date.isoformat(),
@@ -68,7 +68,7 @@ def _prepare(event: DomainEvent, work: Work) -> Prepared:
         user_id=review.user_id,
         comments=review.comments,
     )
-    trail.at("create incentive")
+    context.step("create incentive")
     request = {"incentiveId": review.id, "bookingId": review.booking_id, "body": body.as_json()}
     return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import structlog
 
-from sync.domains.declaration import Absorb, Creation, Domain, Prepared, Properties, Update, Work
+from sync.domains.declaration import Coalesce, Creation, Domain, Prepared, Properties, Update
 from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.mapping import MAPPINGS
 from sync.failures import RuleError, UpstreamError
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.upstream.services import Services
 
@@ -75,13 +76,12 @@ def _find_mapping(reference: str, services: Services) -> Mapping[str, Any] | Non
     return MAPPINGS.find(services.mapping, reference)
 
 
-def _prepare(event: DomainEvent, work: Work) -> Prepared:
-    trail = work.trail
+def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
     issue_date = event.required_occurred_at().date().isoformat()
-    trail.at("read visit")
-    visit = visit_scheduler.visit(work.services.visits, _reference(event))
+    context.step("read visit")
+    visit = visit_scheduler.visit(context.services.visits, _reference(event))
     start, end = local_seconds(visit.start_timestamp), with_seconds(visit.end_timestamp.time())
-    trail.add(prisonId=visit.prison_id, startDateTime=start, endTime=end)
+    context.bind(prisonId=visit.prison_id, startDateTime=start, endTime=end)
     body = nomis_visits.CreateVisit(
         prison_id=visit.prison_id,
         start_date_time=start,
@@ -94,7 +94,7 @@ def _prepare(event: DomainEvent, work: Work) -> Prepared:
         room=visit.visit_room,
         open_closed_status=open_closed_status(visit.visit_restriction),
     )
-    trail.at("create visit")
+    context.step("create visit")
     return Prepared({"reference": _reference(event), "offenderNo": visit.prisoner_id, "body": body.as_json()})
 
 
@@ -150,10 +150,10 @@ def _retry_properties(retry: MappingRetry) -> Properties:
     return {"id": _retry_dps_id(retry), "nomisId": retry.number("nomisId")}
 
 
-def _change(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_entity(event)}"):
-        visit_id = _mapped_visit(event, work)
-        visit = _read_visit(event, work)
+def _change(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(f"write:{_entity(event)}"):
+        visit_id = _mapped_visit(event, context)
+        visit = _read_visit(event, context)
         body = nomis_visits.UpdateVisit(
             start_date_time=local_seconds(visit.start_timestamp),
             end_time=with_seconds(visit.end_timestamp.time()),
@@ -161,37 +161,37 @@ def _change(event: DomainEvent, work: Work) -> None:
             room=visit.visit_room,
             open_closed_status=open_closed_status(visit.visit_restriction),
         )
-        work.trail.at("update visit")
-        nomis_visits.update_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)
+        context.step("update visit")
+        nomis_visits.update_visit(context.services.nomis, event.required_prisoner_id(), visit_id, body)
 
 
-def _cancel(event: DomainEvent, work: Work) -> None:
-    with work.lease(f"write:{_entity(event)}"):
-        visit_id = _mapped_visit(event, work)
-        body = nomis_visits.CancelVisit(outcome=nomis_outcome(_read_visit(event, work).outcome_status))
-        work.trail.at("cancel visit")
+def _cancel(event: DomainEvent, context: HandlerContext) -> None:
+    with context.lease(f"write:{_entity(event)}"):
+        visit_id = _mapped_visit(event, context)
+        body = nomis_visits.CancelVisit(outcome=nomis_outcome(_read_visit(event, context).outcome_status))
+        context.step("cancel visit")
         try:
-            nomis_visits.cancel_visit(work.services.nomis, event.required_prisoner_id(), visit_id, body)
+            nomis_visits.cancel_visit(context.services.nomis, event.required_prisoner_id(), visit_id, body)
         except UpstreamError as error:
             if error.absent:
                 # What is not there takes place no more than what is cancelled.
-                work.trail.add(**{"nomis-error": str(error)})
+                context.bind(**{"nomis-error": str(error)})
             elif not error.conflict:
                 raise
             # It is cancelled already, or no longer scheduled: what was wanted holds.
             structlog.get_logger().warning("visit-cancelled-already", visitId=_reference(event), nomisVisitId=visit_id)
 
 
-def _mapped_visit(event: DomainEvent, work: Work) -> int:
-    work.trail.at("look up mapping")
-    visit_id = int(MAPPINGS.get(work.services.mapping, _reference(event))["nomisId"])
-    work.trail.add(nomisVisitId=visit_id)
+def _mapped_visit(event: DomainEvent, context: HandlerContext) -> int:
+    context.step("look up mapping")
+    visit_id = int(MAPPINGS.get(context.services.mapping, _reference(event))["nomisId"])
+    context.bind(nomisVisitId=visit_id)
     return visit_id
 
 
-def _read_visit(event: DomainEvent, work: Work) -> visit_scheduler.Visit:
-    work.trail.at("read visit")
-    return visit_scheduler.visit(work.services.visits, _reference(event))
+def _read_visit(event: DomainEvent, context: HandlerContext) -> visit_scheduler.Visit:
+    context.step("read visit")
+    return visit_scheduler.visit(context.services.visits, _reference(event))
 
 
 DOMAIN = Domain(
@@ -224,7 +224,7 @@ DOMAIN = Domain(
             _cancel,
             "visit-cancelled-success",
             "visit-cancelled-failed",
-            absorb=Absorb.NEVER,
+            coalesce=Coalesce.NEVER,
         ),
     ),
 )

@@ -19,8 +19,8 @@ from sync.creation.store import CreationRecord
 from sync.domains.declaration import creation_lease
 from sync.domains.registry import DOMAINS
 from sync.failures import LeaseBusy
+from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry, read_envelope
-from sync.pipeline.handler import HandlerWork
 from sync.pipeline.outcome import Outcome
 from sync.settings.loading import load_settings
 from sync.store import findings, outbox
@@ -190,8 +190,8 @@ class Consumer:
         except LeaseBusy:
             return None
 
-    def _work(self) -> HandlerWork:
-        return HandlerWork(self.services, self.leases, self.telemetry, self.database)
+    def _work(self) -> HandlerContext:
+        return HandlerContext(self.services, self.leases, self.telemetry, self.database)
 
     def _send(self, queue: str, body: str) -> str:
         if self.sending_fails is not None:

@@ -12,7 +12,7 @@ import structlog
 
 from sandbox import Sandbox
 from sync.creation.protocol import CreationProtocol
-from sync.domains.declaration import Trail, Update
+from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS, tracked_events
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.envelope import write_domain_event
@@ -41,7 +41,7 @@ class Driver:
         self.leases = Leases(database, "driver", 60)
         self.telemetry = StoredTelemetry(database, structlog.get_logger())
         self.retries: list[tuple[str, str]] = []
-        self.trail = Trail()
+        self.step = ""
         self._settings = settings
         self.protocol_settles_in(0)
 
@@ -82,9 +82,11 @@ class Driver:
 
     def _work(self, queue: str, body: str) -> Outcome | str:
         task = read_task(Message("message", "receipt", body, receive_count=1), DOMAINS[queue])
-        work = self._workshops[queue].begin()
-        self.trail = work.trail
-        outcome = self._workshops[queue].work(task, work)
+        context = self._workshops[queue].begin()
+        try:
+            outcome = self._workshops[queue].work(task, context)
+        finally:
+            self.step = context.current_step
         if not isinstance(task.handler, Update):
             return outcome
         name = self.tracked()[-1][0]

@@ -445,7 +445,7 @@ def test_paid_attendance_fails_with_its_reason(running: Driver, prisoner: Prison
     with pytest.raises(UpstreamError, match="already been paid") as caught:
         attend(running, "amended")
     assert not caught.value.recoverable
-    assert running.trail.step == "upsert attendance"
+    assert running.step == "upsert attendance"
     assert [name for name, _ in running.tracked()][-1] == "activity-attendance-update-failed"
 
 

@@ -241,7 +241,7 @@ def test_deletion_is_repeated_when_the_mapping_stays(driver: Driver, prisoner: P
     driver.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
         handle(driver, prisoner, "deleted")
-    assert driver.trail.step == "delete mapping"
+    assert driver.step == "delete mapping"
     assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
     assert driver.sandbox.mappings("adjustments") == []
 

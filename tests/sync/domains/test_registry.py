@@ -13,7 +13,7 @@ from sync.creation import ledger as creation_ledger
 from sync.creation import protocol as creation
 from sync.domains import registry as catalogue
 from sync.domains.activities.duplicate_rows import NonUnique, What
-from sync.domains.declaration import Absorb, Creation
+from sync.domains.declaration import Coalesce, Creation
 from sync.domains.registry import DOMAINS, event_table, event_types, tracked_events
 from sync.pipeline import handler as work
 from sync.settings.declaration import QUEUES, feature_variable
@@ -70,13 +70,13 @@ def test_names_that_are_irregular_stay_so() -> None:
     assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["sentencing"].creation)
 
 
-def test_what_may_not_be_absorbed() -> None:
-    """Creations, cancellations and deletions are never absorbed; whatever writes the current state may be."""
+def test_what_may_not_be_coalesced() -> None:
+    """Creations, cancellations and deletions are never coalesced; whatever writes the current state may be."""
     kept = {
         handler.event_type
         for domain in DOMAINS.values()
         for handler in domain.updates
-        if handler.absorb is Absorb.NEVER
+        if handler.coalesce is Coalesce.NEVER
     }
     assert kept == {
         "prison-visit.cancelled",

@@ -212,7 +212,7 @@ def test_change_before_the_booking_fails_until_it_is_there(driver: Driver, priso
     put(driver)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
         change(driver, prisoner)
-    assert driver.trail.step == "look up mapping"
+    assert driver.step == "look up mapping"
     book(driver, prisoner)
     assert change(driver, prisoner) == "visit-changed-success"
     assert [name for name, _ in driver.tracked()] == [
@@ -249,7 +249,7 @@ def test_other_refusals_of_a_cancellation_fail(driver: Driver, prisoner: Prisone
     sandbox.fault("nomis", "PUT", kind="status", status=400)
     with pytest.raises(UpstreamError, match="400"):
         cancel(driver, prisoner)
-    assert driver.trail.step == "cancel visit"
+    assert driver.step == "cancel visit"
     assert driver.tracked("visit-cancelled-failed")[0][1]["nomisVisitId"] == str(nomis_visit(driver)["id"])
 
 

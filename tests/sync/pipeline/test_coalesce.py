@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.domains.declaration import Absorb, Creation, Update
+from sync.domains.declaration import Coalesce, Creation, Update
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import Task, gather
 from sync.pipeline.envelope import DomainEvent
@@ -63,16 +63,16 @@ def _occurred_at(task: Task) -> datetime:
 
 
 @given(st.lists(visit_events, max_size=40))
-def test_only_updates_that_allow_it_are_absorbed_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
-    """A creation or a cancellation is never absorbed; what runs is the latest of its kind among its neighbours."""
+def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
+    """A creation or a cancellation is never coalesced; what runs is the latest of its kind among its neighbours."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
     for lane in gather(messages, VISIT):
         for task in lane.tasks:
-            for absorbed in task.absorbed:
-                assert isinstance(absorbed.handler, Update)
-                assert absorbed.handler.absorb is Absorb.BY_LATER
-                assert absorbed.handler is task.handler
-                assert _occurred_at(absorbed) <= _occurred_at(task)
+            for coalesced in task.coalesced:
+                assert isinstance(coalesced.handler, Update)
+                assert coalesced.handler.coalesce is Coalesce.LATEST
+                assert coalesced.handler is task.handler
+                assert _occurred_at(coalesced) <= _occurred_at(task)
 
 
 def test_updates_around_a_cancellation_are_not_put_together() -> None:

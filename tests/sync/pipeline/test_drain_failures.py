@@ -274,8 +274,8 @@ def test_a_failed_update_does_not_hold_back_the_next(sandbox: Sandbox, one: Appl
     assert [visit["status"] for visit in sandbox.nomis("visit")] == ["CANC"]
 
 
-def test_absorbed_updates_are_told_and_fail_together(sandbox: Sandbox, one: Application) -> None:
-    """Each absorbed event is tracked with its message; when the one run fails, all of them failed."""
+def test_coalesced_updates_are_told_and_fail_together(sandbox: Sandbox, one: Application) -> None:
+    """Each coalesced event is tracked with its message; when the one run fails, all of them failed."""
     who = put_visit(sandbox, "aa-aa")
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
     send(queue, BOOKED, "aa-aa", 0)

@@ -1,0 +1,93 @@
+"""What a handler works with while it handles one event."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sync.creation.store import forget, is_open
+from sync.failures import LeaseBusy, UpstreamError
+from sync.store.database import Database
+from sync.store.leases import Leases
+from sync.telemetry import Telemetry
+from sync.upstream.services import Services
+
+#: How long a handler waits for a lease before its message waits, and the pauses between its attempts.
+_LEASE_WAIT_SECONDS = 1.0
+_LEASE_PAUSE_SECONDS = 0.01
+_LEASE_LONGEST_PAUSE_SECONDS = 0.1
+
+
+class HandlerContext:
+    """The services, leases and telemetry for one event, and what its handling has found so far.
+
+    `properties` are those of its telemetry event; a failed attempt is recorded with them and with `current_step`.
+    `request_seconds`: the longest that a request may be under way after it was sent.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        leases: Leases,
+        telemetry: Telemetry,
+        database: Database,
+        request_seconds: float = 0.0,
+    ) -> None:
+        self.services = services
+        self.properties: dict[str, object] = {}
+        self.current_step = "read event"
+        self._leases = leases
+        self._telemetry = telemetry
+        self._database = database
+        self._request_seconds = request_seconds
+
+    def step(self, name: str) -> None:
+        """Names the step that begins now, in a few plain words, such as `read visit`."""
+        self.current_step = name
+
+    def bind(self, **properties: object) -> None:
+        """Adds telemetry properties by their exact names; those that are None are left out when tracked."""
+        self.properties.update(properties)
+
+    @contextmanager
+    def lease(self, key: str) -> Iterator[None]:
+        """Holds the lease of `key` for the `with` block, alone among all threads and processes.
+
+        Waits a moment for it, since entities that share a lease, such as the attendances of one booking, mostly wait
+        for each other's single call. Raises `LeaseBusy` when another still holds it: the message then waits.
+
+        After an unknown outcome, or the death of this process, the lease stays taken for as long as the request may be
+        under way: applied late, it would overwrite what was written meanwhile.
+        """
+        deadline = time.monotonic() + _LEASE_WAIT_SECONDS
+        pause = _LEASE_PAUSE_SECONDS
+        while not self._leases.acquire(key, inherits=False, least_seconds=self._request_seconds):
+            if time.monotonic() > deadline:
+                raise LeaseBusy(key)
+            time.sleep(pause)
+            pause = min(2 * pause, _LEASE_LONGEST_PAUSE_SECONDS)
+        try:
+            yield
+        except UpstreamError as error:
+            # A request that the service itself responded to has ended there.
+            if error.under_way:
+                self._leases.linger(key, self._request_seconds)
+            raise
+        finally:
+            self._leases.release(key)
+
+    def creation_open(self, name: str, dps_id: str) -> bool:
+        """Whether a creation of this DPS record was begun and is not finished.
+
+        NOMIS then has, or may get, a record without a mapping. `name` is that of the `Creation`.
+        """
+        with self._database.read() as connection:
+            return is_open(connection, name, dps_id)
+
+    def forget_creation(self, name: str, dps_id: str) -> None:
+        """Forgets the creation of a deleted DPS record that neither NOMIS nor the mapping service has."""
+        with self._database.begin() as connection:
+            forget(connection, name, dps_id)
+
+    def track(self, name: str, properties: Mapping[str, object]) -> None:
+        """Tracks a telemetry event."""
+        self._telemetry.track(name, properties)
