@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cronjobs.manifests import VARIANTS, Manifest, render
+from tests.harness.manifests import VARIANTS, Manifest, render
 
 
 @pytest.fixture(scope="session")

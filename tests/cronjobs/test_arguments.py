@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from jobs.cli.app import app
-from tests.cronjobs.manifests import ROOT, Manifest, pod_of, pods_of, raw_manifests, starts_the_program
+from tests.harness.manifests import ROOT, Manifest, pod_of, pods_of, raw_manifests, starts_the_program
 
 RAW = [
     (path, pod)

@@ -10,7 +10,7 @@ from sandbox.engine import Engine
 from sandbox.options import Options
 from sync.settings.listing import variables
 from sync.settings.loading import load_settings
-from tests.cronjobs.manifests import ROOT
+from tests.harness.manifests import ROOT
 
 #: Read by boto3, not by the program.
 AWS = {

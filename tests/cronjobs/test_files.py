@@ -10,12 +10,10 @@ import pytest
 from sync.domains.registry import DOMAINS, event_types
 from sync.settings.declaration import feature_variable
 from sync.settings.listing import variables
-from tests.cronjobs.manifests import OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
+from tests.harness.manifests import KUBERNETES, OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
 RAW = list(raw_manifests())
 SETTINGS_FILES = sorted(ROOT.rglob("settings.env"))
-#: The least version of Kubernetes that the manifests are meant for.
-KUBERNETES = "1.31"
 SWITCHES = {feature_variable(event) for queue in DOMAINS for event in event_types(queue)}
 
 

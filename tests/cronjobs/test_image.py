@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.operations.acting import SERVICE_ACCOUNT
-from tests.cronjobs.manifests import ROOT
+from tests.harness.manifests import ROOT
 
 PROJECT = ROOT.parent
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()

@@ -10,8 +10,7 @@ import pytest
 
 from jobs.runtime.cron import CronSchedule
 from sync.settings.loading import load_settings
-from tests.cronjobs.manifests import Manifest, environment_of, of_kind, pods_of, starts_the_program
-from tests.cronjobs.test_files import KUBERNETES
+from tests.harness.manifests import KUBERNETES, Manifest, environment_of, of_kind, pods_of, starts_the_program
 
 LONDON = ZoneInfo("Europe/London")
 POD_SECURITY = {"runAsNonRoot": True, "runAsUser": 2000, "runAsGroup": 2000, "fsGroup": 2000}

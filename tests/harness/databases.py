@@ -9,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from sqlalchemy.engine import URL, make_url
 from sandbox.parent_watch import end_with_parent
 from sandbox.postgres import UNPRIVILEGED, PostgresServer
 from sync.store.database import Database
+from sync.store.leases import Leases
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -173,3 +176,11 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.dispose()
+
+
+def hold(url: str, key: str, held: Event) -> None:
+    """What a process does that holds a lease until it is killed."""
+    process_leases = Leases(Database(url), "holder", 600)
+    assert process_leases.acquire(key)
+    held.set()
+    threading.Event().wait()

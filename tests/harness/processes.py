@@ -15,7 +15,7 @@ from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
 from tests.harness.waiting import LONGEST_SECONDS
 
 # What most children need is imported once, so that each starts at once.
-CONTEXT.set_forkserver_preload(["tests.sync.creation.creating", "tests.harness.preloaded"])
+CONTEXT.set_forkserver_preload(["tests.harness.creations", "tests.harness.preloaded"])
 
 
 @contextmanager

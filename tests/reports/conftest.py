@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from tests.reports.office import Office, open_office
+from tests.harness.reconciliations import Office, open_office
 
 OpenOffice = Callable[..., Office]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import Sandbox
-from tests.sync.creation.creating import Consumer, consuming
+from tests.harness.creations import Consumer, consuming
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from sync.pipeline.envelope import write_mapping_retry
 from sync.queues.setup import QueuePair
 from sync.store.failures import FailedAttempt, record_failures
 from sync.store.returns import count_returns
+from tests.harness.pipeline import tracked
 from tests.harness.programs import program
-from tests.sync.pipeline.test_drain import tracked
 
 #: Seconds until a message that failed is tried again.
 WAIT = 600

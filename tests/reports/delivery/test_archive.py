@@ -24,7 +24,7 @@ from reports.presentation.html import RunLine
 from sandbox import Sandbox
 from sync.queues.aws import Aws
 from sync.settings.loading import SettingsError, load_settings
-from tests.reports.results import STARTED, made_result
+from tests.harness.results import STARTED, made_result
 
 LINE = RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")
 

@@ -21,10 +21,9 @@ from reports.delivery.outbox import SendCounts
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.certificates import write_certificate
+from tests.harness.reconciliations import Clock, kept
+from tests.harness.results import made_result
 from tests.reports.conftest import OpenOffice
-from tests.reports.delivery.test_outbox import kept
-from tests.reports.office import Clock
-from tests.reports.results import made_result
 
 RECEIVERS = "governor@example.org,dps@example.org"
 

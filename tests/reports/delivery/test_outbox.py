@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reports.delivery.deliver import enqueue_channel, enqueue_report
+from reports.delivery.deliver import enqueue_report
 from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
-from reports.engine import checkpoints
 from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT
 from sandbox import Sandbox
@@ -21,20 +20,10 @@ from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.faults import held
 from tests.harness.processes import child, kill
+from tests.harness.reconciliations import Clock, Office, kept, open_office
+from tests.harness.results import made_result
 from tests.harness.waiting import in_thread, result_of
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Clock, Office, open_office
-from tests.reports.results import made_result
-
-
-def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
-    """Keeps a result as a run leaves it, with its deliveries to the named channels."""
-    with office.database.begin() as connection:
-        checkpoints.create_run(connection, result.run_id, {}, 1)
-        checkpoints.save_result(connection, result)
-        for channel in channels:
-            enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
-    return result
 
 
 def alert(office: Office, key: str = "1", event: str = "to-nomis-synch-visit-duplicate") -> None:

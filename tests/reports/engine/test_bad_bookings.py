@@ -24,8 +24,8 @@ from sandbox import Sandbox
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
+from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office
 
 #: Far below what waiting for an outage would take, and far above what the attempts take.
 SOON = 60.0

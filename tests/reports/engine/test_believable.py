@@ -12,8 +12,8 @@ from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
+from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office
 
 CURRENT = "/incentives/booking-id/{b}/current"
 SINGLE = "/iep/reviews/booking/{b}"

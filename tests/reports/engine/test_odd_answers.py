@@ -10,8 +10,8 @@ import pytest
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
+from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office
 
 IDS = "/prisoners/ids"
 BULK = "/iep/reviews/bookings"

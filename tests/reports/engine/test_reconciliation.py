@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from reports.engine.recheck import JUST_RECORDED
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import (
     ReconciliationBusy,
-    ReconciliationOutcome,
     ReconciliationParameters,
     UnknownRun,
 )
@@ -32,10 +30,8 @@ from sync.domains.incentives import dps as incentives_api
 from sync.failures import RuleError
 from sync.store import outbox
 from tests.harness.processes import exit_codes
+from tests.harness.reconciliations import CURRENT, HALF, OTHER_HALF, Office, at_work, causes, open_office, result_of
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office, causes, open_office
-
-CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def planted(world: Sandbox) -> list[dict[str, Any]]:
@@ -52,12 +48,6 @@ def dlq_of(world: Sandbox, office: Office) -> Callable[[], Waiting]:
         return Waiting(on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None))
 
     return peek
-
-
-def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
-    """The result, which must be there."""
-    assert outcome.result is not None
-    return outcome.result
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -472,28 +462,7 @@ def test_looks_at_single_prisoners_whatever_dps_knows_of_them(world: Sandbox, of
     assert opened.events("requested") == []
 
 
-@contextmanager
-def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
-    """A run that is in the middle of its reading for as long as the `with` block lasts."""
-    reading, go_on = threading.Event(), threading.Event()
-
-    def wait(stage: str, _done: int, _total: int) -> None:
-        if stage == "reading":
-            reading.set()
-            assert go_on.wait(60)
-
-    with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(opened.reconcile, parameters, run_id=run_id, progress=wait)
-        try:
-            assert reading.wait(60)
-            yield
-        finally:
-            go_on.set()
-        run.result()
-
-
 WHOLE = ReconciliationParameters()
-HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in (0, 1))
 THIRD = ReconciliationParameters(shards=3, shard=1)
 
 

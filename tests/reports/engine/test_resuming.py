@@ -17,9 +17,8 @@ from reports.engine.run import LAST, ReconciliationBusy, ReconciliationParameter
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store import outbox
+from tests.harness.reconciliations import CURRENT, HALF, OTHER_HALF, Office, at_work, open_office, result_of
 from tests.reports.conftest import OpenOffice
-from tests.reports.engine.test_reconciliation import CURRENT, HALF, OTHER_HALF, at_work, result_of
-from tests.reports.office import Office, open_office
 
 
 def active(world: Sandbox) -> set[int]:

@@ -7,8 +7,8 @@ import pytest
 from reports.engine.listing import list_prisoners
 from reports.engine.snapshot import PageLevels, Snapshot
 from sandbox import Sandbox
+from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice
-from tests.reports.office import Office
 
 Levels = dict[int, tuple[str | None, str | None]]
 
@@ -131,3 +131,14 @@ def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:
     seen = len(world.requests("nomis"))
     assert seen < 300
     assert len(world.requests("nomis")) == seen
+
+
+def test_gets_through_when_nomis_has_too_few_connections(world: Sandbox, office: OpenOffice) -> None:
+    """NOMIS answers 500 to what is above its pool: the snapshot slows down, and nobody is left out."""
+    world.reset(prisoners=120, nomis_pool=12, latency_ms=20)
+    levels, pages, snapshot = read(office())
+    assert any(each["status"] == 500 for each in world.requests("nomis"))
+    assert snapshot.nomis_pace.lowest < 40
+    assert len(levels) == 120
+    assert not any(page.unreadable for page in pages)
+    assert not differing(levels).keys() - planted(world).keys()

@@ -11,9 +11,9 @@ from reports.presentation.html import RunLine, render_index, render_report
 from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report, slack_report
 from sandbox import Sandbox
+from tests.harness.html import Tags
+from tests.harness.results import STARTED, made_result, with_everything
 from tests.reports.conftest import OpenOffice
-from tests.reports.presentation.test_html import Tags
-from tests.reports.results import STARTED, made_result, with_everything
 
 CURRENT = "/incentives/booking-id/{b}/current"
 #: What a hurried reader would take for good news, or for a figure that was counted.

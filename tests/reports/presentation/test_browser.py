@@ -16,7 +16,7 @@ from reports.engine.result import MatrixCell, ReconciliationResult
 from reports.presentation.html import RunLine
 from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report
-from tests.reports.results import STARTED, made_result, with_everything
+from tests.harness.results import STARTED, made_result, with_everything
 
 pytestmark = pytest.mark.browser
 #: The widths of screens, from a desk's to a small phone's.

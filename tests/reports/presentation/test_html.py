@@ -8,7 +8,6 @@ import hashlib
 import io
 import re
 from datetime import timedelta
-from html.parser import HTMLParser
 from unicodedata import category
 
 import html5lib
@@ -22,28 +21,10 @@ from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import RunLine, draw_trend, render_index, render_report
 from reports.presentation.masking import Masking
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
-from tests.reports.results import STARTED, made_result, mismatch, with_everything
+from tests.harness.html import Tags
+from tests.harness.results import STARTED, made_result, mismatch, with_everything
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
-
-
-class Tags(HTMLParser):
-    """Every tag of a page with its attributes, and its visible text."""
-
-    def __init__(self, page: str) -> None:
-        """Read the page."""
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep a tag."""
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        """Keep a text."""
-        self.text += data
 
 
 def evil_result() -> ReconciliationResult:

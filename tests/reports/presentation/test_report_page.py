@@ -18,7 +18,7 @@ from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import render_report
 from reports.reconciliations.incentives.causes import CAUSES
 from sync.settings.listing import variables
-from tests.reports.results import made_result, with_everything
+from tests.harness.results import made_result, with_everything
 
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
 #: What a value in the JSON is, by the word that the page has for it.

@@ -20,10 +20,7 @@ from sync.settings.declaration import UpstreamName
 from sync.store.breakers import set_breaker
 from sync.store.database import Database
 from sync.upstream.breaker import BreakerState
-from tests.harness.faults import faulty, held
-from tests.harness.sandboxes import Caller
-from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.creation.creating import (
+from tests.harness.creations import (
     Booking,
     Consumer,
     book_visit,
@@ -34,6 +31,9 @@ from tests.sync.creation.creating import (
     other_number,
     visits_of,
 )
+from tests.harness.faults import faulty, held
+from tests.harness.sandboxes import Caller
+from tests.harness.waiting import in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 MAPPINGS = "/mapping/visits"

@@ -44,11 +44,7 @@ from sync.creation.store import CreationState
 from sync.failures import LeaseBusy, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.database import Database, StoreUnavailable
-from tests.harness.databases import make_database
-from tests.harness.faults import held
-from tests.harness.processes import child, exit_codes, kill
-from tests.harness.waiting import failure_of, in_thread, result_of, until
-from tests.sync.creation.creating import (
+from tests.harness.creations import (
     Booking,
     Consumer,
     book_visit,
@@ -60,6 +56,10 @@ from tests.sync.creation.creating import (
     mapped_to,
     visits_of,
 )
+from tests.harness.databases import make_database
+from tests.harness.faults import held
+from tests.harness.processes import child, exit_codes, kill
+from tests.harness.waiting import failure_of, in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 

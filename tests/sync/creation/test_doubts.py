@@ -13,9 +13,8 @@ from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.findings import FindingKind
-from tests.harness.faults import faulty, held, hits
-from tests.harness.processes import child, kill
-from tests.sync.creation.creating import (
+from tests.harness import activities, adjustments, appointments
+from tests.harness.creations import (
     Consumer,
     book_visit,
     consuming,
@@ -26,11 +25,10 @@ from tests.sync.creation.creating import (
     other_number,
     visits_of,
 )
-from tests.sync.domains import test_activities as activities
-from tests.sync.domains import test_adjustments as adjustments
-from tests.sync.domains import test_appointments as appointments
+from tests.harness.faults import faulty, held, hits
+from tests.harness.handlers import Driver, Prisoner
+from tests.harness.processes import child, kill
 from tests.sync.domains.conftest import driver, prisoner
-from tests.sync.domains.driving import Driver, Prisoner
 
 __all__ = ["driver", "prisoner"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.store.database import Database
-from tests.sync.domains.driving import Driver, Prisoner, driving, prisoner_at
+from tests.harness.handlers import Driver, Prisoner, driving, prisoner_at
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from sync.domains.registry import DOMAINS
 from sync.domains.visits import rules as visit
 from sync.failures import LeaseBusy, UpstreamError
 from sync.settings.declaration import feature_variable
-from tests.sync.domains.driving import HANDLERS, QUEUES, Driver, Prisoner
+from tests.harness.handlers import HANDLERS, QUEUES, Driver, Prisoner
 
 PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 

@@ -14,32 +14,11 @@ from sync.domains.adjustments.rules import DOMAIN, nomis_adjustment
 from sync.failures import MessageUnreadable, NotUnderstood, RuleError, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
+from tests.harness.adjustments import ADJUSTMENT, EVENT, handle, put_adjustment
 from tests.harness.faults import faulty
-from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
+from tests.harness.handlers import HANDLERS, Driver, Prisoner
 
-EVENT = "release-date-adjustments.adjustment"
-ADJUSTMENT = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 OTHER = "6c1d8c2f-4a7b-4c1d-8b62-1c4d6a3e9f88"
-
-
-def put_adjustment(driver: Driver, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
-    """Makes an adjustment of a key date in DPS, or changes one."""
-    values: dict[str, Any] = {
-        "booking_id": prisoner.booking_id,
-        "offender_no": prisoner.offender_no,
-        "sentence": None,
-        "type": "ADA",
-        "day": "2023-05-20",
-        "start": "2023-05-01",
-        "days": 12,
-        "comment": "twelve days",
-    }
-    driver.sandbox.put("adjustment", id=adjustment_id, **{**values, **changes})
-
-
-def handle(driver: Driver, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS") -> Any:
-    """Handles one of the three events of an adjustment."""
-    return driver.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)
 
 
 def held(driver: Driver) -> dict[str, Any]:

@@ -12,32 +12,9 @@ from sync.domains.declaration import creation_lease
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.repair.creations import look_for
+from tests.harness.appointments import INSTANCE, handle, put_appointment
 from tests.harness.faults import faulty
-from tests.sync.domains.driving import Driver, Prisoner
-
-EVENT = "appointments.appointment-instance"
-INSTANCE = 90_217
-
-
-def put_appointment(driver: Driver, prisoner: Prisoner, instance_id: int = INSTANCE, **changes: Any) -> None:
-    """Makes an appointment in DPS, or changes one."""
-    values: dict[str, Any] = {
-        "booking_id": prisoner.booking_id,
-        "prisoner_number": prisoner.offender_no,
-        "prison_id": prisoner.prison_id,
-        "category": "CHAP",
-        "location_id": prisoner.rooms[0],
-        "in_cell": False,
-        "day": "2023-06-05",
-        "start": "09:05",
-        "end": "10:00",
-    }
-    driver.sandbox.put("appointment", id=instance_id, **{**values, **changes})
-
-
-def handle(driver: Driver, word: str, instance_id: int = INSTANCE) -> Outcome | str:
-    """Handles one of the four events of an appointment."""
-    return driver.handle(f"{EVENT}.{word}", appointmentInstanceId=instance_id)
+from tests.harness.handlers import Driver, Prisoner
 
 
 def held(driver: Driver) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.pipeline.outcome import Outcome
-from tests.sync.domains.driving import Driver
+from tests.harness.handlers import Driver
 
 
 def test_canned_visit_reaches_nomis(driver: Driver, sandbox: Sandbox) -> None:

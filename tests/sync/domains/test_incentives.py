@@ -13,7 +13,7 @@ from sync.failures import LeaseBusy, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
 from tests.harness.faults import faulty
-from tests.sync.domains.driving import HANDLERS, Driver, Prisoner
+from tests.harness.handlers import HANDLERS, Driver, Prisoner
 
 INSERTED = "incentives.iep-review.inserted"
 

@@ -11,8 +11,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.clock import london_today
-from tests.sync.domains.driving import Driver, Prisoner
-from tests.sync.domains.stories import (
+from tests.harness.handlers import Driver, Prisoner
+from tests.harness.scenarios import (
     BOUNDED,
     MAPPING_DELETE,
     MAPPING_POST,

@@ -10,6 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import LeaseBusy, UpstreamError
+from tests.harness.handlers import Driver
 from tests.harness.publishing import (
     Told,
     adjustment_inserted,
@@ -17,7 +18,6 @@ from tests.harness.publishing import (
     schedule_created,
     visit_booked,
 )
-from tests.sync.domains.driving import Driver
 
 Make = Callable[[Sandbox], Told]
 

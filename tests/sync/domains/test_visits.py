@@ -13,8 +13,8 @@ from sync.domains.visits.rules import nomis_outcome, nomis_visit_type
 from sync.failures import LeaseBusy, MessageUnreadable, RuleError, UpstreamError
 from sync.pipeline.outcome import Outcome
 from tests.harness.faults import faulty
+from tests.harness.handlers import Driver, Prisoner
 from tests.harness.publishing import put_visit
-from tests.sync.domains.driving import Driver, Prisoner
 
 REFERENCE = "bq-te-ke-ol"
 BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))

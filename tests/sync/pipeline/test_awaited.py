@@ -17,11 +17,10 @@ from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
 from sync.store.failures import FailedAttempt, last_failure
+from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
 from tests.harness.programs import program
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created
 from tests.harness.waiting import until
-from tests.sync.pipeline.test_drain import tracked
-from tests.sync.pipeline.test_drain_failures import BOOKED, CANCELLED, CHANGED, send
 
 PATIENCE = 300
 REFERENCE = "later"

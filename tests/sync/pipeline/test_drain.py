@@ -1,7 +1,6 @@
 """The drain through the front door: real SQS protocol, real HTTP, a real database."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,14 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.pipeline.drain import BatchSummary, Drain, UpstreamsDown
-from sync.queues.queue import Queue
+from sync.pipeline.drain import UpstreamsDown
 from sync.store.failures import last_failure
-from sync.store.telemetry import read_events
 from tests.harness.faults import held
+from tests.harness.pipeline import settle, tracked
 from tests.harness.programs import program
 from tests.harness.publishing import put_visit
+from tests.harness.stub_queue import stubbed
 from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.queues.stubbed import stubbed
 
 BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -33,31 +31,11 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
         yield made
 
 
-def tracked(made: Application) -> Counter[str]:
-    """The telemetry events so far, by name."""
-    made.telemetry.flush()
-    return Counter(event["name"] for event in read_events(made.database))
-
-
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:
     """The journal's accepted creates of visits."""
     posts = [each for each in sandbox.journal("nomis") if each["method"] == "POST" and each["path"].endswith("/visits")]
     assert len(posts) == number
     return posts
-
-
-def settle(drain: Drain, queue: Queue) -> BatchSummary:
-    """Drains until the queue is empty, messages in waiting included."""
-    total = BatchSummary(drain.queue)
-
-    def nothing_left() -> bool:
-        nonlocal total
-        if queue.counts().total:
-            total += drain.run_until_empty()
-        return queue.counts().total == 0
-
-    until(nothing_left, "the queue is empty")
-    return total
 
 
 def test_traffic_of_a_queue_ends_in_nomis_as_dps_has_it(sandbox: Sandbox, one: Application) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,20 +13,18 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.domains.registry import unknown_switches
 from sync.pipeline.envelope import write_mapping_retry
-from sync.queues.queue import Queue
 from sync.repair.hints import hint
 from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
+from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
 from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.pipeline.test_drain import tracked
 
 #: What NOMIS itself says; without its status it would be the word of a gateway.
 REFUSAL = {"status": 400, "userMessage": "No room"}
-BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
 
 
 @pytest.fixture
@@ -42,19 +39,6 @@ def one(sandbox: Sandbox, url: str) -> Iterator[Application]:
     with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
         made.queue_pair("visit")
         yield made
-
-
-def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
-    """Puts an event of a visit on its queue, as SNS does; the id of the message."""
-    values = {
-        "eventType": event_type,
-        "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
-        "prisonerId": "A1234BC",
-        "additionalInformation": {"reference": reference},
-        **event,
-    }
-    notification = {"Type": "Notification", "MessageId": f"sns-{reference}-{minute}", "Message": json.dumps(values)}
-    return queue.send(json.dumps(notification))
 
 
 def failure_of(made: Application, message_id: str) -> FailedAttempt | None:

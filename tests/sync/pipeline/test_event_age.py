@@ -16,11 +16,10 @@ from sandbox import Sandbox
 from sync.pipeline.envelope import write_mapping_retry
 from sync.pipeline.event_age import seconds_until_old_enough
 from sync.queues.queue import Message
+from tests.harness.pipeline import BOOKED, send, tracked
 from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.pipeline.test_drain import tracked
-from tests.sync.pipeline.test_drain_failures import BOOKED, send
 
 #: Longer than the default of 2, so that a slow machine does not make an event old before it is received.
 AGE = 4.0

@@ -25,10 +25,10 @@ from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.upstream import breaker
 from tests.harness.faults import held, hits
+from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.programs import program
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.pipeline.test_outages import draining, nothing_lost
 
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

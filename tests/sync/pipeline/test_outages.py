@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,10 @@ from sync.settings.declaration import UpstreamName
 from sync.store.failures import last_failure
 from sync.upstream import breaker
 from tests.harness.faults import held, hits
+from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle
 from tests.harness.programs import program
 from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
-from tests.harness.waiting import in_thread, result_of, until
-from tests.sync.pipeline.test_drain import settle
-from tests.sync.pipeline.test_drain_failures import BOOKED, CHANGED, send
+from tests.harness.waiting import until
 
 
 @pytest.fixture
@@ -41,33 +38,6 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
         for queue in ("visit", "incentive", "appointment"):
             made.queue_pair(queue)
         yield made
-
-
-@contextmanager
-def draining(made: Application, name: str) -> Iterator[None]:
-    """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
-    over = threading.Event()
-    drain = made.open_drain(name)
-
-    def work() -> None:
-        while not over.is_set():
-            try:
-                drain.run_batch()
-            except Exception:  # the scheduler says so and goes on
-                over.wait(0.05)
-
-    working = in_thread(work)
-    try:
-        yield
-    finally:
-        over.set()
-        result_of(working)
-
-
-def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
-    """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
-    assert made.queue_pair(name).dlq.counts().total == 0
-    assert sandbox.verify()["problems"] == []
 
 
 def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Application) -> None:

@@ -13,12 +13,12 @@ from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.failures import FailedAttempt, last_failure
+from tests.harness import activities
+from tests.harness.handlers import Driver, Prisoner
 from tests.harness.programs import program
 from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
-from tests.sync.domains import test_activities as activities
 from tests.sync.domains.conftest import driver, prisoner
-from tests.sync.domains.driving import Driver, Prisoner
 
 __all__ = ["driver", "prisoner"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.queues.heartbeat import Heartbeat
-from tests.sync.queues.stubbed import RENEWAL, stubbed
+from tests.harness.stub_queue import RENEWAL, stubbed
 
 _VISIBILITY = 1
 _NEARLY = 0.9

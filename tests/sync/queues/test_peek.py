@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.queues.peek import look, look_at_work
-from tests.sync.queues.stubbed import stubbed
+from tests.harness.stub_queue import stubbed
 
 
 def test_a_message_that_was_received_before_gets_all_its_attempts_back() -> None:

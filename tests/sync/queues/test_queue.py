@@ -7,7 +7,7 @@ import pytest
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.settings.loading import load_settings
-from tests.sync.queues.stubbed import Stubbed, stubbed
+from tests.harness.stub_queue import Stubbed, stubbed
 
 
 def receive_all(queue: Queue) -> list[Message]:

@@ -7,7 +7,6 @@ import threading
 from collections import Counter
 from datetime import datetime, timedelta
 from functools import partial
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -23,16 +22,9 @@ from sync.store import processes
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.tables import leases
+from tests.harness.databases import hold
 from tests.harness.processes import child, exit_codes, kill
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
-
-
-def hold(url: str, key: str, held: Event) -> None:
-    """What a process does that holds a lease until it is killed."""
-    process_leases = Leases(Database(url), "holder", 600)
-    assert process_leases.acquire(key)
-    held.set()
-    threading.Event().wait()
 
 
 def count_alone(url: str, folder: str) -> None:

@@ -8,9 +8,9 @@ from sandbox.forked_command import CONTEXT
 from sync.failures import LeaseBusy
 from sync.store.database import Database
 from sync.store.leases import Leases
+from tests.harness.databases import hold
 from tests.harness.processes import child, kill
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
-from tests.sync.store.test_leases import hold
 
 
 class Clock:

@@ -88,3 +88,7 @@ def settings_file(path: Path) -> dict[str, str]:
     """The settings of a `settings.env` file."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
+
+
+#: The least version of Kubernetes that the manifests are meant for.
+KUBERNETES = "1.31"

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from sync.failures import LeaseBusy, SyncError
+from tests.harness.handlers import Driver
 from tests.harness.waiting import until
-from tests.sync.domains.driving import Driver
 
 #: So few by default, beside those that are written down; with more of them in the variable it takes a while.
 BOUNDED = settings(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,8 +14,10 @@ from typing import Any
 
 import structlog
 
+from reports.delivery.deliver import enqueue_channel
 from reports.delivery.outbox import OutboxSender
-from reports.engine.result import Mismatch
+from reports.engine import checkpoints
+from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import Waiting, nothing_waits
 from sync.clock import now
@@ -112,3 +116,45 @@ def open_office(surroundings: Mapping[str, str], folder: Path, database_url: str
 def causes(mismatches: tuple[Mismatch, ...]) -> dict[int, int]:
     """The number of the cause found, by booking."""
     return {each.booking_id: each.diagnosis.number for each in mismatches if each.diagnosis}
+
+
+CURRENT = "/incentives/booking-id/{b}/current"
+
+
+def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
+    """The result, which must be there."""
+    assert outcome.result is not None
+    return outcome.result
+
+
+@contextmanager
+def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
+    """A run that is in the middle of its reading for as long as the `with` block lasts."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def wait(stage: str, _done: int, _total: int) -> None:
+        if stage == "reading":
+            reading.set()
+            assert go_on.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(opened.reconcile, parameters, run_id=run_id, progress=wait)
+        try:
+            assert reading.wait(60)
+            yield
+        finally:
+            go_on.set()
+        run.result()
+
+
+HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in (0, 1))
+
+
+def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
+    """Keeps a result as a run leaves it, with its deliveries to the named channels."""
+    with office.database.begin() as connection:
+        checkpoints.create_run(connection, result.run_id, {}, 1)
+        checkpoints.save_result(connection, result)
+        for channel in channels:
+            enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
+    return result

@@ -1,0 +1,83 @@
+"""A schedule of an activity in DPS, its allocation and attendance, and the events about them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sandbox.clock import london_today
+from sync.pipeline.outcome import Outcome
+from tests.harness.handlers import Driver, Prisoner
+
+SCHEDULE, ACTIVITY, INSTANCE, ALLOCATION, ATTENDANCE = 318, 201, 40_188, 6_120, 220_145
+TODAY = london_today()
+TOMORROW = (TODAY + timedelta(days=1)).isoformat()
+START = (TODAY - timedelta(days=30)).isoformat()
+SUMMARY = "Bricklaying for beginners, in the old workshop"
+
+
+def put_schedule(driver: Driver, prisoner: Prisoner, activity: dict[str, Any] | None = None, **changes: Any) -> None:
+    """Makes a schedule with its activity in DPS, or changes it."""
+    of_activity: dict[str, Any] = {
+        "id": ACTIVITY,
+        "prison_id": prisoner.prison_id,
+        "summary": SUMMARY,
+        "category": "SAA_INDUSTRIES",
+        "start": START,
+        "end": None,
+        "level": "BAS",
+        "pay_per_session": "H",
+        "pay": [{"level": "STD", "band": 1, "rate": 150}, {"level": "ENH", "band": 2, "rate": 325}],
+    }
+    values: dict[str, Any] = {
+        "activity": {**of_activity, **(activity or {})},
+        "description": "Bricklaying, Mondays, with a description of more than forty characters",
+        "capacity": 12,
+        "start": START,
+        "end": None,
+        "runs_on_bank_holiday": True,
+        "location_id": prisoner.rooms[0],
+        "slots": [{"start": "08:30", "end": "11:45", "days": [True, False, False, False, True, False, False]}],
+        "instances": [
+            {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TOMORROW, "start": "08:30", "end": "11:45"},
+        ],
+    }
+    driver.sandbox.put("schedule", **{"id": SCHEDULE, **values, **changes})
+
+
+def create(driver: Driver) -> Outcome | str:
+    """Handles the event of a new schedule."""
+    return driver.handle("activities.activity-schedule.created", activityScheduleId=SCHEDULE)
+
+
+def amend(driver: Driver) -> Outcome | str:
+    """Handles the event of an amended schedule."""
+    return driver.handle("activities.activity-schedule.amended", activityScheduleId=SCHEDULE)
+
+
+def put_allocation(driver: Driver, prisoner: Prisoner, allocation_id: int = ALLOCATION, **changes: Any) -> None:
+    """Allocates a prisoner to the schedule in DPS, or changes the allocation."""
+    values = {
+        "schedule_id": SCHEDULE,
+        "prisoner_number": prisoner.offender_no,
+        "booking_id": prisoner.booking_id,
+        "band": 1,
+        "start": START,
+    }
+    driver.sandbox.put("allocation", id=allocation_id, **{**values, **changes})
+
+
+def allocate(driver: Driver, word: str = "allocated", allocation_id: int = ALLOCATION) -> Outcome | str:
+    """Handles one of the three events of an allocation."""
+    return driver.handle(f"activities.prisoner.{word}", allocationId=allocation_id)
+
+
+def attend(driver: Driver, word: str = "created") -> Outcome | str:
+    """Handles one of the two events of an attendance."""
+    return driver.handle(f"activities.prisoner.attendance-{word}", attendanceId=ATTENDANCE)
+
+
+def put_attendance(driver: Driver, prisoner: Prisoner, **changes: Any) -> None:
+    """Records an attendance of the session in DPS, or changes it."""
+    values = {"id": ATTENDANCE, "instance_id": INSTANCE, "prisoner_number": prisoner.offender_no}
+    driver.sandbox.put("attendance", **{**values, **changes})

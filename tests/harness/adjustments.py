@@ -1,0 +1,30 @@
+"""An adjustment of a key date in DPS, and the events about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.harness.handlers import Driver, Prisoner
+
+EVENT = "release-date-adjustments.adjustment"
+ADJUSTMENT = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
+
+
+def put_adjustment(driver: Driver, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
+    """Makes an adjustment of a key date in DPS, or changes one."""
+    values: dict[str, Any] = {
+        "booking_id": prisoner.booking_id,
+        "offender_no": prisoner.offender_no,
+        "sentence": None,
+        "type": "ADA",
+        "day": "2023-05-20",
+        "start": "2023-05-01",
+        "days": 12,
+        "comment": "twelve days",
+    }
+    driver.sandbox.put("adjustment", id=adjustment_id, **{**values, **changes})
+
+
+def handle(driver: Driver, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS") -> Any:
+    """Handles one of the three events of an adjustment."""
+    return driver.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)

@@ -1,0 +1,24 @@
+"""A page as its reader's browser finds it."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes, and its visible text."""
+
+    def __init__(self, page: str) -> None:
+        """Read the page."""
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag."""
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep a text."""
+        self.text += data

@@ -1,0 +1,80 @@
+"""Messages of visits on their queue, and drains that are followed to their end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.pipeline.drain import BatchSummary, Drain
+from sync.queues.queue import Queue
+from sync.store.telemetry import read_events
+from tests.harness.waiting import in_thread, result_of, until
+
+
+def tracked(made: Application) -> Counter[str]:
+    """The telemetry events so far, by name."""
+    made.telemetry.flush()
+    return Counter(event["name"] for event in read_events(made.database))
+
+
+def settle(drain: Drain, queue: Queue) -> BatchSummary:
+    """Drains until the queue is empty, messages in waiting included."""
+    total = BatchSummary(drain.queue)
+
+    def nothing_left() -> bool:
+        nonlocal total
+        if queue.counts().total:
+            total += drain.run_until_empty()
+        return queue.counts().total == 0
+
+    until(nothing_left, "the queue is empty")
+    return total
+
+
+BOOKED, CHANGED, CANCELLED = "prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled"
+
+
+def send(queue: Queue, event_type: str, reference: str, minute: int = 0, **event: Any) -> str:
+    """Puts an event of a visit on its queue, as SNS does; the id of the message."""
+    values = {
+        "eventType": event_type,
+        "occurredAt": f"2023-05-22T10:{minute:02}:00+01:00",
+        "prisonerId": "A1234BC",
+        "additionalInformation": {"reference": reference},
+        **event,
+    }
+    notification = {"Type": "Notification", "MessageId": f"sns-{reference}-{minute}", "Message": json.dumps(values)}
+    return queue.send(json.dumps(notification))
+
+
+@contextmanager
+def draining(made: Application, name: str) -> Iterator[None]:
+    """A drain that goes on, batch by batch, as the scheduler's does, whatever single batches fail with."""
+    over = threading.Event()
+    drain = made.open_drain(name)
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                drain.run_batch()
+            except Exception:  # the scheduler says so and goes on
+                over.wait(0.05)
+
+    working = in_thread(work)
+    try:
+        yield
+    finally:
+        over.set()
+        result_of(working)
+
+
+def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
+    """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
+    assert made.queue_pair(name).dlq.counts().total == 0
+    assert sandbox.verify()["problems"] == []
