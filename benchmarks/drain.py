@@ -36,7 +36,7 @@ from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.store.telemetry import StoredTelemetry
+from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
@@ -141,7 +141,7 @@ def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> I
     database = Database(settings.database_url)
     database.upgrade()
     leases = Leases(database, "benchmark", settings.lease_seconds)
-    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry = Telemetry(database, structlog.get_logger())
     breakers = Breakers(database, telemetry, lambda _name: None)
     transport = Transport(settings, (breakers,))
     queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")

@@ -28,7 +28,7 @@ from sync.domains.incentives.nomis import current_iep_body
 from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.store.database import Database
-from sync.store.telemetry import StoredTelemetry
+from sync.store.telemetry import Telemetry
 from sync.upstream.prisoners import PrisonerId, prisoner_page
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
@@ -95,7 +95,7 @@ def whole_run(settings: Settings) -> tuple[float, int]:
     database = Database(settings.database_url)
     database.upgrade()
     transport = Transport(settings)
-    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry = Telemetry(database, structlog.get_logger())
     run = IncentiveReconciliation(
         settings, database, connect(transport), telemetry, nothing_waits, lambda *_told: None, now
     )

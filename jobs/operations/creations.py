@@ -17,7 +17,7 @@ from sync.repair.duplicates import pair_of_mapping
 from sync.repair.surplus import SURPLUS_RULES, Record
 from sync.store import findings
 from sync.store.actions import ActionState, actions_on
-from sync.telemetry import text_properties
+from sync.store.telemetry import text_properties
 
 ACTION = "creations settle"
 REOPEN = "creations reopen"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sync.pipeline.drain import Drain
     from sync.queues.aws import Aws
     from sync.queues.setup import QueueOpener, QueuePair
-    from sync.store.telemetry import StoredTelemetry
+    from sync.store.telemetry import Telemetry
     from sync.upstream.breaker import Breakers
     from sync.upstream.services import Services
     from sync.upstream.transport import CallObserver, Transport
@@ -76,7 +76,7 @@ class Application:
         return self._once("ledger", lambda: JobRuns(self.database, self.leases))
 
     @property
-    def telemetry(self) -> "StoredTelemetry":
+    def telemetry(self) -> "Telemetry":
         """Where custom events are tracked; what was gathered is written at the end at the latest."""
         return self._once("telemetry", self._start_telemetry)
 
@@ -168,12 +168,12 @@ class Application:
         self._closing.callback(leases.stop)
         return leases
 
-    def _start_telemetry(self) -> "StoredTelemetry":
+    def _start_telemetry(self) -> "Telemetry":
         import structlog
 
-        from sync.store.telemetry import StoredTelemetry
+        from sync.store.telemetry import Telemetry
 
-        telemetry = StoredTelemetry(self.database, structlog.get_logger("telemetry"))
+        telemetry = Telemetry(self.database, structlog.get_logger("telemetry"))
         self._closing.callback(telemetry.flush)
         return telemetry
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from reports.reconciliations.incentives.pending_messages import Peek
     from sync.settings.declaration import Settings
     from sync.store.database import Database
-    from sync.store.telemetry import StoredTelemetry
+    from sync.store.telemetry import Telemetry
     from sync.upstream.prisoners import PrisonerId
     from sync.upstream.services import Services
 
@@ -88,7 +88,7 @@ class IncentiveReconciliation:
         settings: Settings,
         database: Database,
         services: Services,
-        telemetry: StoredTelemetry,
+        telemetry: Telemetry,
         peek: Peek,
         progress: Callable[[str, int, int], None],
         clock: Callable[[], datetime],

@@ -6,7 +6,7 @@ from typing import Any
 
 from sync.domains.declaration import Creation
 from sync.failures import NotUnderstood, SyncError, UpstreamError
-from sync.telemetry import as_text, text_properties
+from sync.store.telemetry import as_text, text_properties
 from sync.upstream.services import Services
 
 _CONFLICT = 409

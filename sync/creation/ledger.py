@@ -15,8 +15,7 @@ from sync.proposed import command
 from sync.store import findings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
-from sync.store.telemetry import StoredTelemetry
-from sync.telemetry import text_properties
+from sync.store.telemetry import Telemetry, text_properties
 
 #: Why saving a mapping failed, where the mapping service has another one of the record.
 _CONFLICT = "the mapping service has another mapping of one of the two"
@@ -32,7 +31,7 @@ class CreationLedger:
     What happened in NOMIS while the database was away is kept in memory, and written before the record is next read.
     """
 
-    def __init__(self, database: Database, telemetry: StoredTelemetry) -> None:
+    def __init__(self, database: Database, telemetry: Telemetry) -> None:
         self._database = database
         self._telemetry = telemetry
         #: The last attempt at a creation whose request is over although its outcome is unknown.

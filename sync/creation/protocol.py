@@ -22,8 +22,7 @@ from sync.pipeline.envelope import DomainEvent, MappingRetry, write_mapping_retr
 from sync.pipeline.outcome import Outcome
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
-from sync.store.telemetry import StoredTelemetry
-from sync.telemetry import text_properties
+from sync.store.telemetry import Telemetry, text_properties
 
 #: How long beyond the longest call NOMIS is not believed when it says that it does not have a record: the request whose
 #: answer was lost may still be at work there.
@@ -65,7 +64,7 @@ class CreationProtocol:
         self,
         database: Database,
         leases: Leases,
-        telemetry: StoredTelemetry,
+        telemetry: Telemetry,
         send_retry: Callable[[str, str], str],
         settling_seconds: float = SETTLING_SECONDS,
         call_seconds: float = 0.0,

@@ -10,6 +10,7 @@ import structlog
 from sync.clock import now
 from sync.domains.registry import queue_of
 from sync.failures import Failure
+from sync.outage_log import OutageLog
 from sync.pipeline.coalesce import Task
 from sync.pipeline.envelope import MAPPING_RETRY
 from sync.pipeline.failure_counts import Reasons
@@ -20,8 +21,7 @@ from sync.queues.requeue import WaitsFor, attributes_of_copy, pause_seconds
 from sync.settings.declaration import Settings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
-from sync.telemetry import Telemetry
-from sync.trouble import Trouble
+from sync.store.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Settler:
                 with self._database.begin() as connection:
                     record_failures(connection, failed)
         except StoreUnavailable as error:
-            self._log.debug("database-away", queue=self._name, reason=str(error), messages=len(ended))
+            self._log.debug("database-unavailable", queue=self._name, reason=str(error), messages=len(ended))
             return False
         except Exception:  # a fault of one record must not keep all others from being settled
             self._log.exception("failures-not-recorded", queue=self._name, messages=len(ended))
@@ -237,11 +237,11 @@ class Settler:
         ]
 
 
-def _trouble(begins: str, ends: str, queue_name: str) -> Trouble:
-    return Trouble("sync.pipeline.acknowledge", begins, ends, queue=queue_name)
+def _trouble(begins: str, ends: str, queue_name: str) -> OutageLog:
+    return OutageLog("sync.pipeline.acknowledge", begins, ends, queue=queue_name)
 
 
-def _note(trouble: Trouble, left: Sequence[Message] | None) -> None:
+def _note(trouble: OutageLog, left: Sequence[Message] | None) -> None:
     """Notes for how many messages a call of SQS failed, none, or that there was no call (None)."""
     if left:
         trouble.failed("SQS did not do it", len(left))

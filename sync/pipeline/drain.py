@@ -18,6 +18,7 @@ import structlog
 
 from sync.domains.declaration import Domain
 from sync.failures import SyncError
+from sync.outage_log import OutageLog
 from sync.pipeline.acknowledge import OnSettled, Settler
 from sync.pipeline.batch import BatchWork
 from sync.pipeline.coalesce import gather
@@ -28,8 +29,7 @@ from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings.declaration import Settings, UpstreamName
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.telemetry import Telemetry
-from sync.trouble import Trouble
+from sync.store.telemetry import Telemetry
 from sync.upstream.breaker import Breakers
 
 #: The longest a batch is gathered, and the long poll for its first message, in seconds.
@@ -235,8 +235,8 @@ class Drain:
             self._down_since = None
             raise UpstreamsDown(self._breakers.not_up(self._upstreams), BatchSummary(self.queue))
 
-    def _trouble(self, begins: str, ends: str) -> Trouble:
-        return Trouble("sync.pipeline.drain", begins, ends, queue=self.queue)
+    def _trouble(self, begins: str, ends: str) -> OutageLog:
+        return OutageLog("sync.pipeline.drain", begins, ends, queue=self.queue)
 
     def _most_receives(self) -> int:
         """After how many receives a message goes to the dead letter queue: as the queue says, asked once."""

@@ -224,7 +224,7 @@ class LaneWorker:
 
     def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
         """Without the database nothing is begun: the lane stays in hand until it is there again."""
-        self._log.debug("database-away", queue=self._name, reason=str(error), messages=len(lane.tasks))
+        self._log.debug("database-unavailable", queue=self._name, reason=str(error), messages=len(lane.tasks))
         lane.store_away = True
         lane.not_before = self._monotonic() + _STORE_SECONDS
 

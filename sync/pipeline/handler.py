@@ -17,7 +17,7 @@ from sync.repair.hints import ROUTING_STEP
 from sync.settings.declaration import Settings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.leases import Leases
-from sync.telemetry import Telemetry
+from sync.store.telemetry import Telemetry
 from sync.upstream.services import Services
 
 #: How much of an unknown event type is kept.

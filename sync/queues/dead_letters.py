@@ -24,7 +24,7 @@ from sync.queues.setup import QueuePair
 from sync.store.database import Database, StoreUnavailable
 from sync.store.given_up import take_up
 from sync.store.returns import count_returns
-from sync.telemetry import Telemetry
+from sync.store.telemetry import Telemetry
 
 UNREADABLE = "unreadable"
 #: How long messages are hidden before the heartbeat renews that, and the long poll for stragglers, in seconds.

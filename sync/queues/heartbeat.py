@@ -6,8 +6,8 @@ from typing import Self
 
 import structlog
 
+from sync.outage_log import OutageLog
 from sync.queues.queue import BATCH, Message, Queue
-from sync.trouble import Trouble
 
 _RENEWALS_IN_A_TIMEOUT = 3
 
@@ -25,7 +25,7 @@ class Heartbeat:
         self._in_hand: dict[str, Message] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._renewing = Trouble(
+        self._renewing = OutageLog(
             "sync.queues.heartbeat", "visibility-not-renewed", "visibility-renewed-again", queue=queue.name
         )
         self._log = structlog.get_logger("sync.queues.heartbeat")

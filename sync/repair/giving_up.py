@@ -13,7 +13,7 @@ from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, list_findings
 from sync.store.given_up import EVENT, GivenUp, given_up, record_given_up
 from sync.store.returns import last_returns
-from sync.telemetry import Telemetry, text_properties
+from sync.store.telemetry import Telemetry, text_properties
 
 #: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
 #: the housekeeping; each pause is twice the one before, up to the longest.

@@ -22,11 +22,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
 from sync.failures import SyncError
+from sync.outage_log import OutageLog
 from sync.settings.database_address import parse_database_address, shown_address, without_secrets
 from sync.settings.loading import SettingsError
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
-from sync.trouble import Trouble
 
 #: How long a writer waits for its turn before the database counts as unavailable.
 BUSY_SECONDS = 30.0
@@ -80,7 +80,7 @@ class Database:
             self._engine = _postgresql_engine(self._url)
         self._reader = self._engine.execution_options(**{_READING: True})
         self._reads, self._writes = (
-            Trouble("sync.store.database", "database-away", "database-back", transactions=kind)
+            OutageLog("sync.store.database", "database-unavailable", "database-available", transactions=kind)
             for kind in ("reading", "writing")
         )
 
@@ -179,7 +179,7 @@ class Database:
             turn.release()
 
     @contextmanager
-    def _told_of(self, transactions: Trouble) -> Iterator[None]:
+    def _told_of(self, transactions: OutageLog) -> Iterator[None]:
         """Logs once that the database is away, whoever meets that, and once that it is there again."""
         try:
             yield

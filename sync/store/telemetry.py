@@ -1,4 +1,4 @@
-"""Custom events in the database and in the log."""
+"""Custom events: tracked by name with text properties, logged at once, kept in the database."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -10,16 +10,15 @@ from sqlalchemy import Connection, insert, or_, select
 from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import telemetry_events
-from sync.telemetry import text_properties
 
-#: So many gathered events are written without waiting for the end of a batch.
+#: This many buffered events are written without waiting for the end of a batch.
 FLUSH_AT = 200
 _PAGE = 1000
 _INSERT = insert(telemetry_events)
 
 
-class StoredTelemetry:
-    """Logs each event at once and gathers it for the database; safe to share between threads.
+class Telemetry:
+    """Logs each event at once and buffers it for the database. Safe to share between threads.
 
     `logger` is a structlog logger (anything with `info(event, **fields)`).
     """
@@ -27,16 +26,16 @@ class StoredTelemetry:
     def __init__(self, database: Database, logger: Any) -> None:
         self._database = database
         self._logger = logger
-        self._gathered: list[dict[str, Any]] = []
-        self._gathering = threading.Lock()
+        self._buffer: list[dict[str, Any]] = []
+        self._buffering = threading.Lock()
         self._writing = threading.Lock()
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event at the present moment; never fails for want of the database."""
+        """Tracks one event at the present moment; does not fail when the database is unavailable."""
         row = self._row(name, properties)
-        with self._gathering:
-            self._gathered.append(row)
-            full = len(self._gathered) % FLUSH_AT == 0
+        with self._buffering:
+            self._buffer.append(row)
+            full = len(self._buffer) % FLUSH_AT == 0
         if full:
             try:
                 self.flush()
@@ -44,29 +43,29 @@ class StoredTelemetry:
                 self._logger.debug("telemetry-kept", reason=str(error))
 
     def track_with(self, connection: Connection, name: str, properties: Mapping[str, object]) -> None:
-        """Tracks one event in the transaction of `connection`: it is there exactly when what it tells of is."""
+        """Tracks one event in the transaction of `connection`: it is stored exactly when its cause is."""
         connection.execute(_INSERT, self._row(name, properties))
 
     def flush(self) -> None:
-        """Writes what was gathered, in one transaction. Raises `StoreUnavailable`; the events are then kept.
+        """Writes the buffered events in one transaction. Raises `StoreUnavailable`; the events are then kept.
 
-        An event that the database refuses keeps out no other: it stands in the log alone.
+        An event that the database rejects does not stop the others: it is in the log only.
         """
-        # Whoever flushes meanwhile waits, since the events it tracked may be among those being written.
+        # Concurrent flushes wait, since their events may be among those being written.
         with self._writing:
-            with self._gathering:
-                rows, self._gathered = self._gathered, []
+            with self._buffering:
+                rows, self._buffer = self._buffer, []
             if not rows:
                 return
             try:
                 self._write(rows)
             except BaseException:
-                with self._gathering:
-                    self._gathered[:0] = rows
+                with self._buffering:
+                    self._buffer[:0] = rows
                 raise
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Takes out of `rows` what need not be written any more."""
+        """Writes `rows`, and removes from them those that need no further attempt."""
         try:
             with self._database.begin() as connection:
                 connection.execute(_INSERT, rows)
@@ -90,13 +89,25 @@ class StoredTelemetry:
         return {"name": name, "time": now(), "properties": texts}
 
 
+def as_text(value: object) -> str:
+    """A property value as the replaced service wrote it: `true` and `false`, everything else as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def text_properties(properties: Mapping[str, object]) -> dict[str, str]:
+    """The properties as text, without those whose value is unknown (None)."""
+    return {name: as_text(value) for name, value in properties.items() if value is not None}
+
+
 def read_events(
     database: Database, name: str | None = None, since: datetime | None = None, newest: int | None = None
 ) -> Iterator[dict[str, Any]]:
     """The tracked events, oldest first, as `{"name", "time", "properties"}` with the time as ISO text in UTC.
 
-    `name` and `since` (an aware time, inclusive) narrow them down, and of what is left `newest` takes so many at most.
-    Read in pages, so that any number fits into memory.
+    `name` and `since` (an aware time, inclusive) filter them; at most the `newest` of those are read. They are read in
+    pages, so that any number fits into memory.
     """
     columns = telemetry_events.c
     wanted = select(columns.id, columns.name, columns.time, columns.properties)

@@ -25,7 +25,7 @@ from sync.failures import BreakerOpen, UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.store.breakers import read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
-from sync.telemetry import Telemetry
+from sync.store.telemetry import Telemetry
 
 #: The calls that are looked at, and how many records at least have to have failed.
 WINDOW_CALLS = 20

@@ -375,10 +375,10 @@ def remember(operator: Operator, name: str, properties: dict[str, str]) -> None:
     import structlog
 
     from sync.store.database import Database
-    from sync.store.telemetry import StoredTelemetry
+    from sync.store.telemetry import Telemetry
 
     database = Database(operator.settings["DATABASE_URL"])
-    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry = Telemetry(database, structlog.get_logger())
     telemetry.track(name, properties)
     telemetry.flush()
     database.dispose()

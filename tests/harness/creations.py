@@ -28,7 +28,7 @@ from sync.store.database import Database
 from sync.store.findings import Finding
 from sync.store.leases import Leases
 from sync.store.outbox import Delivery
-from sync.store.telemetry import StoredTelemetry, read_events
+from sync.store.telemetry import Telemetry, read_events
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
@@ -112,7 +112,7 @@ class Consumer:
         settings = {**environment, "API_TIMEOUT_SECONDS": str(timeout_seconds), "DATABASE_URL": database_url}
         self.database = Database(database_url)
         self.leases = Leases(self.database, "consumer", lease_seconds)
-        self.telemetry = StoredTelemetry(self.database, structlog.get_logger())
+        self.telemetry = Telemetry(self.database, structlog.get_logger())
         self.sent: list[tuple[str, str]] = []
         self.sending_fails: Exception | None = None
         observers = (

@@ -23,7 +23,7 @@ from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.store.telemetry import StoredTelemetry, read_events
+from sync.store.telemetry import Telemetry, read_events
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
 
@@ -39,7 +39,7 @@ class Driver:
         self.database = database
         self.services = services
         self.leases = Leases(database, "driver", 60)
-        self.telemetry = StoredTelemetry(database, structlog.get_logger())
+        self.telemetry = Telemetry(database, structlog.get_logger())
         self.retries: list[tuple[str, str]] = []
         self.step = ""
         self._settings = settings

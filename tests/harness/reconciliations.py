@@ -24,7 +24,7 @@ from sync.clock import now
 from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.store.database import Database
-from sync.store.telemetry import StoredTelemetry, read_events
+from sync.store.telemetry import Telemetry, read_events
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
 
@@ -38,7 +38,7 @@ class Office:
     settings: Settings
     database: Database
     services: Services
-    telemetry: StoredTelemetry
+    telemetry: Telemetry
     stages: list[tuple[str, int, int]] = field(default_factory=list)
 
     def reconcile(
@@ -105,7 +105,7 @@ def open_office(surroundings: Mapping[str, str], folder: Path, database_url: str
     loaded = load_settings(environment)
     database = Database(loaded.database_url)
     transport = Transport(loaded)
-    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry = Telemetry(database, structlog.get_logger())
     try:
         yield Office(loaded, database, connect(transport), telemetry)
     finally:

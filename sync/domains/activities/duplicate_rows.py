@@ -14,8 +14,8 @@ from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events
+from sync.store.telemetry import text_properties
 from sync.store.types import storable
-from sync.telemetry import text_properties
 
 What = Literal["allocation", "attendance"]
 

@@ -14,7 +14,7 @@ from sync.queues.dead_letters import DeadLetterQueue, read_dead_letter
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
-from sync.store.telemetry import StoredTelemetry
+from sync.store.telemetry import Telemetry
 from tests.harness.operating import Operator, Terminal
 
 BOOKED = "prison-visit.booked"
@@ -339,7 +339,7 @@ def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Databas
         "visit",
         QueuePair(Failing(pair.main, 1), pair.dlq),
         database,
-        StoredTelemetry(database, structlog.get_logger()),
+        Telemetry(database, structlog.get_logger()),
     )
     with pytest.raises(QueueUnavailable):
         letters.retry(lambda _: {})
@@ -365,7 +365,7 @@ def test_message_that_cannot_be_sent_stays_alone(operator: Operator, database: D
     """The others go back; it is on the dead letter queue, and the result says why."""
     bury(operator, "visit-1", "visit-2", "visit-3")
     pair = operator.queues()["visit"]
-    telemetry = StoredTelemetry(database, structlog.get_logger())
+    telemetry = Telemetry(database, structlog.get_logger())
     letters = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
     result = letters.retry(lambda _: {})
     assert (len(result.retried), operator.messages("visit"), len(on_main(operator))) == (2, 1, 2)

@@ -168,9 +168,9 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
             nothing_lost(sandbox, made, "visit")
             said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
             # Reads and writes, however many lanes and threads met it.
-            assert 1 <= said["database-away"] <= 2
+            assert 1 <= said["database-unavailable"] <= 2
             assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
-            assert sum(each["event"] == "database-back" for each in logs) == said["database-away"]
+            assert sum(each["event"] == "database-available" for each in logs) == said["database-unavailable"]
     finally:
         server.close()
 

@@ -22,7 +22,7 @@ from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
-from sync.store.telemetry import StoredTelemetry, read_events
+from sync.store.telemetry import Telemetry, read_events
 
 #: Short and long, plain and with what databases refuse: NULs and lone surrogates.
 TEXTS = st.one_of(
@@ -164,7 +164,7 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
     with suppress(ValueError), job_runs.run(text, {text: text}) as run:
         run.counts = {text: text}
         raise ValueError(text)
-    telemetry = StoredTelemetry(database, get_logger())
+    telemetry = Telemetry(database, get_logger())
     telemetry.track("plain", {"id": run.id})
     telemetry.track(text, {text: text, "id": run.id})
     telemetry.flush()

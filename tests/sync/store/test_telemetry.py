@@ -1,4 +1,4 @@
-"""Tracked events: gathered, written, read, never lost."""
+"""Tracked events: buffered, written, read, never lost."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from structlog.testing import capture_logs
 from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
-from sync.store.telemetry import FLUSH_AT, StoredTelemetry, read_events
+from sync.store.telemetry import FLUSH_AT, Telemetry, read_events
 from tests.harness.waiting import in_thread, result_of
 
 
-def stored(database: Database) -> StoredTelemetry:
+def stored(database: Database) -> Telemetry:
     """Telemetry on a database."""
-    return StoredTelemetry(database, get_logger())
+    return Telemetry(database, get_logger())
 
 
 def test_events_are_read_as_they_were_tracked(database: Database) -> None:
@@ -43,8 +43,8 @@ def test_events_are_read_as_they_were_tracked(database: Database) -> None:
     assert events[0]["time"].endswith("+00:00")
 
 
-def test_events_are_narrowed_down_by_name_and_time(database: Database) -> None:
-    """`name` and `since` choose; both may be left out."""
+def test_events_are_filtered_by_name_and_time(database: Database) -> None:
+    """`name` and `since` filter; both may be omitted."""
     telemetry = stored(database)
     telemetry.track("a", {})
     telemetry.flush()
@@ -73,14 +73,14 @@ def test_any_number_of_events_is_read_in_order(database: Database) -> None:
 
 
 def test_many_events_are_written_without_waiting_for_the_end(database: Database) -> None:
-    """At the limit what was gathered is written by itself."""
+    """At its limit the buffer is written by itself."""
     telemetry = stored(database)
     for _ in range(FLUSH_AT + 1):
         telemetry.track("each", {})
     assert len(list(read_events(database))) == FLUSH_AT
 
 
-def test_an_event_of_a_transaction_is_there_exactly_when_the_transaction_is(database: Database) -> None:
+def test_an_event_of_a_transaction_is_stored_exactly_when_the_transaction_is(database: Database) -> None:
     """Tracked within a transaction, an event is undone with it."""
     telemetry = stored(database)
 
@@ -114,7 +114,7 @@ def test_many_threads_lose_nothing(database: Database) -> None:
 
 
 def test_an_outage_loses_nothing() -> None:
-    """With the database away tracking goes on, a flush says so, and the next one writes all in order."""
+    """While the database is unavailable events are buffered, a flush raises, and the next one writes all in order."""
     server = PostgresServer()
     try:
         server.start()
@@ -136,7 +136,7 @@ def test_an_outage_loses_nothing() -> None:
         server.close()
 
 
-def test_an_event_that_the_database_refuses_keeps_out_no_other(database: Database) -> None:
+def test_an_event_that_the_database_rejects_stops_no_other(database: Database) -> None:
     """The others are written, now and later; the log says which one was not."""
     telemetry = stored(database)
     with database.begin() as connection:

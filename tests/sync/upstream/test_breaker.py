@@ -18,7 +18,7 @@ from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
-from sync.store.telemetry import StoredTelemetry, read_events
+from sync.store.telemetry import Telemetry, read_events
 from sync.upstream import breaker
 from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, TRIALS, Breakers, BreakerState
 from sync.upstream.prisoners import prisoner_page
@@ -35,7 +35,7 @@ class Process:
         self._numbers = itertools.count()
         self.down: set[UpstreamName] = set()
         self.pings: Counter[UpstreamName] = Counter()
-        self.telemetry = StoredTelemetry(database, structlog.get_logger())
+        self.telemetry = Telemetry(database, structlog.get_logger())
         self.breakers = Breakers(database, self.telemetry, self._ping, lambda: self.now)
 
     def call(

@@ -1,0 +1,20 @@
+"""Work that keeps failing is in the log when it starts to fail and when it recovers."""
+
+from structlog.testing import capture_logs
+
+from sync.outage_log import OutageLog
+
+
+def test_an_outage_is_logged_once_and_its_end_with_the_number_of_failures() -> None:
+    """However often the work fails; and the next outage is logged again."""
+    with capture_logs() as logs:
+        outage_log = OutageLog("here", "began", "ended", queue="visit")
+        outage_log.worked()
+        for _ in range(2):
+            for _ in range(100):
+                outage_log.failed("no response", 3)
+            outage_log.worked()
+            outage_log.worked()
+    logged = [(each["event"], each["log_level"], each.get("reason"), each.get("failures")) for each in logs]
+    assert logged == [("began", "warning", "no response", None), ("ended", "info", None, 300)] * 2
+    assert {each["queue"] for each in logs} == {"visit"}
