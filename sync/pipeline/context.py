@@ -8,7 +8,7 @@ from sync.creation.store import forget, is_open
 from sync.failures import LeaseBusy, UpstreamError
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.telemetry import Telemetry
+from sync.store.telemetry import Telemetry
 from sync.upstream.services import Services
 
 #: How long a handler waits for a lease before its message waits, and the pauses between its attempts.
