@@ -41,7 +41,7 @@ def ours(rows: int, *, text: bool = False, stretch: int = 1) -> Callable[[], int
     """Our comparison, of categories as the snapshot makes them, or of texts; `stretch` draws the ids apart."""
     import pandas as pd
 
-    from reports.engine.compare import compare, level_column
+    from reports.reconciliations.incentives.compare import compare, level_column
 
     sides = []
     for ids, codes in levels(rows):

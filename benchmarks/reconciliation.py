@@ -69,7 +69,7 @@ def snapshot_seconds(settings: Settings) -> float:
     """How long it takes to list everyone and read both levels, as a run does."""
     from reports.engine.listing import list_prisoners
     from reports.engine.parallel_reader import undisturbed
-    from reports.engine.snapshot import Snapshot
+    from reports.reconciliations.incentives.snapshot import Snapshot
 
     transport = Transport(settings)
     services = connect(transport)

@@ -10,7 +10,7 @@ from jobs.runtime.application import Application
 from jobs.runtime.cron import parse_schedule
 from jobs.runtime.side_by_side import Question, wait_for_all
 from reports.delivery.archive import open_archive
-from reports.delivery.deliver import NEEDED_SETTINGS, Channel, is_set_up
+from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
 from reports.engine.exclusions import read_exclusions
 from sync.domains.registry import event_types, unknown_switches
 from sync.failures import SyncError, UpstreamError

@@ -13,11 +13,11 @@ from jobs.cli.output import say
 from jobs.operations.drain import send_waiting
 from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, open_archive, report_path
-from reports.delivery.deliver import Channel, report_deliveries
+from reports.delivery.channels import Channel, report_deliveries
 from reports.delivery.email import refusals
-from reports.engine.events import NOT_RUN
 from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.reconciliations.incentives.events import NOT_RUN
 from sync import clock
 from sync.store import outbox
 from sync.store.database import StoreUnavailable

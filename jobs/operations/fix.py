@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from jobs.cli.exit_codes import WorkError
 from jobs.operations.acting import OngoingAction, recorded_action
 from jobs.runtime.application import Application
-from reports.engine import events
-from reports.reconciliations.incentives import fixes
+from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.pending_messages import Waiting
 from sync import clock

@@ -18,7 +18,7 @@ from reports.engine.checkpoints import Scope, find_run
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import make_sure_of_resuming
-from reports.presentation import wording
+from reports.presentation import summary as wording
 from sync.proposed import command
 
 JOB = "reconcile-incentives"

@@ -9,7 +9,7 @@ from jobs.cli.output import say
 from jobs.operations.acting import confirm, operator_name, recorded_action
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive, store_index, store_report
-from reports.delivery.deliver import CHANNELS, Channel, enqueue_channel, is_set_up
+from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up
 from reports.engine import checkpoints
 from reports.engine.result import ReconciliationResult
 from sync.store.actions import Action, actions_on

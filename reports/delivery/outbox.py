@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from reports.delivery.archive import open_archive, report_link, report_path, store_index, store_report
-from reports.delivery.deliver import CHANNELS, NEEDED_SETTINGS, is_set_up
+from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, is_set_up
 from reports.delivery.sending import ClaimLost, TryLater, Undeliverable
 from reports.engine import checkpoints
 from reports.presentation.alerts import alert_message
-from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report, slack_report
+from reports.presentation.text import Masking
 from sync.clock import now
 from sync.failures import SyncError
 from sync.settings.loading import SettingsError

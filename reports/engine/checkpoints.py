@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, not_, or_, select, update
 
-from reports.engine.levels import NONE, Codebook
 from reports.engine.listing import Listing, PageFailure
 from reports.engine.parallel_reader import Unreadable
 from reports.engine.result import ReconciliationResult
-from reports.engine.snapshot import PageLevels
 from reports.presentation.html import RunLine
-from reports.presentation.wording import scope
+from reports.presentation.summary import scope
+from reports.reconciliations.incentives.levels import NONE, Codebook
+from reports.reconciliations.incentives.snapshot import PageLevels
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 from sync.store.types import written_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.engine.active_bookings import StillListed
+from reports.engine.bookings import StillListed
 from reports.engine.listing import PageFailure, list_prisoners
 from sync.domains.incentives import dps as incentives_api
 from sync.upstream.prisoners import PrisonerId, UnusableRow

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, Row, select
 
-from reports.engine.believable import Without
 from reports.engine.checkpoints import Scope
+from reports.engine.plausibility import Without
 from reports.engine.result import MatrixCell, Resolved, Standing, TrendPoint
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from reports.delivery.deliver import enqueue_report
-from reports.engine import checkpoints, events, history
-from reports.engine.active_bookings import StillListed
-from reports.engine.believable import why_emptied, why_without_levels
+from reports.delivery.channels import enqueue_report
+from reports.engine import checkpoints, history
+from reports.engine.bookings import StillListed
 from reports.engine.exclusions import read_exclusions
 from reports.engine.find_bookings import find_chosen
 from reports.engine.listing import Listing, everyone_first, list_prisoners, look_again
 from reports.engine.parallel_reader import OUTAGE_SECONDS, undisturbed
+from reports.engine.plausibility import why_emptied, why_without_levels
 from reports.engine.run_registry import (
     LAST,
     Opened,
@@ -33,7 +33,8 @@ from reports.engine.run_registry import (
     opened_run,
     patiently,
 )
-from reports.engine.snapshot import Snapshot
+from reports.reconciliations.incentives import events
+from reports.reconciliations.incentives.snapshot import Snapshot
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
@@ -351,10 +352,10 @@ class _Run:
                 return
 
     def _conclude(self, failure: str | None) -> ReconciliationResult:
-        from reports.engine.conclude import Circumstances, Conclusion
-        from reports.engine.frame import Gathered
-        from reports.engine.levels import Codebook
         from reports.engine.recheck import Recheck
+        from reports.engine.result_builder import Circumstances, Conclusion
+        from reports.reconciliations.incentives.frame import Gathered
+        from reports.reconciliations.incentives.levels import Codebook
 
         levels, prisons = Codebook(), Codebook()
         with self._database.read() as connection:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.engine.events import MISMATCH, NOT_RUN, REPORT
-from reports.presentation.masking import Masking
+from reports.presentation.text import Masking
+from reports.reconciliations.incentives.events import MISMATCH, NOT_RUN, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from reports.presentation.masking import Masking
 from reports.presentation.steering import without_steering
+from reports.presentation.text import Masking
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult, Unconfirmed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.presentation import wording
+from reports.presentation import summary as wording
 
 if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from reports.presentation import wording
+from reports.presentation import summary as wording
 from reports.presentation.figures import figures
 from reports.presentation.steering import without_steering
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.engine.events import REPORT
-from reports.presentation import wording
+from reports.presentation import summary as wording
 from reports.presentation.alerts import alert_title, slack_code, slack_text
 from reports.presentation.csv import render_csv
 from reports.presentation.html import environment
+from reports.reconciliations.incentives.events import REPORT
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult
-    from reports.presentation.masking import Masking
+    from reports.presentation.text import Masking
 
 #: Slack takes 40,000 characters in a message, and cuts off what is longer.
 LONGEST_SLACK_TEXT = 39_000

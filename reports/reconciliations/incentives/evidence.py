@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from reports.engine.levels import level_code, prison_code
+from reports.reconciliations.incentives.levels import level_code, prison_code
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.dps import Review, ReviewSummary

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from reports.engine.find_bookings import find_chosen
 from reports.engine.history import read_baseline
-from reports.presentation.mismatch import portray
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
 from reports.reconciliations.incentives.pending_messages import nothing_waits
+from reports.reconciliations.incentives.view import portray
 from sync.failures import SyncError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from reports.delivery.deliver import enqueue_report
+from reports.delivery.channels import enqueue_report
 from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
 from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT

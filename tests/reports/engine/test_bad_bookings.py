@@ -15,11 +15,11 @@ import pytest
 
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
-from reports.presentation import wording
+from reports.presentation import summary as wording
 from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
-from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report, slack_report
+from reports.presentation.text import Masking
 from sandbox import Sandbox
 from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from reports.engine.active_bookings import StillListed
+from reports.engine.bookings import StillListed
 from reports.engine.listing import list_prisoners
 from reports.engine.recheck import Recheck
 from reports.reconciliations.incentives.pending_messages import nothing_waits

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from reports.engine import checkpoints
-from reports.engine.levels import Codebook
 from reports.engine.recheck import JUST_RECORDED
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import (
@@ -23,6 +22,7 @@ from reports.engine.run import (
     ReconciliationParameters,
     UnknownRun,
 )
+from reports.reconciliations.incentives.levels import Codebook
 from reports.reconciliations.incentives.pending_messages import Waiting
 from sandbox import Sandbox
 from sync.clock import LONDON, now

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from reports.engine import checkpoints
 from reports.engine.checkpoints import Scope
 from reports.engine.history import read_baseline, read_trend
-from reports.engine.levels import Codebook
 from reports.engine.run import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.reconciliations.incentives.levels import Codebook
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store import outbox

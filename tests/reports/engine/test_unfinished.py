@@ -8,8 +8,8 @@ import pytest
 
 from reports.engine.result import ReconciliationResult, Unread
 from reports.presentation.html import RunLine, render_index, render_report
-from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report, slack_report
+from reports.presentation.text import Masking
 from sandbox import Sandbox
 from tests.harness.html import Tags
 from tests.harness.results import STARTED, made_result, with_everything

@@ -14,7 +14,6 @@ import pytest
 from reports.delivery.archive import Folder, store_index, store_report
 from reports.engine.result import MatrixCell, ReconciliationResult
 from reports.presentation.html import RunLine
-from reports.presentation.masking import Masking
 from reports.presentation.messages import email_report
 from tests.harness.results import STARTED, made_result, with_everything
 

@@ -19,7 +19,6 @@ from reports.engine.result import Mismatch, PrisonCount, ReconciliationResult, S
 from reports.presentation.alerts import alert_message
 from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import RunLine, draw_trend, render_index, render_report
-from reports.presentation.masking import Masking
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
 from tests.harness.html import Tags
 from tests.harness.results import STARTED, made_result, mismatch, with_everything

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from reports.engine.compare import Comparison, compare, level_column
-from reports.engine.levels import NONE, Codebook
 from reports.engine.result import MatrixCell, PrisonCount
+from reports.reconciliations.incentives.compare import Comparison, compare, level_column
+from reports.reconciliations.incentives.levels import NONE, Codebook
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from reports.engine.parallel_reader import Unreadable
     from reports.engine.result import Mismatch
-    from reports.engine.snapshot import PageLevels
     from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.snapshot import PageLevels
 
 
 @dataclass(slots=True)

@@ -23,10 +23,10 @@ from reports.engine.result import (
     Unread,
     UnreadPage,
 )
-from reports.presentation.mismatch import portray
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import Evidence, Pair, gather
 from reports.reconciliations.incentives.pending_messages import Waiting
+from reports.reconciliations.incentives.view import portray
 from sync.failures import SyncError
 from sync.upstream.prisoners import PrisonerId
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from reports.engine.exclusions import Exclusion
-    from reports.engine.frame import Gathered
     from reports.engine.history import Baseline
     from reports.engine.listing import Listing
     from reports.engine.recheck import Levels, Recheck, Rechecked
+    from reports.reconciliations.incentives.frame import Gathered
     from sync.upstream.services import Services
 
 #: Mismatches whose evidence is read at once, and at most; more than that has one common cause.

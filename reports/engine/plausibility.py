@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reports.engine.levels import NONE
+from reports.reconciliations.incentives.levels import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reports.engine.frame import Gathered
     from reports.engine.listing import Listing
     from reports.engine.result import MatrixCell, TrendPoint
+    from reports.reconciliations.incentives.frame import Gathered
 
 #: So many without a level are looked at, and what share of them is believed: more than in the last complete run by
 #: this much, or this much in a first run.

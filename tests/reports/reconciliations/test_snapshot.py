@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reports.engine.listing import list_prisoners
-from reports.engine.snapshot import PageLevels, Snapshot
+from reports.reconciliations.incentives.snapshot import PageLevels, Snapshot
 from sandbox import Sandbox
 from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice

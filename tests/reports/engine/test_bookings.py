@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reports.engine.active_bookings import StillListed
+from reports.engine.bookings import StillListed
 from reports.engine.listing import ListingFailed, list_prisoners
 from sandbox import Sandbox
 from sync.failures import UpstreamError

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reports.engine.levels import NONE, Codebook, level_code, level_of_record, names_to_codes
 from reports.engine.pace import Pace
 from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.engine.retry import read_patiently
+from reports.reconciliations.incentives.levels import NONE, Codebook, level_code, level_of_record, names_to_codes
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
 from sync.failures import SyncError, UpstreamError

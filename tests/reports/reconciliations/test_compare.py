@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from reports.engine.compare import compare, level_column
+from reports.reconciliations.incentives.compare import compare, level_column
 
 LEVELS = st.sampled_from([None, "BAS", "STD", "ENH", "EN2"])
 NEAR_IDS = st.integers(600_000, 600_040)
