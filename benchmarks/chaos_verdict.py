@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from jobs.operations.housekeeping import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.store import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import read_task
-from sync.queues.peek import look
 from sync.queues.queue import Message
 from sync.settings.declaration import QUEUES
 from sync.store.failures import FailedAttempt, last_failure
@@ -126,7 +126,8 @@ def _judge_dead_letters(
     unreadable = sum(len(wave["malformed"]) for wave in planned)
     reasons: Counter[str] = Counter()
     for queue in QUEUES:
-        for message in look(program.queue_pair(queue).dlq, _MOST_DEAD):
+        for letter in dead_letter_queue(program, queue).look(_MOST_DEAD):
+            message = letter.message
             attempt = last_failure(program.database, queue=queue, message_id=message.message_id)
             reason = _reason(queue, message, attempt, nowhere, doubtful)
             if reason is None:

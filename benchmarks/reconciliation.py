@@ -90,14 +90,14 @@ def snapshot_seconds(settings: Settings) -> float:
 def whole_run(settings: Settings) -> tuple[float, int]:
     """How long a whole run takes, result and all, and how many mismatches it found."""
     from reports.engine.run import IncentiveReconciliation, ReconciliationParameters
-    from reports.reconciliations.incentives.pending_messages import nothing_waits
+    from reports.reconciliations.incentives.pending_messages import no_pending_messages
 
     database = Database(settings.database_url)
     database.upgrade()
     transport = Transport(settings)
     telemetry = Telemetry(database, structlog.get_logger())
     run = IncentiveReconciliation(
-        settings, database, connect(transport), telemetry, nothing_waits, lambda *_told: None, now
+        settings, database, connect(transport), telemetry, no_pending_messages, lambda *_told: None, now
     )
     started = time.perf_counter()
     outcome = run.run(f"run-{time.time_ns()}", ReconciliationParameters())

@@ -1,6 +1,5 @@
 """One prisoner's difference: explained, and mended by the two fixes that this program makes itself."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -8,13 +7,11 @@ from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.operations import fix as fixing
 from jobs.operations.acting import confirm, operator_name
-from jobs.operations.waiting_reviews import peek_from
 from jobs.runtime.application import Application
 from reports.engine.result import Mismatch
 from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.explain import Explanation, explain
 from reports.reconciliations.incentives.fixes import Plan
-from reports.reconciliations.incentives.pending_messages import Waiting
 from sync import clock
 from sync.clock import LONDON
 from sync.proposed import command as proposed
@@ -23,7 +20,12 @@ from sync.proposed import command as proposed
 def explain_prisoner(application: Application, offender_no: str, *, as_json: bool) -> None:
     """Prints both levels, why they differ, both histories, and what mends it. Raises `SyncError`."""
     found = explain(
-        application.services, application.database, _peek(application), offender_no, near(application), clock.now()
+        application.services,
+        application.database,
+        application.pending_incentive_messages,
+        offender_no,
+        near(application),
+        clock.now(),
     )
     if as_json:
         print_json({"equal": found.equal, **found.mismatch.model_dump(mode="json", by_alias=True)})
@@ -51,7 +53,9 @@ def fix_received(
     """
     who = operator_name(application.settings, named)
     if prison_id is None or reason is None or occurred_at is None:
-        proposed = fixes.propose_received(application.services, _peek(application), offender_no, near(application))
+        proposed = fixes.propose_received(
+            application.services, application.pending_incentive_messages, offender_no, near(application)
+        )
         if proposed is None:
             raise UsageError(
                 f"the diagnosis of {offender_no} proposes no received event; see `reconcile explain {offender_no}`, or "
@@ -59,9 +63,7 @@ def fix_received(
             )
         prison_id, reason = prison_id or proposed.prison_id, reason or proposed.reason
         occurred_at = occurred_at or proposed.occurred_at
-    plan_now = partial(
-        fixing.plan_received, application, _peek(application), offender_no, prison_id, reason, occurred_at
-    )
+    plan_now = partial(fixing.plan_received, application, offender_no, prison_id, reason, occurred_at)
     plan = plan_now()
     if _may_go_on(plan, "Publish it? Every consumer of received events acts on it.", dry_run, yes, force):
         fixing.publish_received(application, plan, plan_now, who, force=force)
@@ -81,7 +83,7 @@ def repair_incentive(
 ) -> None:
     """Writes the current DPS level of a prisoner to NOMIS again. Raises `UsageError`, `WorkError` and `SyncError`."""
     who = operator_name(application.settings, named)
-    plan_now = partial(fixing.plan_repair, application, _peek(application), offender_no)
+    plan_now = partial(fixing.plan_repair, application, offender_no)
     plan = plan_now()
     if _may_go_on(plan, "Write it to NOMIS?", dry_run, yes, force):
         sequence = fixing.write_repair(application, plan, plan_now, who, force=force)
@@ -113,10 +115,6 @@ def parse_reason(text: str) -> str:
 def near(application: Application) -> timedelta:
     """How near in time two records of one event lie."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
-
-
-def _peek(application: Application) -> Callable[[], Waiting]:
-    return peek_from(lambda: application.queue_pair("incentive"), application.database, application.settings)
 
 
 def _may_go_on(plan: Plan, question: str, dry_run: bool, yes: bool, force: bool) -> bool:

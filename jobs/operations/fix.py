@@ -8,14 +8,12 @@ duplicate.
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 from jobs.cli.exit_codes import WorkError
 from jobs.operations.acting import OngoingAction, recorded_action
 from jobs.runtime.application import Application
 from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
-from reports.reconciliations.incentives.pending_messages import Waiting
 from sync import clock
 from sync.creation import store as creations
 from sync.creation.store import CreationState
@@ -28,33 +26,32 @@ from sync.pipeline.outcome import Outcome
 from sync.store.actions import Action, ActionState, actions_on
 from sync.upstream import prisoners
 
-if TYPE_CHECKING:
-    from reports.reconciliations.incentives.pending_messages import Peek
-
 #: DPS makes the review of a received event soon; until then a second event would make a second review.
 _REVIEW_EXPECTED = timedelta(hours=1)
-#: How the objection begins that a message waits; how many do changes from moment to moment.
-_MESSAGE = "the message of review"
 
 
 def plan_received(
-    application: Application, peek: "Peek", offender_no: str, prison_id: str, reason: str, occurred_at: datetime
+    application: Application,
+    offender_no: str,
+    prison_id: str,
+    reason: str,
+    occurred_at: datetime,
 ) -> Plan:
     """Plans to publish a received event again, with what speaks against it. Raises `SyncError`."""
     plan = fixes.plan_received(application.services, offender_no, prison_id, reason, occurred_at)
     if plan.objection is None:
-        plan = replace(plan, objection=_published_before(application, plan) or _waits(application, plan, peek()))
+        plan = replace(plan, objection=_published_before(application, plan) or _message_pending(application, plan))
     return plan
 
 
-def plan_repair(application: Application, peek: "Peek", offender_no: str) -> Plan:
+def plan_repair(application: Application, offender_no: str) -> Plan:
     """Plans to write the current DPS level to NOMIS again, with what speaks against it. Raises `SyncError`."""
     plan = fixes.plan_repair(application.services, offender_no)
     if plan.objection is None:
         objection = (
             _unsettled_creation(application, plan)
             or _repair_without_end(application, plan)
-            or _waits(application, plan, peek())
+            or _message_pending(application, plan)
         )
         plan = replace(plan, objection=objection)
     return plan
@@ -130,7 +127,7 @@ def _write_once_more(application: Application, plan: Plan, context: HandlerConte
 
 def _make_sure(plan: Plan, again: Plan, *, force: bool) -> None:
     """Raises `WorkError` when the plan that was agreed to is not the plan of now."""
-    accepted = force and (again.objection == plan.objection or (_is_waiting(again) and _is_waiting(plan)))
+    accepted = force and (again.objection == plan.objection or (again.waits_for_message and plan.waits_for_message))
     if again.objection is not None and not accepted:
         raise WorkError(f"nothing was sent, since it changed while you were asked: {again.objection}")
     if replace(again, objection=None) != replace(plan, objection=None):
@@ -177,21 +174,8 @@ def _unsettled_creation(application: Application, plan: Plan) -> str | None:
     return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {record.id}` first"
 
 
-def _waits(application: Application, plan: Plan, waiting: Waiting) -> str | None:
-    where = waiting.where(plan.review_id, plan.offender_no)
-    if where is not None:
-        place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
-        return f"{_MESSAGE} {plan.review_id} waits on {place}"
-    if waiting.doubt is not None:
-        return f"{_MESSAGE} {plan.review_id} may wait: {waiting.doubt}"
-    hidden = application.queue_pair(incentive.DOMAIN.queue).dlq.counts().in_flight
-    if hidden:
-        return f"{_MESSAGE} {plan.review_id} may wait: somebody else is looking at {hidden} dead letters"
-    return None
-
-
-def _is_waiting(plan: Plan) -> bool:
-    return plan.objection is not None and plan.objection.startswith(_MESSAGE)
+def _message_pending(application: Application, plan: Plan) -> str | None:
+    return fixes.pending_objection(plan, application.pending_incentive_messages())
 
 
 def _context(application: Application) -> HandlerContext:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jobs.health.metrics import Metrics
     from reports.delivery.outbox import OutboxSender
     from reports.engine.run import IncentiveReconciliation
+    from reports.reconciliations.incentives.pending_messages import PendingMessages
     from sync.creation.protocol import CreationProtocol
     from sync.pipeline.drain import Drain
     from sync.queues.aws import Aws
@@ -131,13 +132,26 @@ class Application:
 
     def reconciliation(self, progress: "ProgressCallback") -> "IncentiveReconciliation":
         """The incentive reconciliation, which tells `progress` how far it is."""
-        from jobs.operations.waiting_reviews import peek_from
         from reports.engine.run import IncentiveReconciliation
 
-        peek = peek_from(lambda: self.queue_pair("incentive"), self.database, self.settings)
         return IncentiveReconciliation(
-            self.settings, self.database, self.services, self.telemetry, peek, progress, clock.now
+            self.settings,
+            self.database,
+            self.services,
+            self.telemetry,
+            self.pending_incentive_messages,
+            progress,
+            clock.now,
         )
+
+    def pending_incentive_messages(self) -> "PendingMessages":
+        """The incentive reviews whose message is still to be handled. Raises `QueueUnavailable`."""
+        from reports.reconciliations.incentives.pending_messages import find_pending_messages
+        from sync.queues.dead_letters import DeadLetterQueue
+
+        pair = self.queue_pair("incentive")
+        dead_letters = DeadLetterQueue("incentive", pair, self.database, self.telemetry)
+        return find_pending_messages(pair, dead_letters, self.database, self.settings, clock.now())
 
     def _open_database(self) -> Database:
         database = Database(self.settings.database_url)

@@ -14,7 +14,7 @@ from reports.engine.listing import unwatched
 from reports.engine.pace import Pace
 from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.reconciliations.incentives.evidence import Pair, read_pair
-from reports.reconciliations.incentives.pending_messages import Waiting
+from reports.reconciliations.incentives.pending_messages import PendingMessages
 from sync.clock import LONDON
 from sync.failures import SyncError
 from sync.upstream.prisoners import PrisonerId
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from reports.engine.history import Baseline
-    from reports.reconciliations.incentives.pending_messages import Peek
+    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
     from sync.upstream.services import Services
 
 #: The levels of a booking in NOMIS and in DPS, None for none.
@@ -56,7 +56,7 @@ class Rechecked:
     in_flight: list[tuple[Pair, str]] = field(default_factory=list)
     released: list[PrisonerId] = field(default_factory=list)
     unread: list[tuple[PrisonerId, Unreadable]] = field(default_factory=list)
-    waiting: Waiting | None = None
+    pending: PendingMessages | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,14 @@ class Recheck:
 
     still_listed: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
     review or NOMIS record is younger than this is on its way. earlier: the last complete run, whose differences in
-    flight are in flight no longer if their message is where it was. peek: tells what waits on the queues; asked at most
-    once, and only when something still differs.
+    flight are in flight no longer if their message is where it was. find_pending: finds the reviews whose message is
+    still to be handled; called at most once, and only when something still differs.
     """
 
     services: Services
     concurrency: int
     in_flight: timedelta
-    peek: Peek
+    find_pending: FindPendingMessages
     clock: Callable[[], datetime]
     still_listed: Callable[[int], bool] | None = None
     earlier: Baseline = NO_BASELINE
@@ -99,22 +99,22 @@ class Recheck:
                 found.unread.append((PrisonerId(pair.booking_id, pair.offender_no), Unreadable(lost, network=False)))
         differing = [pair for pair in differing if _lost(pair, at_first or {}) is None]
         if differing:
-            found.waiting = self._look_at_queues()
+            found.pending = self._pending_messages()
         for pair in differing:
-            why = self._why_in_flight(pair, found.waiting)
+            why = self._why_in_flight(pair, found.pending)
             if why is None:
                 found.confirmed.append(pair)
             else:
                 found.in_flight.append((pair, why))
         return found
 
-    def _look_at_queues(self) -> Waiting:
-        """What waits on the queues; only a doubt when they cannot be looked at."""
+    def _pending_messages(self) -> PendingMessages:
+        """The reviews whose message is still to be handled; a doubt alone when the queues cannot be read."""
         try:
-            return self.peek()
+            return self.find_pending()
         except SyncError as error:
-            structlog.get_logger().warning("queues-not-looked-at", reason=str(error))
-            return Waiting(doubt="the incentive queues could not be looked at")
+            structlog.get_logger().warning("pending_messages_unknown", reason=str(error))
+            return PendingMessages(doubt="the incentive queues could not be read")
 
     def _read(
         self,
@@ -177,11 +177,11 @@ class Recheck:
             reading.stop()
             reading.join()
 
-    def _why_in_flight(self, pair: Pair, waiting: Waiting | None) -> str | None:
+    def _why_in_flight(self, pair: Pair, pending: PendingMessages | None) -> str | None:
         review = pair.newest_review
-        where = None if waiting is None or review is None else waiting.where(review.id, pair.offender_no)
-        if where is not None and waiting is not None:
-            return None if self._stuck(pair, where, waiting) else WAITING[where]
+        where = None if pending is None or review is None else pending.where(review.id, pair.offender_no)
+        if where is not None and pending is not None:
+            return None if self._stuck(pair, where, pending) else WAITING[where]
         if review is not None and self._is_recent(review.iep_time):
             return JUST_NOW
         return JUST_RECORDED if pair.nomis is not None and self._is_recent(pair.nomis.iep_date_time) else None
@@ -191,10 +191,10 @@ class Recheck:
         now = self.clock().astimezone(LONDON).replace(tzinfo=None)
         return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
 
-    def _stuck(self, pair: Pair, where: Literal["queue", "dlq"], waiting: Waiting) -> bool:
+    def _stuck(self, pair: Pair, where: Literal["queue", "dlq"], pending: PendingMessages) -> bool:
         """Whether the message explains nothing: it is given up, or waited in the last complete run already."""
         review, earlier = pair.newest_review, self.earlier
-        if review is None or waiting.why_given_up(review.id) is not None:
+        if review is None or pending.why_given_up(review.id) is not None:
             return True
         started = earlier.started_at
         if started is None or not earlier.differed(pair.booking_id):

@@ -25,7 +25,7 @@ from reports.engine.result import (
 )
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import Evidence, Pair, gather
-from reports.reconciliations.incentives.pending_messages import Waiting
+from reports.reconciliations.incentives.pending_messages import PendingMessages
 from reports.reconciliations.incentives.view import portray
 from sync.failures import SyncError
 from sync.upstream.prisoners import PrisonerId
@@ -200,12 +200,12 @@ class Conclusion:
         return tuple(sorted([*at_first, *later, *left, *unusable, *never], key=lambda each: each.booking_id or 0))
 
     def _mismatches(self, pairs: Sequence[Pair], seen: Rechecked) -> list[Mismatch]:
-        waiting = seen.waiting or Waiting()
+        pending = seen.pending or PendingMessages()
         diagnosed = pairs[:MOST_DIAGNOSED]
         found = []
         with ThreadPoolExecutor(_DIAGNOSED_AT_ONCE, thread_name_prefix="diagnosis") as pool:
             try:
-                for mismatch in pool.map(lambda pair: self._mismatch(pair, waiting), diagnosed):
+                for mismatch in pool.map(lambda pair: self._mismatch(pair, pending), diagnosed):
                     found.append(mismatch)
                     self._progress("finding causes", len(found), len(diagnosed))
             except BaseException:
@@ -214,14 +214,14 @@ class Conclusion:
         beyond = f"more than {MOST_DIAGNOSED} mismatches: look for one common cause first"
         return found + [self._bare(pair, beyond) for pair in pairs[MOST_DIAGNOSED:]]
 
-    def _mismatch(self, pair: Pair, waiting: Waiting) -> Mismatch:
+    def _mismatch(self, pair: Pair, pending: PendingMessages) -> Mismatch:
         standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
         try:
-            evidence = gather(self._services, pair, waiting, self._about.near)
+            evidence = gather(self._services, pair, pending, self._about.near)
             diagnosis = diagnose(evidence, self._about.near)
             if diagnosis.number in (9, 10):
                 # Nobody but a person can tell: that person wants to see all there is.
-                evidence = gather(self._services, pair, waiting, self._about.near, whole=True)
+                evidence = gather(self._services, pair, pending, self._about.near, whole=True)
             return portray(evidence, diagnosis, standing, since)
         except Exception as error:  # whatever the evidence of one prisoner is, the difference stands, as do the others
             if not isinstance(error, SyncError):

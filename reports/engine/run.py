@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from reports.engine.result import ReconciliationResult
-    from reports.reconciliations.incentives.pending_messages import Peek
+    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
     from sync.settings.declaration import Settings
     from sync.store.database import Database
     from sync.store.telemetry import Telemetry
@@ -90,7 +90,7 @@ class IncentiveReconciliation:
         database: Database,
         services: Services,
         telemetry: Telemetry,
-        peek: Peek,
+        find_pending: FindPendingMessages,
         progress: Callable[[str, int, int], None],
         clock: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
@@ -100,7 +100,7 @@ class IncentiveReconciliation:
         self._database = database
         self._services = services
         self._telemetry = telemetry
-        self._peek = peek
+        self._find_pending = find_pending
         self._progress = progress
         self._clock = clock
         self._sleep = sleep
@@ -385,7 +385,7 @@ class _Run:
             self._services,
             settings.reconciliation_concurrency,
             timedelta(minutes=settings.reconciliation_in_flight_minutes),
-            owner._peek,
+            owner._find_pending,
             owner._clock,
             None if self._offender_nos else still_listed,
             baseline,

@@ -19,7 +19,7 @@ from reports.delivery.outbox import OutboxSender
 from reports.engine import checkpoints
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
-from reports.reconciliations.incentives.pending_messages import Waiting, nothing_waits
+from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
 from sync.clock import now
 from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
@@ -46,7 +46,7 @@ class Office:
         parameters: ReconciliationParameters | None = None,
         *,
         run_id: str | None = None,
-        peek: Callable[[], Waiting] = nothing_waits,
+        find_pending: Callable[[], PendingMessages] = no_pending_messages,
         progress: Callable[[str, int, int], None] | None = None,
         outage_seconds: float = 5.0,
         sleep: Callable[[float], None] = lambda _seconds: None,
@@ -57,7 +57,7 @@ class Office:
             self.database,
             self.services,
             self.telemetry,
-            peek,
+            find_pending,
             progress or (lambda *told: self.stages.append(told)),
             now,
             sleep,

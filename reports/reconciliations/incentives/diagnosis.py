@@ -84,9 +84,9 @@ def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagn
     return _unexplained(case)
 
 
-def _waits(case: _Case) -> Diagnosis | None:
-    waits = case.evidence.waits
-    if waits is None:
+def _message_pending(case: _Case) -> Diagnosis | None:
+    pending_on = case.evidence.pending_on
+    if pending_on is None:
         return None
     given_up = case.evidence.given_up
     if given_up is not None:
@@ -97,13 +97,13 @@ def _waits(case: _Case) -> Diagnosis | None:
             action="Read why it failed, put that right, then send the message back.",
             commands=(remedies.SHOW_DLQ, remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)),
         )
-    place = "dead letter queue" if waits == "dlq" else "incentive queue"
+    place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
     return _found(
         1,
         confidence="high",
         explanation=f"The message of the current DPS review waits on the {place}.",
-        action="Retry the dead letter queue." if waits == "dlq" else "Wait: the message will be handled.",
-        commands=(remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)) if waits == "dlq" else (),
+        action="Retry the dead letter queue." if pending_on == "dlq" else "Wait: the message will be handled.",
+        commands=(remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)) if pending_on == "dlq" else (),
     )
 
 
@@ -297,7 +297,7 @@ def _unexplained(case: _Case) -> Diagnosis:
 
 
 _TABLE: tuple[Callable[[_Case], Diagnosis | None], ...] = (
-    _waits,
+    _message_pending,
     _event_lost,
     _admission_missed,
     _reception_missed,
@@ -341,7 +341,7 @@ def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagn
         return _found(
             2,
             confidence="low",
-            explanation=f"{explanation} Its message may still wait: {doubt}.",
+            explanation=f"{explanation} Its message may be pending: {doubt}.",
             action="Look again in some minutes, before anything is written to NOMIS.",
             commands=(remedies.reconcile_again(case.evidence.pair),),
         )

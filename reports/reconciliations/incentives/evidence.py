@@ -1,4 +1,4 @@
-"""What is known of one difference: both histories, where the records come from, and what still waits on a queue."""
+"""What is known of one difference: both histories, where the records come from, and whether a message is pending."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sync.domains.incentives.nomis import IepRecord
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from reports.reconciliations.incentives.pending_messages import Waiting
+    from reports.reconciliations.incentives.pending_messages import PendingMessages
     from sync.upstream.services import Services
 
 #: Records that the synchronisation (or another program) wrote through an API.
@@ -89,16 +89,16 @@ class Evidence:
 
     history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
     mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
-    by sequence; a sequence that maps to None was looked up and has no mapping. waits: where the message of DPS's
-    current review waits. given_up: why nothing sends that message back from the DLQ. doubt: why it may wait all the
-    same where nothing tells of it.
+    by sequence; a sequence that maps to None was looked up and has no mapping. pending_on: the queue that
+    holds the message of DPS's current review. given_up: why nothing sends that message back from the DLQ. doubt: why it
+    may be pending although nothing is known of it.
     """
 
     pair: Pair
     history: tuple[IepRecord, ...] = ()
     written: ReviewMapping | None = None
     reviews_of: Mapping[int, int | None] = field(default_factory=dict)
-    waits: Literal["queue", "dlq"] | None = None
+    pending_on: Literal["queue", "dlq"] | None = None
     doubt: str | None = None
     given_up: str | None = None
 
@@ -130,7 +130,9 @@ def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
     return pair
 
 
-def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *, whole: bool = False) -> Evidence:
+def gather(
+    services: Services, pair: Pair, pending: PendingMessages, near: timedelta, *, whole: bool = False
+) -> Evidence:
     """Reads what the decision table asks for, and no more: the NOMIS history until before both sides' current records.
 
     With `whole` the last ten records are read. Mappings are read while the history is. Raises `SyncError`.
@@ -158,9 +160,9 @@ def gather(services: Services, pair: Pair, waiting: Waiting, near: timedelta, *,
         tuple(history),
         written.result() if written else None,
         {sequence: found.result() for sequence, found in reviews_of.items()},
-        waiting.where(review.id if review else None, pair.offender_no),
-        waiting.doubt,
-        waiting.why_given_up(review.id if review else None),
+        pending.where(review.id if review else None, pair.offender_no),
+        pending.doubt,
+        pending.why_given_up(review.id if review else None),
     )
 
 

@@ -10,13 +10,13 @@ from reports.engine.find_bookings import find_chosen
 from reports.engine.history import read_baseline
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
-from reports.reconciliations.incentives.pending_messages import nothing_waits
+from reports.reconciliations.incentives.pending_messages import no_pending_messages
 from reports.reconciliations.incentives.view import portray
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch
-    from reports.reconciliations.incentives.pending_messages import Peek
+    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
     from sync.store.database import Database
     from sync.upstream.prisoners import PrisonerId
     from sync.upstream.services import Services
@@ -37,13 +37,18 @@ class Explanation:
 
 
 def explain(
-    services: Services, database: Database, peek: Peek, offender_no: str, near: timedelta, moment: datetime
+    services: Services,
+    database: Database,
+    find_pending: FindPendingMessages,
+    offender_no: str,
+    near: timedelta,
+    moment: datetime,
 ) -> Explanation:
     """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
-    waiting = nothing_waits() if pair.equal else peek()
-    evidence = gather(services, pair, waiting, near, whole=True)
+    pending = no_pending_messages() if pair.equal else find_pending()
+    evidence = gather(services, pair, pending, near, whole=True)
     with database.read() as connection:
         standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
     diagnosis = None if pair.equal else diagnose(evidence, near)

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from reports.engine.result import Arrival
     from reports.reconciliations.incentives.evidence import Pair
-    from reports.reconciliations.incentives.pending_messages import Peek
+    from reports.reconciliations.incentives.pending_messages import FindPendingMessages, PendingMessages
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0
+#: How the objection begins that a message is pending; the rest of it changes from moment to moment.
+_PENDING = "the message of review"
 #: The reasons of a received event that make DPS write a review.
 REASONS = prisoners.REVIEWED_REASONS
 
@@ -58,6 +60,11 @@ class Plan:
     def request(self) -> str:
         """Service, method and path of the call."""
         return f"{self.service}: {self.method} {self.path}"
+
+    @property
+    def waits_for_message(self) -> bool:
+        """Whether the objection is that the message of the review is, or may be, pending."""
+        return self.objection is not None and self.objection.startswith(_PENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +102,13 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
     )
 
 
-def propose_received(services: Services, peek: Peek, offender_no: str, near: timedelta) -> Arrival | None:
+def propose_received(
+    services: Services, find_pending: FindPendingMessages, offender_no: str, near: timedelta
+) -> Arrival | None:
     """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
-    return None if pair.equal else diagnose(gather(services, pair, peek(), near), near).arrival
+    return None if pair.equal else diagnose(gather(services, pair, find_pending(), near), near).arrival
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
@@ -140,6 +149,17 @@ def plan_repair(services: Services, offender_no: str) -> Plan:
         review_is_mapped=INCENTIVE_MAPPINGS.find(services.mapping, str(review.id)) is not None,
         objection=objection,
     )
+
+
+def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
+    """Why the message of the review may still be handled, which would do the same again; None where it cannot."""
+    if plan.review_id is None:
+        return None
+    where = pending.where(plan.review_id, plan.offender_no)
+    if where is not None:
+        place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
+        return f"{_PENDING} {plan.review_id} waits on {place}"
+    return None if pending.doubt is None else f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
 
 
 def verify(

@@ -72,6 +72,8 @@ def _review_row(evidence: Evidence, review: Review, current: Review | None) -> E
         written = evidence.written
         if written is None:
             notes.append("not written to NOMIS")
+            if evidence.doubt is not None:
+                notes.append(f"its message may be pending: {evidence.doubt}")
         elif written.booking_id == evidence.pair.booking_id:
             notes.append(f"written as sequence {written.sequence}")
         else:

@@ -23,7 +23,7 @@ from reports.engine.run import (
     UnknownRun,
 )
 from reports.reconciliations.incentives.levels import Codebook
-from reports.reconciliations.incentives.pending_messages import Waiting
+from reports.reconciliations.incentives.pending_messages import PendingMessages
 from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.domains.incentives import dps as incentives_api
@@ -39,15 +39,17 @@ def planted(world: Sandbox) -> list[dict[str, Any]]:
     return [each for each in world.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 
-def dlq_of(world: Sandbox, office: Office) -> Callable[[], Waiting]:
+def dlq_of(world: Sandbox, office: Office) -> Callable[[], PendingMessages]:
     """A look at the queues that finds the planted reviews of row 1 on the dead letter queue."""
     waiting = [each["bookingId"] for each in planted(world) if each["cause"] == 1]
 
-    def peek() -> Waiting:
+    def find_pending() -> PendingMessages:
         summaries = [incentives_api.booking_summary(office.services.incentives, booking_id) for booking_id in waiting]
-        return Waiting(on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None))
+        return PendingMessages(
+            on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None)
+        )
 
-    return peek
+    return find_pending
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -56,7 +58,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(world: Sandbox, office: O
     rows = {str(row): 3 for row in range(1, 11)}
     world.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
     opened = office()
-    outcome = opened.reconcile(peek=dlq_of(world, opened))
+    outcome = opened.reconcile(find_pending=dlq_of(world, opened))
     result = result_of(outcome)
     assert outcome.status == "complete"
     # What waits on a queue is told apart: it differs only until its message is handled.
@@ -107,8 +109,8 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, off
     listed = world.planted()["excludedBookings"]
     opened = office(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
     waiting = dlq_of(world, opened)().on_dlq
-    peeked = Waiting(on_queue=waiting) if where == "queue" else Waiting(on_dlq=waiting)
-    result = result_of(opened.reconcile(peek=lambda: peeked))
+    peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
+    result = result_of(opened.reconcile(find_pending=lambda: peeked))
     assert Counter(each["cause"] for each in planted(world)) == {1: 1, 7: 1}
     assert [each.diagnosis.number for each in result.mismatches if each.diagnosis] == [7]
     assert len(result.in_flight) == 3
@@ -170,18 +172,18 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
     world.reset(prisoners=60, mismatches={"1": 1})
     opened = office()
     waiting = dlq_of(world, opened)().on_dlq
-    peeked = Waiting(on_queue=waiting) if where == "queue" else Waiting(on_dlq=waiting)
-    first = result_of(opened.reconcile(peek=lambda: peeked))
+    peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
+    first = result_of(opened.reconcile(find_pending=lambda: peeked))
     assert (first.status, len(first.in_flight), first.mismatches) == ("complete", 1, ())
     booking = first.in_flight[0]
-    second = result_of(opened.reconcile(peek=lambda: peeked))
+    second = result_of(opened.reconcile(find_pending=lambda: peeked))
     alone = ReconciliationParameters(offender_nos=(booking.offender_no,))
-    for result in (second, result_of(opened.reconcile(alone, peek=lambda: peeked))):
+    for result in (second, result_of(opened.reconcile(alone, find_pending=lambda: peeked))):
         mismatches = {each.booking_id: "mismatch" for each in result.mismatches}
         assert mismatches | {each.booking_id: "in flight" for each in result.in_flight} == {booking.booking_id: status}
         assert causes(result.mismatches) in ({}, {booking.booking_id: 1})
     newer = world.add_review(booking.offender_no, "EN2", publish=False)
-    third = result_of(opened.reconcile(peek=lambda: Waiting(on_dlq=frozenset({*waiting, newer}))))
+    third = result_of(opened.reconcile(find_pending=lambda: PendingMessages(on_dlq=frozenset({*waiting, newer}))))
     assert (third.mismatches, [each.booking_id for each in third.in_flight]) == ((), [booking.booking_id])
 
 
@@ -191,8 +193,8 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(world: Sandbox, office: 
     opened = office()
     (review,) = dlq_of(world, opened)().on_dlq
     why = "it came back 7 times, and housekeeping does not send it back any more"
-    given_up = Waiting(on_dlq=frozenset({review}), given_up={review: why})
-    result = result_of(opened.reconcile(peek=lambda: given_up))
+    given_up = PendingMessages(on_dlq=frozenset({review}), given_up={review: why})
+    result = result_of(opened.reconcile(find_pending=lambda: given_up))
     assert result.in_flight == ()
     (diagnosis,) = (each.diagnosis for each in result.mismatches)
     assert diagnosis is not None
@@ -205,7 +207,7 @@ def test_counts_what_is_excluded_and_on_its_way_once(world: Sandbox, office: Ope
     world.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted(world))
     opened = office(reconciliation_exclusions=f"{booking},known,2020-01-31")
-    result = result_of(opened.reconcile(peek=dlq_of(world, opened)))
+    result = result_of(opened.reconcile(find_pending=dlq_of(world, opened)))
     assert result.in_flight == ()
     assert [(each.booking_id, each.since) for each in result.excluded] == [(booking, date(2020, 1, 31))]
 
@@ -600,14 +602,26 @@ def test_enqueues_its_report_once_for_each_channel(world: Sandbox, office: OpenO
         assert [each.channel for each in outbox.due(connection, 10)] == ["archive", "slack", "email"]
 
 
-def test_goes_on_when_the_queues_cannot_be_looked_at(world: Sandbox, office: OpenOffice) -> None:
-    """What waits on the queues is a help, no condition."""
+def test_a_difference_stays_while_a_message_may_still_bring_it(world: Sandbox, office: OpenOffice) -> None:
+    """Messages on the incentive queue hide no difference: its evidence says that they may bring it."""
+    world.reset(prisoners=100, mismatches={"2": 1})
+    doubt = "the incentive queue holds 3 messages"
+    [mismatch] = result_of(office().reconcile(find_pending=lambda: PendingMessages(doubt=doubt))).mismatches
+    [current] = [row for row in mismatch.evidence if row.side == "DPS" and row.current]
+    assert current.note == f"not written to NOMIS; its message may be pending: {doubt}"
+    assert mismatch.diagnosis is not None
+    assert (mismatch.diagnosis.number, mismatch.diagnosis.confidence) == (2, "low")
+    assert not [command for command in mismatch.diagnosis.commands if "repair" in command]
+
+
+def test_reports_when_the_queues_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:
+    """Without the queues a run reports every difference that it found."""
     world.reset(prisoners=100, mismatches={"7": 1})
 
-    def peek() -> Waiting:
+    def find_pending() -> PendingMessages:
         raise RuleError("no queue")
 
-    assert len(result_of(office().reconcile(peek=peek)).mismatches) == 1
+    assert len(result_of(office().reconcile(find_pending=find_pending)).mismatches) == 1
 
 
 def test_keeps_a_mismatch_whose_evidence_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:

@@ -15,6 +15,7 @@ from reports.delivery.archive import Folder, store_index, store_report
 from reports.engine.result import MatrixCell, ReconciliationResult
 from reports.presentation.html import RunLine
 from reports.presentation.messages import email_report
+from reports.presentation.text import Masking
 from tests.harness.results import STARTED, made_result, with_everything
 
 pytestmark = pytest.mark.browser

@@ -20,6 +20,7 @@ from reports.presentation.alerts import alert_message
 from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import RunLine, draw_trend, render_index, render_report
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
+from reports.presentation.text import Masking
 from tests.harness.html import Tags
 from tests.harness.results import STARTED, made_result, mismatch, with_everything
 

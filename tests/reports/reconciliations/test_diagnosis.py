@@ -108,8 +108,8 @@ WRONG_ORDER = evidence(
 @pytest.mark.parametrize(
     ("number", "side", "case"),
     [
-        (1, "DPS", replace(MISSED, waits="dlq")),
-        (1, "DPS", replace(MISSED, waits="queue")),
+        (1, "DPS", replace(MISSED, pending_on="dlq")),
+        (1, "DPS", replace(MISSED, pending_on="queue")),
         (2, "DPS", evidence([], [review(70, "STD", "2023-05-20T10:00:00")])),
         (
             2,
@@ -285,10 +285,10 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
         "prisoner-to-nomis dlq show incentive",
         "prisoner-to-nomis incentives repair A4471CK",
     )
-    doubtful = diagnose(replace(lost, doubt="2 on the incentive queue cannot be looked at"))
+    doubtful = diagnose(replace(lost, doubt="the incentive queue holds 2 messages"))
     assert (doubtful.number, doubtful.confidence) == (2, "low")
     assert not [command for command in doubtful.commands if "repair" in command]
-    assert "2 on the incentive queue cannot be looked at" in doubtful.explanation
+    assert "the incentive queue holds 2 messages" in doubtful.explanation
 
 
 @given(words=st.lists(st.text().filter(lambda text: "\x00" not in text), min_size=3, max_size=3))

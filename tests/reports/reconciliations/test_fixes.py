@@ -9,7 +9,7 @@ import pytest
 
 from reports.reconciliations.incentives import fixes
 from reports.reconciliations.incentives.explain import UnknownPrisoner, explain
-from reports.reconciliations.incentives.pending_messages import nothing_waits
+from reports.reconciliations.incentives.pending_messages import no_pending_messages
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError
@@ -59,7 +59,7 @@ def test_explains_one_prisoner_with_whole_histories(world: Sandbox, office: Open
     """Cause and evidence as in the report; of somebody whose levels agree the histories alone."""
     world.reset(prisoners=60, mismatches={"5": 1})
     opened = office()
-    told = explain(opened.services, opened.database, nothing_waits, planted(world, 5)["offenderNo"], NEAR, now())
+    told = explain(opened.services, opened.database, no_pending_messages, planted(world, 5)["offenderNo"], NEAR, now())
     assert not told.equal
     assert told.mismatch.diagnosis is not None
     assert told.mismatch.diagnosis.number == 5
@@ -67,6 +67,6 @@ def test_explains_one_prisoner_with_whole_histories(world: Sandbox, office: Open
     assert [row.current for row in told.mismatch.evidence].count(True) == 2
     differing = {each["offenderNo"] for each in world.planted()["mismatches"]}
     agreeing = next(each["offenderNo"] for each in world.prisoners() if each["offenderNo"] not in differing)
-    equal = explain(opened.services, opened.database, nothing_waits, agreeing, NEAR, now())
+    equal = explain(opened.services, opened.database, no_pending_messages, agreeing, NEAR, now())
     assert equal.equal
     assert equal.mismatch.diagnosis is None

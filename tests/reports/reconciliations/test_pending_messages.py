@@ -1,5 +1,6 @@
-"""What waits on the incentive queues is seen, or known from its failures, and stays there with its attempts."""
+"""Reviews whose message is still to be handled are known, and no message of the incentive queue is touched for it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -7,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from jobs.operations.housekeeping import dead_letter_queue
-from jobs.operations.waiting_reviews import waiting_reviews
 from jobs.runtime.application import Application
-from reports.reconciliations.incentives.pending_messages import Waiting
+from reports.reconciliations.incentives.pending_messages import PendingMessages, find_pending_messages
 from sandbox import Sandbox
 from sync.clock import now
+from sync.creation import store as creations
+from sync.domains.incentives import rules
 from sync.failures import Failure
 from sync.pipeline.envelope import write_mapping_retry
+from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.setup import QueuePair
 from sync.store.failures import FailedAttempt, record_failures
 from sync.store.returns import count_returns
-from tests.harness.pipeline import tracked
+from sync.store.telemetry import read_events
 from tests.harness.programs import program
 
 #: Seconds until a message that failed is tried again.
@@ -41,61 +43,78 @@ def pair(one: Application) -> QueuePair:
     return one.queue_pair("incentive")
 
 
-def peek(one: Application, later: float = 0) -> Waiting:
-    """What waits, so many seconds from now by the clock of whoever looks."""
-    return waiting_reviews(one.queue_pair("incentive"), one.database, one.settings, now() + timedelta(seconds=later))
+def dead_letters(one: Application) -> DeadLetterQueue:
+    """The dead letter queue of the incentive queue."""
+    return DeadLetterQueue("incentive", one.queue_pair("incentive"), one.database, one.telemetry)
 
 
-def test_reviews_on_both_queues_are_seen(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """Reviews are known by the ids of events and of mapping retries; what tells of no review is passed over."""
-    offenders = [each["offenderNo"] for each in sandbox.prisoners()[:12]]
-    on_queue = {sandbox.add_review(offender, "ENH") for offender in offenders}
+def pending(one: Application, later: float = 0) -> PendingMessages:
+    """What is pending, `later` seconds from now."""
+    moment = now() + timedelta(seconds=later)
+    return find_pending_messages(one.queue_pair("incentive"), dead_letters(one), one.database, one.settings, moment)
+
+
+def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair) -> None:
+    """Reviews are known by the ids of events and of mapping retries; a message about no review is passed over."""
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
-    waiting = peek(one)
-    assert waiting.on_queue == on_queue
-    assert waiting.on_dlq == {777}
-    assert waiting.doubt is None
-    assert (pair.main.counts().visible, pair.dlq.counts().visible) == (12, 2)
+    assert pending(one) == PendingMessages(on_dlq=frozenset({777}))
+    assert pair.dlq.counts().visible == 2
 
 
-def test_nothing_waits_on_empty_queues(one: Application) -> None:
-    """Empty queues tell of nothing, at once."""
-    assert peek(one) == Waiting()
+def test_nothing_is_pending_on_empty_queues(one: Application) -> None:
+    """Two empty queues without a record of a failure leave nothing pending and no doubt."""
+    assert pending(one) == PendingMessages()
 
 
-def test_looking_uses_up_one_attempt_at_most(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """Eight looks, where a message has three receives: it is still there, and the drain applies it once."""
-    offender_no = sandbox.prisoners()[0]["offenderNo"]
-    review_id = sandbox.add_review(offender_no, "ENH")
+def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
+    sandbox: Sandbox, one: Application, pair: QueuePair
+) -> None:
+    """However often somebody looks, a message is neither received nor sent again: it has all of its attempts."""
+    review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
-        assert peek(one).where(review_id, offender_no) == "queue"
-    assert (pair.main.counts().visible, pair.dlq.counts().total) == (1, 0)
+        found = pending(one)
+        assert (found.doubt, found.where(review_id, "")) == ("the incentive queue holds 1 message", None)
+    assert (pair.main.counts().visible, pair.main.counts().total, pair.dlq.counts().total) == (1, 1, 0)
+    [message] = pair.main.receive(10, 1, 60)
+    assert message.receive_count == 1
+    pair.main.change_visibility([message], 0)
     assert one.open_drain("incentive").run_until_empty().applied == 1
-    assert tracked(one)["incentive-create-success"] == 1
-    assert (pair.main.counts().total, pair.dlq.counts().total) == (0, 0)
-    assert peek(one).where(review_id, offender_no) is None
+    one.telemetry.flush()
+    assert Counter(event["name"] for event in read_events(one.database))["incentive-create-success"] == 1
+    assert pending(one) == PendingMessages()
+
+
+def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
+    """An intent without an outcome is pending until its message must have come again, and no longer."""
+    with one.database.begin() as connection:
+        creations.record_intent(connection, rules.NAME, "4711", {}, {}, None)
+    after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
+    assert [pending(one, later).where(4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
+        "queue",
+        "queue",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(400, "failed"), (503, "deferred")])
 def test_a_review_that_waits_for_its_next_attempt_is_known(
     sandbox: Sandbox, one: Application, pair: QueuePair, status: int, outcome: str
 ) -> None:
-    """No look finds a message while it is hidden, but its failure tells: of this prisoner and of no other."""
+    """The failure of a hidden message makes the reviews of its prisoner pending, and nobody else's."""
     offender_no, other = (each["offenderNo"] for each in sandbox.prisoners()[:2])
     review_id = sandbox.add_review(offender_no, "ENH")
     sandbox.fault("nomis", "POST", kind="status", status=status)
     assert getattr(one.open_drain("incentive").run_batch(), outcome) == 1
     sandbox.clear_faults()
-    waiting = peek(one)
-    assert waiting.on_queue == frozenset()
+    waiting = pending(one)
     assert (waiting.where(review_id, offender_no), waiting.where(review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
     # When it can be seen again, or lies on the DLQ, or was purged, the failure tells nothing any more.
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
-    assert peek(one, after - 5).where(review_id, offender_no) == "queue"
-    assert peek(one, after + 5).where(review_id, offender_no) is None
+    assert pending(one, after - 5).where(review_id, offender_no) == "queue"
+    assert pending(one, after + 5).where(review_id, offender_no) is None
 
 
 def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
@@ -109,10 +128,10 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         assert drain.run_batch().failed == 1
         sandbox.clear_faults()
         [message] = pair.main.receive(1, 1, 60)
-        assert peek(quick).where(review_id, offender_no) == "queue"
+        assert pending(quick).where(review_id, offender_no) == "queue"
         pair.main.change_visibility([message], 0)
         assert drain.run_until_empty().applied == 1
-        assert peek(quick).where(review_id, offender_no) is None
+        assert pending(quick).where(review_id, offender_no) is None
 
 
 def test_dead_letters_that_nothing_sends_back_are_told_apart(
@@ -122,7 +141,7 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
-    letters = {each.ids["incentiveId"]: each for each in dead_letter_queue(one, "incentive").look()}
+    letters = {each.ids["incentiveId"]: each for each in dead_letters(one).look()}
     often = one.settings.housekeeping_max_returns + 1
     refusal = Failure("create IEP in NOMIS", "nomis", "POST", "/x", 400, "no such level", recoverable=False)
     for review, failure in ((702, refusal), (703, replace(refusal, status=503, recoverable=True))):
@@ -132,7 +151,7 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
             record_failures(connection, [attempt])
     with one.database.begin() as connection:
         count_returns(connection, "incentive", [letters[701].key] * often)
-    waiting = peek(one)
+    waiting = pending(one)
     assert waiting.on_dlq == {701, 702, 703}
     assert waiting.given_up == {
         701: f"it came back {often} times, and housekeeping does not send it back any more",
@@ -141,11 +160,17 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
     assert (waiting.why_given_up(703), waiting.why_given_up(None), waiting.why_given_up(1)) == (None, None, None)
 
 
-def test_what_is_in_hand_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
-    """A message that somebody holds for the first time leaves no trace: that there is one is said."""
+def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
+    """A message on its first receive left no record yet: that there is one is said."""
     offender_no = sandbox.prisoners()[0]["offenderNo"]
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
-    waiting = peek(one)
-    assert waiting.where(review_id, offender_no) is None
-    assert waiting.doubt == "1 on the incentive queue cannot be looked at, being handled or tried again later"
+    found = pending(one)
+    assert (found.where(review_id, offender_no), found.doubt) == (None, "the incentive queue holds 1 message")
+
+
+def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePair) -> None:
+    """What somebody else looks at cannot be seen: it may be about any review."""
+    pair.dlq.send("about a review, perhaps")
+    assert len(pair.dlq.receive(10, 1, 60)) == 1
+    assert pending(one).doubt == "somebody else is looking at 1 message of the dead letter queue"
