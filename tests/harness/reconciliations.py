@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from reports.delivery.deliver import enqueue_channel
 
+from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
 from reports.engine import checkpoints
 from reports.engine.result import Mismatch, ReconciliationResult
