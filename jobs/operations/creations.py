@@ -8,10 +8,10 @@ from jobs.cli.exit_codes import UsageError, WorkError
 from jobs.operations.acting import recorded_action
 from jobs.runtime.application import Application
 from sync.creation import store as creations
-from sync.creation.conflicts import Conflict, post_mapping, same_pair
+from sync.creation.conflicts import Conflict, post_mapping
+from sync.creation.creation import creation_lease
 from sync.creation.ledger import CreationLedger, doubt_key
 from sync.creation.store import OPEN_STATES, CreationRecord, CreationState
-from sync.domains.declaration import creation_lease
 from sync.repair.creations import CREATIONS, SETTLEMENTS, compare, event_again, nomis_ids, pair_of
 from sync.repair.duplicates import pair_of_mapping
 from sync.repair.surplus import SURPLUS_RULES, Record
@@ -199,7 +199,8 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
         earlier = actions_on(connection, ACTION, _target(record))
     settled = next((each for each in earlier if each.state is ActionState.DONE and "mapping" in each.details), None)
     mapping = record.mapping
-    by_hand = settled is not None and mapping is not None and same_pair(settled.details["mapping"], mapping)
+    same_records = CREATIONS[record.domain].same_records
+    by_hand = settled is not None and mapping is not None and same_records(settled.details["mapping"], mapping)
     if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
         raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
     if SETTLEMENTS[record.domain].delete_mapping is None:
@@ -208,7 +209,7 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
             f"of {record.dps_id}"
         )
     present = mapped_meanwhile(application, record)
-    if present is not None and not same_pair(present, mapping):
+    if present is not None and not same_records(present, mapping):
         raise WorkError(f"{record.domain} {record.dps_id} is mapped to {_nomis_text(record, present)} by now")
     return Reopening(record, mapping, settled.who)
 

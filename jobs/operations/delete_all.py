@@ -8,11 +8,11 @@ from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.acting import recorded_action
 from jobs.runtime.application import Application
 from sync.creation import store as creations
+from sync.creation.creation import creation_lease
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
-from sync.domains.declaration import creation_lease
 from sync.failures import SyncError, UpstreamError
 from sync.repair.duplicates import PAIR_FIELDS, pair_of_mapping
 from sync.settings.declaration import Settings

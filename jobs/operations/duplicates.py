@@ -7,7 +7,7 @@ from typing import Any
 from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.acting import recorded_action
 from jobs.runtime.application import Application
-from sync.domains.declaration import creation_lease
+from sync.creation.creation import creation_lease
 from sync.failures import SyncError
 from sync.repair.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
 from sync.repair.surplus import (

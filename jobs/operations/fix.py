@@ -16,8 +16,8 @@ from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
 from sync import clock
 from sync.creation import store as creations
+from sync.creation.creation import creation_lease
 from sync.creation.store import CreationState
-from sync.domains.declaration import creation_lease
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives import rules as incentive
 from sync.pipeline.context import HandlerContext
@@ -119,7 +119,7 @@ def _write_once_more(application: Application, plan: Plan, context: HandlerConte
     """Writes the level of a review that NOMIS had before: its mapping stays, so its event is a duplicate already."""
     assert plan.booking_id is not None
     with (
-        context.lease(creation_lease(incentive.NAME, str(plan.review_id))),
+        context.lease(creation_lease(incentive.CREATION.name, str(plan.review_id))),
         context.lease(f"incentive-booking:{plan.booking_id}"),
     ):
         return nomis_incentives.create_iep(application.services.nomis, plan.booking_id, plan.body).sequence
@@ -168,7 +168,7 @@ def _earlier(application: Application, plan: Plan) -> list[Action]:
 
 def _unsettled_creation(application: Application, plan: Plan) -> str | None:
     with application.database.read() as connection:
-        record = creations.find(connection, incentive.NAME, str(plan.review_id))
+        record = creations.find(connection, incentive.CREATION.name, str(plan.review_id))
     if record is None or record.state is not CreationState.AMBIGUOUS:
         return None
     return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {record.id}` first"

@@ -7,15 +7,15 @@ from typing import Any
 from sqlalchemy import Connection
 
 from sync.creation import store as creations
-from sync.creation.conflicts import Conflict, pair_of, same_pair
+from sync.creation.conflicts import Conflict
+from sync.creation.creation import Creation, creation_lease
 from sync.creation.store import CreationRecord
-from sync.domains.declaration import Creation, Properties, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
 from sync.proposed import command
 from sync.store import findings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
-from sync.store.telemetry import Telemetry, text_properties
+from sync.store.telemetry import Properties, Telemetry, text_properties
 
 #: Why saving a mapping failed, where the mapping service has another one of the record.
 _CONFLICT = "the mapping service has another mapping of one of the two"
@@ -54,7 +54,6 @@ class CreationLedger:
 
     def rivals(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
         """Other intents of the same subject whose outcome is not known either."""
-        assert creation.subject is not None
         with self._database.read() as connection:
             open_intents = creations.intents(connection, creation.name)
         subject = creation.subject(record.request)
@@ -140,7 +139,7 @@ class CreationLedger:
     ) -> None:
         """Records that the mapping is saved, and tracks that the creation succeeded."""
         with self._database.begin() as connection:
-            if _is_of(creations.find(connection, creation.name, dps_id), mapping):
+            if _is_of(creation, creations.find(connection, creation.name, dps_id), mapping):
                 creations.record_mapped(connection, creation.name, dps_id, mapping)
             self._telemetry.track_with(connection, event_name, properties)
 
@@ -151,7 +150,7 @@ class CreationLedger:
         """
         with self._database.begin() as connection:
             doubt = findings.find(connection, doubt_key(record))
-            if doubt is not None and pair_of(mapping).items() <= doubt.properties.items():
+            if doubt is not None and creation.ids_in(mapping).items() <= doubt.properties.items():
                 return
             creations.record_mapped(connection, creation.name, record.dps_id, mapping)
             if doubt is not None:
@@ -169,10 +168,10 @@ class CreationLedger:
         """Records that the mapping was refused: a finding, alerted once, after the event `failed` where given."""
         event_name = f"to-nomis-synch-{creation.name}-duplicate"
         told = {**properties, **conflict.properties()}
-        ids = ",".join(f"{name}={value}" for name, value in sorted(pair_of(mapping).items()))
+        ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
         key = f"duplicate:{creation.name}:{ids}"
         with self._database.begin() as connection:
-            if _is_of(creations.find(connection, creation.name, dps_id), mapping):
+            if _is_of(creation, creations.find(connection, creation.name, dps_id), mapping):
                 creations.record_duplicate(connection, creation.name, dps_id, mapping)
             if failed is not None:
                 self._telemetry.track_with(connection, failed, {**properties, "reason": _CONFLICT})
@@ -211,11 +210,11 @@ class CreationLedger:
             self._unwritten[creation.name, dps_id] = write
 
 
-def _is_of(record: CreationRecord | None, mapping: Mapping[str, Any]) -> bool:
+def _is_of(creation: Creation, record: CreationRecord | None, mapping: Mapping[str, Any]) -> bool:
     """Whether `mapping` is that of the record, or may be: a retry message of another origin leaves the record alone."""
     if record is None:
         return False
-    return record.mapping is None or same_pair(record.mapping, mapping)
+    return record.mapping is None or creation.same_records(record.mapping, mapping)
 
 
 def doubt_key(record: CreationRecord) -> str:

@@ -12,10 +12,10 @@ from enum import Enum
 from typing import Any
 
 from sync import clock
-from sync.creation.conflicts import post_mapping, same_pair
+from sync.creation.conflicts import post_mapping
+from sync.creation.creation import Creation, Prepared, creation_lease
 from sync.creation.ledger import CreationLedger
 from sync.creation.store import CreationRecord, CreationState
-from sync.domains.declaration import Creation, Ignored, Prepared, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry, write_mapping_retry
@@ -83,7 +83,7 @@ class CreationProtocol:
         """
         dps_id = creation.dps_id(event)
         context.bind(**creation.start(event))
-        if creation.passes_over is not None and creation.passes_over(event):
+        if creation.is_ignored(event):
             return _ignored(creation, context)
         with self._leases.held(creation_lease(creation.name, dps_id)):
             context.step("read mapping")
@@ -104,7 +104,7 @@ class CreationProtocol:
     def retry_mapping(self, creation: Creation, retry: MappingRetry, context: HandlerContext) -> Outcome:
         """Handles a mapping retry: saves the mapping and nothing else. Raises whatever fails, save a conflict."""
         dps_id = creation.retry_dps_id(retry)
-        mapping = creation.read_retry(retry)
+        mapping = creation.retry_mapping(retry)
         properties = creation.retry_properties(retry)
         context.bind(**properties)
         with self._leases.held(creation_lease(creation.name, dps_id)):
@@ -130,7 +130,7 @@ class CreationProtocol:
             with self._finding_ours(creation, record, context) as ours:
                 if isinstance(ours, Mapping):
                     context.bind(**record.properties)
-                    if same_pair(ours, mapping):
+                    if creation.same_records(ours, mapping):
                         return self._succeed(creation, record.dps_id, ours, context)
                     # NOMIS has one record too many: asked to save it, the mapping service says which.
                     return self._save_mapping(creation, record.dps_id, ours, context)
@@ -142,8 +142,7 @@ class CreationProtocol:
                     self._ledger.ambiguous(creation, record, {**record.properties, **mapping})
         elif record is not None and record.state is CreationState.AMBIGUOUS:
             self._ledger.mapped_otherwise(creation, record, mapping)
-        context.track(f"{creation.name}-create-duplicate", context.properties)
-        return Outcome.DUPLICATE
+        return _duplicate(creation, context)
 
     def _resolve_doubt(
         self, creation: Creation, event: DomainEvent, record: CreationRecord, context: HandlerContext
@@ -184,8 +183,8 @@ class CreationProtocol:
             yield record.mapping
             return
         with ExitStack() as held:
-            if creation.subject is not None:
-                subject = creation.subject(record.request)
+            subject = creation.subject(record.request)
+            if subject is not None:
                 held.enter_context(self._leases.held(f"doubt:{creation.name}:{subject}"))
                 for rival in self._ledger.rivals(creation, record):
                     self._let_it_settle(creation, rival)
@@ -218,10 +217,9 @@ class CreationProtocol:
         with _tracking_failure(creation, context):
             prepared = _prepare(creation, event, record, context)
         if prepared is None:
-            context.track(f"{creation.name}-create-duplicate", context.properties)
-            return Outcome.DUPLICATE
-        if isinstance(prepared, Ignored):
-            return _ignored(creation, context)
+            # The record was deleted in DPS and in the mapping service: before or after it was created here.
+            was_created = record is not None and record.attempts
+            return _duplicate(creation, context) if was_created else _ignored(creation, context)
         with ExitStack() as held:
             for key in prepared.leases:
                 held.enter_context(self._leases.held(key))
@@ -264,21 +262,23 @@ class CreationProtocol:
 
 def _prepare(
     creation: Creation, event: DomainEvent, record: CreationRecord | None, context: HandlerContext
-) -> Prepared | Ignored | None:
-    """The request; None when the record was created before and is gone since, in DPS as in the mapping service.
-
-    One whose deletion was seen and whose creation was not is ignored when DPS has it no more.
-    """
+) -> Prepared | None:
+    """The request; None when the record was created or deleted before and DPS no longer has it."""
     try:
         return creation.prepare(event, context)
     except UpstreamError as error:
         if record is None or record.state not in _WAS_THERE or not error.absent:
             raise
-        return None if record.attempts else Ignored()
+        return None
+
+
+def _duplicate(creation: Creation, context: HandlerContext) -> Outcome:
+    context.track(f"{creation.name}-create-duplicate", context.properties)
+    return Outcome.DUPLICATE
 
 
 def _ignored(creation: Creation, context: HandlerContext) -> Outcome:
-    context.track(creation.ignored or f"{creation.name}-create-ignored", context.properties)
+    context.track(f"{creation.name}-create-ignored", context.properties)
     return Outcome.IGNORED
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import structlog
 
+from sync.creation.creation import Creation
 from sync.domains.activities import rules as activity
 from sync.domains.activities.allocations import ALLOCATION_UPDATES
 from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.duplicate_rows import NonUnique
 from sync.domains.adjustments import rules as sentencing
 from sync.domains.appointments import rules as appointment
-from sync.domains.declaration import Coalesce, Creation, Domain, Update
+from sync.domains.declaration import Coalesce, Domain, Update
 from sync.domains.incentives import rules as incentive
 from sync.domains.visits import rules as visit
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, feature_variable, feature_variables
@@ -94,8 +95,8 @@ def _of_creation(handler: Creation) -> Iterator[str]:
     name, queue = handler.name, handler.queue
     yield f"{name}-create-success"
     yield f"{name}-create-failed"
-    if handler.ignored is not None:
-        yield handler.ignored
+    if handler.may_be_ignored:
+        yield f"{name}-create-ignored"
     yield f"{name}-create-duplicate"
     yield f"{name}-create-ambiguous"
     yield f"to-nomis-synch-{name}-duplicate"

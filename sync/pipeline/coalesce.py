@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sync.domains.declaration import Coalesce, Creation, Domain, Update
+from sync.creation.creation import Creation
+from sync.domains.declaration import Coalesce, Domain, Update
 from sync.failures import MessageUnreadable
 from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
 from sync.queues.queue import Message

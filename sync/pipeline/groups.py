@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from sync.creation.creation import Creation
 from sync.creation.protocol import OutcomeSettling
-from sync.domains.declaration import Creation
 from sync.failures import BreakerOpen, Failure, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.pipeline.acknowledge import Ended
 from sync.pipeline.awaited import CreationAwaited

@@ -3,9 +3,10 @@
 import orjson
 import structlog
 
+from sync.creation.creation import Creation
 from sync.creation.protocol import CreationProtocol
 from sync.domains.activities.duplicate_rows import free_key, known_rows, recognise, record_non_unique
-from sync.domains.declaration import Creation, Domain, Update
+from sync.domains.declaration import Domain, Update
 from sync.domains.registry import queue_of
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError, describe_failure
 from sync.pipeline.awaited import CreationAwaited, is_awaited

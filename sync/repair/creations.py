@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sync.creation.creation import Creation
 from sync.creation.store import CreationRecord
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
 from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
-from sync.domains.declaration import Creation
 from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.registry import DOMAINS
 from sync.pipeline.envelope import write_domain_event

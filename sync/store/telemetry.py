@@ -11,6 +11,9 @@ from sync.clock import now
 from sync.store.database import Database, StoreUnavailable
 from sync.store.tables import telemetry_events
 
+#: Properties of an event: any values, which become text when tracked; None is left out.
+Properties = Mapping[str, object]
+
 #: This many buffered events are written without waiting for the end of a batch.
 FLUSH_AT = 200
 _PAGE = 1000

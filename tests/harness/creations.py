@@ -14,9 +14,9 @@ import structlog
 
 from sandbox import Sandbox
 from sync.creation import store as creations
+from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.creation.store import CreationRecord
-from sync.domains.declaration import creation_lease
 from sync.domains.registry import DOMAINS
 from sync.failures import LeaseBusy
 from sync.pipeline.context import HandlerContext

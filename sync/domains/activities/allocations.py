@@ -7,10 +7,11 @@ from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import UpsertAllocation
-from sync.domains.declaration import Properties, Update
+from sync.domains.declaration import Update
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.store.telemetry import Properties
 
 END_REASON = "PRG_END"
 _ENDED = "ENDED"

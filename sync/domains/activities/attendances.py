@@ -11,11 +11,12 @@ from sync.domains.activities.allocations import booking_activity_lease
 from sync.domains.activities.dps import Attendance
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
-from sync.domains.declaration import Properties, Update
+from sync.domains.declaration import Update
 from sync.domains.times import with_minutes
 from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.store.telemetry import Properties
 
 
 @dataclass(frozen=True, slots=True)

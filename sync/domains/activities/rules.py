@@ -1,10 +1,9 @@
 """Activities: schedules and their sessions, written to NOMIS as course activities."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
+from sync.creation.creation import Creation, Json, Prepared
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import ALLOCATION_UPDATES
@@ -12,32 +11,19 @@ from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
-from sync.domains.declaration import Creation, Domain, Prepared, Properties, Update
+from sync.domains.declaration import Domain, Update
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.pipeline.envelope import DomainEvent
+from sync.store.telemetry import Properties
 from sync.upstream.responses import cut_to_bytes
 from sync.upstream.services import Services
-
-NAME = "activity"
 
 #: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
 LONGEST_DESCRIPTION = 40
 DESCRIPTION_PREFIX = "SAA "
 SUMMARY_LENGTH = 36
-
-
-def _schedule_id(event: DomainEvent) -> str:
-    return str(event.number("activityScheduleId"))
-
-
-def _entity(event: DomainEvent) -> str:
-    return f"activity:{_schedule_id(event)}"
-
-
-def _start(event: DomainEvent) -> Properties:
-    return {"dpsActivityScheduleId": _schedule_id(event)}
 
 
 def course_description(summary: str) -> str:
@@ -110,62 +96,57 @@ def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
     return CreateActivity(**{**amended, **of_activity})
 
 
-def _find_mapping(schedule_id: str, services: Services) -> Mapping[str, Any] | None:
-    return MAPPINGS.find(services.mapping, schedule_id)
+class ActivityCreation(Creation):
+    """A schedule becomes a course activity."""
+
+    event_type = "activities.activity-schedule.created"
+    name = "activity"
+    queue = "activity"
+    event_id = "activityScheduleId"
+    mappings = MAPPINGS
+    numeric_ids = True
+    retry_success = "activity-create-mapping-retry-success"
+    severity = "low"
+
+    def start(self, event: DomainEvent) -> Properties:
+        return {"dpsActivityScheduleId": self.dps_id(event)}
+
+    def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        schedule = _read_schedule(event, context)
+        context.bind(description=schedule.description)
+        activity = _read_activity(schedule, context)
+        context.step("create activity")
+        return Prepared({"activityScheduleId": schedule.id, "body": new_course(schedule, activity).as_json()})
+
+    def create(self, request: Json, services: Services) -> Json:
+        return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
+
+    def locate(self, request: Json, since: datetime, services: Services) -> None:
+        """NOMIS has no read of course activities."""
+
+    def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        return {
+            "nomisCourseActivityId": nomis_ids["nomisCourseActivityId"],
+            "activityScheduleId": int(dps_id),
+            "mappingType": "ACTIVITY_CREATED",
+            "whenCreated": None,
+        }
+
+    def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
+        schedule_id, course_id = mapping["activityScheduleId"], mapping["nomisCourseActivityId"]
+        existing = MAPPINGS.find(services.mapping, schedule_id)
+        if existing is None:
+            held = MAPPINGS.list_all(services.mapping)
+            return next((each for each in held if int(each["nomisCourseActivityId"]) == course_id), None)
+        return None if int(existing["nomisCourseActivityId"]) == course_id else existing
 
 
-def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
-    schedule, activity = _read(event, context)
-    context.step("create activity")
-    return Prepared({"activityScheduleId": schedule.id, "body": new_course(schedule, activity).as_json()})
-
-
-def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    return {"nomisCourseActivityId": nomis_activities.create_activity(services.nomis, request["body"])}
-
-
-def _mapping(schedule_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        "nomisCourseActivityId": nomis_ids["nomisCourseActivityId"],
-        "activityScheduleId": int(schedule_id),
-        "mappingType": "ACTIVITY_CREATED",
-        "whenCreated": None,
-    }
-
-
-def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    MAPPINGS.post(services.mapping, mapping)
-
-
-def _duplicate_of(mapping: Mapping[str, Any], services: Services) -> Mapping[str, Any] | None:
-    """The mapping that the service refused the posted one for, with 400 and no more said; None when there is none."""
-    schedule_id, course_id = mapping["activityScheduleId"], mapping["nomisCourseActivityId"]
-    existing = MAPPINGS.find(services.mapping, schedule_id)
-    if existing is None:
-        held = MAPPINGS.list_all(services.mapping)
-        return next((each for each in held if int(each["nomisCourseActivityId"]) == course_id), None)
-    return None if int(existing["nomisCourseActivityId"]) == course_id else existing
-
-
-def _locate(_: Mapping[str, Any], __: datetime, ___: Services) -> None:
-    """NOMIS has no read of course activities."""
-
-
-def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
-    return _mapping(_retry_dps_id(retry), {"nomisCourseActivityId": retry.number("nomisCourseActivityId")})
-
-
-def _retry_dps_id(retry: MappingRetry) -> str:
-    return str(retry.number("activityScheduleId"))
-
-
-def _retry_properties(retry: MappingRetry) -> Properties:
-    return {"activityScheduleId": _retry_dps_id(retry)}
+CREATION = ActivityCreation()
 
 
 def _amend(event: DomainEvent, context: HandlerContext) -> None:
-    with context.lease(_course_lease(_schedule_id(event))):
-        course_id = _mapped_course(_schedule_id(event), context)
+    with context.lease(_course_lease(CREATION.dps_id(event))):
+        course_id = _mapped_course(CREATION.dps_id(event), context)
         schedule = _read_schedule(event, context)
         context.bind(dpsActivityId=schedule.activity.id)
         activity = _read_activity(schedule, context)
@@ -223,15 +204,9 @@ def _mapped_course(schedule_id: int | str, context: HandlerContext) -> int:
     return course_id
 
 
-def _read(event: DomainEvent, context: HandlerContext) -> tuple[Schedule, Activity]:
-    schedule = _read_schedule(event, context)
-    context.bind(description=schedule.description)
-    return schedule, _read_activity(schedule, context)
-
-
 def _read_schedule(event: DomainEvent, context: HandlerContext) -> Schedule:
     context.step("read schedule")
-    return activities_api.schedule(context.services.activities, int(_schedule_id(event)))
+    return activities_api.schedule(context.services.activities, int(CREATION.dps_id(event)))
 
 
 def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
@@ -241,31 +216,12 @@ def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
 
 DOMAIN = Domain(
     queue="activity",
-    creation=Creation(
-        event_type="activities.activity-schedule.created",
-        name=NAME,
-        queue="activity",
-        entity=_entity,
-        dps_id=_schedule_id,
-        start=_start,
-        find_mapping=_find_mapping,
-        prepare=_prepare,
-        create=_create,
-        mapping=_mapping,
-        post_mapping=_post_mapping,
-        locate=_locate,
-        retry_success="activity-create-mapping-retry-success",
-        retry_properties=_retry_properties,
-        read_retry=_read_retry,
-        retry_dps_id=_retry_dps_id,
-        duplicate_of=_duplicate_of,
-        severity="low",
-    ),
+    creation=CREATION,
     updates=(
         Update(
             "activities.activity-schedule.amended",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _amend,
             "activity-amend-success",
             "activity-amend-failed",

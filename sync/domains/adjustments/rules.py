@@ -5,40 +5,28 @@ from datetime import date, datetime
 from typing import Any
 
 from sync.clock import london_now
+from sync.creation.creation import Creation, Json, Prepared, creation_lease
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.mapping import MAPPINGS
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
-from sync.domains.declaration import Coalesce, Creation, Domain, Prepared, Properties, Update, creation_lease
+from sync.domains.declaration import Coalesce, Domain, Update
 from sync.domains.gone import Gone
 from sync.domains.times import earliest_creation
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.store.telemetry import Properties
 from sync.upstream.services import Services
 
-NAME = "sentencing-adjustment"
 UPDATED_IGNORED = "sentencing-adjustment-updated-ignored"
 UPDATED_SKIPPED = "sentencing-adjustment-updated-skipped"
 DELETED_IGNORED = "sentencing-adjustment-deleted-ignored"
 
 
-def _adjustment_id(event: DomainEvent) -> str:
-    return event.text("id")
-
-
 def _came_from_nomis(event: DomainEvent) -> bool:
     return event.optional_text("source") == "NOMIS"
-
-
-def _entity(event: DomainEvent) -> str:
-    # An event that is passed over must not take one of DPS along when events of one record become one piece of work.
-    return f"sentencing-adjustment:{_adjustment_id(event)}{':from-nomis' if _came_from_nomis(event) else ''}"
-
-
-def _start(event: DomainEvent) -> Properties:
-    return {"adjustmentId": _adjustment_id(event), "offenderNo": event.optional_text("offenderNo")}
 
 
 def category_of(adjustment: Adjustment) -> Category:
@@ -71,65 +59,87 @@ def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment
     return ChangedAdjustment(**told, sentence_sequence=adjustment.sentence_sequence)
 
 
-def _find_mapping(adjustment_id: str, services: Services) -> Mapping[str, Any] | None:
-    return MAPPINGS.find(services.mapping, adjustment_id)
+class AdjustmentCreation(Creation):
+    """An adjustment becomes a NOMIS adjustment of a sentence or of a key date."""
 
+    event_type = "release-date-adjustments.adjustment.inserted"
+    name = "sentencing-adjustment"
+    queue = "sentencing"
+    event_id = "id"
+    mappings = MAPPINGS
+    retry_success = "sentencing-adjustment-create-success"
+    severity = "serious"
+    may_be_ignored = True
 
-def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
-    adjustment = _read(event, context)
-    context.step("create adjustment")
-    return Prepared(
-        {
-            "adjustmentId": _adjustment_id(event),
-            "bookingId": adjustment.booking_id,
-            "sentenceSequence": adjustment.sentence_sequence,
-            "category": category_of(adjustment),
-            "body": nomis_adjustment(adjustment, london_now().date()).as_json(),
+    def entity(self, event: DomainEvent) -> str:
+        # An event that came from NOMIS is ignored, and must not take one of DPS along when the two are coalesced.
+        return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
+
+    def start(self, event: DomainEvent) -> Properties:
+        return {"adjustmentId": self.dps_id(event), "offenderNo": event.optional_text("offenderNo")}
+
+    def is_ignored(self, event: DomainEvent) -> bool:
+        return _came_from_nomis(event)
+
+    def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        adjustment = _read(event, context)
+        context.step("create adjustment")
+        return Prepared(
+            {
+                "adjustmentId": self.dps_id(event),
+                "bookingId": adjustment.booking_id,
+                "sentenceSequence": adjustment.sentence_sequence,
+                "category": category_of(adjustment),
+                "body": nomis_adjustment(adjustment, london_now().date()).as_json(),
+            }
+        )
+
+    def create(self, request: Json, services: Services) -> Json:
+        nomis_id = nomis_adjustments.create_adjustment(
+            services.nomis, request["bookingId"], request["sentenceSequence"], request["body"]
+        )
+        return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
+
+    def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
+        """The adjustments of the family made since then that are equal to the request, unless mapped to another."""
+        category: Category = request["category"]
+        found = []
+        for nomis_id in nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date()):
+            adjustment = nomis_adjustments.find_adjustment(services.nomis, category, nomis_id)
+            if adjustment is None or not _is_equal(adjustment, request):
+                continue
+            mapping = MAPPINGS.find_by_nomis_ids(services.mapping, nomis_id, category)
+            if mapping is None or mapping["adjustmentId"] == request["adjustmentId"]:
+                found.append({"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category})
+        return found
+
+    def subject(self, request: Json) -> str:
+        return f"booking:{request['bookingId']}"
+
+    def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        return {
+            "nomisAdjustmentId": nomis_ids["nomisAdjustmentId"],
+            "nomisAdjustmentCategory": nomis_ids["nomisAdjustmentCategory"],
+            "adjustmentId": dps_id,
+            "label": None,
+            "mappingType": "SENTENCING_CREATED",
+            "whenCreated": None,
         }
-    )
+
+    def retry_nomis_ids(self, retry: MappingRetry) -> Json:
+        category = nomis_adjustments.category(retry.text("nomisAdjustmentCategory"))
+        return {"nomisAdjustmentId": retry.number("nomisAdjustmentId"), "nomisAdjustmentCategory": category}
+
+    def retry_mapping(self, retry: MappingRetry) -> Json:
+        # A message written by hand may carry another type or label, which is kept.
+        given = {name: value for name, value in retry.mapping.items() if value is not None}
+        return {**super().retry_mapping(retry), **given, **self.retry_nomis_ids(retry)}
+
+    def retry_properties(self, retry: MappingRetry) -> Properties:
+        return retry.telemetry_attributes
 
 
-def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    nomis_id = nomis_adjustments.create_adjustment(
-        services.nomis, request["bookingId"], request["sentenceSequence"], request["body"]
-    )
-    return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
-
-
-def _mapping(adjustment_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        "nomisAdjustmentId": nomis_ids["nomisAdjustmentId"],
-        "nomisAdjustmentCategory": nomis_ids["nomisAdjustmentCategory"],
-        "adjustmentId": adjustment_id,
-        "label": None,
-        "mappingType": "SENTENCING_CREATED",
-        "whenCreated": None,
-    }
-
-
-def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    MAPPINGS.post(services.mapping, mapping)
-
-
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
-    """Among the adjustments of the family made since then, those that say the same and are no other adjustment's."""
-    category: Category = request["category"]
-    found = []
-    for nomis_id in nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date()):
-        adjustment = nomis_adjustments.find_adjustment(services.nomis, category, nomis_id)
-        if adjustment is None or not _says_the_same(adjustment, request):
-            continue
-        mapping = MAPPINGS.find_by_nomis_ids(services.mapping, nomis_id, category)
-        if mapping is None or mapping["adjustmentId"] == request["adjustmentId"]:
-            found.append({"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category})
-    return found
-
-
-def _subject(request: Mapping[str, Any]) -> str:
-    return f"booking:{request['bookingId']}"
-
-
-def _says_the_same(adjustment: NomisAdjustment, request: Mapping[str, Any]) -> bool:
+def _is_equal(adjustment: NomisAdjustment, request: Json) -> bool:
     body = request["body"]
     return (
         not adjustment.hidden_from_users
@@ -146,27 +156,15 @@ def _iso(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
 
 
-def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
-    names = ("nomisAdjustmentId", "nomisAdjustmentCategory")
-    given = {name: value for name, value in retry.mapping.items() if value is not None}
-    ids = {names[0]: retry.number(names[0]), names[1]: nomis_adjustments.category(retry.text(names[1]))}
-    return {**_mapping(_retry_dps_id(retry), ids), **given, **ids}
-
-
-def _retry_dps_id(retry: MappingRetry) -> str:
-    return retry.text("adjustmentId")
-
-
-def _retry_properties(retry: MappingRetry) -> Properties:
-    return retry.telemetry_attributes
+CREATION = AdjustmentCreation()
 
 
 def _update(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
         return UPDATED_IGNORED
-    with context.lease(f"write:{_entity(event)}"):
+    with context.lease(f"write:{CREATION.entity(event)}"):
         context.step("look up mapping")
-        nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, _adjustment_id(event)))
+        nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)))
         context.bind(nomisAdjustmentId=nomis_id)
         adjustment = _read(event, context)
         if category_of(adjustment) != category:
@@ -181,13 +179,13 @@ def _update(event: DomainEvent, context: HandlerContext) -> str | None:
 def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
     if _came_from_nomis(event):
         return DELETED_IGNORED
-    services, adjustment_id = context.services, _adjustment_id(event)
-    with context.lease(creation_lease(NAME, adjustment_id)):
+    services, adjustment_id = context.services, CREATION.dps_id(event)
+    with context.lease(creation_lease(CREATION.name, adjustment_id)):
         context.step("look up mapping")
         mapping = MAPPINGS.find(services.mapping, adjustment_id)
         if mapping is None:
             if _is_gone(adjustment_id, context):
-                context.forget_creation(NAME, adjustment_id)
+                context.forget_creation(CREATION.name, adjustment_id)
                 context.bind(reason="mapping-already-deleted")
                 return DELETED_IGNORED
             context.step("look up mapping")
@@ -198,13 +196,13 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
         nomis_adjustments.delete_adjustment(services.nomis, category, nomis_id)
         context.step("delete mapping")
         MAPPINGS.delete(services.mapping, adjustment_id)
-        context.forget_creation(NAME, adjustment_id)
+        context.forget_creation(CREATION.name, adjustment_id)
     return None
 
 
 def _is_gone(adjustment_id: str, context: HandlerContext) -> bool:
     """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
-    if context.creation_open(NAME, adjustment_id):
+    if context.creation_open(CREATION.name, adjustment_id):
         return False
     context.step("read adjustment")
     return not adjustments_api.adjustment_exists(context.services.sentence_adjustments, adjustment_id)
@@ -216,7 +214,7 @@ def _mapped(mapping: Mapping[str, Any]) -> tuple[int, Category]:
 
 def _read(event: DomainEvent, context: HandlerContext) -> Adjustment:
     context.step("read adjustment")
-    return adjustments_api.adjustment(context.services.sentence_adjustments, _adjustment_id(event))
+    return adjustments_api.adjustment(context.services.sentence_adjustments, CREATION.dps_id(event))
 
 
 def _read_record(services: Services, adjustment_id: str) -> object:
@@ -227,37 +225,16 @@ def _read_mapping(services: Services, adjustment_id: str) -> object:
     return MAPPINGS.get(services.mapping, adjustment_id)
 
 
-_GONE = Gone(NAME, _adjustment_id, _read_record, _read_mapping, UPDATED_SKIPPED)
+_GONE = Gone(CREATION.name, CREATION.dps_id, _read_record, _read_mapping, UPDATED_SKIPPED)
 
 DOMAIN = Domain(
     queue="sentencing",
-    creation=Creation(
-        event_type="release-date-adjustments.adjustment.inserted",
-        name=NAME,
-        queue="sentencing",
-        entity=_entity,
-        dps_id=_adjustment_id,
-        start=_start,
-        find_mapping=_find_mapping,
-        prepare=_prepare,
-        create=_create,
-        mapping=_mapping,
-        post_mapping=_post_mapping,
-        locate=_locate,
-        retry_success="sentencing-adjustment-create-success",
-        retry_properties=_retry_properties,
-        read_retry=_read_retry,
-        retry_dps_id=_retry_dps_id,
-        subject=_subject,
-        ignored="sentencing-adjustment-create-ignored",
-        passes_over=_came_from_nomis,
-        severity="serious",
-    ),
+    creation=CREATION,
     updates=(
         Update(
             "release-date-adjustments.adjustment.updated",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _GONE.unless_gone(_update),
             "sentencing-adjustment-updated-success",
             "sentencing-adjustment-updated-failed",
@@ -265,8 +242,8 @@ DOMAIN = Domain(
         ),
         Update(
             "release-date-adjustments.adjustment.deleted",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _delete,
             "sentencing-adjustment-deleted-success",
             "sentencing-adjustment-deleted-failed",

@@ -4,20 +4,21 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from sync.creation.creation import Creation, Json, Prepared, creation_lease
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities.dps import AppointmentInstance
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.mapping import MAPPINGS
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
-from sync.domains.declaration import Coalesce, Creation, Domain, Prepared, Properties, Update, creation_lease
+from sync.domains.declaration import Coalesce, Domain, Update
 from sync.domains.gone import Apply, Gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.failures import UpstreamError
 from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.pipeline.envelope import DomainEvent
+from sync.store.telemetry import Properties
 from sync.upstream.services import Services
 
-NAME = "appointment"
 AMEND_IGNORED = "appointment-amend-missing-ignored"
 CANCEL_IGNORED = "appointment-cancel-missing-ignored"
 DELETE_IGNORED = "appointment-delete-ignored"
@@ -26,18 +27,6 @@ MAPPING_MISSING, NOMIS_MISSING = (
     "appointment-delete-missing-mapping-ignored",
     "appointment-delete-missing-nomis-ignored",
 )
-
-
-def _instance_id(event: DomainEvent) -> str:
-    return str(event.number("appointmentInstanceId"))
-
-
-def _entity(event: DomainEvent) -> str:
-    return f"appointment:{_instance_id(event)}"
-
-
-def _start(event: DomainEvent) -> Properties:
-    return {"appointmentInstanceId": _instance_id(event)}
 
 
 def location_of(appointment: AppointmentInstance) -> int | None:
@@ -59,80 +48,84 @@ def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
     )
 
 
-def _find_mapping(instance_id: str, services: Services) -> Mapping[str, Any] | None:
-    return MAPPINGS.find(services.mapping, instance_id)
+class AppointmentCreation(Creation):
+    """An appointment instance becomes a NOMIS appointment of the booking."""
+
+    event_type = "appointments.appointment-instance.created"
+    name = "appointment"
+    queue = "appointment"
+    event_id = "appointmentInstanceId"
+    mappings = MAPPINGS
+    numeric_ids = True
+    retry_success = "appointment-create-mapping-retry-success"
+    may_be_ignored = True
+
+    def start(self, event: DomainEvent) -> Properties:
+        return {"appointmentInstanceId": self.dps_id(event)}
+
+    def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        appointment = _read(event, context)
+        location = location_of(appointment)
+        context.bind(
+            bookingId=appointment.booking_id,
+            locationId="null" if location is None else location,
+            date=appointment.appointment_date.isoformat(),
+            start=with_minutes(appointment.start_time),
+        )
+        body = CreateAppointment(booking_id=appointment.booking_id, **dict(nomis_appointment(appointment)))
+        context.step("create appointment")
+        return Prepared(
+            {
+                "appointmentInstanceId": appointment.id,
+                "prisonId": appointment.prison_code,
+                "startSeconds": with_seconds(appointment.start_time.replace(second=0, microsecond=0)),
+                "body": body.as_json(),
+            }
+        )
+
+    def create(self, request: Json, services: Services) -> Json:
+        return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
+
+    def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
+        """The appointment of the booking at the location and start that was made since then, unless mapped to another.
+
+        NOMIS says whether there is one, but not its id: that is among those of the day.
+        """
+        body, earliest = request["body"], earliest_creation(since)
+        location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
+        if location is None:
+            return None
+        prison_id = request["prisonId"]
+        try:
+            there = nomis_appointments.appointment_at(services.nomis, body["bookingId"], location, start)
+        except UpstreamError as error:
+            if not error.non_unique:
+                raise
+        else:
+            if there is None or there.created_date < earliest:
+                return []
+            prison_id = there.prison_id or prison_id
+        found = []
+        # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
+        ids = nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"])
+        for event_id in sorted(ids, reverse=True):
+            appointment = nomis_appointments.find_appointment(services.nomis, event_id)
+            if appointment is None:
+                continue
+            if appointment.created_date < earliest:
+                break
+            if _is_equal(appointment, body, start) and _may_be_of(event_id, request, services):
+                found.append({"nomisEventId": event_id})
+        return found
+
+    def subject(self, request: Json) -> str:
+        return f"booking:{request['body']['bookingId']}"
+
+    def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        return {"appointmentInstanceId": int(dps_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
 
 
-def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
-    appointment = _read(event, context)
-    location = location_of(appointment)
-    context.bind(
-        bookingId=appointment.booking_id,
-        locationId="null" if location is None else location,
-        date=appointment.appointment_date.isoformat(),
-        start=with_minutes(appointment.start_time),
-    )
-    body = CreateAppointment(booking_id=appointment.booking_id, **dict(nomis_appointment(appointment)))
-    context.step("create appointment")
-    return Prepared(
-        {
-            "appointmentInstanceId": appointment.id,
-            "prisonId": appointment.prison_code,
-            "startSeconds": with_seconds(appointment.start_time.replace(second=0, microsecond=0)),
-            "body": body.as_json(),
-        }
-    )
-
-
-def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
-
-
-def _mapping(instance_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"appointmentInstanceId": int(instance_id), "nomisEventId": nomis_ids["nomisEventId"], "whenCreated": None}
-
-
-def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    MAPPINGS.post(services.mapping, mapping)
-
-
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]] | None:
-    """The unmapped appointment of the booking, in the location, at the start, that was made since then.
-
-    NOMIS tells whether there is one, but not its id: that is among those of the day.
-    """
-    body, earliest = request["body"], earliest_creation(since)
-    location, start = body.get("internalLocationId"), f"{body['eventDate']}T{request['startSeconds']}"
-    if location is None:
-        return None
-    prison_id = request["prisonId"]
-    try:
-        there = nomis_appointments.appointment_at(services.nomis, body["bookingId"], location, start)
-    except UpstreamError as error:
-        if not error.non_unique:
-            raise
-    else:
-        if there is None or there.created_date < earliest:
-            return []
-        prison_id = there.prison_id or prison_id
-    found = []
-    # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
-    for event_id in sorted(
-        nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"]), reverse=True
-    ):
-        appointment = nomis_appointments.find_appointment(services.nomis, event_id)
-        if appointment is not None and appointment.created_date < earliest:
-            break
-        if (
-            appointment is not None
-            and _says_the_same(appointment, body, start)
-            and _is_unmapped(event_id, request, services)
-        ):
-            found.append({"nomisEventId": event_id})
-    return found
-
-
-def _says_the_same(appointment: NomisAppointment, body: Mapping[str, Any], start: str) -> bool:
+def _is_equal(appointment: NomisAppointment, body: Json, start: str) -> bool:
     return (
         appointment.booking_id == body["bookingId"]
         and appointment.internal_location == body["internalLocationId"]
@@ -141,29 +134,16 @@ def _says_the_same(appointment: NomisAppointment, body: Mapping[str, Any], start
     )
 
 
-def _subject(request: Mapping[str, Any]) -> str:
-    return f"booking:{request['body']['bookingId']}"
-
-
-def _is_unmapped(event_id: int, request: Mapping[str, Any], services: Services) -> bool:
+def _may_be_of(event_id: int, request: Json, services: Services) -> bool:
     mapping = MAPPINGS.find_by_nomis_ids(services.mapping, event_id)
     return mapping is None or int(mapping["appointmentInstanceId"]) == request["appointmentInstanceId"]
 
 
-def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
-    return _mapping(_retry_dps_id(retry), {"nomisEventId": retry.number("nomisEventId")})
-
-
-def _retry_dps_id(retry: MappingRetry) -> str:
-    return str(retry.number("appointmentInstanceId"))
-
-
-def _retry_properties(retry: MappingRetry) -> Properties:
-    return {"appointmentInstanceId": _retry_dps_id(retry)}
+CREATION = AppointmentCreation()
 
 
 def _update(event: DomainEvent, context: HandlerContext) -> None:
-    with context.lease(f"write:{_entity(event)}"):
+    with context.lease(f"write:{CREATION.entity(event)}"):
         body = nomis_appointment(_read(event, context))
         event_id = _mapped_event(event, context)
         context.step("update appointment")
@@ -171,7 +151,7 @@ def _update(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _cancel(event: DomainEvent, context: HandlerContext) -> None:
-    with context.lease(f"write:{_entity(event)}"):
+    with context.lease(f"write:{CREATION.entity(event)}"):
         event_id = _mapped_event(event, context)
         context.step("cancel appointment")
         try:
@@ -184,13 +164,13 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
-    services, instance_id = context.services, _instance_id(event)
-    with context.lease(creation_lease(NAME, instance_id)):
+    services, instance_id = context.services, CREATION.dps_id(event)
+    with context.lease(creation_lease(CREATION.name, instance_id)):
         context.step("look up mapping")
         mapping = MAPPINGS.find(services.mapping, instance_id)
         if mapping is None:
             if _is_gone(instance_id, context):
-                context.forget_creation(NAME, instance_id)
+                context.forget_creation(CREATION.name, instance_id)
                 context.track(MAPPING_MISSING, context.properties)
                 return DELETE_IGNORED
             context.step("look up mapping")
@@ -200,7 +180,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
         was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
         context.step("delete mapping")
         MAPPINGS.delete(services.mapping, instance_id)
-        context.forget_creation(NAME, instance_id)
+        context.forget_creation(CREATION.name, instance_id)
         if not was_there:
             context.track(NOMIS_MISSING, context.properties)
         return None
@@ -208,7 +188,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
 
 def _is_gone(instance_id: str, context: HandlerContext) -> bool:
     """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
-    if context.creation_open(NAME, instance_id):
+    if context.creation_open(CREATION.name, instance_id):
         return False
     context.step("read appointment")
     return not activities_api.appointment_exists(context.services.appointments, int(instance_id))
@@ -216,12 +196,12 @@ def _is_gone(instance_id: str, context: HandlerContext) -> bool:
 
 def _read(event: DomainEvent, context: HandlerContext) -> AppointmentInstance:
     context.step("read appointment")
-    return activities_api.appointment(context.services.appointments, int(_instance_id(event)))
+    return activities_api.appointment(context.services.appointments, int(CREATION.dps_id(event)))
 
 
 def _mapped_event(event: DomainEvent, context: HandlerContext) -> int:
     context.step("look up mapping")
-    return _noted(MAPPINGS.get(context.services.mapping, _instance_id(event)), context)
+    return _noted(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)), context)
 
 
 def _noted(mapping: Mapping[str, Any], context: HandlerContext) -> int:
@@ -237,37 +217,17 @@ def _unless_gone(ignored: str, apply: Apply) -> Apply:
     def mapping(services: Services, instance_id: str) -> object:
         return MAPPINGS.get(services.mapping, instance_id)
 
-    return Gone(NAME, _instance_id, record, mapping, ignored).unless_gone(apply)
+    return Gone(CREATION.name, CREATION.dps_id, record, mapping, ignored).unless_gone(apply)
 
 
 DOMAIN = Domain(
     queue="appointment",
-    creation=Creation(
-        event_type="appointments.appointment-instance.created",
-        name=NAME,
-        queue="appointment",
-        entity=_entity,
-        dps_id=_instance_id,
-        start=_start,
-        find_mapping=_find_mapping,
-        prepare=_prepare,
-        create=_create,
-        mapping=_mapping,
-        post_mapping=_post_mapping,
-        locate=_locate,
-        retry_success="appointment-create-mapping-retry-success",
-        retry_properties=_retry_properties,
-        read_retry=_read_retry,
-        retry_dps_id=_retry_dps_id,
-        subject=_subject,
-        ignored="appointment-create-ignored",
-        severity="medium",
-    ),
+    creation=CREATION,
     updates=(
         Update(
             "appointments.appointment-instance.updated",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _unless_gone(AMEND_IGNORED, _update),
             "appointment-update-success",
             "appointment-update-failed",
@@ -275,8 +235,8 @@ DOMAIN = Domain(
         ),
         Update(
             "appointments.appointment-instance.cancelled",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _unless_gone(CANCEL_IGNORED, _cancel),
             "appointment-cancel-success",
             "appointment-cancel-failed",
@@ -285,8 +245,8 @@ DOMAIN = Domain(
         ),
         Update(
             "appointments.appointment-instance.deleted",
-            _entity,
-            _start,
+            CREATION.entity,
+            CREATION.start,
             _delete,
             "appointment-delete-success",
             "appointment-delete-failed",

@@ -1,11 +1,12 @@
 """Incentive levels, global and of each prison, and their order: reference data, repeated without harm."""
 
-from sync.domains.declaration import Properties, Update
+from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import HeldLevel
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.store.telemetry import Properties
 
 #: There is one order of the levels, whichever event tells of it.
 ORDER = "incentive-levels-order"

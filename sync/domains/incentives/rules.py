@@ -1,10 +1,10 @@
 """Incentive reviews of prisoners, written to NOMIS as IEP records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
-from sync.domains.declaration import Creation, Domain, Prepared, Properties
+from sync.creation.creation import Creation, Json, Prepared
+from sync.domains.declaration import Domain
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.levels import LEVEL_UPDATES
@@ -14,9 +14,8 @@ from sync.domains.times import earliest_creation, local_seconds
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.store.telemetry import Properties
 from sync.upstream.services import Services
-
-NAME = "incentive"
 
 #: How the entity of a review begins: its prisoner's, or its own where the event names no prisoner.
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
@@ -28,83 +27,81 @@ MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 _LONGEST_GAP = 3
 
 
-def _review_id(event: DomainEvent) -> str:
-    return str(event.number("id"))
+class IncentiveCreation(Creation):
+    """A review becomes an IEP record of the prisoner's booking."""
 
+    event_type = "incentives.iep-review.inserted"
+    name = "incentive"
+    queue = "incentive"
+    event_id = "id"
+    mappings = MAPPINGS
+    numeric_ids = True
+    retry_success = "incentive-retry-success"
+    severity = "low"
+    may_be_ignored = True
 
-def _entity(event: DomainEvent) -> str:
-    # NOMIS orders the records of one day as they were written, so the reviews of a prisoner go one after the other.
-    offender_no = event.optional_text("nomsNumber")
-    return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{_review_id(event)}"
+    def entity(self, event: DomainEvent) -> str:
+        # NOMIS orders the records of one day as they were written, so the reviews of a prisoner go one after the other.
+        offender_no = event.optional_text("nomsNumber")
+        return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 
+    def start(self, event: DomainEvent) -> Properties:
+        return {"id": self.dps_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
 
-def _start(event: DomainEvent) -> Properties:
-    return {"id": _review_id(event), "offenderNo": event.optional_text("nomsNumber") or "unknown"}
+    def is_ignored(self, event: DomainEvent) -> bool:
+        return event.optional_text("reason") == MADE_IN_NOMIS
 
+    def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        context.step("read review")
+        review = incentives_api.review(context.services.incentives, self.dps_id(event))
+        context.bind(
+            prisonId=review.agency_id,
+            iep=review.iep_code,
+            iepDate=review.iep_date.isoformat(),
+            iepTime=review.iep_time.time().isoformat(),
+        )
+        if review.agency_id is None:
+            raise RuleError("the review names no prison")
+        body = nomis_incentives.CreateIep(
+            iep_level=review.iep_code,
+            iep_date_time=local_seconds(datetime.combine(review.iep_date, review.iep_time.time())),
+            prison_id=review.agency_id,
+            user_id=review.user_id,
+            comments=review.comments,
+        )
+        context.step("create incentive")
+        request = {"incentiveId": review.id, "bookingId": review.booking_id, "body": body.as_json()}
+        return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
 
-def _made_in_nomis(event: DomainEvent) -> bool:
-    return event.optional_text("reason") == MADE_IN_NOMIS
+    def create(self, request: Json, services: Services) -> Json:
+        made = nomis_incentives.create_iep(services.nomis, request["bookingId"], request["body"])
+        return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
+    def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
+        """The booking's records written since then that are equal to the review, unless mapped to another."""
+        booking_id = request["bookingId"]
+        return [
+            {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
+            for record in _records_since(booking_id, earliest_creation(since), services)
+            if _is_equal(record, request["body"]) and _may_be_of(record, request["incentiveId"], services)
+        ]
 
-def _find_mapping(review_id: str, services: Services) -> Mapping[str, Any] | None:
-    return MAPPINGS.find(services.mapping, review_id)
+    def subject(self, request: Json) -> str:
+        return f"booking:{request['bookingId']}"
 
+    def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        return {
+            "nomisBookingId": nomis_ids["nomisBookingId"],
+            "nomisIncentiveSequence": nomis_ids["nomisIncentiveSequence"],
+            "incentiveId": int(dps_id),
+            "label": None,
+            "mappingType": "INCENTIVE_CREATED",
+            "whenCreated": None,
+        }
 
-def _prepare(event: DomainEvent, context: HandlerContext) -> Prepared:
-    context.step("read review")
-    review = incentives_api.review(context.services.incentives, _review_id(event))
-    context.bind(
-        prisonId=review.agency_id,
-        iep=review.iep_code,
-        iepDate=review.iep_date.isoformat(),
-        iepTime=review.iep_time.time().isoformat(),
-    )
-    if review.agency_id is None:
-        raise RuleError("the review names no prison")
-    body = nomis_incentives.CreateIep(
-        iep_level=review.iep_code,
-        iep_date_time=local_seconds(datetime.combine(review.iep_date, review.iep_time.time())),
-        prison_id=review.agency_id,
-        user_id=review.user_id,
-        comments=review.comments,
-    )
-    context.step("create incentive")
-    request = {"incentiveId": review.id, "bookingId": review.booking_id, "body": body.as_json()}
-    return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
-
-
-def _create(request: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
-    made = nomis_incentives.create_iep(services.nomis, request["bookingId"], request["body"])
-    return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
-
-
-def _mapping(review_id: str, nomis_ids: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {
-        "nomisBookingId": nomis_ids["nomisBookingId"],
-        "nomisIncentiveSequence": nomis_ids["nomisIncentiveSequence"],
-        "incentiveId": int(review_id),
-        "label": None,
-        "mappingType": "INCENTIVE_CREATED",
-        "whenCreated": None,
-    }
-
-
-def _post_mapping(mapping: Mapping[str, Any], services: Services) -> None:
-    MAPPINGS.post(services.mapping, mapping)
-
-
-def _locate(request: Mapping[str, Any], since: datetime, services: Services) -> Sequence[Mapping[str, Any]]:
-    """Among the records of the booking written since then, those that say the same and are no other review's."""
-    booking_id = request["bookingId"]
-    return [
-        {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
-        for record in _records_since(booking_id, earliest_creation(since), services)
-        if _says_the_same(record, request["body"]) and _is_no_other_review(record, request["incentiveId"], services)
-    ]
-
-
-def _subject(request: Mapping[str, Any]) -> str:
-    return f"booking:{request['bookingId']}"
+    def retry_properties(self, retry: MappingRetry) -> Properties:
+        ids = {**self.retry_nomis_ids(retry), "incentiveId": self.retry_dps_id(retry)}
+        return {"id": f"IncentiveMapping({', '.join(f'{name}={value}' for name, value in ids.items())})"}
 
 
 def _records_since(booking_id: int, earliest: datetime, services: Services) -> Iterator[IepRecord]:
@@ -129,54 +126,16 @@ def _records_since(booking_id: int, earliest: datetime, services: Services) -> I
             sequence += step
 
 
-def _says_the_same(record: IepRecord, body: Mapping[str, Any]) -> bool:
-    said = (record.iep_level.code, local_seconds(record.iep_date_time), record.prison_id, record.user_id)
-    return said == (body["iepLevel"], body["iepDateTime"], body["prisonId"], body["userId"])
+def _is_equal(record: IepRecord, body: Json) -> bool:
+    held = (record.iep_level.code, local_seconds(record.iep_date_time), record.prison_id, record.user_id)
+    return held == (body["iepLevel"], body["iepDateTime"], body["prisonId"], body["userId"])
 
 
-def _is_no_other_review(record: IepRecord, review_id: int, services: Services) -> bool:
+def _may_be_of(record: IepRecord, review_id: int, services: Services) -> bool:
     mapping = MAPPINGS.find_by_nomis_ids(services.mapping, record.booking_id, record.incentive_sequence)
     return mapping is None or int(mapping["incentiveId"]) == review_id
 
 
-def _read_retry(retry: MappingRetry) -> Mapping[str, Any]:
-    ids = {name: retry.number(name) for name in ("nomisBookingId", "nomisIncentiveSequence")}
-    return _mapping(_retry_dps_id(retry), ids)
+CREATION = IncentiveCreation()
 
-
-def _retry_dps_id(retry: MappingRetry) -> str:
-    return str(retry.number("incentiveId"))
-
-
-def _retry_properties(retry: MappingRetry) -> Properties:
-    names = ("nomisBookingId", "nomisIncentiveSequence", "incentiveId")
-    values = ", ".join(f"{name}={retry.number(name)}" for name in names)
-    return {"id": f"IncentiveMapping({values})"}
-
-
-DOMAIN = Domain(
-    queue="incentive",
-    creation=Creation(
-        event_type="incentives.iep-review.inserted",
-        name=NAME,
-        queue="incentive",
-        entity=_entity,
-        dps_id=_review_id,
-        start=_start,
-        find_mapping=_find_mapping,
-        prepare=_prepare,
-        create=_create,
-        mapping=_mapping,
-        post_mapping=_post_mapping,
-        locate=_locate,
-        retry_success="incentive-retry-success",
-        retry_properties=_retry_properties,
-        read_retry=_read_retry,
-        retry_dps_id=_retry_dps_id,
-        subject=_subject,
-        ignored="incentive-create-ignored",
-        passes_over=_made_in_nomis,
-        severity="low",
-    ),
-    updates=LEVEL_UPDATES,
-)
+DOMAIN = Domain(queue="incentive", creation=CREATION, updates=LEVEL_UPDATES)

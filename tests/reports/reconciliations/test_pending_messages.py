@@ -89,7 +89,7 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
 def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
     """An intent without an outcome is pending until its message must have come again, and no longer."""
     with one.database.begin() as connection:
-        creations.record_intent(connection, rules.NAME, "4711", {}, {}, None)
+        creations.record_intent(connection, rules.CREATION.name, "4711", {}, {}, None)
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert [pending(one, later).where(4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
         "queue",

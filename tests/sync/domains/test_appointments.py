@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.creation import store as creations
-from sync.domains.declaration import creation_lease
+from sync.creation.creation import creation_lease
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.repair.creations import look_for

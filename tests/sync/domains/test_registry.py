@@ -11,9 +11,10 @@ import pytest
 
 from sync.creation import ledger as creation_ledger
 from sync.creation import protocol as creation
+from sync.creation.creation import Creation
 from sync.domains import registry as catalogue
 from sync.domains.activities.duplicate_rows import NonUnique, What
-from sync.domains.declaration import Coalesce, Creation
+from sync.domains.declaration import Coalesce
 from sync.domains.registry import DOMAINS, event_table, event_types, tracked_events
 from sync.pipeline import handler as work
 from sync.settings.declaration import QUEUES, feature_variable
@@ -112,7 +113,7 @@ def names_in_code() -> set[str]:
         template.format(creation=each) for template in templates if EVENT_NAME.fullmatch(template) for each in creations
     }
     # Only a creation that declares what it passes over passes anything over.
-    names -= {f"{each.name}-create-ignored" for each in creations if each.ignored is None}
+    names -= {f"{each.name}-create-ignored" for each in creations if not each.may_be_ignored}
     names |= {
         str(node.args[0].value)
         for node in nodes

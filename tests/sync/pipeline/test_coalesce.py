@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.domains.declaration import Coalesce, Creation, Update
+from sync.creation.creation import Creation
+from sync.domains.declaration import Coalesce, Update
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import Task, gather
 from sync.pipeline.envelope import DomainEvent

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.domains.declaration import creation_lease
+from sync.creation.creation import creation_lease
 from sync.failures import UpstreamError
 from sync.pipeline import groups as lanes
 from sync.pipeline.drain import UpstreamsDown

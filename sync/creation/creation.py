@@ -1,0 +1,138 @@
+"""What a domain declares so that its records are created in NOMIS exactly once.
+
+The protocol (`sync/creation/protocol.py`) decides when each method is called; a subclass says what is special about its
+domain. Requests, NOMIS ids and mappings are plain JSON objects: they are kept in the database, and another process may
+carry on with them. NOMIS ids are named as the fields of the mapping.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sync.pipeline.context import HandlerContext
+from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.store.telemetry import Properties, text_properties
+from sync.upstream.mappings import Mappings
+from sync.upstream.services import Services
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A create that is ready to be sent.
+
+    request: what is sent to NOMIS and whose record it is; enough for `create` and `locate` in another process.
+    leases: further keys to hold during the create, such as the booking's.
+    """
+
+    request: Json
+    leases: tuple[str, ...] = ()
+
+
+class Creation(ABC):
+    """An event type that creates a record in NOMIS.
+
+    name: the noun in telemetry names and in the database, such as `visit`. queue: the queue id.
+    event_id: the field of the event's additional information that holds the DPS id.
+    mappings: its mappings in the mapping service. numeric_ids: DPS ids are numbers.
+    retry_success: the telemetry event of a mapping retry that succeeded. severity: that of a mapping conflict.
+    may_be_ignored: some events need nothing in NOMIS, which `<name>-create-ignored` tracks.
+
+    Methods that read a message raise `MessageUnreadable`; those that call services raise `UpstreamError`.
+    """
+
+    event_type: ClassVar[str]
+    name: ClassVar[str]
+    queue: ClassVar[str]
+    event_id: ClassVar[str]
+    mappings: ClassVar[Mappings]
+    retry_success: ClassVar[str]
+    numeric_ids: ClassVar[bool] = False
+    severity: ClassVar[str] = "medium"
+    may_be_ignored: ClassVar[bool] = False
+
+    def dps_id(self, event: DomainEvent) -> str:
+        """The id of the DPS record."""
+        return str(event.number(self.event_id)) if self.numeric_ids else event.text(self.event_id)
+
+    def entity(self, event: DomainEvent) -> str:
+        """What the event is about: messages of one entity are handled one at a time, in order."""
+        return f"{self.name}:{self.dps_id(event)}"
+
+    @abstractmethod
+    def start(self, event: DomainEvent) -> Properties:
+        """The telemetry properties that the event itself gives."""
+
+    def is_ignored(self, event: DomainEvent) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the event needs nothing in NOMIS; decided without a call."""
+        return False
+
+    def find_mapping(self, dps_id: str, services: Services) -> Json | None:
+        """The mapping of the DPS record as the mapping service has it, None when there is none."""
+        return self.mappings.find(services.mapping, dps_id)
+
+    @abstractmethod
+    def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
+        """Reads the DPS record and transforms it. Raises `RuleError` when it cannot be transformed."""
+
+    @abstractmethod
+    def create(self, request: Json, services: Services) -> Json:
+        """Sends the request to NOMIS; the NOMIS ids."""
+
+    @abstractmethod
+    def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
+        """The NOMIS ids of each record that may have come of the request, after an unknown outcome.
+
+        `since` is when the intent was recorded. None where no endpoint can tell.
+        """
+
+    def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
+        """Whose record it is, where records of one subject may look alike to `locate`; None where they do not."""
+        return None
+
+    @abstractmethod
+    def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
+        """The mapping as a retry message carries it, null fields included."""
+
+    def ids_in(self, mapping: Json) -> dict[str, str]:
+        """The ids of both records in a mapping, as text; one that is missing or null is left out."""
+        return text_properties({name: mapping.get(name) for name in (self.mappings.dps, *self.mappings.nomis)})
+
+    def same_records(self, one: Json, other: Json) -> bool:
+        """Whether two mappings tie the same records together, whatever else they say."""
+        return self.ids_in(one) == self.ids_in(other)
+
+    def post_mapping(self, mapping: Json, services: Services) -> None:
+        """Saves a mapping in the mapping service."""
+        self.mappings.post(services.mapping, mapping)
+
+    def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
+        """The mapping that exists instead of one that was refused with 400, where 400 may mean a conflict."""
+        return None
+
+    def retry_dps_id(self, retry: MappingRetry) -> str:
+        """The id of the DPS record in a mapping retry."""
+        return str(retry.number(self.mappings.dps)) if self.numeric_ids else retry.text(self.mappings.dps)
+
+    def retry_nomis_ids(self, retry: MappingRetry) -> Json:
+        """The NOMIS ids in a mapping retry."""
+        return {name: retry.number(name) for name in self.mappings.nomis}
+
+    def retry_mapping(self, retry: MappingRetry) -> Json:
+        """The mapping that a mapping retry carries."""
+        return self.mapping(self.retry_dps_id(retry), self.retry_nomis_ids(retry))
+
+    def retry_properties(self, retry: MappingRetry) -> Properties:
+        """The telemetry properties of a mapping retry."""
+        return {self.mappings.dps: self.retry_dps_id(retry)}
+
+
+def creation_lease(name: str, dps_id: str) -> str:
+    """The key of the lease under which a DPS record is created; `name` is that of the `Creation`.
+
+    A deletion holds it too, so that it never overlaps with a creation.
+    """
+    return f"create:{name}:{dps_id}"
