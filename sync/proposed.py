@@ -1,8 +1,11 @@
-"""Commands of this program that a text proposes to type."""
+"""Commands of this program that alerts and reports propose."""
 
 import shlex
 
+#: Shows a finding about duplicates; `{id}` is its number.
+SHOW_DUPLICATE = "prisoner-to-nomis duplicates show {id}"
+
 
 def command(*words: object) -> str:
-    """A command as it is to be typed: words that others chose are quoted, so that a shell runs nothing of them."""
+    """A command as it is typed; words from elsewhere are quoted, so that a shell cannot run them."""
     return shlex.join(["prisoner-to-nomis", *map(str, words)])

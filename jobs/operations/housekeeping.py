@@ -20,8 +20,8 @@ from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_report import Diagnosis, diagnose, not_chosen
 from sync.repair.giving_up import Housekeeping
 from sync.settings.declaration import QUEUES
-from sync.store.given_up import close_old
-from sync.store.returns import forget_returns
+from sync.store.failures import forget_redrives
+from sync.store.findings import resolve_expired
 
 JOB = "dlq-housekeeping"
 #: So many messages are looked at to find the oldest.
@@ -234,8 +234,8 @@ def housekeep(
     application.telemetry.flush()
     active_run.counts |= result.counts()
     with application.database.begin() as connection:
-        forget_returns(connection, clock.now() - _FORGOTTEN_AFTER)
-        close_old(connection, clock.now() - _KEPT_BY_SQS)
+        forget_redrives(connection, clock.now() - _FORGOTTEN_AFTER)
+        resolve_expired(connection, clock.now() - _KEPT_BY_SQS)
     if result.errors:
         raise WorkError(problems_text(result.errors))
 

@@ -11,7 +11,7 @@ from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, creation_lease
 from sync.creation.store import CreationRecord
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
-from sync.proposed import command
+from sync.proposed import SHOW_DUPLICATE, command
 from sync.store import findings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
@@ -177,7 +177,7 @@ class CreationLedger:
                 self._telemetry.track_with(connection, failed, {**properties, "reason": _CONFLICT})
             self._telemetry.track_with(connection, event_name, told)
             kind, severity = FindingKind.DUPLICATE, creation.severity
-            record_finding(connection, key, kind, creation.name, severity, event_name, told, alert=True)
+            record_finding(connection, key, kind, creation.name, severity, event_name, told, SHOW_DUPLICATE)
 
     def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
         """Records that nobody can tell whether NOMIS has the record: a finding, alerted once."""
@@ -194,8 +194,7 @@ class CreationLedger:
                 DOUBT_SEVERITY,
                 event_name,
                 told,
-                alert=True,
-                command=command("creations", "settle", record.id),
+                command("creations", "settle", record.id),
             )
 
     def _write(self, creation: Creation, dps_id: str, write: Callable[[Connection], object]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Row, Update, bindparam, case, cast, select, update
 
 from sync.clock import now
-from sync.store.tables import creations
+from sync.store.tables import creations, insert_into
 from sync.store.types import LARGEST_INTEGER, storable
-from sync.store.upserts import insert_into, made_ready
+from sync.store.upserts import made_ready
 
 _LISTED = 1000
 

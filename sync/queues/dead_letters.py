@@ -22,8 +22,8 @@ from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.queues.requeue import attributes_anew
 from sync.queues.setup import QueuePair
 from sync.store.database import Database, StoreUnavailable
-from sync.store.given_up import take_up
-from sync.store.returns import count_returns
+from sync.store.failures import count_redrives
+from sync.store.findings import resolve_given_up
 from sync.store.telemetry import Telemetry
 
 UNREADABLE = "unreadable"
@@ -232,7 +232,9 @@ class DeadLetterQueue:
                 left = [LetterLeft(each, "SQS did not delete it", failed=True) for each in removed if each in undeleted]
                 removed = [letter for letter in removed if letter not in undeleted]
                 with self._database.begin() as connection:
-                    take_up(connection, self.queue, [letter.key for letter in removed], who, "removed by dlq purge")
+                    resolve_given_up(
+                        connection, self.queue, [letter.key for letter in removed], who, "removed by dlq purge"
+                    )
         left += [LetterLeft(letter, "it came after you looked") for letter in others]
         if removed:
             self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
@@ -273,8 +275,8 @@ class DeadLetterQueue:
         keys = [letter.key for letter in letters]
         try:
             with self._database.begin() as connection:
-                count_returns(connection, self.queue, keys)
-                take_up(connection, self.queue, keys, who, "sent back by dlq retry")
+                count_redrives(connection, self.queue, keys)
+                resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
         except StoreUnavailable:
             raise
         except Exception as error:  # of one of them, and perhaps of all

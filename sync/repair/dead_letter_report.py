@@ -10,9 +10,8 @@ from sync.queues.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
 from sync.repair.hints import hint, is_missing_allocation, is_missing_mapping
 from sync.store.database import Database
-from sync.store.failures import FailedAttempt, count_attempts, last_failure
-from sync.store.given_up import given_up
-from sync.store.returns import read_returns
+from sync.store.failures import FailedAttempt, count_attempts, last_failure, redrive_counts
+from sync.store.findings import given_up_messages
 
 NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
 
@@ -82,8 +81,8 @@ class Diagnosis:
 def diagnose(database: Database, queue: str, letters: Sequence[DeadLetter]) -> list[Diagnosis]:
     """What is known of each letter of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
-        returns = read_returns(connection, queue, (letter.key for letter in letters))
-        lost = given_up(connection, queue)
+        returns = redrive_counts(connection, queue, (letter.key for letter in letters))
+        lost = given_up_messages(connection, queue)
     return [
         _diagnose(database, queue, letter, returns.get(letter.key, 0), given_up=letter.key in lost)
         for letter in letters

@@ -10,9 +10,8 @@ from sync.proposed import command
 from sync.queues.dead_letters import DeadLetter
 from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass, diagnose
 from sync.store.database import Database, StoreUnavailable
-from sync.store.findings import FindingKind, list_findings
-from sync.store.given_up import EVENT, GivenUp, given_up, record_given_up
-from sync.store.returns import last_returns
+from sync.store.failures import last_redrives
+from sync.store.findings import GIVEN_UP_EVENT, FindingKind, GivenUp, given_up_messages, list_findings, record_given_up
 from sync.store.telemetry import Telemetry, text_properties
 
 #: What came back once is sent back again after the first pause, a little less than the ten minutes between two runs of
@@ -38,7 +37,7 @@ class Housekeeping:
         self._most_returns = most_returns
         self._moment = moment
         with database.read() as connection:
-            known = given_up(connection, queue)
+            known = given_up_messages(connection, queue)
             two_rows = list_findings(connection, kind=FindingKind.NON_UNIQUE)
         self._given_up = set(known)
         self._alerted = {_cause(finding.properties) for finding in known.values()}
@@ -51,7 +50,7 @@ class Housekeeping:
         reasons = {each.message.message_id: _GIVEN_UP for each in letters if each.key in self._given_up}
         others = [letter for letter in letters if letter.message.message_id not in reasons]
         with self._database.read() as connection:
-            last = last_returns(connection, self._queue, (letter.key for letter in others))
+            last = last_redrives(connection, self._queue, (letter.key for letter in others))
         for found in diagnose(self._database, self._queue, others):
             reason = self._why_given_up(found)
             if reason is not None:
@@ -88,7 +87,7 @@ class Housekeeping:
                 unrecorded += 1
             else:
                 self._alerted.add(cause)
-                telemetry.track(EVENT, each)
+                telemetry.track(GIVEN_UP_EVENT, each)
         return unrecorded
 
     def _record(self, found: Diagnosis, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
@@ -96,7 +95,7 @@ class Housekeeping:
         one = ("--message", found.letter.message.message_id) if alone else ()
         show = command("dlq", "show", self._queue, *one)
         with self._database.begin() as connection:
-            record_given_up(connection, letter, alert=alert, command=show)
+            record_given_up(connection, letter, show if alert else None)
 
     def _why_given_up(self, found: Diagnosis) -> str | None:
         if found.returns > self._most_returns:

@@ -6,8 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from sync.clock import now
-from sync.store.tables import breakers
-from sync.store.upserts import insert_into
+from sync.store.tables import breakers, insert_into
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,27 @@
-"""The record of failed attempts: which message, at which step, why, and whether trying again may help."""
+"""The failed attempts at messages, and how often dead-letter messages were redriven.
 
+An attempt has the message, the step, the reason, and whether trying again may help. Redrives are counted by the key of
+a message that stays the same when it is sent back.
+"""
+
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
+from sync.clock import now
 from sync.failures import Failure
 from sync.store.database import Database
-from sync.store.tables import failures
+from sync.store.tables import dead_letter_returns, failures, insert_into
+from sync.store.types import Key
+
+_REDRIVES = dead_letter_returns.c
+_KEY = Key(120)
+#: Keys in one statement: SQLite allows some hundred variables at least.
+_KEYS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +38,7 @@ class FailedAttempt:
     failure: Failure
 
     def properties(self) -> dict[str, object]:
-        """What a telemetry event tells of the attempt."""
+        """The properties of its telemetry event."""
         failure = self.failure
         return {
             "queue": self.queue,
@@ -67,7 +79,7 @@ def last_failure(
     sns_message_id: str | None = None,
     message_id: str | None = None,
 ) -> FailedAttempt | None:
-    """The last failed attempt at a message (of `queue`), by the id that survives a re-drive or else by that of SQS."""
+    """The last failed attempt at a message (of `queue`), by the id that survives a redrive or else by the SQS id."""
     columns = failures.c
     for column, value in ((columns.sns_message_id, sns_message_id), (columns.message_id, message_id)):
         if value is None:
@@ -83,7 +95,7 @@ def last_failure(
 
 
 def count_attempts(connection: Connection, queue: str, sns_message_id: str | None, message_id: str) -> int:
-    """How many attempts at a message failed: over all its deliveries, where it has an id that survives a re-drive."""
+    """How many attempts at a message failed, over all redrives if it has an id that survives them."""
     columns = failures.c
     same = columns.message_id == message_id
     if sns_message_id is not None:
@@ -106,6 +118,44 @@ def counts(connection: Connection, since: datetime) -> list[FailureCount]:
     query = select(columns.queue, recoverable, func.count() - recoverable).where(columns.time >= since)
     rows = connection.execute(query.group_by(columns.queue).order_by(columns.queue))
     return [FailureCount(*row) for row in rows]
+
+
+def redrive_counts(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, int]:
+    """How often each of `keys` was sent back to `queue`; keys that never were are left out."""
+    return {key: row.returns for key, row in _redrives(connection, queue, keys).items()}
+
+
+def last_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, datetime]:
+    """When each of `keys` was last sent back to `queue`; keys that never were are left out."""
+    return {key: row.last_retried_at for key, row in _redrives(connection, queue, keys).items()}
+
+
+def count_redrives(connection: Connection, queue: str, keys: Iterable[str]) -> None:
+    """Records that the messages of `keys` are about to be sent back to `queue`, each as often as it is named."""
+    moment = now()
+    for key, times in Counter(keys).items():
+        values = {"queue": queue, "message_key": key, "returns": times, "last_retried_at": moment}
+        statement = insert_into(connection.dialect.name, dead_letter_returns).values(values)
+        increment = {"returns": _REDRIVES.returns + times, "last_retried_at": moment}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=[_REDRIVES.queue, _REDRIVES.message_key], set_=increment)
+        )
+
+
+def forget_redrives(connection: Connection, before: datetime) -> int:
+    """Deletes the counts of messages last sent back before `before` (aware): SQS has dropped them. Returns how many."""
+    return connection.execute(delete(dead_letter_returns).where(_REDRIVES.last_retried_at < before)).rowcount
+
+
+def _redrives(connection: Connection, queue: str, keys: Iterable[str]) -> dict[str, Row[Any]]:
+    stored = {key: _KEY.stored(key) for key in keys}
+    wanted = list(dict.fromkeys(stored.values()))
+    found: dict[str, Row[Any]] = {}
+    query = select(dead_letter_returns).where(_REDRIVES.queue == queue)
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        page = query.where(_REDRIVES.message_key.in_(wanted[start : start + _KEYS_AT_ONCE]))
+        found |= {row.message_key: row for row in connection.execute(page)}
+    return {key: found[name] for key, name in stored.items() if name in found}
 
 
 def _values(row: FailedAttempt) -> dict[str, Any]:

@@ -1,39 +1,37 @@
-"""Findings: what a person has to look at. Each is recorded once and alerted once."""
+"""Findings: what a person has to look at. Each is recorded once and alerted once.
 
-from collections.abc import Mapping
+A message that housekeeping has given up on a dead letter queue is a finding too, until a person redrives or removes it.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from sync.clock import now
 from sync.store import outbox
-from sync.store.tables import findings
-from sync.store.upserts import insert_into
+from sync.store.tables import findings, insert_into
 
 
 class FindingKind(StrEnum):
     """What is wrong."""
 
-    #: NOMIS has a record too many, or two DPS records claim one NOMIS record.
+    #: NOMIS has one record too many, or two DPS records claim one NOMIS record.
     DUPLICATE = "duplicate"
-    #: Nobody can tell whether NOMIS has the record.
+    #: It is unknown whether NOMIS has the record.
     AMBIGUOUS = "ambiguous"
-    #: NOMIS has two rows where there may be one, and refuses all further changes of the pair.
+    #: NOMIS has two rows where only one is allowed, and rejects all further changes of the pair.
     NON_UNIQUE = "non-unique"
-    #: A message on a dead letter queue that no retry alone can heal.
+    #: A message on a dead letter queue that a retry alone cannot fix.
     DEAD_LETTER = "dead-letter"
 
 
-#: What to type first, by kind; `{id}` is the number of the finding.
-_COMMANDS = {
-    FindingKind.DUPLICATE: "prisoner-to-nomis duplicates show {id}",
-    FindingKind.AMBIGUOUS: "prisoner-to-nomis creations list",
-    FindingKind.NON_UNIQUE: "prisoner-to-nomis duplicates show {id}",
-    FindingKind.DEAD_LETTER: "prisoner-to-nomis dlq list",
-}
+#: The telemetry event of a message that was given up.
+GIVEN_UP_EVENT = "dead-letter-given-up"
+_GIVEN_UP_SEVERITY = "medium"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,16 @@ class Finding:
     resolution: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A message to give up. `key` stays the same when it is sent back; `redrives` counts how often it was."""
+
+    queue: str
+    key: str
+    redrives: int
+    properties: Mapping[str, str]
+
+
 def record_finding(
     connection: Connection,
     key: str,
@@ -62,13 +70,11 @@ def record_finding(
     severity: str,
     event_name: str,
     properties: Mapping[str, str],
-    alert: bool,
-    command: str | None = None,
+    alert_command: str | None,
 ) -> bool:
-    """Records a finding and, with `alert`, its alert, in the transaction of `connection`. False when `key` is known.
+    """Records a finding and its alert, in the transaction of `connection`. False when `key` is known.
 
-    `command` is what the alert proposes to type, where it is not the usual one of the kind; `{id}` in it becomes the
-    number of the finding.
+    `alert_command` is the command that the alert proposes, with `{id}` for the number of the finding; None: no alert.
     """
     kind = FindingKind(kind)
     moment = now()
@@ -88,7 +94,7 @@ def record_finding(
     finding_id = connection.execute(statement).scalar()
     if finding_id is None:
         return False
-    if alert:
+    if alert_command is not None:
         payload = {
             "kind": "alert",
             "event": event_name,
@@ -96,7 +102,7 @@ def record_finding(
             "properties": dict(properties),
             "domain": domain,
             "severity": severity,
-            "command": (command or _COMMANDS[kind]).replace("{id}", str(finding_id)),
+            "command": alert_command.replace("{id}", str(finding_id)),
         }
         outbox.enqueue(connection, f"finding:{finding_id}", "slack", payload)
     return True
@@ -126,16 +132,55 @@ def find(connection: Connection, key: str) -> Finding | None:
 
 
 def resolve(connection: Connection, finding_id: int, who: str, resolution: str) -> bool:
-    """Closes a finding; False when it is not open."""
-    statement = update(findings).where(findings.c.id == finding_id, findings.c.status == "open")
-    values = {"status": "resolved", "resolved_at": now(), "resolved_by": who, "resolution": resolution}
-    return connection.execute(statement.values(values)).rowcount == 1
+    """Resolves a finding; False when it is not open."""
+    return _resolve(connection, findings.c.id == finding_id, who, resolution) == 1
 
 
 def reopen(connection: Connection, key: str) -> bool:
     """Opens a resolved finding again; False when there is none of this key."""
     values = {"status": "open", "resolved_at": None, "resolved_by": None, "resolution": None}
     return connection.execute(update(findings).where(findings.c.key == key).values(values)).rowcount == 1
+
+
+def record_given_up(connection: Connection, message: GivenUp, alert_command: str | None) -> bool:
+    """Records that a message is given up, with its alert where a command is given; False when it was known.
+
+    A message that a person has sent back since, and that failed again, gets another finding.
+    """
+    key = f"{_given_up_prefix(message.queue)}{message.key}:{message.redrives}"
+    kind, severity = FindingKind.DEAD_LETTER, _GIVEN_UP_SEVERITY
+    return record_finding(
+        connection, key, kind, message.queue, severity, GIVEN_UP_EVENT, message.properties, alert_command
+    )
+
+
+def given_up_messages(connection: Connection, queue: str) -> dict[str, Finding]:
+    """The open findings of messages of `queue` that are given up, by the keys of the messages."""
+    found = list_findings(connection, kind=FindingKind.DEAD_LETTER, domain=queue)
+    return {each.key.removeprefix(_given_up_prefix(queue)).rpartition(":")[0]: each for each in found}
+
+
+def resolve_given_up(connection: Connection, queue: str, keys: Collection[str], who: str, resolution: str) -> None:
+    """Resolves the findings of messages that a person sends back or removes."""
+    known = given_up_messages(connection, queue)
+    numbers = [known[key].id for key in keys if key in known]
+    if numbers:
+        _resolve(connection, findings.c.id.in_(numbers), who, resolution)
+
+
+def resolve_expired(connection: Connection, before: datetime) -> None:
+    """Resolves the findings of messages given up before `before` (aware), which SQS has deleted since."""
+    expired = (findings.c.kind == FindingKind.DEAD_LETTER.value) & (findings.c.created_at < before)
+    _resolve(connection, expired, "housekeeping", "SQS does not keep the message any longer")
+
+
+def _resolve(connection: Connection, which: ColumnElement[bool], who: str, resolution: str) -> int:
+    values = {"status": "resolved", "resolved_at": now(), "resolved_by": who, "resolution": resolution}
+    return connection.execute(update(findings).where(findings.c.status == "open", which).values(values)).rowcount
+
+
+def _given_up_prefix(queue: str) -> str:
+    return f"dead-letter:{queue}:"
 
 
 def _finding(row: Row[Any]) -> Finding:

@@ -25,9 +25,9 @@ from sync.clock import now
 from sync.failures import LeaseBusy
 from sync.store.database import Database, StoreUnavailable
 from sync.store.processes import process_is_gone, this_process
-from sync.store.tables import leases
+from sync.store.tables import insert_into, leases
 from sync.store.types import SharedDateTime, UtcDateTime
-from sync.store.upserts import insert_into, made_ready
+from sync.store.upserts import made_ready
 
 _RENEWALS_IN_A_LEASE = 3
 _LONGEST_NAME = 80

@@ -13,8 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from sync.clock import now
-from sync.store.tables import outbox
-from sync.store.upserts import insert_into
+from sync.store.tables import insert_into, outbox
 
 
 class DeliveryState(StrEnum):

@@ -1,7 +1,9 @@
 """The tables of the database: what has to survive the death of a process.
 
-Times are stored in UTC. JSON columns hold plain JSON. The migrations beside this module bring a database here.
+Times are stored in UTC. JSON columns hold plain JSON. `sync/store/migrations` brings a database to this schema.
 """
+
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import (
     JSON,
@@ -18,6 +20,12 @@ from sqlalchemy import (
 )
 
 from sync.store.types import Key, SharedDateTime, UtcDateTime, Words
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+# A dialect takes a tenth of a second to import, and a command needs only one of them.
+Insert: TypeAlias = "sqlite.Insert | postgresql.Insert"
 
 metadata = MetaData(
     naming_convention={
@@ -39,7 +47,7 @@ leases = Table(
     Column("expires_at", SharedDateTime, nullable=False),
 )
 
-#: On SQLite: the moment from which the time since a machine's start is counted, by the boot.
+#: On SQLite: the moment at which the machine started, by its boot id.
 clocks = Table(
     "clocks",
     metadata,
@@ -47,11 +55,11 @@ clocks = Table(
     Column("started_at", UtcDateTime, nullable=False),
 )
 
-#: The creation protocol: one row a DPS record that is, or is being, created in NOMIS.
-#: state: intended (a create may be under way, or its answer was lost) → created (NOMIS ids known) → mapped; or refused
+#: The creation protocol: one row for each DPS record that is, or is being, created in NOMIS. state: intended (a create
+#: may be under way, or its response was lost) → created (NOMIS ids known) → mapped; or refused
 #: (known not to have been applied), ambiguous (a person has to look), duplicate (the mapping was refused), abandoned
-#: (settled by hand as not created), deleted (with its mapping, on purpose). `attempts` counts the creates that were
-#: intended: a writer names the attempt it speaks of, so one that was overtaken changes nothing.
+#: (resolved by hand as not created), deleted (with its mapping, on purpose). `attempts` counts the creates that were
+#: intended: a writer names its attempt, so one that was superseded changes nothing.
 creations = Table(
     "creations",
     metadata,
@@ -72,7 +80,7 @@ creations = Table(
     Index(None, "state"),
 )
 
-#: The custom events that were tracked, oldest first by id.
+#: The custom events, oldest first by id.
 telemetry_events = Table(
     "telemetry_events",
     metadata,
@@ -145,7 +153,7 @@ outbox = Table(
     Index(None, "state", "next_attempt_at"),
 )
 
-#: Whether an upstream is taken to be down, shared by all processes.
+#: Which upstream services count as down, shared by all processes.
 breakers = Table(
     "breakers",
     metadata,
@@ -156,7 +164,7 @@ breakers = Table(
     Column("reason", Words()),
 )
 
-#: How often a message came back to its DLQ, by the id that survives a re-drive.
+#: How often a message was redriven from its DLQ, by the id that survives a redrive.
 dead_letter_returns = Table(
     "dead_letter_returns",
     metadata,
@@ -248,3 +256,14 @@ reconciliation_mismatches = Table(
     Column("cause", Words(40)),
     Index(None, "offender_no"),
 )
+
+
+def insert_into(dialect: str, table: Table) -> Insert:
+    """An INSERT into `table` that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
+
+        return insert_postgresql(table)
+    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+    return insert_sqlite(table)

@@ -1,31 +1,15 @@
-"""INSERT … ON CONFLICT, which SQLite and PostgreSQL both know, and SQLAlchemy under two names."""
+"""INSERT … ON CONFLICT as text, compiled once."""
 
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, TypeAlias
 
-from sqlalchemy import Table, TextClause, bindparam, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.dialects import registry
 
-if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql, sqlite
-
-# A dialect takes a tenth of a second to import, and a command needs one of them at most.
-Insert: TypeAlias = "sqlite.Insert | postgresql.Insert"
+from sync.store.tables import Insert
 
 #: A cast as PostgreSQL alone writes it, which in a text would be taken for part of the parameter's name.
 _CAST = re.compile(r"(:\w+)::(\w+)")
-
-
-def insert_into(dialect: str, table: Table) -> Insert:
-    """An INSERT into `table` that has `on_conflict_do_nothing` and `on_conflict_do_update`."""
-    if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert as insert_postgresql
-
-        return insert_postgresql(table)
-    from sqlalchemy.dialects.sqlite import insert as insert_sqlite
-
-    return insert_sqlite(table)
 
 
 def made_ready(statement: Insert, dialect: str, columns: Collection[str] | None = None) -> TextClause:

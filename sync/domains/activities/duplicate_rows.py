@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy import Connection, select
 
 from sync.failures import UpstreamError
+from sync.proposed import SHOW_DUPLICATE
 from sync.settings.declaration import UpstreamName
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events
@@ -97,7 +98,7 @@ def record_non_unique(
     """Records a finding under a `free_key`, with its alert and the rows that are known; False when it was there."""
     told = {**text_properties(properties), CANDIDATES: ", ".join(map(str, rows))}
     return record_finding(
-        connection, key, FindingKind.NON_UNIQUE, "activity", SEVERITY, non_unique.event_name, told, alert=True
+        connection, key, FindingKind.NON_UNIQUE, "activity", SEVERITY, non_unique.event_name, told, SHOW_DUPLICATE
     )
 
 

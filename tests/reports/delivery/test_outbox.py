@@ -15,6 +15,7 @@ from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
 from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT
 from sandbox import Sandbox
+from sync.proposed import SHOW_DUPLICATE
 from sync.settings.loading import SettingsError
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
@@ -30,7 +31,7 @@ def alert(office: Office, key: str = "1", event: str = "to-nomis-synch-visit-dup
     """Records a finding with its alert."""
     properties = {"duplicateNomisId": key, "offenderNo": "A1234BC", "note": "<b>&"}
     with office.database.begin() as connection:
-        record_finding(connection, key, FindingKind.DUPLICATE, "visit", "serious", event, properties, alert=True)
+        record_finding(connection, key, FindingKind.DUPLICATE, "visit", "serious", event, properties, SHOW_DUPLICATE)
 
 
 def texts(world: Sandbox) -> list[str]:

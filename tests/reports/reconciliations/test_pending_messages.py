@@ -18,8 +18,7 @@ from sync.failures import Failure
 from sync.pipeline.envelope import write_mapping_retry
 from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.setup import QueuePair
-from sync.store.failures import FailedAttempt, record_failures
-from sync.store.returns import count_returns
+from sync.store.failures import FailedAttempt, count_redrives, record_failures
 from sync.store.telemetry import read_events
 from tests.harness.programs import program
 
@@ -150,7 +149,7 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
         with one.database.begin() as connection:
             record_failures(connection, [attempt])
     with one.database.begin() as connection:
-        count_returns(connection, "incentive", [letters[701].key] * often)
+        count_redrives(connection, "incentive", [letters[701].key] * often)
     waiting = pending(one)
     assert waiting.on_dlq == {701, 702, 703}
     assert waiting.given_up == {

@@ -17,7 +17,7 @@ from sync.clock import now
 from sync.creation import store as creations
 from sync.creation.store import CreationState
 from sync.failures import Failure
-from sync.store import actions, breakers, failures, findings, outbox, returns
+from sync.store import actions, breakers, failures, findings, outbox
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
@@ -108,7 +108,7 @@ def test_a_finding_about_anything_is_made_once(database: Database, text: str) ->
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
             given = (key, FindingKind.AMBIGUOUS, text, "warning", text, {text: text})
-            assert findings.record_finding(connection, *given, alert=True) is new
+            assert findings.record_finding(connection, *given, "show {id}") is new
         found = findings.find(connection, text)
         assert found is not None
         assert found.properties == {readable(text): readable(text)}
@@ -139,9 +139,9 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
 def test_a_dead_letter_of_any_id_is_counted(database: Database, text: str) -> None:
     """Under the id as it came, however long."""
     with undone(database) as connection:
-        returns.count_returns(connection, "visits", [text, f"{text}x", text])
+        failures.count_redrives(connection, "visits", [text, f"{text}x", text])
         expected = {text: 2, f"{text}x": 1}
-        assert returns.read_returns(connection, "visits", [text, f"{text}x", f"{text}\x00"]) == expected
+        assert failures.redrive_counts(connection, "visits", [text, f"{text}x", f"{text}\x00"]) == expected
 
 
 @examples
