@@ -86,7 +86,7 @@ class DemoOutcome:
             told = f"{gone:,}, as planted: {planted}"
         else:
             told = f"{gone:,} (planted: {planted})"
-        return f"{told}; {late:,} still on their way" if late else told
+        return f"{told}; {late:,} still in flight" if late else told
 
     def rows(self) -> list[tuple[str, str]]:
         """The table at the end: what is told, and its figure."""

@@ -14,11 +14,11 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
-from reports.engine.checkpoints import Scope, find_run
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import make_sure_of_resuming
-from reports.presentation import summary as wording
+from reports.engine.runs import Scope, find_run
+from reports.presentation import summary
 from sync.proposed import command
 
 JOB = "reconcile-incentives"
@@ -183,7 +183,7 @@ def _scope(application: Application, parameters: ReconciliationParameters) -> st
 
 def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
-    return result.failure or wording.shortfall(result)
+    return result.failure or summary.shortfall(result)
 
 
 def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:

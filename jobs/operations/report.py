@@ -10,7 +10,7 @@ from jobs.operations.acting import confirm, operator_name, recorded_action
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive, store_index, store_report
 from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up
-from reports.engine import checkpoints
+from reports.engine import runs
 from reports.engine.result import ReconciliationResult
 from sync.store.actions import Action, actions_on
 
@@ -28,8 +28,8 @@ def render_report(application: Application, run_id: str) -> None:
     archive = open_archive(application.settings, lambda: application.aws.client("s3"))
     place = store_report(archive, result)
     with application.database.read() as connection:
-        runs = checkpoints.run_lines(connection)
-    store_index(archive, runs, application.settings.environment_name)
+        ended = runs.ended_runs(connection)
+    store_index(archive, ended, application.settings.environment_name)
     say(place)
 
 
@@ -92,11 +92,11 @@ def parse_channels(names: list[str]) -> tuple[Channel, ...]:
 def find_result(application: Application, run_id: str) -> ReconciliationResult:
     """The result of a reconciliation, by its id or that of the run of the ledger. Raises `UsageError` without one."""
     with application.database.read() as connection:
-        result = checkpoints.load_result(connection, run_id)
+        result = runs.load_result(connection, run_id)
     if result is None:
         run = application.job_runs.find(run_id)
         with application.database.read() as connection:
-            result = checkpoints.load_result(connection, str(run.counts.get("reconciliation", run.id)))
+            result = runs.load_result(connection, str(run.counts.get("reconciliation", run.id)))
     if result is None:
         raise UsageError(f"run {run_id} has no result of a reconciliation; see `prisoner-to-nomis runs list`")
     return result

@@ -20,8 +20,8 @@ from jobs.runtime.failure_log import FailureLog
 from jobs.runtime.job_runs import ActiveRun
 from jobs.runtime.scheduler import ScheduledJob, Scheduler
 from jobs.runtime.signals import stopping
-from reports.engine.checkpoints import find_run, load_result
 from reports.engine.run import ReconciliationParameters
+from reports.engine.runs import find_run, load_result
 from sync.settings.declaration import QUEUES
 from sync.store.database import StoreUnavailable
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from reports.presentation.csv import render_csv
-from reports.presentation.html import RunLine, render_index, render_report
+from reports.presentation.html import render_index, render_report
 from sync.failures import SyncError
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from reports.engine.result import ReconciliationResult
+    from reports.engine.runs import EndedRun
 
 REPORT = "report.html"
 CSV = "mismatches.csv"
@@ -105,11 +106,11 @@ def store_report(archive: Archive, result: ReconciliationResult) -> str:
     return archive.location(f"{result.run_id}/{REPORT}")
 
 
-def store_index(archive: Archive, runs: Iterable[RunLine], environment_name: str) -> None:
+def store_index(archive: Archive, runs: Iterable[EndedRun], environment_name: str) -> None:
     """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`."""
     kept = archive.run_ids()
-    lines: Sequence[RunLine] = [run for run in runs if run.run_id in kept]
-    archive.write(INDEX, render_index(lines, environment_name))
+    indexed: Sequence[EndedRun] = [run for run in runs if run.run_id in kept]
+    archive.write(INDEX, render_index(indexed, environment_name))
 
 
 def report_link(settings: Settings, run_id: str) -> str | None:

@@ -13,7 +13,7 @@ import structlog
 from reports.delivery.archive import open_archive, report_link, report_path, store_index, store_report
 from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, is_set_up
 from reports.delivery.sending import ClaimLost, TryLater, Undeliverable
-from reports.engine import checkpoints
+from reports.engine import runs
 from reports.presentation.alerts import alert_message
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
@@ -172,8 +172,8 @@ class OutboxSender:
         archive = open_archive(self._settings, self._make_s3)
         place = store_report(archive, result)
         with self._database.read() as connection:
-            runs = checkpoints.run_lines(connection)
-        store_index(archive, runs, self._settings.environment_name)
+            ended = runs.ended_runs(connection)
+        store_index(archive, ended, self._settings.environment_name)
         self._log.info("report-stored", run_id=result.run_id, place=place)
 
     def _mail_out(
@@ -191,7 +191,7 @@ class OutboxSender:
 
     def _result(self, run_id: str) -> ReconciliationResult:
         with self._database.read() as connection:
-            result = checkpoints.load_result(connection, run_id)
+            result = runs.load_result(connection, run_id)
         if result is None:
             raise Undeliverable(f"there is no result of reconciliation {run_id}")
         return result

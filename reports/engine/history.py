@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, Row, select
 
-from reports.engine.checkpoints import Scope
 from reports.engine.plausibility import Without
 from reports.engine.result import MatrixCell, Resolved, Standing, TrendPoint
+from reports.engine.runs import Scope
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from reports.delivery.channels import enqueue_report
-from reports.engine import checkpoints, history
+from reports.engine import checkpoints, history, runs
 from reports.engine.bookings import StillListed
 from reports.engine.exclusions import read_exclusions
 from reports.engine.find_bookings import find_chosen
@@ -180,7 +180,7 @@ class _Run:
             raise
         if failure is None:
             with self._writing() as connection:
-                self._record = checkpoints.finish_shard(connection, self._record.id, self._shard)
+                self._record = runs.finish_shard(connection, self._record.id, self._shard)
             if not self._record.all_read:
                 return ReconciliationOutcome("unfinished shard", None, self._record.id)
         return self._finish(failure)
@@ -205,8 +205,8 @@ class _Run:
         """Draws and records the result, once: whoever comes second finds it there."""
         with patiently(self._leases, f"{_LEASE}:finish:{self._record.id}", self._rest):
             with self._database.read() as connection:
-                record = checkpoints.run_of(connection, self._record.id)
-                result = None if record.is_open else checkpoints.load_result(connection, record.id)
+                record = runs.get_run(connection, self._record.id)
+                result = None if record.is_open else runs.load_result(connection, record.id)
             if result is None:
                 result = self._conclude(failure)
         return ReconciliationOutcome(result.status, result, self._record.id)
@@ -366,7 +366,7 @@ class _Run:
                 prisons,
                 {each.booking_id for each in listing.unusable if each.booking_id is not None},
             )
-            previous = checkpoints.load_result(connection, self._record.id)
+            previous = runs.load_result(connection, self._record.id)
             baseline = history.read_baseline(connection, self._record.started_at)
             trend = history.read_trend(connection, self._record.started_at)
             without = history.read_without_levels(connection, self._record.started_at)
@@ -408,7 +408,7 @@ class _Run:
         conclusion = Conclusion(self._services, recheck, about, owner._clock, self._tell)
         result = conclusion.draw(gathered, self._wait)
         with self._writing() as connection:
-            checkpoints.save_result(connection, result)
+            runs.save_result(connection, result)
             if unbelievable is not None:
                 checkpoints.forget_pages(connection, self._record.id)
             # A run that is gone on with in vain has nothing new to tell.

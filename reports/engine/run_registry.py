@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from reports.engine import checkpoints
+from reports.engine import runs
 from sync.clock import now
 from sync.failures import SyncError
 from sync.store.leases import holder_is_gone
@@ -22,7 +22,7 @@ from sync.store.tables import leases as lease_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from reports.engine.checkpoints import RunRecord
+    from reports.engine.runs import RunRecord
     from sync.store.database import Database
     from sync.store.leases import Leases
 
@@ -104,7 +104,7 @@ def opened_run(
             opened, key = Opened(found, frozenset(), resumed=False), None
         else:
             recorded = parameters.recorded() if found is None else found.parameters
-            single = checkpoints.Scope.of(recorded) is checkpoints.Scope.PRISONERS
+            single = runs.Scope.of(recorded) is runs.Scope.PRISONERS
             key = _enter(database, leases, run_id if found is None else found.id, parameters.shard, single=single)
             opened = _begin(database, leases, run_id, parameters, found)
     try:
@@ -129,10 +129,10 @@ def _wanted(database: Database, parameters: ReconciliationParameters) -> RunReco
     """The run to join or to go on with; None for a new one."""
     with database.read() as connection:
         if parameters.resume not in (None, LAST):
-            return _resumable(checkpoints.find_run(connection, parameters.resume), parameters)
+            return _resumable(runs.find_run(connection, parameters.resume), parameters)
         if parameters.shards == 1 and parameters.resume is None:
             return None
-        newest = checkpoints.newest_run(connection, parameters.recorded(), now() - STARTED_WITHIN)
+        newest = runs.newest_run(connection, parameters.recorded(), now() - STARTED_WITHIN)
     if newest is not None and newest.status == "complete" and parameters.shards == 1:
         return None
     return newest
@@ -184,11 +184,11 @@ def _begin(
     with database.begin() as connection:
         leases.ensure_held()
         if found is None:
-            record = checkpoints.create_run(connection, run_id, parameters.recorded(), parameters.shards)
+            record = runs.create_run(connection, run_id, parameters.recorded(), parameters.shards)
             return Opened(record, shares, resumed=False)
         if found.is_open:
             resumed = parameters.shards == 1 or parameters.resume is not None
             return Opened(found, shares, resumed=resumed)
-        shares = checkpoints.reopen_run(connection, found.id, parameters.shard)
-        record = checkpoints.run_of(connection, found.id)
+        shares = runs.reopen_run(connection, found.id, parameters.shard)
+        record = runs.get_run(connection, found.id)
     return Opened(record, shares, resumed=True)

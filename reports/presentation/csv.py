@@ -6,8 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from reports.presentation.steering import without_steering
-from reports.presentation.text import Masking
+from reports.presentation.text import Masking, without_control_characters
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult, Unconfirmed
@@ -101,7 +100,7 @@ def _row(result: ReconciliationResult, number: int, mismatch: Mismatch, shown: M
 
 
 def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Masking) -> list[object]:
-    told: dict[str, object] = {
+    values: dict[str, object] = {
         "run_id": result.run_id,
         "offender_no": shown.offender(seen.offender_no),
         "booking_id": shown.booking(seen.booking_id),
@@ -111,9 +110,9 @@ def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Mas
         "since": seen.since.isoformat(timespec="seconds"),
         "evidence_missing": shown.text(seen.reason),
     }
-    return [told.get(column) for column in COLUMNS]
+    return [values.get(column) for column in COLUMNS]
 
 
 def _safe(cell: object) -> str:
-    text = "" if cell is None else without_steering(str(cell))
+    text = "" if cell is None else without_control_characters(str(cell))
     return f"'{text}" if text.lstrip().startswith(_FORMULA_STARTS) or text.startswith("\n") else text

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.presentation import summary as wording
+from reports.presentation import summary
 from reports.presentation.alerts import alert_title, slack_code, slack_text
 from reports.presentation.csv import render_csv
 from reports.presentation.html import environment
+from reports.presentation.text import Masking, day, short_moment
 from reports.reconciliations.incentives.events import REPORT
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, ReconciliationResult
-    from reports.presentation.text import Masking
 
 #: Slack takes 40,000 characters in a message, and cuts off what is longer.
 LONGEST_SLACK_TEXT = 39_000
@@ -53,15 +53,15 @@ class _Line:
 
 def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run; `path` is where its report is kept, `link` its address where people reach it."""
-    lines = [f"*{slack_text(_title(result))}*", slack_text(wording.headline(result))]
-    warning = wording.warning(result)
+    lines = [f"*{slack_text(_title(result))}*", slack_text(summary.headline(result))]
+    warning = summary.warning(result)
     if warning:
         lines.append(f"*{slack_text(masking.text(warning))}*")
-    step = wording.next_step(result)
+    step = summary.next_step(result)
     if step:
         lines.append(f"{step.text} {slack_code(step.command)}")
-    lines.append(slack_text(wording.summary(result)))
-    facts = [REPORT, wording.short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
+    lines.append(slack_text(summary.summary(result)))
+    facts = [REPORT, short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
     lines.append(f"Report: {slack_text(link)}" if link else f"The report is in {slack_code(path)}")
@@ -75,14 +75,14 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
 def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, as HTML that mail clients show and as plain text; `link` and `path` as for Slack."""
     shown = result.rows[:MOST_IN_EMAIL]
-    headline = wording.headline(result)
-    warning = wording.warning(result)
+    headline = summary.headline(result)
+    warning = summary.warning(result)
     values = {
         "result": result,
         "headline": headline,
         "warning": masking.text(warning) if warning else None,
-        "step": wording.next_step(result),
-        "summary": wording.summary(result),
+        "step": summary.next_step(result),
+        "summary": summary.summary(result),
         "masked": MASKED if masking.on and shown else None,
         "link": link,
         "path": path,
@@ -134,7 +134,7 @@ def _severity(result: ReconciliationResult) -> str:
 
 def _slack_line(number: int, mismatch: Mismatch, masking: Masking) -> str:
     found = mismatch.diagnosis
-    state = "new" if mismatch.standing == "new" else f"since {wording.day(mismatch.since)}"
+    state = "new" if mismatch.standing == "new" else f"since {day(mismatch.since)}"
     first = (
         f"{number} · *{slack_text(masking.offender(mismatch.offender_no))}*"
         f" booking {masking.booking(mismatch.booking_id)}"
@@ -172,7 +172,7 @@ def _email_line(number: int, mismatch: Mismatch, masking: Masking) -> _Line:
         mismatch.prison_id or "unknown",
         mismatch.nomis_level or "none",
         mismatch.dps_level or "none",
-        "new" if mismatch.standing == "new" else wording.day(mismatch.since),
+        "new" if mismatch.standing == "new" else day(mismatch.since),
     )
     if found is None:
         return _Line(cells, masking.text(mismatch.evidence_missing or "not investigated"), ())

@@ -1,24 +1,23 @@
-"""The sentences that sum up a run, the same in the report, in the email and in Slack."""
+"""What a run found, in sentences and figures: the same in the report, in the email and in Slack."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from reports.presentation.text import count, day, distinct_times, thousands
 from reports.reconciliations.incentives.causes import CAUSES
-from sync.clock import LONDON
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from reports.engine.result import ReconciliationResult
 
 
 @dataclass(frozen=True, slots=True)
 class CauseCount:
-    """One probable cause, how many prisoners it explains, and what is to be done."""
+    """One probable cause, how many prisoners it explains, and what to do about it."""
 
     title: str
     count: int
@@ -27,7 +26,7 @@ class CauseCount:
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, in one line. Of a run that is not complete it sounds like no success."""
+    """What the run found, in one line. An incomplete or failed run never sounds like a success."""
     if result.status == "failed":
         return _headline_of_failure(result)
     different, compared = len(result.mismatches), result.compared
@@ -73,35 +72,35 @@ def _have_the_same_level(result: ReconciliationResult) -> str:
 
 
 def _besides(result: ReconciliationResult) -> str:
-    """The differences that do not count, empty where there are none."""
+    """The differences that do not count; empty without any."""
     excluded = sum(each.differs for each in result.excluded)
-    parts = [f"{thousands(len(result.in_flight))} on their way"] if result.in_flight else []
+    parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
     if excluded:
         parts.append(f"{thousands(excluded)} excluded")
     return " and ".join(parts)
 
 
 def of_listed(result: ReconciliationResult) -> str:
-    """`of 87,012`, those whom the run set out to compare; empty where that is not known, or no more than it did."""
+    """`of 87,012`, the prisoners the run set out to compare; empty if unknown, or if it compared all of them."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
 def summary(result: ReconciliationResult) -> str:
-    """New, still there, resolved, and what was left out of the count; what is not known where a run is not complete."""
+    """New, persisting, resolved, what was left out of the count, and what is not known."""
     finished = result.status == "complete" and result.compared > 0
     different = bool(result.mismatches)
     parts = [
         (result.new, "new", finished or different),
-        (result.persisting, "still there", finished or different),
+        (result.persisting, "persisting", finished or different),
         (len(result.resolved), "resolved", finished),
-        (len(result.in_flight), "on their way", False),
+        (len(result.in_flight), "in flight", False),
         (sum(each.still_differs for each in result.excluded), "excluded", False),
         (len(result.unconfirmed), "seen, not confirmed", False),
         (len(result.unread) if result.status == "failed" else 0, "could not be read", False),
     ]
-    told = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
-    sentences = [f"{told}."] if told else []
+    counted = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
+    sentences = [f"{counted}."] if counted else []
     if result.unneeded_exclusions:
         sentences.append(f"{count(len(result.unneeded_exclusions), 'exclusion')} no longer needed.")
     limits = reach(result)
@@ -120,7 +119,7 @@ def warning(result: ReconciliationResult) -> str | None:
 
 
 def reach(result: ReconciliationResult) -> str | None:
-    """How far what was found goes, None where it goes for everyone."""
+    """About whom the run says nothing; None if it covers everyone."""
     if not result.compared:
         return "No prisoner was compared, so nothing is known about differences."
     if result.status == "failed":
@@ -135,7 +134,7 @@ def reach(result: ReconciliationResult) -> str | None:
 
 
 def none_found(result: ReconciliationResult) -> str:
-    """That no difference was found, and among whom."""
+    """The sentence that no difference was found, and among whom."""
     limits = reach(result)
     if limits is None:
         besides = _besides(result)
@@ -147,50 +146,31 @@ def none_found(result: ReconciliationResult) -> str:
     who = f"the {count(result.compared, 'prisoner')} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
-        others = f"Among the others the first look saw {seen}, which could not be read again."
+        others = f"The first reading saw {seen} among the others, which could not be read again."
         return f"No difference was found among {who}. {others}"
     return f"No difference was found among {who}. About the others nothing is known."
 
 
 def since(result: ReconciliationResult) -> str:
-    """Since when a difference counts as new."""
+    """The note on since when a difference counts as new."""
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
         return "no earlier run to compare with"
     last = earlier[-1]
-    time, *_ = times_apart([last, result.started_at])
+    time, *_ = distinct_times([last, result.started_at])
     return f"since {day(last)}{', ' if time else ''}{time}"
-
-
-def times_apart(moments: Sequence[datetime]) -> list[str]:
-    """The time of each moment, as exact as it must be to tell it from the others; empty where the day alone does."""
-    days = Counter(day(each) for each in moments)
-    minutes = Counter(short_moment(each) for each in moments)
-
-    def time(moment: datetime) -> str:
-        if minutes[short_moment(moment)] > 1:
-            return f"{local(moment):%H:%M:%S}"
-        return f"{local(moment):%H:%M}" if days[day(moment)] > 1 else ""
-
-    return [time(each) for each in moments]
-
-
-def moments_apart(moments: Sequence[datetime]) -> list[str]:
-    """Each moment to the minute, or to the second where two share the minute."""
-    minutes = Counter(short_moment(each) for each in moments)
-    return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What comes next: when, and the command."""
+    """The next command for a run that is not complete, and when to give it."""
 
     text: str
     command: str
 
 
 def next_step(result: ReconciliationResult) -> Step | None:
-    """How a run that read not everybody is mended; None where no command reads more."""
+    """The command that reads what this run could not read; None where no command would."""
     if result.status == "failed":
         command = f"prisoner-to-nomis runs rerun {result.run_id}"
         return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", command)
@@ -202,7 +182,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
 
 
 def shortfall(result: ReconciliationResult) -> str:
-    """What an incomplete run lacks: who could not be read or found, and prisons where nobody was."""
+    """What an incomplete run lacks: who could not be read or found, and prisons without anybody."""
     unread = []
     listed = sum(each.listed for each in result.unread)
     if listed:
@@ -222,8 +202,8 @@ def shortfall(result: ReconciliationResult) -> str:
     return "; ".join(parts)
 
 
-def scope(parameters: dict[str, object]) -> str:
-    """Whom the run looked at, empty for everyone."""
+def scope(parameters: Mapping[str, object]) -> str:
+    """Whom the run covers; empty for everyone."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
     if isinstance(offenders, list) and offenders:
         return count(len(offenders), "prisoner") + " only"
@@ -243,46 +223,51 @@ def causes(result: ReconciliationResult) -> list[CauseCount]:
     ]
 
 
-def thousands(number: int) -> str:
-    """A number with commas between the thousands."""
-    return f"{number:,}"
-
-
-def count(number: int, noun: str) -> str:
-    """A number and its noun, `1 page`, `2 pages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def local(moment: datetime) -> datetime:
-    """A moment as the clocks of London show it; local times stay as they are."""
-    return moment if moment.tzinfo is None else moment.astimezone(LONDON)
-
-
-def day(moment: datetime | date) -> str:
-    """`22 May 2023`."""
-    here = local(moment) if isinstance(moment, datetime) else moment
-    return f"{here.day} {here:%b %Y}"
-
-
-def short_moment(moment: datetime) -> str:
-    """`22 May 2023, 04:00`."""
-    return f"{day(moment)}, {local(moment):%H:%M}"
-
-
-def exact_moment(moment: datetime) -> str:
-    """`22 May 2023, 04:00:07`: some records lie seconds apart."""
-    return f"{day(moment)}, {local(moment):%H:%M:%S}"
-
-
-def long_moment(moment: datetime) -> str:
-    """`Monday 22 May 2023 at 04:00`."""
-    here = local(moment)
-    return f"{here:%A} {here.day} {here:%B %Y} at {here:%H:%M}"
-
-
 def duration(result: ReconciliationResult) -> str:
     """How long the run took."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     if seconds < 90:
         return count(round(seconds), "second")
     return count(round(seconds / 60), "minute")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure: what it counts, how many, and of what or since when."""
+
+    label: str
+    value: int
+    note: str
+
+
+def figures(result: ReconciliationResult) -> list[Figure]:
+    """The figures at the top of the report; a run that is not complete has no zeros for what it cannot know."""
+    complete, different = result.status == "complete", len(result.mismatches)
+    found = []
+    if result.status == "failed" and result.compared:
+        listed = of_listed(result)
+        found.append(Figure("Compared", result.compared, f"{listed}{' ' if listed else ''}before the run failed"))
+        found.append(Figure("Different", different, "among them"))
+    elif result.compared:
+        found.append(Figure("Different", different, f"of {thousands(result.compared)} compared"))
+    if different or (complete and result.compared):
+        found.append(Figure("New", result.new, since(result)))
+        found.append(Figure("Persisting", result.persisting, "known from earlier runs"))
+    if result.resolved or (complete and result.compared):
+        found.append(Figure("Resolved", len(result.resolved), "since the last run"))
+    if result.unconfirmed:
+        found.append(Figure("Not confirmed", len(result.unconfirmed), "seen once, not read again"))
+    if complete or result.unread or result.unread_pages:
+        found.append(_unread_figure(result))
+    return found
+
+
+def _unread_figure(result: ReconciliationResult) -> Figure:
+    prisoners, pages = len(result.unread), len(result.unread_pages)
+    noun = "prisoner" if prisoners == 1 else "prisoners"
+    of_prisoners = f"page{'' if pages == 1 else 's'} of prisoners"
+    if pages and not prisoners:
+        number, note = pages, of_prisoners
+    else:
+        number, note = prisoners, f"{noun} and {count(pages, 'page')}" if pages else noun
+    return Figure("Could not be read", number, f"{note} before the run failed" if result.status == "failed" else note)

@@ -1,20 +1,31 @@
-"""Prisoner numbers and booking ids as they are shown where others read along: whole, or but for two characters."""
+"""Values as texts: numbers, dates, masked prisoner numbers, and texts of other systems made safe to show."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from sync.clock import LONDON
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
 #: `booking 714893`, as we write it, and `/booking-id/714893/` or `"bookingId": 714893`, as services do.
 _BOOKING = re.compile(r"(booking(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
 #: No asterisks: Slack would take them for bold type.
 _HIDDEN = "•••••"
+#: Control characters, formats such as changes of direction, halves of characters. A NUL ends some readers.
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """How numbers are shown; with `on` they are masked, also inside texts and commands."""
+    """Shows prisoner numbers and booking ids whole or, when `on`, only their last two characters."""
 
     on: bool = False
 
@@ -23,13 +34,76 @@ class Masking:
         return _HIDDEN + offender_no[-2:] if self.on else offender_no
 
     def booking(self, booking_id: int | None) -> str:
-        """A booking id; empty when there is none."""
+        """A booking id; empty for None."""
         if booking_id is None:
             return ""
         return _HIDDEN + str(booking_id)[-2:] if self.on else str(booking_id)
 
     def text(self, text: str) -> str:
-        """A text in which numbers may stand."""
+        """A text or command that may contain such numbers."""
         if not self.on:
             return text
         return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
+
+
+def without_control_characters(text: str) -> str:
+    """The text without characters that steer a terminal or the direction of reading; line breaks stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each for each in text if each == "\n" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
+
+
+def thousands(number: int) -> str:
+    """`87,012`."""
+    return f"{number:,}"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 page`, `2 pages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def local(moment: datetime) -> datetime:
+    """A moment by the clock of London; naive times are local already."""
+    return moment if moment.tzinfo is None else moment.astimezone(LONDON)
+
+
+def day(moment: datetime | date) -> str:
+    """`22 May 2023`."""
+    here = local(moment) if isinstance(moment, datetime) else moment
+    return f"{here.day} {here:%b %Y}"
+
+
+def short_moment(moment: datetime) -> str:
+    """`22 May 2023, 04:00`."""
+    return f"{day(moment)}, {local(moment):%H:%M}"
+
+
+def exact_moment(moment: datetime) -> str:
+    """`22 May 2023, 04:00:07`: some records lie seconds apart."""
+    return f"{day(moment)}, {local(moment):%H:%M:%S}"
+
+
+def long_moment(moment: datetime) -> str:
+    """`Monday 22 May 2023 at 04:00`."""
+    here = local(moment)
+    return f"{here:%A} {here.day} {here:%B %Y} at {here:%H:%M}"
+
+
+def distinct_times(moments: Sequence[datetime]) -> list[str]:
+    """The time of each moment, as exact as needed to tell it from the others; empty where the day alone does."""
+    days = Counter(day(each) for each in moments)
+    minutes = Counter(short_moment(each) for each in moments)
+
+    def time(moment: datetime) -> str:
+        if minutes[short_moment(moment)] > 1:
+            return f"{local(moment):%H:%M:%S}"
+        return f"{local(moment):%H:%M}" if days[day(moment)] > 1 else ""
+
+    return [time(each) for each in moments]
+
+
+def distinct_moments(moments: Sequence[datetime]) -> list[str]:
+    """Each moment to the minute, or to the second where two share the minute."""
+    minutes = Counter(short_moment(each) for each in moments)
+    return [exact_moment(each) if minutes[short_moment(each)] > 1 else short_moment(each) for each in moments]

@@ -16,7 +16,7 @@ import structlog
 
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
-from reports.engine import checkpoints
+from reports.engine import runs
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
@@ -153,8 +153,8 @@ HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in
 def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
     """Keeps a result as a run leaves it, with its deliveries to the named channels."""
     with office.database.begin() as connection:
-        checkpoints.create_run(connection, result.run_id, {}, 1)
-        checkpoints.save_result(connection, result)
+        runs.create_run(connection, result.run_id, {}, 1)
+        runs.save_result(connection, result)
         for channel in channels:
             enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
     return result

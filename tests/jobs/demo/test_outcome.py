@@ -87,12 +87,12 @@ def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) 
 
 
 def test_what_is_still_on_its_way_when_read_again_is_told(good: DemoOutcome) -> None:
-    """A difference planted in flight that had not settled is among those on their way, as in the report's headline."""
+    """A difference planted in flight that had not settled is among those in flight, as in the report's headline."""
     late = InFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
     assert table["differences gone when read again"] == (
-        "1 (planted: 1 in flight, 1 in the bulk call only); 1 still on their way"
+        "1 (planted: 1 in flight, 1 in the bulk call only); 1 still in flight"
     )
 
 

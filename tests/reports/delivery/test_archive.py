@@ -20,13 +20,13 @@ from reports.delivery.archive import (
     store_index,
     store_report,
 )
-from reports.presentation.html import RunLine
+from reports.engine.runs import EndedRun
 from sandbox import Sandbox
 from sync.queues.aws import Aws
 from sync.settings.loading import SettingsError, load_settings
 from tests.harness.results import STARTED, made_result
 
-LINE = RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")
+LINE = EndedRun("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, {})
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
-from reports.presentation import summary as wording
+from reports.presentation import summary
 from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
 from reports.presentation.messages import email_report, slack_report
@@ -108,8 +108,8 @@ def test_where_no_difference_can_be_read_again_none_is_said_to_be_absent(world: 
     result = reconciled(office())
     assert (result.status, result.mismatches, len(result.unconfirmed)) == ("incomplete", (), 2)
     text = render_report(result)
-    assert wording.headline(result) == "Incomplete: 2 differences seen and not confirmed"
-    assert "Among the others the first look saw 2 differences" in text
+    assert summary.headline(result) == "Incomplete: 2 differences seen and not confirmed"
+    assert "The first reading saw 2 differences among the others" in text
     assert slack_report(result, None, "x", Masking()).csv is not None
 
 

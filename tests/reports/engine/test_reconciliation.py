@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from reports.engine import checkpoints
+from reports.engine import checkpoints, runs
 from reports.engine.recheck import JUST_RECORDED
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import (
@@ -483,7 +483,7 @@ def test_leaves_when_another_run_is_under_way(
         someone = world.prisoners()[0]["offenderNo"]
         assert opened.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"
     with opened.database.read() as connection:
-        assert checkpoints.find_run(connection, "second") is None
+        assert runs.find_run(connection, "second") is None
 
 
 def test_lets_the_other_shards_of_its_run_work(world: Sandbox, office: OpenOffice) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from reports.engine import checkpoints
-from reports.engine.checkpoints import Scope
+from reports.engine import checkpoints, runs
 from reports.engine.history import read_baseline, read_trend
 from reports.engine.run import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.engine.runs import Scope
 from reports.reconciliations.incentives.levels import Codebook
 from sandbox import Sandbox
 from sync.clock import now
@@ -159,14 +159,14 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(world: Sandbox, office
     looked = result_of(opened.reconcile(single))
     with opened.database.begin() as connection:
         for number in range(600):
-            checkpoints.create_run(connection, f"single-{number}", single.recorded(), 1)
-            checkpoints.save_result(connection, looked.model_copy(update={"run_id": f"single-{number}"}))
+            runs.create_run(connection, f"single-{number}", single.recorded(), 1)
+            runs.save_result(connection, looked.model_copy(update={"run_id": f"single-{number}"}))
     with opened.database.read() as connection:
         assert read_baseline(connection, now()).run_id == "week-2"
         assert [each.run_id for each in read_trend(connection, now())] == ["week-1", "week-2"]
-        lines = checkpoints.run_lines(connection)
-    assert [line.run_id for line in lines if not line.scope] == ["week-2", "week-1"]
-    assert len(lines) == 2 + checkpoints.INDEXED_PARTIAL_RUNS
+        ended = runs.ended_runs(connection)
+    assert [run.run_id for run in ended if not run.parameters["offender_nos"]] == ["week-2", "week-1"]
+    assert len(ended) == 2 + runs.INDEXED_PARTIAL_RUNS
 
 
 def test_gives_a_shard_that_comes_again_what_the_run_found(world: Sandbox, office: OpenOffice) -> None:
@@ -335,7 +335,7 @@ def test_does_not_let_a_prisoner_look_read_whom_nobody_read(world: Sandbox, offi
         opened.reconcile(HALF, run_id="parts", progress=stop_at("reading"))
     with opened.database.begin() as connection:
         connection.execute(text("DELETE FROM reconciliation_pages"))
-        checkpoints.finish_shard(connection, "parts", 0)
+        runs.finish_shard(connection, "parts", 0)
     outcome = opened.reconcile(OTHER_HALF)
     assert outcome.status == "incomplete"
     assert {each.reason for each in result_of(outcome).unread} == {"listed, but not read by this run"}

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from reports.engine.result import ReconciliationResult, Unread
-from reports.presentation.html import RunLine, render_index, render_report
+from reports.engine.runs import EndedRun
+from reports.presentation.html import render_index, render_report
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
 from sandbox import Sandbox
@@ -19,7 +20,7 @@ CURRENT = "/incentives/booking-id/{b}/current"
 #: What a hurried reader would take for good news, or for a figure that was counted.
 ALL_CLEAR = re.compile(
     r"no prison has|no differences\b|every prisoner has|have the same|has the same"
-    r"|\b0 (?:new|still there|resolved|differences|of 0|compared|listed|active)|of 0 compared",
+    r"|\b0 (?:new|persisting|resolved|differences|of 0|compared|listed|active)|of 0 compared",
     re.IGNORECASE,
 )
 
@@ -84,7 +85,7 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(world: Sandbox, office
 
 
 def test_of_a_run_that_gave_up_only_what_it_saw_is_said(world: Sandbox, office: OpenOffice) -> None:
-    """What was compared before the failure is told as that, and how many were not read."""
+    """What was compared before the failure is shown as that, and how many were not read."""
     world.reset(prisoners=300)
     world.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
     result = office().reconcile().result
@@ -99,7 +100,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(world: Sandbox, office: 
     assert figures(result) == [
         ("Compared", str(result.compared)),
         ("Different", "0"),
-        ("Not read", str(len(result.unread))),
+        ("Could not be read", str(len(result.unread))),
     ]
     page = told(result)["page"]
     assert f"No difference was found among the {result.compared} prisoners compared" in page
@@ -111,9 +112,9 @@ def test_of_a_failed_run_the_differences_are_told_as_found_before() -> None:
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
     for where, text in told(result).items():
         assert "failed; before that it found 3 differences among 900 of 87,012 prisoners" in text, where
-        assert "2 new, 1 still there" in text or where == "page", where
+        assert "2 new, 1 persisting" in text or where == "page", where
         assert not ALL_CLEAR.search(text), where
-    assert figures(result) == [("Compared", "900"), ("Different", "3"), ("New", "2"), ("Still there", "1")]
+    assert figures(result) == [("Compared", "900"), ("Different", "3"), ("New", "2"), ("Persisting", "1")]
     assert "3 of 4 prisons have differences among the prisoners compared" in told(result)["page"]
 
 
@@ -128,7 +129,7 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(world: Sa
         assert "Incomplete: no difference found among 150 prisoners" in text, where
         assert "1 page of prisoners could not be read" in text, where
         assert not ALL_CLEAR.search(text), where
-    assert ("Not read", "1") in figures(result)
+    assert ("Could not be read", "1") in figures(result)
 
 
 def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
@@ -166,8 +167,8 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
 
 def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
     """A failed run that compared nobody has dashes, read out as not known; an incomplete one its pages too."""
-    failed = RunLine("a", "failed", STARTED, 0, 0, 0, 0, "")
-    incomplete = RunLine("b", "incomplete", STARTED, 150, 0, 0, 0, "", unread_pages=1)
+    failed = EndedRun("a", "failed", STARTED, 0, 0, 0, 0, {})
+    incomplete = EndedRun("b", "incomplete", STARTED, 150, 0, 0, 0, {}, unread_pages=1)
     [first, second] = re.findall(
         r"<tr[^>]*><th scope=\"row\".*?</tr>", render_index([failed, incomplete], "Production")
     )

@@ -13,7 +13,7 @@ import pytest
 
 from reports.delivery.archive import Folder, store_index, store_report
 from reports.engine.result import MatrixCell, ReconciliationResult
-from reports.presentation.html import RunLine
+from reports.engine.runs import EndedRun
 from reports.presentation.messages import email_report
 from reports.presentation.text import Masking
 from tests.harness.results import STARTED, made_result, with_everything
@@ -71,8 +71,8 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
         store_report(archive, result)
-        line = RunLine(
-            result.run_id, result.status, STARTED, result.compared, len(result.mismatches), result.new, 0, ""
+        line = EndedRun(
+            result.run_id, result.status, STARTED, result.compared, len(result.mismatches), result.new, 0, {}
         )
         store_index(archive, [line], "Production")
         context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=script)

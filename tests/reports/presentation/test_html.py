@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.engine.result import Mismatch, PrisonCount, ReconciliationResult, Side, TrendPoint
+from reports.engine.runs import EndedRun
 from reports.presentation.alerts import alert_message
+from reports.presentation.chart import draw_trend
 from reports.presentation.csv import COLUMNS, render_csv
-from reports.presentation.html import RunLine, draw_trend, render_index, render_report
+from reports.presentation.html import render_index, render_report
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
 from reports.presentation.text import Masking
 from tests.harness.html import Tags
@@ -56,7 +58,7 @@ def test_escapes_everything_from_outside(page: str) -> None:
     html = {
         "report": lambda: render_report(result),
         "email": lambda: email_report(result, None, EVIL, Masking()).html,
-        "index": lambda: render_index([RunLine(EVIL, EVIL, STARTED, 1, 1, 1, 1, EVIL)], EVIL),
+        "index": lambda: render_index([EndedRun(EVIL, EVIL, STARTED, 1, 1, 1, 1, {"prisons": [EVIL]})], EVIL),
     }[page]()
     tags = Tags(html)
     assert not [tag for tag, _ in tags.found if tag == "img"]
@@ -122,20 +124,20 @@ def test_whoever_has_no_record_in_nomis_is_no_prisons() -> None:
 def test_links_differences_only_of_a_run_that_looked() -> None:
     """The list of a run that compared nobody would be empty, and read as good news."""
     lines = [
-        RunLine("looked", "complete", STARTED, 5, 0, 0, 0, ""),
-        RunLine("failed", "failed", STARTED, 0, 0, 0, 0, ""),
+        EndedRun("looked", "complete", STARTED, 5, 0, 0, 0, {}),
+        EndedRun("failed", "failed", STARTED, 0, 0, 0, 0, {}),
     ]
     page = render_index(lines, "Production")
     assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
 
 
 def test_differences_that_do_not_count_are_no_agreement() -> None:
-    """With nobody to be listed, those on their way and the excluded are still said to differ."""
+    """With nobody to be listed, those in flight and the excluded are still said to differ."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
-    assert "No difference among 87,012 prisoners, besides 1 on their way and 1 excluded" in page
-    assert "Nobody differs besides 1 on their way and 1 excluded." in page
+    assert "No difference among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
+    assert "Nobody differs besides 1 in flight and 1 excluded." in page
     assert "the same" not in page
     assert "3 Apr 2023" in page
 
@@ -192,7 +194,7 @@ def test_tells_runs_of_one_day_apart() -> None:
 def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
     """Each has a name of its own, by which its link is chosen."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
-    lines = [RunLine(f"run-{number}", "complete", moment, 1, 0, 0, 0, "") for number, moment in enumerate(moments)]
+    lines = [EndedRun(f"run-{number}", "complete", moment, 1, 0, 0, 0, {}) for number, moment in enumerate(moments)]
     named = re.findall(r'report.html">([^<]+)</a>', render_index(lines, "Production"))
     assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
 
@@ -386,7 +388,7 @@ def test_no_property_makes_an_alert_too_long_for_slack() -> None:
 def every_page() -> dict[str, str]:
     """Each page that is made, in its different states, with everything it may show."""
     everything = with_everything()
-    lines = [RunLine("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, "")]
+    lines = [EndedRun("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, {})]
     failed = {"status": "failed", "failure": "NOMIS did not answer"}
     return {
         "report": render_report(everything),

@@ -1,0 +1,235 @@
+"""Runs of a reconciliation as they are recorded: begun, reopened, shards finished, ended with a result."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
+
+from reports.engine.checkpoints import load_population, save_population
+from reports.engine.result import ReconciliationResult
+from sync.clock import now
+from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_RUNS = reconciliation_runs.c
+_PAGES = reconciliation_pages.c
+RUNNING = "running"
+#: Runs in the index: at most this many over everyone, and this many over chosen prisons or prisoners.
+INDEXED_RUNS = 500
+INDEXED_PARTIAL_RUNS = 100
+
+
+class Scope(StrEnum):
+    """Whom a run covers; only runs over everyone are compared with later ones."""
+
+    EVERYONE = "everyone"
+    PRISONS = "prisons"
+    PRISONERS = "prisoners"
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Scope:
+        """The scope of a run with these parameters."""
+        if parameters.get("offender_nos"):
+            return cls.PRISONERS
+        return cls.PRISONS if parameters.get("prisons") else cls.EVERYONE
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as it is recorded. `finished_shards` are the shards that have read all their prisoners."""
+
+    id: str
+    status: str
+    parameters: Mapping[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    total_elements: int | None
+    shards: int
+    finished_shards: tuple[int, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no result yet."""
+        return self.status == RUNNING
+
+    @property
+    def all_read(self) -> bool:
+        """Whether every shard has read its prisoners."""
+        return len(self.finished_shards) == self.shards
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that ended, as the index lists it."""
+
+    run_id: str
+    status: str
+    started_at: datetime
+    compared: int
+    mismatches: int
+    new: int
+    unread: int
+    parameters: Mapping[str, Any]
+    unread_pages: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether the figures mean something: zeros of a run that compared nobody do not."""
+        return self.compared > 0 or self.status == "complete"
+
+
+_RECORD = (
+    _RUNS.id,
+    _RUNS.status,
+    _RUNS.parameters,
+    _RUNS.started_at,
+    _RUNS.finished_at,
+    _RUNS.total_elements,
+    _RUNS.shards,
+    _RUNS.finished_shards,
+)
+
+
+def create_run(connection: Connection, run_id: str, parameters: Mapping[str, Any], shards: int) -> RunRecord:
+    """Records a new run."""
+    values: dict[str, Any] = {"id": run_id, "status": RUNNING, "parameters": dict(parameters), "started_at": now()}
+    values["scope"] = Scope.of(parameters)
+    connection.execute(insert(reconciliation_runs), values | {"shards": shards, "finished_shards": []})
+    return get_run(connection, run_id)
+
+
+def get_run(connection: Connection, run_id: str) -> RunRecord:
+    """The run of this id, which must exist."""
+    return _record(connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one())
+
+
+def find_run(connection: Connection, run_id: str) -> RunRecord | None:
+    """The run of this id, None if unknown."""
+    row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id)).one_or_none()
+    return None if row is None else _record(row)
+
+
+def newest_run(connection: Connection, parameters: Mapping[str, Any], since: datetime) -> RunRecord | None:
+    """The newest run with these parameters that began after `since`; None without one."""
+    scope = Scope.of(parameters)
+    query = select(*_RECORD).where(_RUNS.scope == scope, _RUNS.started_at >= since).order_by(_RUNS.started_at.desc())
+    wanted = dict(parameters)
+    return next((_record(row) for row in connection.execute(query) if row.parameters == wanted), None)
+
+
+def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int]:
+    """Reopens a run that ended incomplete or failed, to be listed again; what was read is kept.
+
+    Returns the shards whose rest `shard` reads: its own, and the finished ones, which nobody starts again.
+    """
+    row = connection.execute(select(_RUNS.finished_shards).where(_RUNS.id == run_id).with_for_update()).one()
+    others = [each for each in row.finished_shards if each != shard]
+    values: dict[str, Any] = {"status": RUNNING, "finished_at": None, "finished_shards": others}
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+    listing = load_population(connection, run_id)
+    if listing is not None:
+        save_population(connection, run_id, replace(listing, looked_again=False))
+    return frozenset({shard, *others})
+
+
+def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
+    """Records that a shard has read all its prisoners; returns the updated run."""
+    row = connection.execute(select(*_RECORD).where(_RUNS.id == run_id).with_for_update()).one()
+    finished = sorted({*row.finished_shards, shard})
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(finished_shards=finished))
+    return get_run(connection, run_id)
+
+
+def save_result(connection: Connection, result: ReconciliationResult) -> None:
+    """Records how a run ended.
+
+    A complete run drops its pages. A complete run over everyone also drops those of earlier runs over everyone, which
+    are not worth resuming any more.
+    """
+    run_id = result.run_id
+    values: dict[str, Any] = {
+        "status": result.status,
+        "finished_at": result.finished_at,
+        "result": zlib.compress(result.to_json().encode(), 6),
+    }
+    connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
+    if result.status == "complete":
+        done = _PAGES.run_id == run_id
+        if Scope.of(result.parameters) is Scope.EVERYONE:
+            earlier = select(_RUNS.id).where(_RUNS.scope == Scope.EVERYONE, _RUNS.started_at < result.started_at)
+            done = or_(done, _PAGES.run_id.in_(earlier))
+        connection.execute(delete(reconciliation_pages).where(done))
+    connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
+    rows = [
+        {
+            "run_id": run_id,
+            "booking_id": each.booking_id,
+            "offender_no": each.offender_no,
+            "prison_id": each.prison_id,
+            "nomis_level": each.nomis_level,
+            "dps_level": each.dps_level,
+            "since": each.since,
+            "standing": each.standing,
+            "cause": str(each.diagnosis.number) if each.diagnosis else None,
+        }
+        for each in result.mismatches
+    ]
+    if rows:
+        connection.execute(insert(reconciliation_mismatches), rows)
+
+
+def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
+    """The result of a run; None if it has none yet or is unknown."""
+    packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
+    return None if packed is None else ReconciliationResult.from_json(zlib.decompress(packed))
+
+
+def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
+    """The result of a run that has one, as parsed JSON: much quicker than the validated object."""
+    return _content(connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one())
+
+
+def ended_runs(connection: Connection) -> list[EndedRun]:
+    """The runs that ended, newest first; runs over single prisoners displace no weekly run."""
+    everyone = _RUNS.scope == Scope.EVERYONE
+    rows = [*_ended(connection, everyone, INDEXED_RUNS), *_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS)]
+    found = []
+    for row in sorted(rows, key=lambda row: (row.started_at, row.id), reverse=True):
+        content = _content(row.result)
+        found.append(
+            EndedRun(
+                run_id=row.id,
+                status=content["status"],
+                started_at=datetime.fromisoformat(content["startedAt"]),
+                compared=content["compared"],
+                mismatches=len(content["mismatches"]),
+                new=sum(each["standing"] == "new" for each in content["mismatches"]),
+                unread=len(content["unread"]),
+                parameters=content["parameters"],
+                unread_pages=len(content["unreadPages"]),
+            )
+        )
+    return found
+
+
+def _ended(connection: Connection, which: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
+    query = select(_RUNS.id, _RUNS.started_at, _RUNS.result).where(_RUNS.result.is_not(None), which)
+    return connection.execute(query.order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(limit)).all()
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    values = dict(row._mapping)
+    return RunRecord(**values | {"finished_shards": tuple(values["finished_shards"])})
+
+
+def _content(packed: bytes) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
+    return content
