@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.app import app
 from tests.harness.botocore_caches import share_botocore_caches
 from tests.harness.databases import (
     database,
@@ -17,6 +18,7 @@ from tests.harness.databases import (
 from tests.harness.sandboxes import caller, running_sandbox, sandbox
 
 __all__ = [
+    "app",
     "caller",
     "database",
     "database_url",

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App
 
 
-def test_everything_is_up(installed: Installed) -> None:
+def test_everything_is_up(installed: App) -> None:
     """With all there, every line says ok and the command ends with 0."""
     checked = installed.run_as_installed("check")
     assert checked.code == 0, checked.out
@@ -26,10 +26,10 @@ def test_everything_is_up(installed: Installed) -> None:
     assert not Path(installed.settings["REPORTS_LOCATION"]).exists()
 
 
-def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sandbox) -> None:
+def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox) -> None:
     """A service and a credential that are wrong each have a line that says what to change."""
     sandbox.fault("mapping", path="/health/ping", kind="status", status=503)
-    checked = installed.run(
+    checked = installed.run_process(
         "check",
         "--json",
         API_BASE_URL_ACTIVITIES="http://127.0.0.1:1",
@@ -46,11 +46,11 @@ def test_what_is_down_is_named_with_its_remedy(installed: Installed, sandbox: Sa
     assert "no credentials: set INCENTIVES_CLIENT_ID" in down["credentials incentives"]
 
 
-def test_a_missing_role_is_named(installed: Installed, sandbox: Sandbox) -> None:
+def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     """A client without a role that its calls need is down in one line, which names client and role."""
     sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES", "SYNCHRONISATION_REPORTING"])
     sandbox.grant("visits", [])
-    checked = installed.run("check", "--json")
+    checked = installed.run_process("check", "--json")
     assert checked.code == 1
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert set(down) == {"credentials nomis", "credentials visits"}
@@ -67,39 +67,39 @@ def test_a_missing_role_is_named(installed: Installed, sandbox: Sandbox) -> None
     ("path", "name", "words"),
     [("/health/ping", "nomis", "API_BASE_URL_NOMIS"), ("/auth/oauth/token", "credentials nomis", "no access_token")],
 )
-def test_a_login_page_is_not_ok(installed: Installed, sandbox: Sandbox, path: str, name: str, words: str) -> None:
+def test_a_login_page_is_not_ok(installed: App, sandbox: Sandbox, path: str, name: str, words: str) -> None:
     """Whoever answers with a page and 200 in place of a service is not taken for it."""
     sandbox.fault("*", path=path, kind="status", status=200, text="<html>Sign in</html>")
-    checked = installed.run("check", "--json")
+    checked = installed.run_process("check", "--json")
     down = {each["name"]: each["detail"] for each in checked.json()["checks"] if not each["ok"]}
     assert (checked.code, words in down[name]) == (1, True)
 
 
-def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: Installed) -> None:
+def test_switches_are_shown_and_a_mistyped_one_is_told_of(installed: App) -> None:
     """What is switched off is named; a switch of no event is down in `check`, and a warning of each drain."""
     off = {"FEATURE_EVENT_PRISON_VISIT_BOOKED": "false", "FEATURE_EVENT_DELETEALL": "true"}
-    checked = installed.run("check", **off)
+    checked = installed.run_process("check", **off)
     assert checked.code == 0, checked.out
     assert any(line.split() == ["switches", "ok", "off:", "prison-visit.booked"] for line in checked.out.splitlines())
 
-    later = installed.run("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
+    later = installed.run_process("check", FEATURE_EVENT_VISIT_OF_A_LATER_VERSION="true")
     assert later.code == 0
     assert "every event is on; of no event: FEATURE_EVENT_VISIT_OF_A_LATER_VERSION" in later.out
     mistyped = {"FEATURE_EVENT_PRISON_VISIT_BOOKEDD": "false"}
-    checked = installed.run("check", **mistyped)
+    checked = installed.run_process("check", **mistyped)
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if "DOWN" in line]
     assert line.startswith("switches")
     assert "FEATURE_EVENT_PRISON_VISIT_BOOKEDD: no event has this switch" in line
-    drained = installed.run("drain", "visit", "incentive", **mistyped)
+    drained = installed.run_process("drain", "visit", "incentive", **mistyped)
     assert drained.code == 0
     (warned,) = [line for line in map(json.loads, drained.err.splitlines()) if line["level"] == "warning"]
     assert (warned["message"], warned["variables"]) == ("unknown-feature-switch", list(mistyped))
 
 
-def test_database_and_queues_that_are_away(installed: Installed) -> None:
+def test_database_and_queues_that_are_away(installed: App) -> None:
     """Without database and queues both are down, and everything else is still checked."""
-    checked = installed.run(
+    checked = installed.run_process(
         "check",
         DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none",
         HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1",
@@ -115,9 +115,9 @@ def test_database_and_queues_that_are_away(installed: Installed) -> None:
     assert "  ok" in lines["nomis"]
 
 
-def test_what_leaves_is_checked_too(installed: Installed) -> None:
+def test_what_leaves_is_checked_too(installed: App) -> None:
     """A list that cannot be read, a folder that cannot be made, a wrong token and a mail server that is away."""
-    checked = installed.run(
+    checked = installed.run_process(
         "check",
         "--json",
         RECONCILIATION_EXCLUSIONS="12,because;thirteen",
@@ -137,22 +137,22 @@ def test_what_leaves_is_checked_too(installed: Installed) -> None:
     assert "hush" not in checked.out + checked.err
 
 
-def test_a_bucket_that_is_not_there_is_named(installed: Installed) -> None:
+def test_a_bucket_that_is_not_there_is_named(installed: App) -> None:
     """A mistyped bucket is a wrong setting, not an outage."""
-    checked = installed.run("check", REPORTS_LOCATION="s3://nosuchbucket/p")
+    checked = installed.run_process("check", REPORTS_LOCATION="s3://nosuchbucket/p")
     assert checked.code == 1
     (line,) = [line for line in checked.out.splitlines() if line.startswith("reports")]
     assert "DOWN  REPORTS_LOCATION: s3://nosuchbucket/p/ cannot be used: NoSuchBucket" in line
 
 
 @pytest.mark.parametrize("answer", ["unknown_method", "not found"])
-def test_a_slack_that_knows_no_tokens_counts_as_given(installed: Installed, sandbox: Sandbox, answer: str) -> None:
+def test_a_slack_that_knows_no_tokens_counts_as_given(installed: App, sandbox: Sandbox, answer: str) -> None:
     """Where Slack's address answers, but not to questions about tokens, nothing is down."""
     if answer == "unknown_method":
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=200, body={"ok": False, "error": answer})
     else:
         sandbox.fault("slack", path="/api/auth.test", kind="status", status=404)
-    checked = installed.run("check")
+    checked = installed.run_process("check")
     assert checked.code == 0, checked.out
     assert any(line.startswith("slack") and "token given" in line for line in checked.out.splitlines())
 
@@ -168,15 +168,15 @@ def test_a_slack_that_knows_no_tokens_counts_as_given(installed: Installed, sand
         ("API_CA_BUNDLE", "/nowhere/ca.pem"),
     ],
 )
-def test_settings_that_cannot_be_read_end_it(bare: Installed, name: str, value: str) -> None:
+def test_settings_that_cannot_be_read_end_it(bare: App, name: str, value: str) -> None:
     """With a setting that nobody can read nothing is asked: one line, which names it, and 2."""
-    checked = bare.run("check", **{name: value})
+    checked = bare.run_process("check", **{name: value})
     assert (checked.code, checked.out) == (2, "")
-    assert checked.complaint.startswith(f"prisoner-to-nomis: {name}: ")
+    assert checked.error.startswith(f"prisoner-to-nomis: {name}: ")
     assert "hush" not in checked.err
 
 
-def test_all_wrong_settings_are_told_at_once(bare: Installed) -> None:
+def test_all_wrong_settings_are_told_at_once(bare: App) -> None:
     """Also those that only other parts can judge: whoever mends them starts once more, not four times."""
     wrong = {
         "LEASE_SECONDS": "1e300",
@@ -184,22 +184,22 @@ def test_all_wrong_settings_are_told_at_once(bare: Installed) -> None:
         "HOUSEKEEPING_SCHEDULE": "often",
         "RECONCILIATION_EXCLUSIONS": "1204417,1204418",
     }
-    checked = bare.run("check", **wrong)
+    checked = bare.run_process("check", **wrong)
     assert (checked.code, checked.out) == (2, "")
     assert [line.split(": ")[1] for line in checked.err.splitlines()] == list(wrong)
 
 
 @pytest.mark.parametrize("command", ["check", "drain"])
-def test_a_profile_that_is_not_there_is_named(bare: Installed, command: str) -> None:
+def test_a_profile_that_is_not_there_is_named(bare: App, command: str) -> None:
     """With AWS a mistyped profile ends the command with 2 and one line."""
-    ended = bare.run(command, AWS_PROFILE="nope")
+    ended = bare.run_process(command, AWS_PROFILE="nope")
     assert ended.code == 2
-    assert ended.complaint.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
+    assert ended.error.startswith("prisoner-to-nomis: AWS_PROFILE: 'nope' ")
 
 
-def test_surroundings_do_not_matter_to_an_endpoint_of_ones_own(installed: Installed) -> None:
+def test_surroundings_do_not_matter_to_an_endpoint_of_ones_own(installed: App) -> None:
     """Neither a proxy nor an AWS profile of the shell keeps the program from its own endpoint."""
-    checked = installed.run("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
+    checked = installed.run_process("check", AWS_PROFILE="nope", HTTP_PROXY="http://127.0.0.1:9", SLACK_TOKEN="")
     assert checked.code == 0, checked.out
 
 
@@ -209,14 +209,14 @@ HINT = (
 )
 
 
-def test_bare_surroundings_get_a_hint(bare: Installed) -> None:
+def test_bare_surroundings_get_a_hint(bare: App) -> None:
     """Where no credentials are set at all, the lines are followed by where to begin; programs get what they got."""
     away = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(bare.folder)}
-    checked = bare.run("check", **away)
-    assert (checked.code, checked.complaint) == (1, HINT)
+    checked = bare.run_process("check", **away)
+    assert (checked.code, checked.error) == (1, HINT)
     assert "DOWN  no credentials: set SYSTEM_CLIENT_ID" in checked.out
     assert "nothing is set up" not in checked.out
-    told = bare.run("check", "--json", **away)
+    told = bare.run_process("check", "--json", **away)
     assert (told.code, told.json()["ok"], HINT in told.err) == (1, False, False)
-    begun = bare.run("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
+    begun = bare.run_process("check", SYSTEM_CLIENT_ID="nomis-client", SYSTEM_CLIENT_SECRET="hush", **away)
     assert (begun.code, HINT in begun.err) == (1, False)

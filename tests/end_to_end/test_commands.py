@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
-def test_help_names_every_command(bare: Installed) -> None:
+def test_help_names_every_command(bare: App) -> None:
     """`--help` works without any setting and lists the commands."""
     shown = bare.run_as_installed("--help", DATABASE_URL="nonsense")
     assert shown.code == 0
@@ -44,17 +44,17 @@ def test_help_names_every_command(bare: Installed) -> None:
     ],
 )
 def test_bad_settings_and_bad_usage_end_in_one_line(
-    bare: Installed, arguments: list[str], settings: dict[str, str], says: str
+    bare: App, arguments: list[str], settings: dict[str, str], says: str
 ) -> None:
     """A wrong setting or argument ends with 2 and one line that says what to change, and shows no secret."""
-    ended = bare.run(*arguments, **settings)
+    ended = bare.run_process(*arguments, **settings)
     assert ended.code == 2
-    assert says in ended.complaint
+    assert says in ended.error
     assert "hush" not in ended.err
     assert ended.out == ""
 
 
-def test_unknown_options_are_bad_usage(bare: Installed) -> None:
+def test_unknown_options_are_bad_usage(bare: App) -> None:
     """What the command line does not know ends with 2, and says where the help is."""
     ended = bare.run_as_installed("drain", "--for-ever")
     assert ended.code == 2
@@ -62,69 +62,69 @@ def test_unknown_options_are_bad_usage(bare: Installed) -> None:
     assert "Traceback" not in ended.err
 
 
-def test_trace_is_shown_only_when_asked_for(bare: Installed) -> None:
+def test_trace_is_shown_only_when_asked_for(bare: App) -> None:
     """An error is one line; with LOG_LEVEL=DEBUG the trace stands above it."""
-    plain = bare.run("runs", "show", "nothing")
-    full = bare.run("runs", "show", "nothing", LOG_LEVEL="DEBUG")
+    plain = bare.run_process("runs", "show", "nothing")
+    full = bare.run_process("runs", "show", "nothing", LOG_LEVEL="DEBUG")
     assert "Traceback" not in plain.err
     assert "Traceback" in full.err
-    assert full.err.rstrip().splitlines()[-1] == plain.complaint
+    assert full.err.rstrip().splitlines()[-1] == plain.error
 
 
-def test_database_is_upgraded_by_command_or_refused(bare: Installed) -> None:
+def test_database_is_upgraded_by_command_or_refused(bare: App) -> None:
     """Without automatic upgrade a new database is refused with 1 until `db upgrade` has been run."""
-    refused = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
-    assert (refused.code, "prisoner-to-nomis db upgrade" in refused.complaint) == (1, True)
-    assert ": made" in bare.run("db", "upgrade").out
-    assert "is current already" in bare.run("db", "upgrade").out
-    listed = bare.run("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    refused = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
+    assert (refused.code, "prisoner-to-nomis db upgrade" in refused.error) == (1, True)
+    assert ": made" in bare.run_process("db", "upgrade").out
+    assert "is current already" in bare.run_process("db", "upgrade").out
+    listed = bare.run_process("runs", "list", "--json", DATABASE_AUTO_UPGRADE="false")
     assert (listed.code, listed.json()) == (0, [])
 
 
-def test_a_new_database_is_told_of(bare: Installed, tmp_path: Path) -> None:
+def test_a_new_database_is_told_of(bare: App, tmp_path: Path) -> None:
     """A mistyped path shows: `check` says that nothing is there and leaves it so, a command that it made one."""
     path = tmp_path / "typo" / "store.db"
-    checked = bare.run("check", DATABASE_URL=f"sqlite:///{path}")
+    checked = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}")
     (line,) = [line for line in checked.out.splitlines() if line.startswith("database")]
     assert line.endswith(f"ok  sqlite:///{path}, not there yet: made at the next start")
     assert not path.parent.exists()
-    refused = bare.run("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
+    refused = bare.run_process("check", DATABASE_URL=f"sqlite:///{path}", DATABASE_AUTO_UPGRADE="false")
     (line,) = [line for line in refused.out.splitlines() if line.startswith("database")]
     assert line.endswith("the schema is not current; run prisoner-to-nomis db upgrade")
-    listed = bare.run("runs", "list", DATABASE_URL=f"sqlite:///{path}")
+    listed = bare.run_process("runs", "list", DATABASE_URL=f"sqlite:///{path}")
     (logged,) = [json.loads(line) for line in listed.err.splitlines()]
     assert (logged["message"], logged["database"]) == ("database-made", f"sqlite:///{path}")
     assert path.exists()
 
 
-def test_database_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
+def test_database_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
     """A database that does not answer ends with 1 and one line, without the password."""
-    ended = bare.run("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
+    ended = bare.run_process("runs", "list", DATABASE_URL="postgresql://user:hush@127.0.0.1:1/none")
     assert ended.code == 1
-    assert "127.0.0.1" in ended.complaint
+    assert "127.0.0.1" in ended.error
     assert "hush" not in ended.err
 
 
-def test_queue_out_of_reach_is_a_failure_of_the_work(bare: Installed) -> None:
+def test_queue_out_of_reach_is_a_failure_of_the_work(bare: App) -> None:
     """A queue that does not answer ends with 1, and the run is in the ledger as failed."""
     settings = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
-    ended = bare.run("drain", "visit", **settings)
+    ended = bare.run_process("drain", "visit", **settings)
     assert ended.code == 1
-    assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.complaint
-    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in ended.complaint
-    (run,) = bare.run("runs", "list", "--json").json()
+    assert "visit: queue hmpps_prisoner_to_nomis_visit_queue" in ended.error
+    assert "http://127.0.0.1:1 does not serve it; set HMPPS_SQS_LOCALSTACK_URL" in ended.error
+    (run,) = bare.run_process("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("drain", "failed")
     assert "hmpps_prisoner_to_nomis_visit_queue" in run["error"]
 
 
-def test_missing_keys_are_named(bare: Installed) -> None:
+def test_missing_keys_are_named(bare: App) -> None:
     """With AWS and no keys at all the command says which to set, where it looked, and shows no trace."""
-    ended = bare.run("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
+    ended = bare.run_process("drain", "visit", AWS_EC2_METADATA_DISABLED="true", HOME=str(bare.folder))
     assert ended.code == 1
-    assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.complaint
+    assert "AWS in eu-west-2 wants other keys; set HMPPS_SQS_QUEUES_VISIT_QUEUE_ACCESS_KEY_ID" in ended.error
 
 
-def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
+def test_scheduler_run_cannot_be_repeated(bare: App) -> None:
     """Only jobs with parameters can be run again; a scheduler is started anew."""
     alone = {"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_HOUSEKEEPING": "false", "HEALTH_PORT": "0"}
     nowhere = {"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"}
@@ -135,6 +135,6 @@ def test_scheduler_run_cannot_be_repeated(bare: Installed) -> None:
         assert process.wait(LONGEST_SECONDS) == 0
     finally:
         process.kill()
-    (run,) = json.loads(bare.run("runs", "list", "--json").out)
-    refused = bare.run("runs", "rerun", run["id"])
-    assert (refused.code, "cannot be repeated" in refused.complaint) == (2, True)
+    (run,) = json.loads(bare.run_process("runs", "list", "--json").out)
+    refused = bare.run_process("runs", "rerun", run["id"])
+    assert (refused.code, "cannot be repeated" in refused.error) == (2, True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import COMMAND, Installed
+from tests.harness.app import COMMAND, App
 from tests.harness.waiting import until
 
 _WITHOUT_EXTRA = """
@@ -77,7 +77,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     ("stage", "arguments"),
     [("start", ["--prisoners", "9000"]), ("publishing events", []), ("draining", ["--latency-ms", "50"])],
 )
-def test_demo_ends_soon_when_asked(bare: Installed, stage: str, arguments: list[str]) -> None:
+def test_demo_ends_soon_when_asked(bare: App, stage: str, arguments: list[str]) -> None:
     """Ctrl+C ends the demo at any stage, with 1 and one line, and with it all that it started."""
     process = subprocess.Popen(
         [COMMAND, "demo", "--events", "150", *arguments],
@@ -100,7 +100,7 @@ def test_demo_ends_soon_when_asked(bare: Installed, stage: str, arguments: list[
     until(lambda: not processes_of(str(bare.folder)), "all processes end")
 
 
-def test_demo_asks_for_its_extra(bare: Installed) -> None:
+def test_demo_asks_for_its_extra(bare: App) -> None:
     """Without the packages of the embedded world the demo says in one line what to install."""
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_EXTRA],

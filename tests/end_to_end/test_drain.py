@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
-def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Installed, sandbox: Sandbox) -> None:
+def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, sandbox: Sandbox) -> None:
     """Events of all queues reach NOMIS exactly once; the summary, the ledger and the telemetry agree on it."""
     installed.make_queues()
     planned = sandbox.traffic(events=40, seed=3)
@@ -25,37 +25,37 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: Instal
     }
     assert sandbox.verify()["problems"] == []
 
-    shown = installed.run("runs", "show", told["run"], "--json").json()
+    shown = installed.run_process("runs", "show", told["run"], "--json").json()
     assert (shown["job"], shown["trigger"], shown["status"]) == ("drain", "manual", "success")
     assert shown["counts"]["received"] == planned["messages"]
     assert shown["parameters"]["untilEmpty"] is True
 
-    again = installed.run("runs", "rerun", told["run"])
+    again = installed.run_process("runs", "rerun", told["run"])
     assert again.code == 0
     assert again.out.startswith("drained visit, incentive, activity, appointment, sentencing: nothing received")
-    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["trigger"], newest["rerunOf"], newest["parameters"]) == (
         "rerun",
         told["run"],
         shown["parameters"],
     )
 
-    events = installed.run("telemetry", "--json").lines()
+    events = installed.run_process("telemetry", "--json").lines()
     assert all(set(event) == {"name", "time", "properties"} for event in events)
     assert [event["time"] for event in events] == sorted(event["time"] for event in events)
-    booked = installed.run("telemetry", "--json", "--name", "visit-create-success", "--since", "1h").lines()
+    booked = installed.run_process("telemetry", "--json", "--name", "visit-create-success", "--since", "1h").lines()
     assert booked == [event for event in events if event["name"] == "visit-create-success"]
     assert booked != []
 
 
 def test_sigterm_after_the_work_lets_the_alerts_be_sent(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """Once all is applied SIGTERM makes no failure of it: the alert goes out, and the ledger has a success."""
     installed.make_queues()
     schedule_created(sandbox).publish()
     with faulty(sandbox, "nomis", "POST", kind="reset", times=1):
-        assert installed.run("drain", "activity").code == 0
+        assert installed.run_process("drain", "activity").code == 0
     queue = installed.main_queue("activity")
     until(lambda: queue.counts().visible, "the message that waited for its service")
     with held(sandbox, "slack", path="/api/chat.postMessage") as alert:
@@ -64,61 +64,61 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
         process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert len(sandbox.slack()["messages"]) == 1
-    newest = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["status"], newest["counts"]["ambiguous"]) == ("success", 1)
 
 
-def test_failed_message_does_not_fail_the_command(installed: Installed, sandbox: Sandbox) -> None:
+def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
     """A message that fails is counted and left to its queue; the drain itself has done its work."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["appointment"], vanished=1)
-    drained = installed.run("drain", "appointment", "--json")
+    drained = installed.run_process("drain", "appointment", "--json")
     assert drained.code == 0
     assert (drained.json()["received"], drained.json()["failed"]) == (4, 1)
 
 
-def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: Installed, sandbox: Sandbox) -> None:
+def test_service_that_is_down_fails_the_command_and_loses_nothing(installed: App, sandbox: Sandbox) -> None:
     """While NOMIS is down the drain gives its messages back and ends with 1; afterwards they are all applied."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
     sandbox.fault("nomis", kind="status", status=503)
-    drained = installed.run("drain", "visit", "--json", "--wait-seconds", "0.5")
+    drained = installed.run_process("drain", "visit", "--json", "--wait-seconds", "0.5")
     assert drained.code == 1
-    assert "visit: nomis did not answer" in drained.complaint
+    assert "visit: nomis did not answer" in drained.error
     assert drained.json()["applied"] == 0
-    checked = installed.run("check")
+    checked = installed.run_process("check")
     assert checked.code == 1
     assert "taken to be down: nomis since" in checked.out
     sandbox.clear_faults()
 
     def all_applied() -> bool:
         # What met the outage waits on the queue, hidden for some seconds.
-        assert installed.run("drain", "visit", "--until-empty").code == 0
+        assert installed.run_process("drain", "visit", "--until-empty").code == 0
         return not sandbox.verify()["problems"]
 
     until(all_applied, "every visit in NOMIS")
 
 
-def test_max_batches_ends_the_drain(installed: Installed, sandbox: Sandbox) -> None:
+def test_max_batches_ends_the_drain(installed: App, sandbox: Sandbox) -> None:
     """With `--max-batches` so many micro-batches are made, and the rest stays on the queue."""
     installed.make_queues()
     sandbox.traffic(events=30, queues=["visit"])
-    drained = installed.run("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
+    drained = installed.run_process("drain", "visit", "--max-batches", "2", "--json", DRAIN_BATCH_SIZE="10").json()
     assert (drained["received"], drained["batches"]) == (20, 2)
 
 
-def test_refused_credentials_name_the_settings(installed: Installed, sandbox: Sandbox) -> None:
+def test_refused_credentials_name_the_settings(installed: App, sandbox: Sandbox) -> None:
     """Messages wait, and why is said below the counts, once for all of them, with the settings that correct it."""
     installed.make_queues()
     sandbox.traffic(events=3, queues=["visit"])
     reason = "hmpps-auth: status 401: no token for client of nomis; set SYSTEM_CLIENT_ID and SYSTEM_CLIENT_SECRET"
-    drained = installed.run("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
+    drained = installed.run_process("drain", "visit", SYSTEM_CLIENT_SECRET="wrong")
     assert drained.code == 0
-    shown = installed.run("runs", "list", "--json", "--limit", "1").json()[0]
+    shown = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
     counts = shown["counts"]
     assert (counts["failed"], counts["deferred"]) == (0, 3)
     assert "deferred 3" in drained.out
     tried = counts["reasons"][reason]
     assert counts["reasons"] == {reason: tried}
-    assert drained.complaint == f"{tried} attempts failed: {reason}"
-    assert f"{tried} × {reason}" in installed.run("runs", "show", shown["id"]).out
+    assert drained.error == f"{tried} attempts failed: {reason}"
+    assert f"{tried} × {reason}" in installed.run_process("runs", "show", shown["id"]).out

@@ -7,18 +7,16 @@ import requests
 
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
-def said(installed: Installed, message: str) -> list[dict[str, object]]:
+def said(installed: App, message: str) -> list[dict[str, object]]:
     """The log lines with this message."""
     return [line for line in installed.log() if line["message"] == message]
 
 
-def test_scheduler_serves_its_health(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
-) -> None:
+def test_scheduler_serves_its_health(installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]) -> None:
     """All parts are up, the figures tell what was drained, and a service that goes down shows, without ending it."""
     installed.make_queues()
     process = running("scheduler")
@@ -39,7 +37,7 @@ def test_scheduler_serves_its_health(
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-def test_second_scheduler_works_without_the_port(installed: Installed, running: Callable[..., ForkedCommand]) -> None:
+def test_second_scheduler_works_without_the_port(installed: App, running: Callable[..., ForkedCommand]) -> None:
     """A port that is taken is said in the log; the scheduler works without its pages."""
     installed.make_queues()
     running("scheduler")

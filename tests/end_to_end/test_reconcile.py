@@ -14,13 +14,9 @@ from jobs.runtime.run_scheduler import scheduled_jobs
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
 from sync.settings.loading import SettingsError
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App, application
 from tests.harness.faults import held
-from tests.harness.operating import Operator, operator
-from tests.harness.programs import program
 from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
-
-__all__ = ["operator"]
 
 
 def planted(sandbox: Sandbox) -> dict[int, dict[str, Any]]:
@@ -33,17 +29,17 @@ def by_cause(sandbox: Sandbox, cause: int) -> str:
     return str(next(each["offenderNo"] for each in planted(sandbox).values() if each["cause"] == cause))
 
 
-def interrupted(installed: Installed, process: ForkedCommand) -> str:
+def interrupted(installed: App, process: ForkedCommand) -> str:
     """The run of a process that was asked to stop, once it has ended; it says how to go on with it."""
     assert process.wait(LONGEST_SECONDS) == 1
-    (stopped,) = installed.run("runs", "list", "--json").json()
+    (stopped,) = installed.run_process("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
     assert complaint.endswith(f"go on with: prisoner-to-nomis reconcile incentives --resume {stopped['id']}")
     return str(stopped["id"])
 
 
-def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Installed, sandbox: Sandbox) -> None:
+def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: App, sandbox: Sandbox) -> None:
     """A run finds the planted mismatches, delivers the report once, and can be shown, rendered and sent again."""
     sandbox.reset(prisoners=200, mismatches={"4": 2, "8": 1})
     installed.make_queues()
@@ -60,18 +56,18 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Install
     posted = len(sandbox.slack()["messages"])
     assert posted > 0
 
-    (kept,) = installed.run("runs", "list", "--json").json()
+    (kept,) = installed.run_process("runs", "list", "--json").json()
     assert (kept["id"], kept["job"], kept["status"]) == (result["runId"], "reconcile-incentives", "success")
     assert kept["counts"]["mismatches"] == 3
 
     (folder / "report.html").unlink()
-    rendered = installed.run("report", "render", result["runId"])
+    rendered = installed.run_process("report", "render", result["runId"])
     assert rendered.out.strip() == str(folder / "report.html")
     assert (folder / "report.html").exists()
 
-    asked = installed.run("report", "send", result["runId"], "--to", "slack", answer="n\n")
+    asked = installed.run_process("report", "send", result["runId"], "--to", "slack", answer="n\n")
     assert (asked.code, len(sandbox.slack()["messages"])) == (1, posted)
-    assert installed.run("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
+    assert installed.run_process("report", "send", result["runId"], "--to", "slack", "--yes").code == 0
     assert len(sandbox.slack()["messages"]) > posted
 
 
@@ -79,75 +75,77 @@ def test_reconciliation_finds_what_is_planted_and_delivers_it(installed: Install
     "location", ["/proc/nope/reports", "s3://nosuchbucket/p", "ftp://host/folder", "s3://", "{file}/reports"]
 )
 def test_a_report_that_could_not_be_kept_is_refused_before_the_work(
-    installed: Installed, sandbox: Sandbox, location: str
+    installed: App, sandbox: Sandbox, location: str
 ) -> None:
     """A place that cannot work is a wrong setting: 2, one line, nobody read, and no folder of that name."""
     (installed.folder / "file").write_text("in the way")
-    run = installed.run("reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file"))
+    run = installed.run_process(
+        "reconcile", "incentives", REPORTS_LOCATION=location.format(file=installed.folder / "file")
+    )
     assert run.code == 2
-    assert run.complaint.startswith("prisoner-to-nomis: REPORTS_LOCATION: ")
+    assert run.error.startswith("prisoner-to-nomis: REPORTS_LOCATION: ")
     assert sandbox.requests("nomis") == []
     assert not (installed.folder / "ftp:").exists()
 
 
-def test_a_run_that_cannot_begin_tells_slack_once(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
     """A wrong list of exclusions is one line and one alert, however often the job tries; none with --no-notify."""
     wrong = {"RECONCILIATION_EXCLUSIONS": "1204417,1204418"}
-    before = len(operator.alerts())
-    quiet = operator.run("reconcile", "incentives", "--no-notify", **wrong)
-    tries = [operator.run("reconcile", "incentives", **wrong) for _ in range(2)]
+    before = len(app.alerts())
+    quiet = app.run("reconcile", "incentives", "--no-notify", **wrong)
+    tries = [app.run("reconcile", "incentives", **wrong) for _ in range(2)]
     for done in (quiet, *tries):
         assert done.code == 2
         assert "1204417,merged by hand,2023-05-22" in done.err.splitlines()[-1]
-    (alert,) = operator.alerts()[before:]
+    (alert,) = app.alerts()[before:]
     assert "The incentive reconciliation could not run in " in alert
     assert "booking 1204417" in alert
     another = {"REPORTS_LOCATION": "/proc/nope/reports"}
-    assert operator.run("reconcile", "incentives", **another).code == 2
-    (later,) = operator.alerts()[before + 1 :]
+    assert app.run("reconcile", "incentives", **another).code == 2
+    (later,) = app.alerts()[before + 1 :]
     assert "REPORTS_LOCATION" in later
 
 
-def test_a_scheduled_run_that_cannot_begin_tells_slack_once(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: Sandbox) -> None:
     """Whichever scheduler fails first alerts, whatever fails; the ledger has the reason."""
-    before = len(operator.alerts())
-    environment = {**operator.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
-    with program(environment, operator.settings["DATABASE_URL"], SLACK_TOKEN=operator.settings["SLACK_TOKEN"]) as made:
+    before = len(app.alerts())
+    environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
+    with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
         (weekly,) = (each for each in scheduled_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
         for run_id in ("reconcile-incentives-1", "reconcile-incentives-2"):
             with pytest.raises(SettingsError), made.job_runs.run(weekly.name, {}, run_id=run_id) as in_hand:
                 weekly.run(in_hand)
         made.outbox.flush(10)
-    (alert,) = operator.alerts()[before:]
+    (alert,) = app.alerts()[before:]
     assert "'²' is not a booking id" in alert
 
 
-def test_a_report_that_is_not_kept_is_told(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_is_not_kept_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run whose report found no place in the end fails, and says why, on stderr and in the ledger."""
     monkeypatch.setattr("jobs.operations.reconcile._DELIVERY_SECONDS", 0)
-    archive = Path(operator.settings["REPORTS_LOCATION"])
-    held = operator.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
+    archive = Path(app.settings["REPORTS_LOCATION"])
+    held = app.sandbox.fault("nomis", path="/current$", kind="delay", until_released=True)
 
     def get_in_the_way() -> None:
-        until(lambda: operator.sandbox.faults()[0]["hits"] > 0, "the work is begun")
+        until(lambda: app.sandbox.faults()[0]["hits"] > 0, "the work is begun")
         archive.write_text("in the way")
-        operator.sandbox.release_fault(held)
+        app.sandbox.release_fault(held)
 
     getting = in_thread(get_in_the_way)
-    ended = operator.run("reconcile", "incentives")
+    ended = app.run("reconcile", "incentives")
     result_of(getting)
-    complaint = ended.complaint.splitlines()[-1].removeprefix("prisoner-to-nomis: ")
+    complaint = ended.errors[-1].removeprefix("prisoner-to-nomis: ")
     assert ended.code == 1
     assert f"has not gone to archive: {archive}" in complaint
     assert complaint.endswith("cannot be written: Not a directory; the next command or the scheduler tries again")
     assert "report: " not in ended.out
-    (kept,) = operator.reads("runs", "list")
+    (kept,) = app.read_json("runs", "list")
     assert (kept["status"], kept["error"]) == ("success", complaint)
 
 
-def test_alerts_that_are_late_are_told_and_the_report_is_where_it_says(installed: Installed, sandbox: Sandbox) -> None:
+def test_alerts_that_are_late_are_told_and_the_report_is_where_it_says(installed: App, sandbox: Sandbox) -> None:
     """A wrong token delays what goes to Slack, which is said on one line; the report is kept, and the run succeeds."""
-    run = installed.run("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
+    run = installed.run_process("reconcile", "incentives", SLACK_TOKEN="xoxb-wrong")
     assert run.code == 0, run.err
     said, _, place = run.out.splitlines()[-1].partition(": ")
     assert (said, Path(place).is_file()) == ("report", True)
@@ -155,46 +153,46 @@ def test_alerts_that_are_late_are_told_and_the_report_is_where_it_says(installed
     assert late.endswith("the next command or the scheduler tries again")
 
 
-def test_incomplete_reconciliation_exits_1(installed: Installed, sandbox: Sandbox) -> None:
+def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> None:
     """When a prisoner could not be read the run is incomplete, says so on one line, and exits 1."""
     booking = sandbox.prisoners()[0]["bookingId"]
     sandbox.fault("nomis", path=f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
-    run = installed.run("reconcile", "incentives", "--no-notify")
+    run = installed.run_process("reconcile", "incentives", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner could not be read" in run.err
-    (kept,) = installed.run("runs", "list", "--json").json()
+    (kept,) = installed.run_process("runs", "list", "--json").json()
     assert kept["status"] == "incomplete"
 
 
-def test_one_prisoner_is_explained_and_mended(installed: Installed, sandbox: Sandbox) -> None:
+def test_one_prisoner_is_explained_and_mended(installed: App, sandbox: Sandbox) -> None:
     """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
     missed, edited = by_cause(sandbox, 4), by_cause(sandbox, 8)
-    explained = installed.run("reconcile", "explain", missed)
+    explained = installed.run_process("reconcile", "explain", missed)
     assert f"prisoner-to-nomis reconcile fix received {missed}" in explained.out
     writes = len(sandbox.journal())
-    dry = installed.run("reconcile", "fix", "received", missed, "--dry-run")
+    dry = installed.run_process("reconcile", "fix", "received", missed, "--dry-run")
     assert (dry.code, len(sandbox.journal())) == (0, writes), dry.err
     assert "dry run: nothing was changed" in dry.out
     for slip, said in (
         (("--reason", "TRANSFERED"), "'TRANSFERED' makes no review: give one of"),
         (("--occurred-at", "2999-01-01T00:00:00"), "2999-01-01T00:00:00 is in the future: give the real time"),
     ):
-        refused = installed.run("reconcile", "fix", "received", missed, *slip, "--yes")
-        assert (refused.code, said in refused.complaint) == (2, True)
-    elsewhere = installed.run("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
-    assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.complaint) == (1, True)
-    assert installed.run("reconcile", "fix", "received", missed, "--yes").code == 0
-    repaired = installed.run("incentives", "repair", edited, "--yes")
+        refused = installed.run_process("reconcile", "fix", "received", missed, *slip, "--yes")
+        assert (refused.code, said in refused.error) == (2, True)
+    elsewhere = installed.run_process("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
+    assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.error) == (1, True)
+    assert installed.run_process("reconcile", "fix", "received", missed, "--yes").code == 0
+    repaired = installed.run_process("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
-    assert installed.run("drain", "incentive", "--until-empty").code == 0
-    again = installed.run("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
+    assert installed.run_process("drain", "incentive", "--until-empty").code == 0
+    again = installed.run_process("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
     assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
 
 
 def test_stopped_reconciliation_is_gone_on_with(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """SIGTERM stops a run after a finished page and says how to go on; going on reads nobody a second time."""
     sandbox.reset(prisoners=120)
@@ -207,14 +205,14 @@ def test_stopped_reconciliation_is_gone_on_with(
         process.send_signal(signal.SIGTERM)
     run_id = interrupted(installed, process)
     sandbox.latency(0, "nomis")
-    resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
+    resumed = installed.run_process("reconcile", "incentives", "--no-notify", "--resume", run_id, "--json", **settings)
     assert (resumed.code, resumed.json()["compared"]) == (0, 120), resumed.err
     assert reads(sandbox) <= 120 + 20 + 4  # a page in work, and the calls under way
 
 
 @pytest.mark.parametrize("service", ["incentives", "nomis"])
 def test_a_run_that_waits_for_a_service_can_be_stopped(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand], service: str
 ) -> None:
     """While a service is down a signal ends the run soon, and it says how to go on."""
     sandbox.reset(prisoners=60)
@@ -226,61 +224,61 @@ def test_a_run_that_waits_for_a_service_can_be_stopped(
     interrupted(installed, process)
 
 
-def test_retries_of_a_job_go_on_and_tell_once(installed: Installed, sandbox: Sandbox) -> None:
+def test_retries_of_a_job_go_on_and_tell_once(installed: App, sandbox: Sandbox) -> None:
     """Three starts of a Job with a prisoner who cannot be read: each exits 1, one report, and nobody is read again."""
     sandbox.reset(prisoners=100, mismatches={"7": 1})
     installed.make_queues()
     booking = sandbox.prisoners()[3]["bookingId"]
     sandbox.fault("nomis", "GET", f"/incentives/booking-id/{booking}/current$", kind="status", status=400)
-    codes = [installed.run("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
+    codes = [installed.run_process("reconcile", "incentives", "--resume", "last").code for _ in range(3)]
     assert codes == [1, 1, 1]
     summaries = [each for each in sandbox.slack()["messages"] if "The report is in" in each["text"]]
     assert len(summaries) == 1
     assert reads(sandbox) <= 100 + 3 * 2
     sandbox.clear_faults()
-    assert installed.run("reconcile", "incentives", "--resume", "last").code == 0
+    assert installed.run_process("reconcile", "incentives", "--resume", "last").code == 0
 
 
-def test_pod_of_an_indexed_job_knows_its_shard(installed: Installed, sandbox: Sandbox) -> None:
+def test_pod_of_an_indexed_job_knows_its_shard(installed: App, sandbox: Sandbox) -> None:
     """Each pod takes the shard of its index; without --shards the index means nothing, and --shard goes before it."""
     sandbox.reset(prisoners=60)
     shards = ("reconcile", "incentives", "--shards", "2", "--no-notify", "--json")
-    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
-    assert installed.run(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
-    assert installed.run(*shards, "--shard", "0", JOB_COMPLETION_INDEX="1").json()["compared"] == 60
-    beyond = installed.run(*shards, JOB_COMPLETION_INDEX="2")
+    assert installed.run_process(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run_process(*shards, JOB_COMPLETION_INDEX="1").json()["status"] == "unfinished shard"
+    assert installed.run_process(*shards, "--shard", "0", JOB_COMPLETION_INDEX="1").json()["compared"] == 60
+    beyond = installed.run_process(*shards, JOB_COMPLETION_INDEX="2")
     assert (beyond.code, "there is no shard 2 of 2" in beyond.err) == (2, True)
-    assert installed.run("reconcile", "incentives", "--no-notify", JOB_COMPLETION_INDEX="1").code == 0
+    assert installed.run_process("reconcile", "incentives", "--no-notify", JOB_COMPLETION_INDEX="1").code == 0
 
 
-def test_resuming_with_a_filter_is_bad_usage(installed: Installed) -> None:
+def test_resuming_with_a_filter_is_bad_usage(installed: App) -> None:
     """Nobody believes to have looked at one prison when the whole run was gone on with."""
     for option in (("--prison", "MDI"), ("--prisoner", "A1234BC")):
-        run = installed.run("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
+        run = installed.run_process("reconcile", "incentives", "--resume", "20260101-000000-abcd", *option)
         assert (run.code, "leave out --prison and --prisoner" in run.err) == (2, True)
 
 
-def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: Installed) -> None:
+def test_a_run_that_cannot_be_resumed_is_bad_usage(installed: App) -> None:
     """An id that is none, or of a run that is complete, leaves no run of its own behind."""
-    unknown = installed.run("reconcile", "incentives", "--resume", "nope")
-    assert (unknown.code, unknown.complaint) == (
+    unknown = installed.run_process("reconcile", "incentives", "--resume", "nope")
+    assert (unknown.code, unknown.error) == (
         2,
         "prisoner-to-nomis: there is no reconciliation nope; see: prisoner-to-nomis runs list",
     )
-    assert installed.run("runs", "list", "--json").json() == []
-    done = installed.run("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
-    complete = installed.run("reconcile", "incentives", "--resume", done)
-    assert (complete.code, complete.complaint) == (
+    assert installed.run_process("runs", "list", "--json").json() == []
+    done = installed.run_process("reconcile", "incentives", "--no-notify", "--json").json()["runId"]
+    complete = installed.run_process("reconcile", "incentives", "--resume", done)
+    assert (complete.code, complete.error) == (
         2,
         f"prisoner-to-nomis: reconciliation {done} is complete; there is nothing to resume",
     )
-    assert len(installed.run("runs", "list", "--json").json()) == 1
+    assert len(installed.run_process("runs", "list", "--json").json()) == 1
 
 
-def test_mismatches_are_listed_as_in_the_report(installed: Installed, sandbox: Sandbox) -> None:
+def test_mismatches_are_listed_as_in_the_report(installed: App, sandbox: Sandbox) -> None:
     """The command's table has the rows of report, CSV and Slack, with their numbers and those of the causes."""
     sandbox.reset(prisoners=100, mismatches={"3": 2, "7": 2})
-    run = installed.run("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
+    run = installed.run_process("reconcile", "incentives", RECONCILIATION_RECHECK_SECONDS="0")
     assert run.code == 0, run.err
     told, heads, *listed = run.out.splitlines()[:6]
     assert told.endswith(" complete: prisoners 100, compared 100, mismatches 4, new 4")
@@ -293,25 +291,25 @@ def test_mismatches_are_listed_as_in_the_report(installed: Installed, sandbox: S
     assert [line.rpartition("  ")[2] for line in listed] == causes
 
 
-def test_nobody_compared_is_told(installed: Installed) -> None:
+def test_nobody_compared_is_told(installed: App) -> None:
     """A prison where nobody is gives no all-clear: nobody was compared, the prison is named, and the command fails."""
-    run = installed.run("reconcile", "incentives", "--prison", "XXX", "--no-notify")
+    run = installed.run_process("reconcile", "incentives", "--prison", "XXX", "--no-notify")
     assert run.code == 1
     assert " incomplete: " in run.out
     assert "compared 0, mismatches 0" in run.out
     assert run.err.endswith("is incomplete: no active prisoner was found at XXX\n")
 
 
-def test_a_prisoner_who_is_not_there_is_told_apart(installed: Installed) -> None:
+def test_a_prisoner_who_is_not_there_is_told_apart(installed: App) -> None:
     """A number that nobody has is no failure of a service, and nothing that could be resumed."""
-    run = installed.run("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
+    run = installed.run_process("reconcile", "incentives", "--prisoner", "A9999ZZ", "--no-notify")
     assert run.code == 1
     assert "is incomplete: 1 prisoner asked for is not among the active ones" in run.err
     assert "A9999ZZ: not among the active prisoners, and no review in DPS" in run.out
 
 
 def test_process_that_lost_its_run_leaves_it_alone(
-    installed: Installed, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
     """A run that stood still is taken over; when it wakes it ends with one clear line, and the other is complete."""
     sandbox.reset(prisoners=200)
@@ -324,11 +322,11 @@ def test_process_that_lost_its_run_leaves_it_alone(
     slept = running("reconcile", "incentives", "--no-notify", **settings)
     until(lambda: reads(sandbox) >= 30, "the second page is begun")
     slept.send_signal(signal.SIGSTOP)
-    (run,) = installed.run("runs", "list", "--json").json()
+    (run,) = installed.run_process("runs", "list", "--json").json()
     sandbox.latency(0, "nomis")
 
     def taken_over() -> bool:
-        resumed = installed.run("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
+        resumed = installed.run_process("reconcile", "incentives", "--no-notify", "--resume", run["id"], **settings)
         assert resumed.code == 0 or "under way" in resumed.err
         return resumed.code == 0
 

@@ -3,8 +3,9 @@
 import pytest
 
 from sandbox import Sandbox
+from tests.harness.app import App
+from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
-from tests.harness.operating import Operator, Terminal, operator
 from tests.harness.publishing import (
     Told,
     adjustment_inserted,
@@ -15,8 +16,6 @@ from tests.harness.publishing import (
 )
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import until
-
-__all__ = ["operator"]
 
 MAKERS = {
     "visit": visit_booked,
@@ -36,185 +35,185 @@ NUMBERS = {
 SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
 
 
-def lose(operator: Operator, told: Told, *, applied: bool) -> None:
+def lose(app: App, told: Told, *, applied: bool) -> None:
     """A create whose answer never comes; whether NOMIS applied it is only known there."""
     told.publish()
-    with faulty(operator.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
-        operator.drain(told.queue)
+    with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
+        app.drain(told.queue)
 
 
-def ambiguous(operator: Operator) -> dict[str, object]:
+def ambiguous(app: App) -> dict[str, object]:
     """Delivers the message again, which no look-up can help; the creation as it is listed."""
-    until(lambda: operator.drain("activity")["ambiguous"], "the message whose create got no answer")
-    (creation,) = operator.reads("creations", "list")
+    until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
+    (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     return dict(creation)
 
 
-def test_record_that_is_there_is_mapped(operator: Operator, sandbox: Sandbox) -> None:
+def test_record_that_is_there_is_mapped(app: App, sandbox: Sandbox) -> None:
     """One alert says what to type; the course that a person found is mapped, and never made again."""
     told = schedule_created(sandbox)
-    lose(operator, told, applied=True)
-    creation = ambiguous(operator)
+    lose(app, told, applied=True)
+    creation = ambiguous(app)
     settle = ("creations", "settle", str(creation["id"]))
-    (alert,) = operator.alerts()
+    (alert,) = app.alerts()
     assert "Nobody can tell whether NOMIS has a new activity in Production" in alert
     assert " ".join(settle) in alert
     assert "severity serious" in alert
-    assert f"a course activity with code {told.dps_id}" in operator.does(*settle)
+    assert f"a course activity with code {told.dps_id}" in app.run_ok(*settle)
     (course,) = sandbox.nomis("course")
-    operator.does(*settle, "--nomis-id", str(course["id"]), "--dry-run")
+    app.run_ok(*settle, "--nomis-id", str(course["id"]), "--dry-run")
     assert sandbox.mappings("activities") == []
-    operator.does(*settle, "--nomis-id", str(course["id"]), answer="y\ny\n")
+    app.run_ok(*settle, "--nomis-id", str(course["id"]), answer="y\ny\n")
     (mapping,) = sandbox.mappings("activities")
     assert (mapping["activityScheduleId"], mapping["nomisCourseActivityId"]) == (int(told.dps_id), course["id"])
-    assert operator.reads("creations", "list") == []
-    ((action, target, outcome),) = operator.actions()
+    assert app.read_json("creations", "list") == []
+    ((action, target, outcome),) = app.actions()
     assert (action, target, outcome) == (
         "creations settle",
         f"activity {told.dps_id}",
         f"mapped to course activity {course['id']}",
     )
     told.publish()
-    assert operator.drain("activity")["duplicate"] == 1
+    assert app.drain("activity")["duplicate"] == 1
     assert len(sandbox.nomis("course")) == 1
-    again = operator.run(*settle, "--nomis-id", str(course["id"]), "--yes")
-    assert (again.code, "needs no settling" in again.complaint) == (2, True)
-    assert " ".join(settle) not in operator.does(*settle), "what is settled is not proposed to be settled"
+    again = app.run(*settle, "--nomis-id", str(course["id"]), "--yes")
+    assert (again.code, "needs no settling" in again.error) == (2, True)
+    assert " ".join(settle) not in app.run_ok(*settle), "what is settled is not proposed to be settled"
 
 
-def test_record_that_is_not_there_is_created(operator: Operator, sandbox: Sandbox) -> None:
+def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None:
     """What a person did not find is created by sending the event again, once."""
-    lose(operator, schedule_created(sandbox), applied=False)
-    creation = ambiguous(operator)
+    lose(app, schedule_created(sandbox), applied=False)
+    creation = ambiguous(app)
     assert sandbox.nomis("course") == []
-    operator.does("creations", "settle", str(creation["id"]), "--not-created", "--yes")
-    assert operator.drain("activity")["applied"] == 1
+    app.run_ok("creations", "settle", str(creation["id"]), "--not-created", "--yes")
+    assert app.drain("activity")["applied"] == 1
     assert (len(sandbox.nomis("course")), len(sandbox.mappings("activities"))) == (1, 1)
-    assert operator.reads("creations", "list") == []
+    assert app.read_json("creations", "list") == []
 
 
-def doubt_beside_a_mapping(operator: Operator, told: Told, *, applied: bool) -> str:
+def doubt_beside_a_mapping(app: App, told: Told, *, applied: bool) -> str:
     """A create without an answer, whose record another installation made and mapped meanwhile; the open creation."""
-    lose(operator, told, applied=applied)
-    operator.use_database("second")
+    lose(app, told, applied=applied)
+    app.use_new_database("second")
     told.publish()
     # The message whose create was lost is received with it, and is a duplicate by then.
-    assert operator.drain("activity")["applied"] == 1
-    operator.use_database_again("operator")
+    assert app.drain("activity")["applied"] == 1
+    app.use_database("app")
     told.publish()
-    operator.drain("activity")
-    (creation,) = operator.reads("creations", "list")
+    app.drain("activity")
+    (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     return str(creation["id"])
 
 
-def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(operator: Operator, sandbox: Sandbox) -> None:
+def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(app: App, sandbox: Sandbox) -> None:
     """The record that a person found beside the mapped one becomes a finding, which `duplicates resolve` mends."""
     told = schedule_created(sandbox)
-    creation = doubt_beside_a_mapping(operator, told, applied=True)
+    creation = doubt_beside_a_mapping(app, told, applied=True)
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
-    assert f"nomisCourseActivityId={mapped}" in operator.does("creations", "settle", creation)
-    said = operator.does("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
+    assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
+    said = app.run_ok("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
     assert "surplus beside the mapped record" in said
-    assert operator.reads("creations", "list") == []
-    (finding,) = operator.reads("duplicates", "list")
+    assert app.read_json("creations", "list") == []
+    (finding,) = app.read_json("duplicates", "list")
     assert finding["properties"]["duplicateNomisCourseActivityId"] == str(surplus)
-    operator.does("duplicates", "resolve", str(finding["id"]), "--yes")
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--yes")
     assert [each["id"] for each in sandbox.nomis("course")] == [mapped]
-    assert [each[0] for each in operator.actions()] == ["creations settle", "duplicates resolve"]
+    assert [each[0] for each in app.actions()] == ["creations settle", "duplicates resolve"]
 
 
-def test_nothing_beside_a_mapping_closes_the_doubt(operator: Operator, sandbox: Sandbox) -> None:
+def test_nothing_beside_a_mapping_closes_the_doubt(app: App, sandbox: Sandbox) -> None:
     """Where a person finds nothing beside the mapped record, the doubt is closed and nothing is created."""
     told = schedule_created(sandbox)
-    creation = doubt_beside_a_mapping(operator, told, applied=False)
+    creation = doubt_beside_a_mapping(app, told, applied=False)
     (course,) = sandbox.nomis("course")
-    said = operator.does("creations", "settle", creation, "--not-created", "--yes")
+    said = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
     assert f"mapped to course activity {course['id']}" in said
-    assert operator.reads("creations", "list") == []
-    operator.drain_out("activity")
+    assert app.read_json("creations", "list") == []
+    app.drain_out("activity")
     assert sandbox.nomis("course") == [course]
 
 
 @pytest.mark.parametrize("queue", MAKERS)
-def test_every_domain_can_be_settled_either_way(operator: Operator, sandbox: Sandbox, queue: str) -> None:
+def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queue: str) -> None:
     """In each domain: a record said not to be there is made of the event sent again; the one found is mapped."""
     first, second = MAKERS[queue](sandbox), MAKERS[queue](sandbox)
     for told, applied in ((first, False), (second, True)):
-        lose(operator, told, applied=applied)
-        operator.queues()[queue].main.delete(operator.queues()[queue].main.receive())
+        lose(app, told, applied=applied)
+        app.queues()[queue].main.delete(app.queues()[queue].main.receive())
     kind, number = NUMBERS[queue]
     made = max(sandbox.nomis(kind), key=lambda each: each.get("created") or each[number])[number]
-    listed = {each["dpsId"]: str(each["id"]) for each in operator.reads("creations", "list")}
-    operator.does("creations", "settle", listed[second.dps_id], "--nomis-id", str(made), "--yes", *SURE[queue])
+    listed = {each["dpsId"]: str(each["id"]) for each in app.read_json("creations", "list")}
+    app.run_ok("creations", "settle", listed[second.dps_id], "--nomis-id", str(made), "--yes", *SURE[queue])
     before = len(sandbox.nomis(kind))
-    operator.does("creations", "settle", listed[first.dps_id], "--not-created", "--yes")
-    assert operator.drain(queue)["applied"] == 1
+    app.run_ok("creations", "settle", listed[first.dps_id], "--not-created", "--yes")
+    assert app.drain(queue)["applied"] == 1
     assert len(sandbox.nomis(kind)) == before + 1
-    assert operator.reads("creations", "list") == []
+    assert app.read_json("creations", "list") == []
 
 
-def test_wrong_record_is_refused(operator: Operator, sandbox: Sandbox) -> None:
+def test_wrong_record_is_refused(app: App, sandbox: Sandbox) -> None:
     """A NOMIS record of another prisoner, one that is mapped already, and one that is not there are all refused."""
     other = visit_booked(sandbox)
     other.publish()
-    operator.drain("visit")
+    app.drain("visit")
     (mapped,) = sandbox.nomis("visit")
     told = visit_booked(sandbox)
-    lose(operator, told, applied=False)
-    (creation,) = operator.reads("creations", "list")
+    lose(app, told, applied=False)
+    (creation,) = app.read_json("creations", "list")
     settle = ("creations", "settle", str(creation["id"]), "--yes", "--nomis-id")
-    taken = operator.run(*settle, str(mapped["id"]))
-    assert (taken.code, f"is mapped to {other.dps_id}" in taken.complaint) == (1, True)
-    missing = operator.run(*settle, "999999")
-    assert (missing.code, "NOMIS has no visit 999999" in missing.complaint) == (1, True)
-    both = operator.run(*settle, "1", "--not-created")
+    taken = app.run(*settle, str(mapped["id"]))
+    assert (taken.code, f"is mapped to {other.dps_id}" in taken.error) == (1, True)
+    missing = app.run(*settle, "999999")
+    assert (missing.code, "NOMIS has no visit 999999" in missing.error) == (1, True)
+    both = app.run(*settle, "1", "--not-created")
     assert both.code == 2
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [other.dps_id]
 
 
-def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(operator: Operator, sandbox: Sandbox) -> None:
+def test_what_nothing_can_check_is_said_asked_twice_and_taken_back(app: App, sandbox: Sandbox) -> None:
     """A wrong number is not called found; with the way back its mapping goes, and the right one can be given."""
     told = schedule_created(sandbox)
-    lose(operator, told, applied=True)
-    number = str(ambiguous(operator)["id"])
+    lose(app, told, applied=True)
+    number = str(ambiguous(app)["id"])
     settle = ("creations", "settle", number, "--nomis-id", "999")
-    unsure = operator.run(*settle, "--yes")
-    assert (unsure.code, "add --unchecked" in unsure.complaint, "found" in unsure.out) == (2, True, False)
-    assert operator.run(*settle, "--yes", "--dry-run").code == 2
-    assert operator.run(*settle, answer="y\n").code == 2
+    unsure = app.run(*settle, "--yes")
+    assert (unsure.code, "add --unchecked" in unsure.error, "found" in unsure.out) == (2, True, False)
+    assert app.run(*settle, "--yes", "--dry-run").code == 2
+    assert app.run(*settle, answer="y\n").code == 2
     assert sandbox.mappings("activities") == []
-    said = operator.does(*settle, "--yes", "--unchecked", "--as", "joe")
+    said = app.run_ok(*settle, "--yes", "--unchecked", "--as", "joe")
     assert "nobody checked that course activity 999 exists" in said
-    shown = operator.does("creations", "reopen", number, "--dry-run")
+    shown = app.run_ok("creations", "reopen", number, "--dry-run")
     assert "was mapped to course activity 999 by joe" in shown
     assert len(sandbox.mappings("activities")) == 1
-    operator.does("creations", "reopen", number, "--yes", "--as", "jane")
+    app.run_ok("creations", "reopen", number, "--yes", "--as", "jane")
     assert sandbox.mappings("activities") == []
-    (creation,) = operator.reads("creations", "list")
+    (creation,) = app.read_json("creations", "list")
     assert creation["state"] == "ambiguous"
     told.publish()
-    assert operator.drain("activity")["ambiguous"] == 1
+    assert app.drain("activity")["ambiguous"] == 1
     (course,) = sandbox.nomis("course")
-    operator.does("creations", "settle", number, "--nomis-id", str(course["id"]), "--yes", "--unchecked")
+    app.run_ok("creations", "settle", number, "--nomis-id", str(course["id"]), "--yes", "--unchecked")
     assert [each["nomisCourseActivityId"] for each in sandbox.mappings("activities")] == [course["id"]]
-    assert [each[0] for each in operator.actions()] == ["creations settle", "creations reopen", "creations settle"]
+    assert [each[0] for each in app.actions()] == ["creations settle", "creations reopen", "creations settle"]
 
 
-def test_only_what_a_person_mapped_is_taken_back(operator: Operator, sandbox: Sandbox) -> None:
+def test_only_what_a_person_mapped_is_taken_back(app: App, sandbox: Sandbox) -> None:
     """A mapping that the program saved stays, as does one that the mapping service cannot delete."""
     told = schedule_created(sandbox)
     told.publish()
-    operator.drain("activity")
-    (created,) = operator.reads("creations", "list", "--all")
-    refused = operator.run("creations", "reopen", str(created["id"]), "--yes")
-    assert (refused.code, "no person mapped it" in refused.complaint) == (2, True)
-    assert operator.run("creations", "reopen", str(created["id"]), "--dry-run").code == 2
+    app.drain("activity")
+    (created,) = app.read_json("creations", "list", "--all")
+    refused = app.run("creations", "reopen", str(created["id"]), "--yes")
+    assert (refused.code, "no person mapped it" in refused.error) == (2, True)
+    assert app.run("creations", "reopen", str(created["id"]), "--dry-run").code == 2
     assert len(sandbox.mappings("activities")) == 1
 
 
-def change(operator: Operator, queue: str, made: dict[str, object]) -> None:
+def change(app: App, queue: str, made: dict[str, object]) -> None:
     """Somebody else changes the record in NOMIS."""
     if queue == "sentencing":
         path = f"/key-date-adjustments/{made['id']}"
@@ -224,51 +223,49 @@ def change(operator: Operator, queue: str, made: dict[str, object]) -> None:
         path = f"/appointments/{made['event_id']}"
         body = {"eventDate": "2023-07-01", "startTime": "08:15", "endTime": "08:45", "eventSubType": "MEDO"}
         body |= {"internalLocationId": made["location_id"]}
-    Caller(operator.sandbox).call("nomis", "PUT", path, json=body)
+    Caller(app.sandbox).call("nomis", "PUT", path, json=body)
 
 
 @pytest.mark.parametrize("queue", ["appointment", "sentencing"])
-def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(
-    operator: Operator, sandbox: Sandbox, queue: str
-) -> None:
+def test_a_record_that_is_not_what_was_asked_for_is_not_mapped(app: App, sandbox: Sandbox, queue: str) -> None:
     """What NOMIS can read is compared with the request; a person who knows better says so, which is recorded."""
-    lose(operator, MAKERS[queue](sandbox), applied=True)
+    lose(app, MAKERS[queue](sandbox), applied=True)
     kind, number = NUMBERS[queue]
     (made,) = sandbox.nomis(kind)
-    change(operator, queue, made)
-    (creation,) = operator.reads("creations", "list")
+    change(app, queue, made)
+    (creation,) = app.read_json("creations", "list")
     settle = ("creations", "settle", str(creation["id"]), "--nomis-id", str(made[number]), "--yes")
-    refused = operator.run(*settle)
-    assert (refused.code, "--although-different maps it all the same" in refused.complaint) == (1, True)
-    assert operator.run(*settle, "--dry-run").code == 1
-    assert operator.actions() == []
-    operator.does(*settle, "--although-different")
-    (action,) = operator.reads("actions")
+    refused = app.run(*settle)
+    assert (refused.code, "--although-different maps it all the same" in refused.error) == (1, True)
+    assert app.run(*settle, "--dry-run").code == 1
+    assert app.actions() == []
+    app.run_ok(*settle, "--although-different")
+    (action,) = app.read_json("actions")
     assert action["details"]["differences"]
 
 
-def test_another_visit_of_the_same_prisoner_is_not_mapped(operator: Operator, sandbox: Sandbox) -> None:
+def test_another_visit_of_the_same_prisoner_is_not_mapped(app: App, sandbox: Sandbox) -> None:
     """The comment of a visit names its DPS visit."""
     first, second = visit_booked(sandbox), visit_booked(sandbox)
     for told in (first, second):
-        lose(operator, told, applied=True)
-        operator.queues()["visit"].main.delete(operator.queues()["visit"].main.receive())
-    listed = {each["dpsId"]: str(each["id"]) for each in operator.reads("creations", "list")}
+        lose(app, told, applied=True)
+        app.queues()["visit"].main.delete(app.queues()["visit"].main.receive())
+    listed = {each["dpsId"]: str(each["id"]) for each in app.read_json("creations", "list")}
     of_second = max(each["id"] for each in sandbox.nomis("visit"))
-    wrong = operator.run("creations", "settle", listed[first.dps_id], "--nomis-id", str(of_second), "--yes")
-    assert (wrong.code, f"does not name {first.dps_id}" in wrong.complaint) == (1, True)
+    wrong = app.run("creations", "settle", listed[first.dps_id], "--nomis-id", str(of_second), "--yes")
+    assert (wrong.code, f"does not name {first.dps_id}" in wrong.error) == (1, True)
     assert sandbox.mappings("visits") == []
 
 
-def test_what_another_settles_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+def test_what_another_settles_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
     """Either way of settling it looks again after the yes."""
-    lose(operator, schedule_created(sandbox), applied=False)
-    number = str(ambiguous(operator)["id"])
+    lose(app, schedule_created(sandbox), applied=False)
+    number = str(ambiguous(app)["id"])
 
     def another_settles() -> None:
-        operator.does("creations", "settle", number, "--not-created", "--yes", "--as", "joe")
+        app.run_ok("creations", "settle", number, "--not-created", "--yes", "--as", "joe")
 
-    late = operator.run("creations", "settle", number, "--not-created", answer=Terminal("y\n", another_settles))
-    assert (late.code, "abandoned now" in late.complaint) == (1, True)
-    assert operator.drain("activity")["received"] == 1
-    assert len(operator.actions()) == 1
+    late = app.run("creations", "settle", number, "--not-created", answer=Terminal("y\n", another_settles))
+    assert (late.code, "abandoned now" in late.error) == (1, True)
+    assert app.drain("activity")["received"] == 1
+    assert len(app.actions()) == 1

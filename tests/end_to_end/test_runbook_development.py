@@ -3,51 +3,49 @@
 import pytest
 
 from sandbox import Sandbox
+from tests.harness.app import App
 from tests.harness.faults import faulty
-from tests.harness.operating import Operator, operator
 from tests.harness.publishing import appointment_created, schedule_created
-
-__all__ = ["operator"]
 
 ALLOWED = {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
 
 
 @pytest.mark.parametrize("group", ["activities", "appointments"])
-def test_delete_all_refuses_without_its_switch_and_in_production(operator: Operator, group: str) -> None:
+def test_delete_all_refuses_without_its_switch_and_in_production(app: App, group: str) -> None:
     """The switch is off where it is unset, and production is refused whatever it says."""
-    off = operator.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
-    assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.complaint) == (2, True)
-    production = operator.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")
-    assert (production.code, "never runs in Production" in production.complaint) == (2, True)
+    off = app.run(group, "delete-all", "--yes", ENVIRONMENT_NAME="dev")
+    assert (off.code, "FEATURE_EVENT_DELETEALL=true" in off.error) == (2, True)
+    production = app.run(group, "delete-all", "--yes", FEATURE_EVENT_DELETEALL="true")
+    assert (production.code, "never runs in Production" in production.error) == (2, True)
 
 
-def test_all_activities_are_deleted(operator: Operator, sandbox: Sandbox) -> None:
+def test_all_activities_are_deleted(app: App, sandbox: Sandbox) -> None:
     """Every mapped course and its mapping go, each is told, and the schedule can be made anew afterwards."""
     told = schedule_created(sandbox)
     told.publish()
-    operator.drain("activity")
+    app.drain("activity")
     (course,) = sandbox.nomis("course")
-    operator.does("activities", "delete-all", "--dry-run", **ALLOWED)
+    app.run_ok("activities", "delete-all", "--dry-run", **ALLOWED)
     assert sandbox.nomis("course") == [course]
-    operator.does("activities", "delete-all", answer="y\n", **ALLOWED)
+    app.run_ok("activities", "delete-all", answer="y\n", **ALLOWED)
     assert (sandbox.nomis("course"), sandbox.mappings("activities")) == ([], [])
     told_of = {"activityScheduleId": told.dps_id, "nomisCourseActivityId": str(course["id"])}
-    assert operator.telemetry("activity-DELETE-ALL-success") == [told_of]
+    assert app.telemetry("activity-DELETE-ALL-success") == [told_of]
     told.publish()
-    assert operator.drain("activity")["applied"] == 1
+    assert app.drain("activity")["applied"] == 1
 
 
-def test_delete_all_goes_on_after_errors(operator: Operator, sandbox: Sandbox) -> None:
+def test_delete_all_goes_on_after_errors(app: App, sandbox: Sandbox) -> None:
     """What cannot be deleted stays with its mapping and is told; the others go; the exit code says so."""
     for told in (appointment_created(sandbox), appointment_created(sandbox)):
         told.publish()
-    operator.drain("appointment")
+    app.drain("appointment")
     first = min(each["event_id"] for each in sandbox.nomis("appointment"))
     with faulty(sandbox, "nomis", "DELETE", f"/appointments/{first}", kind="status", status=400):
-        done = operator.run("appointments", "delete-all", "--yes", **ALLOWED)
-    assert (done.code, "1 of 2 records could not be deleted" in done.complaint) == (1, True)
+        done = app.run("appointments", "delete-all", "--yes", **ALLOWED)
+    assert (done.code, "1 of 2 records could not be deleted" in done.error) == (1, True)
     assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]
     assert [each["nomisEventId"] for each in sandbox.mappings("appointments")] == [first]
-    (failed,) = operator.telemetry("appointment-DELETE-ALL-failed")
+    (failed,) = app.telemetry("appointment-DELETE-ALL-failed")
     assert failed["nomisEventId"] == str(first)
-    assert len(operator.telemetry("appointment-DELETE-ALL-success")) == 1
+    assert len(app.telemetry("appointment-DELETE-ALL-success")) == 1

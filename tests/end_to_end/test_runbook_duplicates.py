@@ -6,9 +6,9 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
+from tests.harness.app import App, application
+from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
-from tests.harness.operating import Operator, Terminal, operator
-from tests.harness.programs import program
 from tests.harness.publishing import (
     Told,
     adjustment_inserted,
@@ -20,8 +20,6 @@ from tests.harness.publishing import (
     visit_booked,
 )
 
-__all__ = ["operator"]
-
 LOOK_UPS = {
     "visit": "/mapping/visits/vsipId/",
     "incentive": "/mapping/incentives/incentive-id/",
@@ -31,82 +29,82 @@ LOOK_UPS = {
 }
 
 
-def plant(operator: Operator, told: Told) -> int:
+def plant(app: App, told: Told) -> int:
     """Makes a record twice, as two installations that know nothing of each other do; the number of the finding."""
     told.publish()
-    operator.drain(told.queue)
-    operator.use_database("second")
+    app.drain(told.queue)
+    app.use_new_database("second")
     told.publish()
-    with faulty(operator.sandbox, "mapping", "GET", LOOK_UPS[told.queue], kind="status", status=404, times=1):
-        assert operator.drain(told.queue)["duplicate"] == 1
-    (finding,) = operator.reads("duplicates", "list")
+    with faulty(app.sandbox, "mapping", "GET", LOOK_UPS[told.queue], kind="status", status=404, times=1):
+        assert app.drain(told.queue)["duplicate"] == 1
+    (finding,) = app.read_json("duplicates", "list")
     return int(finding["id"])
 
 
-def resolve(operator: Operator, finding: int) -> str:
+def resolve(app: App, finding: int) -> str:
     """Resolves a finding after a dry run that changes nothing."""
-    before = len(operator.sandbox.journal("nomis"))
-    assert "dry run: nothing was changed" in operator.does("duplicates", "resolve", str(finding), "--dry-run")
-    assert len(operator.sandbox.journal("nomis")) == before
-    said = operator.does("duplicates", "resolve", str(finding), answer="y\n")
-    assert operator.reads("duplicates", "list") == []
+    before = len(app.sandbox.journal("nomis"))
+    assert "dry run: nothing was changed" in app.run_ok("duplicates", "resolve", str(finding), "--dry-run")
+    assert len(app.sandbox.journal("nomis")) == before
+    said = app.run_ok("duplicates", "resolve", str(finding), answer="y\n")
+    assert app.read_json("duplicates", "list") == []
     return said
 
 
-def test_duplicate_visit_is_cancelled(operator: Operator, sandbox: Sandbox) -> None:
+def test_duplicate_visit_is_cancelled(app: App, sandbox: Sandbox) -> None:
     """The visit that is not mapped is cancelled as an administrative error, proved cancelled, and recorded."""
     told = visit_booked(sandbox)
-    finding = plant(operator, told)
-    (alert,) = operator.alerts()
+    finding = plant(app, told)
+    (alert,) = app.alerts()
     assert "To NOMIS synchronisation duplicate visit detected in Production" in alert
     assert f"prisoner-to-nomis duplicates show {finding}" in alert
     first, second = sorted(each["id"] for each in sandbox.nomis("visit"))
-    shown = operator.reads("duplicates", "show", str(finding))
+    shown = app.read_json("duplicates", "show", str(finding))
     assert (shown["verdict"], shown["severity"], shown["obstacles"]) == ("surplus", "serious", [])
     assert (shown["surplusNomisId"], shown["mappedNomisId"]) == (str(second), str(first))
     assert shown["surplus"] == shown["mapped"]
-    assert "done and verified: cancel with outcome ADMIN visit" in resolve(operator, finding)
+    assert "done and verified: cancel with outcome ADMIN visit" in resolve(app, finding)
     states = {each["id"]: (each["status"], each["outcome"]) for each in sandbox.nomis("visit")}
     assert states == {first: ("SCH", None), second: ("CANC", "ADMIN")}
-    ((action, target, outcome),) = operator.actions()
+    ((action, target, outcome),) = app.actions()
     assert (action, target) == ("duplicates resolve", f"visit {second}")
     assert outcome.startswith("done and verified")
-    (closed,) = operator.reads("duplicates", "list", "--all")
+    (closed,) = app.read_json("duplicates", "list", "--all")
     assert closed["status"] == "resolved"
     assert closed["resolvedBy"]
-    again = operator.run("duplicates", "resolve", str(finding), "--yes")
-    assert (again.code, "resolved already" in again.complaint) == (2, True)
+    again = app.run("duplicates", "resolve", str(finding), "--yes")
+    assert (again.code, "resolved already" in again.error) == (2, True)
 
 
-def test_visit_that_was_cancelled_before_is_only_recorded(operator: Operator, sandbox: Sandbox) -> None:
+def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: Sandbox) -> None:
     """A duplicate that somebody cancelled meanwhile needs nothing more in NOMIS."""
-    finding = plant(operator, visit_booked(sandbox))
+    finding = plant(app, visit_booked(sandbox))
     visit = max(sandbox.nomis("visit"), key=lambda each: int(each["id"]))
     path = f"/prisoners/{visit['offender_no']}/visits/{visit['id']}/cancel"
-    operator_call(operator, path)
-    assert "does no harm any more" in operator.does("duplicates", "show", str(finding))
-    resolve(operator, finding)
+    operator_call(app, path)
+    assert "does no harm any more" in app.run_ok("duplicates", "show", str(finding))
+    resolve(app, finding)
     assert sorted(each["status"] for each in sandbox.nomis("visit")) == ["CANC", "SCH"]
 
 
-def operator_call(operator: Operator, path: str) -> None:
+def operator_call(app: App, path: str) -> None:
     """Cancels a visit by the hand of somebody else."""
     from tests.harness.sandboxes import Caller
 
-    answer = Caller(operator.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
+    answer = Caller(app.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
     assert answer.status_code == 200
 
 
-def test_duplicate_adjustment_is_deleted_in_its_family(operator: Operator, sandbox: Sandbox) -> None:
+def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbox) -> None:
     """The adjustment that is not mapped is deleted, and the mapped one is proved to be there."""
-    finding = plant(operator, adjustment_inserted(sandbox))
-    assert "duplicate sentencing adjustment detected" in operator.alerts()[0]
+    finding = plant(app, adjustment_inserted(sandbox))
+    assert "duplicate sentencing adjustment detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
-    assert f"delete adjustment {second} KEY-DATE" in resolve(operator, finding)
+    assert f"delete adjustment {second} KEY-DATE" in resolve(app, finding)
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
 
 
-def change_adjustment(operator: Operator, number: int, days: int) -> None:
+def change_adjustment(app: App, number: int, days: int) -> None:
     """Changes an adjustment of a key date by the hand of somebody else."""
     from tests.harness.sandboxes import Caller
 
@@ -118,152 +116,152 @@ def change_adjustment(operator: Operator, number: int, days: int) -> None:
         "comment": None,
         "active": True,
     }
-    answer = Caller(operator.sandbox).call("nomis", "PUT", f"/key-date-adjustments/{number}", json=body)
+    answer = Caller(app.sandbox).call("nomis", "PUT", f"/key-date-adjustments/{number}", json=body)
     assert answer.status_code == 200
 
 
-def test_adjustment_that_is_not_proved_to_be_the_double_stays(operator: Operator, sandbox: Sandbox) -> None:
+def test_adjustment_that_is_not_proved_to_be_the_double_stays(app: App, sandbox: Sandbox) -> None:
     """An adjustment of other days is not deleted, unless a person says that it is the double all the same."""
-    finding = str(plant(operator, adjustment_inserted(sandbox)))
+    finding = str(plant(app, adjustment_inserted(sandbox)))
     first, second = sorted(each["id"] for each in sandbox.nomis("adjustment"))
-    change_adjustment(operator, second, 7)
-    shown = operator.reads("duplicates", "show", finding)
+    change_adjustment(app, second, 7)
+    shown = app.read_json("duplicates", "show", finding)
     assert shown["unproved"] == ["the two differ in days (7 and 14)"]
     assert "--although-different" in shown["proposal"]
-    refused = operator.run("duplicates", "resolve", finding, "--yes")
-    assert (refused.code, "differ in days (7 and 14)" in refused.complaint) == (1, True)
-    assert "--although-different" in refused.complaint
+    refused = app.run("duplicates", "resolve", finding, "--yes")
+    assert (refused.code, "differ in days (7 and 14)" in refused.error) == (1, True)
+    assert "--although-different" in refused.error
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first, second]
-    assert operator.actions() == []
-    said = operator.does("duplicates", "resolve", finding, "--although-different", answer="y\n")
+    assert app.actions() == []
+    said = app.run_ok("duplicates", "resolve", finding, "--although-different", answer="y\n")
     assert "Although the two differ in days (7 and 14): delete adjustment" in said
     assert [each["id"] for each in sandbox.nomis("adjustment")] == [first]
-    (action,) = operator.actions()
+    (action,) = app.actions()
     assert action[2].endswith("although the two differ in days (7 and 14)")
 
 
-def test_adjustment_that_changes_while_one_thinks_stays(operator: Operator, sandbox: Sandbox) -> None:
+def test_adjustment_that_changes_while_one_thinks_stays(app: App, sandbox: Sandbox) -> None:
     """Both records are read and compared again after the yes."""
-    finding = str(plant(operator, adjustment_inserted(sandbox)))
+    finding = str(plant(app, adjustment_inserted(sandbox)))
     both = sorted(each["id"] for each in sandbox.nomis("adjustment"))
 
-    slow = Terminal("y\n", before=lambda: change_adjustment(operator, both[1], 7))
-    refused = operator.run("duplicates", "resolve", finding, answer=slow)
-    assert (refused.code, "differ in days (7 and 14)" in refused.complaint) == (1, True)
+    slow = Terminal("y\n", before=lambda: change_adjustment(app, both[1], 7))
+    refused = app.run("duplicates", "resolve", finding, answer=slow)
+    assert (refused.code, "differ in days (7 and 14)" in refused.error) == (1, True)
     assert sorted(each["id"] for each in sandbox.nomis("adjustment")) == both
 
 
-def test_duplicate_appointment_is_deleted(operator: Operator, sandbox: Sandbox) -> None:
+def test_duplicate_appointment_is_deleted(app: App, sandbox: Sandbox) -> None:
     """The appointment that is not mapped is deleted; its alert exists, unlike in the replaced service."""
-    finding = plant(operator, appointment_created(sandbox))
-    assert "duplicate appointment detected" in operator.alerts()[0]
+    finding = plant(app, appointment_created(sandbox))
+    assert "duplicate appointment detected" in app.alerts()[0]
     first, second = sorted(each["event_id"] for each in sandbox.nomis("appointment"))
-    assert f"delete appointment {second}" in resolve(operator, finding)
+    assert f"delete appointment {second}" in resolve(app, finding)
     assert [each["event_id"] for each in sandbox.nomis("appointment")] == [first]
 
 
-def test_duplicate_activity_is_deleted_although_the_service_says_400(operator: Operator, sandbox: Sandbox) -> None:
+def test_duplicate_activity_is_deleted_although_the_service_says_400(app: App, sandbox: Sandbox) -> None:
     """A duplicate course is recognised behind the 400 of the mapping service, and the one not mapped deleted."""
-    finding = plant(operator, schedule_created(sandbox))
-    assert "duplicate activity detected" in operator.alerts()[0]
+    finding = plant(app, schedule_created(sandbox))
+    assert "duplicate activity detected" in app.alerts()[0]
     first, second = sorted(each["id"] for each in sandbox.nomis("course"))
-    assert f"course activity {second}" in resolve(operator, finding)
+    assert f"course activity {second}" in resolve(app, finding)
     assert [each["id"] for each in sandbox.nomis("course")] == [first]
 
 
-def test_duplicate_incentive_is_information(operator: Operator, sandbox: Sandbox) -> None:
+def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
     """Two records of one level are nothing wrong: nothing is changed, and the request to the support team is given."""
     told = review_inserted(sandbox)
-    finding = plant(operator, told)
-    shown = operator.reads("duplicates", "show", str(finding))
+    finding = plant(app, told)
+    shown = app.read_json("duplicates", "show", str(finding))
     assert shown["severity"] == "low"
     assert "nothing is wrong" in shown["proposal"]
     booking, sequence = shown["surplusNomisId"].split()
     assert f"delete IEP record sequence {sequence} of prisoner" in shown["supportRequest"]
     assert f"booking {booking}" in shown["supportRequest"]
     before = sandbox.nomis("incentive")
-    resolve(operator, finding)
+    resolve(app, finding)
     assert sandbox.nomis("incentive") == before
 
 
-def test_record_that_is_mapped_is_never_touched(operator: Operator, sandbox: Sandbox) -> None:
+def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> None:
     """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to look."""
-    finding = plant(operator, appointment_created(sandbox))
+    finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
     from tests.harness.sandboxes import Caller
 
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
     assert Caller(sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
-    refused = operator.run("duplicates", "resolve", str(finding), "--yes")
-    assert (refused.code, f"appointment {second} is mapped to 999999" in refused.complaint) == (1, True)
+    refused = app.run("duplicates", "resolve", str(finding), "--yes")
+    assert (refused.code, f"appointment {second} is mapped to 999999" in refused.error) == (1, True)
     assert len(sandbox.nomis("appointment")) == 2
-    assert operator.actions() == []
+    assert app.actions() == []
 
 
-def test_two_claims_are_left_to_a_person(operator: Operator, sandbox: Sandbox) -> None:
+def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     """Two DPS records that claim one NOMIS record: nothing is deleted; it is closed by hand with a note."""
     told = visit_booked(sandbox)
     told.publish()
-    operator.drain("visit")
+    app.drain("visit")
     (visit,) = sandbox.nomis("visit")
     mapping = {"nomisId": str(visit["id"]), "vsipId": "another-visit", "label": None, "mappingType": "ONLINE"}
     from sync.pipeline.envelope import write_mapping_retry
 
-    operator.queues()["visit"].main.send(write_mapping_retry(mapping, {"visitId": "another-visit"}))
-    assert operator.drain("visit")["duplicate"] == 1
-    (finding,) = operator.reads("duplicates", "list")
-    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    app.queues()["visit"].main.send(write_mapping_retry(mapping, {"visitId": "another-visit"}))
+    assert app.drain("visit")["duplicate"] == 1
+    (finding,) = app.read_json("duplicates", "list")
+    shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", told.dps_id)
-    refused = operator.run("duplicates", "resolve", str(finding["id"]), "--yes")
-    assert (refused.code, "investigate" in refused.complaint) == (1, True)
-    operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
-    assert operator.actions()[-1][2] == "closed by hand: DPS merged the two visits"
+    refused = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert (refused.code, "investigate" in refused.error) == (1, True)
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", "DPS merged the two visits", "--yes")
+    assert app.actions()[-1][2] == "closed by hand: DPS merged the two visits"
 
 
-def test_a_mapping_left_from_before_a_refresh_gives_way(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandbox) -> None:
     """Its NOMIS id was given out again; without it, the event published again saves the mapping and creates nothing."""
     first, told = appointment_created(sandbox), appointment_created(sandbox)
     first.publish()
-    operator.drain("appointment")
+    app.drain("appointment")
     (known,) = sandbox.mappings("appointments")
     stale = {"appointmentInstanceId": 1, "nomisEventId": int(known["nomisEventId"]) + 1}
-    with program(operator.settings, operator.settings["DATABASE_URL"]) as made:
+    with application(app.settings, app.settings["DATABASE_URL"]) as made:
         made.services.mapping.call("POST", "/mapping/appointments", body=stale)
     told.publish()
-    assert operator.drain("appointment")["duplicate"] == 1
-    (finding,) = operator.reads("duplicates", "list")
-    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    assert app.drain("appointment")["duplicate"] == 1
+    (finding,) = app.read_json("duplicates", "list")
+    shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["verdict"], shown["mappedDpsId"]) == ("two claims", "1")
     assert "published again, which saves the refused one" in shown["meaning"]
-    with program(operator.settings, operator.settings["DATABASE_URL"]) as made:
+    with application(app.settings, app.settings["DATABASE_URL"]) as made:
         APPOINTMENT_MAPPINGS.delete(made.services.mapping, 1)
-    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert "event published again, which saves the refused mapping" in shown["meaning"]
     made_before = len(sandbox.nomis("appointment"))
     told.publish()
-    assert operator.drain("appointment")["failed"] == 0
+    assert app.drain("appointment")["failed"] == 0
     assert len(sandbox.nomis("appointment")) == made_before == 2
     assert told.dps_id in {str(each["appointmentInstanceId"]) for each in sandbox.mappings("appointments")}
-    operator.does("duplicates", "resolve", str(finding["id"]), "--yes")
-    assert operator.reads("duplicates", "list") == []
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--yes")
+    assert app.read_json("duplicates", "list") == []
 
 
-def plant_two_rows(operator: Operator, of_schedule: Callable[[Sandbox, Told], Told], kind: str) -> Told:
+def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, Told], Told], kind: str) -> Told:
     """An allocation or attendance that NOMIS has twice, and a message about it on the dead letter queue."""
-    sandbox = operator.sandbox
+    sandbox = app.sandbox
     schedule = schedule_created(sandbox)
     for told in (schedule, allocated(sandbox, schedule)):
         told.publish()
-        operator.drain("activity")
+        app.drain("activity")
     told = of_schedule(sandbox, schedule)
     told.publish()
-    operator.drain("activity")
+    app.drain("activity")
     number = "id" if kind == "allocation" else "event_id"
     row = sandbox.nomis(kind)[-1][number]
     sandbox.control("POST", f"/nomis/duplicates/{kind}/{row}")
     told.publish()
-    operator.drain_out("activity")
-    assert operator.messages("activity") == 1
+    app.drain_out("activity")
+    assert app.messages("activity") == 1
     return told
 
 
@@ -273,111 +271,111 @@ def plant_two_rows(operator: Operator, of_schedule: Callable[[Sandbox, Told], To
     ids=["allocation", "attendance"],
 )
 def test_second_row_is_deleted_by_its_number(
-    operator: Operator, sandbox: Sandbox, of_schedule: Callable[[Sandbox, Told], Told], kind: str, number: str
+    app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, Told], Told], kind: str, number: str
 ) -> None:
     """NOMIS stumbles over two rows: one alert, advice on the queue; with one of them deleted the retry heals."""
-    plant_two_rows(operator, of_schedule, kind)
-    (alert,) = operator.alerts()
+    plant_two_rows(app, of_schedule, kind)
+    (alert,) = app.alerts()
     assert f"NOMIS holds two {kind}s of one booking" in alert
     assert f"activity-{kind}-non-unique" in alert
-    (message,) = operator.reads("dlq", "show", "activity")
+    (message,) = app.read_json("dlq", "show", "activity")
     assert (message["class"], message["attempts"]) == ("repairable", 3)
     assert f"activities delete-{kind}" in message["hint"]
-    (finding,) = operator.reads("duplicates", "list")
+    (finding,) = app.read_json("duplicates", "list")
     kept, surplus = sorted(each[number] for each in sandbox.nomis(kind))[-2:]
-    shown = operator.reads("duplicates", "show", str(finding["id"]))
+    shown = app.read_json("duplicates", "show", str(finding["id"]))
     assert (shown["kind"], shown["rows"], shown["surplus"]) == ("non-unique", [kept], None)
-    unknown = operator.run("duplicates", "resolve", str(finding["id"]), "--yes")
+    unknown = app.run("duplicates", "resolve", str(finding["id"]), "--yes")
     assert (unknown.code, f"known: {kept}" in unknown.out) == (2, True)
-    assert "not checked" in operator.does("activities", f"delete-{kind}", str(surplus), "--dry-run")
+    assert "not checked" in app.run_ok("activities", f"delete-{kind}", str(surplus), "--dry-run")
     assert len(sandbox.nomis(kind)) == 2
-    unsure = operator.run("activities", f"delete-{kind}", str(surplus), "--yes")
-    assert (unsure.code, "add --unchecked" in unsure.complaint, len(sandbox.nomis(kind))) == (2, True, 2)
-    said = operator.does("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    unsure = app.run("activities", f"delete-{kind}", str(surplus), "--yes")
+    assert (unsure.code, "add --unchecked" in unsure.error, len(sandbox.nomis(kind))) == (2, True, 2)
+    said = app.run_ok("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
     assert "as it does of a number that it does not have" in said
-    again = operator.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
-    assert (again.code, "was deleted by" in again.complaint) == (1, True)
-    operator.does("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
+    again = app.run("activities", f"delete-{kind}", str(surplus), "--yes", "--unchecked")
+    assert (again.code, "was deleted by" in again.error) == (1, True)
+    app.run_ok("duplicates", "resolve", str(finding["id"]), "--by-hand", f"deleted {surplus}", "--yes")
     assert [each[number] for each in sandbox.nomis(kind)] == [kept]
-    operator.does("dlq", "retry-all")
-    assert operator.drain("activity")["applied"] == 1
-    assert (operator.messages("activity"), operator.reads("duplicates", "list")) == (0, [])
+    app.run_ok("dlq", "retry-all")
+    assert app.drain("activity")["applied"] == 1
+    assert (app.messages("activity"), app.read_json("duplicates", "list")) == (0, [])
 
 
-def test_a_row_that_nobody_knows_is_asked_about_twice(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_row_that_nobody_knows_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
     """What nobody checked is said, one yes is not enough, and nothing is promised of a row that may not be there."""
-    once = operator.run("activities", "delete-allocation", "99", answer="y\n")
-    assert (once.code, operator.actions(), sandbox.journal("nomis")) == (2, [], [])
-    said = operator.does("activities", "delete-allocation", "99", answer="y\ny\n")
+    once = app.run("activities", "delete-allocation", "99", answer="y\n")
+    assert (once.code, app.actions(), sandbox.journal("nomis")) == (2, [], [])
+    said = app.run_ok("activities", "delete-allocation", "99", answer="y\ny\n")
     assert "nobody checked that allocation 99 exists" in said
     assert "succeeds" not in said
-    (action,) = operator.reads("actions")
+    (action,) = app.read_json("actions")
     assert "allocation 99" in action["details"]["unchecked"]
 
 
-def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_duplicate_that_another_resolves_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
     """Everything is read again after the yes: one deletion, one action."""
-    finding = str(plant(operator, appointment_created(sandbox)))
+    finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.journal("nomis"))
 
     def another_resolves() -> None:
-        operator.does("duplicates", "resolve", finding, "--yes", "--as", "joe")
+        app.run_ok("duplicates", "resolve", finding, "--yes", "--as", "joe")
 
-    late = operator.run("duplicates", "resolve", finding, "--as", "jane", answer=Terminal("y\n", another_resolves))
-    assert (late.code, "was resolved while you were asked, by joe" in late.complaint) == (1, True)
+    late = app.run("duplicates", "resolve", finding, "--as", "jane", answer=Terminal("y\n", another_resolves))
+    assert (late.code, "was resolved while you were asked, by joe" in late.error) == (1, True)
     assert len(sandbox.journal("nomis")) == before + 1
-    assert [each["who"] for each in operator.reads("actions")] == ["joe"]
+    assert [each["who"] for each in app.read_json("actions")] == ["joe"]
 
 
-def test_a_deletion_that_could_not_be_verified_is_unknown(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_deletion_that_could_not_be_verified_is_unknown(app: App, sandbox: Sandbox) -> None:
     """The record is gone, and NOMIS does not answer whether: that is no failure, and the finding stays open."""
-    finding = str(plant(operator, appointment_created(sandbox)))
+    finding = str(plant(app, appointment_created(sandbox)))
     before = len(sandbox.nomis("appointment"))
     with faulty(sandbox, "nomis", "GET", "/appointments/{id}", kind="status", status=500, skip=4):
-        done = operator.run("duplicates", "resolve", finding, "--yes")
+        done = app.run("duplicates", "resolve", finding, "--yes")
     assert (done.code, len(sandbox.nomis("appointment"))) == (1, before - 1)
-    (action,) = operator.reads("actions")
+    (action,) = app.read_json("actions")
     assert (action["state"], "was sent, and not verified" in action["outcome"]) == ("unknown", True)
-    assert "does no harm any more" in operator.does("duplicates", "resolve", finding, "--yes")
+    assert "does no harm any more" in app.run_ok("duplicates", "resolve", finding, "--yes")
 
 
-def test_a_row_that_another_deletes_while_one_thinks_is_left(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_row_that_another_deletes_while_one_thinks_is_left(app: App, sandbox: Sandbox) -> None:
     """The deletion of the same row by another operator is seen after the yes."""
     delete = ("activities", "delete-attendance", "99")
 
     def another_deletes() -> None:
-        operator.does(*delete, "--yes", "--unchecked", "--as", "joe")
+        app.run_ok(*delete, "--yes", "--unchecked", "--as", "joe")
 
-    late = operator.run(*delete, "--unchecked", "--as", "jane", answer=Terminal("y\n", another_deletes))
-    assert (late.code, "was deleted by joe" in late.complaint) == (1, True)
+    late = app.run(*delete, "--unchecked", "--as", "jane", answer=Terminal("y\n", another_deletes))
+    assert (late.code, "was deleted by joe" in late.error) == (1, True)
     assert len(sandbox.journal("nomis")) == 1
 
 
-def test_second_row_that_telemetry_knows_is_proposed(operator: Operator, sandbox: Sandbox) -> None:
+def test_second_row_that_telemetry_knows_is_proposed(app: App, sandbox: Sandbox) -> None:
     """Where both rows were made by this program, the newer one is proposed and deleted, and the older one kept."""
-    told = plant_two_rows(operator, allocated, "allocation")
-    (finding,) = operator.reads("duplicates", "list")
+    told = plant_two_rows(app, allocated, "allocation")
+    (finding,) = app.read_json("duplicates", "list")
     first, second = sorted(each["id"] for each in sandbox.nomis("allocation"))
     properties = {**finding["properties"], "nomisAllocationId": str(second)}
-    remember(operator, "activity-allocation-success", properties)
-    assert operator.reads("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
-    resolve(operator, finding["id"])
+    remember(app, "activity-allocation-success", properties)
+    assert app.read_json("duplicates", "show", str(finding["id"]))["rows"] == [first, second]
+    resolve(app, finding["id"])
     assert [each["id"] for each in sandbox.nomis("allocation")] == [first]
-    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in operator.actions()
+    assert ("activities delete-allocation", f"allocation {second}", "NOMIS accepted the deletion") in app.actions()
     sandbox.control("POST", f"/nomis/duplicates/allocation/{first}")
     told.publish()
-    operator.drain("activity")
-    assert len(operator.alerts()) == 2, "a pair that was mended and comes again is alerted again"
+    app.drain("activity")
+    assert len(app.alerts()) == 2, "a pair that was mended and comes again is alerted again"
 
 
-def remember(operator: Operator, name: str, properties: dict[str, str]) -> None:
+def remember(app: App, name: str, properties: dict[str, str]) -> None:
     """Tracks an event, as another process of the program did."""
     import structlog
 
     from sync.store.database import Database
     from sync.store.telemetry import Telemetry
 
-    database = Database(operator.settings["DATABASE_URL"])
+    database = Database(app.settings["DATABASE_URL"])
     telemetry = Telemetry(database, structlog.get_logger())
     telemetry.track(name, properties)
     telemetry.flush()

@@ -4,114 +4,110 @@ import json
 from pathlib import Path
 
 from sandbox import Sandbox
+from tests.harness.app import App
 from tests.harness.faults import faulty
-from tests.harness.operating import Operator, operator
 from tests.harness.publishing import appointment_created, review_inserted, visit_booked
 from tests.harness.waiting import until
 
-__all__ = ["operator"]
 
-
-def test_recoverable_failure_heals_by_the_housekeeping(operator: Operator, sandbox: Sandbox) -> None:
+def test_recoverable_failure_heals_by_the_housekeeping(app: App, sandbox: Sandbox) -> None:
     """A message that met a failing service lies on the queue with its cause, and the next re-drive heals it."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
         for _ in range(3):
-            operator.drain("visit")
-        assert operator.drain("visit")["received"] == 0
-    (state, *_) = operator.reads("dlq", "list")
+            app.drain("visit")
+        assert app.drain("visit")["received"] == 0
+    (state, *_) = app.read_json("dlq", "list")
     assert (state["queue"], state["messagesOnDlq"], state["types"]) == ("visit", 1, {"prison-visit.booked": 1})
     assert state["oldest"]
-    (message,) = operator.reads("dlq", "show", "visit")
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["attempts"], message["returns"]) == ("recoverable", 3, 0)
     assert message["ids"]["reference"] == told.dps_id
     error = message["lastError"]
     assert (error["step"], error["service"], error["status"]) == ("read visit", "visits", 504)
     assert "leave the message" in message["hint"]
-    operator.does("dlq", "retry-all")
-    assert operator.drain("visit")["applied"] == 1
+    app.run_ok("dlq", "retry-all")
+    assert app.drain("visit")["applied"] == 1
     assert len(sandbox.nomis("visit")) == 1
     found = {"dlq-name": "hmpps_prisoner_to_nomis_visit_dlq", "messages-found": "1", "messages-retried": "1"}
-    assert operator.telemetry("RetryDLQ") == [found]
-    (run,) = [run for run in operator.reads("runs", "list") if run["job"] == "dlq-housekeeping"]
+    assert app.telemetry("RetryDLQ") == [found]
+    (run,) = [run for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
     assert (run["status"], run["counts"]["retried"]) == ("success", 1)
 
 
-def test_unrecoverable_failure_is_noted_and_purged(operator: Operator, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_unrecoverable_failure_is_noted_and_purged(app: App, sandbox: Sandbox, tmp_path: Path) -> None:
     """What can never succeed is shown with its reason, written to a file, and removed."""
     sandbox.publish("prison-visit.booked", {"reference": "rolled-back"}, "A1234BC")
-    operator.drain_out("visit")
-    shown = operator.does("dlq", "show", "visit")
+    app.drain_out("visit")
+    shown = app.run_ok("dlq", "show", "visit")
     assert "DPS has no such record" in shown
     assert "unrecoverable" in shown
-    assert "0 of 1 messages sent back" in operator.does("dlq", "retry", "visit", "--recoverable")
-    refused = operator.run("dlq", "purge", "visit", answer="n\n")
-    assert (refused.code, operator.messages("visit")) == (1, 1)
+    assert "0 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
+    refused = app.run("dlq", "purge", "visit", answer="n\n")
+    assert (refused.code, app.messages("visit")) == (1, 1)
     export = tmp_path / "noted.json"
-    operator.does("dlq", "purge", "visit", "--export", str(export), "--yes")
-    assert operator.messages("visit") == 0
+    app.run_ok("dlq", "purge", "visit", "--export", str(export), "--yes")
+    assert app.messages("visit") == 0
     (noted,) = json.loads(export.read_text())
     assert (noted["type"], noted["ids"]["reference"]) == ("prison-visit.booked", "rolled-back")
-    assert operator.telemetry("PurgeQueue") == [
-        {"queue-name": "hmpps_prisoner_to_nomis_visit_dlq", "messages-found": "1"}
-    ]
+    assert app.telemetry("PurgeQueue") == [{"queue-name": "hmpps_prisoner_to_nomis_visit_dlq", "messages-found": "1"}]
 
 
-def test_appointment_in_a_cell_is_refused_with_advice(operator: Operator, sandbox: Sandbox) -> None:
+def test_appointment_in_a_cell_is_refused_with_advice(app: App, sandbox: Sandbox) -> None:
     """What NOMIS cannot hold is no matter for retries; the advice says whom to tell."""
     appointment_created(sandbox, in_cell=True).publish()
-    operator.drain_out("appointment")
-    (message,) = operator.reads("dlq", "show", "appointment")
+    app.drain_out("appointment")
+    (message,) = app.read_json("dlq", "show", "appointment")
     assert message["class"] == "unrecoverable"
     assert "in a cell: tell the prison" in message["hint"]
 
 
-def test_mapping_service_down_heals_and_is_not_purged(operator: Operator, sandbox: Sandbox) -> None:
+def test_mapping_service_down_heals_and_is_not_purged(app: App, sandbox: Sandbox) -> None:
     """Mapping retries are not purged by mistake; when the service is back they save the mapping of the one record."""
     told = visit_booked(sandbox)
     told.publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"}):
-        operator.drain_out("visit")
-    (message,) = operator.reads("dlq", "show", "visit")
+        app.drain_out("visit")
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["ids"]["vsipId"]) == ("RETRY_CREATE_MAPPING", told.dps_id)
-    refused = operator.run("dlq", "purge", "visit", "--yes")
-    assert (refused.code, "holds 1 mapping retries" in refused.complaint, operator.messages("visit")) == (2, True, 1)
-    operator.does("dlq", "retry", "visit")
-    assert operator.drain("visit")["applied"] == 1
+    refused = app.run("dlq", "purge", "visit", "--yes")
+    assert (refused.code, "holds 1 mapping retries" in refused.error, app.messages("visit")) == (2, True, 1)
+    app.run_ok("dlq", "retry", "visit")
+    assert app.drain("visit")["applied"] == 1
     assert [mapping["vsipId"] for mapping in sandbox.mappings("visits")] == [told.dps_id]
     assert len(sandbox.nomis("visit")) == 1
 
 
-def test_mapping_retries_are_purged_when_asked_for(operator: Operator, sandbox: Sandbox) -> None:
+def test_mapping_retries_are_purged_when_asked_for(app: App, sandbox: Sandbox) -> None:
     """With the option that says so, mapping retries are exported and removed too."""
     visit_booked(sandbox).publish()
     with faulty(sandbox, "mapping", "POST", kind="status", status=400):
-        operator.drain_out("visit")
-    said = operator.does("dlq", "purge", "visit", "--include-retries", "--yes")
-    assert operator.messages("visit") == 0
-    (export,) = (operator.folder / "reports" / "dlq").glob("visit-*.json")
+        app.drain_out("visit")
+    said = app.run_ok("dlq", "purge", "visit", "--include-retries", "--yes")
+    assert app.messages("visit") == 0
+    (export,) = (app.folder / "reports" / "dlq").glob("visit-*.json")
     assert str(export) in said
     assert json.loads(export.read_text())[0]["type"] == "RETRY_CREATE_MAPPING"
 
 
-def test_event_type_is_switched_off(operator: Operator, sandbox: Sandbox) -> None:
+def test_event_type_is_switched_off(app: App, sandbox: Sandbox) -> None:
     """With its switch off an event is acknowledged and lost; with the switch on again the next ones are handled."""
     visit_booked(sandbox).publish()
-    assert operator.drain("visit", FEATURE_EVENT_PRISON_VISIT_BOOKED="false")["switched_off"] == 1
+    assert app.drain("visit", FEATURE_EVENT_PRISON_VISIT_BOOKED="false")["switched_off"] == 1
     assert sandbox.nomis("visit") == []
     visit_booked(sandbox).publish()
-    assert operator.drain("visit")["applied"] == 1
+    assert app.drain("visit")["applied"] == 1
 
 
-def test_revoked_client_gathers_messages_until_it_is_back(operator: Operator, sandbox: Sandbox) -> None:
+def test_revoked_client_gathers_messages_until_it_is_back(app: App, sandbox: Sandbox) -> None:
     """Without its role a client's messages wait on their queue; with the role again they are handled."""
     review_inserted(sandbox).publish()
     sandbox.grant("nomis", ["NOMIS_VISITS"])
     for _ in range(4):
-        assert operator.drain("incentive")["failed"] == 0
-    assert {each["status"] for each in operator.telemetry("message-failed")} == {"403"}
-    assert operator.reads("dlq", "show", "incentive") == []
+        assert app.drain("incentive")["failed"] == 0
+    assert {each["status"] for each in app.telemetry("message-failed")} == {"403"}
+    assert app.read_json("dlq", "show", "incentive") == []
     sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES"])
-    until(lambda: operator.drain("incentive")["applied"], "the message comes again")
+    until(lambda: app.drain("incentive")["applied"], "the message comes again")
     assert sandbox.verify()["problems"] == []

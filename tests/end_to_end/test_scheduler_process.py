@@ -12,14 +12,14 @@ from sandbox.postgres import PostgresServer
 from sync.queues.aws import Aws
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
-from tests.end_to_end.conftest import Installed
+from tests.harness.app import App
 from tests.harness.faults import held
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 Running = Callable[..., ForkedCommand]
 
 
-def said(installed: Installed, message: str) -> int:
+def said(installed: App, message: str) -> int:
     """How often the log has this message."""
     return sum(line["message"] == message for line in installed.log())
 
@@ -35,7 +35,7 @@ def all_subscribed(sandbox: Sandbox) -> bool:
     return len(sns.list_subscriptions()["Subscriptions"]) == len(QUEUES)
 
 
-def test_scheduler_drains_and_ends_at_sigterm(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+def test_scheduler_drains_and_ends_at_sigterm(installed: App, sandbox: Sandbox, running: Running) -> None:
     """What is published reaches NOMIS by itself; SIGTERM ends the process with 0; the ledger has the run."""
     process = running("scheduler")
     until(lambda: said(installed, "scheduler-started") == 1, "start")
@@ -45,12 +45,12 @@ def test_scheduler_drains_and_ends_at_sigterm(installed: Installed, sandbox: San
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0
     assert said(installed, "batch") > 0
-    (run,) = installed.run("runs", "list", "--json").json()
+    (run,) = installed.run_process("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("scheduler", "success")
     assert run["counts"]["applied"] > 0
 
 
-def test_sigterm_finishes_the_work_in_hand(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+def test_sigterm_finishes_the_work_in_hand(installed: App, sandbox: Sandbox, running: Running) -> None:
     """A message that is in work when SIGTERM comes is finished before the process ends."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
@@ -64,7 +64,7 @@ def test_sigterm_finishes_the_work_in_hand(installed: Installed, sandbox: Sandbo
     assert in_order(sandbox)
 
 
-def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+def test_second_sigterm_ends_at_once(installed: App, sandbox: Sandbox, running: Running) -> None:
     """While work in hand does not come to an end, a second SIGTERM ends the process; the run shows as interrupted."""
     installed.make_queues()
     sandbox.traffic(events=1, queues=["appointment"])
@@ -76,12 +76,12 @@ def test_second_sigterm_ends_at_once(installed: Installed, sandbox: Sandbox, run
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(LONGEST_SECONDS) == 1
-    (run,) = installed.run("runs", "list", "--json").json()
+    (run,) = installed.run_process("runs", "list", "--json").json()
     assert (run["job"], run["status"]) == ("scheduler", "interrupted")
 
 
 def test_scheduled_reconciliation_runs_once_for_two_schedulers(
-    installed: Installed, sandbox: Sandbox, running: Running
+    installed: App, sandbox: Sandbox, running: Running
 ) -> None:
     """Two schedulers on one database run the reconciliation of a moment once, and deliver its report."""
     sandbox.reset(prisoners=50)
@@ -94,7 +94,7 @@ def test_scheduled_reconciliation_runs_once_for_two_schedulers(
     for process in processes:
         process.send_signal(signal.SIGTERM)
     assert [process.wait(LONGEST_SECONDS) for process in processes] == [0, 0]
-    runs = installed.run("runs", "list", "--json", "--job", "reconcile-incentives").json()
+    runs = installed.run_process("runs", "list", "--json", "--job", "reconcile-incentives").json()
     assert [(run["trigger"], run["status"]) for run in runs] == [("schedule", "success")]
 
 
@@ -107,7 +107,7 @@ def own_postgres() -> Iterator[PostgresServer]:
 
 
 def test_scheduler_lives_without_its_database(
-    installed: Installed, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
+    installed: App, sandbox: Sandbox, running: Running, own_postgres: PostgresServer
 ) -> None:
     """The database is away at the start, and again later: it is said once each time, and all heals by itself."""
     installed.make_queues()
@@ -127,7 +127,7 @@ def test_scheduler_lives_without_its_database(
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandbox, running: Running) -> None:
+def test_scheduler_lives_without_its_queues(installed: App, sandbox: Sandbox, running: Running) -> None:
     """Queues that are away are said once a queue; the process goes on, and ends well."""
     process = running("scheduler", HMPPS_SQS_LOCALSTACK_URL="http://127.0.0.1:1")
     until(lambda: said(installed, "work-failing") == 5, "every queue is missed")
@@ -137,7 +137,7 @@ def test_scheduler_lives_without_its_queues(installed: Installed, sandbox: Sandb
 
 
 def test_an_emulator_that_starts_again_empty_is_set_up_again(
-    installed: Installed, sandbox: Sandbox, running: Running
+    installed: App, sandbox: Sandbox, running: Running
 ) -> None:
     """The running scheduler makes its queues anew, and what is published then arrives."""
     process = running("scheduler")
@@ -154,13 +154,13 @@ def test_an_emulator_that_starts_again_empty_is_set_up_again(
     assert process.wait(LONGEST_SECONDS) == 0
 
 
-def test_scheduler_waits_for_the_migration(installed: Installed, running: Running) -> None:
+def test_scheduler_waits_for_the_migration(installed: App, running: Running) -> None:
     """Where upgrading is another job's work, the scheduler waits until that is done, and then starts by itself."""
     by_hand = {"DATABASE_URL": f"sqlite:///{installed.folder}/fresh.db", "DATABASE_AUTO_UPGRADE": "false"}
     process = running("scheduler", **by_hand)
     until(lambda: said(installed, "work-failing") == 1 or process.poll() is not None, "the schema is missed")
     assert process.poll() is None
-    assert installed.run("db", "upgrade", **by_hand).code == 0
+    assert installed.run_process("db", "upgrade", **by_hand).code == 0
     until(lambda: said(installed, "scheduler-started") == 1, "start")
     process.send_signal(signal.SIGTERM)
     assert process.wait(LONGEST_SECONDS) == 0

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from tests.harness.operating import Operator
+from tests.harness.app import App, make_app
 
 
 @pytest.fixture
-def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
     """An operator with an empty database; the queues are made as they are used."""
-    return Operator(sandbox, tmp_path, sqlite_template)
+    return make_app(sandbox, tmp_path, sqlite_template)
 
 
-def run_with(operator: Operator, run_id: str, counts: dict[str, object]) -> None:
+def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
     """Puts a run with these counts into the ledger, newer than those before it."""
     row = (
         run_id,
@@ -30,7 +30,7 @@ def run_with(operator: Operator, run_id: str, counts: dict[str, object]) -> None
         f"2023-05-22 04:00:0{run_id[-1]}.0",
         "here",
     )
-    with closing(sqlite3.connect(operator.database)) as connection, connection:
+    with closing(sqlite3.connect(app.database)) as connection, connection:
         connection.execute(
             "INSERT INTO job_runs (id, job, trigger, parameters, status, counts, started_at, host) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -38,9 +38,9 @@ def run_with(operator: Operator, run_id: str, counts: dict[str, object]) -> None
         )
 
 
-def track(operator: Operator, *events: tuple[str, str]) -> None:
+def track(app: App, *events: tuple[str, str]) -> None:
     """Puts events into the telemetry, each with its name and moment (UTC)."""
-    with closing(sqlite3.connect(operator.database)) as connection, connection:
+    with closing(sqlite3.connect(app.database)) as connection, connection:
         rows = [(name, at, '{"visitId": "v1"}') for name, at in events]
         connection.executemany("INSERT INTO telemetry_events (name, time, properties) VALUES (?, ?, ?)", rows)
 
@@ -60,52 +60,50 @@ def track(operator: Operator, *events: tuple[str, str]) -> None:
         ("dlq show visit", "The dead letter queue of visit is empty."),
     ],
 )
-def test_nothing_is_said_in_a_sentence(operator: Operator, command: str, says: str) -> None:
+def test_nothing_is_said_in_a_sentence(app: App, command: str, says: str) -> None:
     """Where there is nothing to list, people read a sentence in place of bare headings, and programs an empty list."""
-    assert operator.does(*command.split()) == f"{says}\n"
-    assert operator.does(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
+    assert app.run_ok(*command.split()) == f"{says}\n"
+    assert app.run_ok(*command.split(), "--json") == ("" if "telemetry" in command else "[]\n")
 
 
-def test_a_drain_is_shown_queue_by_queue(operator: Operator) -> None:
+def test_a_drain_is_shown_queue_by_queue(app: App) -> None:
     """A run shows its parameters and counts as text: a line for each queue, lists with commas, yes and no."""
-    operator.does("drain", "visit", "incentive")
-    (run,) = operator.reads("runs", "list")
-    shown = dict(
-        re.split(r"\s{2,}", line, maxsplit=1) for line in operator.does("runs", "show", run["id"]).splitlines()
-    )
+    app.run_ok("drain", "visit", "incentive")
+    (run,) = app.read_json("runs", "list")
+    shown = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in app.run_ok("runs", "show", run["id"]).splitlines())
     assert shown["parameter queues"] == "visit, incentive"
     assert shown["parameter untilEmpty"] == "no"
     assert shown["count queues visit"] == "-"
     assert shown["count errors"] == "-"
     assert not re.search(r"[\[\]{}']|True|False", "".join(shown.values()))
-    assert operator.reads("runs", "show", run["id"]) == run
+    assert app.read_json("runs", "show", run["id"]) == run
 
 
-def test_what_happened_on_a_queue_is_on_its_line(operator: Operator) -> None:
+def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
     """What is zero, and what only repeats the name of the queue, is left out."""
     counts = {"received": 3, "queues": {"visit": {"queue": "visit", "received": 3, "failed": 0, "retry_queued": 1}}}
-    run_with(operator, "r1", counts)
-    shown = operator.does("runs", "show", "r1").splitlines()
+    run_with(app, "r1", counts)
+    shown = app.run_ok("runs", "show", "r1").splitlines()
     assert re.split(r"\s{2,}", shown[-1]) == ["count queues visit", "received 3, retry queued 1"]
 
 
-def test_id_of_the_reconciliation_is_shown_where_it_is_another(operator: Operator) -> None:
+def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None:
     """A run that began a reconciliation has its id; only a part of one, or what goes on with one, names it."""
-    run_with(operator, "r1", {"reconciliation": "r1", "prisoners": 7})
-    run_with(operator, "r2", {"reconciliation": "r1", "prisoners": 7})
-    second, first = operator.does("runs", "list").splitlines()[1:]
+    run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
+    run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
+    second, first = app.run_ok("runs", "list").splitlines()[1:]
     assert second.endswith("  reconciliation r1, prisoners 7")
     assert first.endswith("  prisoners 7")
-    assert "reconciliation" not in operator.does("runs", "show", "r1")
-    assert operator.reads("runs", "show", "r1")["counts"]["reconciliation"] == "r1"
+    assert "reconciliation" not in app.run_ok("runs", "show", "r1")
+    assert app.read_json("runs", "show", "r1")["counts"]["reconciliation"] == "r1"
 
 
-def test_newest_events_are_shown_in_local_time(operator: Operator) -> None:
+def test_newest_events_are_shown_in_local_time(app: App) -> None:
     """`--limit` leaves the newest, oldest first; people read the time of TZ as in the other lists, programs UTC."""
-    track(operator, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
-    shown = operator.does("telemetry", "--limit", "2", TZ="Europe/London").splitlines()
+    track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
+    shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()
     assert shown == ["2023-05-22 04:00:00  event-3  visitId=v1", "2023-05-22 05:00:00  event-4  visitId=v1"]
-    told = operator.does("telemetry", "--limit", "1", "--json", TZ="Europe/London")
+    told = app.run_ok("telemetry", "--limit", "1", "--json", TZ="Europe/London")
     assert told.startswith('{"name": "event-4", "time": "2023-05-22T04:00:00.500+00:00"')
-    assert len(operator.does("telemetry").splitlines()) == 5
-    assert operator.run("telemetry", "--limit", "0").code == 2
+    assert len(app.run_ok("telemetry").splitlines()) == 5
+    assert app.run("telemetry", "--limit", "0").code == 2

@@ -20,12 +20,9 @@ from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.settings.loading import SettingsError
 from sync.upstream.transport import Transport
+from tests.harness.app import App, application
 from tests.harness.faults import faulty, held
-from tests.harness.operating import Operator, operator
-from tests.harness.programs import program
 from tests.harness.waiting import in_thread, result_of, until
-
-__all__ = ["operator"]
 
 
 def well() -> Component:
@@ -148,9 +145,9 @@ def test_port_that_is_taken_is_named() -> None:
             HealthPages("127.0.0.1", port, health(), {}, bytes)
 
 
-def opened(operator: Operator, **more: str) -> AbstractContextManager[Application]:
+def opened(app: App, **more: str) -> AbstractContextManager[Application]:
     """The program with metrics."""
-    return program(operator.settings, operator.settings["DATABASE_URL"], Metrics(), **more)
+    return application(app.settings, app.settings["DATABASE_URL"], Metrics(), **more)
 
 
 def overall(made: Application) -> dict[str, Any]:
@@ -162,10 +159,10 @@ def overall(made: Application) -> dict[str, Any]:
         transport.close()
 
 
-def test_every_part_of_the_program_is_shown(operator: Operator, sandbox: Sandbox) -> None:
+def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     """Services, queues with their counts, database and breakers are up in a world that is well, without any secret."""
-    operator.queues()["visit"].dlq.send("left over")
-    with opened(operator) as made:
+    app.queues()["visit"].dlq.send("left over")
+    with opened(app) as made:
         found = overall(made)
     assert {part["status"] for part in found.values()} == {"UP"}
     assert set(found) == {
@@ -182,17 +179,17 @@ def test_every_part_of_the_program_is_shown(operator: Operator, sandbox: Sandbox
         "messagesOnDlq": 1,
         "dlqStatus": "UP",
     }
-    secrets = [value for name, value in operator.settings.items() if name.endswith(("_SECRET", "_KEY", "_TOKEN"))]
+    secrets = [value for name, value in app.settings.items() if name.endswith(("_SECRET", "_KEY", "_TOKEN"))]
     assert not [secret for secret in secrets if secret and secret in str(found)]
 
 
-def test_parts_that_are_away_are_named(operator: Operator, sandbox: Sandbox) -> None:
+def test_parts_that_are_away_are_named(app: App, sandbox: Sandbox) -> None:
     """A service that is down, a queue that is not there and a queue without a dead letter queue show as such."""
     sandbox.fault("nomis", "GET", "/health/ping", kind="status", status=503)
-    sqs = operator.queues()["visit"].main._client
+    sqs = app.queues()["visit"].main._client
     sqs.create_queue(QueueName="bare", Attributes={"VisibilityTimeout": "30"})
     more = {"HMPPS_SQS_QUEUES_VISIT_QUEUE_NAME": "bare", "HMPPS_SQS_QUEUES_ACTIVITY_QUEUE_NAME": "no such name"}
-    with opened(operator, **more) as made:
+    with opened(app, **more) as made:
         found = overall(made)
     assert found["nomis"] == {"status": "DOWN", "details": {"error": "status 503"}}
     assert (found["visit-health"]["status"], found["visit-health"]["details"]["dlqStatus"]) == ("DOWN", "NOT ATTACHED")
@@ -201,9 +198,9 @@ def test_parts_that_are_away_are_named(operator: Operator, sandbox: Sandbox) -> 
     assert found["mapping"]["status"] == "UP"
 
 
-def test_drain_shows_progress_while_it_waits_for_a_service(operator: Operator, sandbox: Sandbox) -> None:
+def test_drain_shows_progress_while_it_waits_for_a_service(app: App, sandbox: Sandbox) -> None:
     """A drain that holds messages through an outage gets on, as far as liveness goes; one whose call hangs does not."""
-    with opened(operator, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
+    with opened(app, API_TIMEOUT_SECONDS="600", DRAIN_CONCURRENCY="1") as made:
         drain = made.open_drain("appointment")
 
         def seconds() -> float:
@@ -240,10 +237,10 @@ def gets_on(seconds: Callable[[], float]) -> None:
     until(begun_anew, "the drain gets on")
 
 
-def test_metrics_count_messages_calls_runs_and_breakers(operator: Operator, sandbox: Sandbox) -> None:
+def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
     """The figures tell of each message and call, of the last runs, and of the breakers."""
     sandbox.traffic(events=3, queues=["appointment"], seed=2)
-    with opened(operator) as made:
+    with opened(app) as made:
         metrics = made.metrics
         assert metrics is not None
         metrics.add(lambda: breaker_metrics(made.breakers.states))
@@ -269,23 +266,23 @@ def test_metrics_count_messages_calls_runs_and_breakers(operator: Operator, sand
     assert "process_resident_memory_bytes" in figures
 
 
-def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_run_over_some_changes_no_figure_of_the_whole(app: App, sandbox: Sandbox) -> None:
     """Following up a prisoner, a prison or a shard leaves mismatches, status and the last success as they are."""
     sandbox.reset(prisoners=60, mismatches={"7": 2, "4": 1})
-    operator.does("reconcile", "incentives", "--no-notify")
-    (whole,) = operator.reads("runs", "list")
-    with opened(operator) as made, pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
+    app.run_ok("reconcile", "incentives", "--no-notify")
+    (whole,) = app.read_json("runs", "list")
+    with opened(app) as made, pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
         raise RuntimeError("the next weekly run broke")
     chosen = sandbox.prisoners()[0]
     of_prisoner = ("reconcile", "incentives", "--no-notify", "--prisoner", chosen["offenderNo"])
-    operator.does(*of_prisoner)
-    operator.does("reconcile", "incentives", "--no-notify", "--prison", chosen["prisonId"])
+    app.run_ok(*of_prisoner)
+    app.run_ok("reconcile", "incentives", "--no-notify", "--prison", chosen["prisonId"])
     current = f"/incentives/booking-id/{chosen['bookingId']}/current"
     with faulty(sandbox, "nomis", "GET", current, kind="status", status=400):
-        unread = json.loads(operator.run(*of_prisoner, "--json").out)
-    operator.does("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
-    operator.does("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
-    with opened(operator) as made:
+        unread = json.loads(app.run(*of_prisoner, "--json").out)
+    app.run_ok("reconcile", "incentives", "--no-notify", "--resume", unread["runId"])
+    app.run_ok("reconcile", "incentives", "--no-notify", "--shards", "2", "--shard", "0")
+    with opened(app) as made:
         success = made.job_runs.last_success("reconcile-incentives")
         families = {each.name: each for each in run_metrics(made.job_runs, ["reconcile-incentives"])}
     figures = {name: [(sample.labels, sample.value) for sample in family.samples] for name, family in families.items()}
@@ -294,7 +291,7 @@ def test_a_run_over_some_changes_no_figure_of_the_whole(operator: Operator, sand
     assert success.id == whole["id"]
     assert figures["prisoner_to_nomis_mismatches"] == [(labels, 3)]
     assert figures["prisoner_to_nomis_run_status"] == [(labels | {"status": "failed"}, 1)]
-    assert [each["counts"].get("scope") for each in operator.reads("runs", "list")] == [
+    assert [each["counts"].get("scope") for each in app.read_json("runs", "list")] == [
         "one shard",
         "prisoners",
         "prisoners",

@@ -6,42 +6,43 @@ import pytest
 
 from sandbox import Sandbox
 from sync.pipeline.envelope import write_domain_event
-from tests.harness.operating import Operator, Terminal
+from tests.harness.app import App, make_app
+from tests.harness.commands import Terminal
 
 NOBODY = "prisoner-to-nomis: no answer to the question: add --yes, or --dry-run to see what would be done"
 
 
 @pytest.fixture
-def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
     """An operator with a message to purge."""
-    made = Operator(sandbox, tmp_path, sqlite_template)
+    made = make_app(sandbox, tmp_path, sqlite_template)
     made.queues()["visit"].dlq.send(write_domain_event("prison-visit.booked", {"reference": "v1"}, "A1234BC", "x"))
     return made
 
 
-def test_a_question_that_nobody_answers_is_bad_usage(operator: Operator) -> None:
+def test_a_question_that_nobody_answers_is_bad_usage(app: App) -> None:
     """Without anybody at the keyboard it says how to go on, and nothing is done."""
-    done = operator.run("dlq", "purge", "visit", "--as", "jane")
-    assert (done.code, done.complaint.splitlines()[-1]) == (2, NOBODY)
+    done = app.run("dlq", "purge", "visit", "--as", "jane")
+    assert (done.code, done.errors[-1]) == (2, NOBODY)
     assert "Aborted" not in done.err
-    assert (operator.messages("visit"), operator.actions()) == (1, [])
+    assert (app.messages("visit"), app.actions()) == (1, [])
 
 
 @pytest.mark.parametrize(("answer", "code"), [("n\n", 1), ("\n", 1), ("", 2)])
-def test_a_no_ends_the_command(operator: Operator, answer: str, code: int) -> None:
+def test_a_no_ends_the_command(app: App, answer: str, code: int) -> None:
     """A person's no ends it with 1, as does a mere return; a keyboard that is closed is as nobody."""
-    done = operator.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
-    assert (done.code, operator.messages("visit")) == (code, 1)
-    assert done.complaint.splitlines()[-1] == ("Aborted!" if code == 1 else NOBODY)
+    done = app.run("dlq", "purge", "visit", "--as", "jane", answer=Terminal(answer))
+    assert (done.code, app.messages("visit")) == (code, 1)
+    assert done.errors[-1] == ("Aborted!" if code == 1 else NOBODY)
 
 
-def test_an_answer_may_come_from_a_pipe(operator: Operator) -> None:
+def test_an_answer_may_come_from_a_pipe(app: App) -> None:
     """`yes | …` goes on working."""
-    assert "1 messages removed" in operator.does("dlq", "purge", "visit", "--as", "jane", answer="y\n")
+    assert "1 messages removed" in app.run_ok("dlq", "purge", "visit", "--as", "jane", answer="y\n")
 
 
-def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(operator: Operator) -> None:
+def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
     """What harms nothing is done where nobody can answer, and ends well-told where a terminal is closed."""
-    closed = operator.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
-    assert (closed.code, closed.complaint.splitlines()[-1]) == (2, NOBODY)
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit", "--as", "jane")
+    closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
+    assert (closed.code, closed.errors[-1]) == (2, NOBODY)
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

@@ -15,305 +15,306 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
-from tests.harness.operating import Operator, Terminal
+from tests.harness.app import App, make_app
+from tests.harness.commands import Terminal
 
 BOOKED = "prison-visit.booked"
 
 
 @pytest.fixture
-def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
     """An operator; the queues are made as they are used."""
-    return Operator(sandbox, tmp_path, sqlite_template)
+    return make_app(sandbox, tmp_path, sqlite_template)
 
 
-def bury(operator: Operator, *references: str) -> None:
+def bury(app: App, *references: str) -> None:
     """Puts events about visits that nobody knows straight on the dead letter queue."""
-    dlq = operator.queues()["visit"].dlq
+    dlq = app.queues()["visit"].dlq
     for reference in references:
         dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
 
 
-def on_main(operator: Operator) -> list[Message]:
+def on_main(app: App) -> list[Message]:
     """The messages on the main queue."""
-    return operator.queues()["visit"].main.receive(10)
+    return app.queues()["visit"].main.receive(10)
 
 
 @pytest.mark.parametrize("command", ["show", "retry", "purge"])
-def test_unknown_queue_is_bad_usage(operator: Operator, command: str) -> None:
+def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
     """A queue that does not exist is refused with the names of those that do."""
-    done = operator.run("dlq", command, "prisons")
+    done = app.run("dlq", command, "prisons")
     assert (done.code, done.out) == (2, "")
-    assert done.complaint.endswith("QUEUE is one of visit, incentive, activity, appointment, sentencing")
+    assert done.error.endswith("QUEUE is one of visit, incentive, activity, appointment, sentencing")
 
 
-def test_empty_queues_are_listed_as_such(operator: Operator) -> None:
+def test_empty_queues_are_listed_as_such(app: App) -> None:
     """Every queue has its line, whether anything is on it."""
-    states = operator.reads("dlq", "list")
+    states = app.read_json("dlq", "list")
     assert [state["queue"] for state in states] == ["visit", "incentive", "activity", "appointment", "sentencing"]
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
-    assert "The dead letter queue of visit is empty." in operator.does("dlq", "show", "visit")
+    assert "The dead letter queue of visit is empty." in app.run_ok("dlq", "show", "visit")
 
 
-def test_looking_hides_nothing(operator: Operator) -> None:
+def test_looking_hides_nothing(app: App) -> None:
     """Two looks one after the other see the same messages, oldest first; one can be picked by its id."""
-    bury(operator, *(f"visit-{number}" for number in range(12)))
-    first = operator.reads("dlq", "show", "visit")
+    bury(app, *(f"visit-{number}" for number in range(12)))
+    first = app.read_json("dlq", "show", "visit")
     assert [each["ids"]["reference"] for each in first] == [f"visit-{number}" for number in range(12)]
-    assert operator.reads("dlq", "show", "visit") == first
-    assert len(json.loads(operator.does("dlq", "show", "visit", "--limit", "3", "--json"))) == 3
-    assert operator.messages("visit") == 12
+    assert app.read_json("dlq", "show", "visit") == first
+    assert len(json.loads(app.run_ok("dlq", "show", "visit", "--limit", "3", "--json"))) == 3
+    assert app.messages("visit") == 12
     wanted = first[7]["messageId"]
-    (one,) = json.loads(operator.does("dlq", "show", "visit", "--message", wanted, "--json"))
+    (one,) = json.loads(app.run_ok("dlq", "show", "visit", "--message", wanted, "--json"))
     assert one == first[7]
-    unknown = operator.run("dlq", "show", "visit", "--message", "no-such-id")
-    assert (unknown.code, "holds no message no-such-id" in unknown.complaint) == (2, True)
+    unknown = app.run("dlq", "show", "visit", "--message", "no-such-id")
+    assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
 
-def test_unreadable_message_says_why(operator: Operator) -> None:
+def test_unreadable_message_says_why(app: App) -> None:
     """What nobody can read is shown as such, with the reason and the advice to tell the publisher."""
-    operator.queues()["visit"].dlq.send("this is no JSON")
-    (message,) = operator.reads("dlq", "show", "visit")
+    app.queues()["visit"].dlq.send("this is no JSON")
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
     assert "not valid JSON" in message["problem"]
     assert "tell the team of its publisher" in message["hint"]
 
 
-def test_message_without_a_recorded_failure_is_worth_a_retry(operator: Operator) -> None:
+def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
     """A message that was never recorded as failed may have died with its process: it counts as worth a retry."""
-    bury(operator, "visit-1")
-    (message,) = operator.reads("dlq", "show", "visit")
+    bury(app, "visit-1")
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], message["lastError"]) == ("unknown", None)
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit", "--recoverable")
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--recoverable")
 
 
-def test_body_and_attributes_are_sent_back_unchanged(operator: Operator) -> None:
+def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
     """A re-drive keeps the body and the attributes of a message, as a new message that nobody received yet."""
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
-    operator.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
-    operator.does("dlq", "retry", "visit")
-    (message,) = on_main(operator)
+    app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
+    app.run_ok("dlq", "retry", "visit")
+    (message,) = on_main(app)
     assert (message.body, message.receive_count) == ('{"Type": "Other", "Message": "{}"}', 1)
     assert dict(message.attributes) == attributes
-    assert operator.messages("visit") == 0
+    assert app.messages("visit") == 0
 
 
-def test_event_of_another_queue_is_sent_to_its_own(operator: Operator) -> None:
+def test_event_of_another_queue_is_sent_to_its_own(app: App) -> None:
     """The advice names the queue, and the re-drive takes the message there."""
-    operator.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
-    operator.drain_out("incentive")
-    (message,) = operator.reads("dlq", "show", "incentive")
+    app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
+    app.drain_out("incentive")
+    (message,) = app.read_json("dlq", "show", "incentive")
     assert (message["class"], "sends it to the visit queue" in message["hint"]) == ("unrecoverable", True)
-    operator.does("dlq", "retry", "incentive")
-    assert [json.loads(each.body)["Message"] for each in on_main(operator)] == [message["body"]["Message"]]
-    assert operator.messages("incentive") == 0
+    app.run_ok("dlq", "retry", "incentive")
+    assert [json.loads(each.body)["Message"] for each in on_main(app)] == [message["body"]["Message"]]
+    assert app.messages("incentive") == 0
 
 
-def test_unreadable_mapping_retry_is_still_one(operator: Operator) -> None:
+def test_unreadable_mapping_retry_is_still_one(app: App) -> None:
     """One whose mapping cannot be read is not purged with the others, and its advice is never to purge it."""
-    operator.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
-    (message,) = operator.reads("dlq", "show", "visit")
+    app.queues()["visit"].dlq.send('{"Type": "RETRY_CREATE_MAPPING", "Message": "{}"}')
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], "has no mapping" in message["problem"]) == ("RETRY_CREATE_MAPPING", True)
-    assert operator.run("dlq", "purge", "visit", "--yes").code == 2
+    assert app.run("dlq", "purge", "visit", "--yes").code == 2
 
 
-def test_only_the_named_messages_are_sent_back(operator: Operator) -> None:
+def test_only_the_named_messages_are_sent_back(app: App) -> None:
     """With ids only those messages go; the others are on the dead letter queue at once again; the act is recorded."""
-    bury(operator, "visit-1", "visit-2", "visit-3")
-    ids = [each["messageId"] for each in operator.reads("dlq", "show", "visit")]
-    dry = operator.does("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
+    bury(app, "visit-1", "visit-2", "visit-3")
+    ids = [each["messageId"] for each in app.read_json("dlq", "show", "visit")]
+    dry = app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--dry-run")
     assert "1 messages would be sent back" in dry
-    assert operator.messages("visit") == 3
-    result = json.loads(operator.does("dlq", "retry", "visit", "--message", ids[1], "--json"))
+    assert app.messages("visit") == 3
+    result = json.loads(app.run_ok("dlq", "retry", "visit", "--message", ids[1], "--json"))
     assert (result["messagesFoundCount"], result["messagesRetriedCount"]) == (3, 1)
     assert [each["reason"] for each in result["left"]] == ["it was not asked for"] * 2
-    assert "visit-2" in on_main(operator)[0].body
-    assert operator.messages("visit") == 2
-    assert operator.actions() == [
+    assert "visit-2" in on_main(app)[0].body
+    assert app.messages("visit") == 2
+    assert app.actions() == [
         ("dlq retry", "hmpps_prisoner_to_nomis_visit_dlq", "1 of 3 messages sent back"),
     ]
-    unknown = operator.run("dlq", "retry", "visit", "--message", "no-such-id")
-    assert (unknown.code, "holds no message no-such-id" in unknown.complaint) == (2, True)
+    unknown = app.run("dlq", "retry", "visit", "--message", "no-such-id")
+    assert (unknown.code, "holds no message no-such-id" in unknown.error) == (2, True)
 
 
-def test_message_is_named_by_the_beginning_of_its_id(operator: Operator) -> None:
+def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
     """What `show` takes, `retry` and `purge` take; a beginning that fits several is refused before all."""
-    bury(operator, *(f"visit-{number}" for number in range(17)))
-    ids = sorted(each["messageId"] for each in operator.reads("dlq", "show", "visit"))
+    bury(app, *(f"visit-{number}" for number in range(17)))
+    ids = sorted(each["messageId"] for each in app.read_json("dlq", "show", "visit"))
     first = next(each[0] for each in ids if sum(other[0] == each[0] for other in ids) > 1)
     for command in (("retry",), ("retry", "--dry-run"), ("purge", "--yes")):
-        several = operator.run("dlq", command[0], "visit", "--message", first, *command[1:])
-        assert (several.code, f"messages begin with {first}" in several.complaint) == (2, True)
-        none = operator.run("dlq", command[0], "visit", "--message", "", *command[1:])
-        assert (none.code, "holds no message" in none.complaint) == (2, True)
-    assert (operator.messages("visit"), operator.actions()) == (17, [])
-    assert "1 of 17 messages sent back" in operator.does("dlq", "retry", "visit", "--message", ids[0][:20])
-    said = operator.does("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
+        several = app.run("dlq", command[0], "visit", "--message", first, *command[1:])
+        assert (several.code, f"messages begin with {first}" in several.error) == (2, True)
+        none = app.run("dlq", command[0], "visit", "--message", "", *command[1:])
+        assert (none.code, "holds no message" in none.error) == (2, True)
+    assert (app.messages("visit"), app.actions()) == (17, [])
+    assert "1 of 17 messages sent back" in app.run_ok("dlq", "retry", "visit", "--message", ids[0][:20])
+    said = app.run_ok("dlq", "purge", "visit", "--message", ids[1][:20], "--yes")
     assert "1 messages removed" in said
     assert "15 others stay" in said
     assert "since you looked" not in said
-    assert operator.messages("visit") == 15
-    assert ids[1] not in {each["messageId"] for each in operator.reads("dlq", "show", "visit")}
+    assert app.messages("visit") == 15
+    assert ids[1] not in {each["messageId"] for each in app.read_json("dlq", "show", "visit")}
 
 
-def test_unknown_id_is_refused_before_anything_is_recorded(operator: Operator) -> None:
+def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
     """A good id beside a wrong one is not sent back either."""
-    bury(operator, "visit-1")
-    (message,) = operator.reads("dlq", "show", "visit")
+    bury(app, "visit-1")
+    (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
-    assert operator.run("dlq", "retry", "visit", *named).code == 2
-    assert (operator.messages("visit"), operator.actions()) == (1, [])
+    assert app.run("dlq", "retry", "visit", *named).code == 2
+    assert (app.messages("visit"), app.actions()) == (1, [])
 
 
-def test_single_messages_beside_mapping_retries_are_purged(operator: Operator) -> None:
+def test_single_messages_beside_mapping_retries_are_purged(app: App) -> None:
     """A queue that holds mapping retries is purged message by message; a retry among them is still refused."""
-    bury(operator, "visit-1")
-    operator.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
-    ids = {each["type"]: each["messageId"] for each in operator.reads("dlq", "show", "visit")}
-    (listed, *_) = operator.does("dlq", "list").splitlines()[1:]
+    bury(app, "visit-1")
+    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "1", "vsipId": "a"}, {}))
+    ids = {each["type"]: each["messageId"] for each in app.read_json("dlq", "show", "visit")}
+    (listed, *_) = app.run_ok("dlq", "list").splitlines()[1:]
     assert "RETRY_CREATE_MAPPING 1" in listed
-    assert operator.run("dlq", "purge", "visit", "--yes").code == 2
-    retry = operator.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
-    assert (retry.code, "what was named holds 1 mapping retries" in retry.complaint) == (2, True)
-    operator.does("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
-    (left,) = operator.reads("dlq", "show", "visit")
+    assert app.run("dlq", "purge", "visit", "--yes").code == 2
+    retry = app.run("dlq", "purge", "visit", "--message", ids["RETRY_CREATE_MAPPING"], "--yes")
+    assert (retry.code, "what was named holds 1 mapping retries" in retry.error) == (2, True)
+    app.run_ok("dlq", "purge", "visit", "--message", ids[BOOKED], "--yes")
+    (left,) = app.read_json("dlq", "show", "visit")
     assert left["type"] == "RETRY_CREATE_MAPPING"
 
 
-def test_failure_without_a_service_is_shown_without_a_gap(operator: Operator) -> None:
+def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
     """Where no service was called, step and reason stand beside each other."""
-    operator.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", "2023-05-22T09:00:00Z"))
-    operator.drain_out("visit")
-    shown = operator.does("dlq", "show", "visit")
+    app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", "2023-05-22T09:00:00Z"))
+    app.drain_out("visit")
+    shown = app.run_ok("dlq", "show", "visit")
     assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
 
 
-def test_re_drive_asks_on_a_terminal_alone(operator: Operator) -> None:
+def test_re_drive_asks_on_a_terminal_alone(app: App) -> None:
     """Somebody at a terminal is asked, unless --yes; the housekeeping, which has none, goes on."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     for command in (("dlq", "retry", "visit"), ("dlq", "retry-all")):
-        refused = operator.run(*command, answer=Terminal("n\n"))
-        assert (refused.code, operator.messages("visit")) == (1, 1)
-        assert "messages" in operator.does(*command, "--dry-run")
-        assert operator.messages("visit") == 1
-    assert (operator.actions(), operator.reads("runs", "list")) == ([], [])
-    operator.does("dlq", "retry-all", "--yes")
-    assert operator.messages("visit") == 0
-    assert json.loads(operator.does("dlq", "retry-all", "--dry-run", "--json"))["visit"] == []
+        refused = app.run(*command, answer=Terminal("n\n"))
+        assert (refused.code, app.messages("visit")) == (1, 1)
+        assert "messages" in app.run_ok(*command, "--dry-run")
+        assert app.messages("visit") == 1
+    assert (app.actions(), app.read_json("runs", "list")) == ([], [])
+    app.run_ok("dlq", "retry-all", "--yes")
+    assert app.messages("visit") == 0
+    assert json.loads(app.run_ok("dlq", "retry-all", "--dry-run", "--json"))["visit"] == []
 
 
-def test_nobody_acts_in_a_pod_without_a_name(operator: Operator) -> None:
+def test_nobody_acts_in_a_pod_without_a_name(app: App) -> None:
     """The image's account names nobody: who acts is said by --as or by OPERATOR, and is what is recorded."""
-    bury(operator, "visit-1", "visit-2")
+    bury(app, "visit-1", "visit-2")
     pod = {"LOGNAME": "appuser"}
-    nameless = operator.run("dlq", "retry", "visit", **pod)
-    assert (nameless.code, "--as NAME" in nameless.complaint, operator.messages("visit")) == (2, True, 2)
-    assert operator.run("dlq", "purge", "visit", "--yes", OPERATOR=" ", **pod).code == 2
-    assert operator.run("dlq", "purge", "visit", "--dry-run", **pod).code == 2
-    operator.does("dlq", "retry-all", "--dry-run", **pod)
-    first = operator.reads("dlq", "show", "visit")[0]["messageId"]
-    operator.run("dlq", "retry", "visit", "--message", first, "--as", "jane.smith", OPERATOR="john", **pod)
-    operator.run("dlq", "purge", "visit", "--yes", OPERATOR="john", **pod)
-    operator.run("dlq", "retry", "visit", LOGNAME="mary")
-    assert [each["who"] for each in operator.reads("actions")] == ["mary", "john", "jane.smith"]
+    nameless = app.run("dlq", "retry", "visit", **pod)
+    assert (nameless.code, "--as NAME" in nameless.error, app.messages("visit")) == (2, True, 2)
+    assert app.run("dlq", "purge", "visit", "--yes", OPERATOR=" ", **pod).code == 2
+    assert app.run("dlq", "purge", "visit", "--dry-run", **pod).code == 2
+    app.run_ok("dlq", "retry-all", "--dry-run", **pod)
+    first = app.read_json("dlq", "show", "visit")[0]["messageId"]
+    app.run("dlq", "retry", "visit", "--message", first, "--as", "jane.smith", OPERATOR="john", **pod)
+    app.run("dlq", "purge", "visit", "--yes", OPERATOR="john", **pod)
+    app.run("dlq", "retry", "visit", LOGNAME="mary")
+    assert [each["who"] for each in app.read_json("actions")] == ["mary", "john", "jane.smith"]
 
 
-def test_housekeeping_leaves_what_came_back_too_often(operator: Operator) -> None:
+def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
     """A message that came back more often than allowed stays and is said; by hand it is sent back all the same."""
-    dlq, main = operator.queues()["visit"].dlq, operator.queues()["visit"].main
-    bury(operator, "visit-1")
+    dlq, main = app.queues()["visit"].dlq, app.queues()["visit"].main
+    bury(app, "visit-1")
     for command in (("dlq", "retry-all"), ("dlq", "retry", "visit"), ("dlq", "retry", "visit")):
-        assert "1 of 1 messages sent back" in operator.does(*command, HOUSEKEEPING_MAX_RETURNS="2")
+        assert "1 of 1 messages sent back" in app.run_ok(*command, HOUSEKEEPING_MAX_RETURNS="2")
         (message,) = main.receive(10)
         main.delete([message])
         dlq.send(message.body)
-    left = operator.does("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
+    left = app.run_ok("dlq", "retry-all", HOUSEKEEPING_MAX_RETURNS="2")
     assert "0 of 1 messages sent back" in left
     assert "it came back 3 times" in left
-    (message_shown,) = operator.reads("dlq", "show", "visit")
+    (message_shown,) = app.read_json("dlq", "show", "visit")
     assert message_shown["returns"] == 3
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit")
-    runs = [run["counts"] for run in operator.reads("runs", "list") if run["job"] == "dlq-housekeeping"]
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit")
+    runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
     assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
 
 
-def test_housekeeping_run_can_be_repeated(operator: Operator) -> None:
+def test_housekeeping_run_can_be_repeated(app: App) -> None:
     """A housekeeping run is repeated from the ledger like any other."""
-    operator.does("dlq", "retry-all")
-    (first,) = operator.reads("runs", "list")
-    bury(operator, "visit-1")
-    operator.does("runs", "rerun", first["id"])
-    assert operator.messages("visit") == 0
-    assert operator.reads("runs", "list")[0]["rerunOf"] == first["id"]
+    app.run_ok("dlq", "retry-all")
+    (first,) = app.read_json("runs", "list")
+    bury(app, "visit-1")
+    app.run_ok("runs", "rerun", first["id"])
+    assert app.messages("visit") == 0
+    assert app.read_json("runs", "list")[0]["rerunOf"] == first["id"]
 
 
-def test_one_queue_out_of_reach_stops_no_other(operator: Operator) -> None:
+def test_one_queue_out_of_reach_stops_no_other(app: App) -> None:
     """A queue that cannot be opened fails the run and is named; the other queues are worked."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     other = {"HMPPS_SQS_QUEUES_SENTENCING_DLQ_NAME": "not a name"}
-    done = operator.run("dlq", "retry-all", **other)
+    done = app.run("dlq", "retry-all", **other)
     assert done.code == 1
-    assert "sentencing: queue not a name" in done.complaint
-    assert operator.messages("visit") == 0
+    assert "sentencing: queue not a name" in done.error
+    assert app.messages("visit") == 0
 
 
-def test_a_queue_whose_letter_the_database_refuses_stops_no_other(operator: Operator) -> None:
+def test_a_queue_whose_letter_the_database_refuses_stops_no_other(app: App) -> None:
     """Whatever goes wrong with one dead letter, the letters of the other queues are sent back."""
-    operator.does("runs", "list")
-    with sqlite3.connect(operator.database) as connection:
+    app.run_ok("runs", "list")
+    with sqlite3.connect(app.database) as connection:
         refused = "WHEN NEW.queue = 'incentive' BEGIN SELECT RAISE(ABORT, 'no'); END"
         connection.execute(f"CREATE TRIGGER refuses BEFORE INSERT ON dead_letter_returns {refused}")
-    bury(operator, "visit-1")
-    operator.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
-    done = operator.run("dlq", "retry-all")
-    assert (done.code, operator.messages("visit"), operator.messages("incentive")) == (1, 0, 1)
-    assert "incentive: 1 messages failed: it could not be noted: IntegrityError" in done.complaint
+    bury(app, "visit-1")
+    app.queues()["incentive"].dlq.send(write_mapping_retry({"incentiveId": 1}, {}))
+    done = app.run("dlq", "retry-all")
+    assert (done.code, app.messages("visit"), app.messages("incentive")) == (1, 0, 1)
+    assert "incentive: 1 messages failed: it could not be noted: IntegrityError" in done.error
 
 
-def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(operator: Operator, sandbox: Sandbox) -> None:
+def test_purge_writes_to_a_bucket_where_the_reports_are_in_one(app: App, sandbox: Sandbox) -> None:
     """With the reports in S3, what is purged is kept there."""
     from sync.queues.aws import Aws
     from sync.settings.loading import load_settings
 
-    s3 = Aws(load_settings(operator.settings)).client("s3")
+    s3 = Aws(load_settings(app.settings)).client("s3")
     s3.create_bucket(Bucket="reports", CreateBucketConfiguration={"LocationConstraint": "eu-west-2"})
-    bury(operator, "visit-1")
-    said = operator.does("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
+    bury(app, "visit-1")
+    said = app.run_ok("dlq", "purge", "visit", "--yes", REPORTS_LOCATION="s3://reports/nomis")
     (kept,) = s3.list_objects_v2(Bucket="reports")["Contents"]
     assert f"s3://reports/{kept['Key']}" in said
     assert "visit-1" in s3.get_object(Bucket="reports", Key=kept["Key"])["Body"].read().decode()
 
 
-def test_nothing_is_purged_that_could_not_be_kept(operator: Operator, tmp_path: Path) -> None:
+def test_nothing_is_purged_that_could_not_be_kept(app: App, tmp_path: Path) -> None:
     """When the export cannot be written, the messages stay."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     (tmp_path / "file").write_text("in the way")
-    done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
-    assert (done.code, "cannot be written" in done.complaint) == (1, True)
-    assert operator.messages("visit") == 1
+    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "file" / "export.json"))
+    assert (done.code, "cannot be written" in done.error) == (1, True)
+    assert app.messages("visit") == 1
 
 
-def test_export_is_never_written_over_another_file(operator: Operator, tmp_path: Path) -> None:
+def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> None:
     """A file that is there already is kept, and so are the messages."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     export = tmp_path / "export.json"
     export.write_text("precious")
-    done = operator.run("dlq", "purge", "visit", "--yes", "--export", str(export))
-    assert (done.code, "is there already" in done.complaint) == (2, True)
-    assert (export.read_text(), operator.messages("visit")) == ("precious", 1)
-    assert operator.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
-    operator.does("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
+    done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
+    assert (done.code, "is there already" in done.error) == (2, True)
+    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
+    assert app.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
+    app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
     assert "visit-1" in (tmp_path / "new" / "export.json").read_text()
 
 
-def test_export_that_appears_meanwhile_is_kept_too(operator: Operator, tmp_path: Path) -> None:
+def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> None:
     """A file that somebody else makes while one thinks about the question is not written over either."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     export = tmp_path / "export.json"
 
     slow = Terminal("y\n", before=lambda: export.write_text("precious"))
-    done = operator.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
-    assert (done.code, "is there already" in done.complaint) == (2, True)
-    assert (export.read_text(), operator.messages("visit")) == ("precious", 1)
+    done = app.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
+    assert (done.code, "is there already" in done.error) == (2, True)
+    assert (export.read_text(), app.messages("visit")) == ("precious", 1)
 
 
 class Failing(Queue):
@@ -331,10 +332,10 @@ class Failing(Queue):
         return super().send(body, attributes)
 
 
-def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Database) -> None:
+def test_broken_off_re_drive_loses_nothing(app: App, database: Database) -> None:
     """A main queue that goes away in the middle: what was sent is off the dead letter queue, the rest is on it."""
-    bury(operator, "visit-1", "visit-2", "visit-3")
-    pair = operator.queues()["visit"]
+    bury(app, "visit-1", "visit-2", "visit-3")
+    pair = app.queues()["visit"]
     letters = DeadLetterQueue(
         "visit",
         QueuePair(Failing(pair.main, 1), pair.dlq),
@@ -343,8 +344,8 @@ def test_broken_off_re_drive_loses_nothing(operator: Operator, database: Databas
     )
     with pytest.raises(QueueUnavailable):
         letters.retry(lambda _: {})
-    assert operator.messages("visit") == 2
-    assert len(on_main(operator)) == 1
+    assert app.messages("visit") == 2
+    assert len(on_main(app)) == 1
 
 
 class Refusing(Queue):
@@ -361,14 +362,14 @@ class Refusing(Queue):
         return super().send(body, attributes)
 
 
-def test_message_that_cannot_be_sent_stays_alone(operator: Operator, database: Database) -> None:
+def test_message_that_cannot_be_sent_stays_alone(app: App, database: Database) -> None:
     """The others go back; it is on the dead letter queue, and the result says why."""
-    bury(operator, "visit-1", "visit-2", "visit-3")
-    pair = operator.queues()["visit"]
+    bury(app, "visit-1", "visit-2", "visit-3")
+    pair = app.queues()["visit"]
     telemetry = Telemetry(database, structlog.get_logger())
     letters = DeadLetterQueue("visit", QueuePair(Refusing(pair.main, "visit-2"), pair.dlq), database, telemetry)
     result = letters.retry(lambda _: {})
-    assert (len(result.retried), operator.messages("visit"), len(on_main(operator))) == (2, 1, 2)
+    assert (len(result.retried), app.messages("visit"), len(on_main(app))) == (2, 1, 2)
     ((left, reason),) = [(each.letter.ids["reference"], each.reason) for each in result.left if each.failed]
     assert (left, "InvalidMessageContents" in reason) == ("visit-2", True)
 
@@ -382,7 +383,7 @@ def test_key_survives_a_re_drive() -> None:
     assert read_dead_letter(Message("3", "", notified, 1)).key == "sns-1"
 
 
-def test_scheduler_keeps_house(operator: Operator) -> None:
+def test_scheduler_keeps_house(app: App) -> None:
     """The scheduler's own housekeeping is the same re-drive, by its schedule, as a run of the ledger."""
     import threading
 
@@ -390,8 +391,8 @@ def test_scheduler_keeps_house(operator: Operator) -> None:
     from jobs.runtime.run_scheduler import scheduled_jobs
     from sync.settings.loading import load_settings
 
-    bury(operator, "visit-1")
-    program = Application(load_settings(operator.settings))
+    bury(app, "visit-1")
+    program = Application(load_settings(app.settings))
     try:
         jobs = {job.name: job for job in scheduled_jobs(program, threading.Event())}
         job = jobs["dlq-housekeeping"]
@@ -401,40 +402,40 @@ def test_scheduler_keeps_house(operator: Operator) -> None:
         assert in_hand.counts["retried"] == 1
     finally:
         program.close()
-    off = load_settings({**operator.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
+    off = load_settings({**app.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
     assert scheduled_jobs(Application(off), threading.Event()) == []
-    assert operator.messages("visit") == 0
+    assert app.messages("visit") == 0
 
 
-def test_actions_are_listed(operator: Operator) -> None:
+def test_actions_are_listed(app: App) -> None:
     """Who sent what back is to be read afterwards."""
-    bury(operator, "visit-1")
-    operator.does("dlq", "retry", "visit")
-    (action,) = operator.reads("actions")
+    bury(app, "visit-1")
+    app.run_ok("dlq", "retry", "visit")
+    (action,) = app.read_json("actions")
     assert (action["action"], action["outcome"]) == ("dlq retry", "1 of 1 messages sent back")
     assert action["who"]
-    assert "1 of 1 messages sent back" in operator.does("actions")
+    assert "1 of 1 messages sent back" in app.run_ok("actions")
 
 
-def test_what_a_message_says_steers_no_terminal(operator: Operator) -> None:
+def test_what_a_message_says_steers_no_terminal(app: App) -> None:
     """Types, ids and reasons of messages are shown without their escapes; JSON has them whole."""
     evil = "\x1b]0;title\x07\x9b2J\u202eA1234BC\nforged"
-    dlq = operator.queues()["visit"].dlq
+    dlq = app.queues()["visit"].dlq
     dlq.send(write_domain_event("prison-visit.booked", {"reference": evil}, evil, "x"))
     dlq.send(write_domain_event(evil, {"reference": evil}, "A1234BC", "x"))
     commands = (("show", "visit"), ("list",), ("purge", "visit", "--dry-run"), ("retry", "visit", "--dry-run"))
     for command in commands:
-        shown = operator.does("dlq", *command)
+        shown = app.run_ok("dlq", *command)
         assert all(each.isprintable() for each in shown.replace("\n", ""))
         assert not any(line.startswith("forged") for line in shown.splitlines())
-    assert evil in {each["ids"].get("reference") for each in operator.reads("dlq", "show", "visit")}
+    assert evil in {each["ids"].get("reference") for each in app.read_json("dlq", "show", "visit")}
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_exports_are_for_their_owner_alone(operator: Operator, tmp_path: Path, named: bool) -> None:
+def test_exports_are_for_their_owner_alone(app: App, tmp_path: Path, named: bool) -> None:
     """They hold whole messages."""
-    bury(operator, "visit-1")
+    bury(app, "visit-1")
     file = tmp_path / "mine.json"
-    operator.does("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
-    made = [file] if named else list(operator.folder.rglob("dlq/*.json"))
+    app.run_ok("dlq", "purge", "visit", "--yes", *(["--export", str(file)] if named else []))
+    made = [file] if named else list(app.folder.rglob("dlq/*.json"))
     assert [each.stat().st_mode & 0o777 for each in made] == [0o600]

@@ -7,21 +7,20 @@ import os
 import pytest
 
 from sandbox import Sandbox
+from tests.harness.app import App
+from tests.harness.commands import Terminal
 from tests.harness.faults import faulty, held
-from tests.harness.operating import Operator, Terminal, operator
 from tests.harness.processes import start_command
-
-__all__ = ["operator"]
 
 POST_IEP = "/prisoners/booking-id/{id}/incentives"
 
 
-def differing(operator: Operator, cause: int) -> str:
+def differing(app: App, cause: int) -> str:
     """A world in which one prisoner differs for this cause; the prisoner's number."""
-    operator.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
-    operator.forget_queues()
-    operator.make_queues()
-    (mismatch,) = operator.sandbox.planted()["mismatches"]
+    app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
+    app.forget_queues()
+    app.make_queues()
+    (mismatch,) = app.sandbox.planted()["mismatches"]
     return str(mismatch["offenderNo"])
 
 
@@ -31,121 +30,121 @@ def writes(sandbox: Sandbox, service: str = "nomis") -> int:
 
 
 @pytest.mark.parametrize("cause", [2, 6])
-def test_the_dps_level_is_written_again(operator: Operator, cause: int) -> None:
+def test_the_dps_level_is_written_again(app: App, cause: int) -> None:
     """One more record in NOMIS, both sides agree when read again, and event and action say what was written."""
-    offender_no = differing(operator, cause)
-    said = operator.does("incentives", "repair", offender_no, "--yes")
+    offender_no = differing(app, cause)
+    said = app.run_ok("incentives", "repair", offender_no, "--yes")
     assert "both sides have" in said
-    assert writes(operator.sandbox) == 1
-    (event,) = operator.telemetry("incentives-repair")
-    (action,) = operator.reads("actions")
+    assert writes(app.sandbox) == 1
+    (event,) = app.telemetry("incentives-repair")
+    (action,) = app.read_json("actions")
     sequence = event["nomisIncentiveSequence"]
     assert (action["state"], action["outcome"]) == ("done", f"written as sequence {sequence}")
     assert f"as sequence {sequence} of booking" in said
     assert "comments" not in action["details"]["body"]
-    again = operator.run("incentives", "repair", offender_no, "--yes")
-    assert (again.code, "already" in again.complaint, writes(operator.sandbox)) == (1, True, 1)
+    again = app.run("incentives", "repair", offender_no, "--yes")
+    assert (again.code, "already" in again.error, writes(app.sandbox)) == (1, True, 1)
 
 
-def review_of(operator: Operator, offender_no: str) -> dict[str, object]:
+def review_of(app: App, offender_no: str) -> dict[str, object]:
     """What the record of NOMIS repairs says of the last review."""
-    (action,) = [each for each in operator.reads("actions") if offender_no in each["target"]]
+    (action,) = [each for each in app.read_json("actions") if offender_no in each["target"]]
     return dict(action["details"])
 
 
-def test_two_repairs_at_once_write_once(operator: Operator) -> None:
+def test_two_repairs_at_once_write_once(app: App) -> None:
     """While one operator's request is with NOMIS, another's command ends without a write, as does one afterwards."""
-    offender_no = differing(operator, 2)
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | operator.settings
+    offender_no = differing(app, 2)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
     repair = ["incentives", "repair", offender_no, "--yes", "--as"]
-    with held(operator.sandbox, "nomis", "POST", POST_IEP) as hold:
-        first = start_command([*repair, "jane"], environment, operator.folder)
+    with held(app.sandbox, "nomis", "POST", POST_IEP) as hold:
+        first = start_command([*repair, "jane"], environment, app.folder)
         hold.wait_for_request()
-        second = operator.run(*repair, "joe")
+        second = app.run(*repair, "joe")
         hold.release()
         assert first.wait() == 0
-    assert (second.code, "jane began" in second.complaint) == (1, True)
-    assert operator.run(*repair, "joe").code == 1
-    assert writes(operator.sandbox) == 1
+    assert (second.code, "jane began" in second.error) == (1, True)
+    assert app.run(*repair, "joe").code == 1
+    assert writes(app.sandbox) == 1
 
 
 @pytest.mark.parametrize("more", [[], ["--force"]], ids=["", "force"])
-def test_a_repair_while_one_thinks_is_not_repeated(operator: Operator, more: list[str]) -> None:
+def test_a_repair_while_one_thinks_is_not_repeated(app: App, more: list[str]) -> None:
     """The plan is made again after the yes: what another did meanwhile is not done a second time."""
-    offender_no = differing(operator, 6)
+    offender_no = differing(app, 6)
 
     def another_repairs() -> None:
-        operator.does("incentives", "repair", offender_no, "--yes", "--as", "joe")
+        app.run_ok("incentives", "repair", offender_no, "--yes", "--as", "joe")
 
     typed = Terminal("y\n", before=another_repairs)
-    done = operator.run("incentives", "repair", offender_no, "--as", "jane", *more, answer=typed)
-    assert (done.code, "changed while you were asked" in done.complaint) == (1, True)
-    assert writes(operator.sandbox) == 1
+    done = app.run("incentives", "repair", offender_no, "--as", "jane", *more, answer=typed)
+    assert (done.code, "changed while you were asked" in done.error) == (1, True)
+    assert writes(app.sandbox) == 1
 
 
-def test_a_review_whose_message_waits_is_left_to_it(operator: Operator) -> None:
+def test_a_review_whose_message_waits_is_left_to_it(app: App) -> None:
     """Refused while its message is on the DLQ. Forced, its late event is a duplicate: NOMIS has one record of it."""
-    offender_no = differing(operator, 1)
-    assert operator.sandbox.send_waiting() == 1
-    refused = operator.run("incentives", "repair", offender_no, "--yes")
-    assert (refused.code, "waits on the dead letter queue" in refused.complaint) == (1, True)
-    assert operator.run("incentives", "repair", offender_no, "--dry-run").code == 1
-    assert writes(operator.sandbox) == 0
-    operator.does("incentives", "repair", offender_no, "--yes", "--force")
-    assert writes(operator.sandbox) == 1
-    operator.does("dlq", "retry", "incentive")
-    assert operator.drain("incentive")["duplicate"] == 1
-    assert writes(operator.sandbox) == 1
-    review = review_of(operator, offender_no)
-    (mapping,) = [each for each in operator.sandbox.mappings("incentives") if each["incentiveId"] == review["review"]]
+    offender_no = differing(app, 1)
+    assert app.sandbox.send_waiting() == 1
+    refused = app.run("incentives", "repair", offender_no, "--yes")
+    assert (refused.code, "waits on the dead letter queue" in refused.error) == (1, True)
+    assert app.run("incentives", "repair", offender_no, "--dry-run").code == 1
+    assert writes(app.sandbox) == 0
+    app.run_ok("incentives", "repair", offender_no, "--yes", "--force")
+    assert writes(app.sandbox) == 1
+    app.run_ok("dlq", "retry", "incentive")
+    assert app.drain("incentive")["duplicate"] == 1
+    assert writes(app.sandbox) == 1
+    review = review_of(app, offender_no)
+    (mapping,) = [each for each in app.sandbox.mappings("incentives") if each["incentiveId"] == review["review"]]
     assert mapping["nomisIncentiveSequence"] == review["sequence"]
 
 
-def test_a_review_whose_message_may_wait_is_left_to_it(operator: Operator) -> None:
+def test_a_review_whose_message_may_wait_is_left_to_it(app: App) -> None:
     """A dead letter that somebody else holds cannot be looked at: it may be that of the review."""
-    offender_no = differing(operator, 1)
-    operator.sandbox.send_waiting()
-    letters = operator.queues()["incentive"].dlq.receive()
-    refused = operator.run("incentives", "repair", offender_no, "--yes")
-    assert (len(letters), refused.code, "may wait" in refused.complaint) == (1, 1, True)
-    assert writes(operator.sandbox) == 0
+    offender_no = differing(app, 1)
+    app.sandbox.send_waiting()
+    letters = app.queues()["incentive"].dlq.receive()
+    refused = app.run("incentives", "repair", offender_no, "--yes")
+    assert (len(letters), refused.code, "may wait" in refused.error) == (1, 1, True)
+    assert writes(app.sandbox) == 0
 
 
-def test_a_repair_whose_answer_was_lost_is_not_written_again(operator: Operator) -> None:
+def test_a_repair_whose_answer_was_lost_is_not_written_again(app: App) -> None:
     """NOMIS wrote it, and the next repair of the review finds that record."""
-    offender_no = differing(operator, 1)
-    with held(operator.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
-        lost = operator.run("incentives", "repair", offender_no, "--yes", "--force", API_TIMEOUT_SECONDS="1")
+    offender_no = differing(app, 1)
+    with held(app.sandbox, "nomis", "POST", POST_IEP, kind="timeout_after_write"):
+        lost = app.run("incentives", "repair", offender_no, "--yes", "--force", API_TIMEOUT_SECONDS="1")
     assert lost.code == 1
-    again = operator.run("incentives", "repair", offender_no, "--yes", "--force")
+    again = app.run("incentives", "repair", offender_no, "--yes", "--force")
     assert again.code in (0, 1)
-    assert writes(operator.sandbox) == 1
-    assert operator.reads("actions")[-1]["state"] == "unknown"
+    assert writes(app.sandbox) == 1
+    assert app.read_json("actions")[-1]["state"] == "unknown"
 
 
-def test_a_received_event_is_published_once(operator: Operator) -> None:
+def test_a_received_event_is_published_once(app: App) -> None:
     """What another publishes while a question is open is not published again; nor is a second event soon after."""
-    offender_no = differing(operator, 4)
+    offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--as"]
     arrival = ["--prison", "LEI", "--reason", "TRANSFERRED", "--occurred-at", "2023-05-20T15:22:00"]
 
     def another_publishes() -> None:
-        operator.does(*fix, "joe", "--yes")
+        app.run_ok(*fix, "joe", "--yes")
 
-    done = operator.run(*fix, "jane", answer=Terminal("y\n", before=another_publishes))
-    assert (done.code, "changed while you were asked" in done.complaint) == (1, True)
-    again = operator.run(*fix, "jane", "--yes", *arrival)
+    done = app.run(*fix, "jane", answer=Terminal("y\n", before=another_publishes))
+    assert (done.code, "changed while you were asked" in done.error) == (1, True)
+    again = app.run(*fix, "jane", "--yes", *arrival)
     assert again.code == 1
-    assert writes(operator.sandbox, "prisoner-search") == 1
+    assert writes(app.sandbox, "prisoner-search") == 1
 
 
-def test_a_received_event_without_an_answer_is_not_published_again(operator: Operator) -> None:
+def test_a_received_event_without_an_answer_is_not_published_again(app: App) -> None:
     """It may have been published, though DPS shows nothing yet: the next command refuses and names who tried it."""
-    offender_no = differing(operator, 4)
+    offender_no = differing(app, 4)
     fix = ["reconcile", "fix", "received", offender_no, "--yes", "--as"]
-    with faulty(operator.sandbox, "prisoner-search", "PUT", kind="reset"):
-        assert operator.run(*fix, "joe").code == 1
-    again = operator.run(*fix, "jane")
-    assert (again.code, "perhaps published by joe at" in again.complaint) == (1, True)
-    assert [each["state"] for each in operator.reads("actions")] == ["unknown"]
-    assert writes(operator.sandbox, "prisoner-search") == 0
+    with faulty(app.sandbox, "prisoner-search", "PUT", kind="reset"):
+        assert app.run(*fix, "joe").code == 1
+    again = app.run(*fix, "jane")
+    assert (again.code, "perhaps published by joe at" in again.error) == (1, True)
+    assert [each["state"] for each in app.read_json("actions")] == ["unknown"]
+    assert writes(app.sandbox, "prisoner-search") == 0

@@ -16,8 +16,8 @@ from sandbox import Sandbox
 from sync.pipeline.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
 from sync.repair.giving_up import pause_after
+from tests.harness.app import App, make_app
 from tests.harness.faults import faulty
-from tests.harness.operating import Operator
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import until
 
@@ -25,122 +25,122 @@ BOOKED, CHANGED = "prison-visit.booked", "prison-visit.changed"
 
 
 @pytest.fixture
-def operator(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Operator:
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
     """An operator; the queues are made as they are used."""
-    return Operator(sandbox, tmp_path, sqlite_template)
+    return make_app(sandbox, tmp_path, sqlite_template)
 
 
-def findings(operator: Operator) -> list[tuple[str, dict[str, Any]]]:
+def findings(app: App) -> list[tuple[str, dict[str, Any]]]:
     """Status and properties of the findings about dead letters, oldest first."""
-    with closing(sqlite3.connect(operator.database)) as connection:
+    with closing(sqlite3.connect(app.database)) as connection:
         rows = connection.execute("SELECT status, properties FROM findings WHERE kind = 'dead-letter' ORDER BY id")
         return [(status, json.loads(properties)) for status, properties in rows]
 
 
-def refuse(operator: Operator, *references: str) -> None:
+def refuse(app: App, *references: str) -> None:
     """Publishes bookings whose visits DPS does not have, and lets them fail until they are dead letters."""
-    queue = operator.queues()["visit"].main
+    queue = app.queues()["visit"].main
     for reference in references:
         queue.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
-    operator.drain_out("visit")
-    assert operator.messages("visit") == len(references)
+    app.drain_out("visit")
+    assert app.messages("visit") == len(references)
 
 
-def test_what_no_retry_can_heal_is_given_up_and_told_once(operator: Operator) -> None:
+def test_what_no_retry_can_heal_is_given_up_and_told_once(app: App) -> None:
     """However many messages share a cause: each has its finding, one alert counts them, and nothing is sent back."""
-    refuse(operator, "gone-1", "gone-2", "gone-3")
+    refuse(app, "gone-1", "gone-2", "gone-3")
     for _ in range(3):
-        assert "0 of 3 messages sent back" in operator.does("dlq", "retry-all")
-    (alert,) = operator.alerts()
+        assert "0 of 3 messages sent back" in app.run_ok("dlq", "retry-all")
+    (alert,) = app.alerts()
     assert "need a person" in alert
     assert "dlq show visit" in alert
-    found = findings(operator)
+    found = findings(app)
     assert [status for status, _ in found] == ["open"] * 3
     assert {(each["messages"], each["class"], each["queue"]) for _, each in found} == {("3", "unrecoverable", "visit")}
     assert all("DPS has no such record" in each["advice"] for _, each in found)
-    assert len(operator.telemetry("dead-letter-given-up")) == 3
-    assert operator.drain("visit")["received"] == 0
-    shown = operator.reads("dlq", "show", "visit")
+    assert len(app.telemetry("dead-letter-given-up")) == 3
+    assert app.drain("visit")["received"] == 0
+    shown = app.read_json("dlq", "show", "visit")
     assert [each["givenUp"] for each in shown] == [True] * 3
-    assert "given up by the housekeeping" in operator.does("dlq", "show", "visit")
+    assert "given up by the housekeeping" in app.run_ok("dlq", "show", "visit")
 
 
-def test_a_person_sends_it_back_and_is_told_of_the_next_failure(operator: Operator) -> None:
+def test_a_person_sends_it_back_and_is_told_of_the_next_failure(app: App) -> None:
     """`dlq retry` takes it up and closes its finding; when it fails again it is given up, and alerted, again."""
-    refuse(operator, "gone")
-    operator.does("dlq", "retry-all")
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry", "visit", "--as", "jane.smith")
-    assert [status for status, _ in findings(operator)] == ["resolved"]
-    operator.drain_out("visit")
-    operator.does("dlq", "retry-all")
-    assert [status for status, _ in findings(operator)] == ["resolved", "open"]
-    assert len(operator.alerts()) == 2
+    refuse(app, "gone")
+    app.run_ok("dlq", "retry-all")
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane.smith")
+    assert [status for status, _ in findings(app)] == ["resolved"]
+    app.drain_out("visit")
+    app.run_ok("dlq", "retry-all")
+    assert [status for status, _ in findings(app)] == ["resolved", "open"]
+    assert len(app.alerts()) == 2
 
 
-def test_purge_closes_the_finding(operator: Operator) -> None:
+def test_purge_closes_the_finding(app: App) -> None:
     """What is removed needs nobody any more."""
-    refuse(operator, "gone")
-    operator.does("dlq", "retry-all")
-    operator.does("dlq", "purge", "visit", "--yes")
-    assert [status for status, _ in findings(operator)] == ["resolved"]
+    refuse(app, "gone")
+    app.run_ok("dlq", "retry-all")
+    app.run_ok("dlq", "purge", "visit", "--yes")
+    assert [status for status, _ in findings(app)] == ["resolved"]
 
 
-def test_unreadable_messages_are_given_up(operator: Operator) -> None:
+def test_unreadable_messages_are_given_up(app: App) -> None:
     """They fail as surely at the next attempt."""
-    operator.queues()["visit"].dlq.send("no json")
-    assert "0 of 1 messages sent back" in operator.does("dlq", "retry-all")
-    ((_, properties),) = findings(operator)
+    app.queues()["visit"].dlq.send("no json")
+    assert "0 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    ((_, properties),) = findings(app)
     assert (properties["class"], "publisher" in properties["advice"]) == ("unreadable", True)
 
 
-def test_mapping_retry_is_not_given_up_for_a_refusal(operator: Operator) -> None:
+def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
     """Its record is in NOMIS: it is sent back, and its advice is never to purge it."""
-    operator.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry-all")
-    assert findings(operator) == []
+    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert findings(app) == []
 
 
-def test_missing_mapping_heals_with_its_creation(operator: Operator, sandbox: Sandbox) -> None:
+def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> None:
     """A change whose record is not created yet counts as recoverable, and is sent back when the creation succeeded."""
     told = visit_booked(sandbox)
-    operator.queues()["visit"].main.send(
+    app.queues()["visit"].main.send(
         write_domain_event(CHANGED, dict(told.information), told.prisoner_id, "2023-05-22T10:00:00Z")
     )
-    operator.drain_out("visit")
-    (message,) = operator.reads("dlq", "show", "visit")
+    app.drain_out("visit")
+    (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], "never created in NOMIS" in message["hint"]) == ("recoverable", True)
     told.publish()
-    operator.drain("visit")
-    operator.does("dlq", "retry-all")
-    assert operator.drain("visit")["applied"] == 1
-    assert operator.messages("visit") == 0
+    app.drain("visit")
+    app.run_ok("dlq", "retry-all")
+    assert app.drain("visit")["applied"] == 1
+    assert app.messages("visit") == 0
 
 
-def test_what_comes_back_waits_longer_each_time(operator: Operator, sandbox: Sandbox) -> None:
+def test_what_comes_back_waits_longer_each_time(app: App, sandbox: Sandbox) -> None:
     """A recoverable failure is sent back at once, and not again before its pause is over; by hand it always is."""
-    operator.make_queues()
+    app.make_queues()
     visit_booked(sandbox).publish()
     with faulty(sandbox, "visits", "GET", "/visits/", kind="status", status=504):
-        operator.drain_out("visit")
-        assert "1 of 1 messages sent back" in operator.does("dlq", "retry-all")
-        operator.drain_out("visit")
-        assert "sent back again later" in operator.does("dlq", "retry-all")
-    assert "1 messages would be sent back" in operator.does("dlq", "retry", "visit", "--dry-run")
-    with closing(sqlite3.connect(operator.database)) as connection:
+        app.drain_out("visit")
+        assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+        app.drain_out("visit")
+        assert "sent back again later" in app.run_ok("dlq", "retry-all")
+    assert "1 messages would be sent back" in app.run_ok("dlq", "retry", "visit", "--dry-run")
+    with closing(sqlite3.connect(app.database)) as connection:
         connection.execute("UPDATE dead_letter_returns SET last_retried_at = '2023-05-22 00:00:00'")
         connection.commit()
-    assert "1 of 1 messages sent back" in operator.does("dlq", "retry-all")
-    assert operator.drain("visit")["applied"] == 1
-    assert findings(operator) == []
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
+    assert app.drain("visit")["applied"] == 1
+    assert findings(app) == []
 
 
-def test_a_message_that_sns_delivered_twice_is_sent_back_twice(operator: Operator, sandbox: Sandbox) -> None:
+def test_a_message_that_sns_delivered_twice_is_sent_back_twice(app: App, sandbox: Sandbox) -> None:
     """Letters with one SNS id do not count as come back because of each other, wherever they lie on the queue."""
     body = json.loads(write_domain_event(BOOKED, {"reference": "twice"}, "A1234BC", "2023-05-22T09:00:00Z"))
     number = BATCH + 1
     for _ in range(number):
-        operator.queues()["visit"].dlq.send(json.dumps({**body, "MessageId": "one-and-the-same"}))
-    assert f"{number} of {number} messages sent back" in operator.does("dlq", "retry-all")
+        app.queues()["visit"].dlq.send(json.dumps({**body, "MessageId": "one-and-the-same"}))
+    assert f"{number} of {number} messages sent back" in app.run_ok("dlq", "retry-all")
 
 
 def test_pauses_grow_to_hours() -> None:
@@ -150,38 +150,38 @@ def test_pauses_grow_to_hours() -> None:
     assert all(later == min(2 * earlier, timedelta(hours=6)) for earlier, later in pairwise(pauses))
 
 
-def test_finding_that_cannot_be_recorded_stops_no_other(operator: Operator) -> None:
+def test_finding_that_cannot_be_recorded_stops_no_other(app: App) -> None:
     """One letter fails alone: the others have their findings, and the command says that something failed."""
-    refuse(operator, "gone-1", "gone-2")
-    first = operator.reads("dlq", "show", "visit")[0]["messageId"]
-    with closing(sqlite3.connect(operator.database)) as connection:
+    refuse(app, "gone-1", "gone-2")
+    first = app.read_json("dlq", "show", "visit")[0]["messageId"]
+    with closing(sqlite3.connect(app.database)) as connection:
         refused = f"WHEN NEW.properties LIKE '%{first}%' BEGIN SELECT RAISE(ABORT, 'no'); END"
         connection.execute(f"CREATE TRIGGER refuses BEFORE INSERT ON findings {refused}")
         connection.commit()
-    done = operator.run("dlq", "retry-all")
-    assert (done.code, "visit: 1 messages failed: no finding could be recorded" in done.complaint) == (1, True)
-    assert len(findings(operator)) == 1
+    done = app.run("dlq", "retry-all")
+    assert (done.code, "visit: 1 messages failed: no finding could be recorded" in done.error) == (1, True)
+    assert len(findings(app)) == 1
 
 
-def test_one_queue_that_is_away_hides_no_other(operator: Operator, sandbox: Sandbox) -> None:
+def test_one_queue_that_is_away_hides_no_other(app: App, sandbox: Sandbox) -> None:
     """Looking, listing what would be sent and sending name the queue that failed, and do the others."""
-    operator.make_queues()
+    app.make_queues()
     away = {"HMPPS_SQS_QUEUES_INCENTIVE_DLQ_NAME": "not/a/name"}
-    operator.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
+    app.queues()["visit"].dlq.send(write_mapping_retry({"nomisId": "nothing"}, {}))
     for arguments in (("list",), ("retry-all", "--dry-run"), ("retry-all",)):
-        done = operator.run("dlq", *arguments, **away)
-        assert (done.code, "incentive: " in done.complaint, "visit: " in done.complaint) == (1, True, False)
+        done = app.run("dlq", *arguments, **away)
+        assert (done.code, "incentive: " in done.error, "visit: " in done.error) == (1, True, False)
         assert "visit" in done.out
-    assert operator.messages("visit") == 0
+    assert app.messages("visit") == 0
 
 
-def test_foreign_texts_stop_nothing(operator: Operator) -> None:
+def test_foreign_texts_stop_nothing(app: App) -> None:
     """A letter with a long id at SNS and NULs in its texts is given up like any other, on either side of good ones."""
-    dlq = operator.queues()["visit"].dlq
+    dlq = app.queues()["visit"].dlq
     event = {"eventType": "prison-visit.\x00booked", "additionalInformation": {"reference": "\x00" * 9}}
     for sns_id in ("x" * 130, "\x00sns", "y" * 5_000):
         dlq.send(json.dumps({"Type": "Notification", "MessageId": sns_id, "Message": json.dumps(event)}))
     dlq.send('{"Type": "Notification", "MessageId": "\\ud800", "Message": "{}"}')
-    assert operator.run("dlq", "retry-all").code == 0
-    until(lambda: operator.messages("visit") == 1)
-    assert operator.run("dlq", "retry-all").code == 0
+    assert app.run("dlq", "retry-all").code == 0
+    until(lambda: app.messages("visit") == 1)
+    assert app.run("dlq", "retry-all").code == 0

@@ -13,61 +13,60 @@ import pytest
 from sandbox.forked_command import ForkedCommand
 from sandbox.postgres import PostgresServer
 from sync.store.actions import NOT_KNOWN, UNDER_WAY
+from tests.harness.app import App
+from tests.harness.commands import Terminal
 from tests.harness.faults import Hold, faulty, held
-from tests.harness.operating import Operator, Terminal, operator
 from tests.harness.processes import start_command
 from tests.harness.publishing import appointment_created, visit_booked
 
-__all__ = ["operator"]
-
-Prepare = Callable[[Operator], list[str]]
+Prepare = Callable[[App], list[str]]
 
 
-def repair(operator: Operator) -> list[str]:
+def repair(app: App) -> list[str]:
     """A level of DPS that is written to NOMIS again."""
-    return ["incentives", "repair", differing(operator, 2)]
+    return ["incentives", "repair", differing(app, 2)]
 
 
-def received(operator: Operator) -> list[str]:
+def received(app: App) -> list[str]:
     """A received event that is published again."""
-    return ["reconcile", "fix", "received", differing(operator, 4)]
+    return ["reconcile", "fix", "received", differing(app, 4)]
 
 
-def delete_allocation(_: Operator) -> list[str]:
+def delete_allocation(_: App) -> list[str]:
     """A row of NOMIS that is deleted by its number."""
     return ["activities", "delete-allocation", "99", "--unchecked"]
 
 
-def delete_all(operator: Operator) -> list[str]:
+def delete_all(app: App) -> list[str]:
     """Every appointment deleted, of which there is one."""
-    operator.settings |= {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
-    appointment_created(operator.sandbox).publish()
-    operator.drain("appointment")
+    app.settings |= {"FEATURE_EVENT_DELETEALL": "true", "ENVIRONMENT_NAME": "dev"}
+    appointment_created(app.sandbox).publish()
+    app.drain("appointment")
     return ["appointments", "delete-all"]
 
 
-def settle(operator: Operator) -> list[str]:
+def settle(app: App) -> list[str]:
     """A visit whose answer was lost, mapped to the NOMIS record that a person found."""
-    visit_booked(operator.sandbox).publish()
-    with faulty(operator.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
-        operator.drain("visit")
-    (creation,) = operator.reads("creations", "list")
-    (visit,) = operator.sandbox.nomis("visit")
+    visit_booked(app.sandbox).publish()
+    with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write", times=1):
+        app.drain("visit")
+    (creation,) = app.read_json("creations", "list")
+    (visit,) = app.sandbox.nomis("visit")
     return ["creations", "settle", str(creation["id"]), "--nomis-id", str(visit["id"])]
 
 
-def resolve(operator: Operator) -> list[str]:
+def resolve(app: App) -> list[str]:
     """An appointment that NOMIS has twice, of which the surplus one is deleted."""
-    told = appointment_created(operator.sandbox)
+    told = appointment_created(app.sandbox)
     told.publish()
-    operator.drain("appointment")
-    operator.use_database("second")
+    app.drain("appointment")
+    app.use_new_database("second")
     told.publish()
     path = "/mapping/appointments/appointment-instance-id/"
     body = {"status": 404, "userMessage": "Not found"}
-    with faulty(operator.sandbox, "mapping", "GET", path, kind="status", status=404, body=body, times=1):
-        assert operator.drain("appointment")["duplicate"] == 1
-    (finding,) = operator.reads("duplicates", "list")
+    with faulty(app.sandbox, "mapping", "GET", path, kind="status", status=404, body=body, times=1):
+        assert app.drain("appointment")["duplicate"] == 1
+    (finding,) = app.read_json("duplicates", "list")
     return ["duplicates", "resolve", str(finding["id"])]
 
 
@@ -84,24 +83,24 @@ WRITES: dict[Prepare, tuple[str, str, str]] = {
 SINGLE = [repair, received, delete_allocation, settle, resolve]
 
 
-def differing(operator: Operator, cause: int) -> str:
+def differing(app: App, cause: int) -> str:
     """A world in which one prisoner differs for this cause; the prisoner's number."""
-    operator.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
-    operator.forget_queues()
-    operator.make_queues()
-    (mismatch,) = operator.sandbox.planted()["mismatches"]
+    app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
+    app.forget_queues()
+    app.make_queues()
+    (mismatch,) = app.sandbox.planted()["mismatches"]
     return str(mismatch["offenderNo"])
 
 
 @contextmanager
 def stopped_at_its_call(
-    operator: Operator, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
+    app: App, call: tuple[str, str, str], arguments: list[str], kind: str = "timeout_after_write"
 ) -> Iterator[tuple[ForkedCommand, Hold]]:
     """A process of the command whose request the service has, and has not answered."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | operator.settings
-    with held(operator.sandbox, *call, kind=kind) as hold:
-        log = operator.folder / "log"
-        command = start_command([*arguments, "--yes", "--as", "jane"], environment, operator.folder, err=log)
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | app.settings
+    with held(app.sandbox, *call, kind=kind) as hold:
+        log = app.folder / "log"
+        command = start_command([*arguments, "--yes", "--as", "jane"], environment, app.folder, err=log)
         try:
             hold.wait_for_request()
             yield command, hold
@@ -109,55 +108,55 @@ def stopped_at_its_call(
             command.kill()
 
 
-def states(operator: Operator) -> list[tuple[str, str]]:
+def states(app: App) -> list[tuple[str, str]]:
     """State and outcome of the actions, newest first."""
-    return [(each["state"], each["outcome"]) for each in operator.reads("actions")]
+    return [(each["state"], each["outcome"]) for each in app.read_json("actions")]
 
 
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
-def test_a_killed_command_leaves_its_action(operator: Operator, prepare: Prepare) -> None:
+def test_a_killed_command_leaves_its_action(app: App, prepare: Prepare) -> None:
     """While it is at work that is said; killed, it is not known how it ended; nothing of it counts as done."""
-    with stopped_at_its_call(operator, WRITES[prepare], prepare(operator)) as (command, _):
-        assert states(operator) == [("started", UNDER_WAY)]
+    with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
+        assert states(app) == [("started", UNDER_WAY)]
         command.kill()
-        assert states(operator) == [("started", NOT_KNOWN)]
-    assert "jane" in operator.does("actions")
+        assert states(app) == [("started", NOT_KNOWN)]
+    assert "jane" in app.run_ok("actions")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("prepare", WRITES, ids=lambda each: each.__name__)
-def test_a_signal_leaves_an_unknown_outcome(operator: Operator, prepare: Prepare, number: signal.Signals) -> None:
+def test_a_signal_leaves_an_unknown_outcome(app: App, prepare: Prepare, number: signal.Signals) -> None:
     """It ends at once with exit code 1 and one line, and the action says that it may have been done."""
-    with stopped_at_its_call(operator, WRITES[prepare], prepare(operator)) as (command, _):
+    with stopped_at_its_call(app, WRITES[prepare], prepare(app)) as (command, _):
         command.send_signal(number)
         assert command.wait() == 1
-    ((state, outcome),) = states(operator)
+    ((state, outcome),) = states(app)
     assert (state, outcome) == ("unknown", "unknown: stopped in the middle, so it may have been done")
-    assert "see `prisoner-to-nomis actions`" in (operator.folder / "log").read_text()
+    assert "see `prisoner-to-nomis actions`" in (app.folder / "log").read_text()
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
-def test_two_operators_at_once_write_once(operator: Operator, prepare: Prepare) -> None:
+def test_two_operators_at_once_write_once(app: App, prepare: Prepare) -> None:
     """While one's request is with the service, the other's command is refused, and sends nothing."""
-    arguments = prepare(operator)
-    with stopped_at_its_call(operator, WRITES[prepare], arguments, kind="delay") as (command, hold):
-        second = operator.run(*arguments, "--yes", "--as", "joe")
+    arguments = prepare(app)
+    with stopped_at_its_call(app, WRITES[prepare], arguments, kind="delay") as (command, hold):
+        second = app.run(*arguments, "--yes", "--as", "joe")
         hold.release()
         assert command.wait() == 0
     assert second.code == 1
-    assert [(each["who"], each["state"]) for each in operator.reads("actions")] == [("jane", "done")]
+    assert [(each["who"], each["state"]) for each in app.read_json("actions")] == [("jane", "done")]
 
 
 @pytest.mark.parametrize("prepare", SINGLE, ids=lambda each: each.__name__)
-def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(operator: Operator, prepare: Prepare) -> None:
+def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(app: App, prepare: Prepare) -> None:
     """An answer that never came is no failure; one that refuses is the service's word."""
-    arguments = [*prepare(operator), "--yes", "--as", "jane"]
+    arguments = [*prepare(app), "--yes", "--as", "jane"]
     service, method, path = WRITES[prepare]
-    with faulty(operator.sandbox, service, method, path, kind="status", status=400):
-        assert operator.run(*arguments).code == 1
-    with faulty(operator.sandbox, service, method, path, kind="reset_after_write"):
-        assert operator.run(*arguments).code == 1
-    assert [state for state, _ in states(operator)] == ["unknown", "refused"]
+    with faulty(app.sandbox, service, method, path, kind="status", status=400):
+        assert app.run(*arguments).code == 1
+    with faulty(app.sandbox, service, method, path, kind="reset_after_write"):
+        assert app.run(*arguments).code == 1
+    assert [state for state, _ in states(app)] == ["unknown", "refused"]
 
 
 @pytest.mark.parametrize(
@@ -172,42 +171,42 @@ def test_a_lost_answer_is_unknown_and_a_refusal_is_refused(operator: Operator, p
     ],
     ids=["commit failed", "gateway", "gateway refuses", "refused", "no role", "unavailable"],
 )
-def test_only_the_word_of_the_service_is_a_refusal(operator: Operator, fault: dict[str, Any], state: str) -> None:
+def test_only_the_word_of_the_service_is_a_refusal(app: App, fault: dict[str, Any], state: str) -> None:
     """Whatever else answers a write, the write may have been done."""
-    arguments = [*received(operator), "--yes", "--as", "jane"]
-    with faulty(operator.sandbox, *WRITES[received], kind="status_after_write", **fault):
-        assert operator.run(*arguments).code == 1
-    assert [each for each, _ in states(operator)] == [state]
+    arguments = [*received(app), "--yes", "--as", "jane"]
+    with faulty(app.sandbox, *WRITES[received], kind="status_after_write", **fault):
+        assert app.run(*arguments).code == 1
+    assert [each for each, _ in states(app)] == [state]
 
 
-def test_nothing_is_sent_that_cannot_be_recorded(operator: Operator, own_postgres: PostgresServer) -> None:
+def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: PostgresServer) -> None:
     """The database goes away while one thinks: the command fails, and NOMIS is not asked to change anything."""
-    arguments = [*repair(operator), "--as", "jane"]
-    done = operator.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
-    assert (done.code, operator.sandbox.journal("nomis")) == (1, [])
+    arguments = [*repair(app), "--as", "jane"]
+    done = app.run(*arguments, answer=Terminal("y\n", before=own_postgres.stop))
+    assert (done.code, app.sandbox.journal("nomis")) == (1, [])
 
 
 def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
-    operator: Operator, own_postgres: PostgresServer
+    app: App, own_postgres: PostgresServer
 ) -> None:
     """What was done could not be recorded, which the operator is told; the record says that it was begun."""
-    with stopped_at_its_call(operator, WRITES[received], received(operator)) as (command, hold):
+    with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()
         assert command.wait() == 1
         own_postgres.start()
-        assert states(operator) == [("started", NOT_KNOWN)]
-    assert "could not be recorded" in (operator.folder / "log").read_text()
+        assert states(app) == [("started", NOT_KNOWN)]
+    assert "could not be recorded" in (app.folder / "log").read_text()
 
 
 @pytest.fixture
-def own_postgres(operator: Operator) -> Iterator[PostgresServer]:
+def own_postgres(app: App) -> Iterator[PostgresServer]:
     """A PostgreSQL server that the operator's commands use, and that the test may stop."""
     server = PostgresServer()
     try:
         server.start()
-        operator.settings["DATABASE_URL"] = server.url.render_as_string()
-        operator.does("db", "upgrade")
+        app.settings["DATABASE_URL"] = server.url.render_as_string()
+        app.run_ok("db", "upgrade")
         yield server
     finally:
         server.close()

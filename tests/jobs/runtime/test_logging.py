@@ -10,10 +10,8 @@ import structlog
 
 from jobs.runtime.logging import bound, configure_logging, traces_wanted
 from sandbox import Sandbox
-from tests.harness.operating import Operator, operator
+from tests.harness.app import App
 from tests.harness.publishing import put_visit
-
-__all__ = ["operator"]
 
 
 @pytest.fixture(autouse=True)
@@ -102,13 +100,13 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_trace_of_a_message_is_kept_and_passed_on(operator: Operator, sandbox: Sandbox, raw: bool) -> None:
+def test_trace_of_a_message_is_kept_and_passed_on(app: App, sandbox: Sandbox, raw: bool) -> None:
     """Its operation id stands in the log lines of its handling, and every call it makes carries the trace context."""
     traceparent = f"00-{TRACE}-b7ad6b7169203331-01"
     who = put_visit(sandbox, "traced")
     event = {"eventType": "prison-visit.booked", "occurredAt": "2023-05-22T10:00:00Z", "prisonerId": who}
     message = json.dumps({**event, "additionalInformation": {"reference": "traced"}})
-    queue = operator.queues()["visit"].main
+    queue = app.queues()["visit"].main
     if raw:
         queue.send(message, {"traceparent": {"DataType": "String", "StringValue": traceparent}})
     else:
@@ -117,7 +115,7 @@ def test_trace_of_a_message_is_kept_and_passed_on(operator: Operator, sandbox: S
     put_visit(sandbox, "untraced")
     queue.send(json.dumps({**event, "additionalInformation": {"reference": "untraced"}}))
     sandbox.clear_records()
-    done = operator.run("drain", "visit", LOG_LEVEL="INFO")
+    done = app.run("drain", "visit", LOG_LEVEL="INFO")
     lines = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
     found = {line["properties"]["visitId"]: line.get("operation_id") for line in lines if "create-success" in str(line)}
     assert found == {"traced": TRACE, "untraced": None}

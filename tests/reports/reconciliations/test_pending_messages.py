@@ -20,7 +20,7 @@ from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.setup import QueuePair
 from sync.store.failures import FailedAttempt, count_redrives, record_failures
 from sync.store.telemetry import read_events
-from tests.harness.programs import program
+from tests.harness.app import application
 
 #: Seconds until a message that failed is tried again.
 WAIT = 600
@@ -29,7 +29,7 @@ WAIT = 600
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """The program, whose failed messages are hidden for ten minutes, with its incentive queues made."""
-    with program(
+    with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/one.db", HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT=str(WAIT)
     ) as made:
         made.queue_pair("incentive")
@@ -118,7 +118,7 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(
 
 def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
     """A failure that was followed by the creation explains no difference."""
-    with program(sandbox.environment(), database_url) as quick:
+    with application(sandbox.environment(), database_url) as quick:
         pair = quick.queue_pair("incentive")
         offender_no = sandbox.prisoners()[0]["offenderNo"]
         review_id = sandbox.add_review(offender_no, "ENH")

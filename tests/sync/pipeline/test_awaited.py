@@ -17,8 +17,8 @@ from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
 from sync.store.failures import FailedAttempt, last_failure
+from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
-from tests.harness.programs import program
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created
 from tests.harness.waiting import until
 
@@ -37,7 +37,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program; messages are received three times before they are dead letters."""
     url = f"sqlite:///{tmp_path}/one.db"
-    with program(sandbox.environment(), url, CREATION_WAIT_SECONDS=str(PATIENCE)) as made:
+    with application(sandbox.environment(), url, CREATION_WAIT_SECONDS=str(PATIENCE)) as made:
         for queue in ("visit", "activity"):
             made.queue_pair(queue)
         yield made

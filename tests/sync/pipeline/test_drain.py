@@ -11,9 +11,9 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import UpstreamsDown
 from sync.store.failures import last_failure
+from tests.harness.app import application
 from tests.harness.faults import held
 from tests.harness.pipeline import settle, tracked
-from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.stub_queue import stubbed
 from tests.harness.waiting import in_thread, result_of, until
@@ -25,7 +25,7 @@ VISITS = "/prisoners/{offenderNo}/visits"
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file, with its queues made."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         for queue in ("visit", "activity", "incentive"):
             made.queue_pair(queue)
         yield made
@@ -94,7 +94,7 @@ def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
 
 def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tmp_path: Path) -> None:
     """`FEATURE_EVENT_…=false` acknowledges such events without work and without telemetry."""
-    with program(
+    with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
         off.queue_pair("visit")
@@ -108,7 +108,7 @@ def test_an_event_type_that_is_switched_off_is_acknowledged(sandbox: Sandbox, tm
 
 def test_a_switched_off_event_needs_no_fields(sandbox: Sandbox, tmp_path: Path) -> None:
     """An event of a type that is switched off is acknowledged though it lacks what its handler would read."""
-    with program(
+    with application(
         sandbox.environment(), f"sqlite:///{tmp_path}/off.db", FEATURE_EVENT_PRISON_VISIT_BOOKED="false"
     ) as off:
         off.queue_pair("visit").main.send(
@@ -181,7 +181,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         with (
-            program(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
+            application(sandbox.environment(), f"sqlite:///{tmp_path}/slow.db", **settings) as slow,
             held(sandbox, "nomis", "POST", VISITS) as create,
         ):
             queue = slow.queue_pair("visit").main
@@ -216,7 +216,7 @@ def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, 
 def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbox, tmp_path: Path) -> None:
     """When NOMIS is too slow to finish in time, the messages are visible again, and no visit is made twice later."""
     url = f"sqlite:///{tmp_path}/grace.db"
-    with program(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
+    with application(sandbox.environment(), url, DRAIN_GRACE_SECONDS="0.5", DRAIN_CONCURRENCY="2") as hasty:
         queue = hasty.queue_pair("visit").main
         sandbox.traffic(events=12, seed=1, queues=["visit"])
         drain = hasty.open_drain("visit")
@@ -228,7 +228,7 @@ def test_past_the_time_of_grace_messages_are_handed_back_at_once(sandbox: Sandbo
         assert summary.deferred > 0
         assert queue.counts().visible == summary.deferred
         assert queue.counts().in_flight == 0
-    with program(sandbox.environment(), url) as patient:
+    with application(sandbox.environment(), url) as patient:
         settle(patient.open_drain("visit"), patient.queue_pair("visit").main)
         assert sandbox.verify()["problems"] == []
 
@@ -238,7 +238,7 @@ def test_two_processes_do_not_create_twice(sandbox: Sandbox, database_url: str) 
     # What one process has of a record may come before what the other has, and then tries again for a while.
     often = {"HMPPS_SQS_MAX_RECEIVE_COUNT": "20", "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1"}
     services = sandbox.environment()
-    with program(services, database_url, **often) as first, program(services, database_url, **often) as second:
+    with application(services, database_url, **often) as first, application(services, database_url, **often) as second:
         pair = first.queue_pair("visit")
         second.queue_pair("visit")
         sandbox.traffic(events=40, seed=6, queues=["visit"], duplicates=40)

@@ -18,8 +18,8 @@ from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, count_attempts, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
+from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
-from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -36,7 +36,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def one(sandbox: Sandbox, url: str) -> Iterator[Application]:
     """One process of the program; a message that failed is hidden for a minute, later ones for two."""
-    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
+    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
         made.queue_pair("visit")
         yield made
 
@@ -82,7 +82,7 @@ def test_a_failure_is_recorded_with_its_cause(sandbox: Sandbox, one: Application
 
 def test_waits_grow_with_the_receives(sandbox: Sandbox, url: str) -> None:
     """After the first failure a message comes again at once, after the second it is hidden for a minute."""
-    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
+    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,60") as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
         assert drain.run_batch().failed == 1
@@ -99,7 +99,7 @@ def test_an_event_type_may_have_waits_of_its_own(sandbox: Sandbox, url: str) -> 
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT": "60",
         "HMPPS_SQS_QUEUES_VISIT_ERROR_VISIBILITY_TIMEOUT_PRISON_VISIT_CANCELLED": "0",
     }
-    with program(sandbox.environment(), url, **waits) as made:
+    with application(sandbox.environment(), url, **waits) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         send(queue, CHANGED, "no-such")
         cancelled = send(queue, CANCELLED, "none-such")
@@ -219,7 +219,7 @@ def test_what_follows_a_failed_creation_is_not_tried(sandbox: Sandbox, one: Appl
 
 def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> None:
     """A change behind a failing booking is tried when that is a dead letter, so that its own failure is known."""
-    with program(sandbox.environment(), url) as made:
+    with application(sandbox.environment(), url) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         send(pair.main, BOOKED, "not-there", 0)
         send(pair.main, CHANGED, "not-there", 1)
@@ -231,7 +231,7 @@ def test_nothing_becomes_a_dead_letter_untried(sandbox: Sandbox, url: str) -> No
 
 def test_a_failed_creation_that_heals_lets_the_rest_follow(sandbox: Sandbox, url: str) -> None:
     """When the record shows in DPS a moment later, booking and change are both done, in their order."""
-    with program(sandbox.environment(), url) as made:
+    with application(sandbox.environment(), url) as made:
         queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
         who = sandbox.prisoners()[0]["offenderNo"]
         send(queue, BOOKED, "late", 0, prisonerId=who)
@@ -278,7 +278,7 @@ def test_coalesced_updates_are_told_and_fail_together(sandbox: Sandbox, one: App
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
     """A message whose record another process works on stays in hand, and is done when that one is ready."""
-    with program(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
+    with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):
             put_visit(sandbox, reference)
@@ -300,7 +300,7 @@ def test_with_the_database_away_nothing_is_received(sandbox: Sandbox) -> None:
     server = PostgresServer()
     try:
         server.start()
-        with program(sandbox.environment(), server.url.render_as_string()) as made:
+        with application(sandbox.environment(), server.url.render_as_string()) as made:
             put_visit(sandbox, "aa-aa")
             queue, drain = made.queue_pair("visit").main, made.open_drain("visit")
             send(queue, BOOKED, "aa-aa")
@@ -333,7 +333,7 @@ def test_a_message_that_alone_cannot_be_handled_does_not_stop_the_others(sandbox
 
 def test_the_last_attempt_is_tracked(sandbox: Sandbox, url: str) -> None:
     """When a message goes to its dead letter queue, its type and the two queues are tracked, once."""
-    with program(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
+    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="0,0") as made:
         queue, dlq = made.queue_pair("visit").main, made.queue_pair("visit").dlq
         lost = send(queue, BOOKED, "nobody-knows")
         bad = queue.send("{no json")
@@ -364,7 +364,7 @@ def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -
 def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
     """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is no unknown switch."""
     settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
-    with program(sandbox.environment(), url, **settings) as made:
+    with application(sandbox.environment(), url, **settings) as made:
         send(made.queue_pair("visit").main, BOOKED, "off")
         assert made.open_drain("visit").run_batch().switched_off == 1
         assert unknown_switches(made.settings) == {}

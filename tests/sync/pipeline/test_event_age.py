@@ -16,8 +16,8 @@ from sandbox import Sandbox
 from sync.pipeline.envelope import write_mapping_retry
 from sync.pipeline.event_age import seconds_until_old_enough
 from sync.queues.queue import Message
+from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, send, tracked
-from tests.harness.programs import program
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -29,7 +29,7 @@ AGE = 4.0
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """A process of the program that lets events grow old enough."""
     settings = {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/young.db", **settings) as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/young.db", **settings) as made:
         made.queue_pair("visit")
         yield made
 

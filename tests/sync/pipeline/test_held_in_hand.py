@@ -24,9 +24,9 @@ from sync.store import database, failures
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.upstream import breaker
+from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
-from tests.harness.programs import program
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -39,7 +39,7 @@ MANY = 15
 @pytest.fixture
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         made.queue_pair("visit")
         yield made
 
@@ -113,7 +113,7 @@ def test_a_write_that_is_always_in_doubt_ends(
     monkeypatch.setattr(lanes, "LEASE_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(lanes, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "0.2"}
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
         pair, told = made.queue_pair("visit"), visit_booked(sandbox)
         told.publish()
         with draining(made, "visit"):
@@ -215,7 +215,7 @@ def locked(path: Path) -> Iterator[None]:
 def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the database locked for writers nothing is received, however often it is tried."""
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
         with locked(tmp_path / "one.db"):
@@ -239,7 +239,7 @@ def test_a_database_locked_in_the_midst_of_the_work(
         waits.append(made.queue_pair("visit").main.counts().in_flight)
         return len(waits) > MANY
 
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
         made.queue_pair("visit")
         sandbox.traffic(events=5, seed=4, queues=["visit"])
         with held(sandbox, "nomis", "POST", VISITS) as create, draining(made, "visit"):
@@ -271,7 +271,7 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monke
 def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
     """When it is known how long NOMIS may still be at work, nothing is held in hand or looked at in vain meanwhile."""
     url = f"sqlite:///{tmp_path}/settling.db"
-    with program(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
+    with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         visit_booked(sandbox).publish()
         sandbox.fault("nomis", "POST", kind="reset", times=1)

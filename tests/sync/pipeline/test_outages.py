@@ -23,9 +23,9 @@ from sync.queues.queue import Message, Queue
 from sync.settings.declaration import UpstreamName
 from sync.store.failures import last_failure
 from sync.upstream import breaker
+from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle
-from tests.harness.programs import program
 from tests.harness.publishing import allocated, attended, person, put_visit, schedule_created, visit_booked
 from tests.harness.waiting import until
 
@@ -34,7 +34,7 @@ from tests.harness.waiting import until
 def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
     """One process of the program on a SQLite file, with the queues that are used made."""
     # Changes wait for bookings that an outage keeps back.
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
         for queue in ("visit", "incentive", "appointment"):
             made.queue_pair(queue)
         yield made
@@ -151,7 +151,7 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
     server = PostgresServer()
     try:
         server.start()
-        with program(sandbox.environment(), server.url.render_as_string()) as made:
+        with application(sandbox.environment(), server.url.render_as_string()) as made:
             made.queue_pair("visit")
             sandbox.traffic(events=60, seed=10, queues=["visit"])
             with (
@@ -211,7 +211,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
 def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
     """On the whole way too: every message is acknowledged or a dead letter, and each of those has its reason."""
     chance = random.Random(20230523)
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/fuzz.db", HMPPS_SQS_MAX_RECEIVE_COUNT="1") as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         for _ in range(300):
             pair.main.send(fuzzed(chance))
@@ -285,7 +285,7 @@ def _ids_of(queue: Queue) -> set[str]:
 def test_a_late_write_overwrites_no_newer_one(sandbox: Sandbox, tmp_path: Path) -> None:
     """NOMIS applies a change after its answer was given up, and after the next change was published: the last wins."""
     quick = {"API_TIMEOUT_SECONDS": "1", "CREATION_SETTLING_SECONDS": "2", "DRAIN_INTERVAL_SECONDS": "0.2"}
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/late.db", **quick) as made:
         pair, drain = made.queue_pair("visit"), made.open_drain("visit")
         who = put_visit(sandbox, "late", room="First room")
         send(pair.main, BOOKED, "late", 0, prisonerId=who)

@@ -14,8 +14,8 @@ from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.failures import FailedAttempt, last_failure
 from tests.harness import activities
+from tests.harness.app import application
 from tests.harness.handlers import Driver, Prisoner
-from tests.harness.programs import program
 from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
 from tests.sync.domains.conftest import driver, prisoner
@@ -64,7 +64,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
     sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, Told], None], status: int, reason: str
 ) -> None:
     """Service, method, path, status and the answer's words are recorded; it does not count as worth repeating."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         told = visit_booked(sandbox)
         spoil(sandbox, told)
         found = dead_letter_of(made, told)
@@ -77,7 +77,7 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 
 def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_path: Path) -> None:
     """An event that comes before its record answers 404 once, and is applied by the next attempt."""
-    with program(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
         pair, drain = made.queue_pair("appointment"), made.open_drain("appointment")
         appointment_created(sandbox).publish()
         sandbox.fault("activities", "GET", "/appointment-instances/{id}", status=404, times=1)

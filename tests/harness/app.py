@@ -1,0 +1,231 @@
+"""The program as one installation runs it: its settings, its database, its commands and its parts.
+
+A command runs in the process of the test (`App.run`), which is fast, or in a process of its own (`App.run_process`,
+`App.start`), where exit codes, signals and streams are real. `application` opens the composition root itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.health.metrics import Metrics
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sandbox.forked_command import ForkedCommand
+from sync.domains.registry import event_types
+from sync.queues.aws import Aws
+from sync.queues.queue import Queue
+from sync.queues.setup import QueueOpener, QueuePair
+from sync.settings.declaration import QUEUES
+from sync.settings.loading import load_settings
+from tests.harness.commands import Ended, Terminal, run_here
+from tests.harness.processes import run_command, start_command
+
+#: The installed command.
+COMMAND = str(Path(sys.executable).parent / "prisoner-to-nomis")
+#: What a command in a process of its own keeps of the environment of the tests.
+_KEPT = ("PATH", "LANG", "HOME", "TMPDIR")
+
+#: Nothing waits for its own sake: what failed comes again at once, and what the sandbox publishes is committed already.
+QUICK = {
+    "EVENT_MINIMUM_AGE_SECONDS": "0",
+    "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "0",
+    "CREATION_WAIT_SECONDS": "0",
+    "RECONCILIATION_RECHECK_SECONDS": "0",
+    "RECONCILIATION_IN_FLIGHT_MINUTES": "0",
+}
+
+
+class _Queues(dict[str, QueuePair]):
+    """The queues by their ids, each made when it is first asked for."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        super().__init__()
+        loaded = load_settings(settings)
+        self._opener = QueueOpener(loaded, Aws(loaded), event_types)
+
+    def __missing__(self, queue: str) -> QueuePair:
+        self[queue] = self._opener.open(queue)
+        return self[queue]
+
+
+class App:
+    """One installation, in a folder of its own; without a sandbox there are no services and no queues."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], sandbox: Sandbox | None = None, template: Path | None = None
+    ) -> None:
+        self.folder = folder
+        self._template = template
+        self.settings = dict(settings)
+        self._sandbox = sandbox
+        self._queues: _Queues | None = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The sandbox that it runs against."""
+        assert self._sandbox is not None
+        return self._sandbox
+
+    @property
+    def database(self) -> Path:
+        """The file of its SQLite database."""
+        return Path(self.settings["DATABASE_URL"].removeprefix("sqlite:///"))
+
+    def use_new_database(self, name: str) -> None:
+        """Continues with another, empty database, as another installation would."""
+        assert self._template is not None
+        shutil.copyfile(self._template, self.folder / f"{name}.db")
+        self.use_database(name)
+
+    def use_database(self, name: str) -> None:
+        """Continues with a database that was used before; the first one is `app`."""
+        self.settings["DATABASE_URL"] = f"sqlite:///{self.folder / name}.db"
+
+    def run(self, *arguments: str, answer: str | Terminal = "", **more: str) -> Ended:
+        """Runs a command to its end in this process; `more` are further settings, `answer` is what is typed."""
+        return run_here(arguments, {**self.settings, **more}, answer)
+
+    def run_ok(self, *arguments: str, answer: str = "", **more: str) -> str:
+        """Runs a command that must succeed; what it wrote."""
+        ended = self.run(*arguments, answer=answer, **more)
+        assert ended.code == 0, ended.err
+        return ended.out
+
+    def read_json(self, *arguments: str) -> Any:
+        """Runs a command with `--json` that must succeed; the value that it printed."""
+        return json.loads(self.run_ok(*arguments, "--json"))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The whole environment of a command in a process of its own."""
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return {**kept, **self.settings, **more}
+
+    def run_process(self, *arguments: str, answer: str = "", **more: str) -> Ended:
+        """Runs a command to its end in a process of its own."""
+        return Ended(*run_command(arguments, self.environment(**more), self.folder, answer))
+
+    def run_as_installed(self, *arguments: str, answer: str = "", **more: str) -> Ended:
+        """Runs the installed command as a shell does, in a process that has to import the program first."""
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            env=self.environment(**more),
+            cwd=self.folder,
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str, **more: str) -> ForkedCommand:
+        """Starts a command in a process of its own; its log goes to the file `log` of the folder."""
+        log = self.folder / "log"
+        log.touch()
+        return start_command(arguments, self.environment(**more), self.folder, err=log)
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log lines that started commands have written so far."""
+        text = (self.folder / "log").read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def drain(self, queue: str, **more: str) -> dict[str, Any]:
+        """Drains what is on a queue, once; the counts."""
+        return dict(json.loads(self.run_ok("drain", queue, "--json", **more)))
+
+    def drain_out(self, queue: str, **more: str) -> None:
+        """Drains a queue until nothing is received, so that what fails is on its dead letter queue."""
+        # Batch by batch, since `drain --until-empty` waits a second for more messages after each.
+        for _ in range(20):
+            if self.drain(queue, **more)["received"] == 0:
+                return
+        raise AssertionError(f"the {queue} queue does not become empty")
+
+    def telemetry(self, name: str) -> list[dict[str, str]]:
+        """The properties of the events of this name, oldest first."""
+        lines = self.run_ok("telemetry", "--name", name, "--json").splitlines()
+        return [json.loads(line)["properties"] for line in lines]
+
+    def alerts(self) -> list[str]:
+        """What was posted to Slack."""
+        return [message["text"] for message in self.sandbox.slack()["messages"]]
+
+    def actions(self) -> list[tuple[str, str, str]]:
+        """The recorded actions of operators: action, target, outcome, oldest first."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            rows = connection.execute("SELECT action, target, outcome FROM actions ORDER BY id")
+            return [(action, target, outcome) for action, target, outcome in rows]
+
+    def queues(self) -> Mapping[str, QueuePair]:
+        """The queues by their ids, each made when it is first asked for."""
+        if self._queues is None:
+            self._queues = _Queues(self.settings)
+        return self._queues
+
+    def main_queue(self, queue: str) -> Queue:
+        """The main queue of a queue id."""
+        return self.queues()[queue].main
+
+    def make_queues(self) -> None:
+        """Makes all queues and subscriptions, so that what is published arrives."""
+        for queue in QUEUES:
+            self.main_queue(queue)
+
+    def forget_queues(self) -> None:
+        """Looks the queues up again, after the sandbox was reset."""
+        self._queues = None
+
+    def messages(self, queue: str) -> int:
+        """How many messages are visible on a dead letter queue."""
+        return self.queues()[queue].dlq.counts().visible
+
+
+def make_app(sandbox: Sandbox, folder: Path, template: Path) -> App:
+    """An installation against the sandbox, on copies of the database file `template`, that logs warnings only."""
+    settings = {
+        **sandbox.environment(),
+        **QUICK,
+        "REPORTS_LOCATION": str(folder / "reports"),
+        "API_TIMEOUT_SECONDS": "60",
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "WARNING",
+        "TZ": "UTC",
+    }
+    made = App(folder, settings, sandbox, template)
+    made.use_new_database("app")
+    return made
+
+
+@pytest.fixture
+def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
+    """An installation with queues that are there and empty."""
+    made = make_app(sandbox, tmp_path, sqlite_template)
+    made.make_queues()
+    return made
+
+
+@contextmanager
+def application(
+    environment: Mapping[str, str], database_url: str, metrics: Metrics | None = None, /, **settings: str
+) -> Iterator[Application]:
+    """The parts of the program, closed at the end; a message that keeps failing is dead after three receives."""
+    quick = {**QUICK, "HMPPS_SQS_MAX_RECEIVE_COUNT": "3", "CREATION_SETTLING_SECONDS": "0.1", "SLACK_TOKEN": ""}
+    opened = Application(
+        load_settings({**environment, **quick, "DATABASE_URL": database_url, **settings}), metrics=metrics
+    )
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,109 @@
+"""Runs the program's commands in the process of the test."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import structlog
+import typer.main
+
+from jobs.cli.app import PROGRAM, main
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """What it wrote to stdout, read as one JSON value."""
+        return json.loads(self.out)
+
+    def lines(self) -> list[Any]:
+        """What it wrote to stdout, read as one JSON value a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines that the program itself wrote to stderr, besides its log."""
+        return [line for line in self.err.splitlines() if not line.startswith("{")]
+
+    @property
+    def error(self) -> str:
+        """The one line that the program itself wrote to stderr, besides its log."""
+        (line,) = self.errors
+        return line
+
+
+class Terminal(io.StringIO):
+    """A keyboard with somebody at it, who types `answer`; `before` happens while they think."""
+
+    def __init__(self, answer: str, before: Callable[[], object] = lambda: None) -> None:
+        super().__init__(answer)
+        self._before = before
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+    def readline(self, size: int | None = -1, /) -> str:  # type: ignore[override]
+        """A line that is typed."""
+        self._before()
+        return super().readline(-1 if size is None else size)
+
+
+#: A process builds its command line once; here hundreds of commands share one process.
+_command_line = functools.cache(typer.main.get_command)
+
+
+def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str | Terminal = "") -> Ended:
+    """Runs a command to its end in this process; `answer` is what is typed."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        mock.patch.dict(os.environ, settings),
+        mock.patch.object(typer.main, "get_command", _command_line),
+        mock.patch.object(sys, "argv", [PROGRAM, *arguments]),
+        mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        own_logging(),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """Lets a command set up logging for the `with` block, and restores what was there before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    levels = {name: each.level for name, each in root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    configured, before = structlog.is_configured(), structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        if configured:
+            structlog.configure(**before)
+        root.handlers = handlers
+        root.setLevel(level)
+        for name, each in root.manager.loggerDict.items():
+            if isinstance(each, logging.Logger):
+                each.setLevel(levels.get(name, logging.NOTSET))
