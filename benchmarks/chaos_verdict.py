@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from jobs.operations.housekeeping import dead_letter_queue
+from jobs.operations.dead_letters import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.store import OPEN_STATES, CreationRecord, CreationState, list_creations

@@ -205,14 +205,14 @@ def describe_failure(error: BaseException, step: str | None = None) -> Failure:
         return Failure(step, error.service, None, None, None, str(error), recoverable=True)
     if isinstance(error, SyncError):
         return Failure(step, None, None, None, None, str(error), error.recoverable)
-    return Failure(step, None, None, None, None, told(error), recoverable=False)
+    return Failure(step, None, None, None, None, one_line(error), recoverable=False)
 
 
-def told(error: BaseException) -> str:
-    """What may be recorded of any error, on one line.
+def one_line(error: BaseException) -> str:
+    """The text of any error as it may be recorded and shown, on one line.
 
-    The text of one of ours; of all others the kind and where it came about, since their texts may quote whatever they
-    met: a comment, a row, an address with its password.
+    Of our own errors it is their text; of all others the type and the place, since their texts may quote personal data
+    or secrets: a comment, a row, an address with its password.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return " ".join(str(error).split()) or type(error).__name__

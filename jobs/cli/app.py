@@ -10,24 +10,20 @@ from typing import Annotated
 import typer
 
 from jobs.cli.commands import (
-    actions,
     activities,
-    check,
     creations,
-    db,
     demo,
     dlq,
     drain,
     duplicates,
+    history,
     incentives,
+    installation,
     reconcile,
     report,
-    runs,
-    scheduler,
-    telemetry,
 )
-from jobs.cli.exit_codes import exit_code_for
 from jobs.cli.output import say
+from jobs.errors import exit_code_for
 
 PROGRAM = "prisoner-to-nomis"
 
@@ -62,7 +58,7 @@ def program(
 
 
 app.command("demo")(demo.demo)
-app.command("scheduler")(scheduler.scheduler)
+app.command("scheduler")(drain.scheduler)
 app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
@@ -72,11 +68,11 @@ app.add_typer(duplicates.app)
 app.add_typer(creations.app)
 app.add_typer(activities.activities)
 app.add_typer(activities.appointments)
-app.add_typer(runs.app)
-app.command("actions")(actions.actions)
-app.command("telemetry")(telemetry.telemetry)
-app.add_typer(db.app)
-app.command("check")(check.check)
+app.add_typer(history.runs)
+app.command("actions")(history.actions)
+app.command("telemetry")(history.telemetry)
+app.add_typer(installation.db)
+app.command("check")(installation.check)
 
 
 def main() -> None:

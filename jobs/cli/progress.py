@@ -9,7 +9,7 @@ from typing import TextIO
 
 from jobs.cli.output import plain
 
-#: Told the stage, how much of it is done, and how much there is (0 while that is unknown).
+#: Receives the stage, how much of it is done, and how much there is (0 while that is unknown).
 ProgressCallback = Callable[[str, int, int], None]
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.cli.exit_codes import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.cli.output import print_table, say
 from jobs.cli.progress import ProgressCallback, live_progress
 from jobs.demo.outcome import DemoOutcome
-from jobs.operations.drain import send_waiting
+from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
+from jobs.operations.drain import send_pending
 from jobs.operations.reconcile import JOB, parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
@@ -184,7 +184,7 @@ class _Demo:
         if self._asked.is_set():
             raise StopRequested("stopped while draining")
         self._application.telemetry.flush()
-        send_waiting(self._application, _DELIVERY_SECONDS)
+        send_pending(self._application, _DELIVERY_SECONDS)
         if self._errors:
             raise WorkError("; ".join(self._errors))
         self._progress("draining", messages, messages)
@@ -219,7 +219,7 @@ class _Demo:
             bound(run_id=active_run.id),
         ):
             outcome = reconcile(self._application, active_run, parameters, self._asked, self._progress)
-            send_waiting(self._application, _DELIVERY_SECONDS)
+            send_pending(self._application, _DELIVERY_SECONDS)
         assert outcome.result is not None
         return outcome.result
 

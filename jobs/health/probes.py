@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from jobs.cli.exit_codes import one_line
 from jobs.runtime.application import Application
 from jobs.runtime.side_by_side import Question, wait_for_all
-from sync.failures import SyncError
+from sync.failures import SyncError, one_line
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import QUEUES, UpstreamName
 from sync.upstream.breaker import BreakerState

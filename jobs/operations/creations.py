@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.cli.exit_codes import UsageError, WorkError
-from jobs.operations.acting import recorded_action
+from jobs.errors import UsageError, WorkError
+from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation import store as creations
 from sync.creation.conflicts import Conflict, post_mapping

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jobs.cli.exit_codes import OutcomeUnknown, UsageError, WorkError
-from jobs.operations.acting import recorded_action
+from jobs.errors import OutcomeUnknown, UsageError, WorkError
+from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation.creation import creation_lease
 from sync.failures import SyncError

@@ -1,15 +1,15 @@
-"""The `reconcile incentives` job: a run of the reconciliation as a run of the ledger."""
+"""The `reconcile incentives` job: a reconciliation recorded as a job run, with its report delivered."""
 
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from jobs.cli.exit_codes import StopRequested, UsageError, WorkError
-from jobs.cli.output import counts_text, print_json, print_json_text, print_table, say
-from jobs.cli.progress import ProgressCallback, live_progress
-from jobs.operations.deliver import failure_alerted, make_sure_of_the_archive, report_delivered
-from jobs.operations.drain import send_waiting
+import structlog
+
+from jobs.errors import StopRequested, UsageError, WorkError
+from jobs.operations.drain import send_pending
+from jobs.operations.report_delivery import Delivered, check_archive, failure_alerted, report_delivered
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
 from jobs.runtime.logging import bound
@@ -17,13 +17,11 @@ from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import make_sure_of_resuming
-from reports.engine.runs import Scope, find_run
+from reports.engine.runs import Scope, find_run, load_result
 from reports.presentation import summary
 from sync.proposed import command
 
 JOB = "reconcile-incentives"
-_OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
-_PRISON_ID = re.compile(r"[A-Z]{3}")
 _STATUSES = {
     "complete": Status.SUCCESS,
     "incomplete": Status.INCOMPLETE,
@@ -34,47 +32,33 @@ _STATUSES = {
 _ONE_SHARD = "one shard"
 #: How long the end of a run waits for its report to be delivered.
 _DELIVERY_SECONDS = 60.0
-#: Mismatches that are listed on the screen; the report has all of them.
-_MOST_LISTED = 50
-_MOST_UNREAD = 10
-#: Counts that say something also when they are zero.
-_ALWAYS_TOLD = ("compared", "mismatches")
+
+#: Receives the stage, how much of it is done, and how much there is (0 while that is unknown).
+ProgressCallback = Callable[[str, int, int], None]
 
 
-def parse_offender_no(text: str) -> str:
-    """A prisoner number such as A1234BC. Raises `UsageError`."""
-    if not _OFFENDER_NO.fullmatch(text.strip().upper()):
-        raise UsageError(f"{text!r} is no prisoner number: give one such as A1234BC")
-    return text.strip().upper()
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """How a reconciliation ended and what became of its report."""
 
+    outcome: ReconciliationOutcome
+    delivered: Delivered
 
-def parse_prison_id(text: str) -> str:
-    """A prison id such as MDI. Raises `UsageError`."""
-    if not _PRISON_ID.fullmatch(text.strip().upper()):
-        raise UsageError(f"{text!r} is no prison id: give three letters such as MDI")
-    return text.strip().upper()
-
-
-def read_parameters(
-    prisons: Sequence[str], prisoners: Sequence[str], shards: int, shard: int, resume: str | None, *, notify: bool
-) -> ReconciliationParameters:
-    """The parameters as a person gave them. Raises `UsageError` for those that make no sense."""
-    if not 0 <= shard < shards:
-        raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
-    if resume not in (None, LAST) and (prisons or prisoners):
-        raise UsageError("--resume goes on with those whom the run looked at: leave out --prison and --prisoner")
-    return ReconciliationParameters(
-        prisons=tuple(dict.fromkeys(parse_prison_id(prison) for prison in prisons)),
-        offender_nos=tuple(dict.fromkeys(parse_offender_no(prisoner) for prisoner in prisoners)),
-        shards=shards,
-        shard=shard,
-        resume=resume,
-        notify=notify,
-    )
+    @property
+    def problem(self) -> str | None:
+        """Why the run or its report is not complete, on one line."""
+        outcome, problems = self.outcome, []
+        if outcome.status not in ("complete", "unfinished shard"):
+            assert outcome.result is not None
+            ended = "failed" if outcome.status == "failed" else "is incomplete"
+            problems.append(f"reconciliation {outcome.run_id} {ended}: {_shortfall(outcome.result)}")
+        if self.delivered.shortfall:
+            problems.append(self.delivered.shortfall)
+        return "; ".join(problems) or None
 
 
 def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
-    """The parameters as the ledger keeps them."""
+    """The parameters as the job runs record them."""
     return {
         "prisons": list(parameters.prisons),
         "prisoners": list(parameters.offender_nos),
@@ -85,82 +69,94 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
     }
 
 
-def parameters_from_dict(kept: Mapping[str, Any]) -> ReconciliationParameters:
+def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameters:
     """The parameters of an earlier run, to run it again from its beginning."""
-    return read_parameters(
-        kept.get("prisons", ()),
-        kept.get("prisoners", ()),
-        kept.get("shards", 1),
-        kept.get("shard", 0),
-        None,
-        notify=kept.get("notify", True),
+    return ReconciliationParameters(
+        prisons=tuple(recorded.get("prisons", ())),
+        offender_nos=tuple(recorded.get("prisoners", ())),
+        shards=recorded.get("shards", 1),
+        shard=recorded.get("shard", 0),
+        notify=recorded.get("notify", True),
     )
 
 
 def run_reconciliation(
     application: Application,
     parameters: ReconciliationParameters,
+    progress: ProgressCallback,
     *,
-    as_json: bool = False,
     trigger: Trigger = Trigger.MANUAL,
     rerun_of: str | None = None,
-) -> ReconciliationOutcome:
-    """Reconciles, records the run, delivers what is to be delivered, and prints what was found.
+) -> Reconciled:
+    """Reconciles, records the run, and delivers what is to be delivered.
 
-    Raises `WorkError` when the run is not complete, its report is not kept, or it was asked to stop, and `UsageError`
-    for a run that cannot be resumed.
+    Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
     try:
         make_sure_of_resuming(application.database, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
-    asked = threading.Event()
-    kept = parameters_as_dict(parameters)
+    stop_requested = threading.Event()
+    recorded = parameters_as_dict(parameters)
     try:
         with failure_alerted(application, parameters, _DELIVERY_SECONDS):
             if parameters.notify:
-                make_sure_of_the_archive(application)
+                check_archive(application)
             with (
-                application.job_runs.run(JOB, kept, trigger=trigger, rerun_of=rerun_of) as active_run,
+                application.job_runs.run(JOB, recorded, trigger=trigger, rerun_of=rerun_of) as active_run,
                 bound(run_id=active_run.id),
-                stopping(asked.set),
+                stopping(stop_requested.set),
             ):
-                with live_progress() as progress:
-                    outcome = reconcile(application, active_run, parameters, asked, progress)
-                send_waiting(application, _DELIVERY_SECONDS)
+                outcome = reconcile(application, active_run, parameters, stop_requested, progress)
+                send_pending(application, _DELIVERY_SECONDS)
                 delivered = report_delivered(application, outcome.result)
                 active_run.error = active_run.error or delivered.shortfall
     except StopRequested as error:
         raise WorkError(str(error)) from None
-    _print(outcome, as_json=as_json)
-    delivered.show(as_json=as_json)
-    problems = [delivered.shortfall] if delivered.shortfall else []
-    if outcome.status not in ("complete", "unfinished shard"):
-        assert outcome.result is not None
-        ended = "failed" if outcome.status == "failed" else "is incomplete"
-        problems.insert(0, f"reconciliation {outcome.run_id} {ended}: {_shortfall(outcome.result)}")
-    if problems:
-        raise WorkError("; ".join(problems))
-    return outcome
+    return Reconciled(outcome, delivered)
+
+
+def reconcile_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
+    """The scheduled run; one that an earlier process began is resumed."""
+    with application.database.read() as connection:
+        begun = find_run(connection, active_run.id)
+        result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
+    if result is not None:
+        # The earlier process finished the reconciliation and died before its run was recorded as finished.
+        active_run.counts |= result.counts()
+        return
+    log = structlog.get_logger("jobs.operations.reconcile")
+    parameters = ReconciliationParameters(resume=active_run.id if begun is not None else None)
+    with failure_alerted(application, parameters):
+        reconcile(
+            application,
+            active_run,
+            parameters,
+            stop_requested,
+            lambda *progress: log.debug("progress", progress=progress),
+        )
 
 
 def reconcile(
     application: Application,
     active_run: ActiveRun,
     parameters: ReconciliationParameters,
-    asked: threading.Event,
+    stop_requested: threading.Event,
     progress: ProgressCallback,
 ) -> ReconciliationOutcome:
-    """One run; its counts and status are put into `active_run`. Raises `StopRequested` soon after `asked` is set."""
+    """One reconciliation, whose counts and status are put into `active_run`.
 
-    def watched(stage: str, done: int, total: int) -> None:
+    Raises `StopRequested` soon after `stop_requested` is set.
+    """
+
+    def on_progress(stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
-        if asked.is_set():
-            again = command("reconcile", "incentives", "--resume", parameters.resume or active_run.id)
-            raise StopRequested(f"stopped while {stage}; go on with: {again}")
+        if stop_requested.is_set():
+            resume = command("reconcile", "incentives", "--resume", parameters.resume or active_run.id)
+            raise StopRequested(f"stopped while {stage}; resume with: {resume}")
 
     active_run.counts[SCOPE] = _scope(application, parameters)
-    outcome = application.reconciliation(watched).run(active_run.id, parameters)
+    outcome = application.reconciliation(on_progress).run(active_run.id, parameters)
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -172,7 +168,7 @@ def reconcile(
 
 
 def _scope(application: Application, parameters: ReconciliationParameters) -> str:
-    """Whom the run looks at: everyone, prisons or prisoners; a resumed run looks at those of its beginning."""
+    """Whom the run looks at: everyone, prisons or prisoners; a resumed run keeps the scope that it began with."""
     begun = None
     if parameters.resume not in (None, LAST):
         with application.database.read() as connection:
@@ -184,46 +180,3 @@ def _scope(application: Application, parameters: ReconciliationParameters) -> st
 def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
     return result.failure or summary.shortfall(result)
-
-
-def _print(outcome: ReconciliationOutcome, *, as_json: bool) -> None:
-    result = outcome.result
-    if result is None:
-        told = {"runId": outcome.run_id, "status": outcome.status}
-        print_json(told) if as_json else say(f"{outcome.run_id}: this shard is done, others are still at work")
-    elif as_json:
-        print_json_text(result.to_json())
-    else:
-        say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_TOLD)}")
-        _print_mismatches(result)
-        _print_unread(result)
-
-
-def _print_unread(result: ReconciliationResult) -> None:
-    missing = [f"{each.offender_no}: {each.reason}" for each in result.unread]
-    missing += [f"page {each.page} of prisoners: {each.reason}" for each in result.unread_pages]
-    for line in missing[:_MOST_UNREAD]:
-        say(line)
-    if len(missing) > _MOST_UNREAD:
-        say(f"and {len(missing) - _MOST_UNREAD} more that could not be read")
-
-
-def _print_mismatches(result: ReconciliationResult) -> None:
-    if not result.mismatches:
-        return
-    rows = [
-        (
-            row,
-            each.offender_no,
-            each.booking_id,
-            each.prison_id,
-            each.nomis_level,
-            each.dps_level,
-            each.standing,
-            f"{each.diagnosis.number}. {each.diagnosis.cause}" if each.diagnosis else each.evidence_missing,
-        )
-        for row, each in result.rows[:_MOST_LISTED]
-    ]
-    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
-    if len(result.mismatches) > _MOST_LISTED:
-        say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")

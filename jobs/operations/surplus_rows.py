@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.cli.exit_codes import UsageError, WorkError
+from jobs.errors import UsageError, WorkError
 from jobs.operations.duplicates import closing, finding_as_dict
 from jobs.runtime.application import Application
 from sync.domains.activities import nomis as nomis_activities

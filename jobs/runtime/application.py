@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
-from jobs.cli.exit_codes import WorkError
+from jobs.errors import WorkError
 from jobs.runtime.job_runs import JobRuns
 from jobs.runtime.logging import configure_logging
 from sync import clock
@@ -22,8 +22,8 @@ from sync.store.database import Database
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
-    from jobs.cli.progress import ProgressCallback
     from jobs.health.metrics import Metrics
+    from jobs.operations.reconcile import ProgressCallback
     from reports.delivery.outbox import OutboxSender
     from reports.engine.run import IncentiveReconciliation
     from reports.reconciliations.incentives.pending_messages import PendingMessages

@@ -5,8 +5,8 @@ import time
 
 import structlog
 
-from jobs.cli.exit_codes import one_line
 from jobs.runtime.logging import traces_wanted
+from sync.failures import one_line
 
 #: Different reasons that are logged of one outage.
 _MOST_REASONS = 10

@@ -16,8 +16,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
 
-from jobs.cli.exit_codes import UsageError, one_line
+from jobs.errors import UsageError
 from sync import clock
+from sync.failures import one_line
 from sync.store.database import Database
 from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
@@ -147,8 +148,8 @@ class JobRuns:
         finally:
             self._leases.release(lease)
 
-    def standing(self, run_id: str) -> Status | None:
-        """How the run of this id stands; None when there is none."""
+    def status_of(self, run_id: str) -> Status | None:
+        """The status of the run with this id; None when there is none."""
         with self._database.read() as connection:
             row = connection.execute(self._query().where(job_runs.c.id == run_id)).first()
         return None if row is None else Status(_job_run(row).status)

@@ -15,7 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from jobs.cli.output import plain
-from sync.failures import told
+from sync.failures import one_line
 
 #: Libraries that say more than an operator wants to read; their warnings still come through.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
@@ -100,7 +100,7 @@ def trace_of(error: BaseException | None) -> str:
     for each in reversed(chain):
         frames = "".join(traceback.format_list(traceback.extract_tb(each.__traceback__)))
         kind = type(each).__name__
-        text = told(each)
+        text = one_line(each)
         traces.append(f"{_TRACE_HEAD}{frames}{text if text.startswith(kind) else f'{kind}: {text}'}")
     return "\n\n".join(traces)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from jobs.cli.exit_codes import WORK_FAILED, StopRequested, WorkError
+from jobs.errors import WORK_FAILED, StopRequested, WorkError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

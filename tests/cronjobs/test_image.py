@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.operations.acting import SERVICE_ACCOUNT
+from jobs.cli.confirmation import SERVICE_ACCOUNT
 from tests.harness.manifests import ROOT
 
 PROJECT = ROOT.parent

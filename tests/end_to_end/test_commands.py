@@ -37,10 +37,10 @@ def test_help_names_every_command(bare: App) -> None:
         ),
         (["drain", "visits"], {}, "there is no queue visits; QUEUE is one of visit, incentive, activity"),
         (["runs", "show", "nothing"], {}, "there is no run nothing"),
-        (["reconcile", "incentives", "--prisoner", "Smith"], {}, "'Smith' is no prisoner number"),
-        (["reconcile", "incentives", "--prison", "LEEDS"], {}, "'LEEDS' is no prison id"),
+        (["reconcile", "incentives", "--prisoner", "Smith"], {}, "'Smith' is not a valid prisoner number"),
+        (["reconcile", "incentives", "--prison", "LEEDS"], {}, "'LEEDS' is not a valid prison id"),
         (["reconcile", "incentives", "--shards", "2", "--shard", "2"], {}, "there is no shard 2 of 2"),
-        (["telemetry", "--since", "once"], {}, "'once' is no moment"),
+        (["telemetry", "--since", "once"], {}, "'once' is not a valid time"),
     ],
 )
 def test_bad_settings_and_bad_usage_end_in_one_line(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.runtime.run_scheduler import scheduled_jobs
+from jobs.operations.run_scheduler import due_jobs
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
 from sync.settings.loading import SettingsError
@@ -35,7 +35,7 @@ def interrupted(installed: App, process: ForkedCommand) -> str:
     (stopped,) = installed.run_process("runs", "list", "--json").json()
     assert stopped["status"] == "interrupted"
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert complaint.endswith(f"go on with: prisoner-to-nomis reconcile incentives --resume {stopped['id']}")
+    assert complaint.endswith(f"resume with: prisoner-to-nomis reconcile incentives --resume {stopped['id']}")
     return str(stopped["id"])
 
 
@@ -111,7 +111,7 @@ def test_a_scheduled_run_that_cannot_begin_tells_slack_once(app: App, sandbox: S
     before = len(app.alerts())
     environment = {**app.settings, "RECONCILIATION_EXCLUSIONS": "²,why"}
     with application(environment, app.settings["DATABASE_URL"], SLACK_TOKEN=app.settings["SLACK_TOKEN"]) as made:
-        (weekly,) = (each for each in scheduled_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
+        (weekly,) = (each for each in due_jobs(made, threading.Event()) if each.name == "reconcile-incentives")
         for run_id in ("reconcile-incentives-1", "reconcile-incentives-2"):
             with pytest.raises(SettingsError), made.job_runs.run(weekly.name, {}, run_id=run_id) as in_hand:
                 weekly.run(in_hand)

@@ -4,19 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli.arguments import DryRun, Operator, Unchecked, Yes
+from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import say
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
 
 if TYPE_CHECKING:
     from sync.domains.activities.duplicate_rows import What
 
 activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
 appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
-Unchecked = Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)]
-Yes = Annotated[bool, typer.Option("--yes", help=YES_HELP)]
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
 
 
 @activities.callback()
@@ -35,7 +31,7 @@ def delete_allocation(
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
-    named: As = None,
+    operator: Operator = None,
 ) -> None:
     """Deletes an allocation that NOMIS has twice.
 
@@ -43,7 +39,7 @@ def delete_allocation(
     newer one has attendances. The retry of the failed message shows whether it helped. NOMIS accepts any number: a
     row that nothing here knows is asked about twice, and --yes needs --unchecked.
     """
-    _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
+    _delete_row("allocation", allocation_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
 
 @activities.command("delete-attendance")
@@ -52,7 +48,7 @@ def delete_attendance(
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
-    named: As = None,
+    operator: Operator = None,
 ) -> None:
     """Deletes an attendance that NOMIS has twice.
 
@@ -60,36 +56,35 @@ def delete_attendance(
     newer one is paid. The retry of the failed message shows whether it helped. NOMIS accepts any number: a row that
     nothing here knows is asked about twice, and --yes needs --unchecked.
     """
-    _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, named=named)
+    _delete_row("attendance", event_id, unchecked=unchecked, dry_run=dry_run, yes=yes, operator=operator)
 
 
 @activities.command("delete-all")
-def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
+def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped activity.
 
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, named=named)
+    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, operator=operator)
 
 
 @appointments.command("delete-all")
-def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, named: As = None) -> None:
+def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator: Operator = None) -> None:
     """Development only: deletes every mapped appointment.
 
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, named=named)
+    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, operator=operator)
 
 
-def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, named: str | None) -> None:
-    from jobs.operations.acting import confirm, confirm_unchecked, operator_name
+def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, operator: str | None) -> None:
     from jobs.operations.surplus_rows import check_row, delete_row, plan_row
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         plan = plan_row(application, what, row)
         say(f"delete {what} {row} in NOMIS")
         check_row(plan)
@@ -102,14 +97,13 @@ def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: 
             say(delete_row(application, plan, who))
 
 
-def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, named: str | None) -> None:
-    from jobs.operations.acting import confirm, operator_name
+def _delete_all(domain: str, noun: str, *, dry_run: bool, yes: bool, operator: str | None) -> None:
     from jobs.operations.delete_all import check_allowed, delete_all, mapped_records
     from jobs.runtime.application import open_application
 
     with open_application() as application:
         check_allowed(application.settings)
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         every = mapped_records(application, domain)
         say(f"{len(every)} {noun} are mapped, in {application.settings.environment_name}")
         if every and confirm(f"Delete {len(every)} {noun} in NOMIS for good?", yes=yes, dry_run=dry_run):

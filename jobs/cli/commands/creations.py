@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.output import say
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, UNCHECKED_HELP, YES_HELP
+from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
+from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
+from jobs.cli.output import local_time, print_json, print_pairs, print_table, say
+from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.operations.creations import MappingPlan
@@ -22,13 +24,12 @@ app = typer.Typer(
 @app.command("list")
 def list_creations(
     every: Annotated[bool, typer.Option("--all", help="Also those that are settled: the last thousand.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Creations that were begun and are not settled.
 
     Those that need a person (ambiguous) come first.
     """
-    from jobs.cli.output import local_time, print_json, print_table
     from jobs.operations.creations import creation_as_dict, list_open
     from jobs.runtime.application import open_application
 
@@ -76,10 +77,10 @@ def settle_creation(
             "--although-different", help="You looked into it: it is the record although it differs from the request."
         ),
     ] = False,
-    unchecked: Annotated[bool, typer.Option("--unchecked", help=UNCHECKED_HELP)] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+    unchecked: Unchecked = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
 ) -> None:
     """Settles a creation by what a person found in NOMIS.
 
@@ -87,8 +88,6 @@ def settle_creation(
     for. A course activity cannot be read: it is asked about twice, and --yes needs --unchecked. `creations reopen`
     takes a wrong mapping back.
     """
-    from jobs.cli.exit_codes import UsageError
-    from jobs.operations.acting import confirm, confirm_unchecked, operator_name
     from jobs.operations.creations import (
         check_plan,
         find_creation,
@@ -107,7 +106,7 @@ def settle_creation(
         _show(application, record)
         if nomis_id is None and not not_created:
             return
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
@@ -131,21 +130,20 @@ def settle_creation(
 @app.command("reopen")
 def reopen_creation(
     creation_id: Annotated[int, typer.Argument(metavar="ID", help="The number of the creation, as `list` says it.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
 ) -> None:
     """Takes back a settlement that named the wrong record.
 
     Deletes the mapping that `creations settle` saved and opens the creation again. What was written to the wrong NOMIS
     record meanwhile stays there.
     """
-    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.creations import plan_reopening, reopen
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         plan = plan_reopening(application, creation_id)
         say(f"creation {creation_id} was mapped to {plan.target} by {plan.settled_by}")
         if confirm("Delete that mapping and open the creation again?", yes=yes, dry_run=dry_run):
@@ -153,7 +151,6 @@ def reopen_creation(
 
 
 def _show(application: "Application", record: "CreationRecord") -> None:
-    from jobs.cli.output import local_time, print_pairs
     from jobs.operations.creations import may_be_settled
     from sync.creation.store import OPEN_STATES
     from sync.repair.creations import SETTLEMENTS, look_for
@@ -177,9 +174,8 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
     """What the DPS record is mapped to by now, beside which NOMIS may have another record."""
-    from jobs.cli.exit_codes import one_line
     from jobs.operations.creations import mapped_meanwhile
-    from sync.failures import SyncError
+    from sync.failures import SyncError, one_line
 
     try:
         mapping = mapped_meanwhile(application, record)
@@ -192,7 +188,6 @@ def _mapped(application: "Application", record: "CreationRecord") -> str | None:
 
 
 def _show_plan(plan: "MappingPlan") -> None:
-    from jobs.cli.output import print_pairs
 
     there = plan.there
     mapping = " ".join(f"{name}={value}" for name, value in plan.mapping.items() if value is not None)

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.output import say
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.cli.arguments import AsJson, DryRun, Operator, Yes, parse_queue
+from jobs.cli.confirmation import confirm, confirm_on_terminal, find_operator_name, operator_name
+from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
+from jobs.errors import WorkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobs.operations.housekeeping import DlqState, HousekeepingResult
+    from jobs.operations.dead_letters import DlqState
+    from jobs.operations.housekeeping import HousekeepingResult
     from jobs.runtime.application import Application
     from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
@@ -22,12 +25,9 @@ app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what
 Queue = Annotated[
     str, typer.Argument(metavar="QUEUE", help="One of visit, incentive, activity, appointment, sentencing.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)]
 YesOnTerminal = Annotated[
     bool, typer.Option("--yes", help="Do it without asking. Without a terminal it is done without asking anyway.")
 ]
-As = Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)]
 Messages = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,28 +37,24 @@ Messages = Annotated[
 
 
 @app.command("list")
-def list_dlqs(as_json: AsJson = False) -> None:
+def list_queues(as_json: AsJson = False) -> None:
     """Each dead letter queue, and how many messages it holds.
 
-    How old the oldest of them is, and of which types they are, is said too.
+    Also shows how old the oldest of them is, and their types.
     """
-    from jobs.cli.exit_codes import WorkError
-    from jobs.cli.output import print_json
-    from jobs.operations.housekeeping import look_at_all, problems_text
+    from jobs.operations.dead_letters import check_errors, list_dlqs
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        states, errors = look_at_all(application)
+        states, errors = list_dlqs(application)
     if as_json:
         print_json([state.as_dict() for state in states])
     else:
         _print_states(states)
-    if errors:
-        raise WorkError(problems_text(errors))
+    check_errors(errors)
 
 
 def _print_states(states: "Sequence[DlqState]") -> None:
-    from jobs.cli.output import counts_text, duration_text, print_table
     from sync import clock
 
     print_table(
@@ -89,13 +85,11 @@ def show_dlq(
     Its event and ids, its last failure, how often it was tried, and what to do. The messages are hidden from others
     only while they are read.
     """
-    from jobs.cli.output import print_json
-    from jobs.cli.queue_names import parse_queue
-    from jobs.operations.housekeeping import diagnosed
+    from jobs.operations.dead_letters import diagnose_messages
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        found = diagnosed(application, parse_queue(queue), message, limit)
+        found = diagnose_messages(application, parse_queue(queue), message, limit)
         if as_json:
             print_json([each.as_dict() for each in found])
             return
@@ -114,30 +108,27 @@ def retry_dlq(
     ] = False,
     dry_run: DryRun = False,
     yes: YesOnTerminal = False,
-    named: As = None,
+    operator: Operator = None,
     as_json: AsJson = False,
 ) -> None:
     """Sends messages of a dead letter queue back to their queue.
 
-    However often they came back before. A re-drive does no harm; it asks only on a terminal.
+    However often they were redriven before. A redrive does no harm; it asks only on a terminal.
     """
-    from jobs.cli.output import print_json
-    from jobs.cli.queue_names import parse_queue
-    from jobs.operations.acting import confirm_on_terminal, operator_name
-    from jobs.operations.housekeeping import retry_by_hand, would_be_retried
+    from jobs.operations.dead_letters import preview_retry, retry_messages
     from jobs.runtime.application import open_application
 
     chosen = message or []
     with open_application() as application:
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         if dry_run:
-            letters = would_be_retried(application, parse_queue(queue), chosen, recoverable_only=recoverable)
+            letters = preview_retry(application, parse_queue(queue), chosen, recoverable_only=recoverable)
             _say_dry_run(letters, "would be sent back", as_json=as_json)
             return
         parse_queue(queue)
         which = f"{len(chosen)} of the messages" if chosen else "the messages" if not recoverable else "what may heal"
         confirm_on_terminal(f"Send {which} of the dead letter queue of {queue} back?", yes=yes)
-        result = retry_by_hand(application, queue, chosen, who, recoverable_only=recoverable)
+        result = retry_messages(application, queue, chosen, who, recoverable_only=recoverable)
     if as_json:
         print_json(result.as_dict())
     else:
@@ -146,19 +137,18 @@ def retry_dlq(
 
 @app.command("retry-all")
 def retry_all_dlqs(
-    dry_run: DryRun = False, yes: YesOnTerminal = False, named: As = None, as_json: AsJson = False
+    dry_run: DryRun = False, yes: YesOnTerminal = False, operator: Operator = None, as_json: AsJson = False
 ) -> None:
     """Sends the messages of all dead letter queues back.
 
     Those that a retry may heal, with pauses that grow for what comes back: what the housekeeping does every ten
     minutes. What a retry cannot heal, or came back more than HOUSEKEEPING_MAX_RETURNS times, is given up, with an alert
-    that says what to do; `dlq retry` still sends it. A re-drive does no harm; it asks only on a terminal. It is
-    recorded as a run (`runs list`), and as an action of the person that runs it.
+    that says what to do; `dlq retry` still sends it. A redrive does no harm; it asks only on a terminal. It is
+    recorded as a run (`runs list`), and as an action of the person who runs it.
     """
-    from jobs.cli.exit_codes import WorkError
-    from jobs.cli.output import print_json
-    from jobs.operations.acting import confirm_on_terminal, find_operator_name, recorded_action
-    from jobs.operations.housekeeping import problems_text, run_housekeeping, would_be_housekept
+    from jobs.operations.dead_letters import check_errors
+    from jobs.operations.housekeeping import preview_housekeeping, run_housekeeping
+    from jobs.operations.recorded_actions import recorded_action
     from jobs.runtime.application import open_application
 
     def show(done: "HousekeepingResult") -> None:
@@ -170,17 +160,16 @@ def retry_all_dlqs(
 
     with open_application() as application:
         if dry_run:
-            would_be, errors = would_be_housekept(application)
+            would_be, errors = preview_housekeeping(application)
             if as_json:
                 print_json({queue: [letter.as_dict() for letter in letters] for queue, letters in would_be.items()})
             else:
                 for queue, letters in would_be.items():
                     _say_dry_run(letters, f"of {queue} would be sent back", as_json=False)
-            if errors:
-                raise WorkError(problems_text(errors))
+            check_errors(errors)
             return
         confirm_on_terminal("Send back the messages of all dead letter queues that a retry may heal?", yes=yes)
-        who = find_operator_name(application.settings, named)
+        who = find_operator_name(application.settings, operator)
         if who is None:
             run_housekeeping(application, show=show)
         else:
@@ -208,41 +197,37 @@ def purge_dlq(
         ),
     ] = None,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: As = None,
+    yes: Yes = False,
+    operator: Operator = None,
 ) -> None:
     """Removes messages of a dead letter queue for good.
 
     Takes all of them, or those that are named, and writes them to a file first. Refuses mapping retries, since a
     record that loses its mapping is made a second time.
     """
-    from jobs.cli.exit_codes import WorkError
-    from jobs.cli.queue_names import parse_queue
-    from jobs.operations.acting import confirm, operator_name
-    from jobs.operations.purge import exporter, make_sure_of_export, purge, purgeable
+    from jobs.operations.dead_letters import check_export, exporter, plan_purge, purge
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         write = exporter(application, parse_queue(queue), export)
-        letters, others = purgeable(application, queue, message or [], include_retries=include_retries)
+        letters, others = plan_purge(application, queue, message or [], include_retries=include_retries)
         _say_dry_run(letters, "would be removed" if dry_run else "to remove", as_json=False)
         if others:
             say(f"{others} others stay")
         if letters:
-            make_sure_of_export(application, export)
+            check_export(application, export)
         if not letters or not confirm(f"Remove {len(letters)} messages for good?", yes=yes, dry_run=dry_run):
             return
         done = purge(application, queue, letters, write, who)
     if done.removed == 0:
         raise WorkError("nothing was removed: the messages went from the dead letter queue while you were asked")
     say(f"{done.removed} messages removed; they are kept in {done.place}")
-    if done.came_since - others > 0:
-        say(f"{done.came_since - others} messages came since you looked, and are still there")
+    if done.arrived_since - others > 0:
+        say(f"{done.arrived_since - others} messages arrived since you looked, and are still there")
 
 
 def _say_dry_run(letters: "Sequence[DeadLetter]", what: str, *, as_json: bool) -> None:
-    from jobs.cli.output import print_json
 
     if as_json:
         print_json([letter.as_dict() for letter in letters])
@@ -259,7 +244,6 @@ def _say_retried(result: "RetryResult") -> None:
 
 
 def _show(application: "Application", found: "Diagnosis") -> None:
-    from jobs.cli.output import local_time
 
     zone = application.settings.zone
     letter = found.letter

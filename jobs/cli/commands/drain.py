@@ -1,24 +1,34 @@
-"""`drain`: micro-batches of the queues, now."""
+"""`drain` and `scheduler`: handling the events of the queues, once or continuously."""
 
-from typing import Annotated
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli.arguments import parse_queues
+from jobs.cli.output import counts_text, duration_text, print_json, say
+from jobs.errors import WorkError
+
+if TYPE_CHECKING:
+    from jobs.operations.drain import DrainResult
+
 QUEUE_HELP = "visit, incentive, activity, appointment or sentencing; all of them where none is named."
+#: Reasons of failed messages that are named at the end of a command; the rest is in the telemetry.
+_MOST_REASONS = 5
 
 
 def drain(
     queues: Annotated[list[str] | None, typer.Argument(metavar="[QUEUE]...", help=QUEUE_HELP)] = None,
     until_empty: Annotated[
-        bool, typer.Option("--until-empty", help="Go on until a receive of every named queue comes back empty.")
+        bool, typer.Option("--until-empty", help="Continue until a receive of every named queue comes back empty.")
     ] = False,
     max_batches: Annotated[
         int | None,
-        typer.Option(min=1, help="At most so many micro-batches of each queue, or fewer if it is empty before."),
+        typer.Option(min=1, help="Maximum micro-batches per queue; fewer if the queue empties first."),
     ] = None,
     wait_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How long a service that is down is waited for before its messages are handed back."),
+        typer.Option(min=0, help="How long to wait for a service that is down before its messages are handed back."),
     ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: totals, and the same for each queue.")
@@ -29,13 +39,53 @@ def drain(
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
     could not be reached, or an upstream service is down and its messages were handed back. SIGTERM finishes the work
-    in hand; a second one ends at once.
+    in progress; a second one ends at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.runtime.application import open_application
 
-    parameters = DrainParameters.of(
-        queues or [], until_empty=until_empty, max_batches=max_batches, wait_seconds=wait_seconds
+    parameters = DrainParameters(
+        parse_queues(queues or []), until_empty or max_batches is not None, max_batches, wait_seconds
     )
     with open_application() as application:
-        run_drain(application, parameters, as_json=as_json)
+        show_drain(run_drain(application, parameters), as_json=as_json)
+
+
+def show_drain(result: "DrainResult", *, as_json: bool) -> None:
+    """Prints what a drain did. Raises `WorkError` when the work itself failed."""
+    if as_json:
+        print_json({"run": result.run_id, **result.as_dict()})
+    else:
+        _print_totals(result)
+    if result.problem:
+        raise WorkError(result.problem)
+
+
+def _print_totals(result: "DrainResult") -> None:
+    totals = result.totals
+    seconds = totals.pop("seconds", None)
+    queues = ", ".join(result.summaries)
+    if queues:
+        say(f"drained {queues}: {counts_text(totals) or 'nothing received'}; {duration_text(seconds)}")
+    else:
+        say("drained nothing")
+    for reason, number in islice(result.reasons.items(), _MOST_REASONS):
+        say(f"{number} attempts failed: {reason}", err=True)
+    if len(result.reasons) > _MOST_REASONS:
+        say("and for other reasons; see: prisoner-to-nomis telemetry --name message-failed", err=True)
+
+
+def scheduler() -> None:
+    """Runs continuously: drains, reconciles, redrives the DLQs.
+
+    A micro-batch of every queue each DRAIN_INTERVAL_SECONDS; the reconciliation by RECONCILIATION_SCHEDULE and the
+    housekeeping of the dead letter queues by HOUSEKEEPING_SCHEDULE, in TZ. When the database, a queue or a service is
+    unavailable it says so once, continues and recovers by itself. Health and metrics are on HEALTH_PORT. SIGTERM
+    finishes the work in progress and exits 0; a second one ends at once.
+    """
+    from jobs.health.metrics import Metrics
+    from jobs.operations.run_scheduler import run_scheduler
+    from jobs.runtime.application import open_application
+
+    with open_application(prepare_database=False, metrics=Metrics()) as application:
+        run_scheduler(application)

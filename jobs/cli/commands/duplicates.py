@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.output import say
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.cli.arguments import AsJson, DryRun, Operator, Yes
+from jobs.cli.confirmation import confirm, operator_name
+from jobs.cli.output import local_time, print_json, print_pairs, print_table, say
+from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.operations.duplicates import Examination
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
 
 FindingId = Annotated[int, typer.Argument(metavar="ID", help="The number of the finding, as `list` and alerts say it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command("list")
@@ -26,9 +27,8 @@ def list_findings(
 ) -> None:
     """The records that NOMIS holds twice, newest first.
 
-    How serious each is, is said too.
+    Also shows how serious each is.
     """
-    from jobs.cli.output import local_time, print_json, print_table
     from jobs.operations.duplicates import finding_as_dict, list_duplicates
     from jobs.runtime.application import open_application
 
@@ -60,9 +60,8 @@ def list_findings(
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
     """Both NOMIS records of a finding, and which is surplus.
 
-    They are read as they are now; what resolving would do is said too.
+    They are read as they are now. Also shows what resolving would do.
     """
-    from jobs.cli.output import print_json
     from jobs.operations.duplicates import find_duplicate
     from jobs.runtime.application import open_application
 
@@ -88,9 +87,9 @@ def resolve_finding(
             help="You looked into it: the refused record is the other's double although the two differ.",
         ),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
 ) -> None:
     """Removes the surplus record and closes the finding.
 
@@ -99,14 +98,12 @@ def resolve_finding(
     record that is mapped. One that is not proved to be the other's double (the same start, place, type, days, dates,
     as far as it has them) stays too, unless --although-different is given, which is recorded.
     """
-    from jobs.cli.exit_codes import UsageError
-    from jobs.operations.acting import confirm, operator_name
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
     from jobs.runtime.application import open_application
 
     with open_application() as application:
-        who = operator_name(application.settings, named)
+        who = operator_name(application.settings, operator)
         finding = find_duplicate(application, finding_id)
         if finding.status != "open":
             raise UsageError(f"finding {finding_id} is resolved already: {finding.resolution}")
@@ -146,7 +143,6 @@ def _examined(application: "Application", finding: "Finding") -> "Examination | 
 
 
 def _show(application: "Application", found: "Examination | TwoRows") -> None:
-    from jobs.cli.output import local_time, print_pairs
     from jobs.operations.surplus_rows import TwoRows
 
     finding = found.finding
@@ -166,7 +162,6 @@ def _show(application: "Application", found: "Examination | TwoRows") -> None:
 
 
 def _show_records(found: "Examination") -> None:
-    from jobs.cli.output import print_pairs, print_table
 
     existing, view = found.duplicate.existing, found.view
     refused = found.duplicate.duplicate

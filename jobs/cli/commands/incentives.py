@@ -1,32 +1,205 @@
-"""`incentives`: single incentive records in NOMIS."""
+"""The incentive level of one prisoner: `reconcile explain`, `reconcile fix received` and `incentives repair`."""
 
-from typing import Annotated
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.cli.arguments import DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
+from jobs.cli.confirmation import confirm, operator_name
+from jobs.cli.output import print_json, print_pairs, print_table, say
+from jobs.errors import UsageError, WorkError
 
-app = typer.Typer(name="incentives", help="Mend single incentive records in NOMIS.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from jobs.runtime.application import Application
+    from reports.reconciliations.incentives.explain import Explanation
+    from reports.reconciliations.incentives.fixes import Plan
+
+app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
+fix = typer.Typer(name="fix", help="Fix what caused a difference.", no_args_is_help=True)
+
+
+def explain(
+    offender_no: OffenderNo,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Says why one prisoner differs, and what fixes it.
+
+    Also shows which side is right, and both histories, newest first, with the origin of each record.
+    """
+    from jobs.operations.incentive_fixes import explain_prisoner
+    from jobs.runtime.application import open_application
+
+    prisoner = parse_offender_no(offender_no)
+    with open_application() as application:
+        found = explain_prisoner(application, prisoner)
+    if as_json:
+        print_json({"equal": found.equal, **found.mismatch.model_dump(mode="json", by_alias=True)})
+    else:
+        _print_explanation(found)
+
+
+@fix.command("received")
+def received(
+    offender_no: OffenderNo,
+    prison: Annotated[str | None, typer.Option(metavar="ID", help="The prison of the arrival, such as LEI.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="NEW_ADMISSION, READMISSION or TRANSFERRED.")
+    ] = None,
+    occurred_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The real time of the arrival, such as 2023-05-20T15:22:00.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Publish it despite objections.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
+) -> None:
+    """Publishes the received event of an arrival that DPS missed.
+
+    One event for one prisoner. What is not given is taken from the diagnosis. Shows what would be published and asks
+    first; what was done is recorded. Other services act on the event too.
+    """
+    from jobs.operations.incentive_fixes import choose_arrival, plan_received, publish_received
+    from jobs.runtime.application import open_application
+
+    prisoner = parse_offender_no(offender_no)
+    prison_id = parse_prison_id(prison) if prison else None
+    given_reason = parse_reason(reason) if reason else None
+    given_time = parse_arrival(occurred_at) if occurred_at else None
+    with open_application() as application:
+        who = operator_name(application.settings, operator)
+        arrival = choose_arrival(application, prisoner, prison_id, given_reason, given_time)
+        plan_now = partial(plan_received, application, prisoner, arrival)
+        plan = plan_now()
+        _show_plan(plan, force=force)
+        question = "Publish it? Every consumer of received events acts on it."
+        if confirm(question, yes=yes, dry_run=dry_run):
+            publish_received(application, plan, plan_now, who, force=force)
+            say("published; DPS makes a review of it, which reaches NOMIS through the incentive queue")
+            _verify(application, plan, wait)
 
 
 @app.command("repair")
 def repair(
-    offender_no: Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")],
+    offender_no: OffenderNo,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
-    force: Annotated[bool, typer.Option("--force", help="Write it although something speaks against it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it despite objections.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
     It is for differences of which DPS is the right side. Shows what would be written and asks first; what was done is
     recorded, and both sides are read again.
     """
-    from jobs.operations.explain import repair_incentive
-    from jobs.operations.reconcile import parse_offender_no
+    from jobs.operations.incentive_fixes import plan_repair, write_repair
     from jobs.runtime.application import open_application
 
     prisoner = parse_offender_no(offender_no)
     with open_application() as application:
-        repair_incentive(application, prisoner, named=named, wait_seconds=wait, dry_run=dry_run, yes=yes, force=force)
+        who = operator_name(application.settings, operator)
+        plan_now = partial(plan_repair, application, prisoner)
+        plan = plan_now()
+        _show_plan(plan, force=force)
+        if confirm("Write it to NOMIS?", yes=yes, dry_run=dry_run):
+            sequence = write_repair(application, plan, plan_now, who, force=force)
+            say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
+            _verify(application, plan, wait)
+
+
+def parse_arrival(text: str) -> datetime:
+    """The real time of an arrival, in London time where it has no offset. Raises `UsageError`."""
+    from sync import clock
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is not a valid time: give the time of the arrival such as 2023-05-20T15:22:00"
+        ) from error
+    arrival = (moment if moment.tzinfo is None else moment.astimezone(clock.LONDON)).replace(tzinfo=clock.LONDON)
+    if arrival > clock.now():
+        # NOMIS goes by the latest date: nothing that happens until then would count.
+        raise UsageError(f"{text} is in the future: give the real time of the arrival")
+    return arrival
+
+
+def parse_reason(text: str) -> str:
+    """The reason of a received event that makes DPS write a review. Raises `UsageError`."""
+    from reports.reconciliations.incentives.fixes import REASONS
+
+    reason = text.strip().upper()
+    if reason not in REASONS:
+        raise UsageError(f"{text!r} makes no review: give one of {', '.join(REASONS)}")
+    return reason
+
+
+def _show_plan(plan: "Plan", *, force: bool) -> None:
+    """Prints what would be sent. Raises `WorkError` for an objection, unless `force`."""
+    print_pairs(
+        {
+            "prisoner": f"{plan.offender_no}, booking {plan.booking_id}",
+            "now": f"NOMIS {plan.nomis_level or 'none'}, DPS {plan.dps_level or 'none'}",
+            "request": plan.request,
+            **{f"  {name}": value for name, value in plan.body.items()},
+        }
+    )
+    if plan.objection:
+        say(f"objection: {plan.objection}")
+        if not force:
+            raise WorkError(f"nothing was sent: {plan.objection}; --force sends it all the same")
+
+
+def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> None:
+    """Reads both sides again, for `wait_seconds` at most, and prints what is there now."""
+    from reports.reconciliations.incentives import fixes
+    from sync.proposed import command
+
+    if plan.booking_id is None:
+        return
+    seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
+    if seen.mended:
+        say(f"both sides have {seen.dps_level or 'no level'} now")
+        return
+    levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"
+    again = command("reconcile", "incentives", "--prisoner", plan.offender_no, "--no-notify")
+    say(f"they still differ ({levels}); compare again when the queue is drained: {again}")
+
+
+def _print_explanation(found: "Explanation") -> None:
+    mismatch = found.mismatch
+    say(f"prisoner {mismatch.offender_no}, booking {mismatch.booking_id}")
+    levels = f"NOMIS {mismatch.nomis_level or 'none'}, DPS {mismatch.dps_level or 'none'}"
+    say(f"{levels}: {'both sides agree' if found.equal else f'{mismatch.standing} difference'}")
+    diagnosis = mismatch.diagnosis
+    if diagnosis is not None:
+        say("")
+        print_pairs(
+            {
+                "cause": f"{diagnosis.number}. {diagnosis.cause} (confidence {diagnosis.confidence})",
+                "right side": diagnosis.right_side,
+                "because": diagnosis.explanation,
+                "what to do": diagnosis.action,
+            }
+        )
+        for line in (*diagnosis.commands, *([diagnosis.request] if diagnosis.request else ())):
+            say(f"  {line}")
+    say("")
+    print_table(
+        ("SIDE", "WHEN", "LEVEL", "PRISON", "ORIGIN", "RECORD", "NOTE"),
+        [
+            (
+                row.side,
+                f"{row.at:%Y-%m-%d %H:%M:%S}",
+                f"{row.level}{' (current)' if row.current else ''}",
+                row.prison_id,
+                row.origin,
+                row.record,
+                row.note,
+            )
+            for row in mismatch.evidence
+        ],
+    )

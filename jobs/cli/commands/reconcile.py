@@ -1,14 +1,25 @@
 """`reconcile`: where NOMIS and DPS disagree."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.operations.acting import AS_HELP, DRY_RUN_HELP, YES_HELP
+from jobs.cli.arguments import parse_offender_no, parse_prison_id
+from jobs.cli.commands import incentives as incentive_commands
+from jobs.cli.output import counts_text, print_json, print_json_text, print_table, say
+from jobs.errors import UsageError, WorkError
 
-app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and mend it.", no_args_is_help=True)
-fix = typer.Typer(name="fix", help="Mend what made a difference.", no_args_is_help=True)
-app.add_typer(fix)
+if TYPE_CHECKING:
+    from jobs.operations.reconcile import Reconciled
+    from reports.engine.result import ReconciliationResult
+
+app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
+
+#: Mismatches that are listed on the screen; the report has all of them.
+_MOST_LISTED = 50
+_MOST_UNREAD = 10
+#: Counts that are shown also when they are zero.
+_ALWAYS_SHOWN = ("compared", "mismatches")
 
 
 @app.command("incentives")
@@ -26,8 +37,8 @@ def incentives(
         str | None,
         typer.Option(
             metavar="RUN_ID",
-            help="Go on with a run that died or was incomplete; `last`: with the last one of the past 12 hours that "
-            "looked at the same, or begin one.",
+            help="Resume a run that died or was incomplete; `last`: the last one of the past 12 hours with the same "
+            "scope, or begin one.",
         ),
     ] = None,
     no_notify: Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")] = False,
@@ -35,80 +46,85 @@ def incentives(
 ) -> None:
     """Compares the incentive levels of all active prisoners.
 
-    Differences are read again before they count, told apart as new, persisting and resolved, and explained. Without
+    Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
     --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
     number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
-    is finished stays, and it can be resumed from there.
+    is finished is kept, and the run can be resumed from there.
     """
-    from jobs.operations.reconcile import read_parameters, run_reconciliation
+    from jobs.cli.progress import live_progress
+    from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
+    from reports.engine.run import LAST, ReconciliationParameters
 
+    if resume not in (None, LAST) and (prison or prisoner):
+        raise UsageError("--resume keeps the prisoners of the resumed run: leave out --prison and --prisoner")
     with open_application() as application:
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
-        parameters = read_parameters(prison or (), prisoner or (), shards, shard, resume, notify=not no_notify)
-        run_reconciliation(application, parameters, as_json=as_json)
-
-
-OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
-
-
-@app.command("explain")
-def explain(
-    offender_no: OffenderNo,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
-) -> None:
-    """Says why one prisoner differs, and what mends it.
-
-    Which side is right is said too. Both histories are shown, newest first, with where each record came from.
-    """
-    from jobs.operations.explain import explain_prisoner
-    from jobs.operations.reconcile import parse_offender_no
-    from jobs.runtime.application import open_application
-
-    prisoner = parse_offender_no(offender_no)
-    with open_application() as application:
-        explain_prisoner(application, prisoner, as_json=as_json)
-
-
-@fix.command("received")
-def received(
-    offender_no: OffenderNo,
-    prison: Annotated[str | None, typer.Option(metavar="ID", help="The prison of the arrival, such as LEI.")] = None,
-    reason: Annotated[
-        str | None, typer.Option(metavar="REASON", help="NEW_ADMISSION, READMISSION or TRANSFERRED.")
-    ] = None,
-    occurred_at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The real time of the arrival, such as 2023-05-20T15:22:00.")
-    ] = None,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Publish it although something speaks against it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
-    yes: Annotated[bool, typer.Option("--yes", help=YES_HELP)] = False,
-    named: Annotated[str | None, typer.Option("--as", metavar="NAME", help=AS_HELP)] = None,
-) -> None:
-    """Publishes the received event of an arrival that DPS missed.
-
-    One event for one prisoner. What is not given is taken from the diagnosis. Shows what would be published and asks
-    first; what was done is recorded. Other services act on the event too.
-    """
-    from jobs.operations.explain import fix_received, parse_arrival, parse_reason
-    from jobs.operations.reconcile import parse_offender_no, parse_prison_id
-    from jobs.runtime.application import open_application
-
-    prisoner = parse_offender_no(offender_no)
-    prison_id = parse_prison_id(prison) if prison else None
-    moment = parse_arrival(occurred_at) if occurred_at else None
-    with open_application() as application:
-        fix_received(
-            application,
-            prisoner,
-            prison_id,
-            parse_reason(reason) if reason else None,
-            moment,
-            named=named,
-            wait_seconds=wait,
-            dry_run=dry_run,
-            yes=yes,
-            force=force,
+        if not 0 <= shard < shards:
+            raise UsageError(f"there is no shard {shard} of {shards}: --shard counts from 0 to --shards less one")
+        parameters = ReconciliationParameters(
+            prisons=tuple(dict.fromkeys(map(parse_prison_id, prison or ()))),
+            offender_nos=tuple(dict.fromkeys(map(parse_offender_no, prisoner or ()))),
+            shards=shards,
+            shard=shard,
+            resume=resume,
+            notify=not no_notify,
         )
+        with live_progress() as progress:
+            done = run_reconciliation(application, parameters, progress)
+        show_reconciliation(done, as_json=as_json)
+
+
+app.command("explain")(incentive_commands.explain)
+app.add_typer(incentive_commands.fix)
+
+
+def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
+    """Prints what was found, and where the report is. Raises `WorkError` when the run or its report is incomplete."""
+    outcome, delivered = done.outcome, done.delivered
+    if outcome.result is None and as_json:
+        print_json({"runId": outcome.run_id, "status": outcome.status})
+    elif outcome.result is None:
+        say(f"{outcome.run_id}: this shard is done, others are still at work")
+    elif as_json:
+        print_json_text(outcome.result.to_json())
+    else:
+        _print_result(outcome.result)
+    if delivered.place is not None and not as_json:
+        say(f"report: {delivered.place}")
+    for line in delivered.late:
+        say(line, err=True)
+    if done.problem:
+        raise WorkError(done.problem)
+
+
+def _print_result(result: "ReconciliationResult") -> None:
+    say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
+    if result.mismatches:
+        _print_mismatches(result)
+    unread = [f"{each.offender_no}: {each.reason}" for each in result.unread]
+    unread += [f"page {each.page} of prisoners: {each.reason}" for each in result.unread_pages]
+    for line in unread[:_MOST_UNREAD]:
+        say(line)
+    if len(unread) > _MOST_UNREAD:
+        say(f"and {len(unread) - _MOST_UNREAD} more that could not be read")
+
+
+def _print_mismatches(result: "ReconciliationResult") -> None:
+    rows = [
+        (
+            row,
+            each.offender_no,
+            each.booking_id,
+            each.prison_id,
+            each.nomis_level,
+            each.dps_level,
+            each.standing,
+            f"{each.diagnosis.number}. {each.diagnosis.cause}" if each.diagnosis else each.evidence_missing,
+        )
+        for row, each in result.rows[:_MOST_LISTED]
+    ]
+    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
+    if len(result.mismatches) > _MOST_LISTED:
+        say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cli.exit_codes import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
-from jobs.cli.moments import parse_time
+from jobs.cli.arguments import parse_time
 from jobs.cli.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
 from jobs.cli.progress import live_progress
+from jobs.errors import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
 from sync.failures import UpstreamError
 from sync.settings.loading import SettingsError
 

@@ -299,7 +299,7 @@ def test_export_is_never_written_over_another_file(app: App, tmp_path: Path) -> 
     export = tmp_path / "export.json"
     export.write_text("precious")
     done = app.run("dlq", "purge", "visit", "--yes", "--export", str(export))
-    assert (done.code, "is there already" in done.error) == (2, True)
+    assert (done.code, "exists already" in done.error) == (2, True)
     assert (export.read_text(), app.messages("visit")) == ("precious", 1)
     assert app.run("dlq", "purge", "visit", "--dry-run", "--export", str(export)).code == 2
     app.run_ok("dlq", "purge", "visit", "--yes", "--export", str(tmp_path / "new" / "export.json"))
@@ -313,7 +313,7 @@ def test_export_that_appears_meanwhile_is_kept_too(app: App, tmp_path: Path) -> 
 
     slow = Terminal("y\n", before=lambda: export.write_text("precious"))
     done = app.run("dlq", "purge", "visit", "--export", str(export), answer=slow)
-    assert (done.code, "is there already" in done.error) == (2, True)
+    assert (done.code, "exists already" in done.error) == (2, True)
     assert (export.read_text(), app.messages("visit")) == ("precious", 1)
 
 
@@ -387,14 +387,14 @@ def test_scheduler_keeps_house(app: App) -> None:
     """The scheduler's own housekeeping is the same re-drive, by its schedule, as a run of the ledger."""
     import threading
 
+    from jobs.operations.run_scheduler import due_jobs
     from jobs.runtime.application import Application
-    from jobs.runtime.run_scheduler import scheduled_jobs
     from sync.settings.loading import load_settings
 
     bury(app, "visit-1")
     program = Application(load_settings(app.settings))
     try:
-        jobs = {job.name: job for job in scheduled_jobs(program, threading.Event())}
+        jobs = {job.name: job for job in due_jobs(program, threading.Event())}
         job = jobs["dlq-housekeeping"]
         assert job.schedule.line == "*/10 * * * *"
         with program.job_runs.run(job.name, {}) as in_hand:
@@ -403,7 +403,7 @@ def test_scheduler_keeps_house(app: App) -> None:
     finally:
         program.close()
     off = load_settings({**app.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})
-    assert scheduled_jobs(Application(off), threading.Event()) == []
+    assert due_jobs(Application(off), threading.Event()) == []
     assert app.messages("visit") == 0
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.cli.exit_codes import UsageError, WorkError
+from jobs.errors import UsageError, WorkError
 from jobs.runtime.job_runs import AlreadyStartedError, JobRun, JobRuns, Status, Trigger, new_run_id, scheduled_run_id
 from sync import clock
 from sync.store.database import Database
@@ -146,7 +146,7 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
     for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
         result_of(reaching)
     assert sorted(results) == ["left"] * 5 + ["ran"]
-    assert make_ledger("later").standing(run_id) is Status.SUCCESS
+    assert make_ledger("later").status_of(run_id) is Status.SUCCESS
 
 
 def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> None:
@@ -155,7 +155,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> Non
     first, second = make_ledger("first"), make_ledger("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
-    assert second.standing(run_id) is Status.INTERRUPTED
+    assert second.status_of(run_id) is Status.INTERRUPTED
     with second.run("reconcile-incentives", {}, run_id=run_id) as in_hand:
         assert in_hand.resumed
     assert only(second.recent()).status == Status.SUCCESS

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.runtime.cron import CronSchedule
 from jobs.runtime.job_runs import ActiveRun, JobRuns, Status, Trigger
-from jobs.runtime.scheduler import Draining, ScheduledJob, Scheduler
+from jobs.runtime.scheduler import DueJob, QueueDrain, Scheduler, Workload
 from sync import clock
 from sync.failures import BreakerOpen
 from sync.pipeline.drain import BatchSummary
@@ -75,9 +75,9 @@ def nothing_due() -> Mapping[str, int]:
     return {}
 
 
-def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> ScheduledJob:
+def job(run: Callable[[ActiveRun], None], name: str = "reconcile-incentives", line: str = "0 4 * * 1") -> DueJob:
     """A job of the weekly schedule that is worth catching up for six hours."""
-    return ScheduledJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
+    return DueJob(name, CronSchedule(line, LONDON), run, timedelta(hours=6))
 
 
 class Running:
@@ -100,23 +100,14 @@ def start() -> Iterator[Callable[..., Running]]:
 
     def begin(
         job_runs: JobRuns,
-        *jobs: ScheduledJob,
-        drains: Mapping[str, Draining] | None = None,
+        *jobs: DueJob,
+        drains: Mapping[str, QueueDrain] | None = None,
         send_due: Callable[[], Mapping[str, int]] = nothing_due,
         now: Callable[[], datetime] = clock.now,
     ) -> Running:
         known = drains or {}
-        scheduler = Scheduler(
-            open_drain=known.__getitem__,
-            queues=list(known),
-            drain_interval_seconds=0.02,
-            jobs=jobs,
-            job_runs=job_runs,
-            send_due=send_due,
-            outbox_seconds=0.05,
-            now=now,
-        )
-        running.append(Running(scheduler))
+        workload = Workload(tuple(known), known.__getitem__, 0.02, jobs, send_due, outbox_seconds=0.05)
+        running.append(Running(Scheduler(workload, job_runs, now)))
         return running[-1]
 
     yield begin
@@ -154,7 +145,7 @@ def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[...
         in_hand.counts["prisoners"] = 2000
 
     start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: ran != [] and job_runs.standing(ran[0]) is Status.SUCCESS)
+    until(lambda: ran != [] and job_runs.status_of(ran[0]) is Status.SUCCESS)
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))
     start(job_runs, job(run), now=later)
     later.wait_for_a_look()
@@ -190,7 +181,7 @@ def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callabl
         raise KeyboardInterrupt
     resumed: list[bool] = []
     start(job_runs, job(lambda run: resumed.append(run.resumed)), now=Clock(MONDAY_FOUR + timedelta(minutes=30)))
-    until(lambda: job_runs.standing(run_id) is Status.SUCCESS)
+    until(lambda: job_runs.status_of(run_id) is Status.SUCCESS)
     assert resumed == [True]
 
 
@@ -223,7 +214,7 @@ def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Calla
         raise BreakerOpen("nomis")
 
     running = start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
-    until(lambda: bool(attempts) and job_runs.standing(attempts[0]) is Status.FAILED)
+    until(lambda: bool(attempts) and job_runs.status_of(attempts[0]) is Status.FAILED)
     assert job_runs.recent()[0].error == str(BreakerOpen("nomis"))
     until(lambda: running.scheduler.failing() == {"reconcile-incentives": str(BreakerOpen("nomis"))})
     later = Clock(MONDAY_FOUR + timedelta(minutes=6))

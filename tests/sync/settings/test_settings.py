@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.cli.exit_codes import BAD_USAGE, exit_code_for
+from jobs.errors import BAD_USAGE, exit_code_for
 from sync.queues.aws import Aws
 from sync.settings.listing import variables
 from sync.settings.loading import SettingsError, load_settings

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from jobs.cli.exit_codes import one_line
 from jobs.runtime.application import Application
 from jobs.runtime.cron import parse_schedule
 from jobs.runtime.side_by_side import Question, wait_for_all
@@ -13,7 +12,7 @@ from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
 from reports.engine.exclusions import read_exclusions
 from sync.domains.registry import event_types, unknown_switches
-from sync.failures import SyncError, UpstreamError
+from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import QUEUES, Settings, UpstreamName
@@ -33,7 +32,7 @@ class _DownError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One part: whether it works, and what was seen of it or what to change."""
 
     name: str
@@ -45,7 +44,7 @@ class Finding:
         return asdict(self)
 
 
-def check_everything(application: Application) -> list[Finding]:
+def run_checks(application: Application) -> list[CheckResult]:
     """Asks every part, side by side; the findings in the order in which the parts depend on each other.
 
     Raises `SettingsError` for a setting that cannot be read, since then most parts cannot even be asked.
@@ -81,20 +80,20 @@ def nothing_is_set_up(settings: Settings) -> bool:
     return not any(settings.upstream(name).client_id for name in UpstreamName)
 
 
-def _ask_all(checks: Mapping[str, Callable[[], str]]) -> list[Finding]:
+def _ask_all(checks: Mapping[str, Callable[[], str]]) -> list[CheckResult]:
     questions = {name: Question(f"check {name}", check) for name, check in checks.items()}
     wait_for_all(questions.values(), DEADLINE_SECONDS)
     return [_found(name, question) for name, question in questions.items()]
 
 
-def _found(name: str, question: Question[str]) -> Finding:
+def _found(name: str, question: Question[str]) -> CheckResult:
     if question.answer is not None:
-        return Finding(name, True, question.answer)
+        return CheckResult(name, True, question.answer)
     error = question.error
     if error is None:
-        return Finding(name, False, f"no answer within {DEADLINE_SECONDS:.0f} s")
+        return CheckResult(name, False, f"no answer within {DEADLINE_SECONDS:.0f} s")
     # A check that breaks has found its part broken.
-    return Finding(name, False, one_line(error))
+    return CheckResult(name, False, one_line(error))
 
 
 def _read_settings(application: Application) -> None:

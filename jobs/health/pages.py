@@ -17,7 +17,7 @@ NAME = "prisoner-to-nomis"
 
 
 @contextmanager
-def observed(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
+def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
     """Serves the health pages for the `with` block; `jobs` are those whose runs are shown.
 
     Without its port the work goes on, and the log says so: a second scheduler on one machine is no reason to stop.
@@ -37,5 +37,5 @@ def observed(application: Application, jobs: Sequence[str], is_ready: Callable[[
             render = metrics.render if metrics is not None else bytes
             closing.enter_context(HealthPages(settings.health_host, settings.health_port, health, info, render))
         except SettingsError as error:
-            structlog.get_logger("jobs.health.observing").warning("health-pages-off", reason=str(error))
+            structlog.get_logger("jobs.health.pages").warning("health-pages-off", reason=str(error))
         yield

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from jobs.cli.exit_codes import WorkError
-from jobs.operations.acting import OngoingAction, recorded_action
+from jobs.errors import UsageError, WorkError
+from jobs.operations.recorded_actions import OngoingAction, recorded_action
 from jobs.runtime.application import Application
+from reports.engine.result import Arrival
 from reports.reconciliations.incentives import events, fixes
+from reports.reconciliations.incentives.explain import Explanation, explain
 from reports.reconciliations.incentives.fixes import Plan
 from sync import clock
 from sync.creation import store as creations
@@ -30,22 +32,51 @@ from sync.upstream import prisoners
 _REVIEW_EXPECTED = timedelta(hours=1)
 
 
-def plan_received(
+def explain_prisoner(application: Application, offender_no: str) -> Explanation:
+    """Both levels of a prisoner, why they differ, both histories, and what fixes it. Raises `SyncError`."""
+    pending, near = application.pending_incentive_messages, _near(application)
+    return explain(application.services, application.database, pending, offender_no, near, clock.now())
+
+
+def choose_arrival(
     application: Application,
     offender_no: str,
-    prison_id: str,
-    reason: str,
-    occurred_at: datetime,
-) -> Plan:
-    """Plans to publish a received event again, with what speaks against it. Raises `SyncError`."""
-    plan = fixes.plan_received(application.services, offender_no, prison_id, reason, occurred_at)
+    prison_id: str | None,
+    reason: str | None,
+    occurred_at: datetime | None,
+) -> Arrival:
+    """The arrival that a received event is published for; what is not given is taken from the diagnosis.
+
+    Raises `UsageError` when something is missing that the diagnosis does not propose, and `SyncError`.
+    """
+    if prison_id is not None and reason is not None and occurred_at is not None:
+        return Arrival(prison_id=prison_id, reason=reason, occurred_at=occurred_at)
+    pending, near = application.pending_incentive_messages, _near(application)
+    proposed = fixes.propose_received(application.services, pending, offender_no, near)
+    if proposed is None:
+        raise UsageError(
+            f"the diagnosis of {offender_no} proposes no received event; see `reconcile explain {offender_no}`, or "
+            "give --prison, --reason and --occurred-at"
+        )
+    return Arrival(
+        prison_id=prison_id or proposed.prison_id,
+        reason=reason or proposed.reason,
+        occurred_at=occurred_at or proposed.occurred_at,
+    )
+
+
+def plan_received(application: Application, offender_no: str, arrival: Arrival) -> Plan:
+    """Plans to publish a received event again, with any objection to it. Raises `SyncError`."""
+    plan = fixes.plan_received(
+        application.services, offender_no, arrival.prison_id, arrival.reason, arrival.occurred_at
+    )
     if plan.objection is None:
         plan = replace(plan, objection=_published_before(application, plan) or _message_pending(application, plan))
     return plan
 
 
 def plan_repair(application: Application, offender_no: str) -> Plan:
-    """Plans to write the current DPS level to NOMIS again, with what speaks against it. Raises `SyncError`."""
+    """Plans to write the current DPS level to NOMIS again, with any objection to it. Raises `SyncError`."""
     plan = fixes.plan_repair(application.services, offender_no)
     if plan.objection is None:
         objection = (
@@ -186,6 +217,11 @@ def _context(application: Application) -> HandlerContext:
         application.database,
         _request_seconds(application),
     )
+
+
+def _near(application: Application) -> timedelta:
+    """How near in time two records of one event lie."""
+    return timedelta(hours=application.settings.reconciliation_near_hours)
 
 
 def _request_seconds(application: Application) -> float:

@@ -1,0 +1,80 @@
+"""Options that several commands share, and how the texts that people type are parsed."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from jobs.errors import UsageError
+from sync import clock
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+Unchecked = Annotated[
+    bool,
+    typer.Option("--unchecked", help="You looked in NOMIS yourself: continue although nothing here can check it."),
+]
+Operator = Annotated[
+    str | None,
+    typer.Option(
+        "--as", metavar="NAME", help="Who you are, for the record; OPERATOR where not given, else your login name."
+    ),
+]
+OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
+
+_OFFENDER_NO = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
+_PRISON_ID = re.compile(r"[A-Z]{3}")
+_AGE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_offender_no(text: str) -> str:
+    """A prisoner number such as A1234BC. Raises `UsageError`."""
+    number = text.strip().upper()
+    if not _OFFENDER_NO.fullmatch(number):
+        raise UsageError(f"{text!r} is not a valid prisoner number: give one such as A1234BC")
+    return number
+
+
+def parse_prison_id(text: str) -> str:
+    """A prison id such as MDI. Raises `UsageError`."""
+    prison = text.strip().upper()
+    if not _PRISON_ID.fullmatch(prison):
+        raise UsageError(f"{text!r} is not a valid prison id: give three letters such as MDI")
+    return prison
+
+
+def parse_queue(name: str) -> str:
+    """One of the queue ids. Raises `UsageError` for any other name."""
+    return parse_queues([name])[0]
+
+
+def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
+    """The named queues, each once, in their usual order; all of them where none is named. Raises `UsageError`."""
+    from sync.settings.declaration import QUEUES
+
+    unknown = [name for name in names if name not in QUEUES]
+    if unknown:
+        raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")
+    return tuple(name for name in QUEUES if not names or name in names)
+
+
+def parse_time(text: str, zone: ZoneInfo) -> datetime:
+    """A date, a date-time (in `zone` where it has no offset) or an age before now (`30m`, `2h`, `7d`), aware.
+
+    Raises `UsageError` for anything else.
+    """
+    age = _AGE.fullmatch(text.strip().lower())
+    try:
+        if age:
+            return clock.now() - timedelta(**{_UNITS[age[2]]: int(age[1])})
+        moment = datetime.fromisoformat(text.strip())
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"{text!r} is not a valid time: give a date-time such as 2023-05-22T04:00 or an age such as 30m, 2h, 7d"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)

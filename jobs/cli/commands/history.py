@@ -1,0 +1,177 @@
+"""`runs`, `actions` and `telemetry`: what was done, by jobs, by people, and to records."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli.arguments import AsJson, parse_time
+from jobs.cli.output import counts_text, duration_text, local_time, pairs_of, print_json, print_pairs, print_table, say
+from jobs.errors import UsageError
+
+runs = typer.Typer(name="runs", help="Job runs: what ran, when, why, and how it ended.", no_args_is_help=True)
+
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN_ID", help="The id of a run, or enough of its beginning to be the only one.")
+]
+
+
+@runs.command("list")
+def list_runs(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many runs to show.")] = 20,
+    job: Annotated[str | None, typer.Option(help="Only runs of this job, such as reconcile-incentives.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The last runs, newest first.
+
+    A run whose process died shows as interrupted.
+    """
+    from jobs.runtime.application import open_application
+
+    with open_application() as application:
+        recent = application.job_runs.recent(limit, job)
+        zone = application.settings.zone
+    if as_json:
+        print_json([run.as_dict() for run in recent])
+        return
+    print_table(
+        ("RUN", "JOB", "TRIGGER", "STARTED", "TOOK", "STATUS", "COUNTS"),
+        [
+            (
+                run.id,
+                run.job,
+                run.trigger,
+                local_time(run.started_at, zone),
+                duration_text(run.duration_seconds),
+                run.status,
+                counts_text(run.shown_counts),
+            )
+            for run in recent
+        ],
+        nothing=f"No run of {job} is recorded." if job else "No run is recorded.",
+    )
+
+
+@runs.command("show")
+def show_run(run_id: RunId, as_json: AsJson = False) -> None:
+    """One run whole: parameters, counts, times, error."""
+    from jobs.runtime.application import open_application
+
+    with open_application() as application:
+        run = application.job_runs.find(run_id)
+        zone = application.settings.zone
+    if as_json:
+        print_json(run.as_dict())
+        return
+    print_pairs(
+        {
+            "run": run.id,
+            "job": run.job,
+            "status": run.status,
+            "trigger": run.trigger,
+            "rerun of": run.rerun_of,
+            "started": local_time(run.started_at, zone),
+            "finished": local_time(run.finished_at, zone),
+            "took": duration_text(run.duration_seconds),
+            "host": run.host,
+            "error": run.error,
+            **pairs_of("parameter", run.parameters),
+            **pairs_of("count", run.shown_counts),
+        }
+    )
+
+
+@runs.command("rerun")
+def rerun(run_id: RunId, as_json: AsJson = False) -> None:
+    """Repeats a run with the same parameters.
+
+    The repetition is a run of its own, which names the run it repeats.
+    """
+    from jobs.cli.commands.drain import show_drain
+    from jobs.cli.commands.reconcile import show_reconciliation
+    from jobs.cli.progress import live_progress
+    from jobs.operations.drain import JOB as DRAIN
+    from jobs.operations.drain import DrainParameters, run_drain
+    from jobs.operations.housekeeping import JOB as HOUSEKEEPING
+    from jobs.operations.housekeeping import run_housekeeping
+    from jobs.operations.reconcile import JOB as RECONCILIATION
+    from jobs.operations.reconcile import parameters_from_dict, run_reconciliation
+    from jobs.runtime.application import open_application
+    from jobs.runtime.job_runs import Trigger
+
+    with open_application() as application:
+        earlier = application.job_runs.find(run_id)
+        if earlier.job == DRAIN:
+            parameters = DrainParameters.from_dict(earlier.parameters)
+            drained = run_drain(application, parameters, trigger=Trigger.RERUN, rerun_of=earlier.id)
+            show_drain(drained, as_json=as_json)
+        elif earlier.job == RECONCILIATION:
+            again = parameters_from_dict(earlier.parameters)
+            with live_progress() as progress:
+                done = run_reconciliation(application, again, progress, trigger=Trigger.RERUN, rerun_of=earlier.id)
+            show_reconciliation(done, as_json=as_json)
+        elif earlier.job == HOUSEKEEPING:
+            run_housekeeping(application, trigger=Trigger.RERUN, rerun_of=earlier.id)
+        else:
+            raise UsageError(f"a run of {earlier.job} cannot be repeated; start it anew")
+
+
+def actions(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many actions to show.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """The last actions of people, and how they ended.
+
+    Who did what, when, and to what. The state is started, done, failed, refused or unknown; an action that stays
+    started was stopped in the middle: look in NOMIS, or at the queue, whether it was done.
+    """
+    from jobs.runtime.application import open_application
+    from sync.store.actions import list_actions
+
+    with open_application() as application:
+        with application.database.read() as connection:
+            found = list_actions(connection, limit)
+        zone = application.settings.zone
+    if as_json:
+        print_json([action.as_dict() for action in found])
+        return
+    print_table(
+        ("WHEN", "WHO", "ACTION", "TARGET", "STATE", "OUTCOME"),
+        [(local_time(each.time, zone), each.who, each.action, each.target, each.state, each.outcome) for each in found],
+        nothing="No action is recorded.",
+    )
+
+
+def telemetry(
+    name: Annotated[str | None, typer.Option(help="Only events of this name.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN",
+            help="Only events since then: a date or date-time (TZ where it has no offset), or an age: 30m, 2h, 7d.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N of them.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line: name, time (UTC), properties.")
+    ] = False,
+) -> None:
+    """The custom events that were tracked, oldest first."""
+    from datetime import datetime
+
+    from jobs.runtime.application import open_application
+    from sync.store.telemetry import read_events
+
+    with open_application() as application:
+        zone = application.settings.zone
+        start = parse_time(since, zone) if since else None
+        found = False
+        for event in read_events(application.database, name, start, limit):
+            found = True
+            if as_json:
+                print_json(event)
+                continue
+            when = local_time(datetime.fromisoformat(event["time"]), zone)
+            properties = " ".join(f"{key}={value}" for key, value in event["properties"].items())
+            say(f"{when}  {event['name']}  {properties}".rstrip())
+        if not found and not as_json:
+            say("No such event was tracked." if name or since else "No event was tracked.")

@@ -1,0 +1,95 @@
+"""Confirmation: who runs a command that changes something, and whether they mean it."""
+
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from jobs.cli.output import plain, say
+from jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from sync.settings.declaration import Settings
+
+#: The account that the image runs as: everybody who works in a pod has it, so it names nobody.
+SERVICE_ACCOUNT = "appuser"
+_LONGEST_NAME = 100
+_NO_ANSWER = "no answer to the question: add --yes, or --dry-run to see what would be done"
+
+
+def operator_name(settings: "Settings", given: str | None) -> str:
+    """The name of the person who runs the command: as `given`, else OPERATOR, else the login name.
+
+    Raises `UsageError` where none of them names a person.
+    """
+    person = find_operator_name(settings, given)
+    if person is None:
+        account = _account() or "this account"
+        raise UsageError(f"say who you are, which is recorded: --as NAME, or OPERATOR=NAME ({account} names nobody)")
+    return person
+
+
+def find_operator_name(settings: "Settings", given: str | None) -> str | None:
+    """The same name; None where a scheduled job runs the command rather than a person."""
+    for name in (given, settings.operator, _account()):
+        person = " ".join((name or "").split())[:_LONGEST_NAME]
+        if person and person != SERVICE_ACCOUNT:
+            return person
+    return None
+
+
+def confirm(question: str, *, yes: bool, dry_run: bool) -> bool:
+    """Whether to proceed: asks unless `yes`; False for a dry run, after saying so. Answering no ends the command.
+
+    Raises `UsageError` where nobody can answer.
+    """
+    if dry_run:
+        say("dry run: nothing was changed")
+        return False
+    if not yes:
+        _ask(question, err=False)
+    return True
+
+
+def confirm_unchecked(question: str, unchecked: str, *, yes: bool, dry_run: bool, accepted: bool) -> bool:
+    """Asks twice about something that nothing checked, as the sentence `unchecked` says.
+
+    With `yes` the option --unchecked (`accepted`) replaces the second question; raises `UsageError` without it.
+    """
+    say(f"not checked: {unchecked}")
+    if yes and not accepted:
+        raise UsageError(f"{unchecked}; look there, then add --unchecked")
+    if not confirm(question, yes=yes, dry_run=dry_run):
+        return False
+    if not accepted:
+        _ask(f"{unchecked}. Proceed all the same?", err=False)
+    return True
+
+
+def confirm_on_terminal(question: str, *, yes: bool) -> None:
+    """Asks on a terminal only, unless `yes`: without one the command proceeds. Answering no ends the command."""
+    if not yes and sys.stdin is not None and sys.stdin.isatty():
+        # Stdout is for the result, which a program may read.
+        _ask(question, err=True)
+
+
+def _ask(question: str, *, err: bool) -> None:
+    if sys.stdin is None:
+        raise UsageError(_NO_ANSWER)
+    try:
+        typer.confirm(plain(question), abort=True, err=err)
+    except typer.Abort as stopped:
+        # Typer raises this for a no, Ctrl+C and the end of the input alike.
+        if not isinstance(stopped.__context__, EOFError):
+            raise
+        say(err=err)  # ends the line of the question
+        raise UsageError(_NO_ANSWER) from None
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A container may run under a number that has no name.
+        return ""

@@ -1,0 +1,34 @@
+"""What a command can fail with, and the exit code of each: 0 success, 1 the work failed, 2 bad usage or settings."""
+
+SUCCESS = 0
+WORK_FAILED = 1
+BAD_USAGE = 2
+
+
+class WorkError(Exception):
+    """The work itself failed; the text is one line for stderr."""
+
+
+class OutcomeUnknown(WorkError):
+    """The work failed, but it may have been done all the same, wholly or in part."""
+
+
+class UsageError(Exception):
+    """The command cannot do what was asked; the text is one line that says what to ask instead."""
+
+
+class StopRequested(BaseException):
+    """The work was asked to stop before its end. What is finished is kept, and it can be resumed.
+
+    Not an `Exception`, so that no handler mistakes it for a failure of the work.
+    """
+
+
+def exit_code_for(error: Exception) -> tuple[int, str]:
+    """The exit code that `error` ends a command with, and its text for stderr: one line, or one per wrong setting."""
+    from sync.failures import one_line
+    from sync.settings.loading import SettingsError
+
+    if isinstance(error, SettingsError):
+        return BAD_USAGE, "\n".join(" ".join(line.split()) for line in str(error).splitlines())
+    return BAD_USAGE if isinstance(error, UsageError) else WORK_FAILED, one_line(error)

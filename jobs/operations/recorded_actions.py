@@ -1,0 +1,95 @@
+"""Actions of people on other systems, recorded before they are sent and again when they end."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import OutcomeUnknown, UsageError, WorkError
+from jobs.runtime.signals import breaking_off
+from sync.failures import SyncError, UpstreamError, one_line
+from sync.queues.queue import QueueUnavailable
+from sync.store.actions import ActionState, finish_action, start_action
+from sync.store.database import StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from jobs.runtime.application import Application
+
+
+@dataclass(slots=True)
+class OngoingAction:
+    """An action in progress.
+
+    outcome and details are recorded when it succeeds; `also` is written in the same transaction.
+    """
+
+    outcome: str = "done"
+    details: dict[str, Any] = field(default_factory=dict)
+    also: list[Callable[["Connection"], object]] = field(default_factory=list)
+
+
+@contextmanager
+def recorded_action(
+    application: "Application", who: str, action: str, target: str, details: Mapping[str, Any] | None = None
+) -> Iterator[OngoingAction]:
+    """Records the action of the block: as started before it, and how it ended after it.
+
+    What cannot be recorded is not sent: the block does not begin then (`StoreUnavailable`). A signal interrupts the
+    block, which is recorded as an unknown outcome. Raises the error of the block, and `WorkError` when it was
+    interrupted or its end could not be recorded.
+    """
+    ongoing = OngoingAction(details=dict(details or {}))
+    lease = f"action:{secrets.token_hex(8)}"
+    failed: BaseException | None = None
+    state: ActionState = ActionState.DONE
+    with application.leases.held(lease), breaking_off() as signals:
+        with application.database.begin() as connection:
+            number = start_action(connection, who, action, target, ongoing.details, lease)
+        try:
+            with signals.raised():
+                yield ongoing
+        except BaseException as error:
+            failed = error
+            state, ongoing.outcome = _outcome_of(error)
+        also = ongoing.also if failed is None else []
+        try:
+            with application.database.begin() as connection:
+                for write in also:
+                    write(connection)
+                finish_action(connection, number, state, ongoing.outcome, ongoing.details)
+        except StoreUnavailable as unavailable:
+            raise WorkError(
+                f"{action} {target}: {ongoing.outcome}; that could not be recorded, so `actions` shows it as "
+                f"started: {one_line(unavailable)}"
+            ) from failed
+    if failed is None:
+        return
+    if not isinstance(failed, Exception):
+        raise WorkError(f"{action} {target}: {ongoing.outcome}; see `prisoner-to-nomis actions`") from failed
+    raise failed
+
+
+def _outcome_of(error: BaseException) -> tuple[ActionState, str]:
+    """State and outcome of an action that `error` ended.
+
+    Whatever is not known to have had no effect counts as unknown. Of an unexpected error only the type is recorded,
+    since its text may hold anything.
+    """
+    if not isinstance(error, Exception):
+        return ActionState.UNKNOWN, "unknown: stopped in the middle, so it may have been done"
+    if isinstance(error, UsageError):
+        return ActionState.REFUSED, f"refused: {one_line(error)}"
+    if isinstance(error, OutcomeUnknown):
+        return ActionState.UNKNOWN, f"unknown: {one_line(error)}"
+    if isinstance(error, UpstreamError) and error.outcome_unknown:
+        return ActionState.UNKNOWN, f"unknown: no certain answer, so it may have been done: {one_line(error)}"
+    if isinstance(error, UpstreamError) and error.status is not None and error.method != "GET":
+        return ActionState.REFUSED, f"refused: {one_line(error)}"
+    if isinstance(error, QueueUnavailable | StoreUnavailable):
+        return ActionState.UNKNOWN, f"unknown: broke off, so part of it may have been done: {one_line(error)}"
+    if isinstance(error, SyncError | WorkError):
+        return ActionState.FAILED, f"failed: {one_line(error)}"
+    return ActionState.UNKNOWN, f"unknown: {type(error).__name__}"

@@ -1,0 +1,225 @@
+"""The report of a reconciliation on its way to people: delivered, made again, or sent once more."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from jobs.errors import UsageError, WorkError, exit_code_for
+from jobs.operations.drain import send_pending
+from jobs.operations.recorded_actions import recorded_action
+from jobs.runtime.application import Application
+from reports.delivery.archive import ArchiveUnavailable, open_archive, report_path, store_index, store_report
+from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up, report_deliveries
+from reports.delivery.email import refusals
+from reports.engine import runs
+from reports.engine.result import ReconciliationResult
+from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
+from reports.reconciliations.incentives.events import NOT_RUN
+from sync import clock
+from sync.store import outbox
+from sync.store.actions import Action, actions_on
+from sync.store.database import StoreUnavailable
+from sync.store.outbox import Delivery, DeliveryState
+
+SEND = "report send"
+#: How long to wait for a delivery that another process is making, and how often to poll it.
+_ELSEWHERE_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+#: How long a report that is sent again may take.
+_DELIVERY_SECONDS = 60.0
+#: Characters of the reason in an alert.
+_MOST_REASON = 1_000
+_SETTINGS = {"slack": "SLACK_TOKEN", "email": "SMTP_URL and REPORTS_EMAIL_TO", "archive": "REPORTS_LOCATION"}
+
+
+def check_archive(application: Application) -> None:
+    """Raises `SettingsError`, before any work, when the report could not be kept at `REPORTS_LOCATION`.
+
+    An archive that is only unavailable at the moment is logged; the report waits for it.
+    """
+    try:
+        open_archive(application.settings, lambda: application.aws.client("s3")).probe()
+    except ArchiveUnavailable as error:
+        structlog.get_logger("jobs.operations.report_delivery").warning("archive-away", reason=str(error))
+
+
+@contextmanager
+def failure_alerted(
+    application: Application, parameters: ReconciliationParameters, send_seconds: float = 0
+) -> Iterator[None]:
+    """Alerts Slack when the block, which runs a reconciliation, raises: such a run has no report.
+
+    One alert a day per reason, however many pods and attempts fail with it; none with `--no-notify`, nor for what is
+    not a failure of the run (another is under way, there is nothing to resume). The alert is sent here, for
+    `send_seconds` at most, or by the scheduler.
+    """
+    try:
+        yield
+    except (ReconciliationBusy, UnknownRun, UsageError):
+        raise
+    except Exception as error:
+        if parameters.notify:
+            try:
+                _alert(application, error)
+            except StoreUnavailable as unavailable:
+                structlog.get_logger("jobs.operations.report_delivery").error("alert-not-kept", reason=str(unavailable))
+            else:
+                if send_seconds:
+                    send_pending(application, send_seconds)
+        raise
+
+
+def _alert(application: Application, error: Exception) -> None:
+    moment = clock.now()
+    _code, reason = exit_code_for(error)
+    payload = {
+        "kind": "alert",
+        "event": NOT_RUN,
+        "time": moment.isoformat(timespec="milliseconds"),
+        "properties": {"reason": reason[:_MOST_REASON]},
+        "domain": "incentives",
+        "severity": "high",
+        "command": "prisoner-to-nomis runs list --job reconcile-incentives",
+    }
+    same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]
+    day = moment.astimezone(application.settings.zone).date()
+    with application.database.begin() as connection:
+        outbox.enqueue(connection, f"{NOT_RUN}:{day}:{same}", "slack", payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What became of the report of a run.
+
+    place: where it is archived, None when it is not. shortfall: why it is not although it should be. late: a line for
+    each channel of people that it has not reached.
+    """
+
+    place: str | None = None
+    shortfall: str | None = None
+    late: tuple[str, ...] = ()
+
+
+def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
+    """What became of the report of a run, once every channel was tried; waits for deliveries of other processes."""
+    if result is None:
+        return Delivered()
+    deliveries = _tried_deliveries(application, result)
+    missing = {
+        channel: _missing(result.run_id, channel, delivery)
+        for channel, delivery in deliveries.items()
+        if delivery.state is not DeliveryState.SENT
+    }
+    shortfall = missing.pop("archive", None)
+    email = deliveries.get("email")
+    refused = {} if email is None or "email" in missing else refusals(email.progress)
+    unsent = tuple(f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items())
+    archived = "archive" in deliveries and shortfall is None
+    place = report_path(application.settings, result.run_id) if archived else None
+    return Delivered(place, shortfall, (*missing.values(), *unsent))
+
+
+def _tried_deliveries(application: Application, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
+    deadline = time.monotonic() + _ELSEWHERE_SECONDS
+    while True:
+        with application.database.read() as connection:
+            deliveries = report_deliveries(connection, result)
+        if time.monotonic() > deadline or not any(map(_in_another_process, deliveries.values())):
+            return deliveries
+        time.sleep(_POLL_SECONDS)
+
+
+def _in_another_process(delivery: Delivery) -> bool:
+    return delivery.state is DeliveryState.PENDING and delivery.attempts > 0 and delivery.last_error is None
+
+
+def _missing(run_id: str, channel: Channel, delivery: Delivery) -> str:
+    what = f"the report of {run_id} has not gone to {channel}: {delivery.last_error or 'not sent yet'}"
+    if delivery.state is DeliveryState.PENDING:
+        return f"{what}; the next command or the scheduler tries again"
+    return f"{what}; it was given up: report send {run_id} --to {channel}"
+
+
+def render_report(application: Application, run_id: str) -> str:
+    """Writes the report of a run, and the index, into the archive again; its place. Raises `ArchiveUnavailable`."""
+    result = find_result(application, run_id)
+    archive = open_archive(application.settings, lambda: application.aws.client("s3"))
+    place = store_report(archive, result)
+    with application.database.read() as connection:
+        ended = runs.ended_runs(connection)
+    store_index(archive, ended, application.settings.environment_name)
+    return place
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A report that is to be sent again.
+
+    channels: where it goes. before: the earlier sendings by hand, the last one first.
+    """
+
+    result: ReconciliationResult
+    channels: tuple[Channel, ...]
+    before: tuple[Action, ...]
+
+    @property
+    def target(self) -> str:
+        """The reconciliation, as the action is recorded."""
+        return f"reconciliation {self.result.run_id}"
+
+
+def plan_sending(application: Application, run_id: str, channels: tuple[Channel, ...]) -> Sending:
+    """What is sent, and where to: `channels`, or all that are set up. Raises `UsageError` for one that is off."""
+    result = find_result(application, run_id)
+    wanted = channels or tuple(channel for channel in CHANNELS if is_set_up(application.settings, channel))
+    for channel in wanted:
+        if not is_set_up(application.settings, channel):
+            raise UsageError(f"{channel} is off: set {_SETTINGS[channel]}")
+    return Sending(result, wanted, _sent_before(application, result.run_id))
+
+
+def send_report(application: Application, plan: Sending, who: str) -> None:
+    """Delivers the report once more. Raises `WorkError` when somebody else just did, or it cannot be delivered now."""
+    result = plan.result
+    again, finished = secrets.token_hex(4), result.finished_at.isoformat()
+    with application.leases.held(f"write:report:{result.run_id}"):
+        now = _sent_before(application, result.run_id)
+        if now and now[0].id not in {each.id for each in plan.before}:
+            raise WorkError(f"{now[0].who} sent it while you were asked: nothing was sent a second time")
+        details = {"channels": list(plan.channels)}
+        with recorded_action(application, who, SEND, plan.target, details) as ongoing:
+            ongoing.outcome = "queued"
+            for channel in plan.channels:
+                ongoing.also.append(
+                    partial(enqueue_channel, run_id=result.run_id, channel=channel, again=again, finished=finished)
+                )
+    counts = application.outbox.flush(_DELIVERY_SECONDS)
+    if counts.given_up or counts.later:
+        raise WorkError(
+            f"{counts.later} deliveries wait for the next sender and {counts.given_up} cannot be made; the log says why"
+        )
+
+
+def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:
+    with application.database.read() as connection:
+        sent = actions_on(connection, SEND, f"reconciliation {run_id}")
+    return tuple(each for each in sent if each.may_have_been_done)
+
+
+def find_result(application: Application, run_id: str) -> ReconciliationResult:
+    """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` without one."""
+    with application.database.read() as connection:
+        result = runs.load_result(connection, run_id)
+    if result is None:
+        run = application.job_runs.find(run_id)
+        with application.database.read() as connection:
+            result = runs.load_result(connection, str(run.counts.get("reconciliation", run.id)))
+    if result is None:
+        raise UsageError(f"run {run_id} has no result of a reconciliation; see `prisoner-to-nomis runs list`")
+    return result

@@ -1,0 +1,106 @@
+"""The `scheduler` command: waits for the database, then runs the drains and the schedule until it is stopped."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import structlog
+
+from jobs.errors import WorkError
+from jobs.health.pages import serve_health
+from jobs.operations.schedule import SCHEDULE, ScheduledJob
+from jobs.runtime.application import Application
+from jobs.runtime.failure_log import FailureLog
+from jobs.runtime.job_runs import ActiveRun
+from jobs.runtime.scheduler import DueJob, Scheduler, Workload
+from jobs.runtime.signals import stopping
+from sync.settings.declaration import QUEUES
+from sync.store.database import StoreUnavailable
+
+JOB = "scheduler"
+_DATABASE_SECONDS = 2.0
+
+
+def run_scheduler(application: Application) -> None:
+    """Runs the scheduler until SIGTERM or SIGINT; running work is finished first.
+
+    Raises `SettingsError` for a schedule that is not a cron line.
+    """
+    stop_requested = threading.Event()
+    jobs = due_jobs(application, stop_requested)
+    schedulers: list[Scheduler] = []
+
+    def stop() -> None:
+        stop_requested.set()
+        for scheduler in schedulers:
+            scheduler.stop()
+
+    def is_ready() -> bool:
+        return bool(schedulers) and not stop_requested.is_set()
+
+    recorded_jobs = (JOB, *(job.name for job in SCHEDULE))
+    with stopping(stop), serve_health(application, recorded_jobs, is_ready):
+        while _wait_for_database(application, stop_requested):
+            try:
+                with application.job_runs.run(JOB, {"queues": list(QUEUES)}) as active_run:
+                    schedulers.append(make_scheduler(application, jobs))
+                    if stop_requested.is_set():
+                        stop()
+                    active_run.counts.update(schedulers[0].run())
+            except StoreUnavailable as error:
+                # Either the work is finished and only its run is not recorded, or the database is unavailable again.
+                structlog.get_logger("jobs.operations.run_scheduler").warning("run-not-recorded", reason=str(error))
+            if schedulers:
+                return
+
+
+def make_scheduler(application: Application, jobs: Sequence[DueJob]) -> Scheduler:
+    """The scheduler of an application whose database is ready."""
+    workload = Workload(
+        queues=QUEUES,
+        open_drain=application.open_drain,
+        drain_interval_seconds=application.settings.drain_interval_seconds,
+        jobs=jobs,
+        send_due=lambda: asdict(application.outbox.send_due()),
+    )
+    return Scheduler(workload, application.job_runs)
+
+
+def due_jobs(application: Application, stop_requested: threading.Event) -> list[DueJob]:
+    """The scheduled jobs that the settings switch on; they end early when `stop_requested` is set."""
+    settings = application.settings
+    return [
+        DueJob(
+            job.name,
+            job.schedule(settings),
+            partial(_run_job, job, application, stop_requested),
+            job.catch_up,
+        )
+        for job in SCHEDULE
+        if job.is_on(settings)
+    ]
+
+
+def _run_job(
+    job: ScheduledJob, application: Application, stop_requested: threading.Event, active_run: ActiveRun
+) -> None:
+    job.run(application, active_run, stop_requested)
+
+
+def _wait_for_database(application: Application, stop_requested: threading.Event) -> bool:
+    """Waits until the database has the current schema; False when asked to stop before that.
+
+    Where `DATABASE_AUTO_UPGRADE` is off, the schema is upgraded by another job, which may still be running.
+    """
+    failures = FailureLog("database")
+    while not stop_requested.is_set():
+        try:
+            application.bring_up_to_date(application.database)
+        except (StoreUnavailable, WorkError) as error:
+            failures.failed(error)
+            stop_requested.wait(_DATABASE_SECONDS)
+        else:
+            failures.worked()
+            return True
+    return False
