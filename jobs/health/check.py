@@ -131,10 +131,10 @@ def _check_switches(settings: Settings) -> str:
 def _check_database(application: Application) -> str:
     database = application.database
     try:
-        if database.is_there:
+        if database.exists:
             database.ping()
         elif application.settings.database_auto_upgrade:
-            database.make_sure_it_can_be_made()
+            database.check_can_be_created()
             return f"{database.url_without_password}, not there yet: made at the next start"
         current = database.schema_is_current()
     except SyncError as error:

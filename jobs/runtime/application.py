@@ -166,7 +166,7 @@ class Application:
             return
         if not self.settings.database_auto_upgrade:
             raise WorkError("the database has not the current schema: run `prisoner-to-nomis db upgrade`")
-        made = not database.is_there
+        made = not database.exists
         database.upgrade()
         if made:
             # A path that is mistyped would else be a new, empty database that nobody knows of.

@@ -52,7 +52,7 @@ def upgrade() -> None:
     from jobs.runtime.application import open_application
 
     with open_application(prepare_database=False) as application:
-        made, current = not application.database.is_there, application.database.schema_is_current()
+        made, current = not application.database.exists, application.database.schema_is_current()
         application.database.upgrade()
         done = "made" if made else "the schema is current already" if current else "upgraded to the current schema"
         say(f"{application.database.url_without_password}: {done}")

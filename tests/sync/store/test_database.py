@@ -194,20 +194,20 @@ def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_made_by_an_upgrade_alone(tmp_path: Path) -> None:
     """Looking at an address makes neither file nor folder, so that a mistyped one leaves nothing behind."""
     database = Database(f"sqlite:///{tmp_path}/folder/store.db")
-    assert not database.is_there
+    assert not database.exists
     assert not database.schema_is_current()
     assert list(tmp_path.iterdir()) == []
     database.upgrade()
-    assert database.is_there
+    assert database.exists
     assert database.schema_is_current()
 
 
 def test_a_file_that_cannot_be_made_is_told_before(tmp_path: Path) -> None:
     """Below something that is no folder nothing can be made; where it can, nothing stays behind."""
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match=r"DATABASE_URL: .*/file takes no file: Not a directory"):
-        Database(f"sqlite:///{tmp_path}/file/deeper/store.db").make_sure_it_can_be_made()
-    Database(f"sqlite:///{tmp_path}/deeper/still/store.db").make_sure_it_can_be_made()
+    with pytest.raises(SettingsError, match=r"DATABASE_URL: .*no file can be created in .*/file: Not a directory"):
+        Database(f"sqlite:///{tmp_path}/file/deeper/store.db").check_can_be_created()
+    Database(f"sqlite:///{tmp_path}/deeper/still/store.db").check_can_be_created()
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 

@@ -1,0 +1,144 @@
+"""The engines of SQLAlchemy: how connections to SQLite and to PostgreSQL are opened, and how a transaction begins.
+
+SQLite serves one machine, with many threads and processes; PostgreSQL serves production.
+"""
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import StaticPool
+
+from sync.store.shared_clock import shared_clock
+from sync.store.types import written_json
+
+#: How long a writer waits for its turn before the database counts as unavailable.
+BUSY_SECONDS = 30.0
+CONNECT_SECONDS = 5
+#: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
+POOL_SIZE = 5
+POOL_OVERFLOW = 15
+#: The execution option of connections that only read.
+READING = "sync_reading"
+
+_SQLITE_GENERIC_ERROR = 1
+_READ_ONLY_TRANSACTION = "25006"
+#: A writer waits for others as long as on SQLite, and one that hangs in its transaction releases its locks. Set by the
+#: transaction, since a pooler rejects options of the connection and would pass on to others what was set on it; and in
+#: one statement with BEGIN, which saves a round trip.
+_BEGIN_WRITING = "BEGIN; SET LOCAL lock_timeout = '30s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
+
+_OPTIONS: dict[str, Any] = {
+    "json_serializer": written_json,
+    "json_deserializer": orjson.loads,
+    # Error texts contain no data of rows.
+    "hide_parameters": True,
+}
+_POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
+
+
+def sqlite_engine(url: URL, file: Path | None) -> Engine:
+    """The engine of a SQLite database; `file` is None in memory and for addresses in SQLite's own form."""
+    in_memory = url.database in (None, "", ":memory:")
+    pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else _POOL
+    connect: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, **_OPTIONS, **pool, connect_args=connect)
+    if file is not None:
+        event.listen(engine, "do_connect", lambda *_given: _create_private(file))
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", lambda connection, _record: follow_sqlite_clock(engine.dialect, connection))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def postgresql_engine(url: URL) -> Engine:
+    """The engine of a PostgreSQL database."""
+    connect: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS,
+        # A server that vanished silently is noticed within seconds, not hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+        "application_name": "prisoner-to-nomis",
+        # A pooler gives each transaction another connection to the server, which does not know prepared statements.
+        "prepare_threshold": None,
+        # Transactions are begun by `_begin_postgresql`.
+        "autocommit": True,
+    }
+    engine = create_engine(
+        url,
+        **_OPTIONS,
+        **_POOL,
+        connect_args={name: value for name, value in connect.items() if name not in url.query},
+        pool_pre_ping=True,
+        # The row count of a conditional insert says whether it took effect.
+        execution_options={"preserve_rowcount": True},
+    )
+    clock = shared_clock(engine.dialect)
+    event.listen(engine, "connect", lambda connection, _record: clock.follow_postgresql(connection))
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def follow_sqlite_clock(dialect: Dialect, connection: sqlite3.Connection) -> None:
+    """Reads the shared clock of a SQLite database once; it is not there before the schema is."""
+    if not shared_clock(dialect).is_known:
+        shared_clock(dialect).follow_sqlite(connection)
+
+
+def is_unavailable(error: DBAPIError | PoolTimeoutError) -> bool:
+    """Whether an error means that the database cannot be used at present, and not that a statement is wrong."""
+    if isinstance(error, PoolTimeoutError | InterfaceError):
+        return True
+    if isinstance(error, OperationalError):
+        # SQLite reports faulty statements and missing tables as operational errors too: waiting does not fix those.
+        return getattr(error.orig, "sqlite_errorcode", None) != _SQLITE_GENERIC_ERROR
+    if isinstance(error, InternalError):
+        # The server has become a stand-by.
+        return getattr(error.orig, "sqlstate", None) == _READ_ONLY_TRANSACTION
+    return error.connection_invalidated
+
+
+def _create_private(file: Path) -> None:
+    """Creates a missing file with access for its owner only; SQLite gives the files beside it the same access."""
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError:
+        # It exists, or cannot be created: then SQLite says why.
+        return
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Transactions are begun by `_begin_sqlite`, so that DDL is transactional and writers queue at their start.
+    connection.isolation_level = None
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            # The change to WAL does not wait for other processes that open the new file at the same moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN" if _is_reading(connection) else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN" if _is_reading(connection) else _BEGIN_WRITING)
+
+
+def _is_reading(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get(READING, False))
