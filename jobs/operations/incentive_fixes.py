@@ -14,8 +14,8 @@ from jobs.operations.recorded_actions import OngoingAction, recorded_action
 from jobs.runtime.application import Application
 from reports.engine.result import Arrival
 from reports.reconciliations.incentives import events, fixes
-from reports.reconciliations.incentives.explain import Explanation, explain
 from reports.reconciliations.incentives.fixes import Plan
+from reports.reconciliations.incentives.view import Explanation, explain
 from sync import clock
 from sync.creation import store as creations
 from sync.creation.creation import creation_lease

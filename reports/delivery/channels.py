@@ -1,13 +1,14 @@
-"""What leaves when a run has ended: the report to the archive, Slack and email, each once for a run."""
+"""The channels of a report (archive, Slack, email): which are set up, what is enqueued, and how a delivery can fail."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from sync.failures import SyncError
 from sync.store import outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Connection
 
@@ -15,18 +16,43 @@ if TYPE_CHECKING:
     from sync.settings.declaration import Settings
     from sync.store.outbox import Delivery
 
+    #: Notes the progress of a delivery in the database; raises `ClaimLost`.
+    Note = Callable[[Mapping[str, Any]], None]
+
 Channel = Literal["archive", "slack", "email"]
 CHANNELS: tuple[Channel, ...] = ("archive", "slack", "email")
 #: The settings without which a channel is off.
 NEEDED_SETTINGS: Mapping[str, str] = {"slack": "SLACK_TOKEN", "email": "SMTP_URL or REPORTS_EMAIL_TO"}
 
 
+class TryLater(SyncError):
+    """The delivery failed, or was not completed; `seconds`: when to try again, None for the usual wait.
+
+    With `whole_channel` the channel is unavailable, so other deliveries to it need not be tried now.
+    """
+
+    recoverable = True
+
+    def __init__(self, reason: str, seconds: float | None = None, *, whole_channel: bool = True) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+        self.whole_channel = whole_channel
+
+
+class Undeliverable(SyncError):
+    """The delivery can never succeed: there is nothing to send, or nowhere to send it to."""
+
+
+class ClaimLost(SyncError):
+    """Another sender has taken the delivery over."""
+
+
 def enqueue_report(
     connection: Connection, settings: Settings, result: ReconciliationResult, again: str | None = None
 ) -> list[Channel]:
-    """Puts the report of a run into the outbox for every channel that is set up; the channels it goes to.
+    """Puts the report of a run into the outbox for every channel that is set up; returns those channels.
 
-    With `again`, any text of its own, it is delivered once more although it was delivered before.
+    A unique `again` has it delivered once more although it was delivered before.
     """
     channels = [channel for channel in CHANNELS if is_set_up(settings, channel)]
     for channel in channels:
@@ -37,16 +63,16 @@ def enqueue_report(
 def enqueue_channel(
     connection: Connection, run_id: str, channel: Channel, again: str | None = None, *, finished: str
 ) -> bool:
-    """Puts the report of a run into the outbox for one channel; False when it is, or was, there.
+    """Puts the report of a run into the outbox for one channel; False if it is or was there already.
 
-    `finished` tells the endings of a run apart that was resumed after it had ended incomplete.
+    `finished` is when the run ended: a run that ended incomplete, was resumed and ended again has two reports.
     """
     key = _key(run_id, channel, again, finished)
     return outbox.enqueue(connection, key, channel, {"kind": "reconciliation", "run_id": run_id})
 
 
 def report_deliveries(connection: Connection, result: ReconciliationResult) -> dict[Channel, Delivery]:
-    """The first deliveries of the report of a run, by channel: those that were enqueued at its end."""
+    """The deliveries that were enqueued when the run ended, by channel."""
     finished = result.finished_at.isoformat()
     found = {channel: outbox.find(connection, _key(result.run_id, channel, None, finished)) for channel in CHANNELS}
     return {channel: delivery for channel, delivery in found.items() if delivery is not None}
@@ -57,7 +83,7 @@ def _key(run_id: str, channel: Channel, again: str | None, finished: str) -> str
 
 
 def is_set_up(settings: Settings, channel: Channel) -> bool:
-    """Whether the settings name where to deliver to."""
+    """Whether the settings for the channel are given."""
     if channel == "slack":
         return settings.slack_token is not None
     if channel == "email":

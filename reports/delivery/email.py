@@ -14,13 +14,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from reports.delivery.sending import TryLater
+from reports.delivery.channels import TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from reports.delivery.sending import Note
+    from reports.delivery.channels import Note
     from reports.presentation.messages import EmailReport
     from sync.settings.declaration import Settings
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from reports.delivery.archive import open_archive, report_link, report_path, store_index, store_report
-from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, is_set_up
-from reports.delivery.sending import ClaimLost, TryLater, Undeliverable
+from reports.delivery.channels import CHANNELS, NEEDED_SETTINGS, ClaimLost, TryLater, Undeliverable, is_set_up
 from reports.engine import runs
 from reports.presentation.alerts import alert_message
 from reports.presentation.messages import email_report, slack_report

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reports.delivery.sending import TryLater
+from reports.delivery.channels import TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from reports.delivery.sending import Note
+    from reports.delivery.channels import Note
     from reports.presentation.messages import SlackReport
 
 TIMEOUT_SECONDS = 30

@@ -1,30 +1,40 @@
-"""Whether bookings are still on the list of active ones: a page tells who is there, the whole list who is not."""
+"""Active bookings looked up one by one: whether a booking is still active, and which booking of a prisoner is.
+
+One page shows that a booking is active; only the whole list shows that it is not.
+"""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.engine.listing import ListingFailed, list_prisoners
-from sync.upstream.prisoners import PrisonerPage, prisoner_page
+from reports.engine.listing import ListingFailed, PageFailure, list_prisoners
+from sync.domains.incentives import dps as incentives_api
+from sync.failures import SyncError
+from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reports.engine.listing import Listing
+    from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient
 
 #: Rows of a page when the whole list is read.
 _WHOLE_AT_ONCE = 5_000
+#: Rows of a page when a few bookings are searched for among tens of thousands.
+_SEARCHED_AT_ONCE = 1_000
 
 
-class StillListed:
-    """Tells whether a booking is still on the list of active ones.
+class ActiveBookingLookup:
+    """Answers whether a booking is still active. Safe to share between threads, which also share the pages read.
 
-    Whoever is there is found on the page where the order of booking ids leads to. That somebody is not there is told
-    from the whole list alone, which is read once for all who are missing: one row out of order leads past it.
-    Safe to share between threads, which then share pages too. `listing`, where the list was read before, tells on which
-    page to look first.
+    An active booking is found by a binary search over the pages, which are ordered by booking id. Only the whole list
+    shows that a booking is not active, since a row out of order escapes the search; it is read once for all who are
+    missing. `listing`, if the list was read before, says where to begin.
     """
 
     def __init__(self, nomis: ServiceClient, page_size: int, listing: Listing | None = None) -> None:
@@ -40,17 +50,17 @@ class StillListed:
     def __call__(self, booking_id: int) -> bool:
         """Whether the booking is active.
 
-        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when nobody is listed any more or the
-        whole list cannot be known.
+        Raises `UpstreamError` when a page cannot be read, and `ListingFailed` when the list is suddenly empty or not
+        complete.
         """
         return self._on_page(booking_id) or booking_id in self._all_listed()
 
     def _all_listed(self) -> frozenset[int]:
-        """Every active booking, read by whoever asks first."""
+        """Every active booking, read by the first caller."""
         with self._reading_all:
             if self._everyone is None:
                 listing = list_prisoners(self._nomis, max(self._size, _WHOLE_AT_ONCE))
-                self._make_sure_of_some(listing.total_elements)
+                self._check_not_empty(listing.total_elements)
                 if listing.failed_pages:
                     raise ListingFailed(f"not every active prisoner is known: {listing.failed_pages[0].reason}")
                 if any(each.booking_id is None for each in listing.unusable):
@@ -58,9 +68,9 @@ class StillListed:
                 self._everyone = listing.bookings
             return self._everyone
 
-    def _make_sure_of_some(self, total: int) -> None:
+    def _check_not_empty(self, total: int) -> None:
         if self._known and not total:
-            # Not everybody was released meanwhile.
+            # A whole population is not released within minutes.
             raise ListingFailed(f"NOMIS lists no active prisoner, where it listed {len(self._known)} before")
 
     def _on_page(self, booking_id: int) -> bool:
@@ -68,7 +78,7 @@ class StillListed:
         number = min(bisect_left(self._known, booking_id) // self._size, highest)
         while lowest <= highest:
             page = self._page(number)
-            self._make_sure_of_some(page.total_elements)
+            self._check_not_empty(page.total_elements)
             ids = [each.booking_id for each in page.prisoners]
             if not ids or booking_id < ids[0]:
                 highest = number - 1
@@ -85,7 +95,7 @@ class StillListed:
         return False
 
     def _page(self, number: int) -> PrisonerPage:
-        """A page, read by whoever asks for it first."""
+        """A page, read by the first caller."""
         with self._lock:
             page = self._pages.get(number)
             mine = page is None
@@ -95,8 +105,65 @@ class StillListed:
             try:
                 page.set_result(prisoner_page(self._nomis, number, self._size))
             except BaseException as error:
-                # Those who wait for it get the same error; whoever comes later may have more luck.
+                # Threads that wait for it get the same error; later ones try again.
                 with self._lock:
                     del self._pages[number]
                 page.set_exception(error)
         return page.result()
+
+
+class UnknownPrisoner(SyncError):
+    """No active prisoner has this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBookings:
+    """The active bookings of chosen prisoners, the prisoners without one, and pages that could not be searched.
+
+    unusable: invalid rows of the list that are theirs, or may be.
+    """
+
+    prisoners: tuple[PrisonerId, ...]
+    not_found: tuple[str, ...]
+    failed_pages: tuple[PageFailure, ...] = ()
+    unusable: tuple[UnusableRow, ...] = ()
+
+
+def find_bookings(services: Services, offender_nos: Iterable[str], page_size: int) -> FoundBookings:
+    """Finds the active booking of each prisoner: that of the newest DPS review if still active, else from the list.
+
+    Raises `SyncError` when a service cannot be read.
+    """
+    size = max(page_size, _SEARCHED_AT_ONCE)
+    is_active = ActiveBookingLookup(services.nomis, size)
+    found: dict[str, PrisonerId] = {}
+    searched = list(dict.fromkeys(offender_nos))
+    for offender_no in searched:
+        summary = incentives_api.prisoner_summary(services.incentives, offender_no)
+        if summary is not None and is_active(summary.booking_id):
+            found[offender_no] = PrisonerId(summary.booking_id, offender_no)
+    missing = {offender_no for offender_no in searched if offender_no not in found}
+    failed_pages: tuple[PageFailure, ...] = ()
+    unusable: tuple[UnusableRow, ...] = ()
+    if missing:
+        # No review, or one of an earlier booking: the list of active bookings knows, and it has to be searched whole.
+        listing = list_prisoners(services.nomis, size)
+        for prisoner in listing.prisoners:
+            if prisoner.offender_no in missing:
+                found[prisoner.offender_no] = prisoner
+        missing -= found.keys()
+        if missing:
+            failed_pages = listing.failed_pages
+            unusable = tuple(row for row in listing.unusable if row.offender_no is None or row.offender_no in missing)
+            missing -= {row.offender_no for row in unusable}
+    ordered = tuple(found[offender_no] for offender_no in searched if offender_no in found)
+    not_found = tuple(offender_no for offender_no in searched if offender_no in missing)
+    return FoundBookings(ordered, not_found, failed_pages, unusable)
+
+
+def active_booking(services: Services, offender_no: str) -> PrisonerId:
+    """The active booking of a prisoner. Raises `UnknownPrisoner`, and `SyncError` when a service cannot be read."""
+    found = find_bookings(services, [offender_no], _SEARCHED_AT_ONCE).prisoners
+    if not found:
+        raise UnknownPrisoner(f"no active prisoner has the number {offender_no}")
+    return found[0]

@@ -63,7 +63,7 @@ class Rechecked:
 class Recheck:
     """How the second look is done.
 
-    still_listed: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
+    is_active: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
     review or NOMIS record is younger than this is on its way. earlier: the last complete run, whose differences in
     flight are in flight no longer if their message is where it was. find_pending: finds the reviews whose message is
     still to be handled; called at most once, and only when something still differs.
@@ -74,7 +74,7 @@ class Recheck:
     in_flight: timedelta
     find_pending: FindPendingMessages
     clock: Callable[[], datetime]
-    still_listed: Callable[[int], bool] | None = None
+    is_active: Callable[[int], bool] | None = None
     earlier: Baseline = NO_BASELINE
     outage_seconds: float = OUTAGE_SECONDS
     tick: Callable[[str | None], None] = lambda _waits_for: None
@@ -144,11 +144,11 @@ class Recheck:
 
         The list is read when all pairs are, so that no page is older than the pair it is asked about.
         """
-        still_listed = self.still_listed
-        if still_listed is None:
+        is_active = self.is_active
+        if is_active is None:
             return list(differing)
         active: list[Pair] = []
-        for pair, listed in self._side_by_side(differing, lambda pair: still_listed(pair.booking_id)):
+        for pair, listed in self._side_by_side(differing, lambda pair: is_active(pair.booking_id)):
             if isinstance(listed, Unreadable):
                 structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=listed.reason)
             if listed is False:

@@ -26,7 +26,7 @@ from reports.engine.result import (
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import Evidence, Pair, gather
 from reports.reconciliations.incentives.pending_messages import PendingMessages
-from reports.reconciliations.incentives.view import portray
+from reports.reconciliations.incentives.view import to_mismatch
 from sync.failures import SyncError
 from sync.upstream.prisoners import PrisonerId
 
@@ -222,7 +222,7 @@ class Conclusion:
             if diagnosis.number in (9, 10):
                 # Nobody but a person can tell: that person wants to see all there is.
                 evidence = gather(self._services, pair, pending, self._about.near, whole=True)
-            return portray(evidence, diagnosis, standing, since)
+            return to_mismatch(evidence, diagnosis, standing, since)
         except Exception as error:  # whatever the evidence of one prisoner is, the difference stands, as do the others
             if not isinstance(error, SyncError):
                 structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
@@ -230,7 +230,7 @@ class Conclusion:
 
     def _bare(self, pair: Pair, why: str) -> Mismatch:
         standing, since = self._about.baseline.standing(pair.booking_id, self._about.started_at)
-        return portray(Evidence(pair), None, standing, since, missing=why)
+        return to_mismatch(Evidence(pair), None, standing, since, missing=why)
 
     def _unconfirmed(self, seen: Rechecked, at_first: Mapping[int, Levels]) -> tuple[Unconfirmed, ...]:
         found = []

@@ -18,9 +18,8 @@ import structlog
 
 from reports.delivery.channels import enqueue_report
 from reports.engine import checkpoints, history, runs
-from reports.engine.bookings import StillListed
+from reports.engine.bookings import ActiveBookingLookup, find_bookings
 from reports.engine.exclusions import read_exclusions
-from reports.engine.find_bookings import find_chosen
 from reports.engine.listing import Listing, everyone_first, list_prisoners, look_again
 from reports.engine.parallel_reader import OUTAGE_SECONDS, undisturbed
 from reports.engine.plausibility import why_emptied, why_without_levels
@@ -259,7 +258,7 @@ class _Run:
 
     def _find(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Listing:
         size = self._settings.reports_incentives_reconciliation_page_size
-        chosen = find_chosen(self._services, offender_nos, size)
+        chosen = find_bookings(self._services, offender_nos, size)
         prisoners = (*known, *chosen.prisoners)
         return Listing(
             prisoners,
@@ -380,14 +379,14 @@ class _Run:
             failure, gathered = failure or unbelievable, Gathered(levels, prisons)
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
-        still_listed = StillListed(self._services.nomis, page_size, listing)
+        is_active = ActiveBookingLookup(self._services.nomis, page_size, listing)
         recheck = Recheck(
             self._services,
             settings.reconciliation_concurrency,
             timedelta(minutes=settings.reconciliation_in_flight_minutes),
             owner._find_pending,
             owner._clock,
-            None if self._offender_nos else still_listed,
+            None if self._offender_nos else is_active,
             baseline,
             owner._outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS,
             self._tick,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reports.engine.result import Arrival, Confidence, Diagnosis
-from reports.reconciliations.incentives import remedies
+from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.evidence import (
     BY_ADMISSION,
@@ -95,7 +95,7 @@ def _message_pending(case: _Case) -> Diagnosis | None:
             confidence="high",
             explanation=f"The message of the current DPS review is on the dead letter queue: {given_up}.",
             action="Read why it failed, put that right, then send the message back.",
-            commands=(remedies.SHOW_DLQ, remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)),
+            commands=(causes.SHOW_DLQ, causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)),
         )
     place = "dead letter queue" if pending_on == "dlq" else "incentive queue"
     return _found(
@@ -103,7 +103,7 @@ def _message_pending(case: _Case) -> Diagnosis | None:
         confidence="high",
         explanation=f"The message of the current DPS review waits on the {place}.",
         action="Retry the dead letter queue." if pending_on == "dlq" else "Wait: the message will be handled.",
-        commands=(remedies.RETRY_DLQ, remedies.reconcile_again(case.evidence.pair)) if pending_on == "dlq" else (),
+        commands=(causes.RETRY_DLQ, causes.reconcile_again(case.evidence.pair)) if pending_on == "dlq" else (),
     )
 
 
@@ -131,7 +131,7 @@ def _admission_missed(case: _Case) -> Diagnosis | None:
             f"at {nomis.prison_id} ({nomis.audit_module or 'module unknown'})."
         ),
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
-        commands=remedies.receive_again(case.evidence.pair, arrival),
+        commands=causes.receive_again(case.evidence.pair, arrival),
         arrival=arrival,
     )
 
@@ -153,7 +153,7 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
             confidence="low",
             explanation=explanation,
             action="Look at the prisoner's movements by hand: no transfer or admission screen made the record.",
-            request=remedies.support_request(case.evidence.pair, [nomis]),
+            request=causes.support_request(case.evidence.pair, [nomis]),
         )
     arrival = _arrival(nomis, reason)
     return _found(
@@ -161,7 +161,7 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
         confidence="high",
         explanation=explanation,
         action="Publish the received event again; DPS then makes the review and NOMIS gets it.",
-        commands=remedies.receive_again(case.evidence.pair, arrival),
+        commands=causes.receive_again(case.evidence.pair, arrival),
         arrival=arrival,
     )
 
@@ -190,8 +190,8 @@ def _received_twice(case: _Case) -> Diagnosis | None:
             f"sequence {made_by_dps.incentive_sequence}; NOMIS itself made sequence {numbers} after it."
         ),
         action=f"Ask NOMIS support to delete sequence {numbers}.",
-        commands=(remedies.reconcile_again(case.evidence.pair),),
-        request=remedies.support_request(case.evidence.pair, surplus),
+        commands=(causes.reconcile_again(case.evidence.pair),),
+        request=causes.support_request(case.evidence.pair, surplus),
     )
 
 
@@ -213,7 +213,7 @@ def _wrong_order(case: _Case) -> Diagnosis | None:
             "NOMIS goes by the day alone."
         ),
         action="Write the current DPS level to NOMIS again.",
-        commands=remedies.repair(case.evidence.pair),
+        commands=causes.repair(case.evidence.pair),
     )
 
 
@@ -249,10 +249,8 @@ def _edited_or_deleted(case: _Case) -> Diagnosis | None:
             f"The review behind NOMIS sequence {nomis.incentive_sequence} {what}; such changes are not synchronised."
         ),
         action=_write_again_or_ask(nomis, review),
-        commands=remedies.repair(case.evidence.pair) if _would_be_current(nomis, review) else (),
-        request=None
-        if _would_be_current(nomis, review)
-        else remedies.support_request(case.evidence.pair, [nomis], gone),
+        commands=causes.repair(case.evidence.pair) if _would_be_current(nomis, review) else (),
+        request=None if _would_be_current(nomis, review) else causes.support_request(case.evidence.pair, [nomis], gone),
     )
 
 
@@ -292,7 +290,7 @@ def _unexplained(case: _Case) -> Diagnosis:
         confidence="low",
         explanation="None of the known causes fits; both histories are shown.",
         action="Look at both histories by hand.",
-        commands=(remedies.explain(case.evidence.pair),),
+        commands=(causes.explain(case.evidence.pair),),
     )
 
 
@@ -343,14 +341,14 @@ def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagn
             confidence="low",
             explanation=f"{explanation} Its message may be pending: {doubt}.",
             action="Look again in some minutes, before anything is written to NOMIS.",
-            commands=(remedies.reconcile_again(case.evidence.pair),),
+            commands=(causes.reconcile_again(case.evidence.pair),),
         )
     return _found(
         2,
         confidence=confidence,
         explanation=explanation,
         action="Look for the event on the dead letter queue; where it is not, write the DPS level to NOMIS.",
-        commands=(remedies.SHOW_DLQ, *remedies.repair(case.evidence.pair)),
+        commands=(causes.SHOW_DLQ, *causes.repair(case.evidence.pair)),
     )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from reports.engine.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
-from reports.reconciliations.incentives.explain import active_booking
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError

@@ -1,24 +1,32 @@
-"""A mismatch as the report shows it: both current records, and both histories in one order of time."""
+"""A difference as people see it: both current records, both histories in one order, and the diagnosis."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from reports.engine.bookings import active_booking
+from reports.engine.history import read_baseline
 from reports.engine.result import EvidenceRow, Mismatch, Side, Standing
-from reports.reconciliations.incentives.evidence import LEGITIMATE
+from reports.reconciliations.incentives.diagnosis import diagnose
+from reports.reconciliations.incentives.evidence import LEGITIMATE, gather, read_pair
+from reports.reconciliations.incentives.pending_messages import no_pending_messages
 
 if TYPE_CHECKING:
     from reports.engine.result import Diagnosis
     from reports.reconciliations.incentives.evidence import Evidence, Pair
+    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
     from sync.domains.incentives.dps import Review
     from sync.domains.incentives.nomis import IepRecord
+    from sync.store.database import Database
+    from sync.upstream.services import Services
 
 #: Reviews of DPS that are shown at most.
 _MOST_REVIEWS = 10
 
 
-def portray(
+def to_mismatch(
     evidence: Evidence, diagnosis: Diagnosis | None, standing: Standing, since: datetime, missing: str | None = None
 ) -> Mismatch:
     """The mismatch of `evidence`; `missing` says why evidence could not be read."""
@@ -117,3 +125,30 @@ def _dps_side(pair: Pair, review: Review | None) -> Side:
         user_id=review.user_id if review else None,
         record=review.id if review else dps.id or 0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Both levels and histories of a prisoner. `mismatch.diagnosis` is None where both sides agree."""
+
+    mismatch: Mismatch
+    equal: bool
+
+
+def explain(
+    services: Services,
+    database: Database,
+    find_pending: FindPendingMessages,
+    offender_no: str,
+    near: timedelta,
+    moment: datetime,
+) -> Explanation:
+    """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
+    booking = active_booking(services, offender_no)
+    pair = read_pair(services, booking.booking_id, offender_no)
+    pending = no_pending_messages() if pair.equal else find_pending()
+    evidence = gather(services, pair, pending, near, whole=True)
+    with database.read() as connection:
+        standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
+    diagnosis = None if pair.equal else diagnose(evidence, near)
+    return Explanation(to_mismatch(evidence, diagnosis, standing, since), pair.equal)

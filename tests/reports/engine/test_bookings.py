@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reports.engine.bookings import StillListed
+from reports.engine.bookings import ActiveBookingLookup
 from reports.engine.listing import ListingFailed, list_prisoners
 from sandbox import Sandbox
 from sync.failures import UpstreamError
@@ -23,15 +23,15 @@ def test_finds_out_who_is_still_listed(world: Sandbox, office: OpenOffice, liste
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 10) if listed_before else None
     everyone = sorted(world.prisoners(), key=lambda each: int(each["bookingId"]))
-    still_listed = StillListed(nomis, 10, listing)
-    assert all(still_listed(each["bookingId"]) for each in everyone[::17])
+    is_active = ActiveBookingLookup(nomis, 10, listing)
+    assert all(is_active(each["bookingId"]) for each in everyone[::17])
     leaver = everyone[50]
     world.release(leaver["offenderNo"])
-    still_listed = StillListed(nomis, 10, listing)
-    assert still_listed(everyone[51]["bookingId"])
-    assert not still_listed(leaver["bookingId"])
-    assert not still_listed(1)
-    assert not still_listed(everyone[-1]["bookingId"] + 1)
+    is_active = ActiveBookingLookup(nomis, 10, listing)
+    assert is_active(everyone[51]["bookingId"])
+    assert not is_active(leaver["bookingId"])
+    assert not is_active(1)
+    assert not is_active(everyone[-1]["bookingId"] + 1)
 
 
 def test_whoever_was_listed_is_looked_for_on_the_same_page_first(world: Sandbox, office: OpenOffice) -> None:
@@ -40,8 +40,8 @@ def test_whoever_was_listed_is_looked_for_on_the_same_page_first(world: Sandbox,
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 10)
     world.clear_records()
-    still_listed = StillListed(nomis, 10, listing)
-    assert all(still_listed(each.booking_id) for each in (listing.prisoners[3], listing.prisoners[157]))
+    is_active = ActiveBookingLookup(nomis, 10, listing)
+    assert all(is_active(each.booking_id) for each in (listing.prisoners[3], listing.prisoners[157]))
     pages = [parse_qs(urlsplit(each["path"]).query)["page"] for each in world.requests("nomis")]
     assert pages == [["0"], ["15"]]
 
@@ -52,9 +52,9 @@ def test_those_who_ask_at_once_share_a_page(world: Sandbox, office: OpenOffice) 
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 50)
     world.clear_records()
-    still_listed = StillListed(nomis, 50, listing)
+    is_active = ActiveBookingLookup(nomis, 50, listing)
     with held(world, "nomis", path="/prisoners/ids") as hold:
-        asking = [in_thread(still_listed, each.booking_id) for each in listing.prisoners[:3]]
+        asking = [in_thread(is_active, each.booking_id) for each in listing.prisoners[:3]]
         hold.wait_for_request()
     assert [result_of(each) for each in asking] == [True, True, True]
     assert len(world.requests("nomis")) == 1
@@ -63,12 +63,12 @@ def test_those_who_ask_at_once_share_a_page(world: Sandbox, office: OpenOffice) 
 def test_a_page_that_failed_is_read_again_for_the_next(world: Sandbox, office: OpenOffice) -> None:
     """Whoever asks for a page that cannot be read is told so; it is not taken to be unreadable from then on."""
     world.reset(prisoners=50)
-    still_listed = StillListed(office().services.nomis, 50)
+    is_active = ActiveBookingLookup(office().services.nomis, 50)
     booking_id = world.prisoners()[0]["bookingId"]
     world.fault("nomis", path="/prisoners/ids", kind="status", status=400, times=1)
     with pytest.raises(UpstreamError, match="400"):
-        still_listed(booking_id)
-    assert still_listed(booking_id)
+        is_active(booking_id)
+    assert is_active(booking_id)
 
 
 def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, office: OpenOffice) -> None:
@@ -76,10 +76,10 @@ def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, o
     world.reset(prisoners=50)
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 10)
-    still_listed = StillListed(nomis, 10, listing)
-    assert still_listed(listing.prisoners[15].booking_id)
+    is_active = ActiveBookingLookup(nomis, 10, listing)
+    assert is_active(listing.prisoners[15].booking_id)
     world.release(listing.prisoners[0].offender_no)
-    assert still_listed(listing.prisoners[20].booking_id)
+    assert is_active(listing.prisoners[20].booking_id)
 
 
 def test_a_list_without_anybody_tells_no_release(world: Sandbox, office: OpenOffice) -> None:
@@ -89,8 +89,8 @@ def test_a_list_without_anybody_tells_no_release(world: Sandbox, office: OpenOff
     listing = list_prisoners(nomis, 10)
     world.reset(prisoners=0)
     with pytest.raises(ListingFailed, match="NOMIS lists no active prisoner, where it listed 30 before"):
-        StillListed(nomis, 10, listing)(listing.prisoners[3].booking_id)
-    assert not StillListed(nomis, 10)(listing.prisoners[3].booking_id)
+        ActiveBookingLookup(nomis, 10, listing)(listing.prisoners[3].booking_id)
+    assert not ActiveBookingLookup(nomis, 10)(listing.prisoners[3].booking_id)
 
 
 def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
@@ -99,4 +99,4 @@ def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) 
     nomis = office().services.nomis
     listing = list_prisoners(nomis, 10)
     shorter = replace(listing, prisoners=listing.prisoners[:20], total_elements=20)
-    assert StillListed(nomis, 10, shorter)(listing.prisoners[-1].booking_id)
+    assert ActiveBookingLookup(nomis, 10, shorter)(listing.prisoners[-1].booking_id)

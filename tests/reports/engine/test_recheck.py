@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from structlog.testing import capture_logs
 
-from reports.engine.bookings import StillListed
+from reports.engine.bookings import ActiveBookingLookup
 from reports.engine.listing import list_prisoners
 from reports.engine.recheck import Recheck
 from reports.reconciliations.incentives.pending_messages import no_pending_messages
@@ -42,7 +42,9 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(world: Sandbox
     for each in planted:
         world.release(each.offender_no)
     world.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
-    look = Recheck(services, 16, timedelta(0), no_pending_messages, now, StillListed(services.nomis, 200, listing))
+    look = Recheck(
+        services, 16, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing)
+    )
     found = look(planted)
     assert found.confirmed == []
     assert {each.booking_id for each in found.released} == {each.booking_id for each in planted}
@@ -56,9 +58,9 @@ def test_the_list_is_asked_when_all_pairs_were_read(world: Sandbox, office: Open
     services = office().services
     read_before: list[int] = []
 
-    def still_listed(_: int) -> bool:
+    def is_active(_: int) -> bool:
         read_before.append(sum("/current" in each["path"] for each in world.requests("nomis")))
         return True
 
-    Recheck(services, 4, timedelta(0), no_pending_messages, now, still_listed)(planted)
+    Recheck(services, 4, timedelta(0), no_pending_messages, now, is_active)(planted)
     assert set(read_before) == {len(planted)}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.engine.result import Arrival
-from reports.reconciliations.incentives import remedies
+from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import Evidence, Pair, ReviewMapping
@@ -298,12 +298,12 @@ def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) 
     pair = Pair(offender_no, 1, None, None)
     arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))
     again = ["prisoner-to-nomis", "reconcile", "incentives", "--prisoner", offender_no, "--no-notify"]
-    receive, look = remedies.receive_again(pair, arrival)
+    receive, look = causes.receive_again(pair, arrival)
     assert shlex.split(receive)[4:9] == [offender_no, "--prison", prison_id, "--reason", reason]
     assert shlex.split(look) == again
-    assert shlex.split(remedies.explain(pair))[3:] == [offender_no]
-    assert [shlex.split(each) for each in remedies.repair(pair)] == [
+    assert shlex.split(causes.explain(pair))[3:] == [offender_no]
+    assert [shlex.split(each) for each in causes.repair(pair)] == [
         ["prisoner-to-nomis", "incentives", "repair", offender_no],
         again,
     ]
-    assert remedies.explain(Pair("$(rm -rf ~)", 1, None, None)) == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"
+    assert causes.explain(Pair("$(rm -rf ~)", 1, None, None)) == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from reports.engine.bookings import UnknownPrisoner
 from reports.reconciliations.incentives import fixes
-from reports.reconciliations.incentives.explain import UnknownPrisoner, explain
 from reports.reconciliations.incentives.pending_messages import no_pending_messages
+from reports.reconciliations.incentives.view import explain
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError
