@@ -12,7 +12,7 @@ from sqlalchemy import select
 from jobs.operations.dead_letters import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.creation.store import OPEN_STATES, CreationRecord, CreationState, list_creations
+from sync.creation.records import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message

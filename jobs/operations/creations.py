@@ -7,11 +7,11 @@ from typing import Any
 from jobs.errors import UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync.creation import store as creations
-from sync.creation.conflicts import Conflict, post_mapping
+from sync.creation import records as creations
+from sync.creation.conflicts import Conflict, save_mapping
 from sync.creation.creation import creation_lease
-from sync.creation.ledger import CreationLedger, doubt_key
-from sync.creation.store import OPEN_STATES, CreationRecord, CreationState
+from sync.creation.records import OPEN_STATES, CreationRecord, CreationState
+from sync.creation.store import CreationStore, ambiguous_key
 from sync.repair.creations import CREATIONS, SETTLEMENTS, compare, event_again, nomis_ids, pair_of
 from sync.repair.duplicates import pair_of_mapping
 from sync.repair.surplus import SURPLUS_RULES, Record
@@ -121,18 +121,18 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
             raise WorkError(f"{plan.target} changed while you were asked: nothing was done, look again")
         details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
         with recorded_action(application, who, ACTION, _target(record), details) as ongoing:
-            conflict = post_mapping(creation, record.dps_id, plan.mapping, application.services)
+            conflict = save_mapping(creation, record.dps_id, plan.mapping, application.services)
             if conflict is None:
                 outcome = f"mapped to {plan.target}"
                 note, event = f"{outcome} by {who}", f"{record.domain}-create-success"
                 ongoing.also += [
-                    lambda connection: creations.settle(connection, record.id, plan.ids, plan.mapping, note),
+                    lambda connection: creations.resolve_as_mapped(connection, record.id, plan.ids, plan.mapping, note),
                     lambda connection: application.telemetry.track_with(connection, event, told),
                 ]
             else:
                 _check_surplus(plan, conflict)
-                ledger = CreationLedger(application.database, application.telemetry)
-                ledger.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
+                store = CreationStore(application.database, application.telemetry)
+                store.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
                 outcome = f"{plan.target} is surplus beside the mapped record: see `duplicates list`"
             ongoing.outcome = outcome
             ongoing.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
@@ -166,7 +166,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
                 if mapping is None:
                     creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
                 else:
-                    creations.record_mapped(connection, record.domain, record.dps_id, mapping)
+                    creations.mark_mapped(connection, record.domain, record.dps_id, mapping)
                 _close_doubt(connection, record, who, outcome)
             if mapping is None:
                 application.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
@@ -231,7 +231,7 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
             ongoing.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
             ongoing.also += [
                 lambda connection: creations.reopen(connection, record.id, note),
-                lambda connection: findings.reopen(connection, doubt_key(record)),
+                lambda connection: findings.reopen(connection, ambiguous_key(record)),
             ]
     return outcome
 
@@ -270,6 +270,6 @@ def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
 
 
 def _close_doubt(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:
-    doubt = findings.find(connection, doubt_key(record))
+    doubt = findings.find(connection, ambiguous_key(record))
     if doubt is not None:
         findings.resolve(connection, doubt.id, who, resolution)

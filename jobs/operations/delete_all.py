@@ -7,7 +7,7 @@ from typing import Any
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync.creation import store as creations
+from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
@@ -98,7 +98,7 @@ def _delete(application: Application, domain: str, mapping: Mapping[str, Any]) -
             kind.delete(application.services, int(pair.nomis_ids[0]))
             kind.delete_mapping(application.services, pair.dps_id)
             with application.database.begin() as connection:
-                creations.forget(connection, domain, pair.dps_id)
+                creations.mark_deleted(connection, domain, pair.dps_id)
     except SyncError:
         application.telemetry.track(f"{domain}-DELETE-ALL-failed", told)
         return False

@@ -17,9 +17,9 @@ from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.view import Explanation, explain
 from sync import clock
-from sync.creation import store as creations
+from sync.creation import records as creations
 from sync.creation.creation import creation_lease
-from sync.creation.store import CreationState
+from sync.creation.records import CreationState
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives import rules as incentive
 from sync.pipeline.context import HandlerContext

@@ -1,10 +1,9 @@
-"""What it means when the mapping service refuses a pair: ours after all, or a conflict and with which."""
+"""What it means when the mapping service refuses a mapping: it was saved before, or another one exists, and which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sync.creation.creation import Creation
+from sync.creation.creation import Creation, Json
 from sync.failures import NotUnderstood, SyncError, UpstreamError
 from sync.store.telemetry import as_text
 from sync.upstream.services import Services
@@ -15,10 +14,10 @@ _BAD_REQUEST = 400
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The mapping service holds another pair: `existing` (None where it does not say which), against `duplicate`."""
+    """The mapping service refused `duplicate` for `existing`, which is None if it does not say which mapping it has."""
 
-    existing: Mapping[str, Any] | None
-    duplicate: Mapping[str, Any]
+    existing: Json | None
+    duplicate: Json
 
     def properties(self) -> dict[str, str]:
         """`existing…` and `duplicate…` for each field, as text, null as `null`."""
@@ -29,11 +28,11 @@ class Conflict:
         return found
 
 
-def post_mapping(creation: Creation, dps_id: str, mapping: Mapping[str, Any], services: Services) -> Conflict | None:
-    """Saves the mapping of a DPS record; the conflict when another pair with one of its ids is there.
+def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Services) -> Conflict | None:
+    """Saves the mapping of a DPS record; a conflict if another mapping has one of its ids.
 
-    A refusal because the very same pair exists is none: it was saved, and only the answer was lost. Raises `SyncError`
-    for everything else.
+    A refusal because this very mapping exists is a success: it was saved before, and only the response was lost.
+    Raises `SyncError` for every other failure.
     """
     try:
         creation.post_mapping(mapping, services)
@@ -45,33 +44,34 @@ def post_mapping(creation: Creation, dps_id: str, mapping: Mapping[str, Any], se
         conflict = _conflict(creation, dps_id, mapping, error, services)
         if conflict is None:
             raise
-        same = conflict.existing is not None and creation.same_records(conflict.existing, mapping)
-        return None if same else conflict
+        if conflict.existing is None or not creation.same_records(conflict.existing, mapping):
+            return conflict
     return None
 
 
 def _conflict(
-    creation: Creation, dps_id: str, mapping: Mapping[str, Any], error: UpstreamError, services: Services
+    creation: Creation, dps_id: str, mapping: Json, error: UpstreamError, services: Services
 ) -> Conflict | None:
+    """The conflict that a refusal means; None if it means none, or if that cannot be found out now."""
     posted = {name: value for name, value in mapping.items() if value is not None}
+    pair = error.more_info if isinstance(error.more_info, Mapping) else {}
     try:
-        told = error.more_info if isinstance(error.more_info, Mapping) else {}
-        if error.conflict or (error.status == _CONFLICT and told):
-            # When two saves raced, the service does not say which pair it has.
-            existing = _akin(creation, posted, told.get("existing")) or creation.find_mapping(dps_id, services)
-            return Conflict(existing, _akin(creation, posted, told.get("duplicate")) or posted)
+        if error.conflict or (error.status == _CONFLICT and pair):
+            # When two saves raced, the service does not say which mapping it has.
+            existing = _related(creation, posted, pair.get("existing")) or creation.find_mapping(dps_id, services)
+            return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)
         if error.status == _BAD_REQUEST and error.from_service:
             existing = creation.find_conflicting(mapping, services)
             return None if existing is None else Conflict(existing, posted)
     except SyncError:
-        # Whether it is a duplicate can be asked again when the retry message is handled.
+        # The mapping retry asks again.
         return None
     return None
 
 
-def _akin(creation: Creation, posted: Mapping[str, Any], value: object) -> Mapping[str, Any] | None:
-    """`value` where it is a mapping with all ids of the posted one, of which it shares at least one; else None."""
+def _related(creation: Creation, posted: Json, value: object) -> Json | None:
+    """`value` if it is a mapping with all the ids that the posted one has, at least one of them equal."""
     if not isinstance(value, Mapping):
         return None
-    ours, theirs = creation.ids_in(posted), creation.ids_in(value)
-    return value if ours.keys() == theirs.keys() and ours.items() & theirs.items() else None
+    own, other = creation.ids_in(posted), creation.ids_in(value)
+    return value if own.keys() == other.keys() and own.items() & other.items() else None

@@ -1,124 +1,275 @@
-"""The records of the creation protocol: what is, or is being, created in NOMIS for each DPS record.
+"""The steps of the creation protocol in the database, each one transaction with its telemetry."""
 
-Writers name the attempt they speak of. One that was overtaken, because it was taken to be dead, thus changes nothing
-and is told so (False).
-"""
-
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Row, Update, bindparam, case, cast, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, cast, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from sync.clock import now
-from sync.store.tables import creations, insert_into
+from sync.creation.conflicts import Conflict
+from sync.creation.creation import Creation, Json, creation_lease
+from sync.creation.records import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
+from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.proposed import SHOW_DUPLICATE, command
+from sync.store import findings
+from sync.store.database import Database, StoreUnavailable
+from sync.store.findings import FindingKind, record_finding
+from sync.store.tables import creations
+from sync.store.telemetry import Properties, Telemetry, text_properties
 from sync.store.types import LARGEST_INTEGER, storable
-from sync.store.upserts import made_ready
 
-_LISTED = 1000
+_CONFLICT = "the mapping service has another mapping of one of the two"
+_RESOLVER = "prisoner-to-nomis"
+#: The record may be missing in NOMIS, and every change of it fails until a person has looked.
+_AMBIGUOUS_SEVERITY = "serious"
 
-
-class CreationState(StrEnum):
-    """How far a creation has come."""
-
-    #: A create may be under way, or its answer was lost.
-    INTENDED = "intended"
-    #: The last create is known not to have been applied: the next delivery simply creates.
-    REFUSED = "refused"
-    #: NOMIS has the record and its ids are known; the mapping is still to be saved.
-    CREATED = "created"
-    #: Done.
-    MAPPED = "mapped"
-    #: The mapping was refused since another pair is there: NOMIS has a record too many, or two DPS records claim one.
-    DUPLICATE = "duplicate"
-    #: Nobody can tell whether NOMIS has the record; a person has to.
-    AMBIGUOUS = "ambiguous"
-    #: A person said that NOMIS does not have it: the next delivery creates.
-    ABANDONED = "abandoned"
-    #: It was deleted on purpose, with its mapping; without an attempt, its deletion was seen and never its creation.
-    DELETED = "deleted"
+# Built once, since building a statement costs more than running it.
+_CHANGE_ATTEMPT = update(creations).where(
+    OF_DPS_RECORD,
+    creations.c.attempts == bindparam("the_attempt"),
+    creations.c.state.in_(bindparam("the_states", expanding=True)),
+)
+_MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationState.DUPLICATE)
 
 
-#: A creation that was begun and is not settled: NOMIS has, or may get, a record that no mapping points to.
-OPEN_STATES = frozenset({CreationState.INTENDED, CreationState.CREATED, CreationState.AMBIGUOUS})
-#: A creation that came to its end: no message has anything to do for it.
-SETTLED_STATES = frozenset({CreationState.MAPPED, CreationState.DUPLICATE, CreationState.DELETED})
+class CreationStore:
+    """Records the steps of creations. Safe to share between threads; the caller holds the lease of the DPS record.
 
-# Made once, since building a statement costs more than running it; values are given when one is executed.
-_OF_RECORD = (creations.c.domain == bindparam("the_domain")) & (creations.c.dps_id == bindparam("the_dps_id"))
-_OF_ATTEMPT = _OF_RECORD & (creations.c.attempts == bindparam("the_attempt"))
-_FIND = select(creations).where(_OF_RECORD)
-_STATE = select(creations.c.state).where(_OF_RECORD)
-_SETTLE = update(creations).where(_OF_RECORD)
-_CHANGE = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
-_DOUBT = update(creations).where(_OF_ATTEMPT, creations.c.state.in_([CreationState.INTENDED, CreationState.MAPPED]))
-_INTEND_FIRST = {
-    dialect: made_ready(
-        insert_into(dialect, creations).on_conflict_do_nothing(),
-        dialect,
-        [column.name for column in creations.c if column.name != "id"],
-    )
-    for dialect in ("sqlite", "postgresql")
-}
+    Steps name the attempt they belong to: one that was overtaken changes nothing. What happened in NOMIS while the
+    database was unavailable is kept in memory, and written before the record is next read.
+    """
+
+    def __init__(self, database: Database, telemetry: Telemetry) -> None:
+        self._database = database
+        self._telemetry = telemetry
+        #: The last attempt at a creation whose request has ended although its outcome is unknown.
+        self._ended: dict[tuple[str, str], int] = {}
+        self._unwritten: dict[tuple[str, str], Callable[[Connection], None]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, creation: Creation, dps_id: str) -> CreationRecord | None:
+        """The record as it is now, None if there is none."""
+        key = (creation.name, dps_id)
+        with self._lock:
+            write = self._unwritten.get(key)
+        if write is not None:
+            with self._database.begin() as connection:
+                write(connection)
+            with self._lock:
+                self._unwritten.pop(key, None)
+        with self._database.read() as connection:
+            return find(connection, creation.name, dps_id)
+
+    def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
+        """The other intents of the record's subject, whose outcomes are unknown too."""
+        subject = creation.subject(record.request)
+        with self._database.read() as connection:
+            intents = list_intents(connection, creation.name)
+        return [each for each in intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject]
+
+    def unclaimed(self, creation: Creation, dps_id: str, candidates: Sequence[Json]) -> list[Json]:
+        """The candidates, by NOMIS ids, that are not known to have been created for another DPS record."""
+        if not candidates:
+            return []
+        with self._database.read() as connection:
+            return [ids for ids in candidates if not _created_for_another(connection, creation.name, dps_id, ids)]
+
+    def intend(
+        self,
+        creation: Creation,
+        dps_id: str,
+        request: Json,
+        properties: Properties,
+        previous: CreationRecord | None,
+    ) -> int:
+        """Records that a create is about to be sent; the number of the attempt. `previous` is the record as read.
+
+        Raises `LeaseBusy` if another process was faster although this one holds the lease.
+        """
+        attempt, moment = 1 if previous is None else previous.attempts + 1, now()
+        values: dict[str, Any] = {
+            "state": CreationState.INTENDED,
+            "request": dict(request),
+            "nomis_ids": None,
+            "mapping": None,
+            "properties": text_properties(properties),
+            "attempts": attempt,
+            "note": None,
+            "intended_at": moment,
+            "updated_at": moment,
+        }
+        try:
+            with self._database.begin() as connection:
+                if previous is None:
+                    first = {"domain": creation.name, "dps_id": dps_id, "created_at": moment}
+                    connection.execute(insert(creations), values | first)
+                elif not _replace(connection, previous, values):
+                    raise LeaseBusy(creation_lease(creation.name, dps_id))
+        except IntegrityError:
+            raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
+        except StoreUnavailable:
+            # The connection may have been lost in the very commit: whatever the record says, nothing was sent.
+            self._keep(creation, dps_id, lambda connection: _refuse(connection, creation, dps_id, attempt, "not sent"))
+            raise
+        return attempt
+
+    def create_failed(self, creation: Creation, dps_id: str, attempt: int, error: Exception) -> None:
+        """Records a create that failed: as refused, so that the next delivery creates, or with an unknown outcome."""
+        note = str(error)
+        if isinstance(error, UpstreamError) and error.outcome_unknown and not error.under_way:
+            self._ended[creation.name, dps_id] = attempt
+        # With an open breaker or an expired lease nothing was sent.
+        refused = isinstance(error, BreakerOpen | LeaseBusy) or (
+            isinstance(error, UpstreamError) and not error.outcome_unknown
+        )
+        if refused:
+            self._write(creation, dps_id, lambda connection: _refuse(connection, creation, dps_id, attempt, note))
+        else:
+            self._write(
+                creation, dps_id, lambda connection: _change(connection, creation, dps_id, attempt, {"note": note})
+            )
+
+    def request_has_ended(self, record: CreationRecord) -> bool:
+        """Whether the service responded to the last create, so that the request is no longer under way there.
+
+        Only the process that sent it knows.
+        """
+        return self._ended.get((record.domain, record.dps_id)) == record.attempts
+
+    def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
+        """Records that NOMIS does not have the record of an intent; the record as it is then."""
+        with self._database.begin() as connection:
+            _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
+            changed = find(connection, creation.name, record.dps_id)
+        assert changed is not None
+        return changed
+
+    def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Json) -> Json:
+        """Records the NOMIS ids; the mapping that is to be saved. Does not fail when the database is unavailable."""
+        mapping = creation.mapping(dps_id, nomis_ids)
+        values = {"state": CreationState.CREATED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": None}
+        self._ended.pop((creation.name, dps_id), None)
+        self._write(creation, dps_id, lambda connection: _change(connection, creation, dps_id, attempt, values))
+        return mapping
+
+    def mapped(self, creation: Creation, dps_id: str, mapping: Json, event_name: str, properties: Properties) -> None:
+        """Records that the mapping is saved, and tracks the success."""
+        with self._database.begin() as connection:
+            if _belongs_to(connection, creation, dps_id, mapping):
+                mark_mapped(connection, creation.name, dps_id, mapping)
+            self._telemetry.track_with(connection, event_name, properties)
+
+    def mapped_by_others(self, creation: Creation, record: CreationRecord, mapping: Json) -> None:
+        """Records that an open creation has a mapping that others saved, which resolves its finding.
+
+        A mapping that already existed when the finding was made does not: a person must say whether NOMIS has another
+        record too.
+        """
+        with self._database.begin() as connection:
+            finding = findings.find(connection, ambiguous_key(record))
+            if finding is not None and creation.ids_in(mapping).items() <= finding.properties.items():
+                return
+            mark_mapped(connection, creation.name, record.dps_id, mapping)
+            if finding is not None:
+                findings.resolve(connection, finding.id, _RESOLVER, "a mapping was saved meanwhile")
+
+    def conflicting(
+        self,
+        creation: Creation,
+        dps_id: str,
+        mapping: Json,
+        conflict: Conflict,
+        properties: Mapping[str, str],
+        failed: str | None,
+    ) -> None:
+        """Records that the mapping was refused: a finding, alerted once, after the event `failed` if there is one."""
+        event_name = f"to-nomis-synch-{creation.name}-duplicate"
+        both = {**properties, **conflict.properties()}
+        ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
+        key = f"duplicate:{creation.name}:{ids}"
+        with self._database.begin() as connection:
+            if _belongs_to(connection, creation, dps_id, mapping):
+                values = {"the_domain": creation.name, "the_dps_id": dps_id, "mapping": dict(mapping)}
+                connection.execute(_MARK_DUPLICATE, values | {"updated_at": now()})
+            if failed is not None:
+                self._telemetry.track_with(connection, failed, {**properties, "reason": _CONFLICT})
+            self._telemetry.track_with(connection, event_name, both)
+            kind, severity = FindingKind.DUPLICATE, creation.severity
+            record_finding(connection, key, kind, creation.name, severity, event_name, both, SHOW_DUPLICATE)
+
+    def ambiguous(self, creation: Creation, record: CreationRecord, properties: Properties) -> None:
+        """Records that nobody can tell whether NOMIS has the record: a finding, alerted once."""
+        event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
+        values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
+        # The mapping of a mapped record may have vanished.
+        states = (CreationState.INTENDED, CreationState.MAPPED)
+        with self._database.begin() as connection:
+            _change(connection, creation, record.dps_id, record.attempts, values, states)
+            self._telemetry.track_with(connection, event_name, text)
+            record_finding(
+                connection,
+                ambiguous_key(record),
+                FindingKind.AMBIGUOUS,
+                creation.name,
+                _AMBIGUOUS_SEVERITY,
+                event_name,
+                text,
+                command("creations", "settle", record.id),
+            )
+
+    def _write(self, creation: Creation, dps_id: str, write: Callable[[Connection], None]) -> None:
+        try:
+            with self._database.begin() as connection:
+                write(connection)
+        except StoreUnavailable:
+            self._keep(creation, dps_id, write)
+
+    def _keep(self, creation: Creation, dps_id: str, write: Callable[[Connection], None]) -> None:
+        with self._lock:
+            self._unwritten[creation.name, dps_id] = write
 
 
-@dataclass(frozen=True, slots=True)
-class CreationRecord:
-    """One row of `creations`. `nomis_ids` and `mapping` are None until the NOMIS record is known."""
-
-    id: int
-    domain: str
-    dps_id: str
-    state: CreationState
-    request: Mapping[str, Any]
-    nomis_ids: Mapping[str, Any] | None
-    mapping: Mapping[str, Any] | None
-    properties: Mapping[str, str]
-    attempts: int
-    note: str | None
-    intended_at: datetime
-    created_at: datetime
-    updated_at: datetime
+def ambiguous_key(record: CreationRecord) -> str:
+    """The key of the finding that asks a person about a creation."""
+    return f"ambiguous:{record.domain}:{record.dps_id}:{record.attempts}"
 
 
-def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
-    """The record of a DPS id of `domain` (the name of its `Creation`), None when there is none."""
-    return _record(connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none())
+def _change(
+    connection: Connection,
+    creation: Creation,
+    dps_id: str,
+    attempt: int,
+    values: Mapping[str, Any],
+    states: Collection[CreationState] = (CreationState.INTENDED,),
+) -> None:
+    """Changes the record if it is still at this attempt and in one of these states."""
+    given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt, "the_states": list(states)}
+    connection.execute(_CHANGE_ATTEMPT, {**values, **given, "updated_at": now()})
 
 
-def get(connection: Connection, creation_id: int) -> CreationRecord | None:
-    """The record with this number, None when there is none."""
-    return _record(connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none())
+def _refuse(connection: Connection, creation: Creation, dps_id: str, attempt: int, note: str) -> None:
+    _change(connection, creation, dps_id, attempt, {"state": CreationState.REFUSED, "note": note})
 
 
-def is_open(connection: Connection, domain: str, dps_id: str) -> bool:
-    """Whether a creation was begun and is not settled."""
-    state = connection.execute(_STATE, {"the_domain": domain, "the_dps_id": dps_id}).scalar()
-    return state is not None and CreationState(state) in OPEN_STATES
-
-
-def intents(connection: Connection, domain: str) -> list[CreationRecord]:
-    """All records of `domain` whose create may be under way, or got no answer."""
-    query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
-    return [record for row in connection.execute(query) if (record := _record(row)) is not None]
-
-
-def settled_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
-    """The DPS ids of `domain`, as they are stored, whose creation came to its end since `since` (aware)."""
+def _replace(connection: Connection, previous: CreationRecord, values: Mapping[str, Any]) -> bool:
+    """Writes the values unless the record has changed since it was read."""
     columns = creations.c
-    query = select(columns.dps_id).where(
-        columns.domain == domain, columns.state.in_(SETTLED_STATES), columns.updated_at >= since
-    )
-    return frozenset(connection.execute(query).scalars())
+    unchanged = (columns.id == previous.id, columns.attempts == previous.attempts, columns.state == previous.state)
+    return connection.execute(update(creations).where(*unchanged).values(values)).rowcount == 1
 
 
-def made_by_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Mapping[str, Any]) -> bool:
-    """Whether the NOMIS record of these ids is known to have been made for another DPS record of `domain`."""
+def _belongs_to(connection: Connection, creation: Creation, dps_id: str, mapping: Json) -> bool:
+    """Whether the record is that of the mapping, or may be: a retry message of another origin leaves it alone."""
+    record = find(connection, creation.name, dps_id)
+    return record is not None and (record.mapping is None or creation.same_records(record.mapping, mapping))
+
+
+def _created_for_another(connection: Connection, domain: str, dps_id: str, nomis_ids: Json) -> bool:
     columns = creations.c
     held = {name: columns.nomis_ids[name].as_string() for name in nomis_ids}
-    # SQLite gives numbers as numbers whatever is asked for, and compares them with no text.
+    # SQLite returns numbers as numbers whatever is asked for, and they equal no text.
     same = [
         cast(held[name], BigInteger) == value
         if isinstance(value, int) and abs(value) <= LARGEST_INTEGER
@@ -127,156 +278,3 @@ def made_by_another(connection: Connection, domain: str, dps_id: str, nomis_ids:
     ]
     query = select(columns.id).where(columns.domain == domain, columns.dps_id != dps_id, *same).limit(1)
     return connection.execute(query).scalar() is not None
-
-
-def list_creations(
-    connection: Connection, states: Collection[CreationState] = OPEN_STATES, limit: int = _LISTED
-) -> list[CreationRecord]:
-    """The records in `states`, ambiguous ones first, then those that were touched last."""
-    columns = creations.c
-    first = case((columns.state == CreationState.AMBIGUOUS, 0), else_=1)
-    query = (
-        select(creations).where(columns.state.in_(states)).order_by(first, columns.updated_at.desc(), columns.id.desc())
-    )
-    return [record for row in connection.execute(query.limit(limit)) if (record := _record(row)) is not None]
-
-
-def record_intent(
-    connection: Connection,
-    domain: str,
-    dps_id: str,
-    request: Mapping[str, Any],
-    properties: Mapping[str, str],
-    after: CreationRecord | None,
-) -> int | None:
-    """Records that the request is about to be sent; the number of this attempt, None when another was quicker.
-
-    `after` is the record that led to the decision, as it was read; None when there was none.
-    """
-    moment = now()
-    values: dict[str, Any] = {
-        "state": CreationState.INTENDED,
-        "request": dict(request),
-        "nomis_ids": None,
-        "mapping": None,
-        "properties": dict(properties),
-        "attempts": 1 if after is None else after.attempts + 1,
-        "note": None,
-        "intended_at": moment,
-        "updated_at": moment,
-    }
-    if after is None:
-        values |= {"domain": domain, "dps_id": dps_id, "created_at": moment}
-        changed = connection.execute(_INTEND_FIRST[connection.dialect.name], values)
-    else:
-        columns = creations.c
-        same = (columns.id == after.id, columns.attempts == after.attempts, columns.state == after.state)
-        changed = connection.execute(update(creations).where(*same).values(values))
-    return int(values["attempts"]) if changed.rowcount == 1 else None
-
-
-def record_created(
-    connection: Connection,
-    domain: str,
-    dps_id: str,
-    attempt: int,
-    nomis_ids: Mapping[str, Any],
-    mapping: Mapping[str, Any],
-) -> bool:
-    """Records the NOMIS ids of an attempt, and the mapping that is to be saved."""
-    values = {"state": CreationState.CREATED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": None}
-    return _change(connection, domain, dps_id, attempt, values)
-
-
-def record_refused(connection: Connection, domain: str, dps_id: str, attempt: int, note: str) -> bool:
-    """Records that an attempt is known not to have been applied."""
-    return _change(connection, domain, dps_id, attempt, {"state": CreationState.REFUSED, "note": note})
-
-
-def record_doubt(connection: Connection, domain: str, dps_id: str, attempt: int, note: str) -> bool:
-    """Records why the outcome of an attempt is unknown; the intent stays open."""
-    return _change(connection, domain, dps_id, attempt, {"note": note})
-
-
-def record_ambiguous(connection: Connection, domain: str, dps_id: str, attempt: int, note: str) -> bool:
-    """Records that nobody can tell whether NOMIS has the record of an attempt, or has it still."""
-    values = {"state": CreationState.AMBIGUOUS, "note": note}
-    return _change(connection, domain, dps_id, attempt, values, _DOUBT)
-
-
-def record_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> bool:
-    """Records that the mapping service holds the mapping; False when there is no record."""
-    return _settle(connection, domain, dps_id, CreationState.MAPPED, mapping)
-
-
-def record_duplicate(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> bool:
-    """Records that the mapping was refused since another one is there; False when there is no record."""
-    return _settle(connection, domain, dps_id, CreationState.DUPLICATE, mapping)
-
-
-def settle(
-    connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
-) -> bool:
-    """A person found the NOMIS record of an open creation, and its mapping was saved. False when it is not open."""
-    values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
-    return _decide(connection, creation_id, values)
-
-
-def abandon(connection: Connection, creation_id: int, note: str) -> bool:
-    """A person found that NOMIS does not have the record: the next delivery creates it. False when it is not open."""
-    return _decide(connection, creation_id, {"state": CreationState.ABANDONED, "note": note})
-
-
-def reopen(connection: Connection, creation_id: int, note: str) -> bool:
-    """A person took back that the creation is mapped: it is asked about again. False when it is not mapped."""
-    values = {"state": CreationState.AMBIGUOUS, "nomis_ids": None, "mapping": None, "note": note, "updated_at": now()}
-    mapped = update(creations).where(creations.c.id == creation_id, creations.c.state == CreationState.MAPPED)
-    return connection.execute(mapped.values(values)).rowcount == 1
-
-
-def forget(connection: Connection, domain: str, dps_id: str) -> bool:
-    """Records that the DPS record was deleted, and NOMIS and the mapping service have nothing of it any more.
-
-    A late delivery of the creating event then creates only what DPS still has. False when it was never begun here.
-    """
-    moment = now()
-    values: dict[str, Any] = {
-        "state": CreationState.DELETED,
-        "nomis_ids": None,
-        "mapping": None,
-        "updated_at": moment,
-    }
-    of = {"the_domain": domain, "the_dps_id": dps_id}
-    if connection.execute(_SETTLE, values | of).rowcount == 1:
-        return True
-    never: dict[str, Any] = {"request": {}, "properties": {}, "attempts": 0, "note": "deleted before it was created"}
-    values |= never | {"domain": domain, "dps_id": dps_id, "intended_at": moment, "created_at": moment}
-    connection.execute(_INTEND_FIRST[connection.dialect.name], values)
-    return False
-
-
-def _change(
-    connection: Connection, domain: str, dps_id: str, attempt: int, values: dict[str, Any], statement: Update = _CHANGE
-) -> bool:
-    """Changes a record that is still at this attempt, and still open as `statement` says."""
-    of = {"the_domain": domain, "the_dps_id": dps_id, "the_attempt": attempt}
-    return connection.execute(statement, values | of | {"updated_at": now()}).rowcount == 1
-
-
-def _settle(connection: Connection, domain: str, dps_id: str, state: CreationState, mapping: Mapping[str, Any]) -> bool:
-    of = {"the_domain": domain, "the_dps_id": dps_id}
-    values = {"state": state, "mapping": dict(mapping), "updated_at": now()}
-    return connection.execute(_SETTLE, values | of).rowcount == 1
-
-
-def _decide(connection: Connection, creation_id: int, values: dict[str, Any]) -> bool:
-    statement = update(creations).where(creations.c.id == creation_id, creations.c.state.in_(OPEN_STATES))
-    return connection.execute(statement.values(values | {"updated_at": now()})).rowcount == 1
-
-
-def _record(row: Row[Any] | None) -> CreationRecord | None:
-    if row is None:
-        return None
-    values = dict(row._mapping)
-    values["state"] = CreationState(values["state"])
-    return CreationRecord(**values)

@@ -7,7 +7,7 @@ over the event fails like any other.
 
 from urllib.parse import unquote
 
-from sync.creation.store import CreationState, find
+from sync.creation.records import CreationState, find
 from sync.failures import SyncError, UpstreamError, describe_failure
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, seconds_waited

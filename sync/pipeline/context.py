@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sync.creation.store import forget, is_open
+from sync.creation.records import find, mark_deleted
 from sync.failures import LeaseBusy, UpstreamError
 from sync.store.database import Database
 from sync.store.leases import Leases
@@ -81,12 +81,13 @@ class HandlerContext:
         NOMIS then has, or may get, a record without a mapping. `name` is that of the `Creation`.
         """
         with self._database.read() as connection:
-            return is_open(connection, name, dps_id)
+            record = find(connection, name, dps_id)
+        return record is not None and record.state.is_open
 
     def forget_creation(self, name: str, dps_id: str) -> None:
         """Forgets the creation of a deleted DPS record that neither NOMIS nor the mapping service has."""
         with self._database.begin() as connection:
-            forget(connection, name, dps_id)
+            mark_deleted(connection, name, dps_id)
 
     def track(self, name: str, properties: Mapping[str, object]) -> None:
         """Tracks a telemetry event."""

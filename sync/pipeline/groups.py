@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from sync.creation.creation import Creation
-from sync.creation.protocol import OutcomeSettling
+from sync.creation.protocol import GracePeriod
 from sync.failures import BreakerOpen, Failure, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
 from sync.pipeline.acknowledge import Ended
 from sync.pipeline.awaited import CreationAwaited
@@ -214,7 +214,7 @@ class LaneWorker:
         # It may be long: neither its receives nor the others of its batch must be spent on that.
         self._log.info("lease-busy", queue=self._name, key=error.key, tasks=len(lane.tasks))
         seconds = None if error.free_in is None else math.ceil(error.free_in)
-        if isinstance(error, OutcomeSettling):
+        if isinstance(error, GracePeriod):
             # It comes again itself, so that its receives count: a create that always fails so would go round for ever.
             first, *others = lane.tasks
             ended = [Ended(first, Outcome.DEFERRED, wait_seconds=seconds)]

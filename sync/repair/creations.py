@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sync.creation.creation import Creation
-from sync.creation.store import CreationRecord
+from sync.creation.records import CreationRecord
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
 from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS

@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 
 from sandbox import Sandbox
-from sync.creation import store as creations
+from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
-from sync.creation.store import CreationRecord
+from sync.creation.records import CreationRecord
 from sync.domains.registry import DOMAINS
 from sync.failures import LeaseBusy
 from sync.pipeline.context import HandlerContext
@@ -94,7 +94,7 @@ def make_schedule(sandbox: Sandbox) -> Booking:
 class Consumer:
     """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
 
-    `settling_seconds` and `call_seconds` are those of the protocol; leases are not renewed, so one of `lease_seconds`
+    `grace_seconds` and `call_seconds` are those of the protocol; leases are not renewed, so one of `lease_seconds`
     ends by itself. `breakers` watch the calls where they are wanted.
     """
 
@@ -103,7 +103,7 @@ class Consumer:
         environment: Mapping[str, str],
         database_url: str,
         *,
-        settling_seconds: float = 0,
+        grace_seconds: float = 0,
         call_seconds: float = 0,
         lease_seconds: float = 60,
         timeout_seconds: float = 60,
@@ -121,7 +121,7 @@ class Consumer:
         self._transport = Transport(load_settings(settings), observers)
         self.services = connect(self._transport)
         self._protocol = CreationProtocol(
-            self.database, self.leases, self.telemetry, self._send, settling_seconds, call_seconds
+            self.database, self.leases, self.telemetry, self._send, grace_seconds, call_seconds
         )
 
     def close(self) -> None:

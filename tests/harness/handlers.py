@@ -48,7 +48,7 @@ class Driver:
     def protocol_settles_in(self, seconds: float) -> None:
         """From now on a write without an answer is taken to be under way for so long."""
         settings, database, services = self._settings, self.database, self.services
-        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, settling_seconds=seconds)
+        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, grace_seconds=seconds)
         # A lost answer leaves nothing under way here: whoever calls has seen what came of it. Nothing is waited for.
         settling = {
             "api_timeout_seconds": 0.01,

@@ -12,7 +12,7 @@ from jobs.errors import UsageError
 if TYPE_CHECKING:
     from jobs.operations.creations import MappingPlan
     from jobs.runtime.application import Application
-    from sync.creation.store import CreationRecord
+    from sync.creation.records import CreationRecord
 
 app = typer.Typer(
     name="creations",
@@ -152,7 +152,7 @@ def reopen_creation(
 
 def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.operations.creations import may_be_settled
-    from sync.creation.store import OPEN_STATES
+    from sync.creation.records import OPEN_STATES
     from sync.repair.creations import SETTLEMENTS, look_for
 
     settle = f"prisoner-to-nomis creations settle {record.id}"

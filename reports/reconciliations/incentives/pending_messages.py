@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from sync.creation.store import intents, settled_since
+from sync.creation.records import finished_since, list_intents
 from sync.domains.incentives import rules
 from sync.repair.dead_letter_report import WORTH_A_RETRY, diagnose
 from sync.store.failures import FailedAttempt, failed_since
@@ -90,9 +90,9 @@ def find_pending_messages(
             for each in failed_since(connection, _QUEUE, _EVENT_TYPE, since)
             if each.time + waits[min(each.attempt, len(waits)) - 1] + handling > moment
         ]
-        begun = [each for each in intents(connection, rules.CREATION.name) if each.updated_at > since]
+        begun = [each for each in list_intents(connection, rules.CREATION.name) if each.updated_at > since]
         first = min((each.time for each in failed), default=None)
-        finished = frozenset() if first is None else settled_since(connection, rules.CREATION.name, first)
+        finished = frozenset() if first is None else finished_since(connection, rules.CREATION.name, first)
     return PendingMessages(
         on_dlq=frozenset(review for each in letters if (review := _review(each)) is not None),
         given_up=_given_up(letters, database, settings),

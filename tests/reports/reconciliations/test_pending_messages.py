@@ -12,7 +12,7 @@ from jobs.runtime.application import Application
 from reports.reconciliations.incentives.pending_messages import PendingMessages, find_pending_messages
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation import store as creations
+from sync.creation.store import CreationStore
 from sync.domains.incentives import rules
 from sync.failures import Failure
 from sync.pipeline.envelope import write_mapping_retry
@@ -87,8 +87,7 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
 
 def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
     """An intent without an outcome is pending until its message must have come again, and no longer."""
-    with one.database.begin() as connection:
-        creations.record_intent(connection, rules.CREATION.name, "4711", {}, {}, None)
+    CreationStore(one.database, one.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert [pending(one, later).where(4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
         "queue",

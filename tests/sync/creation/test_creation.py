@@ -11,8 +11,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation import store as creations
-from sync.creation.store import CreationState
+from sync.creation import records as creations
+from sync.creation.records import CreationState
 from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, NotUnderstood, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
@@ -155,7 +155,7 @@ def test_a_refused_create_is_tried_again_at_once(
 ) -> None:
     """A create that is known not to have been applied leaves no doubt, so nothing has to be looked up."""
     booking = book_visit(upstream)
-    with consuming(upstream, database_url, settling_seconds=3600) as consumer:
+    with consuming(upstream, database_url, grace_seconds=3600) as consumer:
         upstream.fault("nomis", "POST", VISITS, times=1, **refusal)
         with pytest.raises(UpstreamError):
             consumer.deliver(booking)
@@ -558,14 +558,14 @@ def test_a_create_that_is_still_at_work_is_not_sent_again(upstream: Sandbox, dat
     booking = book_visit(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
-        consuming(upstream, database_url, settling_seconds=3600) as consumer,
+        consuming(upstream, database_url, grace_seconds=3600) as consumer,
         held(upstream, "nomis", "POST", VISITS) as create,
     ):
         while not create.requests:
             # On a slow machine the calls before the create may take too long as well.
             with pytest.raises(UpstreamError):
                 hurried.deliver(booking)
-        with pytest.raises(LeaseBusy, match="got no answer"):
+        with pytest.raises(LeaseBusy, match="unknown"):
             consumer.deliver(booking)
         create.release()
         until(lambda: visits_of(upstream, booking))
@@ -597,7 +597,7 @@ def test_a_deleted_record_is_not_made_again_by_a_late_delivery(consumer: Consume
     again = make_schedule(upstream)
     consumer.deliver(again)
     with consumer.database.begin() as connection:
-        assert creations.forget(connection, "activity", again.dps_id)
+        creations.mark_deleted(connection, "activity", again.dps_id)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{again.dps_id}")
     upstream.drop("schedule", again.dps_id)
     assert consumer.deliver(again) is Outcome.DUPLICATE

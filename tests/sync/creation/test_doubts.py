@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from sandbox import Sandbox
-from sync.creation.store import CreationState
+from sync.creation.records import CreationState
 from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
@@ -45,7 +45,7 @@ def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstrea
             create.wait_for_request()
             kill(process)
         with consuming(upstream, database_url, call_seconds=600) as survivor:
-            with pytest.raises(LeaseBusy, match="no answer"):
+            with pytest.raises(LeaseBusy, match="unknown"):
                 survivor.deliver_now(booking)
             create.release()
             assert survivor.deliver_when_free(booking) is Outcome.APPLIED

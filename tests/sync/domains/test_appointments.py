@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sync.creation import store as creations
+from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
 from sync.pipeline.outcome import Outcome

@@ -9,8 +9,7 @@ from typing import get_args
 
 import pytest
 
-from sync.creation import ledger as creation_ledger
-from sync.creation import protocol as creation
+from sync.creation import protocol, store
 from sync.creation.creation import Creation
 from sync.domains import registry as catalogue
 from sync.domains.activities.duplicate_rows import NonUnique, What
@@ -104,7 +103,7 @@ EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a
 
 def names_in_code() -> set[str]:
     """Every name that the code between queue and NOMIS can track, as it is written there."""
-    tracking = [Path(module.__file__ or "") for module in (creation, creation_ledger, work)]
+    tracking = [Path(module.__file__ or "") for module in (protocol, store, work)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     templates = {ast.unparse(node).strip("f'\"") for node in nodes if isinstance(node, ast.JoinedStr)}

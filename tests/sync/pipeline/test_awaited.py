@@ -11,7 +11,10 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation import store as creations
+from sync.creation.records import mark_deleted
+from sync.creation.store import CreationStore
+from sync.domains.registry import DOMAINS
+from sync.failures import UpstreamError
 from sync.queues import requeue as waiting
 from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.queue import Message, Queue
@@ -139,16 +142,21 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
     """By whichever process; not one that nobody goes on with."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
-    with one.database.begin() as connection:
-        creations.record_intent(connection, "visit", REFERENCE, {}, {}, None)
-        if state == "refused":
-            creations.record_refused(connection, "visit", REFERENCE, 1, "no room")
-        elif state == "created":
-            creations.record_created(connection, "visit", REFERENCE, 1, {"nomisId": 1}, {"nomisId": "1"})
-        elif state == "ambiguous":
-            creations.record_ambiguous(connection, "visit", REFERENCE, 1, "nobody can tell")
-        elif state == "deleted":
-            creations.forget(connection, "visit", REFERENCE)
+    creation, store = DOMAINS["visit"].creation, CreationStore(one.database, one.telemetry)
+    store.intend(creation, REFERENCE, {}, {}, None)
+    record = store.read(creation, REFERENCE)
+    assert record is not None
+    if state == "refused":
+        store.create_failed(
+            creation, REFERENCE, 1, UpstreamError("nomis", "POST", "/visits", status=400, message="no room")
+        )
+    elif state == "created":
+        store.created(creation, REFERENCE, 1, {"nomisId": 1})
+    elif state == "ambiguous":
+        store.ambiguous(creation, record, {})
+    elif state == "deleted":
+        with one.database.begin() as connection:
+            mark_deleted(connection, creation.name, REFERENCE)
     send(pair.main, CHANGED, REFERENCE, prisonerId=who)
     wait_since(pair.main, 2 * PATIENCE)
     summary = drain.run_batch()

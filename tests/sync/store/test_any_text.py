@@ -14,15 +14,18 @@ from structlog import get_logger
 
 from jobs.runtime.job_runs import JobRuns
 from sync.clock import now
-from sync.creation import store as creations
-from sync.creation.store import CreationState
-from sync.failures import Failure
-from sync.store import actions, breakers, failures, findings, outbox
+from sync.creation.records import CreationState
+from sync.creation.store import CreationStore
+from sync.domains.registry import DOMAINS
+from sync.failures import Failure, UpstreamError
+from sync.store import actions, breakers, failures, findings, outbox, tables
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
+
+VISIT = DOMAINS["visit"].creation
 
 #: Short and long, plain and with what databases refuse: NULs and lone surrogates.
 TEXTS = st.one_of(
@@ -50,6 +53,13 @@ def undone(database: Database) -> Iterator[Connection]:
         pass
 
 
+def empty_store(database: Database) -> CreationStore:
+    """A store of creations without any, so that examples do not meet each other's."""
+    with database.begin() as connection:
+        connection.execute(tables.creations.delete())
+    return CreationStore(database, Telemetry(database, get_logger()))
+
+
 def readable(text: str) -> str:
     """What of a text every database keeps."""
     return text.replace("\x00", "").encode(errors="ignore").decode()
@@ -65,24 +75,28 @@ def of_text(text: str) -> FailedAttempt:
 @given(text=TEXTS)
 def test_a_creation_of_any_record_is_followed_to_its_end(database: Database, text: str) -> None:
     """Its id, its request, the reason of a refusal, its NOMIS ids and its mapping may be any text."""
+    store = empty_store(database)
     body = {"comment": text, text: [text, {"deep": text}]}
-    with undone(database) as connection:
-        assert creations.record_intent(connection, "visit", text, body, {"visitId": text}, None) == 1
-        assert creations.record_intent(connection, "visit", f"{text}x", body, {}, None) == 1
-        assert creations.record_doubt(connection, "visit", text, 1, text)
-        assert creations.record_refused(connection, "visit", text, 1, text)
-        record = creations.find(connection, "visit", text)
-        assert record is not None
-        assert (record.state, record.note) == (CreationState.REFUSED, readable(text))
-        assert record.properties == {"visitId": readable(text)}
-        # What was read leads on, and the id that was read to the same row.
-        assert creations.record_intent(connection, "visit", text, body, {}, record) == 2
-        assert creations.record_created(connection, "visit", record.dps_id, 2, {"id": text}, {"id": text})
-        assert creations.made_by_another(connection, "visit", f"{text}x", {"id": text})
-        assert not creations.made_by_another(connection, "visit", text, {"id": text})
-        assert creations.record_mapped(connection, "visit", text, {"id": text})
-        assert not creations.is_open(connection, "visit", text)
-        assert creations.is_open(connection, "visit", f"{text}x")
+    other, ids = f"{text}x", {"nomisId": text}
+    assert store.intend(VISIT, text, body, {"visitId": text}, None) == 1
+    assert store.intend(VISIT, other, body, {}, None) == 1
+    store.create_failed(VISIT, text, 1, UpstreamError("nomis", "POST", text, status=400, message=text))
+    record = store.read(VISIT, text)
+    assert record is not None
+    assert record.state is CreationState.REFUSED
+    assert readable(text) in (record.note or "")
+    assert record.properties == {"visitId": readable(text)}
+    # What was read leads on, and the id that was read to the same row.
+    assert store.intend(VISIT, text, body, {}, record) == 2
+    store.created(VISIT, record.dps_id, 2, ids)
+    assert store.unclaimed(VISIT, other, [ids]) == []
+    assert store.unclaimed(VISIT, text, [ids]) == [ids]
+    created = store.read(VISIT, text)
+    assert created is not None
+    assert created.mapping is not None
+    store.mapped(VISIT, text, created.mapping, "visit-create-success", created.mapping)
+    states = [found.state for each in (text, other) if (found := store.read(VISIT, each)) is not None]
+    assert states == [CreationState.MAPPED, CreationState.INTENDED]
 
 
 @examples
@@ -175,12 +189,14 @@ def test_a_run_and_an_event_take_any_text(database: Database, text: str) -> None
 
 def test_numbers_beyond_a_database_are_kept_as_text(database: Database) -> None:
     """A body may hold any number."""
-    with undone(database) as connection:
-        assert creations.record_intent(connection, "visit", "big", {"body": {"number": 2**70}}, {}, None) == 1
-        record = creations.find(connection, "visit", "big")
-        assert record is not None
-        assert record.request == {"body": {"number": str(2**70)}}
-        assert not creations.made_by_another(connection, "visit", "other", {"number": 2**70})
+    store = empty_store(database)
+    assert store.intend(VISIT, "big", {"body": {"number": 2**70}}, {}, None) == 1
+    record = store.read(VISIT, "big")
+    assert record is not None
+    assert record.request == {"body": {"number": str(2**70)}}
+    ids = {"nomisId": 2**70}
+    store.created(VISIT, "big", 1, ids)
+    assert store.unclaimed(VISIT, "other", [ids, {"nomisId": 2**70 + 1}]) == [{"nomisId": 2**70 + 1}]
 
 
 def test_a_text_as_long_as_its_column_stays_as_it_is(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""Creations, findings, deliveries, failures, breakers and actions, as they are recorded."""
+"""Findings, deliveries, failures, breakers and actions, as they are recorded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 
 from sync.clock import now
-from sync.creation import store as creations
-from sync.creation.store import CreationRecord, CreationState
 from sync.failures import Failure
 from sync.store import actions, breakers, failures, findings, outbox, tables
 from sync.store.actions import ActionState
@@ -21,107 +19,6 @@ from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.outbox import Delivery, DeliveryState
-
-IDS = {"nomisId": 8811001}
-MAPPING = {"nomisId": "8811001", "vsipId": "bq", "label": None}
-
-
-def intend(connection: Connection, after: CreationRecord | None = None, dps_id: str = "bq") -> int | None:
-    """An intent."""
-    return creations.record_intent(connection, "visit", dps_id, {"body": {"a": [1]}}, {"visitId": dps_id}, after)
-
-
-def found(connection: Connection, dps_id: str = "bq") -> CreationRecord:
-    """The record, which must be there."""
-    record = creations.find(connection, "visit", dps_id)
-    assert record is not None
-    return record
-
-
-def test_a_creation_goes_its_way(database: Database) -> None:
-    """Intended, created, mapped: each state holds what the next delivery needs."""
-    with database.begin() as connection:
-        assert creations.find(connection, "visit", "bq") is None
-        assert intend(connection) == 1
-        record = found(connection)
-        assert (record.state, record.request, record.mapping) == (CreationState.INTENDED, {"body": {"a": [1]}}, None)
-        assert record.properties == {"visitId": "bq"}
-        assert creations.is_open(connection, "visit", "bq")
-        assert creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
-        record = found(connection)
-        assert (record.state, record.nomis_ids, record.mapping) == (CreationState.CREATED, IDS, MAPPING)
-        assert creations.record_mapped(connection, "visit", "bq", MAPPING)
-        assert found(connection).state is CreationState.MAPPED
-        assert not creations.is_open(connection, "visit", "bq")
-        assert creations.get(connection, record.id) == found(connection)
-
-
-def test_only_one_intent_follows_what_was_read(database: Database) -> None:
-    """Two that decided on the same record: the second is told so and changes nothing."""
-    with database.begin() as connection:
-        assert intend(connection) == 1
-        assert intend(connection) is None
-        record = found(connection)
-        assert creations.record_refused(connection, "visit", "bq", 1, "status 500")
-        assert intend(connection, record) is None
-        refused = found(connection)
-        assert intend(connection, refused) == 2
-        assert intend(connection, refused) is None
-        assert found(connection).attempts == 2
-
-
-def test_an_overtaken_attempt_changes_nothing(database: Database) -> None:
-    """What speaks of an earlier attempt, or of one that is settled, is not written."""
-    with database.begin() as connection:
-        intend(connection)
-        intend(connection, found(connection))
-        assert not creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
-        assert not creations.record_refused(connection, "visit", "bq", 1, "late")
-        assert not creations.record_ambiguous(connection, "visit", "bq", 1, "late")
-        assert creations.record_doubt(connection, "visit", "bq", 2, "timed out")
-        record = found(connection)
-        assert (record.state, record.note, record.mapping) == (CreationState.INTENDED, "timed out", None)
-        creations.record_created(connection, "visit", "bq", 2, IDS, MAPPING)
-        assert not creations.record_refused(connection, "visit", "bq", 2, "late")
-
-
-def test_people_settle_open_creations(database: Database) -> None:
-    """An open creation is settled as found, or as not created; a closed one is left alone."""
-    with database.begin() as connection:
-        for dps_id in ("a", "b"):
-            intend(connection, dps_id=dps_id)
-            assert creations.record_ambiguous(connection, "visit", dps_id, 1, "no answer")
-        a, b = found(connection, "a"), found(connection, "b")
-        assert creations.settle(connection, a.id, IDS, MAPPING, "seen in NOMIS")
-        assert not creations.settle(connection, a.id, IDS, MAPPING, "again")
-        assert creations.abandon(connection, b.id, "not in NOMIS")
-        assert (found(connection, "a").state, found(connection, "a").nomis_ids) == (CreationState.MAPPED, IDS)
-        assert (found(connection, "b").state, found(connection, "b").note) == (CreationState.ABANDONED, "not in NOMIS")
-        assert not creations.settle(connection, 999, IDS, MAPPING, "nobody")
-
-
-def test_open_creations_are_listed_with_the_ambiguous_ones_first(database: Database) -> None:
-    """Closed ones are left out unless asked for."""
-    with database.begin() as connection:
-        for dps_id in ("mapped", "ambiguous", "intended"):
-            intend(connection, dps_id=dps_id)
-        creations.record_mapped(connection, "visit", "mapped", MAPPING)
-        creations.record_ambiguous(connection, "visit", "ambiguous", 1, "no answer")
-        assert [each.dps_id for each in creations.list_creations(connection)] == ["ambiguous", "intended"]
-        every = creations.list_creations(connection, list(CreationState))
-        assert {each.dps_id for each in every} == {"mapped", "ambiguous", "intended"}
-        assert len(creations.list_creations(connection, limit=1)) == 1
-
-
-def test_a_deleted_creation_is_remembered_as_such(database: Database) -> None:
-    """The record says that the NOMIS record is gone, and names it no more."""
-    with database.begin() as connection:
-        assert not creations.forget(connection, "visit", "bq")
-        intend(connection)
-        creations.record_created(connection, "visit", "bq", 1, IDS, MAPPING)
-        assert creations.forget(connection, "visit", "bq")
-        record = found(connection)
-        assert (record.state, record.nomis_ids, record.mapping) == (CreationState.DELETED, None, None)
 
 
 def record_one(connection: Connection, key: str = "k", alert_command: str | None = "show {id}") -> bool:

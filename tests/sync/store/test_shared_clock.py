@@ -11,16 +11,21 @@ import pytest
 import time_machine
 from alembic import command
 from sqlalchemy import insert, select
+from structlog import get_logger
 
 from sandbox.forked_command import CONTEXT
 from sync.clock import now
-from sync.creation import store as creations
+from sync.creation.records import find
+from sync.creation.store import CreationStore
+from sync.domains.registry import DOMAINS
 from sync.store import outbox
 from sync.store.database import Database, _migrations
 from sync.store.leases import Leases
 from sync.store.tables import leases
+from sync.store.telemetry import Telemetry
 
 STEPS = pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)], ids=["forward", "back"])
+VISIT = DOMAINS["visit"].creation
 MINUTE = timedelta(minutes=1)
 
 
@@ -59,11 +64,10 @@ def test_a_step_leaves_a_delivery_with_its_sender(database: Database, step: time
 @STEPS
 def test_an_intent_keeps_its_age(database: Database, step: timedelta) -> None:
     """Read after a step, it was made as long ago as it was."""
-    with database.begin() as connection:
-        creations.record_intent(connection, "visit", "bq", {}, {}, None)
+    store = CreationStore(database, Telemetry(database, get_logger()))
+    store.intend(VISIT, "bq", {}, {}, None)
     with time_machine.travel(now() + step):
-        with database.read() as connection:
-            record = creations.find(connection, "visit", "bq")
+        record = store.read(VISIT, "bq")
         assert record is not None
         for moment in (record.intended_at, record.updated_at):
             assert timedelta(seconds=-1) < now() - moment < MINUTE / 2
@@ -73,8 +77,8 @@ def hold_by_a_wrong_clock(url: str) -> None:
     """What a process does whose clock is three hours late."""
     with time_machine.travel(now() - timedelta(hours=3)):
         database = Database(url)
+        CreationStore(database, Telemetry(database, get_logger())).intend(VISIT, "bq", {}, {}, None)
         with database.begin() as connection:
-            creations.record_intent(connection, "visit", "bq", {}, {}, None)
             outbox.enqueue(connection, "claimed", "slack", {})
             delivery = outbox.find(connection, "claimed")
             assert delivery is not None
@@ -92,7 +96,7 @@ def test_processes_whose_clocks_differ_agree(database: Database, database_url: s
     assert not Leases(database, "other", 60).acquire("a", inherits=False)
     with database.read() as connection:
         assert outbox.due(connection, 10) == []
-        record = creations.find(connection, "visit", "bq")
+        record = find(connection, "visit", "bq")
     assert record is not None
     assert abs(now() - record.intended_at) < MINUTE
 

@@ -1,0 +1,174 @@
+"""The records of creations: what is, or is being, created in NOMIS for each DPS record.
+
+`CreationStore` writes the steps of the protocol; the functions here read records, and write what is decided elsewhere:
+by a person, or by the deletion of the DPS record.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, case, select, update
+
+from sync.clock import now
+from sync.store.tables import creations, insert_into
+
+_LISTED = 1000
+
+
+class CreationState(StrEnum):
+    """How far a creation has come."""
+
+    #: A create may be under way, or its outcome is unknown.
+    INTENDED = "intended"
+    #: The last create was certainly not applied: the next delivery creates.
+    REFUSED = "refused"
+    #: NOMIS has the record and its ids are known; the mapping is still to be saved.
+    CREATED = "created"
+    #: Done.
+    MAPPED = "mapped"
+    #: The mapping was refused because of another one: NOMIS has a record too many, or two DPS records claim one.
+    DUPLICATE = "duplicate"
+    #: Nobody can tell whether NOMIS has the record: a person must decide.
+    AMBIGUOUS = "ambiguous"
+    #: A person decided that NOMIS does not have the record: the next delivery creates.
+    ABANDONED = "abandoned"
+    #: Deleted on purpose, with its mapping. Without an attempt: the deletion came before the creation.
+    DELETED = "deleted"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether NOMIS has, or may get, a record without a mapping."""
+        return self in OPEN_STATES
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no message has anything left to do for it."""
+        return self in _FINAL_STATES
+
+
+OPEN_STATES = frozenset({CreationState.INTENDED, CreationState.CREATED, CreationState.AMBIGUOUS})
+_FINAL_STATES = frozenset({CreationState.MAPPED, CreationState.DUPLICATE, CreationState.DELETED})
+
+# Built once, since building a statement costs more than running it.
+OF_DPS_RECORD = (creations.c.domain == bindparam("the_domain")) & (creations.c.dps_id == bindparam("the_dps_id"))
+_FIND = select(creations).where(OF_DPS_RECORD)
+_MARK_MAPPED = update(creations).where(OF_DPS_RECORD).values(state=CreationState.MAPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class CreationRecord:
+    """One row of `creations`. `nomis_ids` and `mapping` are None until the NOMIS record is known."""
+
+    id: int
+    domain: str
+    dps_id: str
+    state: CreationState
+    request: Mapping[str, Any]
+    nomis_ids: Mapping[str, Any] | None
+    mapping: Mapping[str, Any] | None
+    properties: Mapping[str, str]
+    attempts: int
+    note: str | None
+    intended_at: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+def find(connection: Connection, domain: str, dps_id: str) -> CreationRecord | None:
+    """The record of a DPS id; `domain` is the name of its `Creation`. None if there is none."""
+    row = connection.execute(_FIND, {"the_domain": domain, "the_dps_id": dps_id}).one_or_none()
+    return None if row is None else as_record(row)
+
+
+def get(connection: Connection, creation_id: int) -> CreationRecord | None:
+    """The record with this number, None if there is none."""
+    row = connection.execute(select(creations).where(creations.c.id == creation_id)).one_or_none()
+    return None if row is None else as_record(row)
+
+
+def list_creations(
+    connection: Connection, states: Collection[CreationState] = OPEN_STATES, limit: int = _LISTED
+) -> list[CreationRecord]:
+    """The records in `states`, ambiguous ones first, then the most recently changed."""
+    columns = creations.c
+    ambiguous_first = case((columns.state == CreationState.AMBIGUOUS, 0), else_=1)
+    query = select(creations).where(columns.state.in_(states))
+    query = query.order_by(ambiguous_first, columns.updated_at.desc(), columns.id.desc()).limit(limit)
+    return [as_record(row) for row in connection.execute(query)]
+
+
+def list_intents(connection: Connection, domain: str) -> list[CreationRecord]:
+    """The records of `domain` whose create may be under way, or has an unknown outcome."""
+    query = select(creations).where(creations.c.domain == domain, creations.c.state == CreationState.INTENDED)
+    return [as_record(row) for row in connection.execute(query)]
+
+
+def finished_since(connection: Connection, domain: str, since: datetime) -> frozenset[str]:
+    """The DPS ids of `domain` whose creation reached a final state since `since` (aware)."""
+    columns = creations.c
+    query = select(columns.dps_id).where(
+        columns.domain == domain, columns.state.in_(_FINAL_STATES), columns.updated_at >= since
+    )
+    return frozenset(connection.execute(query).scalars())
+
+
+def mark_mapped(connection: Connection, domain: str, dps_id: str, mapping: Mapping[str, Any]) -> None:
+    """Records that the mapping service holds the mapping, where there is a record."""
+    values = {"the_domain": domain, "the_dps_id": dps_id, "mapping": dict(mapping), "updated_at": now()}
+    connection.execute(_MARK_MAPPED, values)
+
+
+def mark_deleted(connection: Connection, domain: str, dps_id: str) -> None:
+    """Records that the DPS record was deleted, and that neither NOMIS nor the mapping service has it any more.
+
+    A late delivery of the creating event then creates only what DPS still has.
+    """
+    moment = now()
+    deleted: dict[str, Any] = {
+        "state": CreationState.DELETED,
+        "nomis_ids": None,
+        "mapping": None,
+        "updated_at": moment,
+    }
+    known = update(creations).where(creations.c.domain == domain, creations.c.dps_id == dps_id)
+    if connection.execute(known.values(deleted)).rowcount == 1:
+        return
+    never_begun = {"request": {}, "properties": {}, "attempts": 0, "note": "deleted before it was created"}
+    values = deleted | never_begun
+    values |= {"domain": domain, "dps_id": dps_id, "intended_at": moment, "created_at": moment}
+    connection.execute(insert_into(connection.dialect.name, creations).values(values).on_conflict_do_nothing())
+
+
+def resolve_as_mapped(
+    connection: Connection, creation_id: int, nomis_ids: Mapping[str, Any], mapping: Mapping[str, Any], note: str
+) -> bool:
+    """A person found the NOMIS record, and its mapping was saved. False if the creation is not open."""
+    values = {"state": CreationState.MAPPED, "nomis_ids": dict(nomis_ids), "mapping": dict(mapping), "note": note}
+    return _decide(connection, creation_id, OPEN_STATES, values)
+
+
+def abandon(connection: Connection, creation_id: int, note: str) -> bool:
+    """A person found that NOMIS has no such record: the next delivery creates. False if the creation is not open."""
+    return _decide(connection, creation_id, OPEN_STATES, {"state": CreationState.ABANDONED, "note": note})
+
+
+def reopen(connection: Connection, creation_id: int, note: str) -> bool:
+    """A person took back that the creation is mapped: it is ambiguous again. False if it is not mapped."""
+    values = {"state": CreationState.AMBIGUOUS, "nomis_ids": None, "mapping": None, "note": note}
+    return _decide(connection, creation_id, {CreationState.MAPPED}, values)
+
+
+def as_record(row: Row[Any]) -> CreationRecord:
+    """A row of the table as a record."""
+    values = dict(row._mapping)
+    return CreationRecord(**values | {"state": CreationState(values["state"])})
+
+
+def _decide(
+    connection: Connection, creation_id: int, states: Collection[CreationState], values: Mapping[str, Any]
+) -> bool:
+    statement = update(creations).where(creations.c.id == creation_id, creations.c.state.in_(states))
+    return connection.execute(statement.values(**values, updated_at=now())).rowcount == 1
