@@ -1,32 +1,32 @@
-"""What can go wrong, and whether trying again can mend it.
+"""The errors of the program, and whether trying again can help.
 
-*Recoverable* are time-outs, connection errors, refused credentials (401, 403, no token), 408, 423, 425, 429, 499, 5xx
-save NOMIS's response about rows that should be unique, and every response that is not the service's own word, such as a
-redirect or the 404 of a gateway. Everything else needs a change in the data: the service's own 400, 404 and 409, and
-rules that cannot be met.
+*Recoverable* are timeouts, connection errors, rejected credentials (401, 403, no token), 408, 423, 425, 429, 499, 5xx
+(except NOMIS's response about rows that should be unique), and every response that does not come from the service
+itself, such as a redirect or the 404 of a gateway. Everything else needs a change in the data: the service's own 400,
+404 and 409, and rules that cannot be met.
 """
 
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-#: NOMIS's answer when a booking has two allocations or attendances where there may be one.
+#: NOMIS's response when a booking has two allocations or attendances where only one is allowed.
 NON_UNIQUE_TEXT = "query did not return a unique result"
 
-#: The packages whose errors have texts of our own.
+#: The packages whose error texts this program writes itself.
 _OURS = frozenset({"sync", "jobs", "reports"})
 _OWN_FOLDERS = {Path(__file__).parent.parent / name for name in _OURS}
 
-#: Refused credentials are put right outside, as an outage is. The others say that it was the wrong moment.
+#: Rejected credentials are corrected outside, as an outage is. The others mean that the moment was wrong.
 _RECOVERABLE_STATUSES = frozenset({401, 403, 408, 423, 425, 429, 499})
-#: The answer to wrong credentials, and to those without the role that a call needs.
-_REFUSED_STATUSES = frozenset({401, 403})
-#: What a service, or a gateway before it, answers when it can take no call at present, whatever the call.
-_AWAY_STATUSES = frozenset({429, 502, 503})
+#: The response to wrong credentials, and to credentials without the role that a call needs.
+_CREDENTIAL_STATUSES = frozenset({401, 403})
+#: Statuses that mean the service, or a gateway before it, cannot take any call right now.
+_UNAVAILABLE_STATUSES = frozenset({429, 502, 503})
 
 
 class SyncError(Exception):
-    """What the handling of a message, prisoner or page can fail with; `recoverable`: whether to try again."""
+    """The handling of a message, prisoner or page failed; `recoverable` says whether trying again may help."""
 
     recoverable = False
 
@@ -34,12 +34,12 @@ class SyncError(Exception):
 class UpstreamError(SyncError):
     """A call to an upstream service failed.
 
-    `status` is None when no answer came; `unreachable` then tells that the request was not even sent. `outcome_unknown`
-    says that a write may have been applied although it failed: the answer was lost after the request had been sent, or
-    does not say that it was refused. `from_service` says that the response has the error body of the HMPPS services and
-    is about what was asked, so that it is the service's own word: not that of a gateway, a proxy or another server at
-    its address, nor about a path that the service does not have. `error_code`
-    is the number by which the service tells its refusals of one status apart.
+    `status` is None without a response; `unreachable` then means that the request was not even sent. `outcome_unknown`
+    means that a write may have been applied although the call failed: the response was lost after the request had been
+    sent, or does not say that the write was rejected. `from_service` means that the response comes from the service
+    itself: it has the error body of the HMPPS services and concerns the request, unlike that of a gateway, a proxy or
+    another server at its address, or one about a path that the service does not have. `error_code` is the service's
+    number for the reason, where one status has several.
     """
 
     def __init__(
@@ -69,45 +69,45 @@ class UpstreamError(SyncError):
         self.retry_after = retry_after
         self.from_service = from_service
         self.error_code = error_code
-        #: The query of the call, where it has one: pages of one list differ by nothing else.
+        #: The query of the call, if any: the pages of a list differ in nothing else.
         self.query = ""
 
     def reword(self, message: str) -> None:
-        """Puts another text in place of `message`."""
+        """Replaces `message`."""
         self.message = message
-        answer = f"status {self.status}" if self.status is not None else "no answer"
-        self.args = (f"{self.service}: {self.method} {self.path}: {answer}: {message}",)
+        response = f"status {self.status}" if self.status is not None else "no answer"
+        self.args = (f"{self.service}: {self.method} {self.path}: {response}: {message}",)
 
     @property
     def under_way(self) -> bool:
-        """Whether the request may still be at work in the service: it has not responded itself."""
+        """Whether the service may still be processing the request, as it has not responded itself."""
         return self.outcome_unknown and not self.from_service
 
     @property
     def absent(self) -> bool:
-        """The service itself says that it does not have the record. A 404 of anybody else says nothing of the kind."""
+        """Whether the service itself says that it does not have the record; a 404 from elsewhere does not count."""
         return self.status == 404 and self.from_service
 
     @property
     def conflict(self) -> bool:
-        """The service itself says that the call does not fit what it holds. A 409 of anybody else does not count."""
+        """Whether the service itself reports a conflict with its data; a 409 from elsewhere does not count."""
         return self.status == 409 and self.from_service
 
     @property
     def credentials_refused(self) -> bool:
-        """Our credentials are wrong, or lack a role: nothing succeeds until a person puts that right."""
-        return self.status in _REFUSED_STATUSES
+        """Whether the credentials are wrong, or lack a role: nothing succeeds until a person corrects that."""
+        return self.status in _CREDENTIAL_STATUSES
 
     @property
     def unavailable(self) -> bool:
-        """The service can take no call, is out of reach, or something else answers for it: no record is to blame."""
-        if self.status is None or self.status in _AWAY_STATUSES or self.credentials_refused:
+        """Whether the service takes no calls, is unreachable, or something else responds for it: no record is to blame."""
+        if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
         return not self.from_service
 
     @property
     def non_unique(self) -> bool:
-        """NOMIS holds duplicate rows for the pair that was asked for."""
+        """Whether NOMIS holds duplicate rows for the pair in question."""
         return self.status == 500 and NON_UNIQUE_TEXT in self.message
 
     @property
@@ -121,19 +121,19 @@ class UpstreamError(SyncError):
 
 
 class NotUnderstood(UpstreamError):
-    """An answer that tells of success, but is empty, of another shape, or about another record than the one asked for.
+    """A response that reports success, but is empty, of another shape, or about another record.
 
-    Nothing is concluded from it, neither that the record is there nor that it is not; the next attempt asks again.
+    It proves neither that the record exists nor that it does not; the next attempt calls again.
     """
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
-        """Always: it may be the answer of something that stands between us and the service."""
+        """Always: the response may come from something between this program and the service."""
         return True
 
 
 class NeverAccepted(UpstreamError):
-    """A call that the service cannot take as it is, although its status says otherwise; trying again does not help."""
+    """A call that the service never accepts, although its status says otherwise; trying again does not help."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
@@ -142,7 +142,7 @@ class NeverAccepted(UpstreamError):
 
 
 class NoToken(UpstreamError):
-    """HMPPS Auth gave no token, whatever it sent instead: nothing can be called until somebody puts that right."""
+    """HMPPS Auth gave no token, so no service can be called until that is corrected."""
 
     @property
     def recoverable(self) -> bool:  # type: ignore[override]
@@ -151,22 +151,22 @@ class NoToken(UpstreamError):
 
     @property
     def credentials_refused(self) -> bool:
-        """Always: a token that nobody gives is waited for as long as credentials that are wrong."""
+        """Always: a missing token is waited for as long as wrong credentials are."""
         return True
 
 
 class BreakerOpen(SyncError):
-    """The upstream is taken to be down, so the call was not made."""
+    """The upstream service counts as down, so the call was not made."""
 
     recoverable = True
 
     def __init__(self, service: str) -> None:
-        super().__init__(f"{service} is taken to be down, so it was not asked")
+        super().__init__(f"{service} counts as down, so it was not called")
         self.service = service
 
 
 class LeaseBusy(SyncError):
-    """Another process holds the lease of the entity; the message waits its turn: `free_in` seconds where known."""
+    """Another process holds the lease of the entity; the message waits: `free_in` seconds, if known."""
 
     recoverable = True
 
@@ -177,16 +177,16 @@ class LeaseBusy(SyncError):
 
 
 class RuleError(SyncError):
-    """A rule of the domain cannot be met by the data: an unknown code, a missing field. Trying again does not help."""
+    """The data break a rule of the domain: an unknown code, a missing field. Trying again does not help."""
 
 
 class MessageUnreadable(SyncError):
-    """A message is no valid JSON, or lacks a field that is read. It fails alone."""
+    """A message is not valid JSON, or lacks a required field. No other message is affected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed attempt, as it is recorded: where it failed and why, without personal data."""
+    """Where and why an attempt failed, as it is recorded: without personal data."""
 
     step: str | None
     service: str | None
