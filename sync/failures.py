@@ -100,7 +100,7 @@ class UpstreamError(SyncError):
 
     @property
     def unavailable(self) -> bool:
-        """Whether the service takes no calls, is unreachable, or something else responds for it: no record is to blame."""
+        """Whether the service takes no calls or is unreachable, or something else responds: no record is to blame."""
         if self.status is None or self.status in _UNAVAILABLE_STATUSES or self.credentials_refused:
             return True
         return not self.from_service
@@ -180,7 +180,7 @@ class RuleError(SyncError):
     """The data break a rule of the domain: an unknown code, a missing field. Trying again does not help."""
 
 
-class MessageUnreadable(SyncError):
+class MalformedMessage(SyncError):
     """A message is not valid JSON, or lacks a required field. No other message is affected."""
 
 

@@ -41,7 +41,7 @@ class Creation(ABC):
     retry_success: the telemetry event of a mapping retry that succeeded. severity: that of a mapping conflict.
     may_be_ignored: some events need nothing in NOMIS, which `<name>-create-ignored` tracks.
 
-    Methods that read a message raise `MessageUnreadable`; those that call services raise `UpstreamError`.
+    Methods that read a message raise `MalformedMessage`; those that call services raise `UpstreamError`.
     """
 
     event_type: ClassVar[str]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Domain, Update
-from sync.failures import MessageUnreadable
+from sync.failures import MalformedMessage
 from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
 from sync.queues.queue import Message
 from sync.tracing import ATTRIBUTE
@@ -31,7 +31,7 @@ class Task:
     entity: str | None
     sns_message_id: str | None = None
     message_type: str | None = None
-    unreadable: MessageUnreadable | None = None
+    unreadable: MalformedMessage | None = None
     coalesced: tuple["Task", ...] = ()
     traceparent: str | None = None
 
@@ -74,11 +74,11 @@ def read_task(message: Message, domain: Domain) -> Task:
     """What one message asks for. Never raises: what cannot be understood is a task with `unreadable`."""
     try:
         envelope = read_envelope(message.body)
-    except MessageUnreadable as error:
+    except MalformedMessage as error:
         return Task(message, None, None, None, unreadable=error)
     try:
         return _task(message, envelope, domain)
-    except MessageUnreadable as error:
+    except MalformedMessage as error:
         return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), unreadable=error)
 
 
@@ -109,10 +109,10 @@ def _type(envelope: Envelope) -> str:
 def _entity(handler: Creation | Update, event: DomainEvent) -> str:
     entity = handler.entity(event)
     if "\x00" in entity:
-        raise MessageUnreadable(f"{event.event_type}: an id holds a NUL")
+        raise MalformedMessage(f"{event.event_type}: an id holds a NUL")
     if entity.endswith((":.", ":..")):
         # As a segment of a path it would lead to the whole collection instead of one record.
-        raise MessageUnreadable(f"{event.event_type}: an id is only dots")
+        raise MalformedMessage(f"{event.event_type}: an id is only dots")
     return entity
 
 

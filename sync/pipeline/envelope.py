@@ -14,7 +14,7 @@ from unicodedata import category
 
 import orjson
 
-from sync.failures import MessageUnreadable
+from sync.failures import MalformedMessage
 from sync.pipeline.event_times import parse_event_time
 from sync.tracing import ATTRIBUTE
 
@@ -40,7 +40,7 @@ class DomainEvent:
     unreadable_time: str | None = None
 
     def text(self, name: str) -> str:
-        """`additionalInformation.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
+        """`additionalInformation.<name>` as text; raises `MalformedMessage` when it is missing or empty."""
         return _text(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def optional_text(self, name: str) -> str | None:
@@ -49,21 +49,21 @@ class DomainEvent:
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
     def number(self, name: str) -> int:
-        """`additionalInformation.<name>` as a number, which may be written as text; raises `MessageUnreadable`."""
+        """`additionalInformation.<name>` as a number, which may be written as text; raises `MalformedMessage`."""
         return _number(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def required_prisoner_id(self) -> str:
-        """`prisonerId`; raises `MessageUnreadable` when it is missing."""
+        """`prisonerId`; raises `MalformedMessage` when it is missing."""
         if not self.prisoner_id:
-            raise MessageUnreadable(f"{self.event_type}: prisonerId is missing")
+            raise MalformedMessage(f"{self.event_type}: prisonerId is missing")
         return self.prisoner_id
 
     def required_occurred_at(self) -> datetime:
-        """`occurredAt`; raises `MessageUnreadable` when it is missing or cannot be read."""
+        """`occurredAt`; raises `MalformedMessage` when it is missing or cannot be read."""
         if self.unreadable_time is not None:
-            raise MessageUnreadable(f"{self.event_type}: occurredAt cannot be read: {self.unreadable_time}")
+            raise MalformedMessage(f"{self.event_type}: occurredAt cannot be read: {self.unreadable_time}")
         if self.occurred_at is None:
-            raise MessageUnreadable(f"{self.event_type}: occurredAt is missing")
+            raise MalformedMessage(f"{self.event_type}: occurredAt is missing")
         return self.occurred_at
 
 
@@ -75,11 +75,11 @@ class MappingRetry:
     telemetry_attributes: Mapping[str, str]
 
     def text(self, name: str) -> str:
-        """`mapping.<name>` as text; raises `MessageUnreadable` when it is missing or empty."""
+        """`mapping.<name>` as text; raises `MalformedMessage` when it is missing or empty."""
         return _text(self.mapping, name, "mapping retry: mapping")
 
     def number(self, name: str) -> int:
-        """`mapping.<name>` as a number, which may be written as text; raises `MessageUnreadable`."""
+        """`mapping.<name>` as a number, which may be written as text; raises `MalformedMessage`."""
         return _number(self.mapping, name, "mapping retry: mapping")
 
 
@@ -103,11 +103,11 @@ class Envelope:
 
 
 def read_envelope(body: str) -> Envelope:
-    """Reads the body of an SQS message. Raises `MessageUnreadable` for whatever cannot be understood."""
+    """Reads the body of an SQS message. Raises `MalformedMessage` for whatever cannot be understood."""
     outer = _object(_json(body, "the message body"), "the message body")
     message_type = outer.get("Type")
     if not isinstance(message_type, str) and "eventType" not in outer:
-        raise MessageUnreadable("the message body has neither a Type nor an eventType")
+        raise MalformedMessage("the message body has neither a Type nor an eventType")
     if not isinstance(message_type, str) or ("Message" not in outer and "eventType" in outer):
         return Envelope(_domain_event(outer), None)
     sns_message_id = outer.get("MessageId")
@@ -159,10 +159,10 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
     event_type = message.get("eventType")
     event_type = _trimmed(event_type) if isinstance(event_type, str) else ""
     if not event_type:
-        raise MessageUnreadable("the event has no eventType")
+        raise MalformedMessage("the event has no eventType")
     information = message.get("additionalInformation")
     if information is not None and not isinstance(information, dict):
-        raise MessageUnreadable(f"{event_type}: additionalInformation is not an object")
+        raise MalformedMessage(f"{event_type}: additionalInformation is not an object")
     prisoner_id = message.get("prisonerId")
     occurred_at, unreadable_time = _occurred_at(message.get("occurredAt"))
     return DomainEvent(
@@ -191,7 +191,7 @@ def _trimmed(message_type: str) -> str:
 def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:
     mapping = message.get("mapping")
     if not isinstance(mapping, dict):
-        raise MessageUnreadable("the mapping retry has no mapping")
+        raise MalformedMessage("the mapping retry has no mapping")
     attributes = message.get("telemetryAttributes")
     if not isinstance(attributes, dict):
         attributes = {}
@@ -201,21 +201,21 @@ def _mapping_retry(message: Mapping[str, Any]) -> MappingRetry:
 def _text(values: Mapping[str, Any], name: str, of: str) -> str:
     value = values.get(name)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise MessageUnreadable(f"{of}.{name} is missing")
+        raise MalformedMessage(f"{of}.{name} is missing")
     return str(value)
 
 
 def _number(values: Mapping[str, Any], name: str, of: str) -> int:
     text = _text(values, name, of)
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise MessageUnreadable(f"{of}.{name} is not a number")
+        raise MalformedMessage(f"{of}.{name} is not a number")
     return int(text)
 
 
 def _inner(outer: Mapping[str, Any]) -> Mapping[str, Any]:
     message = outer.get("Message")
     if not isinstance(message, str):
-        raise MessageUnreadable("the message body has no Message text")
+        raise MalformedMessage("the message body has no Message text")
     return _object(_json(message, "Message"), "Message")
 
 
@@ -223,7 +223,7 @@ def _json(text: str, what: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise MessageUnreadable(f"{what} is not valid JSON: {error}") from error
+        raise MalformedMessage(f"{what} is not valid JSON: {error}") from error
 
 
 def _attribute(outer: Mapping[str, Any], name: str) -> str | None:
@@ -235,5 +235,5 @@ def _attribute(outer: Mapping[str, Any], name: str) -> str | None:
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise MessageUnreadable(f"{what} is not a JSON object")
+        raise MalformedMessage(f"{what} is not a JSON object")
     return value

@@ -10,7 +10,7 @@ import structlog
 
 from sync.creation.creation import Creation
 from sync.creation.protocol import GracePeriod
-from sync.failures import BreakerOpen, Failure, LeaseBusy, MessageUnreadable, SyncError, UpstreamError, describe_failure
+from sync.failures import BreakerOpen, Failure, LeaseBusy, MalformedMessage, SyncError, UpstreamError, describe_failure
 from sync.pipeline.acknowledge import Ended
 from sync.pipeline.awaited import CreationAwaited
 from sync.pipeline.coalesce import Task
@@ -118,7 +118,7 @@ class LaneWorker:
         try:
             with self._breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
                 outcome = self._workshop.work(task, context)
-        except MessageUnreadable as error:
+        except MalformedMessage as error:
             return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, context.current_step)))
         except (LeaseBusy, StoreUnavailable):
             raise

@@ -8,7 +8,7 @@ from sync.creation.protocol import CreationProtocol
 from sync.domains.activities.duplicate_rows import free_key, known_rows, recognise, record_non_unique
 from sync.domains.declaration import Domain, Update
 from sync.domains.registry import queue_of
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, RuleError, UpstreamError, describe_failure
+from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
 from sync.pipeline.awaited import CreationAwaited, is_awaited
 from sync.pipeline.coalesce import Task
 from sync.pipeline.context import HandlerContext
@@ -76,7 +76,7 @@ class Workshop:
     def _retry_mapping(self, retry: MappingRetry, context: HandlerContext) -> Outcome:
         try:
             return self._protocol.retry_mapping(self._domain.creation, retry, context)
-        except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
+        except (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage):
             raise
         except Exception:
             text = orjson.dumps(retry.mapping).decode()[:_LONGEST_MAPPING]
@@ -111,7 +111,7 @@ class Workshop:
         try:
             context.bind(**handler.start(event))
             name = handler.apply(event, context)
-        except (LeaseBusy, BreakerOpen, StoreUnavailable, MessageUnreadable):
+        except (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage):
             # Nothing was tried against the record itself: that is no failure of the update.
             raise
         except Exception as error:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from sync.domains.registry import queue_of
-from sync.failures import MessageUnreadable
+from sync.failures import MalformedMessage
 from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
@@ -78,7 +78,7 @@ def read_dead_letter(message: Message) -> DeadLetter:
     """What a message is about. Never raises: one that cannot be understood says so."""
     try:
         envelope = read_envelope(message.body)
-    except MessageUnreadable as error:
+    except MalformedMessage as error:
         kind = MAPPING_RETRY if is_mapping_retry(message.body) else UNREADABLE
         return DeadLetter(message, kind, {}, None, str(error))
     content, sns_message_id = envelope.content, envelope.sns_message_id

@@ -13,7 +13,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.creation import records as creations
 from sync.creation.records import CreationState
-from sync.failures import BreakerOpen, LeaseBusy, MessageUnreadable, NotUnderstood, UpstreamError
+from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
@@ -617,7 +617,7 @@ def test_a_mapping_that_vanished_is_asked_of_nomis(consumer: Consumer, upstream:
 def test_an_event_without_its_id_is_unreadable(consumer: Consumer) -> None:
     """A message that lacks a field fails alone, and tracks nothing."""
     event = DomainEvent("prison-visit.booked", None, "A1234BC", {})
-    with pytest.raises(MessageUnreadable):
+    with pytest.raises(MalformedMessage):
         consumer.deliver(Booking(event, "none", "A1234BC"))
     assert consumer.tracked() == []
 

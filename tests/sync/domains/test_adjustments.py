@@ -11,7 +11,7 @@ import pytest
 from sync.clock import LONDON
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import DOMAIN, nomis_adjustment
-from sync.failures import MessageUnreadable, NotUnderstood, RuleError, UpstreamError
+from sync.failures import MalformedMessage, NotUnderstood, RuleError, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
 from tests.harness.adjustments import ADJUSTMENT, EVENT, handle, put_adjustment
@@ -244,7 +244,7 @@ def test_dps_is_asked_with_its_content_type(driver: Driver, prisoner: Prisoner) 
 
 def test_event_without_id_is_unreadable(driver: Driver) -> None:
     """An event without an id is malformed."""
-    with pytest.raises(MessageUnreadable, match="id is missing"):
+    with pytest.raises(MalformedMessage, match="id is missing"):
         driver.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
     assert DOMAIN.creation.severity == "serious"
 
@@ -264,7 +264,7 @@ def test_an_unknown_category_writes_nothing(driver: Driver, prisoner: Prisoner, 
         ):
             handle(driver, prisoner, word)
     retry = json.dumps({"mapping": {"nomisAdjustmentId": 7, "nomisAdjustmentCategory": category, "adjustmentId": "x"}})
-    with pytest.raises((RuleError, MessageUnreadable), match=r"Category|family"):
+    with pytest.raises((RuleError, MalformedMessage), match=r"Category|family"):
         driver.handle_retry("sentencing", json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": retry}))
     assert len(driver.sandbox.journal()) == written
 

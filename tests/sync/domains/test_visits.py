@@ -10,7 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.domains.visits.nomis import CreateVisit, create_visit
 from sync.domains.visits.rules import nomis_outcome, nomis_visit_type
-from sync.failures import LeaseBusy, MessageUnreadable, RuleError, UpstreamError
+from sync.failures import LeaseBusy, MalformedMessage, RuleError, UpstreamError
 from sync.pipeline.outcome import Outcome
 from tests.harness.faults import faulty
 from tests.harness.handlers import Driver, Prisoner
@@ -274,12 +274,12 @@ def test_change_after_the_cancellation_leaves_it_cancelled(driver: Driver, priso
 
 def test_missing_fields_are_malformed(driver: Driver, prisoner: Prisoner) -> None:
     """An event without reference, prisoner or (for a booking) time is unreadable, whatever else it holds."""
-    with pytest.raises(MessageUnreadable, match="reference"):
+    with pytest.raises(MalformedMessage, match="reference"):
         driver.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT)
-    with pytest.raises(MessageUnreadable, match="prisonerId"):
+    with pytest.raises(MalformedMessage, match="prisonerId"):
         driver.handle("prison-visit.changed", reference=REFERENCE)
     put(driver)
-    with pytest.raises(MessageUnreadable, match="occurredAt"):
+    with pytest.raises(MalformedMessage, match="occurredAt"):
         driver.handle("prison-visit.booked", prisoner.offender_no, reference=REFERENCE)
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.clock import LONDON
-from sync.failures import MessageUnreadable
+from sync.failures import MalformedMessage
 from sync.pipeline.envelope import DomainEvent, read_envelope
 from sync.pipeline.event_times import parse_event_time
 
@@ -61,14 +61,14 @@ def test_every_form_of_a_time_is_read(value: object) -> None:
 )  # fmt: skip
 def test_unreadable_time_is_not_missing(value: object) -> None:
     """The reason says that it cannot be read, and quotes the beginning of it."""
-    with pytest.raises(MessageUnreadable, match="occurredAt cannot be read: "):
+    with pytest.raises(MalformedMessage, match="occurredAt cannot be read: "):
         event(value).required_occurred_at()
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_time_is_missing(value: object) -> None:
     """Only what is not there is missing."""
-    with pytest.raises(MessageUnreadable, match="occurredAt is missing"):
+    with pytest.raises(MalformedMessage, match="occurredAt is missing"):
         event(value).required_occurred_at()
 
 
