@@ -1,175 +1,261 @@
-"""Whether the scheduler and all that it needs are well, as Kubernetes and people ask it over HTTP."""
+"""The one list of health probes: what the program needs, and how each part is asked whether it works.
+
+`check` shows every probe as a line; the health page shows those that have a component (`jobs.health.page`).
+"""
 
 import threading
-import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from jobs.runtime.application import Application
-from jobs.runtime.side_by_side import Question, wait_for_all
-from sync.failures import SyncError, one_line
+from reports.delivery.archive import open_archive
+from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
+from reports.engine.exclusions import read_exclusions
+from sync.domains.registry import event_types, unknown_switches
+from sync.failures import SyncError, UpstreamError, one_line
+from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import QUEUES, UpstreamName
+from sync.settings.declaration import QUEUES, Settings, UpstreamName
+from sync.store.breakers import read_breakers
 from sync.upstream.breaker import BreakerState
+from sync.upstream.services import ROLES
 from sync.upstream.transport import Transport
 
-UP, DOWN = "UP", "DOWN"
-#: How long an answer is good for, and how long a part may take to answer.
-CACHE_SECONDS = 2.0
-DEADLINE_SECONDS = 5.0
+#: The limit of one call.
+CALL_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
-    """One part: its status and what was seen of it."""
+class ProbeResult:
+    """Whether a part works.
 
-    status: str
+    text: one line for `check`: what was seen, or what is wrong and what to change. details: the same as fields of the
+    health page.
+    """
+
+    ok: bool
+    text: str
     details: Mapping[str, Any] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The part as the health page shows it."""
-        return {"status": self.status, **({"details": dict(self.details)} if self.details else {})}
+
+class _Down(Exception):
+    """The part does not work; the text says what is wrong and what to change, `details` what the page shows of it."""
+
+    def __init__(self, text: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(text)
+        self.details = {"error": text} if details is None else details
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to one question about health: 200 when all is well, 503 when not."""
+class Probe:
+    """One question about one part.
 
-    well: bool
-    body: Mapping[str, Any]
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return 200 if self.well else 503
-
-
-class Health:
-    """Answers about health, shared by all who ask at the same moment. Safe to share between threads.
-
-    `checks` are the parts by name; one that raises or is late counts as down. `progress`: for each queue, the seconds
-    since its drain got on; more than `stall_seconds` of them is a hang. `is_ready` says whether work is being done.
+    name: its line in `check`. ask: answers it, or raises. component: its part of the health page, which several probes
+    may share; None where only `check` asks, because the answer changes with the settings alone or costs too much.
     """
 
-    def __init__(
-        self,
-        checks: Mapping[str, Callable[[], Component]],
-        progress: Callable[[], Mapping[str, float]],
-        is_ready: Callable[[], bool],
-        stall_seconds: float,
-        *,
-        cache_seconds: float = CACHE_SECONDS,
-        deadline_seconds: float = DEADLINE_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._checks = dict(checks)
-        self._progress = progress
-        self._is_ready = is_ready
-        self._stall_seconds = stall_seconds
-        self._cache_seconds = cache_seconds
-        self._deadline_seconds = deadline_seconds
-        self._monotonic = monotonic
-        self._asking = threading.Lock()
-        self._at_work: dict[str, Question[Component]] = {}
-        self._answered_at = float("-inf")
-        self._answer = Answer(well=False, body={"status": DOWN})
+    name: str
+    ask: Callable[[], ProbeResult]
+    component: str | None = None
 
-    def overall(self) -> Answer:
-        """Every part; up when all are."""
-        with self._asking:
-            if self._monotonic() - self._answered_at >= self._cache_seconds:
-                components = self._ask()
-                well = all(component.status == UP for component in components.values())
-                shown = {name: component.as_dict() for name, component in components.items()}
-                self._answer = Answer(well, {"status": UP if well else DOWN, "components": shown})
-                self._answered_at = self._monotonic()
-            return self._answer
+    def start(self) -> "Future[ProbeResult]":
+        """Asks in a daemon thread, so that a part that never responds does not keep the process alive."""
+        future: Future[ProbeResult] = Future()
+        threading.Thread(target=lambda: future.set_result(self._run()), name=f"probe {self.name}", daemon=True).start()
+        return future
 
-    def _ask(self) -> dict[str, Component]:
-        """Asks all parts side by side; one that raises or does not answer in time is down."""
-        for name, check in self._checks.items():
-            # A part that still owes the last answer is not asked again.
-            if name not in self._at_work or not self._at_work[name].pending:
-                self._at_work[name] = Question(f"health {name}", check)
-        wait_for_all(self._at_work.values(), self._deadline_seconds)
-        return {name: self._seen(self._at_work[name]) for name in self._checks}
-
-    def _seen(self, question: Question[Component]) -> Component:
-        if question.answer is not None:
-            return question.answer
-        error = question.error
-        if error is None:
-            return Component(DOWN, {"error": f"no answer within {self._deadline_seconds:g} s"})
-        # A check that breaks has found its part broken.
-        return Component(DOWN, {"error": one_line(error) if isinstance(error, SyncError) else type(error).__name__})
-
-    def liveness(self) -> Answer:
-        """Down when a drain hangs, which only a new start can mend; never because something else is away."""
-        hanging = {
-            queue: round(seconds) for queue, seconds in self._progress().items() if seconds > self._stall_seconds
-        }
-        body: dict[str, Any] = {"status": DOWN if hanging else UP}
-        if hanging:
-            body["components"] = {
-                f"{queue}-drain": Component(DOWN, {"secondsSinceProgress": seconds}).as_dict()
-                for queue, seconds in hanging.items()
-            }
-        return Answer(not hanging, body)
-
-    def readiness(self) -> Answer:
-        """Up once the work has begun: the database is there and the drains are started."""
-        ready = self._is_ready()
-        return Answer(ready, {"status": UP if ready else DOWN})
+    def _run(self) -> ProbeResult:
+        try:
+            return self.ask()
+        except _Down as error:
+            return ProbeResult(False, str(error), error.details)
+        except Exception as error:  # a probe that breaks has found its part broken
+            return ProbeResult(False, one_line(error), {"error": one_line(error)})
 
 
-def health_checks(application: Application, transport: Transport) -> dict[str, Callable[[], Component]]:
-    """The parts of the program: the upstream services, the queues, the database and the breakers.
+def result_of(future: "Future[ProbeResult]", deadline_seconds: float) -> ProbeResult:
+    """The result of a probe that had `deadline_seconds` to respond."""
+    if future.done():
+        return future.result()
+    late = f"no answer within {deadline_seconds:g} s"
+    return ProbeResult(False, late, {"error": late})
 
-    `transport` is one of its own, so that a ping waits for nothing that the program still has to build.
+
+def list_probes(application: Application, transport: Transport) -> list[Probe]:
+    """Every probe, in the order in which the parts depend on each other.
+
+    `transport` is not that of the application, so that a ping waits for nothing that is still to be built.
     """
-    checks: dict[str, Callable[[], Component]] = {
-        str(name): partial(_check_upstream, transport, name) for name in UpstreamName
-    }
-    checks |= {f"{queue}-health": partial(_check_queue, application, queue) for queue in QUEUES}
-    checks["database"] = partial(_check_database, application)
-    checks["breakers"] = partial(_check_breakers, application)
-    return checks
+    settings = application.settings
+    probes = [
+        Probe("settings", lambda: ProbeResult(True, f"provider {settings.hmpps_sqs_provider}, zone {settings.tz}")),
+        Probe("switches", partial(_probe_switches, settings)),
+        Probe("database", partial(_probe_database, application), "database"),
+    ]
+    probes += [Probe(f"queue {each}", partial(_probe_queue, application, each), f"{each}-health") for each in QUEUES]
+    probes += [Probe(f"dlq {each}", partial(_probe_dlq, application, each), f"{each}-health") for each in QUEUES]
+    probes += [Probe(str(name), partial(_probe_upstream, settings, transport, name), name) for name in UpstreamName]
+    probes += [
+        Probe(f"credentials {name}", partial(_probe_credentials, settings, transport, name))
+        for name in UpstreamName
+        if name is not UpstreamName.OAUTH
+    ]
+    return [
+        *probes,
+        Probe("breakers", partial(_probe_breakers, application), "breakers"),
+        Probe("exclusions", partial(_probe_exclusions, settings)),
+        Probe("reports", partial(_probe_archive, application)),
+        Probe("slack", partial(_probe_slack, settings)),
+        Probe("email", partial(_probe_email, settings)),
+    ]
 
 
-def _check_upstream(transport: Transport, name: UpstreamName) -> Component:
-    reason = transport.ping(name, DEADLINE_SECONDS)
-    return Component(UP) if reason is None else Component(DOWN, {"error": reason})
+def _probe_switches(settings: Settings) -> ProbeResult:
+    unknown = unknown_switches(settings)
+    void = [name for name, on in unknown.items() if not on]
+    if void:
+        raise _Down(f"{', '.join(void)}: no event has this switch; doc/events.md names those there are")
+    off = [each for queue in QUEUES for each in event_types(queue) if not settings.event_enabled(each)]
+    text = f"off: {', '.join(off)}" if off else "every event is on"
+    return ProbeResult(True, f"{text}; of no event: {', '.join(unknown)}" if unknown else text)
 
 
-def _check_queue(application: Application, queue: str) -> Component:
-    names = application.settings.queue(queue)
-    details: dict[str, Any] = {"queueName": names.queue_name, "dlqName": names.dlq_name}
+def _probe_database(application: Application) -> ProbeResult:
+    database = application.database
+    details, address = {"dialect": database.dialect}, database.url_without_password
     try:
-        pair = application.queue_pair(queue)
-        counts = pair.main.counts()
-        details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
-        attached = pair.main.max_receives() is not None
+        if database.exists:
+            database.ping()
+        elif application.settings.database_auto_upgrade:
+            database.check_can_be_created()
+            return ProbeResult(True, f"{address}, not there yet: made at the next start", details)
+        current = database.schema_is_current()
+    except SyncError as error:
+        raise _Down(f"{one_line(error)}; set DATABASE_URL, or bring the database up") from error
+    if current:
+        return ProbeResult(True, f"{address}, schema current", details)
+    if application.settings.database_auto_upgrade:
+        return ProbeResult(True, f"{address}, schema is upgraded at the next start", details)
+    raise _Down(f"{address}: the schema is not current; run prisoner-to-nomis db upgrade")
+
+
+def _probe_queue(application: Application, queue: str) -> ProbeResult:
+    name = application.settings.queue(queue).queue_name
+    details: dict[str, Any] = {"queueName": name}
+    try:
+        main = application.queue_pair(queue).main
+        counts = main.counts()
+        attached = main.max_receives() is not None
     except QueueUnavailable as error:
-        return Component(DOWN, details | {"error": one_line(error)})
+        raise _queue_down(application, queue, error, details) from error
+    details |= {"messagesOnQueue": counts.visible, "messagesInFlight": counts.in_flight}
+    if not attached:
+        text = f"{name} has no redrive policy: give it one, or failing messages come again for ever"
+        raise _Down(text, details | {"dlqStatus": "NOT ATTACHED"})
+    text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
+    return ProbeResult(True, text, details | {"dlqStatus": "UP"})
+
+
+def _probe_dlq(application: Application, queue: str) -> ProbeResult:
+    name = application.settings.queue(queue).dlq_name
+    details: dict[str, Any] = {"dlqName": name}
     try:
-        details["messagesOnDlq"] = pair.dlq.counts().visible
-        details["dlqStatus"] = UP if attached else "NOT ATTACHED"
-    except QueueUnavailable:
-        details["dlqStatus"] = "NOT AVAILABLE"
-    return Component(UP if details["dlqStatus"] == UP else DOWN, details)
+        counts = application.queue_pair(queue).dlq.counts()
+    except QueueUnavailable as error:
+        raise _queue_down(application, queue, error, details | {"dlqStatus": "NOT AVAILABLE"}) from error
+    text = f"{name}, {counts.visible} waiting, {counts.in_flight} in flight"
+    return ProbeResult(True, text, details | {"messagesOnDlq": counts.visible})
 
 
-def _check_database(application: Application) -> Component:
-    application.database.ping()
-    return Component(UP, {"dialect": application.database.dialect})
+def _queue_down(application: Application, queue: str, error: QueueUnavailable, details: Mapping[str, Any]) -> _Down:
+    text = f"{one_line(error)}; {queue_remedy(application.settings, queue, error)}"
+    return _Down(text, {**details, "error": one_line(error)})
 
 
-def _check_breakers(application: Application) -> Component:
-    # Their state is read from the database when they are made, so not before that is there.
+def _probe_upstream(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
+    address = settings.upstream(name).base_url
+    reason = transport.ping(name, CALL_SECONDS)
+    if reason is None:
+        return ProbeResult(True, address)
+    text = f"{address}/health/ping: {reason}; wait until the service is up, or set {name.address_variable}"
+    raise _Down(text, {"error": reason})
+
+
+def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamName) -> ProbeResult:
+    upstream = settings.upstream(name)
+    if not upstream.client_id:
+        raise _Down(f"no credentials: set {' and '.join(name.credential_variables)}")
+    try:
+        authorities = transport.client(name).authorities()
+    except UpstreamError as error:
+        raise _Down(one_line(error)) from error
+    if authorities is None:
+        return ProbeResult(True, "token given, which does not say its roles")
+    missing = sorted(role for role in ROLES[name] if f"ROLE_{role}" not in authorities)
+    if missing:
+        roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
+        raise _Down(f"client {upstream.client_id} lacks {roles}: have HMPPS Auth give it to the client")
+    return ProbeResult(True, "token given")
+
+
+def _probe_breakers(application: Application) -> ProbeResult:
+    # The states are read from the database when the breakers are built, so not before it has them.
     if not application.database.schema_is_current():
-        return Component(DOWN, {"error": "the database has not the current schema"})
+        return ProbeResult(True, "none known yet")
     states = application.breakers.states()
-    closed = all(state is BreakerState.CLOSED for state in states.values())
-    return Component(UP if closed else DOWN, {str(name): str(state) for name, state in states.items()})
+    details = {str(name): str(state) for name, state in states.items()}
+    with application.database.read() as connection:
+        rows = read_breakers(connection)
+    down = [
+        f"{name} since {row.opened_at:%Y-%m-%d %H:%M}Z" if (row := rows.get(name)) and row.opened_at else str(name)
+        for name, state in states.items()
+        if state is not BreakerState.CLOSED
+    ]
+    if down:
+        text = f"taken to be down: {', '.join(down)}; receiving continues when their health pings succeed"
+        raise _Down(text, details)
+    return ProbeResult(True, "all closed", details)
+
+
+def _probe_exclusions(settings: Settings) -> ProbeResult:
+    excluded = read_exclusions(settings.reconciliation_exclusions)
+    return ProbeResult(True, f"{len(excluded)} on the list" if excluded else "none")
+
+
+def _probe_archive(application: Application) -> ProbeResult:
+    archive = open_archive(application.settings, lambda: application.aws.client("s3"))
+    left = archive.probe()
+    place = archive.location("")
+    return ProbeResult(True, place if left is None else f"{place}, can be written; {left}")
+
+
+def _probe_slack(settings: Settings) -> ProbeResult:
+    from reports.delivery.slack import Slack
+
+    if settings.slack_token is None:
+        return _off("slack")
+    slack = Slack(settings.slack_token.get_secret_value(), settings.slack_channel, settings.slack_api_url)
+    try:
+        known = slack.knows_token()
+    except SyncError as error:
+        raise _Down(f"{one_line(error)}; set SLACK_TOKEN, or SLACK_API_URL where it is another Slack") from error
+    return ProbeResult(True, f"{settings.slack_channel}, token {'known' if known else 'given'}")
+
+
+def _probe_email(settings: Settings) -> ProbeResult:
+    from reports.delivery.email import Mail
+
+    if not is_set_up(settings, "email"):
+        return _off("email")
+    try:
+        server = Mail(settings).check_connection()
+    except SyncError as error:
+        raise _Down(f"{one_line(error)}; set SMTP_URL, or wait until the server is up") from error
+    return ProbeResult(True, f"{server}, {len(settings.reports_email_to)} receivers")
+
+
+def _off(channel: Channel) -> ProbeResult:
+    return ProbeResult(True, f"off: {NEEDED_SETTINGS[channel]} is not set")

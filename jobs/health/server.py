@@ -1,4 +1,4 @@
-"""The health pages: a small HTTP server beside the scheduler."""
+"""A small HTTP server for the pages of health, next to the scheduler."""
 
 import json
 import threading
@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import structlog
 
-from jobs.health.probes import UP, Answer, Health
 from sync.settings.loading import SettingsError
 
 _JSON = "application/json"
@@ -16,34 +15,28 @@ _JSON = "application/json"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _REQUEST_SECONDS = 10.0
 
+#: A page: its HTTP status and JSON body.
+Page = Callable[[], tuple[int, Mapping[str, Any]]]
+_Content = tuple[int, str, bytes]
 
-class HealthPages:
-    """Serves `/health`, `/health/liveness`, `/health/readiness`, `/health/ping`, `/info` and `/metrics`.
 
-    Use as a context manager. Raises `SettingsError` when the address cannot be had. `port` 0 takes a free one.
+class HealthServer:
+    """Serves JSON `pages` by their paths, and `/metrics`; use as a context manager.
+
+    Raises `SettingsError` when the address is not available. `port` 0 picks a free one.
     """
 
-    def __init__(
-        self, host: str, port: int, health: Health, info: Mapping[str, Any], metrics: Callable[[], bytes]
-    ) -> None:
-        pages: dict[str, Callable[[], tuple[int, str, bytes]]] = {
-            "/health": lambda: _answer(health.overall()),
-            "/health/liveness": lambda: _answer(health.liveness()),
-            "/health/readiness": lambda: _answer(health.readiness()),
-            "/health/ping": lambda: _answer(Answer(well=True, body={"status": UP})),
-            "/info": lambda: _answer(Answer(well=True, body=info)),
-            "/metrics": lambda: (200, _METRICS, metrics()),
-        }
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page], metrics: Callable[[], bytes]) -> None:
         try:
-            self._server = _Server((host, port), pages)
+            self._server = _Server((host, port), pages, metrics)
         except OSError as error:
-            raise SettingsError(f"HEALTH_PORT: {host}:{port} cannot be had: {error.strerror}") from error
+            raise SettingsError(f"HEALTH_PORT: {host}:{port} is not available: {error.strerror}") from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="health pages", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
-        structlog.get_logger("jobs.health.probes").info("health-pages-started", port=self.port)
+        structlog.get_logger("jobs.health.server").info("health-pages-started", port=self.port)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -55,13 +48,14 @@ class HealthPages:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], pages: Mapping[str, Callable[[], tuple[int, str, bytes]]]) -> None:
+    def __init__(self, address: tuple[str, int], pages: Mapping[str, Page], metrics: Callable[[], bytes]) -> None:
         self.pages = pages
+        self.metrics = metrics
         super().__init__(address, _Handler)
 
     def handle_error(self, _request: object, client_address: object) -> None:
-        # Whoever asked has gone, or broke off: nothing is wrong here.
-        structlog.get_logger("jobs.health.probes").debug("health-request-broken", client=str(client_address))
+        # Client disconnected; not an error.
+        structlog.get_logger("jobs.health.server").debug("health-request-broken", client=str(client_address))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,19 +67,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].rstrip("/")
-        page = self.server.pages.get(path)
-        if page is None:
-            self._send(*_answer_json(404, {"status": 404, "userMessage": "there is no such page"}))
-            return
         try:
-            answer = page()
-        except Exception:  # whatever it is, the one who asks gets an answer
-            structlog.get_logger("jobs.health.probes").exception("health-page-broke", page=path)
-            answer = _answer_json(500, {"status": 500, "userMessage": "the page broke; see the log"})
-        self._send(*answer)
+            content = self._content(path)
+        except Exception:  # the client gets a response whatever it is
+            structlog.get_logger("jobs.health.server").exception("health-page-broke", page=path)
+            content = _json(500, {"status": 500, "userMessage": "the page broke; see the log"})
+        self._send(*content)
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def _content(self, path: str) -> _Content:
+        if path == "/metrics":
+            return 200, _METRICS, self.server.metrics()
+        page = self.server.pages.get(path)
+        if page is None:
+            return _json(404, {"status": 404, "userMessage": "there is no such page"})
+        return _json(*page())
 
     def _send(self, status: int, content_type: str, content: bytes) -> None:
         self.send_response(status)
@@ -100,9 +98,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests for health are not worth a line each."""
 
 
-def _answer(answer: Answer) -> tuple[int, str, bytes]:
-    return _answer_json(answer.status, answer.body)
-
-
-def _answer_json(status: int, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+def _json(status: int, body: Mapping[str, Any]) -> _Content:
     return status, _JSON, json.dumps(body).encode()

@@ -8,7 +8,7 @@ from functools import partial
 import structlog
 
 from jobs.errors import WorkError
-from jobs.health.pages import serve_health
+from jobs.health.page import serve_health
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
 from jobs.runtime.failure_log import FailureLog

@@ -284,26 +284,17 @@ class Application:
             return part
 
 
-def wrong_besides(environment: Mapping[str, str]) -> list[str]:
-    """The lines about wrong settings that only the parts which use them can judge: schedules and exclusions."""
-    from jobs.runtime.cron import parse_schedule
+def _further_errors(variables: Mapping[str, str]) -> list[str]:
+    """The lines on wrong settings that only the parts using them can judge: schedules and exclusions."""
+    from jobs.runtime.cron import schedule_errors
     from reports.engine.exclusions import read_exclusions
 
-    def schedule(name: str) -> None:
-        if line := environment.get(name):
-            parse_schedule(name, line, ZoneInfo("Europe/London"))
-
-    wrong = []
-    for read in (
-        lambda: schedule("RECONCILIATION_SCHEDULE"),
-        lambda: schedule("HOUSEKEEPING_SCHEDULE"),
-        lambda: read_exclusions(environment.get("RECONCILIATION_EXCLUSIONS")),
-    ):
-        try:
-            read()
-        except SettingsError as error:
-            wrong.append(str(error))
-    return wrong
+    errors = schedule_errors(variables, ZoneInfo("Europe/London"))
+    try:
+        read_exclusions(variables.get("RECONCILIATION_EXCLUSIONS"))
+    except SettingsError as error:
+        errors.append(str(error))
+    return errors
 
 
 @contextmanager
@@ -318,7 +309,7 @@ def open_application(
 
     Raises `SettingsError` when a setting cannot be used. Logs go to `log_to`, stderr where not given.
     """
-    settings = load_settings(environment, wrong_besides)
+    settings = load_settings(environment, _further_errors)
     configure_logging(settings.log_format, settings.log_level, log_to)
     application = Application(settings, prepare_database=prepare_database, metrics=metrics)
     try:

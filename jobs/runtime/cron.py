@@ -1,12 +1,13 @@
-"""Cron lines, read as cron means them, and the moments they name in a time zone.
+"""Cron lines, read as cron means them, and the times they name in a time zone.
 
 Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
 when both the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats,
 a line that names its hours fires once (one that fires every hour goes on by real time).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.base import BaseTrigger
@@ -15,6 +16,7 @@ from apscheduler.triggers.cron import CronTrigger
 from sync.settings.loading import SettingsError
 
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WEEKDAY_HELP = "use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
 _EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, month, weekday, such as '0 4 * * 1'"
 
 
@@ -82,6 +84,18 @@ def parse_schedule(setting: str, line: str, zone: ZoneInfo) -> CronSchedule:
     return schedule
 
 
+def schedule_errors(variables: Mapping[str, Any], zone: ZoneInfo) -> list[str]:
+    """A line for each `…_SCHEDULE` among the variables that is not a cron line."""
+    errors = []
+    for name, line in variables.items():
+        if name.endswith("_SCHEDULE") and line:
+            try:
+                parse_schedule(name, line, zone)
+            except SettingsError as error:
+                errors.append(str(error))
+    return errors
+
+
 def _weekday_names(field: str) -> str:
     """A cron weekday field by names, which mean the same to everyone: `1-5` → `mon,tue,wed,thu,fri`."""
     if field == "*":
@@ -96,9 +110,7 @@ def _weekday_names(field: str) -> str:
             start = _weekday_number(first)
             end = _weekday_number(last) if last else (6 if step else start)
         if end < start or not (step.isdigit() and int(step) > 0 if step else "/" not in part):
-            raise ValueError(
-                f"{part!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
-            )
+            raise ValueError(f"{part!r} is not a valid weekday: {_WEEKDAY_HELP}")
         numbers.update(number % 7 for number in range(start, end + 1, int(step or 1)))
     return ",".join(_WEEKDAYS[number] for number in sorted(numbers))
 
@@ -108,4 +120,6 @@ def _weekday_number(text: str) -> int:
         return _WEEKDAYS.index(text)
     if text.isdigit() and int(text) <= 7:
         return int(text)
-    raise ValueError(f"{text!r} is no weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps")
+    raise ValueError(
+        f"{text!r} is not a valid weekday: use 0 to 7 (0 and 7 are Sunday) or sun to sat, lists, ranges and steps"
+    )

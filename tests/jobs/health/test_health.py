@@ -11,8 +11,9 @@ import pytest
 import requests
 
 from jobs.health.metrics import Metrics, breaker_metrics, run_metrics
-from jobs.health.probes import CACHE_SECONDS, DOWN, UP, Answer, Component, Health, health_checks
-from jobs.health.server import HealthPages
+from jobs.health.page import CACHE_SECONDS, HealthPage, HealthResponse, Liveness, health_pages
+from jobs.health.probes import Probe, ProbeResult, list_probes
+from jobs.health.server import HealthServer
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
@@ -24,26 +25,25 @@ from tests.harness.app import App, application
 from tests.harness.faults import faulty, held
 from tests.harness.waiting import in_thread, result_of, until
 
-
-def well() -> Component:
-    """A part that is well."""
-    return Component(UP)
+OK = ProbeResult(True, "fine")
+INFO = {"build": {"name": "prisoner-to-nomis"}}
 
 
-def health(
-    checks: Mapping[str, Callable[[], Component]] | None = None,
-    progress: Mapping[str, float] | None = None,
-    **options: Any,
-) -> Health:
-    """Health over the given parts, ready, with a stall after a minute."""
-    return Health(checks or {"part": well}, lambda: progress or {}, lambda: True, 60, **options)
+def page(probes: Mapping[str, Callable[[], ProbeResult]] | None = None, **options: Any) -> HealthPage:
+    """The page over the given parts."""
+    return HealthPage([Probe(name, ask, name) for name, ask in (probes or {"part": lambda: OK}).items()], **options)
+
+
+def liveness(progress: Mapping[str, float] | None = None) -> Liveness:
+    """A process that is ready, and whose drains hang after a minute."""
+    return Liveness(lambda: True, lambda: progress or {}, 60)
 
 
 @contextmanager
-def serving(of: Health, metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
+def serving(metrics: Callable[[], bytes] = bytes) -> Iterator[str]:
     """The pages on a free port; their address."""
-    with HealthPages("127.0.0.1", 0, of, {"build": {"name": "prisoner-to-nomis"}}, metrics) as pages:
-        yield f"http://127.0.0.1:{pages.port}"
+    with HealthServer("127.0.0.1", 0, health_pages(page(), liveness(), INFO), metrics) as server:
+        yield f"http://127.0.0.1:{server.port}"
 
 
 def get(address: str) -> requests.Response:
@@ -53,7 +53,7 @@ def get(address: str) -> requests.Response:
 
 def test_pages_answer(tmp_path: Path) -> None:
     """Each page is there, in its content type, and what is not a page is 404."""
-    with serving(health(), lambda: b"figure 1\n") as address:
+    with serving(lambda: b"figure 1\n") as address:
         assert get(f"{address}/health").json() == {"status": "UP", "components": {"part": {"status": "UP"}}}
         assert get(f"{address}/health/liveness").json() == {"status": "UP"}
         assert get(f"{address}/health/readiness/").json() == {"status": "UP"}
@@ -69,25 +69,28 @@ def test_part_that_breaks_or_hangs_is_down() -> None:
     """A check that raises and one that never answers are down by their names; the page still comes in time."""
     hanging = threading.Event()
 
-    def breaks() -> Component:
+    def breaks() -> ProbeResult:
         raise UpstreamError("nomis", "GET", "/health", status=503, message="away")
 
-    def hangs() -> Component:
+    def hangs() -> ProbeResult:
         hanging.wait()
-        return Component(UP)
+        return OK
 
-    of = health({"good": well, "bad": breaks, "slow": hangs}, deadline_seconds=0.2, cache_seconds=0)
+    moments = iter(range(0, 1000, 10))
+    shown = page(
+        {"good": lambda: OK, "bad": breaks, "slow": hangs}, deadline_seconds=0.2, monotonic=lambda: next(moments)
+    )
 
-    def others_answered() -> Answer | None:
+    def others_responded() -> HealthResponse | None:
         # On a slow machine they may be too late as well.
-        answer = of.overall()
-        late = [name for name, part in answer.body["components"].items() if "no answer" in str(part)]
-        return answer if late == ["slow"] else None
+        response = shown.overall()
+        late = [name for name, part in response.body["components"].items() if "no answer" in str(part)]
+        return response if late == ["slow"] else None
 
-    answer = until(others_answered)
+    response = until(others_responded)
     hanging.set()
-    assert answer.status == 503
-    assert answer.body == {
+    assert response.status == 503
+    assert response.body == {
         "status": "DOWN",
         "components": {
             "good": {"status": "UP"},
@@ -98,51 +101,61 @@ def test_part_that_breaks_or_hangs_is_down() -> None:
 
 
 def test_unforeseen_error_shows_no_text() -> None:
-    """An error nobody foresaw shows as its kind alone, since its text may hold anything."""
+    """An error nobody foresaw shows as its type and place alone, since its text may hold anything."""
 
-    def breaks() -> Component:
+    def breaks() -> ProbeResult:
         raise RuntimeError("the password is 12345")
 
-    answer = health({"bad": breaks}).overall()
-    assert answer.body["components"]["bad"]["details"] == {"error": "RuntimeError"}
+    details = page({"bad": breaks}).overall().body["components"]["bad"]["details"]
+    assert details["error"].startswith("RuntimeError at ")
+    assert "password" not in str(details)
 
 
-def test_answers_are_shared_for_two_seconds() -> None:
-    """Many who ask at once cause one round of checks; after two seconds the next one asks again."""
+def test_results_are_shared_for_two_seconds() -> None:
+    """Many who ask at once cause one round of probes; after two seconds the next one asks again."""
     asked = 0
     moment = 0.0
 
-    def counts() -> Component:
+    def counts() -> ProbeResult:
         nonlocal asked
         asked += 1
-        return Component(UP)
+        return OK
 
-    of = health({"part": counts}, monotonic=lambda: moment)
+    shown = page({"part": counts}, monotonic=lambda: moment)
     for _ in range(5):
-        of.overall()
+        shown.overall()
     assert asked == 1
     moment += CACHE_SECONDS
-    of.overall()
+    shown.overall()
     assert asked == 2
 
 
+def test_probes_of_one_component_are_shown_together() -> None:
+    """A component is up when all its probes are, and shows what each saw; a probe without one is left out."""
+
+    def probe(name: str, component: str | None, ok: bool) -> Probe:
+        return Probe(name, lambda: ProbeResult(ok, "", {name: 1}), component)
+
+    parts = [probe("queue", "both", True), probe("dlq", "both", False), probe("email", None, False)]
+    assert HealthPage(parts).overall().body == {
+        "status": "DOWN",
+        "components": {"both": {"status": "DOWN", "details": {"queue": 1, "dlq": 1}}},
+    }
+
+
 def test_liveness_fails_for_a_drain_that_hangs_alone() -> None:
-    """A drain without progress fails liveness; whatever else is away does not, since a new start would not help."""
-
-    def away() -> Component:
-        return Component(DOWN)
-
-    assert health({"nomis": away}, {"visit": 59.0}).liveness().status == 200
-    answer = health(progress={"visit": 61.0, "activity": 1.0}).liveness()
-    assert (answer.status, list(answer.body["components"])) == (503, ["visit-drain"])
+    """A drain without progress fails liveness, and the page does not: a restart would not help what is away."""
+    assert liveness({"visit": 59.0}).alive().status == 200
+    response = liveness({"visit": 61.0, "activity": 1.0}).alive()
+    assert (response.status, list(response.body["components"])) == (503, ["visit-drain"])
 
 
 def test_port_that_is_taken_is_named() -> None:
     """A port that somebody else has is an error that names the setting."""
-    with serving(health()) as address:
+    with serving() as address:
         port = int(address.rpartition(":")[2])
-        with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} cannot be had"):
-            HealthPages("127.0.0.1", port, health(), {}, bytes)
+        with pytest.raises(SettingsError, match=f"HEALTH_PORT: 127.0.0.1:{port} is not available"):
+            HealthServer("127.0.0.1", port, {}, bytes)
 
 
 def opened(app: App, **more: str) -> AbstractContextManager[Application]:
@@ -154,7 +167,7 @@ def overall(made: Application) -> dict[str, Any]:
     """What the health page says of the program's parts."""
     transport = Transport(made.settings)
     try:
-        return dict(health(health_checks(made, transport)).overall().body["components"])
+        return dict(HealthPage(list_probes(made, transport)).overall().body["components"])
     finally:
         transport.close()
 

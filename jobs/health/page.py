@@ -1,0 +1,157 @@
+"""The probes as the scheduler's health pages show them, for Kubernetes and for people."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+
+from jobs.health.metrics import breaker_metrics, run_metrics
+from jobs.health.probes import CALL_SECONDS, Probe, ProbeResult, list_probes, result_of
+from jobs.health.server import HealthServer
+from jobs.runtime.application import Application
+from sync.settings.loading import SettingsError
+from sync.upstream.transport import Transport
+
+NAME = "prisoner-to-nomis"
+UP, DOWN = "UP", "DOWN"
+#: How long results are shared by those who ask, and how long a part may take to respond.
+CACHE_SECONDS = 2.0
+DEADLINE_SECONDS = CALL_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResponse:
+    """The response to a question about health: 200 when all is well, 503 when not."""
+
+    ok: bool
+    body: Mapping[str, Any]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return 200 if self.ok else 503
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """What the process says of itself.
+
+    is_ready: whether work is being done. progress: for each queue, the seconds since the last progress of its drain;
+    more than `stall_seconds` means that it hangs.
+    """
+
+    is_ready: Callable[[], bool]
+    progress: Callable[[], Mapping[str, float]]
+    stall_seconds: float
+
+    def alive(self) -> HealthResponse:
+        """Down when a drain hangs, which only a restart can fix; never because something else is unavailable."""
+        hanging = {queue: round(seconds) for queue, seconds in self.progress().items() if seconds > self.stall_seconds}
+        body: dict[str, Any] = {"status": DOWN if hanging else UP}
+        if hanging:
+            body["components"] = {
+                f"{queue}-drain": {"status": DOWN, "details": {"secondsSinceProgress": seconds}}
+                for queue, seconds in hanging.items()
+            }
+        return HealthResponse(not hanging, body)
+
+    def ready(self) -> HealthResponse:
+        """Up once the work has begun: the database is there and the drains are started."""
+        ready = self.is_ready()
+        return HealthResponse(ready, {"status": UP if ready else DOWN})
+
+
+class HealthPage:
+    """Every component, asked at the same time and shared by all who ask. Safe to share between threads.
+
+    A probe that raises or is late is down. Those without a component are left out.
+    """
+
+    def __init__(
+        self,
+        probes: Sequence[Probe],
+        deadline_seconds: float = DEADLINE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._probes = [probe for probe in probes if probe.component is not None]
+        self._deadline_seconds = deadline_seconds
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._asked: dict[str, Future[ProbeResult]] = {}
+        self._response_at = float("-inf")
+        self._response = HealthResponse(ok=False, body={"status": DOWN})
+
+    def overall(self) -> HealthResponse:
+        """Every component; up when all are."""
+        with self._lock:
+            if self._monotonic() - self._response_at >= CACHE_SECONDS:
+                components = self._ask()
+                ok = all(component["status"] == UP for component in components.values())
+                self._response = HealthResponse(ok, {"status": UP if ok else DOWN, "components": components})
+                self._response_at = self._monotonic()
+            return self._response
+
+    def _ask(self) -> dict[str, dict[str, Any]]:
+        for probe in self._probes:
+            # A part that still owes the last response is not asked again.
+            if probe.name not in self._asked or self._asked[probe.name].done():
+                self._asked[probe.name] = probe.start()
+        wait(self._asked.values(), self._deadline_seconds)
+        components: dict[str, dict[str, Any]] = {}
+        for probe in self._probes:
+            result = result_of(self._asked[probe.name], self._deadline_seconds)
+            component = components.setdefault(str(probe.component), {"status": UP, "details": {}})
+            component["details"] |= result.details
+            if not result.ok:
+                component["status"] = DOWN
+        return {name: each if each["details"] else {"status": each["status"]} for name, each in components.items()}
+
+
+@contextmanager
+def serve_health(application: Application, jobs: Sequence[str], is_ready: Callable[[], bool]) -> Iterator[None]:
+    """Serves the health pages during the block; `jobs` are those whose runs the metrics show.
+
+    Without its port the work continues, and the log says so: a second scheduler on one machine is no reason to stop.
+    """
+    settings, metrics = application.settings, application.metrics
+    liveness = Liveness(is_ready, application.seconds_since_progress, settings.health_stall_seconds)
+    if metrics is not None:
+        metrics.add(lambda: breaker_metrics(application.breakers.states) if is_ready() else ())
+        metrics.add(lambda: run_metrics(application.job_runs, jobs) if is_ready() else ())
+    info = {"build": {"name": NAME, "version": version(NAME)}, "environment": settings.environment_name}
+    with closing(Transport(settings)) as transport:
+        page = HealthPage(list_probes(application, transport))
+        render = metrics.render if metrics is not None else bytes
+        try:
+            server = HealthServer(
+                settings.health_host, settings.health_port, health_pages(page, liveness, info), render
+            )
+        except SettingsError as error:
+            structlog.get_logger("jobs.health.page").warning("health-pages-off", reason=str(error))
+            yield
+            return
+        with server:
+            yield
+
+
+def health_pages(
+    page: HealthPage, liveness: Liveness, info: Mapping[str, Any]
+) -> dict[str, Callable[[], tuple[int, Mapping[str, Any]]]]:
+    """The pages by their paths, each as its HTTP status and body."""
+
+    def of(response: HealthResponse) -> tuple[int, Mapping[str, Any]]:
+        return response.status, response.body
+
+    return {
+        "/health": lambda: of(page.overall()),
+        "/health/liveness": lambda: of(liveness.alive()),
+        "/health/readiness": lambda: of(liveness.ready()),
+        "/health/ping": lambda: (200, {"status": UP}),
+        "/info": lambda: (200, info),
+    }
