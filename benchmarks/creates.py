@@ -27,8 +27,9 @@ from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.drain import Drain
-from sync.pipeline.handler import Workshop
+from sync.pipeline.handle import handle, start_context
 from sync.pipeline.outcome import Outcome
+from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue
 from sync.settings.declaration import UpstreamName
@@ -66,33 +67,24 @@ def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
     return bodies
 
 
-def workshop_of(program: Application) -> Workshop:
-    """What works one message at a time."""
-    return Workshop(
-        program.settings,
-        VISIT,
-        program.services,
-        program.creations,
-        program.leases,
-        program.telemetry,
-        program.database,
+def queue_context(application: Application) -> QueueContext:
+    """What the pipeline of the queue of visits works with."""
+    return QueueContext(
+        domain=VISIT,
+        settings=application.settings,
+        services=application.services,
+        creations=application.creations,
+        leases=application.leases,
+        telemetry=application.telemetry,
+        database=application.database,
+        breakers=application.breakers,
+        upstreams=(UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.VISITS),
     )
 
 
-def by_the_drain(program: Application, queue: Queue, _number: int) -> None:
+def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
     """As this program does it."""
-    upstreams = (UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.VISITS)
-    with Drain(
-        VISIT,
-        queue,
-        program.settings,
-        workshop_of(program),
-        program.leases,
-        program.telemetry,
-        program.database,
-        program.breakers,
-        upstreams,
-    ) as drain:
+    with Drain(queue_context(application), queue) as drain:
         # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
         drain.run_until_empty(max_batches=1)
 
@@ -101,15 +93,15 @@ def in_batches_of(size: int) -> Way:
     """Receive `size` messages, handle them at once, wait for all, acknowledge them, and so on."""
 
     def drain(program: Application, queue: Queue, number: int) -> None:
-        workshop, done = workshop_of(program), 0
+        context, done = queue_context(program), 0
 
-        def handle(message: Message) -> None:
-            assert workshop.work(read_task(message, VISIT), workshop.begin()) is Outcome.APPLIED
+        def work(message: Message) -> None:
+            assert handle(context, read_task(message, VISIT), start_context(context)) is Outcome.APPLIED
 
         with ThreadPoolExecutor(size) as pool:
             while done < number:
                 messages = queue.receive(size, 1, 120)
-                list(pool.map(handle, messages))
+                list(pool.map(work, messages))
                 program.telemetry.flush()
                 queue.delete(messages)
                 done += len(messages)

@@ -29,7 +29,7 @@ from sync.domains.registry import DOMAINS
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.drain import BatchSummary, Drain
 from sync.pipeline.envelope import DomainEvent
-from sync.pipeline.handler import Workshop
+from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.settings.declaration import UpstreamName
@@ -146,10 +146,19 @@ def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> I
     transport = Transport(settings, (breakers,))
     queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
     protocol = CreationProtocol(database, leases, telemetry, lambda _queue, body: queue.send(body))
-    workshop = Workshop(settings, DOMAIN, connect(transport), protocol, leases, telemetry, database)
-    upstreams = (UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.ACTIVITIES)
+    context = QueueContext(
+        domain=DOMAIN,
+        settings=settings,
+        services=connect(transport),
+        creations=protocol,
+        leases=leases,
+        telemetry=telemetry,
+        database=database,
+        breakers=breakers,
+        upstreams=(UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.ACTIVITIES),
+    )
     try:
-        with Drain(DOMAIN, queue, settings, workshop, leases, telemetry, database, breakers, upstreams) as drain:
+        with Drain(context, queue) as drain:
             yield drain
     finally:
         transport.close()

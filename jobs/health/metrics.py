@@ -60,7 +60,7 @@ class Metrics:
     def not_called(self, service: UpstreamName) -> None:
         """Nothing is counted of a call that was not made."""
 
-    def settled(self, queue: str, outcome: Outcome, receive_count: int) -> None:
+    def message_ended(self, queue: str, outcome: Outcome, receive_count: int) -> None:
         """Counts a message that came to an end."""
         self._messages.labels(queue, outcome).inc()
         self._attempts.labels(queue, outcome).observe(receive_count)

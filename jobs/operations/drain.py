@@ -15,7 +15,7 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import Status, Trigger
 from jobs.runtime.logging import bound, traces_wanted
 from jobs.runtime.signals import stopping
-from sync.pipeline.drain import BatchSummary, UpstreamsDown
+from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import QUEUES
@@ -160,7 +160,7 @@ class _Drains:
         if self._wrong_settings:
             raise self._wrong_settings[0]
         done = {name: self._summaries[name] for name in queues if name in self._summaries}
-        reasons: Counter[str] = reduce(add, (drain.reasons for drain in self._drains.values()), Counter())
+        reasons: Counter[str] = reduce(add, (drain.failure_counts for drain in self._drains.values()), Counter())
         return DrainResult(
             run_id, done, self._errors, tuple(dict.fromkeys(self._remedies.values())), dict(reasons.most_common())
         )
@@ -177,7 +177,7 @@ class _Drains:
                 drain = self._drains[queue] = self._application.open_drain(queue, self._parameters.wait_seconds)
                 if not self._stop_requested.is_set():
                     self._summaries[queue] = self._run_batches(drain)
-            except UpstreamsDown as error:
+            except UpstreamsUnavailable as error:
                 self._summaries[queue] = error.summary
                 self._errors[queue] = str(error)
             except SettingsError as error:

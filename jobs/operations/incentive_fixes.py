@@ -181,7 +181,7 @@ def _published_before(application: Application, plan: Plan) -> str | None:
 
 def _repair_without_end(application: Application, plan: Plan) -> str | None:
     """Whether an earlier repair may still be under way in NOMIS."""
-    longest = timedelta(seconds=_request_seconds(application))
+    longest = timedelta(seconds=application.settings.longest_request_seconds)
     for earlier in _earlier(application, plan):
         if earlier.state is not ActionState.DONE and earlier.time > clock.now() - longest:
             return (
@@ -215,17 +215,13 @@ def _context(application: Application) -> HandlerContext:
         application.leases,
         application.telemetry,
         application.database,
-        _request_seconds(application),
+        application.settings.longest_request_seconds,
     )
 
 
 def _near(application: Application) -> timedelta:
     """How near in time two records of one event lie."""
     return timedelta(hours=application.settings.reconciliation_near_hours)
-
-
-def _request_seconds(application: Application) -> float:
-    return application.settings.longest_call_seconds + application.settings.creation_settling_seconds
 
 
 def _target(plan: Plan) -> str:

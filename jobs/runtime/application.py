@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from reports.reconciliations.incentives.pending_messages import PendingMessages
     from sync.creation.protocol import CreationProtocol
     from sync.pipeline.drain import Drain
+    from sync.pipeline.queue_context import QueueContext
     from sync.queues.aws import Aws
     from sync.queues.setup import QueueOpener, QueuePair
     from sync.store.telemetry import Telemetry
@@ -246,32 +247,31 @@ class Application:
         )
 
     def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
-        from sync.domains.registry import DOMAINS, warn_of_unknown_switches
+        from sync.domains.registry import warn_of_unknown_switches
         from sync.pipeline.drain import Drain
-        from sync.pipeline.handler import Workshop
-        from sync.upstream.services import upstreams_of
 
         self._once("switches told", lambda: warn_of_unknown_switches(self.settings))
-        domain = DOMAINS[queue]
-        workshop = Workshop(
-            self.settings, domain, self.services, self.creations, self.leases, self.telemetry, self.database
-        )
-        drain = Drain(
-            domain,
-            self.queue_pair(queue).main,
-            self.settings,
-            workshop,
-            self.leases,
-            self.telemetry,
-            self.database,
-            self.breakers,
-            upstreams_of(queue),
-            hold_seconds=hold_seconds,
-            on_settled=None if self.metrics is None else self.metrics.settled,
-        )
-        self._closing.callback(drain.close)
-        self._drains[queue] = drain
+        drain = Drain(self._queue_context(queue), self.queue_pair(queue).main, hold_seconds)
+        self._drains[queue] = self._closing.enter_context(drain)
         return drain
+
+    def _queue_context(self, queue: str) -> "QueueContext":
+        from sync.domains.registry import DOMAINS
+        from sync.pipeline.queue_context import QueueContext
+        from sync.upstream.services import upstreams_of
+
+        return QueueContext(
+            domain=DOMAINS[queue],
+            settings=self.settings,
+            services=self.services,
+            creations=self.creations,
+            leases=self.leases,
+            telemetry=self.telemetry,
+            database=self.database,
+            breakers=self.breakers,
+            upstreams=upstreams_of(queue),
+            on_message_end=None if self.metrics is None else self.metrics.message_ended,
+        )
 
     def _once(self, name: str, make: Callable[[], Part]) -> Part:
         # A lock for each part, so that a queue which is slow to answer holds up nobody who needs another part.

@@ -1,4 +1,4 @@
-"""From a batch of messages to lanes of tasks: one lane an entity, in the order things occurred, updates coalesced.
+"""Turns a batch of messages into message groups: one for each entity, in the order of the events, updates coalesced.
 
 Pure functions: nothing here calls a queue or a service.
 """
@@ -19,10 +19,10 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One message to handle, with the messages whose events it brings along.
+    """One message to handle, with the earlier messages that are coalesced into it.
 
-    `content` says what the message is; None (with `unreadable`) when it cannot be understood. `handler` is None for
-    what is acknowledged without work, and for mapping retries, which the creation protocol takes.
+    `content` is what the message says; None (with `unreadable`) when it is malformed. `handler` is None for what is
+    acknowledged without work, and for mapping retries, which the creation protocol handles.
     """
 
     message: Message
@@ -37,41 +37,46 @@ class Task:
 
     @property
     def event_type(self) -> str | None:
-        """The event type, or the type of the message where it is no event; None when unreadable."""
+        """The event type, or the type of a message that is not an event; None when malformed."""
         return self.content.event_type if isinstance(self.content, DomainEvent) else self.message_type
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The messages that this task settles."""
+        """The messages that end with this task."""
         return (*(task.message for task in self.coalesced), self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """The tasks of one entity, to be done one after the other. `key` names its lease, None where none is needed."""
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageGroup:
+    """The tasks of one entity, to be handled one after the other, as in a message group of SQS FIFO.
+
+    `key` names the lease under which they are handled, None if they need none. `busy_since`: since when, on the
+    monotonic clock, they wait for a lease that is held elsewhere.
+    """
 
     key: str | None
     tasks: tuple[Task, ...]
+    busy_since: float | None = None
 
 
-def gather(messages: Iterable[Message], domain: Domain) -> list[Lane]:
-    """The lanes of a batch, in the order in which their first messages arrived.
+def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
+    """The groups of a batch, in the order in which their first messages arrived.
 
-    Every message is in exactly one task. Events of one entity share a lane, ordered by `occurredAt` (by the time of
-    sending where that is absent; in the order of arrival where equal), a creation before the updates. Neighbouring
-    updates of one event type become one task, whose run writes the state that the last of them left. Creations, and
-    updates that declare it, are never coalesced. Everything that is no event of ours has a lane of its own.
+    Every message is in exactly one task. Events of one entity share a group, ordered by `occurredAt` (by the time of
+    sending if that is absent; in the order of arrival if equal), creations before updates. Neighbouring updates of one
+    event type become one task, which writes the state that the last of them left. Creations are never coalesced, nor
+    are updates that declare `Coalesce.NEVER`. A message that is not an event of this domain has a group of its own.
     """
-    lanes: dict[str, list[Task]] = {}
+    groups: dict[str, list[Task]] = {}
     for message in messages:
         task = read_task(message, domain)
         key = task.entity or f"message {message.message_id} {message.receipt_handle}"
-        lanes.setdefault(key, []).append(task)
-    return [_lane(tasks) for tasks in lanes.values()]
+        groups.setdefault(key, []).append(task)
+    return [_group(tasks) for tasks in groups.values()]
 
 
 def read_task(message: Message, domain: Domain) -> Task:
-    """What one message asks for. Never raises: what cannot be understood is a task with `unreadable`."""
+    """The task of one message. Never raises: a malformed message is a task with `unreadable`."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
@@ -85,13 +90,13 @@ def read_task(message: Message, domain: Domain) -> Task:
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
     content = envelope.content
     if isinstance(content, DomainEvent):
-        # Every type of ours is in lower case; one that is written otherwise is still no other event.
+        # Our event types are in lower case; another case does not make it another event.
         handler = domain.handlers.get(content.event_type.lower())
         entity = None
         if handler is not None:
             content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
-            # Reads every field the handler starts from, so that a missing one shows here, as the message's own fault.
+            # Reads every field that the handler needs, so that a missing one shows here as a fault of the message.
             handler.start(content)
         traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
         return Task(message, content, handler, entity, envelope.sns_message_id, traceparent=traceparent)
@@ -109,21 +114,21 @@ def _type(envelope: Envelope) -> str:
 def _entity(handler: Creation | Update, event: DomainEvent) -> str:
     entity = handler.entity(event)
     if "\x00" in entity:
-        raise MalformedMessage(f"{event.event_type}: an id holds a NUL")
+        raise MalformedMessage(f"{event.event_type}: an id contains a NUL")
     if entity.endswith((":.", ":..")):
-        # As a segment of a path it would lead to the whole collection instead of one record.
+        # As a path segment it would address the whole collection instead of one record.
         raise MalformedMessage(f"{event.event_type}: an id is only dots")
     return entity
 
 
-def _lane(tasks: Sequence[Task]) -> Lane:
-    ordered = _coalesced(sorted(tasks, key=_moment))
+def _group(tasks: Sequence[Task]) -> MessageGroup:
+    ordered = _coalesced(sorted(tasks, key=_order))
     alone = len(ordered) == 1 and not isinstance(ordered[0].handler, Update)
-    # A creation alone is protected by its own lease; what works on the state of an entity holds the entity's.
-    return Lane(None if alone else ordered[0].entity, tuple(ordered))
+    # A creation alone is protected by its own lease; what depends on the state of an entity holds the entity's lease.
+    return MessageGroup(None if alone else ordered[0].entity, tuple(ordered))
 
 
-def _moment(task: Task) -> tuple[bool, datetime]:
+def _order(task: Task) -> tuple[bool, datetime]:
     occurred_at = task.content.occurred_at if isinstance(task.content, DomainEvent) else None
     return not isinstance(task.handler, Creation), occurred_at or task.message.sent_at or _LONG_AGO
 

@@ -6,15 +6,11 @@ from contextlib import contextmanager
 
 from sync.creation.records import find, mark_deleted
 from sync.failures import LeaseBusy, UpstreamError
+from sync.settings import times
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry
 from sync.upstream.services import Services
-
-#: How long a handler waits for a lease before its message waits, and the pauses between its attempts.
-_LEASE_WAIT_SECONDS = 1.0
-_LEASE_PAUSE_SECONDS = 0.01
-_LEASE_LONGEST_PAUSE_SECONDS = 0.1
 
 
 class HandlerContext:
@@ -58,13 +54,13 @@ class HandlerContext:
         After an unknown outcome, or the death of this process, the lease stays taken for as long as the request may be
         under way: applied late, it would overwrite what was written meanwhile.
         """
-        deadline = time.monotonic() + _LEASE_WAIT_SECONDS
-        pause = _LEASE_PAUSE_SECONDS
+        deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
+        pause = times.HANDLER_LEASE_POLL_SECONDS
         while not self._leases.acquire(key, inherits=False, least_seconds=self._request_seconds):
             if time.monotonic() > deadline:
                 raise LeaseBusy(key)
             time.sleep(pause)
-            pause = min(2 * pause, _LEASE_LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, times.HANDLER_LEASE_LONGEST_POLL_SECONDS)
         try:
             yield
         except UpstreamError as error:

@@ -1,240 +1,216 @@
-"""A lane in work: its tasks one after the other, and what a failure means for those that follow."""
+"""Works one message group: its tasks one after the other, and what a failure means for those behind it.
+
+A thread works a group for a turn and returns a `GroupResult`: the tasks that ended, and what remains and why.
+"""
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import Enum, auto
 
 import structlog
 
 from sync.creation.creation import Creation
 from sync.creation.protocol import GracePeriod
 from sync.failures import BreakerOpen, Failure, LeaseBusy, MalformedMessage, SyncError, UpstreamError, describe_failure
-from sync.pipeline.acknowledge import Ended
-from sync.pipeline.awaited import CreationAwaited
-from sync.pipeline.coalesce import Task
-from sync.pipeline.event_age import seconds_until_old_enough
-from sync.pipeline.handler import Workshop
+from sync.pipeline.acknowledge import TaskEnd
+from sync.pipeline.coalesce import MessageGroup, Task
+from sync.pipeline.control import DrainControl
+from sync.pipeline.handle import handle, start_context
+from sync.pipeline.outages import is_outage
 from sync.pipeline.outcome import Outcome
-from sync.queues.requeue import WaitsFor, seconds_waited
-from sync.settings.declaration import Settings, UpstreamName
+from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.too_early import CreationAwaited, seconds_until_old_enough
+from sync.queues.requeue import WaitsFor
+from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.leases import Leases
 from sync.tracing import traced
-from sync.upstream.breaker import Breakers
-
-#: How long a message waits in hand for the lease of its entity, before it waits on the queue, and how often it asks.
-LEASE_WAIT_SECONDS = 10.0
-LEASE_RETRY_SECONDS = 1.0
-#: How long a message waits at most for a service that is away, or fails what is tried: longer than outages last.
-LONGEST_OUTAGE_SECONDS = 1_800.0
-#: How long it waits at most for credentials to be put right, which takes a person.
-LONGEST_REFUSED_SECONDS = 43_200.0
-#: How often it is looked whether the database is there again.
-_STORE_SECONDS = 1.0
-#: How long a task that met an outage waits at least before it is tried again.
-_OUTAGE_SECONDS = 0.25
 
 
-@dataclass(slots=True, eq=False)
-class LaneInHand:
-    """A lane with the tasks that are left.
+class Missing(Enum):
+    """What a parked group waits for."""
 
-    `not_before`: the moment (monotonic) before which it is not tried again. `busy_since`: since when its lease is held
-    elsewhere. `store_away`: it waits for the database. `young`: the event of its first task is too young to be read.
-    """
-
-    key: str | None
-    tasks: deque[Task]
-    not_before: float = 0.0
-    busy_since: float | None = None
-    store_away: bool = False
-    young: bool = False
+    SERVICE = auto()
+    DATABASE = auto()
+    #: The lease of its record, which another thread or process holds.
+    LEASE = auto()
+    #: Its first event is so young that its publisher may not have committed it yet.
+    AGE = auto()
 
 
-#: Told of the tasks of a lane that came to their end, and of those that are left; False when the lane was handed back
-#: meanwhile, so that none of its tasks is ours any more.
-End = Callable[[LaneInHand, Sequence[Ended], deque[Task]], bool]
+@dataclass(frozen=True, slots=True, eq=False)
+class Parked:
+    """A group that cannot be worked now. `retry_at`: when it is tried again, on the monotonic clock."""
+
+    group: MessageGroup
+    missing: Missing
+    retry_at: float
 
 
-class LaneWorker:
-    """Works lanes of one queue. Safe to share between threads, each with a lane of its own."""
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """The tasks that ended in a turn. What remains can be worked on at once (`rest`) or is `parked`."""
 
-    def __init__(
-        self,
-        queue_name: str,
-        settings: Settings,
-        workshop: Workshop,
-        leases: Leases,
-        breakers: Breakers,
-        upstreams: Sequence[UpstreamName],
-        end: End,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._name = queue_name
-        self._settings = settings
-        self._workshop = workshop
-        self._leases = leases
-        self._breakers = breakers
-        self._upstreams = tuple(upstreams)
-        self._end = end
-        self._monotonic = monotonic
+    ended: tuple[TaskEnd, ...] = ()
+    rest: MessageGroup | None = None
+    parked: Parked | None = None
+
+
+class GroupRunner:
+    """Works the groups of one queue. Safe to share between threads, each with its own group."""
+
+    def __init__(self, context: QueueContext, control: DrainControl) -> None:
+        self._context = context
+        self._control = control
         self._log = structlog.get_logger("sync.pipeline.groups")
 
-    def run(self, lane: LaneInHand) -> None:
-        """Works a lane as far as it goes now. What is left is held up: by a lease, an outage, or a very young event."""
-        key = None if lane.key is None else f"{self._name}:{lane.key}"
-        lane.store_away = False
-        if self._is_young(lane):
-            return
+    def run(self, group: MessageGroup) -> GroupResult:
+        """Works a group until it has ended, has to wait, or its turn is over. Raises nothing."""
         try:
-            if key is None:
-                self._run(lane)
-            else:
-                with self._leases.held(key):
-                    self._run(lane)
+            # Looked at before the lease is taken, since it costs nothing.
+            if (young := self._park_if_young(group)) is not None:
+                return young
+            with nullcontext() if group.key is None else self._context.leases.held(self._lease_key(group.key)):
+                return self._run(group)
         except LeaseBusy as error:
-            self._wait_for_lease(lane, error)
+            return self._wait_for_lease(group, error)
         except StoreUnavailable as error:
-            self._wait_for_store(lane, error)
+            return self._wait_for_database(group, error)
         except BaseException as error:  # whatever it is, no message is left without an end
-            self._log.exception("lane-broke", queue=self._name)
+            self._log.exception("group-failed", queue=self._context.queue)
             failure = describe_failure(error)
-            self._end(lane, [Ended(task, Outcome.FAILED, failure) for task in lane.tasks], deque())
+            return GroupResult(tuple(TaskEnd(task, Outcome.FAILED, failure) for task in group.tasks))
 
-    def _run(self, lane: LaneInHand) -> None:
-        while lane.tasks and self._run_task(lane):
-            pass
+    def _lease_key(self, key: str) -> str:
+        return f"{self._context.queue}:{key}"
 
-    def _run_task(self, lane: LaneInHand) -> bool:
-        """Works the first task of the lane; False when the lane is held up, or handed back."""
-        task = lane.tasks[0]
-        if task.handler is not None and self._breakers.open_services(self._upstreams):
-            return False
-        if self._is_young(lane):
-            return False
-        context = self._workshop.begin()
+    def _run(self, group: MessageGroup) -> GroupResult:
+        ended: tuple[TaskEnd, ...] = ()
+        turn_ends = time.monotonic() + times.GROUP_TURN_SECONDS
+        while True:
+            result = self._run_first(group)
+            ended += result.ended
+            if result.rest is None or self._control.stopping or time.monotonic() >= turn_ends:
+                return replace(result, ended=ended)
+            group = result.rest
+
+    def _run_first(self, group: MessageGroup) -> GroupResult:
+        """Works the first task of a group."""
+        queue, task = self._context, group.tasks[0]
+        if task.handler is not None and queue.breakers.open_services(queue.upstreams):
+            return _park(group, Missing.SERVICE, 0)
+        if (young := self._park_if_young(group)) is not None:
+            return young
+        context = start_context(queue)
         try:
-            with self._breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
-                outcome = self._workshop.work(task, context)
+            with queue.breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
+                outcome = handle(queue, task, context)
+        except LeaseBusy as error:
+            return self._wait_for_lease(group, error)
+        except StoreUnavailable as error:
+            return self._wait_for_database(group, error)
+        except BreakerOpen:
+            # Nothing was tried, so the task need not go back to the queue.
+            return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         except MalformedMessage as error:
-            return self._end_first(lane, Ended(task, Outcome.UNREADABLE, describe_failure(error, context.current_step)))
-        except (LeaseBusy, StoreUnavailable):
-            raise
+            failure = describe_failure(error, context.current_step)
+            return _end_first(group, TaskEnd(task, Outcome.UNREADABLE, failure))
         except CreationAwaited as error:
-            return self._await_creation(lane, error, context.current_step)
-        except Exception as error:  # the message's failure alone, whatever it is
-            return self._failed(lane, task, error, context.current_step)
-        lane.busy_since = None
-        return self._end_first(lane, Ended(task, outcome))
+            # The whole group needs the record, and its creation may be on the queue too.
+            missing = describe_failure(error.missing, context.current_step)
+            return GroupResult(_wait_on_queue(group.tasks, WaitsFor.CREATION, missing))
+        except Exception as error:  # the failure of this message alone, whatever it is
+            return self._fail(group, error, context.current_step)
+        return _end_first(group, TaskEnd(task, outcome))
 
-    def _is_young(self, lane: LaneInHand) -> bool:
-        """Whether the lane waits since what its first task would read may not be committed by its publisher yet."""
-        wait = 0.0
-        if lane.tasks and lane.tasks[0].handler is not None:
-            age = self._settings.event_minimum_age_seconds
-            wait = max(seconds_until_old_enough(message, age) for message in lane.tasks[0].messages)
-        lane.young = wait > 0
-        if lane.young:
-            lane.not_before = self._monotonic() + wait
-        return lane.young
+    def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
+        """Parks a group whose first event may tell of a change that its publisher has not committed yet."""
+        task, minimum = group.tasks[0], self._context.settings.event_minimum_age_seconds
+        if task.handler is None:
+            return None
+        seconds = max(seconds_until_old_enough(message, minimum) for message in task.messages)
+        return _park(group, Missing.AGE, seconds) if seconds > 0 else None
 
-    def _end_first(self, lane: LaneInHand, ended: Ended) -> bool:
-        return self._end(lane, [ended], deque(list(lane.tasks)[1:]) if len(lane.tasks) > 1 else deque())
-
-    def _failed(self, lane: LaneInHand, task: Task, error: Exception, step: str) -> bool:
-        if isinstance(error, BreakerOpen):
-            # Nothing was tried: the task stays in hand until the service is up.
-            lane.not_before = self._monotonic() + _OUTAGE_SECONDS
-            return False
-        failure = describe_failure(error, step)
-        recoverable = isinstance(error, SyncError) and error.recoverable
-        if recoverable and self._is_outage(task, error):
-            # It costs delay only. On the queue, where it keeps nobody waiting who has not been tried yet.
-            return self._end(lane, _waiting(lane.tasks, WaitsFor.SERVICE, failure), deque())
-        if not isinstance(error, SyncError):
-            self._log.error("handler-broke", queue=self._name, event_type=task.event_type, exc_info=error)
+    def _fail(self, group: MessageGroup, error: Exception, step: str) -> GroupResult:
+        """What the failure of the first task means for it and for the others of its group."""
+        task, failure = group.tasks[0], describe_failure(error, step)
+        if isinstance(error, SyncError):
+            if is_outage(error, task.message, self._context):
+                # On the queue it keeps nobody waiting who has not been tried yet.
+                return GroupResult(_wait_on_queue(group.tasks, WaitsFor.SERVICE, failure))
+        else:
+            self._log.error("handler-error", queue=self._context.queue, event_type=task.event_type, exc_info=error)
         if isinstance(task.handler, Creation):
             # The next attempt asks NOMIS first, which mostly has the record.
-            deferred, left = self._followers(lane, task, recoverable=recoverable)
-            return self._end(lane, [Ended(task, Outcome.FAILED, failure), *deferred], left)
-        least = self._seconds_in_doubt(error)
-        return self._end_first(lane, Ended(task, Outcome.FAILED, failure, least_seconds=least))
+            return self._fail_creation(group, failure)
+        return _end_first(
+            group, TaskEnd(task, Outcome.FAILED, failure, least_seconds=self._seconds_of_unknown_outcome(error))
+        )
 
-    def _is_outage(self, task: Task, error: Exception) -> bool:
-        """Whether it is the service that failed, and not the record, as far as can be told."""
-        if not isinstance(error, UpstreamError):
-            return False
-        waited = seconds_waited(task.message, WaitsFor.SERVICE)
-        if error.credentials_refused:
-            return waited < LONGEST_REFUSED_SECONDS
-        doubted = error.unavailable or not self._breakers.all_up(self._upstreams)
-        return doubted and waited < LONGEST_OUTAGE_SECONDS
+    def _fail_creation(self, group: MessageGroup, failure: Failure) -> GroupResult:
+        """Ends a failed creation and returns what builds on it to the queue, for as long as the creation waits.
 
-    def _seconds_in_doubt(self, error: Exception) -> int:
-        """For how long the next attempt of a change would only wait until this one is over, in whole seconds.
+        Updates need the record, whatever the creation failed of. Other creations of the group come after it, but only
+        if it may succeed: one that needs a person must not keep them back.
+        """
+        first, *others = group.tasks
+        waits = self._context.settings.event_visibility_timeouts(self._context.queue, first.event_type or "")
+        wait = waits[min(first.message.receive_count, len(waits)) - 1]
+        ended, rest = [TaskEnd(first, Outcome.FAILED, failure)], []
+        for task in others:
+            if isinstance(task.handler, Creation) and not failure.recoverable:
+                rest.append(task)
+            else:
+                ended.append(TaskEnd(task, Outcome.DEFERRED, wait_seconds=wait))
+        return GroupResult(tuple(ended), replace(group, tasks=tuple(rest)) if rest else None)
 
-        It comes after that: a message that waits for a lease comes as a copy, and the copy does not know of the attempt
-        that failed. One that fails so each time would go round for ever.
+    def _seconds_of_unknown_outcome(self, error: Exception) -> int:
+        """How long, in whole seconds, the next attempt at a change would only wait until this request is over.
+
+        It comes after that. A message that waits for a lease is replaced by a copy, which does not know of the attempt
+        that failed, so one that fails each time would never become a dead letter.
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
-        return math.ceil(self._settings.longest_call_seconds + self._settings.creation_settling_seconds)
+        return math.ceil(self._context.settings.longest_request_seconds)
 
-    def _followers(self, lane: LaneInHand, failed: Task, *, recoverable: bool) -> tuple[list[Ended], deque[Task]]:
-        """After a creation that failed: what is handed back, for as long as the creation waits, and what is tried.
-
-        Updates need the record, whatever the creation failed of. Other creations of the lane must come after it, but
-        only if it has a chance: what needs a person must not keep them back.
-        """
-        waits = self._settings.event_visibility_timeouts(self._name, failed.event_type or "")
-        wait = waits[min(failed.message.receive_count, len(waits)) - 1]
-        deferred: list[Ended] = []
-        left: deque[Task] = deque()
-        for task in list(lane.tasks)[1:]:
-            if recoverable or not isinstance(task.handler, Creation):
-                deferred.append(Ended(task, Outcome.DEFERRED, wait_seconds=wait))
-            else:
-                left.append(task)
-        return deferred, left
-
-    def _await_creation(self, lane: LaneInHand, error: CreationAwaited, step: str) -> bool:
-        """All of the lane needs the record, so all of it waits: on the queue, since its creation may be there too."""
-        missing = describe_failure(error.missing, step)
-        return self._end(lane, _waiting(lane.tasks, WaitsFor.CREATION, missing), deque())
-
-    def _wait_for_lease(self, lane: LaneInHand, error: LeaseBusy) -> None:
-        moment = self._monotonic()
-        lane.busy_since = lane.busy_since if lane.busy_since is not None else moment
-        lane.not_before = moment + LEASE_RETRY_SECONDS
-        in_hand = LEASE_WAIT_SECONDS - (moment - lane.busy_since)
-        if in_hand > 0 and (error.free_in is None or error.free_in <= in_hand):
-            return
-        # It may be long: neither its receives nor the others of its batch must be spent on that.
-        self._log.info("lease-busy", queue=self._name, key=error.key, tasks=len(lane.tasks))
+    def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
+        """Parks a group whose lease is held elsewhere; returns it to the queue when that takes long."""
+        moment = time.monotonic()
+        since = moment if group.busy_since is None else group.busy_since
+        left = times.LEASE_WAIT_SECONDS - (moment - since)
+        if left > 0 and (error.free_in is None or error.free_in <= left):
+            return _park(replace(group, busy_since=since), Missing.LEASE, times.LEASE_POLL_SECONDS)
+        self._log.info("lease-busy", queue=self._context.queue, key=error.key, tasks=len(group.tasks))
         seconds = None if error.free_in is None else math.ceil(error.free_in)
-        if isinstance(error, GracePeriod):
-            # It comes again itself, so that its receives count: a create that always fails so would go round for ever.
-            first, *others = lane.tasks
-            ended = [Ended(first, Outcome.DEFERRED, wait_seconds=seconds)]
-            self._end(lane, ended + (_waiting(others, WaitsFor.LEASE, wait_seconds=seconds) if others else []), deque())
-            return
-        self._end(lane, _waiting(lane.tasks, WaitsFor.LEASE, wait_seconds=seconds), deque())
+        if not isinstance(error, GracePeriod):
+            return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
+        # The first comes again itself, so that its receives count: a create that always fails would never end.
+        first, *others = group.tasks
+        ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds)
+        return GroupResult((ended, *_wait_on_queue(others, WaitsFor.LEASE, wait_seconds=seconds)))
 
-    def _wait_for_store(self, lane: LaneInHand, error: StoreUnavailable) -> None:
-        """Without the database nothing is begun: the lane stays in hand until it is there again."""
-        self._log.debug("database-unavailable", queue=self._name, reason=str(error), messages=len(lane.tasks))
-        lane.store_away = True
-        lane.not_before = self._monotonic() + _STORE_SECONDS
+    def _wait_for_database(self, group: MessageGroup, error: StoreUnavailable) -> GroupResult:
+        self._log.debug("database-unavailable", queue=self._context.queue, reason=str(error), messages=len(group.tasks))
+        return _park(group, Missing.DATABASE, times.DATABASE_POLL_SECONDS)
 
 
-def _waiting(
-    tasks: Iterable[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
-) -> list[Ended]:
-    """All of them wait, so long where it is known; `failure` is that of the first."""
-    first, *others = tasks
-    return [
-        Ended(first, Outcome.DEFERRED, failure, wait_seconds, waits_for),
-        *(Ended(task, Outcome.DEFERRED, None, wait_seconds, waits_for) for task in others),
-    ]
+def _park(group: MessageGroup, missing: Missing, seconds: float) -> GroupResult:
+    return GroupResult(parked=Parked(group, missing, time.monotonic() + seconds))
+
+
+def _end_first(group: MessageGroup, end: TaskEnd) -> GroupResult:
+    others = group.tasks[1:]
+    return GroupResult((end,), MessageGroup(group.key, others) if others else None)
+
+
+def _wait_on_queue(
+    tasks: Sequence[Task], waits_for: WaitsFor, failure: Failure | None = None, wait_seconds: int | None = None
+) -> tuple[TaskEnd, ...]:
+    """Returns tasks to the queue, for `wait_seconds` if that is known; `failure` is that of the first."""
+    return tuple(
+        TaskEnd(task, Outcome.DEFERRED, None if number else failure, wait_seconds, waits_for)
+        for number, task in enumerate(tasks)
+    )

@@ -8,28 +8,28 @@ class Outcome(StrEnum):
 
     #: Its effect is in NOMIS (and, for a creation, in the mapping service).
     APPLIED = "applied"
-    #: A later event of the same entity brought its effect along.
+    #: A later event of the same entity, handled instead, covers it.
     COALESCED = "coalesced"
     #: The event needs nothing in NOMIS.
     IGNORED = "ignored"
-    #: The record exists already, or its mapping was refused because another one exists: nothing more to do here.
+    #: The record exists already, or its mapping was refused because another one exists; nothing is left to do.
     DUPLICATE = "duplicate"
-    #: Created in NOMIS; saving the mapping was handed to a message of its own.
+    #: Created in NOMIS; a separate message saves the mapping.
     RETRY_QUEUED = "retry_queued"
     #: Events of this type are switched off.
     SWITCHED_OFF = "switched_off"
-    #: The message is of a type that is none of ours.
+    #: The message has an unknown type.
     UNHANDLED = "unhandled"
-    #: It failed and comes again, or goes to the dead letter queue.
+    #: It failed; it comes again or goes to the dead letter queue.
     FAILED = "failed"
-    #: It cannot be understood.
+    #: It is malformed.
     UNREADABLE = "unreadable"
-    #: Whether NOMIS has the record cannot be told: recorded for a person, never created again by itself.
+    #: Nobody can tell whether NOMIS has the record: a person has to decide; it is never created again automatically.
     AMBIGUOUS = "ambiguous"
-    #: Handed back to the queue untouched, to be tried later.
+    #: Returned to the queue untried, or to wait there.
     DEFERRED = "deferred"
 
     @property
-    def settled(self) -> bool:
-        """Whether the message has done its duty and may be deleted."""
+    def is_final(self) -> bool:
+        """Whether the message may be deleted."""
         return self not in (Outcome.FAILED, Outcome.UNREADABLE, Outcome.DEFERRED)

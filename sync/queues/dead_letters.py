@@ -296,7 +296,7 @@ class DeadLetterQueue:
     def _remove(self, hand: _InHand, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         """Deletes letters; those that SQS did not delete, which are visible again afterwards."""
         hand.taken.update(letter.message.message_id for letter in letters)
-        hand.heartbeat.let_go([letter.message for letter in letters])
+        hand.heartbeat.release([letter.message for letter in letters])
         undeleted = self._dlq.delete([letter.message for letter in letters])
         if undeleted:
             self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
@@ -322,7 +322,7 @@ class DeadLetterQueue:
             size = BATCH if most is None else min(BATCH, most - len(hand.letters))
             wait = _WAIT_SECONDS if len(hand.letters) < expected else 0
             messages = self._dlq.receive(size, wait, _HIDDEN_SECONDS)
-            hand.heartbeat.hold(messages)
+            hand.heartbeat.track(messages)
             letters = [read_dead_letter(message) for message in messages]
             fresh = [letter for letter in letters if letter.message.message_id not in hand.letters]
             # Of one that is given out twice, the later handle is the good one.

@@ -1,4 +1,4 @@
-"""Keeps messages hidden while they are in hand, waiting in the batch or in work, so none is delivered twice."""
+"""Keeps messages hidden while they are in flight, parked or worked, so that none is delivered twice."""
 
 import threading
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _RENEWALS_IN_A_TIMEOUT = 3
 
 
 class Heartbeat:
-    """One thread that renews the visibility of every message in hand, well before it runs out.
+    """One thread that renews the visibility of every tracked message, well before it ends.
 
     `visibility_seconds` is what each renewal asks for. Use as a context manager.
     """
@@ -22,7 +22,7 @@ class Heartbeat:
         self._queue = queue
         self._seconds = visibility_seconds
         self._lock = threading.Lock()
-        self._in_hand: dict[str, Message] = {}
+        self._tracked: dict[str, Message] = {}
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._renewing = OutageLog(
@@ -30,19 +30,19 @@ class Heartbeat:
         )
         self._log = structlog.get_logger("sync.queues.heartbeat")
 
-    def hold(self, messages: Iterable[Message]) -> None:
-        """Covers `messages` from now on; they were received or renewed just before."""
+    def track(self, messages: Iterable[Message]) -> None:
+        """Keeps `messages` hidden from now on; they were received just before."""
         with self._lock:
-            self._in_hand.update((message.receipt_handle, message) for message in messages)
+            self._tracked.update((message.receipt_handle, message) for message in messages)
 
-    def let_go(self, messages: Iterable[Message]) -> None:
-        """Ends the cover of `messages`. Call it before their deletion or a change of their visibility.
+    def release(self, messages: Iterable[Message]) -> None:
+        """Renews `messages` no longer. Call it before deleting them or changing their visibility.
 
-        A renewal under way is waited for, so that it cannot undo the change.
+        Waits for a renewal under way, so that it cannot undo the change.
         """
         with self._lock:
             for message in messages:
-                self._in_hand.pop(message.receipt_handle, None)
+                self._tracked.pop(message.receipt_handle, None)
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._beat, name=f"heartbeat {self._queue.name}", daemon=True)
@@ -57,17 +57,17 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._stopping.wait(self._seconds / _RENEWALS_IN_A_TIMEOUT):
             with self._lock:
-                in_hand = list(self._in_hand.values())
-            for start in range(0, len(in_hand), BATCH):
+                tracked = list(self._tracked.values())
+            for start in range(0, len(tracked), BATCH):
                 try:
-                    self._renew(in_hand[start : start + BATCH])
-                except Exception:  # whatever it is, the next beat must come
-                    self._log.exception("heartbeat-broke", queue=self._queue.name)
+                    self._renew(tracked[start : start + BATCH])
+                except Exception:  # whatever it is, the next renewal must come
+                    self._log.exception("heartbeat-failed", queue=self._queue.name)
 
     def _renew(self, batch: list[Message]) -> None:
-        # Under the lock, so that none is renewed after it was let go; a batch at a time, so that nobody waits long.
+        # Under the lock, so that none is renewed after its release; in batches, so that `release` does not wait long.
         with self._lock:
-            batch = [message for message in batch if message.receipt_handle in self._in_hand]
+            batch = [message for message in batch if message.receipt_handle in self._tracked]
             failed = self._queue.change_visibility(batch, self._seconds) if batch else []
         if failed:
             self._renewing.failed("SQS did not do it", len(failed))

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from sync.failures import SyncError
+from sync.settings import times
 
 #: SQS takes at most so many entries in a batch call, and gives at most so many messages in a receive.
 BATCH = 10
@@ -22,7 +23,6 @@ MOST_VISIBILITY_SECONDS = 43_200
 MOST_DELAY_SECONDS = 900
 #: A batch call is made at most so often, for the entries that are left, with a pause that grows between.
 _TRIES = 4
-_PAUSE_SECONDS = 0.1
 
 
 class QueueUnavailable(SyncError):
@@ -166,7 +166,7 @@ class Queue:
         todo = list(batch)
         for number in range(_TRIES):
             if number:
-                time.sleep(_PAUSE_SECONDS * number)
+                time.sleep(times.SQS_RETRY_SECONDS * number)
             entries = [
                 {
                     "Id": str(place),

@@ -11,10 +11,7 @@ from typing import Any
 
 from sync import clock
 from sync.queues.queue import Message
-
-#: The first pause, in seconds; then it is half of the time that was waited already, up to the longest.
-FIRST_PAUSE = 2
-LONGEST_PAUSE = 60
+from sync.settings import times
 
 
 class WaitsFor(StrEnum):
@@ -40,7 +37,7 @@ def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
     """The next pause of a message, by how long it has waited."""
     waited = seconds_waited(message, waits_for)
-    return max(FIRST_PAUSE, min(int(waited / 2), LONGEST_PAUSE))
+    return max(times.FIRST_REQUEUE_SECONDS, min(int(waited / 2), times.LONGEST_REQUEUE_SECONDS))
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:

@@ -281,6 +281,11 @@ class Settings(BaseModel):
         return min(CONNECT_SECONDS, self.api_timeout_seconds) + self.api_timeout_seconds
 
     @property
+    def longest_request_seconds(self) -> float:
+        """How long a request whose outcome is unknown may be under way: the longest call, and the grace period."""
+        return self.longest_call_seconds + self.creation_settling_seconds
+
+    @property
     def zone(self) -> ZoneInfo:
         """The time zone of the schedules."""
         return ZoneInfo(self.tz)

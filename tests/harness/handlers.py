@@ -1,4 +1,4 @@
-"""Drives the workshops of the queues against the sandbox, one message at a time."""
+"""Handles messages of the queues against the sandbox, one at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS, tracked_events
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.envelope import write_domain_event
-from sync.pipeline.handler import Workshop
+from sync.pipeline.handle import handle, start_context
 from sync.pipeline.outcome import Outcome
+from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
+from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
 
@@ -56,8 +58,18 @@ class Driver:
             "creation_wait_seconds": 0,
         }
         at_once = settings.model_copy(update=settling)
-        self._workshops = {
-            queue: Workshop(at_once, domain, services, protocol, self.leases, self.telemetry, database)
+        self._queues = {
+            queue: QueueContext(
+                domain=domain,
+                settings=at_once,
+                services=services,
+                creations=protocol,
+                leases=self.leases,
+                telemetry=self.telemetry,
+                database=database,
+                breakers=Breakers(database, self.telemetry, lambda _: None),
+                upstreams=(),
+            )
             for queue, domain in DOMAINS.items()
         }
 
@@ -82,9 +94,9 @@ class Driver:
 
     def _work(self, queue: str, body: str) -> Outcome | str:
         task = read_task(Message("message", "receipt", body, receive_count=1), DOMAINS[queue])
-        context = self._workshops[queue].begin()
+        context = start_context(self._queues[queue])
         try:
-            outcome = self._workshops[queue].work(task, context)
+            outcome = handle(self._queues[queue], task, context)
         finally:
             self.step = context.current_step
         if not isinstance(task.handler, Update):

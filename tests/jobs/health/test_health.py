@@ -321,7 +321,7 @@ def test_metrics_tell_how_calls_failed() -> None:
     for status in (503, None):
         error = UpstreamError("nomis", "PUT", "/visits/1", status=status, message="away")
         metrics.after_call(UpstreamName.NOMIS, "PUT", error, 0.2)
-    metrics.settled("visit", Outcome.FAILED, 3)
+    metrics.message_ended("visit", Outcome.FAILED, 3)
     text = metrics.render().decode()
     for result in ("503", "no answer"):
         assert f'_count{{method="PUT",result="{result}",service="nomis"}} 1.0' in text

@@ -15,7 +15,7 @@ from sync.domains import registry as catalogue
 from sync.domains.activities.duplicate_rows import NonUnique, What
 from sync.domains.declaration import Coalesce
 from sync.domains.registry import DOMAINS, event_table, event_types, tracked_events
-from sync.pipeline import handler as work
+from sync.pipeline import handle
 from sync.settings.declaration import QUEUES, feature_variable
 
 EVENT_TYPES = {
@@ -103,7 +103,7 @@ EVENT_NAME = re.compile(r"(?:to-nomis-synch-)?\{creation\.(?:name|queue)\}(?:-[a
 
 def names_in_code() -> set[str]:
     """Every name that the code between queue and NOMIS can track, as it is written there."""
-    tracking = [Path(module.__file__ or "") for module in (protocol, store, work)]
+    tracking = [Path(module.__file__ or "") for module in (protocol, store, handle)]
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in tracking]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     templates = {ast.unparse(node).strip("f'\"") for node in nodes if isinstance(node, ast.JoinedStr)}

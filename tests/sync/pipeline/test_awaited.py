@@ -15,10 +15,10 @@ from sync.creation.records import mark_deleted
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import UpstreamError
-from sync.queues import requeue as waiting
 from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
+from sync.settings import times
 from sync.store.failures import FailedAttempt, last_failure
 from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
@@ -32,8 +32,8 @@ REFERENCE = "later"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message that waits comes again at once."""
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0)
-    monkeypatch.setattr(waiting, "LONGEST_PAUSE", 0)
+    monkeypatch.setattr(times, "FIRST_REQUEUE_SECONDS", 0)
+    monkeypatch.setattr(times, "LONGEST_REQUEUE_SECONDS", 0)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Update
 from sync.domains.registry import DOMAINS
-from sync.pipeline.coalesce import Task, gather
+from sync.pipeline.coalesce import Task, coalesce
 from sync.pipeline.envelope import DomainEvent
 from sync.queues.queue import Message
 
@@ -42,7 +42,7 @@ visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "
 def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
     """Nothing is lost and nothing is doubled, whatever arrives."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    lanes = gather(messages, VISIT)
+    lanes = coalesce(messages, VISIT)
     settled = [one.message_id for lane in lanes for task in lane.tasks for one in task.messages]
     assert sorted(settled) == sorted(one.message_id for one in messages)
 
@@ -51,7 +51,7 @@ def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]
 def test_a_lane_keeps_the_order_in_which_things_occurred(events: list[tuple[str, str, int]]) -> None:
     """In a lane the creations come first, then the updates by the time at which they occurred."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    for lane in gather(messages, VISIT):
+    for lane in coalesce(messages, VISIT):
         kinds = [isinstance(task.handler, Update) for task in lane.tasks]
         assert kinds == sorted(kinds)
         times = [_occurred_at(task) for task in lane.tasks if isinstance(task.handler, Update)]
@@ -67,7 +67,7 @@ def _occurred_at(task: Task) -> datetime:
 def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
     """A creation or a cancellation is never coalesced; what runs is the latest of its kind among its neighbours."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    for lane in gather(messages, VISIT):
+    for lane in coalesce(messages, VISIT):
         for task in lane.tasks:
             for coalesced in task.coalesced:
                 assert isinstance(coalesced.handler, Update)
@@ -83,7 +83,7 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
         message(2, body("prison-visit.cancelled", "aa", 2)),
         message(3, body("prison-visit.changed", "aa", 3)),
     ]
-    (lane,) = gather(messages, VISIT)
+    (lane,) = coalesce(messages, VISIT)
     assert [task.event_type for task in lane.tasks] == [
         "prison-visit.changed",
         "prison-visit.cancelled",
@@ -94,7 +94,7 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
 def test_two_creations_stay_two() -> None:
     """A creation that is delivered twice is worked twice, so that the second finds the first one's record."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
-    (lane,) = gather(messages, VISIT)
+    (lane,) = coalesce(messages, VISIT)
     assert [isinstance(task.handler, Creation) for task in lane.tasks] == [True, True]
 
 
@@ -115,14 +115,14 @@ def test_two_creations_stay_two() -> None:
 )
 def test_an_unreadable_message_is_a_lane_of_its_own(text: str) -> None:
     """What cannot be understood is told as such and shares nothing with others."""
-    lanes = gather([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
+    lanes = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
     assert [lane.tasks[0].unreadable is not None for lane in lanes] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading(text: str) -> None:
     """Any text is a task: an event, or unreadable."""
-    (lane,) = gather([message(1, text)], VISIT)
+    (lane,) = coalesce([message(1, text)], VISIT)
     assert lane.tasks[0].unreadable is not None or lane.tasks[0].message_type is not None
 
 
@@ -151,5 +151,5 @@ def test_no_event_breaks_the_reading(
     }
     text = json.dumps({"Type": "Notification", "Message": json.dumps(event)})
     for domain in DOMAINS.values():
-        (lane,) = gather([message(1, text)], domain)
+        (lane,) = coalesce([message(1, text)], domain)
         assert len(lane.tasks) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.pipeline.drain import UpstreamsDown
+from sync.pipeline.drain import UpstreamsUnavailable
 from sync.store.failures import last_failure
 from tests.harness.app import application
 from tests.harness.faults import held
@@ -166,7 +166,7 @@ def test_an_outage_ends_a_single_drain_after_its_patience(sandbox: Sandbox, one:
     sandbox.traffic(events=30, seed=4, queues=["visit"])
     sandbox.fault("nomis", "*", ".*", kind="status", status=503)
     drain = one.open_drain("visit", 0.5)
-    with pytest.raises(UpstreamsDown, match="nomis"):
+    with pytest.raises(UpstreamsUnavailable, match="nomis"):
         drain.run_until_empty()
     counts = one.queue_pair("visit").main.counts()
     assert counts.total == 30

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.envelope import write_mapping_retry
-from sync.pipeline.event_age import seconds_until_old_enough
+from sync.pipeline.too_early import seconds_until_old_enough
 from sync.queues.queue import Message
 from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, send, tracked

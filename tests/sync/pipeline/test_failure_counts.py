@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.failures import BreakerOpen, Failure, LeaseBusy, RuleError, UpstreamError, describe_failure
-from sync.pipeline.failure_counts import MOST_REASONS, OTHERS, Reasons, reason_of
+from sync.pipeline.failure_counts import MOST_REASONS, OTHERS, FailureCounts, fingerprint
 
 
 def refused(message: str) -> Failure:
@@ -39,12 +39,12 @@ def refused(message: str) -> Failure:
 )
 def test_a_reason_is_one_line_without_ids(error: Exception, reason: str) -> None:
     """Who refused, how and why; what differs from record to record is left out."""
-    assert reason_of(describe_failure(error)) == reason
+    assert fingerprint(describe_failure(error)) == reason
 
 
 def test_what_fails_for_one_reason_is_counted_together() -> None:
     """However many records it is about."""
-    reasons = Reasons()
+    reasons = FailureCounts()
     for number in range(50):
         reasons.add(refused(f"Prisoner A{number:04}BC not found"))
     reasons.add(refused("no such prison"))
@@ -53,7 +53,7 @@ def test_what_fails_for_one_reason_is_counted_together() -> None:
 
 def test_the_number_of_reasons_is_bounded() -> None:
     """A process that lives long keeps the first of them, and one count for all others."""
-    reasons = Reasons()
+    reasons = FailureCounts()
     for number in range(500):
         reasons.add(refused("a" * (number % 100)))
     counted = reasons.counts()
@@ -64,7 +64,7 @@ def test_the_number_of_reasons_is_bounded() -> None:
 @given(st.text())
 def test_any_text_can_be_kept_and_shown(message: str) -> None:
     """Whatever a service answers: no control characters, and nothing that JSON or a database refuses."""
-    reason = reason_of(refused(message))
+    reason = fingerprint(refused(message))
     assert not any(ord(each) < 32 for each in reason)
     assert "\\u0000" not in json.dumps(reason)
     reason.encode()

@@ -16,9 +16,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.creation import creation_lease
 from sync.failures import UpstreamError
-from sync.pipeline import groups as lanes
-from sync.pipeline.drain import UpstreamsDown
-from sync.queues import requeue as waiting
+from sync.pipeline.drain import UpstreamsUnavailable
+from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.store import database, failures
 from sync.store.database import StoreUnavailable
@@ -54,8 +53,8 @@ def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that wait come again at once."""
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(waiting, name, 0)
+    for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
+        monkeypatch.setattr(times, name, 0)
 
 
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
@@ -110,9 +109,9 @@ def test_a_write_that_is_always_in_doubt_ends(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, response: dict[str, Any]
 ) -> None:
     """Each receive counts, though until the next write the last has to be over: then it is a dead letter."""
-    monkeypatch.setattr(lanes, "LEASE_WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(lanes, "LONGEST_OUTAGE_SECONDS", 0.0)
-    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "0.2"}
+    monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
+    settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1.5"}
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
         pair, told = made.queue_pair("visit"), visit_booked(sandbox)
         told.publish()
@@ -132,7 +131,7 @@ def test_a_write_that_is_always_in_doubt_ends(
 def drain_by_command(made: Application, name: str) -> None:
     """A drain that waits a second for what is down."""
     drain = made.open_drain(name, hold_seconds=1)
-    with pytest.raises(UpstreamsDown):
+    with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
 
 
@@ -197,7 +196,7 @@ def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Applica
     for _ in range(2):
         pair.main.change_visibility(pair.main.receive(), 0)
     drain = one.open_drain("visit")
-    drain._settler.hand_back(pair.main.receive())
+    drain._acknowledger.return_untried(pair.main.receive())
     assert drain.run_batch().applied == 1
     nothing_lost(sandbox, one, "visit")
 
@@ -232,7 +231,7 @@ def test_a_database_locked_in_the_midst_of_the_work(
 ) -> None:
     """What is in hand when the database stops taking writes stays there, and goes on when it takes them again."""
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(lanes, "_STORE_SECONDS", 0.01)
+    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
     def seen(made: Application) -> bool:
@@ -254,8 +253,8 @@ def test_a_database_locked_in_the_midst_of_the_work(
 
 def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message whose record a living process works on is handed back, but not into the dead letter queue."""
-    for name in ("LEASE_WAIT_SECONDS", "LEASE_RETRY_SECONDS"):
-        monkeypatch.setattr(lanes, name, 0)
+    for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
+        monkeypatch.setattr(times, name, 0)
     pair, told = one.queue_pair("visit"), visit_booked(sandbox)
     told.publish()
     other, key = Leases(one.database, "living", 300), creation_lease("visit", told.dps_id)

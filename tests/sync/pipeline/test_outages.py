@@ -17,8 +17,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.domains.registry import DOMAINS
-from sync.pipeline.coalesce import gather
-from sync.pipeline.drain import UpstreamsDown
+from sync.pipeline.coalesce import coalesce
+from sync.pipeline.drain import UpstreamsUnavailable
 from sync.queues.queue import Message, Queue
 from sync.settings.declaration import UpstreamName
 from sync.store.failures import last_failure
@@ -91,7 +91,7 @@ def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longe
     sandbox.traffic(events=10, seed=22, queues=["visit"])
     sandbox.fault("nomis", method="POST", status=503)
     drain = one.open_drain("visit", hold_seconds=2)
-    with pytest.raises(UpstreamsDown):
+    with pytest.raises(UpstreamsUnavailable):
         drain.run_until_empty()
     counts = one.queue_pair("visit").main.counts()
     assert (counts.in_flight, counts.visible + counts.delayed) == (0, 10)
@@ -200,7 +200,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
     """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
-    lanes = gather(messages, DOMAINS["visit"])
+    lanes = coalesce(messages, DOMAINS["visit"])
     tasks = [task for lane in lanes for task in lane.tasks]
     assert sorted(each.message_id for task in tasks for each in task.messages) == sorted(m.message_id for m in messages)
     unreadable = [task.unreadable for task in tasks if task.unreadable is not None]

@@ -13,7 +13,7 @@ def test_messages_in_hand_stay_hidden() -> None:
     """Twelve messages outlive their visibility, and nobody else sees one."""
     with stubbed(messages=12) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         for _ in range(2):
-            heartbeat.hold(made.queue.receive(visibility_seconds=_VISIBILITY))
+            heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
         for _ in range(4):
             made.renew_and_forward(_NEARLY, entries=12)
             assert made.queue.receive() == []
@@ -24,8 +24,8 @@ def test_messages_that_were_let_go_come_again() -> None:
     """A message that is let go is renewed no more: it comes again when its visibility ends."""
     with stubbed(messages=2) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         first, second = made.queue.receive(visibility_seconds=_VISIBILITY)
-        heartbeat.hold([first, second])
-        heartbeat.let_go([first])
+        heartbeat.track([first, second])
+        heartbeat.release([first])
         for _ in range(2):
             made.renew_and_forward(_NEARLY)
         again = made.queue.receive(visibility_seconds=30)
@@ -38,7 +38,7 @@ def test_a_renewal_that_fails_is_tried_again() -> None:
         stubbed(lambda action, number: action == RENEWAL and number % 3 == 0, messages=4) as made,
         Heartbeat(made.queue, _VISIBILITY) as heartbeat,
     ):
-        heartbeat.hold(made.queue.receive(visibility_seconds=_VISIBILITY))
+        heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
         for _ in range(4):
             made.renew_and_forward(_NEARLY, entries=6)
             assert made.queue.receive() == []
@@ -49,7 +49,7 @@ def test_it_ends_with_its_block() -> None:
     """After the block nothing is renewed any more."""
     with stubbed(messages=1) as made:
         with Heartbeat(made.queue, _VISIBILITY) as heartbeat:
-            heartbeat.hold(made.queue.receive(visibility_seconds=_VISIBILITY))
+            heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
             made.renew_and_forward(_NEARLY)
         renewed = made.sqs.entries[RENEWAL]
         made.clock.forward(_VISIBILITY)

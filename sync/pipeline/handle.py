@@ -1,0 +1,135 @@
+"""Handles one task: an event that creates or updates a record in NOMIS, or a mapping retry.
+
+Messages of unknown types are acknowledged without work.
+"""
+
+import orjson
+import structlog
+
+from sync.creation.creation import Creation
+from sync.domains.activities.duplicate_rows import free_key, known_rows, recognise, record_non_unique
+from sync.domains.declaration import Update
+from sync.domains.registry import queue_of
+from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
+from sync.pipeline.coalesce import Task
+from sync.pipeline.context import HandlerContext
+from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.pipeline.outcome import Outcome
+from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.too_early import CreationAwaited, may_still_be_created
+from sync.repair.hints import ROUTING_STEP
+from sync.store.database import StoreUnavailable
+
+#: How much of an unknown event type is kept, and of a mapping that could not be saved.
+_LONGEST_TYPE = 120
+_LONGEST_MAPPING = 500
+#: The endings of telemetry events of an update that had nothing to do.
+_IGNORED = ("-ignored", "-skipped")
+#: Nothing was tried against the record itself, so neither the update nor the mapping retry has failed.
+_NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
+
+
+def start_context(queue: QueueContext) -> HandlerContext:
+    """A fresh context for one task; it shows afterwards how far the task came."""
+    seconds = queue.settings.longest_request_seconds
+    return HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, seconds)
+
+
+def handle(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
+    """Handles one task and returns how it ended. Raises whatever made the attempt fail."""
+    if _is_switched_off(queue, task):
+        _log().warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
+        return Outcome.SWITCHED_OFF
+    if task.unreadable is not None:
+        raise task.unreadable
+    content, handler = task.content, task.handler
+    if isinstance(content, MappingRetry):
+        return _retry_mapping(queue, content, context)
+    if not isinstance(content, DomainEvent) or handler is None:
+        return _pass_over(queue, task, context)
+    if isinstance(handler, Creation):
+        return queue.creations.create(handler, content, context)
+    return _update(queue, handler, content, task, context)
+
+
+def _is_switched_off(queue: QueueContext, task: Task) -> bool:
+    """Whether its event type is switched off, even if the message is malformed otherwise."""
+    event_type = task.event_type
+    if event_type is None or event_type not in queue.domain.handlers:
+        return False
+    return not queue.settings.event_enabled(event_type)
+
+
+def _retry_mapping(queue: QueueContext, retry: MappingRetry, context: HandlerContext) -> Outcome:
+    try:
+        return queue.creations.retry_mapping(queue.domain.creation, retry, context)
+    except _NOT_TRIED:
+        raise
+    except Exception:
+        text = orjson.dumps(retry.mapping).decode()[:_LONGEST_MAPPING]
+        context.track("create-mapping-retry-failure", {"queue": queue.queue, "retryMessage": text})
+        raise
+
+
+def _pass_over(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
+    """Tracks a message of an unknown type, which is then acknowledged.
+
+    Raises `RuleError` for an event that belongs on another queue: it would be lost here.
+    """
+    # The text comes from elsewhere and may have any length.
+    event_type = (task.event_type or "").replace("\x00", "")[:_LONGEST_TYPE]
+    owner = queue_of(event_type)
+    if owner is not None:
+        context.step(ROUTING_STEP)
+        raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {queue.queue} queue")
+    message_id = task.message.message_id
+    context.track("message-unhandled", {"queue": queue.queue, "messageId": message_id, "eventType": event_type})
+    _log().info("message-unhandled", type=event_type, message_id=message_id)
+    return Outcome.UNHANDLED
+
+
+def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task, context: HandlerContext) -> Outcome:
+    try:
+        context.bind(**handler.start(event))
+        name = handler.apply(event, context)
+    except _NOT_TRIED:
+        raise
+    except Exception as error:
+        if isinstance(error, UpstreamError) and may_still_be_created(error, task.message, queue):
+            raise CreationAwaited(error) from error
+        if handler.failed is not None:
+            context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
+        _record_non_unique(queue, error, context)
+        raise
+    context.track(name or handler.success, context.properties)
+    for each in task.coalesced:
+        properties = {
+            "eventType": handler.event_type,
+            "entity": task.entity,
+            "messageId": each.message.message_id,
+        }
+        context.track("message-coalesced", properties)
+    return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
+
+
+def _record_non_unique(queue: QueueContext, error: Exception, context: HandlerContext) -> None:
+    """Records a finding, with its alert, when NOMIS failed because it has two rows where one is allowed."""
+    non_unique = recognise(error, context.properties)
+    if non_unique is None:
+        return
+    try:
+        with queue.database.read() as connection:
+            key = free_key(connection, non_unique)
+            rows = [] if key is None else known_rows(connection, non_unique)
+        if key is not None:
+            context.track(non_unique.event_name, context.properties)
+            with queue.database.begin() as connection:
+                record_non_unique(connection, key, non_unique, context.properties, rows)
+    except StoreUnavailable as unavailable:
+        # The message fails again, and the finding is recorded then.
+        _log().warning("finding-not-recorded", key=non_unique.key, reason=str(unavailable))
+
+
+def _log() -> structlog.stdlib.BoundLogger:
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger("sync.pipeline.handle")
+    return logger

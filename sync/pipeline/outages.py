@@ -1,0 +1,121 @@
+"""What happens to messages while a service or the database is unavailable.
+
+Suppose that NOMIS answers 503 to every call:
+
+1. **The call fails** with an `UpstreamError`, and the breaker of NOMIS counts it (`sync.upstream.breaker`). When most
+   calls fail, the breaker opens, and no call to NOMIS is made any more: `BreakerOpen` is raised instead.
+2. **The message that failed** goes back to the queue: `is_outage` decides that the service is to blame, not the record.
+   A copy of the message is sent that comes after a pause, and the original is deleted (`sync.queues.requeue`). A copy
+   has not been received yet, so however long the outage lasts, none of the receives before the dead letter queue is
+   used up. The messages behind it in its group go back with it. Each failure is recorded all the same.
+3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
+4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
+5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may answer pings and fail all
+   else. One message is received, one group is worked, and between two of them is a pause: `Outage.most_to_receive` and
+   `Outage.groups_to_start`. When a call succeeds, the breaker closes and all goes on; when more fail, it opens again.
+
+How long that may last:
+
+- A message waits on the queue for `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
+  credentials. The pauses of its copies grow to a minute. After that it fails like any other message.
+- The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
+  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`).
+- On SIGTERM parked messages are returned at once.
+
+While the database is unavailable nothing is received, for a receive would only bring messages nearer to the dead letter
+queue. Groups in the batch are parked until it is back. Nothing is deleted whose record could not be written
+(`sync.pipeline.acknowledge`).
+
+All times stand in `sync.settings.times`.
+"""
+
+import time
+
+from sync.failures import SyncError, UpstreamError
+from sync.pipeline.queue_context import QueueContext
+from sync.queues.queue import Message
+from sync.queues.requeue import WaitsFor, seconds_waited
+from sync.settings import times
+
+
+def is_outage(error: SyncError, message: Message, context: QueueContext) -> bool:
+    """Whether `error` blames the service and not the record, so that the message waits on the queue for the service.
+
+    False once the message has waited for as long as it may.
+    """
+    if not isinstance(error, UpstreamError) or not error.recoverable:
+        return False
+    waited = seconds_waited(message, WaitsFor.SERVICE)
+    if error.credentials_refused:
+        return waited < times.LONGEST_REFUSED_SECONDS
+    blames_service = error.unavailable or not context.breakers.all_up(context.upstreams)
+    return blames_service and waited < times.LONGEST_OUTAGE_SECONDS
+
+
+class Outage:
+    """Whether the drain of one queue has to wait for a service or the database, and for how long it has.
+
+    `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Used
+    by the thread of the drain alone.
+    """
+
+    def __init__(self, context: QueueContext, hold_seconds: float | None) -> None:
+        self._breakers = context.breakers
+        self._upstreams = context.upstreams
+        self._hold_seconds = hold_seconds
+        self._since: float | None = None
+        self._database_unavailable = False
+        self._next_trial = 0.0
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether the drain waits for a limited time only."""
+        return self._hold_seconds is not None
+
+    def services_usable(self) -> bool:
+        """Pings the services whose breaker is open; whether all of them can be called now, if only to try them."""
+        return self._breakers.probe(self._upstreams)
+
+    def all_up(self) -> bool:
+        """Whether all services are known to be up."""
+        return self._breakers.all_up(self._upstreams)
+
+    def most_to_receive(self) -> int | None:
+        """One message while a service is being tried; otherwise as many as the batch takes (None)."""
+        return 1 if self._breakers.trying(self._upstreams) else None
+
+    def groups_to_start(self, running: int, limit: int) -> int:
+        """How many groups may be started beside those that are running; one at a time while a service is tried."""
+        if not self._breakers.trying(self._upstreams):
+            return max(0, limit - running)
+        moment = time.monotonic()
+        if running or moment < self._next_trial:
+            return 0
+        self._next_trial = moment + times.TRIAL_SECONDS
+        return 1
+
+    def note(self, *, database_unavailable: bool = False) -> None:
+        """Notes whether anything is unavailable at present, to measure for how long.
+
+        A ping alone does not end an outage: a service that answers it may fail every call.
+        """
+        self._database_unavailable = database_unavailable
+        if self.all_up() and not database_unavailable:
+            self._since = None
+        elif self._since is None:
+            self._since = time.monotonic()
+
+    def too_long(self) -> bool:
+        """Whether the outage has lasted for longer than the drain may wait."""
+        if self._hold_seconds is None or self._since is None:
+            return False
+        return time.monotonic() - self._since > self._hold_seconds
+
+    def restart(self) -> None:
+        """Measures anew: the drain ends here, and the next one waits as long again."""
+        self._since = None
+
+    def unavailable(self) -> list[str]:
+        """What is not known to be up, for people."""
+        names: list[str] = ["the database"] if self._database_unavailable else []
+        return names + list(self._breakers.not_up(self._upstreams)) or list(self._upstreams)

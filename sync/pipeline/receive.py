@@ -1,0 +1,114 @@
+"""Receives batches from the main queue, and pauses while a required service is unavailable."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
+
+import structlog
+
+from sync.outage_log import OutageLog
+from sync.pipeline.control import DrainControl
+from sync.pipeline.outages import Outage
+from sync.pipeline.queue_context import QueueContext
+from sync.queues.heartbeat import Heartbeat
+from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
+from sync.settings import times
+
+#: Receives made at once when a queue proves to be full: each returns ten messages at most.
+_RECEIVERS = 4
+
+
+class Receiver:
+    """Receives the messages of one queue; the heartbeat keeps them hidden from then on."""
+
+    def __init__(
+        self, context: QueueContext, main: Queue, heartbeat: Heartbeat, outage: Outage, control: DrainControl
+    ) -> None:
+        self._context = context
+        self._main = main
+        self._heartbeat = heartbeat
+        self._outage = outage
+        self._control = control
+        self._threads = ThreadPoolExecutor(_RECEIVERS + 1, thread_name_prefix=f"receive {context.queue}")
+        self._paused = False
+        self._failing = OutageLog("sync.pipeline.receive", "receive-failed", "receive-works-again", queue=context.queue)
+        self._log = structlog.get_logger("sync.pipeline.receive")
+
+    def close(self) -> None:
+        """Ends the threads when they have finished."""
+        self._threads.shutdown()
+
+    def wait_for_services(self) -> bool:
+        """Waits while a required service is unavailable; whether receiving makes sense now.
+
+        Without a limit it waits no longer than the pause between two batches, so that the caller hears from it. With
+        one it returns False when the outage has lasted too long.
+        """
+        since = monotonic()
+        while not self._control.stopping:
+            self._control.note_progress()
+            usable = self._outage.services_usable()
+            self._log_pause(paused=not usable)
+            if usable:
+                return True
+            self._outage.note()
+            if self._outage.too_long():
+                return False
+            if not self._outage.has_limit and monotonic() - since > self._context.settings.drain_interval_seconds:
+                return False
+            self._control.wait(times.POLL_SECONDS)
+        return False
+
+    def receive_ahead(self) -> Future[list[Message]]:
+        """Receives the next batch while the present one is worked."""
+        return self._threads.submit(self.receive_batch)
+
+    def receive_batch(self) -> list[Message]:
+        """Receives until nothing comes, the batch is full, or it took long enough.
+
+        Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: without the database a receive
+        would only bring its messages nearer to the dead letter queue.
+        """
+        self._context.database.ping(writing=True)
+        most = self._outage.most_to_receive()
+        if most is not None:
+            return self._receive(times.LONG_POLL_SECONDS, most)
+        messages = self._receive(times.LONG_POLL_SECONDS)
+        deadline = monotonic() + times.BATCH_RECEIVE_SECONDS
+        more = bool(messages)
+        while more and len(messages) < self._context.settings.drain_batch_size and monotonic() < deadline:
+            if self._control.stopping:
+                break
+            received = self._receive_at_once()
+            messages.extend(message for some in received for message in some)
+            more = all(received)
+        return messages
+
+    def _receive_at_once(self) -> list[list[Message]]:
+        """The messages of several receives; none where a receive failed.
+
+        What was received already is handled; the next batch meets the error again if it lasts.
+        """
+        received: list[list[Message]] = []
+        for receive in [self._threads.submit(self._receive, 0) for _ in range(_RECEIVERS)]:
+            try:
+                received.append(receive.result())
+            except QueueUnavailable as error:
+                self._failing.failed(str(error))
+                received.append([])
+            else:
+                self._failing.worked()
+        return received
+
+    def _receive(self, wait_seconds: int, most: int = BATCH) -> list[Message]:
+        messages = self._main.receive(most, wait_seconds, self._context.settings.hmpps_sqs_visibility_timeout_seconds)
+        self._heartbeat.track(messages)
+        self._control.note_progress()
+        return messages
+
+    def _log_pause(self, *, paused: bool) -> None:
+        if paused == self._paused:
+            return
+        self._paused = paused
+        down = self._context.breakers.open_services(self._context.upstreams)
+        event = "receiving-paused" if paused else "receiving-resumed"
+        self._log.warning(event, queue=self._context.queue, down=down)

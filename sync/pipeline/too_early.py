@@ -1,0 +1,79 @@
+"""Events that come too early: before their publisher has committed the change, or before their record is created.
+
+An event may be sent before the transaction it tells of is committed, so it is parked until it is a few seconds old.
+
+SQS keeps no order and several processes drain one queue, so a change may be met before the creation that it follows,
+and an attendance before the allocation. It then waits on the queue (`sync.queues.requeue`) while the creation may still
+come; after `CREATION_WAIT_SECONDS` it fails like any other event.
+"""
+
+import time
+from urllib.parse import unquote
+
+from sync.clock import now
+from sync.creation.records import CreationState, find
+from sync.failures import SyncError, UpstreamError, describe_failure
+from sync.pipeline.queue_context import QueueContext
+from sync.queues.queue import Message
+from sync.queues.requeue import WaitsFor, seconds_waited
+from sync.repair.hints import is_missing_allocation
+from sync.settings.declaration import UpstreamName
+
+#: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
+BEGUN_FACTOR = 6
+
+_BEGUN = frozenset({CreationState.INTENDED, CreationState.REFUSED, CreationState.CREATED})
+#: No mapping will come of these by itself: a person has to decide, or the record was deleted on purpose.
+_HOPELESS = frozenset({CreationState.AMBIGUOUS, CreationState.DUPLICATE, CreationState.DELETED})
+
+
+class CreationAwaited(SyncError):
+    """A record that the event needs does not exist yet; nothing was done, and nothing failed."""
+
+    recoverable = True
+
+    def __init__(self, missing: UpstreamError) -> None:
+        super().__init__(f"{missing}; its creation may still come")
+        self.missing = missing
+
+
+def may_still_be_created(error: UpstreamError, message: Message, context: QueueContext) -> bool:
+    """Whether `error` says that a mapping or an allocation is missing that may still come.
+
+    Raises `StoreUnavailable`.
+    """
+    patience = context.settings.creation_wait_seconds
+    waited = seconds_waited(message, WaitsFor.CREATION)
+    if error.from_service and is_missing_allocation(describe_failure(error)):
+        return waited < patience
+    dps_id = _unmapped_id(error)
+    if dps_id is None or patience <= 0:
+        return False
+    with context.database.read() as connection:
+        record = find(connection, context.domain.creation.name, dps_id)
+    if record is not None and record.state in _HOPELESS:
+        return False
+    begun = record is not None and record.state in _BEGUN
+    return waited < patience * (BEGUN_FACTOR if begun else 1)
+
+
+def _unmapped_id(error: UpstreamError) -> str | None:
+    """The DPS id that has no mapping, the last part of the path; None when the error says something else."""
+    if error.service != UpstreamName.MAPPING or error.method != "GET" or not error.absent:
+        return None
+    return unquote(error.path.rsplit("/", 1)[-1])
+
+
+def seconds_until_old_enough(message: Message, minimum_age: float) -> float:
+    """The seconds until the event of `message` is `minimum_age` seconds old; 0 when it is, `minimum_age` at most.
+
+    The age is that of the message, since the clocks of publishers are unknown. At the first receive it is measured by
+    the clock of SQS alone; later by our own, but it is at least the time since the receive.
+    """
+    since_receive = time.monotonic() - message.received_at
+    age = since_receive
+    if message.sent_at is not None and message.receive_count == 1 and message.first_received_at is not None:
+        age += (message.first_received_at - message.sent_at).total_seconds()
+    elif message.sent_at is not None:
+        age = (now() - message.sent_at).total_seconds()
+    return max(0.0, minimum_age - max(age, since_receive))

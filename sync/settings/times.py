@@ -1,0 +1,52 @@
+"""The times that an operator may have to tune and that are not settings: waits, limits and poll intervals of the drain.
+
+All are in seconds. What has an environment variable is in `sync.settings.declaration` instead. Use them as
+`times.NAME`, so that a change here is a change everywhere.
+"""
+
+# Receiving.
+#: The longest that one micro-batch is received for.
+BATCH_RECEIVE_SECONDS = 20.0
+#: The long poll for the first message of a batch; SQS takes whole seconds.
+LONG_POLL_SECONDS = 1
+
+# Working a batch.
+#: The interval at which parked messages, and a paused receive, check whether they can go on.
+POLL_SECONDS = 0.25
+#: How long finished messages wait to be acknowledged together: at least, and until a batch of ten is full.
+ACKNOWLEDGE_POLL_SECONDS = 0.02
+ACKNOWLEDGE_SECONDS = 0.25
+#: The longest that a thread stays with one message group before it reports what it has finished.
+GROUP_TURN_SECONDS = 1.0
+
+# Leases.
+#: How long a handler waits inside an event for the lease of a record, and its shortest and longest pause between tries.
+HANDLER_LEASE_WAIT_SECONDS = 1.0
+HANDLER_LEASE_POLL_SECONDS = 0.01
+HANDLER_LEASE_LONGEST_POLL_SECONDS = 0.1
+#: How long a message group is parked for a lease before it goes back to the queue, and how often it tries meanwhile.
+LEASE_WAIT_SECONDS = 10.0
+LEASE_POLL_SECONDS = 1.0
+
+# Outages.
+#: The pause before the message group that met an open breaker is tried again.
+UPSTREAM_POLL_SECONDS = 0.25
+#: The pause before a message group is tried again after the database was unavailable.
+DATABASE_POLL_SECONDS = 1.0
+#: The least time between two messages of a queue that try a service which has only just answered a ping.
+TRIAL_SECONDS = 0.5
+#: The longest that a message waits on the queue for an unavailable service; outlasts any realistic outage.
+LONGEST_OUTAGE_SECONDS = 1_800.0
+#: The longest that a message waits on the queue for refused credentials to be put right, which takes a person.
+LONGEST_REFUSED_SECONDS = 43_200.0
+
+# Copies of messages that wait on the queue.
+#: The first pause of a copy, and its longest; between them it is half of the time waited so far.
+FIRST_REQUEUE_SECONDS = 2
+LONGEST_REQUEUE_SECONDS = 60
+
+# SQS.
+#: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.
+SQS_RETRY_SECONDS = 0.1
+#: How long the messages of a dead letter queue are hidden while they are read, before the heartbeat renews that.
+DEAD_LETTER_VISIBILITY_SECONDS = 60
