@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from reports.engine.listing import Listing
     from reports.engine.result import MatrixCell, TrendPoint
-    from reports.reconciliations.incentives.frame import Gathered
+    from reports.reconciliations.incentives.frame import LevelFrame
 
 #: So many without a level are looked at, and what share of them is believed: more than in the last complete run by
 #: this much, or this much in a first run.
@@ -74,12 +74,12 @@ def why_emptied(listing: Listing, trend: Sequence[TrendPoint], listed_before: in
     return None
 
 
-def why_without_levels(gathered: Gathered, before: Without | None) -> str | None:
+def why_without_levels(frame: LevelFrame, before: Without | None) -> str | None:
     """Why the levels of a run are not to be believed: too many have none on one side; `before` is the last run's."""
-    everyone = len(gathered.bookings)
+    everyone = len(frame.bookings)
     sides = (
-        ("NOMIS", int(np.count_nonzero(gathered.nomis == NONE)), before.nomis if before else 0),
-        ("DPS", int(np.count_nonzero(gathered.dps == NONE)), before.dps if before else 0),
+        ("NOMIS", int(np.count_nonzero(frame.nomis == NONE)), before.nomis if before else 0),
+        ("DPS", int(np.count_nonzero(frame.dps == NONE)), before.dps if before else 0),
     )
     for side, without, earlier in sides:
         known = before is not None and before.compared > 0

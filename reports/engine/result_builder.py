@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from reports.engine.history import Baseline
     from reports.engine.listing import Listing
     from reports.engine.recheck import Levels, Recheck, Rechecked
-    from reports.reconciliations.incentives.frame import Gathered
+    from reports.reconciliations.incentives.frame import LevelFrame
     from sync.upstream.services import Services
 
 #: Mismatches whose evidence is read at once, and at most; more than that has one common cause.
@@ -82,17 +82,17 @@ class Conclusion:
         self._clock = clock
         self._progress = progress
 
-    def draw(self, gathered: Gathered, wait: Callable[[], None]) -> ReconciliationResult:
+    def draw(self, frame: LevelFrame, wait: Callable[[], None]) -> ReconciliationResult:
         """The result. `wait` lets what is in flight arrive; it is called only when something differs."""
         about = self._about
         if about.prisons:
-            gathered = gathered.only_prisons(about.prisons, unknown_too=True)
-        at_first = gathered.differences()
-        candidates = [PrisonerId(booking_id, gathered.offenders[booking_id]) for booking_id in at_first]
+            frame = frame.only_prisons(about.prisons, unknown_too=True)
+        at_first = frame.differences()
+        candidates = [PrisonerId(booking_id, frame.offenders[booking_id]) for booking_id in at_first]
         if candidates:
             wait()
-        equal = next((int(each) for each in gathered.bookings if int(each) not in at_first), None)
-        witness = None if equal is None else PrisonerId(equal, gathered.offenders[equal])
+        equal = next((int(each) for each in frame.bookings if int(each) not in at_first), None)
+        witness = None if equal is None else PrisonerId(equal, frame.offenders[equal])
         seen = self._look_again(candidates, at_first, witness)
         if about.prisons:
             seen = _at_prisons(seen, about.prisons)
@@ -100,13 +100,13 @@ class Conclusion:
         aside = {each.booking_id for each in seen.released} | {each.booking_id for each, _ in seen.unread}
         if about.prisons:
             named = {pair.booking_id for pair in pairs}
-            known = gathered.only_prisons(about.prisons, unknown_too=False)
-            aside |= {int(each) for each in gathered.bookings} - {int(each) for each in known.bookings} - named
-        final = gathered.amended(pairs, aside)
-        unread_by_anyone = self._unread(gathered, seen)
+            known = frame.only_prisons(about.prisons, unknown_too=False)
+            aside |= {int(each) for each in frame.bookings} - {int(each) for each in known.bookings} - named
+        final = frame.amended(pairs, aside)
+        unread_by_anyone = self._unread(frame, seen)
         # An exclusion holds for whoever cannot be read too: that booking is not asked after.
         unread = tuple(each for each in unread_by_anyone if each.booking_id not in about.exclusions)
-        empty = self._empty_prisons(gathered.at_prisons() | {pair.prison_id for pair in pairs}, unread)
+        empty = self._empty_prisons(frame.at_prisons() | {pair.prison_id for pair in pairs}, unread)
         status = self._status(unread, empty)
         mismatches = self._mismatches(
             [each for each in seen.confirmed if each.booking_id not in about.exclusions], seen
@@ -163,15 +163,15 @@ class Conclusion:
             return ()
         return tuple(prison for prison in self._about.prisons if prison not in found_at)
 
-    def _unread(self, gathered: Gathered, seen: Rechecked) -> tuple[Unread, ...]:
+    def _unread(self, frame: LevelFrame, seen: Rechecked) -> tuple[Unread, ...]:
         at_first = [
             Unread(
-                offender_no=gathered.offenders[booking_id],
+                offender_no=frame.offenders[booking_id],
                 booking_id=booking_id,
                 reason=why.reason,
                 network=why.network,
             )
-            for booking_id, why in gathered.unreadable.items()
+            for booking_id, why in frame.unreadable.items()
         ]
         later = [
             Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network)
@@ -195,7 +195,7 @@ class Conclusion:
         left = [
             Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run")
             for each in (self._about.listing.prisoners if self._about.failure is None else ())
-            if each.booking_id not in gathered.offenders
+            if each.booking_id not in frame.offenders
         ]
         return tuple(sorted([*at_first, *later, *left, *unusable, *never], key=lambda each: each.booking_id or 0))
 
@@ -253,7 +253,7 @@ class Conclusion:
         return tuple(sorted(found, key=lambda each: each.booking_id))
 
     def _excluded(
-        self, seen: Rechecked, final: Gathered, unread: Sequence[Unread], at_first: Mapping[int, Levels]
+        self, seen: Rechecked, final: LevelFrame, unread: Sequence[Unread], at_first: Mapping[int, Levels]
     ) -> tuple[Excluded, ...]:
         exclusions = self._about.exclusions
         if not exclusions:
@@ -316,7 +316,7 @@ class Conclusion:
         return all(each.booking_id is not None for each in about.listing.unusable)
 
     def _resolved(
-        self, final: Gathered, mismatches: Sequence[Mismatch], seen: Rechecked, unread: Sequence[Unread]
+        self, final: LevelFrame, mismatches: Sequence[Mismatch], seen: Rechecked, unread: Sequence[Unread]
     ) -> tuple[Resolved, ...]:
         about = self._about
         if not about.baseline.mismatches:

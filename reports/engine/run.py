@@ -353,13 +353,13 @@ class _Run:
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.engine.recheck import Recheck
         from reports.engine.result_builder import Circumstances, Conclusion
-        from reports.reconciliations.incentives.frame import Gathered
+        from reports.reconciliations.incentives.frame import LevelFrame
         from reports.reconciliations.incentives.levels import Codebook
 
         levels, prisons = Codebook(), Codebook()
         with self._database.read() as connection:
             listing = checkpoints.load_population(connection, self._record.id) or Listing((), 0)
-            gathered = Gathered.of(
+            frame = LevelFrame.of(
                 checkpoints.load_pages(connection, self._record.id, levels, prisons),
                 levels,
                 prisons,
@@ -373,10 +373,10 @@ class _Run:
         unbelievable = None
         if not self._offender_nos:
             failure = failure or why_emptied(listing, trend, listed_before)
-            unbelievable = why_without_levels(gathered, without)
+            unbelievable = why_without_levels(frame, without)
         if unbelievable is not None:
             # No difference is claimed by such levels, no agreement either, and whoever goes on reads everyone again.
-            failure, gathered = failure or unbelievable, Gathered(levels, prisons)
+            failure, frame = failure or unbelievable, LevelFrame(levels, prisons)
         settings, owner = self._settings, self._owner
         page_size = settings.reports_incentives_reconciliation_page_size
         is_active = ActiveBookingLookup(self._services.nomis, page_size, listing)
@@ -405,7 +405,7 @@ class _Run:
             near=timedelta(hours=settings.reconciliation_near_hours),
         )
         conclusion = Conclusion(self._services, recheck, about, owner._clock, self._tell)
-        result = conclusion.draw(gathered, self._wait)
+        result = conclusion.draw(frame, self._wait)
         with self._writing() as connection:
             runs.save_result(connection, result)
             if unbelievable is not None:

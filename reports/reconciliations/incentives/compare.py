@@ -1,13 +1,12 @@
-"""The comparison: which bookings have another incentive level in NOMIS than in DPS.
+"""Which bookings have another incentive level in NOMIS than in DPS.
 
-Null on one side is a difference, null on both sides is not; codes are compared as they are. It works on whole columns:
-levels are small integers (the codes of a categorical column), and where booking ids lie near each other the join is
-two look-up tables of one byte for each possible id, compared in one go.
+No level on one side is a difference, on both sides it is not; codes are compared as they are. Whole columns are
+compared: levels are small integers (the codes of a categorical column), and where booking ids lie close together the
+join is two look-up tables of one byte for each possible id.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,13 @@ import pandas as pd
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    #: The level of each place: `_ABSENT`, `_NONE`, or the number of the level plus two.
+    #: The level of each place: `_ABSENT`, `_NONE`, or the index of the level plus two.
     Codes = NDArray[np.int16] | NDArray[np.int8]
 
-#: A table of one byte an id is used while the ids span at most this many times the rows (plus a million).
+#: The tables are used while the ids span at most this many times the rows (plus a million).
 SPARSEST_TABLE = 16
 _SMALL_SPAN = 1_000_000
-#: Rows looked at together where integers have to be made of them: few enough to stay in the processor's cache.
+#: Rows converted at a time: few enough to stay in the cache of the processor.
 _AT_ONCE = 1 << 16
 _ABSENT = 0
 _NONE = 1
@@ -30,65 +29,45 @@ _FIRST_LEVEL = 2
 _MOST_SMALL_LEVELS = 120
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How two sides compare.
+def compare(nomis: pd.DataFrame, dps: pd.DataFrame) -> pd.DataFrame:
+    """Compares two frames by their columns `booking_id` (integer, unique) and `level` (category or text).
 
-    differences: only what differs, by booking id ascending, with the columns `booking_id` (int64), `nomis_level` and
-        `dps_level` (category of level codes; missing where that side has none).
-    matrix: how many bookings have each pair of levels; int64, index NOMIS level, columns DPS level, the label `None`
-    for no
-        level; every booking of either side is counted once.
-    compared: bookings on either side.
-    """
-
-    differences: pd.DataFrame
-    matrix: pd.DataFrame
-    compared: int
-
-    @property
-    def matched(self) -> int:
-        """Bookings on which both sides agree."""
-        return self.compared - len(self.differences)
-
-
-def compare(nomis: pd.DataFrame, dps: pd.DataFrame) -> Comparison:
-    """Compares two frames by their columns `booking_id` (integer, each once) and `level` (category or text).
-
-    A booking that one frame lacks counts as one without a level there. Further columns are not looked at, and neither
-    frame is changed. Quickest when `level` is categorical. Raises `ValueError` for a booking that comes twice.
+    A booking that one frame lacks counts as one without a level there. Returns what differs, by booking id ascending:
+    `booking_id` (int64), `nomis_level` and `dps_level` (category of level codes; missing for no level). Further columns
+    are ignored, and neither frame is changed. Fastest with a categorical `level`. Raises `ValueError` for a booking
+    that occurs twice.
     """
     levels, nomis_codes, dps_codes = _encoded(nomis["level"], dps["level"])
     nomis_ids = np.asarray(nomis["booking_id"], dtype=np.int64)
     dps_ids = np.asarray(dps["booking_id"], dtype=np.int64)
     if not len(nomis_ids) and not len(dps_ids):
-        return _result(levels, nomis_ids, nomis_codes, dps_codes, _no_pairs(levels))
+        return _result(levels, nomis_ids, nomis_codes, dps_codes)
     lowest, highest = _span(nomis_ids, dps_ids)
     if highest - lowest < SPARSEST_TABLE * (len(nomis_ids) + len(dps_ids)) + _SMALL_SPAN:
         ours = _table(nomis_ids, nomis_codes, lowest, highest, "NOMIS")
         theirs = _table(dps_ids, dps_codes, lowest, highest, "DPS")
         places = _differing(ours, theirs)
-        return _result(levels, places + lowest, ours[places], theirs[places], _pairs(ours, theirs, levels))
+        return _result(levels, places + lowest, ours[places], theirs[places])
     ids, ours, theirs = _joined(nomis_ids, nomis_codes, dps_ids, dps_codes)
     places = _differing(ours, theirs)
     order = places[np.argsort(ids[places], kind="stable")]
-    return _result(levels, ids[order], ours[order], theirs[order], _pairs(ours, theirs, levels))
+    return _result(levels, ids[order], ours[order], theirs[order])
 
 
 def level_column(codes: Any, levels: list[str]) -> pd.Categorical:
-    """Level numbers (-1 for none) as a column: place `n` of `levels` is the level of number `n`. Copies nothing."""
+    """Indexes into `levels` (-1 for none) as a categorical column. Copies nothing."""
     return pd.Categorical.from_codes(codes, categories=pd.Index(levels, dtype="object"))
 
 
 def _encoded(nomis: pd.Series[Any], dps: pd.Series[Any]) -> tuple[list[str], Codes, Codes]:
-    """The levels of both columns, sorted, and each column as numbers: `_NONE`, or the place of its level plus two."""
+    """The levels of both columns, sorted, and each column as `Codes`."""
     columns = [each.array if isinstance(each.array, pd.Categorical) else _category(each) for each in (nomis, dps)]
     levels = sorted({str(code) for column in columns for code in column.categories})
     numbers = {code: place for place, code in enumerate(levels)}
     dtype = np.int8 if len(levels) < _MOST_SMALL_LEVELS else np.int16
     encoded = []
     for column in columns:
-        # The last place serves the code -1 of a missing value.
+        # Index -1, the code of a missing value, is the last element.
         translation = np.array([*(numbers[str(code)] + _FIRST_LEVEL for code in column.categories), _NONE], dtype=dtype)
         encoded.append(translation[column.codes])
     return levels, encoded[0], encoded[1]
@@ -117,7 +96,7 @@ def _table(ids: NDArray[np.int64], codes: Codes, lowest: int, highest: int, side
 def _joined(
     nomis_ids: NDArray[np.int64], nomis_codes: Codes, dps_ids: NDArray[np.int64], dps_codes: Codes
 ) -> tuple[NDArray[np.int64], Codes, Codes]:
-    """The outer join of ids that lie far apart, without an order."""
+    """The outer join of ids that lie far apart, in no order."""
     nomis_ids, nomis_codes = _sorted(nomis_ids, nomis_codes, "NOMIS")
     dps_ids, dps_codes = _sorted(dps_ids, dps_codes, "DPS")
     places = np.searchsorted(dps_ids, nomis_ids)
@@ -146,38 +125,14 @@ def _differing(ours: Codes, theirs: Codes) -> NDArray[np.int64]:
     return places[(ours[places] > _NONE) | (theirs[places] > _NONE)]
 
 
-def _pairs(ours: Codes, theirs: Codes, levels: list[str]) -> NDArray[np.int64]:
-    """How often each pair of numbers comes, absent counted as none; absent on both sides is not counted."""
-    kinds = len(levels) + _FIRST_LEVEL
-    counts = np.zeros(kinds * kinds, dtype=np.int64)
-    for start in range(0, len(ours), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
-        counts += np.bincount(ours[part].astype(np.int32) * kinds + theirs[part], minlength=kinds * kinds)
-    square = counts.reshape(kinds, kinds)
-    square[_ABSENT, _ABSENT] = 0
-    merged: NDArray[np.int64] = np.delete(square, _ABSENT, axis=0)
-    merged[0] += square[_ABSENT]
-    merged[:, _NONE] += merged[:, _ABSENT]
-    return np.delete(merged, _ABSENT, axis=1)
-
-
-def _no_pairs(levels: list[str]) -> NDArray[np.int64]:
-    return np.zeros((len(levels) + 1, len(levels) + 1), dtype=np.int64)
-
-
-def _result(
-    levels: list[str], ids: NDArray[np.int64], ours: Codes, theirs: Codes, pairs: NDArray[np.int64]
-) -> Comparison:
-    differences = pd.DataFrame(
+def _result(levels: list[str], ids: NDArray[np.int64], ours: Codes, theirs: Codes) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "booking_id": ids.astype(np.int64, copy=False),
             "nomis_level": level_column(_numbers(ours), levels),
             "dps_level": level_column(_numbers(theirs), levels),
         }
     )
-    labels = pd.Index([None, *levels], dtype="object")
-    matrix = pd.DataFrame(pairs, index=labels, columns=labels)
-    return Comparison(differences, matrix, compared=int(pairs.sum()))
 
 
 def _numbers(codes: Codes) -> Codes:

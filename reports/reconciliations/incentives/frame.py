@@ -1,4 +1,4 @@
-"""All pages of a run as columns: what is compared, counted by prison and put into the matrix."""
+"""Everyone a run has read, as columns: compared, counted by prison and by pair of levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reports.engine.result import MatrixCell, PrisonCount
-from reports.reconciliations.incentives.compare import Comparison, compare, level_column
+from reports.reconciliations.incentives.compare import compare, level_column
 from reports.reconciliations.incentives.levels import NONE, Codebook
 
 if TYPE_CHECKING:
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Gathered:
-    """The levels of everyone who was read. Columns are parallel; numbers are those of the codebooks."""
+class LevelFrame:
+    """The levels of everyone who was read, in parallel columns of category codes.
+
+    unreadable: the bookings whose levels could not be read.
+    """
 
     levels: Codebook
     prisons: Codebook
@@ -41,11 +44,8 @@ class Gathered:
     @classmethod
     def of(
         cls, pages: Iterable[PageLevels], levels: Codebook, prisons: Codebook, without: Collection[int] = ()
-    ) -> Gathered:
-        """Puts pages together, in the order they were read: of a booking that comes again, the last reading counts.
-
-        Bookings of `without` are left out.
-        """
+    ) -> LevelFrame:
+        """Joins pages, in the order they were read: the last reading of a booking counts; `without` are left out."""
         found = cls(levels, prisons)
         bookings, columns = array("q"), (array("h"), array("h"), array("h"))
         places: dict[int, int] = {}
@@ -74,24 +74,20 @@ class Gathered:
         )
         return found
 
-    def compare(self) -> Comparison:
-        """Compares both sides."""
-        return compare(*(self._frame(column) for column in (self.nomis, self.dps)))
-
     def differences(self) -> dict[int, tuple[str | None, str | None]]:
-        """The levels in NOMIS and in DPS of those whose levels differ, by booking id ascending; None for no level."""
-        differing = self.compare().differences
+        """The levels in NOMIS and in DPS where they differ, by booking id ascending; None for no level."""
+        differing = compare(self._side(self.nomis), self._side(self.dps))
         sides = (
             [code if isinstance(code, str) else None for code in differing[side]]
             for side in ("nomis_level", "dps_level")
         )
         return dict(zip((int(each) for each in differing["booking_id"]), zip(*sides, strict=True), strict=True))
 
-    def only_prisons(self, prisons: Collection[str], *, unknown_too: bool) -> Gathered:
-        """Those whose NOMIS record was made at one of the prisons; with `unknown_too` also those who have none."""
+    def only_prisons(self, prisons: Collection[str], *, unknown_too: bool) -> LevelFrame:
+        """The rows whose NOMIS record is of one of the prisons; with `unknown_too` also those without a record."""
         numbers = [self.prisons.number(prison) for prison in prisons]
         chosen = np.isin(self.prison, [*numbers, NONE] if unknown_too else numbers)
-        return Gathered(
+        return LevelFrame(
             self.levels,
             self.prisons,
             self.bookings[chosen],
@@ -102,8 +98,8 @@ class Gathered:
             self.unreadable,
         )
 
-    def amended(self, pairs: Iterable[Pair], without: Collection[int]) -> Gathered:
-        """With the levels that a second look found in place of the first, and `without` some bookings."""
+    def amended(self, pairs: Iterable[Pair], without: Collection[int]) -> LevelFrame:
+        """A copy with the levels that the recheck found, and without the bookings of `without`."""
         places = {int(booking_id): place for place, booking_id in enumerate(self.bookings)} if without or pairs else {}
         nomis, dps = self.nomis.copy(), self.dps.copy()
         for pair in pairs:
@@ -113,7 +109,7 @@ class Gathered:
                 dps[place] = self.levels.number(pair.dps_level)
         kept = np.ones(len(self.bookings), dtype=bool)
         kept[[places[booking_id] for booking_id in without if booking_id in places]] = False
-        return Gathered(
+        return LevelFrame(
             self.levels,
             self.prisons,
             self.bookings[kept],
@@ -125,7 +121,7 @@ class Gathered:
         )
 
     def at_prisons(self) -> frozenset[str | None]:
-        """The prisons where the NOMIS records were made; None for those who have no record."""
+        """The prisons of the NOMIS records; None for those without a record."""
         return frozenset(self.prisons.text(int(number)) for number in np.unique(self.prison))
 
     def matrix(self) -> tuple[MatrixCell, ...]:
@@ -143,7 +139,7 @@ class Gathered:
         )
 
     def by_prison(self, mismatches: Sequence[Mismatch]) -> tuple[PrisonCount, ...]:
-        """Prisoners compared and mismatches of each prison, by its code; None for no record in NOMIS."""
+        """Prisoners compared and mismatches by prison code; None for no record in NOMIS."""
         numbers = np.bincount(self.prison.astype(np.int64) + 1, minlength=len(self.prisons.texts) + 1)
         compared = {self.prisons.text(place - 1): int(count) for place, count in enumerate(numbers) if count}
         differing = Counter(each.prison_id for each in mismatches)
@@ -156,6 +152,6 @@ class Gathered:
             for name in names
         )
 
-    def _frame(self, numbers: NDArray[np.int16]) -> pd.DataFrame:
+    def _side(self, numbers: NDArray[np.int16]) -> pd.DataFrame:
         column = level_column(numbers, list(self.levels.texts))
         return pd.DataFrame({"booking_id": self.bookings, "level": column}, copy=False)
