@@ -33,6 +33,7 @@ from sync.upstream.breaker import Breakers
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 from tests.harness.publishing import put_visit
+from tests.harness.sandboxes import Caller
 from tests.harness.waiting import in_thread, result_of, until
 
 VISIT = DOMAINS["visit"].creation
@@ -222,6 +223,21 @@ def mapped_to(sandbox: Sandbox, booking: Booking) -> int | None:
             found = each.get("nomisId", each.get("nomisCourseActivityId"))
             return None if found is None else int(found)
     return None
+
+
+def map_by_hand(sandbox: Sandbox, path: str, mapping: dict[str, object]) -> None:
+    """Saves a mapping as somebody else would."""
+    Caller(sandbox).call("mapping", "POST", path, mapping).raise_for_status()
+
+
+def delete_mapping(sandbox: Sandbox, path: str) -> None:
+    """Deletes a mapping as a deletion does."""
+    Caller(sandbox).call("mapping", "DELETE", path).raise_for_status()
+
+
+def visit_mapping(booking: Booking, nomis_id: int) -> dict[str, object]:
+    """The mapping of a visit."""
+    return {"nomisId": nomis_id, "vsipId": booking.dps_id, "mappingType": "ONLINE"}
 
 
 def deliver_in_a_process(environment: dict[str, str], database_url: str, booking: Booking) -> None:

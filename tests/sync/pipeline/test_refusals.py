@@ -18,9 +18,6 @@ from tests.harness.app import application
 from tests.harness.handlers import Driver, Prisoner
 from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
-from tests.sync.domains.conftest import driver, prisoner
-
-__all__ = ["driver", "prisoner"]
 
 YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 

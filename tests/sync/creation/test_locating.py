@@ -1,4 +1,4 @@
-"""Doubts about a create: what is believed of NOMIS, when, and whose record it is that was found there."""
+"""What is believed of NOMIS after an unknown outcome, when, and whose record it is that is found there."""
 
 from __future__ import annotations
 
@@ -8,29 +8,19 @@ from functools import partial
 import pytest
 
 from sandbox import Sandbox
-from sync.creation.records import CreationState
-from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
-from sync.store.findings import FindingKind
 from tests.harness import activities, adjustments, appointments
 from tests.harness.creations import (
-    Consumer,
     book_visit,
     consuming,
-    courses_of,
     deliver_in_a_process,
-    make_schedule,
     mapped_to,
-    other_number,
     visits_of,
 )
 from tests.harness.faults import faulty, held, hits
 from tests.harness.handlers import Driver, Prisoner
 from tests.harness.processes import child, kill
-from tests.sync.domains.conftest import driver, prisoner
-
-__all__ = ["driver", "prisoner"]
 
 VISITS = "/prisoners/{offenderNo}/visits"
 INSERTED = "release-date-adjustments.adjustment.inserted"
@@ -52,7 +42,7 @@ def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstrea
             assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
-def test_a_record_whose_mapping_is_on_its_way_is_not_taken(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_record_whose_mapping_is_pending_is_not_claimed(driver: Driver, prisoner: Prisoner) -> None:
     """Of two appointments that look alike one was never created: it does not end with the other's NOMIS record."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
@@ -84,7 +74,7 @@ def test_equal_adjustments_each_have_their_own(driver: Driver, prisoner: Prisone
     assert len({each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}) == 2
 
 
-def test_a_doubt_waits_for_the_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
     """While another create of the booking got no answer either, a record that fits both is nobody's yet."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
@@ -104,35 +94,7 @@ def test_a_doubt_waits_for_the_creates_of_the_same_booking(driver: Driver, priso
     assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
 
 
-def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
-    """A retry message that is delivered again after the record was deleted is ignored, and told."""
-    appointments.put_appointment(driver, prisoner)
-    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
-        assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    driver.sandbox.drop("appointment", appointments.INSTANCE)
-    appointments.handle(driver, "deleted")
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.IGNORED
-    assert driver.sandbox.mappings("appointments") == []
-    assert driver.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"
-
-
-def test_a_doubt_beside_a_mapping_of_others_is_told(upstream: Sandbox, consumer: Consumer) -> None:
-    """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
-    booking = make_schedule(upstream)
-    with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
-        consumer.deliver(booking)
-    other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}
-    ACTIVITY_MAPPINGS.post(consumer.services.mapping, {**other, "mappingType": "ACTIVITY_CREATED"})
-    for _ in range(2):
-        assert consumer.deliver(booking) is Outcome.DUPLICATE
-    assert len(courses_of(upstream, booking)) == 1
-    assert [finding.kind for finding in consumer.findings()] == [FindingKind.AMBIGUOUS]
-    assert len(consumer.alerts()) == 1
-    assert consumer.record(booking, "activity").state is CreationState.AMBIGUOUS
-
-
-def test_an_upsert_without_an_answer_keeps_its_pair(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_upsert_with_an_unknown_outcome_keeps_its_lease(driver: Driver, prisoner: Prisoner) -> None:
     """While NOMIS may be at a lost upsert no other of that booking and activity is sent: it could be a second row."""
     activities.put_schedule(driver, prisoner)
     activities.create(driver)

@@ -1,0 +1,144 @@
+"""The creation protocol when the program's own database goes away.
+
+| the database goes away … | what happens                                             |
+| ------------------------ | -------------------------------------------------------- |
+| before the intent        | nothing is called in NOMIS; the message stays            |
+| while NOMIS creates      | mapped all the same; the id is remembered, or looked up  |
+| while NOMIS refuses      | remembered: nothing stays unknown                        |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.postgres import PostgresServer
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.store.database import Database, StoreUnavailable
+from tests.harness.creations import (
+    Booking,
+    Consumer,
+    book_visit,
+    consuming,
+    courses_of,
+    make_schedule,
+    mapped_to,
+    visits_of,
+)
+from tests.harness.databases import make_database
+from tests.harness.faults import held
+from tests.harness.waiting import failure_of, in_thread
+
+VISITS = "/prisoners/{offenderNo}/visits"
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that may be stopped."""
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def server(own_server: PostgresServer) -> PostgresServer:
+    """That server, running."""
+    own_server.start()
+    return own_server
+
+
+@pytest.fixture
+def lost_url(server: PostgresServer) -> str:
+    """An empty database of that server, with the current schema."""
+    url = make_database(server.url).render_as_string()
+    database = Database(url)
+    database.upgrade()
+    database.dispose()
+    return url
+
+
+def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
+    """The message stays; when the database is back the next delivery creates."""
+    booking = book_visit(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        server.stop()
+        upstream.clear_records()
+        with pytest.raises(StoreUnavailable):
+            consumer.deliver(booking)
+        assert upstream.requests("nomis") == []
+        server.start()
+        assert consumer.deliver(booking) is Outcome.APPLIED
+        assert consumer.names() == ["visit-create-success"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_database_lost_during_the_create_makes_no_second_visit(
+    upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
+) -> None:
+    """The mapping is saved all the same; the next delivery, also by another process, knows the record as its own."""
+    booking = book_visit(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        lost = lose_during_create(upstream, server, consumer, booking, VISITS)
+        assert isinstance(lost, StoreUnavailable)
+        [visit_id] = visits_of(upstream, booking)
+        assert mapped_to(upstream, booking) == visit_id
+        server.start()
+        consumer.leases.renew()
+        with consuming(upstream, lost_url) as other:
+            next_one = other if restarted else consumer
+            assert next_one.deliver_when_free(booking) is Outcome.APPLIED
+            assert next_one.names() == ["visit-create-success"]
+        assert visits_of(upstream, booking) == [visit_id]
+
+
+@pytest.mark.parametrize("mapped", [True, False])
+def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
+    upstream: Sandbox, server: PostgresServer, lost_url: str, mapped: bool
+) -> None:
+    """The process remembers the id that it could not write, whether the mapping could be saved or not."""
+    booking = make_schedule(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        if not mapped:
+            upstream.fault("mapping", "POST", "/mapping/activities", status=503, times=1)
+            consumer.sending_fails = ConnectionError("queue away")
+        lost = lose_during_create(upstream, server, consumer, booking, "/activities")
+        assert isinstance(lost, StoreUnavailable if mapped else ConnectionError)
+        consumer.sending_fails = None
+        server.start()
+        assert consumer.deliver_when_free(booking) is Outcome.APPLIED
+        [course_id] = courses_of(upstream, booking)
+        assert mapped_to(upstream, booking) == course_id
+        assert consumer.findings() == []
+
+
+def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
+    upstream: Sandbox, server: PostgresServer, lost_url: str
+) -> None:
+    """A create that was refused while the database was away is simply sent again."""
+    booking = make_schedule(upstream)
+    with consuming(upstream, lost_url) as consumer:
+        upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
+        lost = lose_during_create(upstream, server, consumer, booking, "/activities")
+        assert isinstance(lost, UpstreamError)
+        assert lost.status == 400
+        server.start()
+        upstream.put("schedule", id=int(booking.dps_id), capacity=10)
+        assert consumer.deliver_when_free(booking) is Outcome.APPLIED
+        assert len(courses_of(upstream, booking)) == 1
+
+
+def lose_during_create(
+    sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: Booking, path: str
+) -> BaseException | None:
+    """A delivery that loses its database while NOMIS is at work on its create; what it failed with."""
+    with held(sandbox, "nomis", "POST", path) as create:
+        delivery = in_thread(consumer.deliver, booking)
+        create.wait_for_request()
+        server.stop()
+        create.release()
+        return failure_of(delivery)

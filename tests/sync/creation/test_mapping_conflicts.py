@@ -1,0 +1,183 @@
+"""Mappings that the mapping service refuses: which records NOMIS has too many, and who is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Sandbox
+from sync.creation.records import CreationState
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from tests.harness.creations import (
+    Booking,
+    Consumer,
+    book_visit,
+    courses_of,
+    make_schedule,
+    map_by_hand,
+    other_number,
+    visit_mapping,
+    visits_of,
+)
+from tests.harness.faults import held
+from tests.harness.waiting import in_thread, result_of
+
+VISITS = "/prisoners/{offenderNo}/visits"
+MAPPINGS = "/mapping/visits"
+COURSE_MAPPINGS = "/mapping/activities"
+
+
+def create_while(
+    consumer: Consumer, sandbox: Sandbox, booking: Booking, path: str, mapping: dict[str, object]
+) -> Outcome:
+    """A delivery during whose create somebody else saves a mapping."""
+    with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
+        delivery = in_thread(consumer.deliver, booking)
+        create.wait_for_request()
+        map_by_hand(sandbox, path, mapping)
+        create.release()
+        return result_of(delivery)
+
+
+def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
+    """The failed event precedes the duplicate event, which names both pairs; finding and alert exist once."""
+    booking = book_visit(upstream)
+    number = other_number()
+    assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
+    [visit_id] = visits_of(upstream, booking)
+    [(failed, told), (duplicate, more)] = consumer.tracked()
+    assert (failed, duplicate) == ("visit-mapping-create-failed", "to-nomis-synch-visit-duplicate")
+    assert more.pop("existingWhenCreated")
+    assert told.pop("reason")
+    assert more == {
+        **told,
+        "duplicateNomisId": str(visit_id),
+        "duplicateVsipId": booking.dps_id,
+        "duplicateMappingType": "ONLINE",
+        "existingNomisId": str(number),
+        "existingVsipId": booking.dps_id,
+        "existingMappingType": "ONLINE",
+    }
+    [finding] = consumer.findings()
+    assert (finding.kind, finding.domain, finding.severity) == ("duplicate", "visit", "serious")
+    assert finding.event_name == "to-nomis-synch-visit-duplicate"
+    [alert] = consumer.alerts()
+    assert alert.channel == "slack"
+    assert alert.payload["command"] == f"prisoner-to-nomis duplicates show {finding.id}"
+    assert consumer.record(booking).state is CreationState.DUPLICATE
+    assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert len(consumer.alerts()) == 1
+    assert visits_of(upstream, booking) == [visit_id]
+
+
+def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream: Sandbox) -> None:
+    """It is acknowledged with the duplicate event, and not alerted again by a later delivery of the event itself."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
+    consumer.deliver(booking)
+    number = other_number()
+    map_by_hand(upstream, MAPPINGS, visit_mapping(booking, number))
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.DUPLICATE
+    name, told = consumer.tracked()[-1]
+    assert name == "to-nomis-synch-visit-duplicate"
+    assert told["existingNomisId"] == str(number)
+    assert told["startDateTime"] == "2023-06-02T14:00:00"
+    consumer.deliver(booking)
+    assert len(consumer.findings()) == len(consumer.alerts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "more_info"),
+    [
+        (409, None),
+        ("409 CONFLICT", None),
+        (409, {}),
+        (409, "8811001"),
+        (409, {"existing": None, "duplicate": None}),
+        (409, {"existing": {}, "duplicate": []}),
+        (409, {"existing": {"nomisId": 1, "vsipId": "another"}}),
+        (409, {"duplicate": {"nomisId": 5, "vsipId": "another", "label": None}}),
+    ],
+)
+def test_a_conflict_that_does_not_say_with_what_is_looked_up(
+    consumer: Consumer, upstream: Sandbox, status: object, more_info: object
+) -> None:
+    """When two saves meet, or the answer names strangers, the pair that exists is looked up by the DPS record."""
+    booking, number = book_visit(upstream), other_number()
+    body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
+    assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
+    told = consumer.tracked()[-1][1]
+    assert (told["existingNomisId"], told["duplicateVsipId"]) == (str(number), booking.dps_id)
+
+
+def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
+    """Whether the service names the pair that it holds or not, ours is saved."""
+    booking = book_visit(upstream)
+    body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
+    upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert (consumer.names(), consumer.findings()) == (["visit-create-success"], [])
+
+
+@pytest.mark.parametrize("status", [409, "409 CONFLICT"])
+def test_a_conflict_that_nobody_can_name_is_understood(
+    consumer: Consumer, upstream: Sandbox, status: int | str
+) -> None:
+    """Where no mapping of the DPS record is found the NOMIS record is mapped elsewhere: that is told without it."""
+    booking = book_visit(upstream)
+    body = {"status": status, "userMessage": "Conflict: it exists"}
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
+    assert consumer.deliver(booking) is Outcome.DUPLICATE
+    told = consumer.tracked()[-1][1]
+    assert told["duplicateVsipId"] == booking.dps_id
+    assert not [name for name in told if name.startswith("existing")]
+
+
+@pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
+def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
+    """A 409 of a gateway says nothing of mappings: the mapping is saved by its retry message."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.findings() == []
+
+
+def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
+    """The mapping service answers 400 there: the mapping that exists is looked up and named."""
+    booking = make_schedule(upstream)
+    number = other_number()
+    theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
+    other: dict[str, object] = {**theirs, "mappingType": "ACTIVITY_CREATED"}
+    assert create_while(consumer, upstream, booking, COURSE_MAPPINGS, other) is Outcome.DUPLICATE
+    [course_id] = courses_of(upstream, booking)
+    assert consumer.names() == ["activity-mapping-create-failed", "to-nomis-synch-activity-duplicate"]
+    told = consumer.tracked()[-1][1]
+    assert told["duplicateNomisCourseActivityId"] == str(course_id)
+    assert told["existingNomisCourseActivityId"] == str(number)
+    assert told["existingActivityScheduleId"] == booking.dps_id
+    assert [finding.severity for finding in consumer.findings()] == ["low"]
+
+
+def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
+    """A 400 that is no duplicate is handed to a retry message."""
+    booking = make_schedule(upstream)
+    upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    assert consumer.sent[0][0] == "activity"
+
+
+def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
+    """Our create was applied, its answer lost, and somebody else mapped another record: NOMIS has one too many."""
+    booking = book_visit(upstream)
+    upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    number = other_number()
+    map_by_hand(upstream, MAPPINGS, visit_mapping(booking, number))
+    assert consumer.deliver(booking) is Outcome.DUPLICATE
+    [visit_id] = visits_of(upstream, booking)
+    [finding] = consumer.findings()
+    assert finding.properties["duplicateNomisId"] == str(visit_id)
+    assert finding.properties["existingNomisId"] == str(number)

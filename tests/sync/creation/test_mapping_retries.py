@@ -1,0 +1,149 @@
+"""Mappings that could not be saved: the retry message, and what its handling does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sandbox import Sandbox
+from sync.creation.records import CreationState
+from sync.failures import UpstreamError
+from sync.pipeline.outcome import Outcome
+from tests.harness import appointments
+from tests.harness.creations import (
+    Consumer,
+    book_visit,
+    mapped_to,
+    other_number,
+    visits_of,
+)
+from tests.harness.faults import faulty
+from tests.harness.handlers import Driver, Prisoner
+
+MAPPINGS = "/mapping/visits"
+
+
+def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
+    """The failed event, then the message exactly as the replaced service wrote it, then the event of its sending."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    [visit_id] = visits_of(upstream, booking)
+    [(failed, told), (queued, told_of_message)] = consumer.tracked()
+    assert (failed, queued) == ("visit-mapping-create-failed", "visit-create-mapping-retry")
+    assert told["nomisId"] == str(visit_id)
+    assert told.pop("reason")
+    assert told_of_message == {"messageId": "message-1", **told}
+    [(queue, body)] = consumer.sent
+    message = json.loads(body)
+    assert queue == "visit"
+    assert (message["Type"], message["MessageId"]) == ("RETRY_CREATE_MAPPING", None)
+    mapping = {"nomisId": str(visit_id), "vsipId": booking.dps_id, "label": None, "mappingType": "ONLINE"}
+    assert json.loads(message["Message"]) == {"mapping": mapping, "telemetryAttributes": told}
+
+
+def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
+    """The retry posts the mapping and tracks the retry's own success; both messages may come any number of times."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
+    consumer.deliver(booking)
+    [visit_id] = visits_of(upstream, booking)
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert mapped_to(upstream, booking) == visit_id
+    told = {"id": booking.dps_id, "nomisId": str(visit_id)}
+    assert consumer.tracked()[2:] == [("visit-retry-success", told)]
+    assert consumer.record(booking).state is CreationState.MAPPED
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert visits_of(upstream, booking) == [visit_id]
+
+
+def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: Sandbox) -> None:
+    """A retry without label, type or telemetry attributes, of a creation that is not on record, is mapped too."""
+    booking = book_visit(upstream)
+    number = other_number()
+    message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
+    body = json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": message, "MessageId": None})
+    assert consumer.deliver_retry("visit", body) is Outcome.APPLIED
+    assert mapped_to(upstream, booking) == number
+
+
+def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
+    """A retry that fails for another reason than a conflict stays on the queue, and tracks nothing."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
+    consumer.deliver(booking)
+    before = consumer.tracked()
+    with pytest.raises(UpstreamError):
+        consumer.deliver_retry(*consumer.sent[0])
+    assert consumer.tracked() == before
+
+
+def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consumer, upstream: Sandbox) -> None:
+    """The message stays; its next delivery only maps the record that NOMIS has."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
+    consumer.sending_fails = ConnectionError("queue away")
+    with pytest.raises(ConnectionError):
+        consumer.deliver(booking)
+    consumer.sending_fails = None
+    [visit_id] = visits_of(upstream, booking)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert visits_of(upstream, booking) == [visit_id]
+    assert mapped_to(upstream, booking) == visit_id
+    assert consumer.names() == ["visit-mapping-create-failed", "visit-create-success"]
+    [_, (_, told)] = consumer.tracked()
+    assert told["startDateTime"] == "2023-06-02T14:00:00"
+
+
+def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
+    """Our own mapping, saved although no answer came, is the success of this creation."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
+    consumer.sending_fails = ConnectionError("queue away")
+    with pytest.raises(ConnectionError):
+        consumer.deliver(booking)
+    consumer.sending_fails = None
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert consumer.names()[-1] == "visit-create-success"
+    assert consumer.record(booking).state is CreationState.MAPPED
+    assert len(visits_of(upstream, booking)) == 1
+
+
+@pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}])
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_odd_response_to_a_mapping_is_looked_up(
+    consumer: Consumer, upstream: Sandbox, answer: object, saved: bool
+) -> None:
+    """The mapping service answers a save with nothing; after anything else it is asked whether it has the mapping."""
+    booking, kind = book_visit(upstream), "status_after_write" if saved else "status"
+    upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=answer, times=1)
+    assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
+    for queue, body in consumer.sent:
+        assert consumer.deliver_retry(queue, body) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
+def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: Sandbox) -> None:
+    """The event delivered again before its retry message saves the mapping; the retry then finds it saved."""
+    booking = book_visit(upstream)
+    upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
+    assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert len(visits_of(upstream, booking)) == 1
+    assert consumer.findings() == []
+
+
+def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
+    """A retry message that is delivered again after the record was deleted is ignored, and told."""
+    appointments.put_appointment(driver, prisoner)
+    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    driver.sandbox.drop("appointment", appointments.INSTANCE)
+    appointments.handle(driver, "deleted")
+    assert driver.handle_retry(*driver.retries[0]) is Outcome.IGNORED
+    assert driver.sandbox.mappings("appointments") == []
+    assert driver.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"

@@ -1,0 +1,220 @@
+"""Creates whose outcome is unknown: found in NOMIS and mapped, created again, or left to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.creation import records as creations
+from sync.creation.records import CreationState
+from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.failures import LeaseBusy, UpstreamError
+from sync.pipeline.outcome import Outcome
+from sync.store.findings import FindingKind
+from tests.harness.creations import (
+    Consumer,
+    book_visit,
+    consuming,
+    courses_of,
+    delete_mapping,
+    make_schedule,
+    map_by_hand,
+    mapped_to,
+    other_number,
+    visits_of,
+)
+from tests.harness.faults import faulty, held
+from tests.harness.waiting import until
+
+VISITS = "/prisoners/{offenderNo}/visits"
+COURSE_MAPPINGS = "/mapping/activities"
+COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception is javax.persistence.RollbackException"
+
+
+def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
+    """After a lost answer the visit is found in NOMIS, and only mapped."""
+    booking = book_visit(upstream)
+    upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.record(booking).state is CreationState.INTENDED
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    [visit_id] = visits_of(upstream, booking)
+    assert mapped_to(upstream, booking) == visit_id
+    assert consumer.names() == ["visit-create-failed", "visit-create-success"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"status": 500},
+        {"status": 500, "body": {"status": 500, "userMessage": COMMIT}},
+        {"status": 503},
+        *(
+            {"status": status, "text": "<html>"}
+            for status in (302, 400, 401, 403, 404, 408, 425, 429, 499, 503, 520, 524)
+        ),
+    ],
+    ids=str,
+)
+def test_a_create_that_was_applied_despite_its_response_is_found(
+    consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
+) -> None:
+    """A failure that does not say that the create was refused leaves its outcome open: NOMIS is asked first."""
+    booking = book_visit(upstream)
+    upstream.fault("nomis", "POST", VISITS, kind="status_after_write", times=1, **response)
+    with pytest.raises(UpstreamError) as caught:
+        consumer.deliver(booking)
+    assert caught.value.recoverable
+    assert consumer.record(booking).state is CreationState.INTENDED
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
+
+
+def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:
+    """When NOMIS does not have the visit after all, it is created."""
+    booking = book_visit(upstream)
+    upstream.fault("nomis", "POST", VISITS, kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert len(visits_of(upstream, booking)) == 1
+    assert consumer.record(booking).attempts == 2
+
+
+def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, database_url: str) -> None:
+    """A create that timed out here and is applied later is waited for, not repeated."""
+    booking = book_visit(upstream)
+    with (
+        consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
+        consuming(upstream, database_url, grace_seconds=3600) as consumer,
+        held(upstream, "nomis", "POST", VISITS) as create,
+    ):
+        while not create.requests:
+            # On a slow machine the calls before the create may take too long as well.
+            with pytest.raises(UpstreamError):
+                hurried.deliver(booking)
+        with pytest.raises(LeaseBusy, match="unknown"):
+            consumer.deliver(booking)
+        create.release()
+        until(lambda: visits_of(upstream, booking))
+        assert consumer.deliver(booking) is Outcome.APPLIED
+        assert len(visits_of(upstream, booking)) == 1
+
+
+def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
+    """NOMIS has no read of courses: after a lost answer a person is told once, and no delivery creates."""
+    booking = make_schedule(upstream)
+    upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError) as caught:
+        consumer.deliver(booking)
+    assert caught.value.outcome_unknown
+    for _ in range(3):
+        assert consumer.deliver(booking) is Outcome.AMBIGUOUS
+    assert len(courses_of(upstream, booking)) == 1
+    assert consumer.names() == ["activity-create-failed", "activity-create-ambiguous"]
+    [finding] = consumer.findings()
+    [alert] = consumer.alerts()
+    record = consumer.record(booking, "activity")
+    assert (finding.kind, alert.payload["kind"]) == ("ambiguous", "alert")
+    assert alert.payload["command"] == f"prisoner-to-nomis creations settle {record.id}"
+    assert record.state is CreationState.AMBIGUOUS
+    assert "no answer" in (record.note or "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"body": {"status": 500, "userMessage": COMMIT}},
+        {
+            "body": {
+                "status": 500,
+                "userMessage": "Unexpected error",
+                "developerMessage": "Unable to commit against JDBC",
+            }
+        },
+        {"body": {"status": 500, "userMessage": "Unexpected error: I/O error while reading from the database"}},
+        {"body": {"status": 500, "userMessage": "Unexpected error: Connection is closed"}},
+        {"text": "<html>Internal Server Error</html>"},
+        {"text": '{"timestamp": 1, "status": 500, "error": "Internal Server Error", "path": "/activities"}'},
+    ],
+    ids=str,
+)
+def test_a_course_that_may_have_been_committed_is_not_created_again(
+    consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
+) -> None:
+    """A 500 about the commit or the connection, or of somebody else, leaves a course that nobody can look up."""
+    booking = make_schedule(upstream)
+    upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.AMBIGUOUS
+    assert len(courses_of(upstream, booking)) == 1
+
+
+def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
+    """Any other 500 in NOMIS's own words is taken for a rollback: no person is asked about each of them."""
+    booking = make_schedule(upstream)
+    words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
+    upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert len(courses_of(upstream, booking)) == 1
+    assert consumer.findings() == []
+
+
+def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox) -> None:
+    """After a person said that NOMIS does not have it, the next delivery creates."""
+    booking = make_schedule(upstream)
+    upstream.fault("nomis", "POST", "/activities", kind="reset", times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    assert consumer.deliver(booking) is Outcome.AMBIGUOUS
+    with consumer.database.begin() as connection:
+        assert creations.abandon(connection, consumer.record(booking, "activity").id, "looked at by hand")
+    assert consumer.deliver(booking) is Outcome.APPLIED
+    assert len(courses_of(upstream, booking)) == 1
+
+
+def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: Sandbox) -> None:
+    """When somebody saves the mapping by hand, the next delivery closes record and finding."""
+    booking = make_schedule(upstream)
+    upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
+    with pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    consumer.deliver(booking)
+    [course_id] = courses_of(upstream, booking)
+    ours = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": course_id}
+    map_by_hand(upstream, COURSE_MAPPINGS, {**ours, "mappingType": "ACTIVITY_CREATED"})
+    assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert consumer.record(booking, "activity").state is CreationState.MAPPED
+    assert consumer.findings() == []
+
+
+def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
+    """A course was mapped, and its mapping is gone although DPS has it still: nobody can tell, so a person is asked."""
+    booking = make_schedule(upstream)
+    consumer.deliver(booking)
+    delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")
+    assert consumer.deliver(booking) is Outcome.AMBIGUOUS
+    assert len(courses_of(upstream, booking)) == 1
+    assert [finding.kind for finding in consumer.findings()] == ["ambiguous"]
+
+
+def test_an_unknown_outcome_is_reported_despite_a_mapping_of_others(upstream: Sandbox, consumer: Consumer) -> None:
+    """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
+    booking = make_schedule(upstream)
+    with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
+        consumer.deliver(booking)
+    other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}
+    ACTIVITY_MAPPINGS.post(consumer.services.mapping, {**other, "mappingType": "ACTIVITY_CREATED"})
+    for _ in range(2):
+        assert consumer.deliver(booking) is Outcome.DUPLICATE
+    assert len(courses_of(upstream, booking)) == 1
+    assert [finding.kind for finding in consumer.findings()] == [FindingKind.AMBIGUOUS]
+    assert len(consumer.alerts()) == 1
+    assert consumer.record(booking, "activity").state is CreationState.AMBIGUOUS
