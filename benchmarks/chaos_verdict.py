@@ -13,7 +13,7 @@ from jobs.operations.dead_letters import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.records import OPEN_STATES, CreationRecord, CreationState, list_creations
-from sync.domains.registry import DOMAINS
+from sync.domains.registry import domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
 from sync.settings.declaration import QUEUES
@@ -145,7 +145,7 @@ def _reason(
 ) -> str | None:
     if attempt is None:
         # One that every process died with is not sent back by the housekeeping either when it cannot be understood.
-        return "unreadable" if read_task(message, DOMAINS[queue]).unreadable is not None else None
+        return "unreadable" if read_task(message, domain_of_queue(queue)).unreadable is not None else None
     if attempt.failure.step == "read event" and attempt.failure.service is None:
         return "unreadable"
     if any(dps_id in message.body for dps_id in nowhere):

@@ -37,7 +37,7 @@ from sync.settings.loading import load_settings
 
 CALLS = 4
 QUEUE_NAME = "creates"
-VISIT = DOMAINS["visit"]
+VISIT = DOMAINS["visits"]
 Way = Callable[[Application, Queue, int], None]
 
 

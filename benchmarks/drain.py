@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,7 +25,7 @@ import structlog
 from benchmarks.stub_http import Answer, Call, serve
 from benchmarks.stub_sqs import StubSqs
 from sync.creation.protocol import CreationProtocol
-from sync.domains.declaration import Domain, Update
+from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.drain import BatchSummary, Drain
@@ -58,9 +59,8 @@ def four_calls(event: DomainEvent, context: HandlerContext) -> None:
     context.services.nomis.call("PUT", f"/records/{record}/details", body={"state": "COMP"})
 
 
-DOMAIN = Domain(
-    queue="activity",
-    creation=DOMAINS["activity"].creation,
+DOMAIN = replace(
+    DOMAINS["activities"],
     updates=(
         Update(
             EVENT_TYPE,

@@ -14,14 +14,13 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
 from reports.engine.exclusions import read_exclusions
-from sync.domains.registry import event_types, unknown_switches
+from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import QUEUES, Settings, UpstreamName
 from sync.store.breakers import read_breakers
 from sync.upstream.breaker import BreakerState
-from sync.upstream.services import ROLES
 from sync.upstream.transport import Transport
 
 #: The limit of one call.
@@ -194,7 +193,7 @@ def _probe_credentials(settings: Settings, transport: Transport, name: UpstreamN
         raise _Down(one_line(error)) from error
     if authorities is None:
         return ProbeResult(True, "token given, which does not say its roles")
-    missing = sorted(role for role in ROLES[name] if f"ROLE_{role}" not in authorities)
+    missing = sorted(role for role in required_roles(name) if f"ROLE_{role}" not in authorities)
     if missing:
         roles = f"role {missing[0]}" if len(missing) == 1 else f"roles {', '.join(missing)}"
         raise _Down(f"client {upstream.client_id} lacks {roles}: have HMPPS Auth give it to the client")

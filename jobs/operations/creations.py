@@ -12,9 +12,9 @@ from sync.creation.conflicts import Conflict, save_mapping
 from sync.creation.creation import creation_lease
 from sync.creation.records import OPEN_STATES, CreationRecord, CreationState
 from sync.creation.store import CreationStore, ambiguous_key
-from sync.repair.creations import CREATIONS, SETTLEMENTS, compare, event_again, nomis_ids, pair_of
-from sync.repair.duplicates import pair_of_mapping
-from sync.repair.surplus import SURPLUS_RULES, Record
+from sync.domains.registry import domain_of_record
+from sync.domains.repair import Record
+from sync.repair.creations import compare, event_again
 from sync.store import findings
 from sync.store.actions import ActionState, actions_on
 from sync.store.telemetry import text_properties
@@ -29,29 +29,29 @@ DESPITE = "--although-different"
 class MappingPlan:
     """What mapping an open creation to a NOMIS record would do.
 
-    there: the record, where NOMIS has a read of it. objections: why it must not be mapped. differences: in what it is
+    found: the record, if NOMIS has a read of it. objections: why it must not be mapped. differences: in what it is
     not what was asked for.
     """
 
     record: CreationRecord
     ids: Mapping[str, Any]
     mapping: Mapping[str, Any]
-    there: Record | None
+    found: Record | None
     objections: tuple[str, ...]
     differences: tuple[str, ...]
 
     @property
     def unchecked(self) -> str | None:
         """What nobody checked, as a sentence; None where NOMIS was asked."""
-        rules = SURPLUS_RULES[self.record.domain]
-        if rules.read is not None:
+        repair = domain_of_record(self.record.domain).repair
+        if repair.readable:
             return None
-        return f"NOMIS has no read of a {rules.noun}: nobody checked that {self.target} exists, or that it is this one"
+        return f"NOMIS has no read of a {repair.noun}: nobody checked that {self.target} exists, or that it is this one"
 
     @property
     def target(self) -> str:
         """The NOMIS record, such as `visit 8811001`."""
-        return f"{SURPLUS_RULES[self.record.domain].noun} {pair_of(self.record, self.ids).nomis_text}"
+        return _nomis_text(self.record, self.mapping)
 
 
 def list_open(application: Application, *, settled_too: bool) -> list[CreationRecord]:
@@ -87,10 +87,11 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 
 def plan_mapping(application: Application, record: CreationRecord, number: int) -> MappingPlan:
     """Reads the NOMIS record that a person found, and what speaks against mapping it. Raises `SyncError`."""
-    ids = nomis_ids(record, number)
-    found = compare(application.services, record, ids)
-    mapping = CREATIONS[record.domain].mapping(record.dps_id, ids)
-    return MappingPlan(record, ids, mapping, found.there, found.objections, found.differences)
+    domain = domain_of_record(record.domain)
+    ids = domain.repair.nomis_ids(number, record.request)
+    comparison = compare(application.services, record, ids)
+    mapping = domain.creation.mapping(record.dps_id, ids)
+    return MappingPlan(record, ids, mapping, comparison.found, comparison.objections, comparison.differences)
 
 
 def check_plan(plan: MappingPlan, *, despite: bool) -> None:
@@ -103,7 +104,7 @@ def check_plan(plan: MappingPlan, *, despite: bool) -> None:
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
     """The mapping that the DPS record has by now, made by others; None when it has none. Raises `SyncError`."""
-    return CREATIONS[record.domain].find_mapping(record.dps_id, application.services)
+    return domain_of_record(record.domain).creation.find_mapping(record.dps_id, application.services)
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
@@ -113,7 +114,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
     Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
     `LeaseBusy` when it is being worked on, and `SyncError`.
     """
-    record, creation = plan.record, CREATIONS[plan.record.domain]
+    record, creation = plan.record, domain_of_record(plan.record.domain).creation
     told = {**record.properties, **text_properties(plan.mapping)}
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(application, record)
@@ -142,7 +143,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 def make_sure_of_sending(application: Application, record: CreationRecord) -> None:
     """Raises, before anything is asked, what sending the event again would fail with. Raises `SyncError`."""
     mapped_meanwhile(application, record)
-    application.queue_pair(CREATIONS[record.domain].queue)
+    application.queue_pair(domain_of_record(record.domain).queue)
 
 
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
@@ -169,7 +170,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
                     creations.mark_mapped(connection, record.domain, record.dps_id, mapping)
                 _close_doubt(connection, record, who, outcome)
             if mapping is None:
-                application.queue_pair(CREATIONS[record.domain].queue).main.send(event_again(record))
+                application.queue_pair(domain_of_record(record.domain).queue).main.send(event_again(record))
             ongoing.outcome = outcome
     return outcome
 
@@ -199,11 +200,11 @@ def plan_reopening(application: Application, creation_id: int) -> Reopening:
         earlier = actions_on(connection, ACTION, _target(record))
     settled = next((each for each in earlier if each.state is ActionState.DONE and "mapping" in each.details), None)
     mapping = record.mapping
-    same_records = CREATIONS[record.domain].same_records
+    same_records = domain_of_record(record.domain).creation.same_records
     by_hand = settled is not None and mapping is not None and same_records(settled.details["mapping"], mapping)
     if record.state is not CreationState.MAPPED or settled is None or mapping is None or not by_hand:
         raise UsageError(f"creation {creation_id} is {record.state}, and no person mapped it: nothing to take back")
-    if SETTLEMENTS[record.domain].delete_mapping is None:
+    if not domain_of_record(record.domain).repair.deletes_mappings:
         raise UsageError(
             f"the mapping service cannot delete the mapping of a single {record.domain}: ask its team to delete that "
             f"of {record.dps_id}"
@@ -220,13 +221,11 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
     Raises `WorkError` when it changed meanwhile, `LeaseBusy` when the record is being worked on, and `SyncError`.
     """
     record = plan.record
-    delete = SETTLEMENTS[record.domain].delete_mapping
-    assert delete is not None
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if plan_reopening(application, record.id) != plan:
             raise WorkError(f"creation {record.id} changed while you were asked: nothing was done, look again")
         with recorded_action(application, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as ongoing:
-            delete(application.services, record.dps_id)
+            domain_of_record(record.domain).mappings.delete(application.services.mapping, record.dps_id)
             outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
             ongoing.outcome, note = outcome, f"reopened by {who}: {plan.target} was not the record"
             ongoing.also += [
@@ -259,14 +258,16 @@ def _check_unchanged(application: Application, record: CreationRecord) -> None:
 
 def _check_surplus(plan: MappingPlan, conflict: Conflict) -> None:
     """Raises `WorkError` unless the mapping service refused for another NOMIS record of the same DPS record."""
-    existing = None if conflict.existing is None else pair_of_mapping(plan.record.domain, conflict.existing)
+    mappings = domain_of_record(plan.record.domain).mappings
+    existing = None if conflict.existing is None else mappings.ids(conflict.existing)
     if existing is None or existing.dps_id != plan.record.dps_id:
         told = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
         raise WorkError(f"the mapping service holds another pair: {told}")
 
 
 def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
-    return f"{SURPLUS_RULES[record.domain].noun} {pair_of_mapping(record.domain, mapping).nomis_text}"
+    domain = domain_of_record(record.domain)
+    return f"{domain.repair.noun} {domain.mappings.ids(mapping).nomis_text}"
 
 
 def _close_doubt(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:

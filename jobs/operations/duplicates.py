@@ -8,19 +8,13 @@ from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation.creation import creation_lease
+from sync.domains.registry import domain_of_record
+from sync.domains.repair import Repair
 from sync.failures import SyncError
-from sync.repair.duplicates import Duplicate, Pair, Verdict, pair_of_mapping, read_duplicate
-from sync.repair.surplus import (
-    SURPLUS_RULES,
-    NomisView,
-    SurplusRules,
-    differences,
-    obstacles,
-    support_request,
-    unproved,
-)
+from sync.repair.duplicates import Duplicate, NomisView, Verdict, obstacles, read_duplicate, unproved
 from sync.store import findings
 from sync.store.findings import Finding, FindingKind
+from sync.upstream.mappings import MappingIds
 
 ACTION = "duplicates resolve"
 #: The option by which a person says that two records are doubles although they differ.
@@ -56,9 +50,9 @@ class Examination:
     unproved: tuple[str, ...] = ()
 
     @property
-    def rules(self) -> SurplusRules:
+    def repair(self) -> Repair:
         """What can be done in this domain."""
-        return SURPLUS_RULES[self.finding.domain]
+        return domain_of_record(self.finding.domain).repair
 
     @property
     def verdict(self) -> Verdict:
@@ -74,36 +68,37 @@ class Examination:
     def gone(self) -> bool:
         """Whether the surplus record does no harm any more; not known where NOMIS has no read of it."""
         view = self.view
-        return view is not None and view.readable and self.rules.is_gone(view.surplus)
+        return view is not None and view.readable and self.repair.is_gone(view.surplus)
 
     @property
     def request(self) -> str | None:
         """What to write to the support team, where they alone can delete it."""
         existing = self.duplicate.existing
-        if self.rules.remove is not None or self.verdict is not Verdict.SURPLUS or existing is None:
+        if self.repair.removable or self.verdict is not Verdict.SURPLUS or existing is None:
             return None
-        return support_request(self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo"))
+        return self.repair.support_request(
+            self.duplicate.duplicate, existing, self.finding.properties.get("offenderNo")
+        )
 
     @property
     def proposal(self) -> str:
         """What resolving it would do, in one line."""
-        what = f"{self.rules.noun} {self.duplicate.duplicate.nomis_text}"
+        what = f"{self.repair.noun} {self.duplicate.duplicate.nomis_text}"
         if self.obstacles:
             return "nothing: " + "; ".join(self.obstacles)
         if self.unproved:
             return (
                 f"nothing, since {what} is not proved to be the double: {'; '.join(self.unproved)}. Investigate; when "
-                f"it is the double all the same, {DESPITE} does: {self.rules.action} {what}"
+                f"it is the double all the same, {DESPITE} does: {self.repair.removal} {what}"
             )
         if self.verdict is Verdict.SAME:
             return f"nothing in NOMIS, the finding is closed: {self.meaning}"
         if self.gone:
             return f"nothing in NOMIS, {what} does no harm any more; the finding is closed"
-        if self.rules.remove is None:
-            same = self.view is not None and "level" not in differences(self.view)
-            level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
-            return f"nothing in NOMIS, the finding is closed: {level}; if a prison complains, send the request"
-        return f"{self.rules.action} {what}"
+        if not self.repair.removable and self.view is not None:
+            advice = self.repair.advice_if_not_removable(self.view.surplus, self.view.mapped)
+            return f"nothing in NOMIS, the finding is closed: {advice}"
+        return f"{self.repair.removal} {what}"
 
     def as_dict(self) -> dict[str, Any]:
         """The examination as JSON shows it."""
@@ -170,28 +165,28 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 def examine(application: Application, finding: Finding) -> Examination:
     """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not answer."""
     told = read_duplicate(finding)
-    rules = SURPLUS_RULES[finding.domain]
+    domain = domain_of_record(finding.domain)
+    mappings, repair, services = domain.mappings, domain.repair, application.services
     pair = told.duplicate
-    mapping = rules.mapping_of_dps(application.services, pair.dps_id)
-    belongs_to = rules.dps_of_nomis(application.services, pair)
-    existing: Pair | None = None
+    mapping = mappings.find(services.mapping, pair.dps_id)
+    mapping_of_nomis = mappings.find_by_nomis_ids(services.mapping, *pair.nomis_ids)
+    existing: MappingIds | None = None
     if mapping is not None:
-        existing = pair_of_mapping(finding.domain, mapping)
-    elif belongs_to is not None:
-        existing = Pair(belongs_to, pair.nomis_ids)
+        existing = mappings.ids(mapping)
+    elif mapping_of_nomis is not None:
+        existing = mappings.ids(mapping_of_nomis)
     duplicate = replace(told, existing=existing)
     if existing is None or duplicate.verdict is not Verdict.SURPLUS:
         objection = () if duplicate.verdict is Verdict.SAME else (_MEANINGS[duplicate.verdict],)
         return Examination(finding, duplicate, None, objection)
-    read = rules.read
     view = NomisView(
-        surplus=None if read is None else read(application.services, pair),
-        mapped=None if read is None else read(application.services, existing),
-        readable=read is not None,
-        surplus_belongs_to=belongs_to,
+        surplus=repair.read(services, pair),
+        mapped=repair.read(services, existing),
+        readable=repair.readable,
+        surplus_belongs_to=None if mapping_of_nomis is None else mappings.ids(mapping_of_nomis).dps_id,
     )
-    objections = tuple(obstacles(rules, pair, existing, view))
-    return Examination(finding, duplicate, view, objections, tuple(unproved(rules, pair, existing, view)))
+    objections = tuple(obstacles(repair, pair, existing, view))
+    return Examination(finding, duplicate, view, objections, tuple(unproved(repair, pair, existing, view)))
 
 
 def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
@@ -250,27 +245,27 @@ def closing(
 
 
 def _target(found: Examination) -> str:
-    return f"{found.rules.noun} {found.duplicate.duplicate.nomis_text}"
+    return f"{found.repair.noun} {found.duplicate.duplicate.nomis_text}"
 
 
 def _remove(application: Application, found: Examination) -> str:
-    rules, pair, existing, view = found.rules, found.duplicate.duplicate, found.duplicate.existing, found.view
+    repair, pair, existing, view = found.repair, found.duplicate.duplicate, found.duplicate.existing, found.view
     if found.verdict is Verdict.SAME:
         return f"nothing done: {found.meaning}"
-    if found.gone or rules.remove is None:
+    if found.gone or not repair.removable:
         return f"nothing done: {found.proposal}"
     assert view is not None
     assert existing is not None
-    rules.remove(application.services, pair, view.surplus)
-    if rules.read is not None:
+    repair.remove(application.services, pair, view.surplus)
+    if repair.readable:
         try:
-            now, kept = rules.read(application.services, pair), rules.read(application.services, existing)
+            now, kept = repair.read(application.services, pair), repair.read(application.services, existing)
         except SyncError as error:
-            raise OutcomeUnknown(f"{rules.action} {_target(found)} was sent, and not verified: {error}") from error
-        if not rules.is_gone(now):
+            raise OutcomeUnknown(f"{repair.removal} {_target(found)} was sent, and not verified: {error}") from error
+        if not repair.is_gone(now):
             raise WorkError(f"{_target(found)} is still there (status {(now or {}).get('status')}): see NOMIS")
         if kept is None:
-            raise WorkError(f"the mapped {rules.noun} {existing.nomis_text} is gone too: see NOMIS")
+            raise WorkError(f"the mapped {repair.noun} {existing.nomis_text} is gone too: see NOMIS")
         although = f", although {'; '.join(found.unproved)}" if found.unproved else ""
-        return f"done and verified: {rules.action} {_target(found)}{although}"
-    return f"done: {rules.action} {_target(found)}; NOMIS cannot be asked whether it is gone"
+        return f"done and verified: {repair.removal} {_target(found)}{although}"
+    return f"done: {repair.removal} {_target(found)}; NOMIS cannot be asked whether it is gone"

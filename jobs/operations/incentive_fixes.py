@@ -20,6 +20,7 @@ from sync import clock
 from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.creation.records import CreationState
+from sync.domains import incentives
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives import rules as incentive
 from sync.pipeline.context import HandlerContext
@@ -132,7 +133,7 @@ def write_repair(application: Application, plan: Plan, plan_again: Callable[[], 
 
 def _create(application: Application, plan: Plan, context: HandlerContext) -> int:
     """Creates the IEP record of a review that NOMIS never had, as its event would."""
-    creation, review_id = incentive.DOMAIN.creation, str(plan.review_id)
+    creation, review_id = incentives.DOMAIN.creation, str(plan.review_id)
     event = DomainEvent(
         creation.event_type, additional_information={"id": plan.review_id, "nomsNumber": plan.offender_no}
     )

@@ -6,18 +6,13 @@ from typing import Any
 from jobs.errors import UsageError, WorkError
 from jobs.operations.duplicates import closing, finding_as_dict
 from jobs.runtime.application import Application
-from sync.domains.activities import nomis as nomis_activities
-from sync.domains.activities.duplicate_rows import CANDIDATES, NonUnique, What, known_rows, read_non_unique
+from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows, read_duplicate_rows
+from sync.domains.registry import row_kinds
 from sync.store import findings
 from sync.store.actions import ActionState, actions_on, was_done
 from sync.store.findings import Finding, FindingKind
 
 _ACCEPTED = "NOMIS accepted the deletion"
-#: What the support team of NOMIS can look up, since no service lists these rows.
-_TABLES = {
-    "allocation": "OFFENDER_PROGRAM_PROFILES by CRS_ACTY_ID and OFFENDER_BOOK_ID, status ALLOC; its OFF_PRGREF_ID",
-    "attendance": "OFFENDER_COURSE_ATTENDANCES by CRS_ACTY_ID, OFFENDER_BOOK_ID, EVENT_DATE and times; its EVENT_ID",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +20,7 @@ class TwoRows:
     """A pair of which NOMIS has two rows. `rows` are the numbers that are known and not deleted, the oldest first."""
 
     finding: Finding
-    non_unique: NonUnique
+    duplicate_rows: DuplicateRows
     rows: tuple[int, ...]
 
     @property
@@ -36,26 +31,26 @@ class TwoRows:
     @property
     def command(self) -> str:
         """What deletes a row whose number a person found."""
-        return f"prisoner-to-nomis activities delete-{self.non_unique.what} ID"
+        return f"prisoner-to-nomis activities delete-{self.duplicate_rows.kind.what} ID"
 
     @property
     def proposal(self) -> str:
         """What resolving it would do, in one line."""
-        what = self.non_unique.what
+        what = self.duplicate_rows.kind.what
         if self.surplus is not None:
             return f"delete {what} {self.surplus} and keep the older {what} {self.rows[0]}"
         known = ", ".join(map(str, self.rows)) or "none"
         return (
             f"nothing, since the two rows are not both known (known: {known}): have them looked up in NOMIS in "
-            f"{_TABLES[what]}; then {self.command}"
+            f"{self.duplicate_rows.kind.tables}; then {self.command}"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """The pair as JSON shows it."""
         return {
             **finding_as_dict(self.finding),
-            "what": self.non_unique.what,
-            "pair": dict(self.non_unique.pair),
+            "what": self.duplicate_rows.kind.what,
+            "pair": dict(self.duplicate_rows.key),
             "rows": list(self.rows),
             "surplus": self.surplus,
             "proposal": self.proposal,
@@ -64,12 +59,13 @@ class TwoRows:
 
 def examine_rows(application: Application, finding: Finding) -> TwoRows:
     """The rows of the pair that are known now, by the finding and by our telemetry since."""
-    non_unique = read_non_unique(finding)
+    kind = next(each for each in row_kinds().values() if finding.key.startswith(each.key_prefix))
+    duplicate_rows = read_duplicate_rows(kind, finding)
     told = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
     with application.database.read() as connection:
-        known = told.union(known_rows(connection, non_unique))
-        left = [row for row in sorted(known) if not was_done(connection, *_done(non_unique.what, row))]
-    return TwoRows(finding, non_unique, tuple(left))
+        known = told.union(known_rows(connection, duplicate_rows))
+        left = [row for row in sorted(known) if not was_done(connection, *_done(kind.what, row))]
+    return TwoRows(finding, duplicate_rows, tuple(left))
 
 
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
@@ -80,7 +76,7 @@ def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
     """
     if seen.surplus is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
-    plan = plan_row(application, seen.non_unique.what, seen.surplus)
+    plan = plan_row(application, seen.duplicate_rows.kind.what, seen.surplus)
     check_row(plan)
     if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
         raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent, look again")
@@ -95,7 +91,7 @@ class RowPlan:
     before, and by whom, as a sentence.
     """
 
-    what: What
+    what: str
     row: int
     pair: TwoRows | None
     deleted: str | None
@@ -111,7 +107,7 @@ class RowPlan:
         )
 
 
-def plan_row(application: Application, what: What, row: int) -> RowPlan:
+def plan_row(application: Application, what: str, row: int) -> RowPlan:
     """What is known of a row that is to be deleted."""
     action, target = _done(what, row)
     with application.database.read() as connection:
@@ -131,7 +127,7 @@ def check_row(plan: RowPlan) -> None:
 def delete_row(application: Application, plan: RowPlan, who: str) -> str:
     """Deletes one row of NOMIS and closes the finding that names it; what NOMIS said. Raises as `resolve_rows` does."""
     what, row = plan.what, plan.row
-    delete = nomis_activities.delete_allocation if what == "allocation" else nomis_activities.delete_attendance
+    delete = row_kinds()[what].delete
     with application.leases.held(f"write:{what}-row:{row}"):
         again = plan_row(application, what, row)
         check_row(again)
@@ -152,13 +148,14 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
     )
 
 
-def _done(what: What, row: int) -> tuple[str, str]:
+def _done(what: str, row: int) -> tuple[str, str]:
     """Action and target of a deletion as they are recorded."""
     return f"activities delete-{what}", f"{what} {row}"
 
 
-def _pair_of(application: Application, what: What, row: int) -> TwoRows | None:
+def _pair_of(application: Application, what: str, row: int) -> TwoRows | None:
     with application.database.read() as connection:
         every = findings.list_findings(connection, kind=FindingKind.NON_UNIQUE)
-    pairs = (examine_rows(application, finding) for finding in every if read_non_unique(finding).what == what)
+    prefix = row_kinds()[what].key_prefix
+    pairs = (examine_rows(application, finding) for finding in every if finding.key.startswith(prefix))
     return next((pair for pair in pairs if row in pair.rows), None)

@@ -256,12 +256,12 @@ class Application:
         return drain
 
     def _queue_context(self, queue: str) -> "QueueContext":
-        from sync.domains.registry import DOMAINS
+        from sync.domains.registry import domain_of_queue
         from sync.pipeline.queue_context import QueueContext
-        from sync.upstream.services import upstreams_of
 
+        domain = domain_of_queue(queue)
         return QueueContext(
-            domain=DOMAINS[queue],
+            domain=domain,
             settings=self.settings,
             services=self.services,
             creations=self.creations,
@@ -269,7 +269,7 @@ class Application:
             telemetry=self.telemetry,
             database=self.database,
             breakers=self.breakers,
-            upstreams=upstreams_of(queue),
+            upstreams=domain.upstreams,
             on_message_end=None if self.metrics is None else self.metrics.message_ended,
         )
 

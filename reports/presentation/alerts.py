@@ -6,33 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.events import MISMATCH, NOT_RUN, REPORT
+from sync.domains.registry import DOMAINS, row_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: What is created in NOMIS, by the word of its events and as people call it.
-_CREATED = {
-    "visit": "visit",
-    "incentive": "incentive",
-    "activity": "activity",
-    "appointment": "appointment",
-    "sentencing-adjustment": "sentencing adjustment",
-}
 #: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
 TEXTS = {
-    "to-nomis-synch-activity-duplicate": "To NOMIS synchronisation duplicate activity detected in {environment}",
-    "to-nomis-synch-incentive-duplicate": "To NOMIS synchronisation duplicate incentive detected in {environment}",
-    "to-nomis-synch-visit-duplicate": "To NOMIS synchronisation duplicate visit detected in {environment}",
-    "to-nomis-synch-sentencing-adjustment-duplicate": (
-        "To NOMIS synchronisation duplicate sentencing adjustment detected in {environment}"
-    ),
-    "to-nomis-synch-appointment-duplicate": "To NOMIS synchronisation duplicate appointment detected in {environment}",
-    "activity-allocation-non-unique": "NOMIS holds two allocations of one booking and activity in {environment}",
-    "activity-attendance-non-unique": "NOMIS holds two attendances of one booking and session in {environment}",
+    **{
+        f"to-nomis-synch-{domain.record}-duplicate": (
+            f"To NOMIS synchronisation duplicate {domain.noun} detected in {{environment}}"
+        )
+        for domain in DOMAINS.values()
+    },
+    **{kind.event_name: f"{kind.alert} in {{environment}}" for kind in row_kinds().values()},
     "dead-letter-given-up": "Messages cannot be applied to NOMIS by themselves and need a person in {environment}",
     **{
-        f"{name}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {noun} in {{environment}}"
-        for name, noun in _CREATED.items()
+        f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
+        for domain in DOMAINS.values()
     },
     MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
     NOT_RUN: "The incentive reconciliation could not run in {environment}",

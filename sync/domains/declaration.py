@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sync.creation.creation import Creation
+from sync.domains.duplicate_rows import RowKind
+from sync.domains.repair import Advice, Repair
+from sync.failures import Failure
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.mappings import Mappings
 
 
 class Coalesce(Enum):
@@ -28,7 +33,7 @@ class Update:
 
     `apply` raises on failure. On success `success` is tracked, on failure `failed` (where there is one), with the
     properties that `apply` bound. It may return another event name, which is tracked instead of `success` (an ignored
-    event, inserted or updated).
+    event, inserted or updated). `rows`: what NOMIS may hold twice, and then refuses every change of.
     """
 
     event_type: str
@@ -39,17 +44,50 @@ class Update:
     failed: str | None
     others: tuple[str, ...] = ()
     coalesce: Coalesce = Coalesce.LATEST
+    rows: RowKind | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """All that one queue's events do."""
+    """Everything about one domain; queues, clients, switches, texts and documents follow from it.
 
+    name: that of its package. noun: what people call a record. queue: the queue id.
+    publisher: the DPS service whose events these are. publisher_roles: the roles that its client needs.
+    nomis_role: the role for calls to NOMIS and to the mapping service. Roles are given without `ROLE_`.
+    creation, updates: its events. repair: what operators can do.
+    advice: for its failed messages. is_awaited: whether a failure says that something is missing that another event of
+        the domain brings, so that the message waits for it.
+    """
+
+    name: str
+    noun: str
     queue: str
+    publisher: UpstreamName
+    publisher_roles: frozenset[str] = frozenset()
+    nomis_role: str
     creation: Creation
     updates: tuple[Update, ...] = ()
+    repair: Repair
+    advice: tuple[Advice, ...] = ()
+    is_awaited: Callable[[Failure], bool] | None = None
+    #: What handles each event type.
     handlers: Mapping[str, Creation | Update] = field(init=False)
 
     def __post_init__(self) -> None:
         every: tuple[Creation | Update, ...] = (self.creation, *self.updates)
         object.__setattr__(self, "handlers", {handler.event_type: handler for handler in every})
+
+    @property
+    def record(self) -> str:
+        """The word for its records in telemetry and in the database, such as `sentencing-adjustment`."""
+        return self.creation.name
+
+    @property
+    def mappings(self) -> Mappings:
+        """The mappings of its records."""
+        return self.creation.mappings
+
+    @property
+    def upstreams(self) -> tuple[UpstreamName, ...]:
+        """The services without which none of its messages can be handled."""
+        return UpstreamName.NOMIS, UpstreamName.MAPPING, self.publisher

@@ -11,26 +11,20 @@ from pathlib import Path
 import structlog
 
 from sync.creation.creation import Creation
-from sync.domains.activities import rules as activity
-from sync.domains.activities.allocations import ALLOCATION_UPDATES
-from sync.domains.activities.attendances import ATTENDANCE_UPDATES
-from sync.domains.activities.duplicate_rows import NonUnique
-from sync.domains.adjustments import rules as sentencing
-from sync.domains.appointments import rules as appointment
+from sync.domains import activities, adjustments, appointments, incentives, visits
 from sync.domains.declaration import Coalesce, Domain, Update
-from sync.domains.incentives import rules as incentive
-from sync.domains.visits import rules as visit
-from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, feature_variable, feature_variables
+from sync.domains.duplicate_rows import RowKind
+from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variable, feature_variables
 
-#: The domains by queue id, in the order of the queues.
+#: The domains by name.
 DOMAINS: Mapping[str, Domain] = {
-    module.DOMAIN.queue: module.DOMAIN for module in (visit, incentive, activity, appointment, sentencing)
+    package.DOMAIN.name: package.DOMAIN for package in (visits, incentives, activities, appointments, adjustments)
 }
 
-#: What NOMIS may hold twice, by the event type whose call stumbles over it.
-_NON_UNIQUE: Mapping[str, NonUnique] = {
-    **{each.event_type: NonUnique("allocation", {}) for each in ALLOCATION_UPDATES},
-    **{each.event_type: NonUnique("attendance", {}) for each in ATTENDANCE_UPDATES},
+#: Roles for calls that belong to no domain, without `ROLE_`.
+_OTHER_ROLES: Mapping[UpstreamName, frozenset[str]] = {
+    UpstreamName.NOMIS: frozenset({"SYNCHRONISATION_REPORTING"}),
+    UpstreamName.PRISONER_SEARCH: frozenset({"EVENTS_ADMIN"}),
 }
 
 _HEADER = """\
@@ -57,14 +51,41 @@ _FOOTER = """
 """
 
 
+def domain_of_queue(queue: str) -> Domain:
+    """The domain whose events a queue receives."""
+    return next(domain for domain in DOMAINS.values() if domain.queue == queue)
+
+
+def domain_of_record(record: str) -> Domain:
+    """The domain whose records telemetry and database call `record`, such as `sentencing-adjustment`."""
+    return next(domain for domain in DOMAINS.values() if domain.record == record)
+
+
 def event_types(queue: str) -> tuple[str, ...]:
     """The event types that a queue receives, which are the values of its subscription's filter."""
-    return tuple(DOMAINS[queue].handlers)
+    return tuple(domain_of_queue(queue).handlers)
 
 
 def queue_of(event_type: str) -> str | None:
     """The id of the queue on which events of this type belong; None for a type that is not synchronised."""
-    return next((queue for queue, domain in DOMAINS.items() if event_type.lower() in domain.handlers), None)
+    return next((domain.queue for domain in DOMAINS.values() if event_type.lower() in domain.handlers), None)
+
+
+def row_kinds() -> Mapping[str, RowKind]:
+    """What NOMIS may hold twice, by what a person calls a row, such as `allocation`."""
+    updates = (update for domain in DOMAINS.values() for update in domain.updates)
+    return {update.rows.what: update.rows for update in updates if update.rows is not None}
+
+
+def required_roles(service: UpstreamName) -> frozenset[str]:
+    """The roles that the client of a service needs, without `ROLE_`; other calls work with any valid token."""
+    roles = set(_OTHER_ROLES.get(service, ()))
+    for domain in DOMAINS.values():
+        if service in (UpstreamName.NOMIS, UpstreamName.MAPPING):
+            roles.add(domain.nomis_role)
+        elif service is domain.publisher:
+            roles |= domain.publisher_roles
+    return frozenset(roles)
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
@@ -72,7 +93,9 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
     They switch nothing: one that says false was to stop an event, and does not.
     """
-    known = {name for queue in DOMAINS for event_type in event_types(queue) for name in feature_variables(event_type)}
+    known = {
+        name for domain in DOMAINS.values() for event_type in domain.handlers for name in feature_variables(event_type)
+    }
     known.add(DELETE_ALL_VARIABLE)
     return {name: on for name, on in settings.event_switches.items() if name not in known}
 
@@ -111,8 +134,8 @@ def _of_update(handler: Update) -> Iterator[str]:
     yield from handler.others
     if handler.failed is not None:
         yield handler.failed
-    if handler.event_type in _NON_UNIQUE:
-        yield _NON_UNIQUE[handler.event_type].event_name
+    if handler.rows is not None:
+        yield handler.rows.event_name
     if handler.coalesce is not Coalesce.NEVER:
         yield "message-coalesced"
 
@@ -123,13 +146,14 @@ def event_table() -> str:
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
-    for queue, domain in DOMAINS.items():
+    for domain in DOMAINS.values():
         for event_type, handler in domain.handlers.items():
             function = handler.prepare if isinstance(handler, Creation) else handler.apply
             module = function.__module__.removeprefix("sync.domains.")
             does = "creates" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
             names = ", ".join(f"`{name}`" for name in tracked_events(handler))
-            yield f"`{event_type}`", f"`{queue}`", f"`{module}`: {does}", names, f"`{feature_variable(event_type)}`"
+            switch = f"`{feature_variable(event_type)}`"
+            yield f"`{event_type}`", f"`{domain.queue}`", f"`{module}`: {does}", names, switch
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,8 +7,8 @@ import orjson
 import structlog
 
 from sync.creation.creation import Creation
-from sync.domains.activities.duplicate_rows import free_key, known_rows, recognise, record_non_unique
 from sync.domains.declaration import Update
+from sync.domains.duplicate_rows import RowKind, free_key, known_rows, recognise, record_duplicate_rows
 from sync.domains.registry import queue_of
 from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
 from sync.pipeline.coalesce import Task
@@ -99,7 +99,8 @@ def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task
             raise CreationAwaited(error) from error
         if handler.failed is not None:
             context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
-        _record_non_unique(queue, error, context)
+        if handler.rows is not None:
+            _record_duplicate_rows(queue, handler.rows, error, context)
         raise
     context.track(name or handler.success, context.properties)
     for each in task.coalesced:
@@ -112,22 +113,22 @@ def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task
     return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
 
-def _record_non_unique(queue: QueueContext, error: Exception, context: HandlerContext) -> None:
-    """Records a finding, with its alert, when NOMIS failed because it has two rows where one is allowed."""
-    non_unique = recognise(error, context.properties)
-    if non_unique is None:
+def _record_duplicate_rows(queue: QueueContext, kind: RowKind, error: Exception, context: HandlerContext) -> None:
+    """Records a finding, with its alert, if NOMIS failed because it has two rows where one is allowed."""
+    duplicate_rows = recognise(kind, error, context.properties)
+    if duplicate_rows is None:
         return
     try:
         with queue.database.read() as connection:
-            key = free_key(connection, non_unique)
-            rows = [] if key is None else known_rows(connection, non_unique)
+            key = free_key(connection, duplicate_rows)
+            rows = [] if key is None else known_rows(connection, duplicate_rows)
         if key is not None:
-            context.track(non_unique.event_name, context.properties)
+            context.track(kind.event_name, context.properties)
             with queue.database.begin() as connection:
-                record_non_unique(connection, key, non_unique, context.properties, rows)
+                record_duplicate_rows(connection, key, kind, context.properties, rows)
     except StoreUnavailable as unavailable:
         # The message fails again, and the finding is recorded then.
-        _log().warning("finding-not-recorded", key=non_unique.key, reason=str(unavailable))
+        _log().warning("finding-not-recorded", key=duplicate_rows.finding_key, reason=str(unavailable))
 
 
 def _log() -> structlog.stdlib.BoundLogger:

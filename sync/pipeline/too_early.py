@@ -16,7 +16,6 @@ from sync.failures import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, seconds_waited
-from sync.repair.hints import is_missing_allocation
 from sync.settings.declaration import UpstreamName
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
@@ -44,7 +43,8 @@ def may_still_be_created(error: UpstreamError, message: Message, context: QueueC
     """
     patience = context.settings.creation_wait_seconds
     waited = seconds_waited(message, WaitsFor.CREATION)
-    if error.from_service and is_missing_allocation(describe_failure(error)):
+    is_awaited = context.domain.is_awaited
+    if error.from_service and is_awaited is not None and is_awaited(describe_failure(error)):
         return waited < patience
     dps_id = _unmapped_id(error)
     if dps_id is None or patience <= 0:

@@ -8,7 +8,7 @@ from typing import Any
 from sync.failures import NON_UNIQUE_TEXT
 from sync.queues.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
-from sync.repair.hints import hint, is_missing_allocation, is_missing_mapping
+from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt, count_attempts, last_failure, redrive_counts
 from sync.store.findings import given_up_messages
@@ -53,7 +53,7 @@ class Diagnosis:
             return FailureClass.UNKNOWN
         failure = self.failure.failure
         # The creation of the record, or the allocation, may still come.
-        if failure.recoverable or is_missing_mapping(failure) or is_missing_allocation(failure):
+        if failure.recoverable or is_missing_mapping(failure) or is_awaited_elsewhere(failure):
             return FailureClass.RECOVERABLE
         return FailureClass.REPAIRABLE if NON_UNIQUE_TEXT in failure.reason else FailureClass.UNRECOVERABLE
 

@@ -1,13 +1,15 @@
-"""Duplicates: which two pairs of records disagree, and which of them is surplus.
+"""Duplicates: two NOMIS records of one DPS record, which of them may be removed, and what speaks against it.
 
-A finding holds the pair that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
+A finding names the pair that the mapping service has (`existing…`) and the pair it refused (`duplicate…`).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sync.domains.registry import domain_of_record
+from sync.domains.repair import Record, Repair
 from sync.store.findings import Finding
+from sync.upstream.mappings import MappingIds
 
 
 class Verdict(StrEnum):
@@ -17,52 +19,20 @@ class Verdict(StrEnum):
     SURPLUS = "surplus"
     #: Two DPS records claim one NOMIS record: nothing may be deleted, a person investigates.
     TWO_CLAIMS = "two claims"
-    #: Both ids are equal: no duplicate at all.
+    #: Both ids are equal: not a duplicate.
     SAME = "no duplicate"
-    #: Both ids differ: what was refused has nothing to do with what exists.
+    #: Both ids differ: the refused pair has nothing to do with the existing one.
     UNRELATED = "unrelated"
-    #: The mapping service does not know any mapping of the record.
+    #: The mapping service has no mapping of the record.
     NOT_MAPPED = "not mapped"
 
 
 @dataclass(frozen=True, slots=True)
-class PairFields:
-    """The fields of a mapping that name the DPS record and the NOMIS record."""
-
-    dps: str
-    nomis: tuple[str, ...]
-
-
-#: By the domain of the finding, which is the name of its creation.
-PAIR_FIELDS: Mapping[str, PairFields] = {
-    "visit": PairFields("vsipId", ("nomisId",)),
-    "incentive": PairFields("incentiveId", ("nomisBookingId", "nomisIncentiveSequence")),
-    "activity": PairFields("activityScheduleId", ("nomisCourseActivityId",)),
-    "appointment": PairFields("appointmentInstanceId", ("nomisEventId",)),
-    "sentencing-adjustment": PairFields("adjustmentId", ("nomisAdjustmentId", "nomisAdjustmentCategory")),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A DPS record and the NOMIS record it belongs to, all ids as text."""
-
-    dps_id: str
-    nomis_ids: tuple[str, ...]
-
-    @property
-    def nomis_text(self) -> str:
-        """The NOMIS ids as one text, such as `8811002` or `33012 SENTENCE`."""
-        return " ".join(self.nomis_ids)
-
-
-@dataclass(frozen=True, slots=True)
 class Duplicate:
-    """The pair that was refused, and the one that exists (None where the finding does not say)."""
+    """The refused pair, and the existing one (None if the finding does not name it)."""
 
-    domain: str
-    duplicate: Pair
-    existing: Pair | None
+    duplicate: MappingIds
+    existing: MappingIds | None
 
     @property
     def verdict(self) -> Verdict:
@@ -77,24 +47,76 @@ class Duplicate:
 
 
 def read_duplicate(finding: Finding) -> Duplicate:
-    """The two pairs of a finding of kind `duplicate`. Raises `ValueError` when it does not name the refused one."""
+    """The two pairs of a finding of kind `duplicate`. Raises `ValueError` if it does not name the refused one."""
     duplicate = _pair(finding, "duplicate")
     if duplicate is None:
         raise ValueError(f"finding {finding.id} does not say which {finding.domain} was refused")
-    return Duplicate(finding.domain, duplicate, _pair(finding, "existing"))
+    return Duplicate(duplicate, _pair(finding, "existing"))
 
 
-def pair_of_mapping(domain: str, mapping: Mapping[str, object]) -> Pair:
-    """The pair of a mapping as the mapping service gives it."""
-    fields = PAIR_FIELDS[domain]
-    return Pair(str(mapping[fields.dps]), tuple(str(mapping[name]) for name in fields.nomis))
-
-
-def _pair(finding: Finding, prefix: str) -> Pair | None:
-    fields = PAIR_FIELDS[finding.domain]
+def _pair(finding: Finding, prefix: str) -> MappingIds | None:
+    mappings = domain_of_record(finding.domain).mappings
     values = {
-        name: finding.properties.get(prefix + name[:1].upper() + name[1:]) for name in (fields.dps, *fields.nomis)
+        name: finding.properties.get(prefix + name[:1].upper() + name[1:]) for name in (mappings.dps, *mappings.nomis)
     }
     if any(value in (None, "null") for value in values.values()):
         return None
-    return pair_of_mapping(finding.domain, values)
+    return mappings.ids(values)
+
+
+@dataclass(frozen=True, slots=True)
+class NomisView:
+    """Both NOMIS records as they are now, and the DPS record to which the refused one is mapped.
+
+    `surplus` and `mapped` are None if NOMIS has no such record (or no read of it: `readable`). `surplus_belongs_to` is
+    None if the refused record is not mapped.
+    """
+
+    surplus: Record | None
+    mapped: Record | None
+    readable: bool
+    surplus_belongs_to: str | None
+
+
+def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
+    """Why the refused record must never be removed, as sentences."""
+    noun, found = repair.noun, []
+    if view.surplus_belongs_to is not None:
+        found.append(f"{noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}: it is not surplus")
+    if not view.readable:
+        return found
+    if view.mapped is None:
+        found.append(f"NOMIS has no {noun} {existing.nomis_text}: the other one may be the only one, investigate")
+    if view.surplus is not None and view.mapped is not None:
+        whose, owner = view.surplus.get(repair.owner), view.mapped.get(repair.owner)
+        if whose is None or whose != owner:
+            found.append(f"the two are not of the same {repair.owner} ({whose} and {owner}): investigate")
+    if view.surplus is not None:
+        found.extend(repair.objections(duplicate, view.surplus))
+    return found
+
+
+def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
+    """What keeps the refused record from being proved the double of the mapped one, as sentences.
+
+    A person may know better: the mapped record may have been changed since.
+    """
+    if view.surplus is None or view.mapped is None or repair.is_gone(view.surplus):
+        return []
+    found = []
+    for name, required in repair.proof.items():
+        surplus, mapped = view.surplus.get(name), view.mapped.get(name)
+        if surplus != mapped:
+            found.append(f"the two differ in {name} ({surplus} and {mapped})")
+        elif required and surplus is None:
+            found.append(f"neither has a {name}")
+    return [*found, *repair.doubts(duplicate, view.surplus), *repair.doubts(existing, view.mapped)]
+
+
+def differences(view: NomisView) -> dict[str, tuple[str | None, str | None]]:
+    """The fields in which the two records differ: (surplus, mapped)."""
+    if view.surplus is None or view.mapped is None:
+        return {}
+    names = dict.fromkeys((*view.surplus, *view.mapped))
+    pairs = {name: (view.surplus.get(name), view.mapped.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -7,14 +7,14 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from sync.domains.registry import DOMAINS, event_types
-from sync.settings.declaration import feature_variable
+from sync.domains.registry import event_types
+from sync.settings.declaration import QUEUES, feature_variable
 from sync.settings.listing import variables
 from tests.harness.manifests import KUBERNETES, OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
 RAW = list(raw_manifests())
 SETTINGS_FILES = sorted(ROOT.rglob("settings.env"))
-SWITCHES = {feature_variable(event) for queue in DOMAINS for event in event_types(queue)}
+SWITCHES = {feature_variable(event) for queue in QUEUES for event in event_types(queue)}
 
 
 @pytest.mark.parametrize(("path", "manifest"), RAW, ids=[path.stem for path, _ in RAW])
@@ -35,7 +35,7 @@ def test_no_event_stays_on_where_its_record_is_never_created(overlay: str) -> No
     """Where a creating event is off, so are all events of that queue, which would fail for want of a mapping."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     off = {name for name in SWITCHES if settings.get(name) == "false"}
-    for queue in DOMAINS:
+    for queue in QUEUES:
         of_queue = {feature_variable(event) for event in event_types(queue)}
         assert of_queue & off in (set(), of_queue)
 
@@ -45,7 +45,7 @@ def test_environments_synchronise_the_domains_they_are_meant_to(overlay: str, qu
     """Development has every domain on; pre-production and production have visits and incentives."""
     settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
     on = [
-        queue for queue in DOMAINS if not any(settings.get(feature_variable(e)) == "false" for e in event_types(queue))
+        queue for queue in QUEUES if not any(settings.get(feature_variable(e)) == "false" for e in event_types(queue))
     ]
     assert len(on) == queues
     assert {"visit", "incentive"} <= set(on)
@@ -75,7 +75,7 @@ def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
         for part in ("ID", "SECRET")
     }
     keys = (("NAME", "sqs_queue_name"), ("ACCESS_KEY_ID", "access_key_id"), ("SECRET_ACCESS_KEY", "secret_access_key"))
-    for queue in DOMAINS:
+    for queue in QUEUES:
         for kind, secret in (
             ("QUEUE", f"sqs-nomis-update-{queue}-secret"),
             ("DLQ", f"sqs-nomis-update-{queue}-dlq-secret"),

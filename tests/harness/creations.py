@@ -17,7 +17,7 @@ from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
 from sync.creation.records import CreationRecord
-from sync.domains.registry import DOMAINS
+from sync.domains.registry import DOMAINS, domain_of_queue
 from sync.failures import LeaseBusy
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry, read_envelope
@@ -36,8 +36,8 @@ from tests.harness.publishing import put_visit
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import in_thread, result_of, until
 
-VISIT = DOMAINS["visit"].creation
-ACTIVITY = DOMAINS["activity"].creation
+VISIT = DOMAINS["visits"].creation
+ACTIVITY = DOMAINS["activities"].creation
 
 _numbers = itertools.count(10_000 * (os.getpid() % 10_000))
 Tracked = tuple[str, dict[str, str]]
@@ -157,7 +157,7 @@ class Consumer:
         """Handles the body of a mapping retry."""
         retry = read_envelope(body).content
         assert isinstance(retry, MappingRetry)
-        return self._protocol.retry_mapping(DOMAINS[queue].creation, retry, self._work())
+        return self._protocol.retry_mapping(domain_of_queue(queue).creation, retry, self._work())
 
     def tracked(self) -> list[Tracked]:
         """Every event tracked so far, by whichever process, oldest first."""

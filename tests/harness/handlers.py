@@ -13,7 +13,7 @@ import structlog
 from sandbox import Sandbox
 from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Update
-from sync.domains.registry import DOMAINS, tracked_events
+from sync.domains.registry import DOMAINS, domain_of_queue, tracked_events
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.envelope import write_domain_event
 from sync.pipeline.handle import handle, start_context
@@ -29,7 +29,7 @@ from sync.upstream.breaker import Breakers
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
 
-QUEUES = {event_type: queue for queue, domain in DOMAINS.items() for event_type in domain.handlers}
+QUEUES = {event_type: domain.queue for domain in DOMAINS.values() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
 
 
@@ -59,7 +59,7 @@ class Driver:
         }
         at_once = settings.model_copy(update=settling)
         self._queues = {
-            queue: QueueContext(
+            domain.queue: QueueContext(
                 domain=domain,
                 settings=at_once,
                 services=services,
@@ -70,7 +70,7 @@ class Driver:
                 breakers=Breakers(database, self.telemetry, lambda _: None),
                 upstreams=(),
             )
-            for queue, domain in DOMAINS.items()
+            for domain in DOMAINS.values()
         }
 
     def handle(
@@ -93,7 +93,7 @@ class Driver:
         return [each for each in events if not names or each[0] in names]
 
     def _work(self, queue: str, body: str) -> Outcome | str:
-        task = read_task(Message("message", "receipt", body, receive_count=1), DOMAINS[queue])
+        task = read_task(Message("message", "receipt", body, receive_count=1), domain_of_queue(queue))
         context = start_context(self._queues[queue])
         try:
             outcome = handle(self._queues[queue], task, context)

@@ -1,15 +1,12 @@
 """`activities` and `appointments`: repairs in NOMIS, and for development the removal of everything."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobs.cli.arguments import DryRun, Operator, Unchecked, Yes
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import say
-
-if TYPE_CHECKING:
-    from sync.domains.activities.duplicate_rows import What
 
 activities = typer.Typer(name="activities", help="Repairs of activities in NOMIS.", no_args_is_help=True)
 appointments = typer.Typer(name="appointments", help="Repairs of appointments in NOMIS.", no_args_is_help=True)
@@ -66,7 +63,7 @@ def delete_all_activities(dry_run: DryRun = False, yes: Yes = False, operator: O
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("activity", "course activities", dry_run=dry_run, yes=yes, operator=operator)
+    _delete_all("activities", "course activities", dry_run=dry_run, yes=yes, operator=operator)
 
 
 @appointments.command("delete-all")
@@ -76,10 +73,10 @@ def delete_all_appointments(dry_run: DryRun = False, yes: Yes = False, operator:
     In NOMIS, with its mapping, for when the DPS environment was reset. Refuses unless FEATURE_EVENT_DELETEALL=true,
     and always in production.
     """
-    _delete_all("appointment", "appointments", dry_run=dry_run, yes=yes, operator=operator)
+    _delete_all("appointments", "appointments", dry_run=dry_run, yes=yes, operator=operator)
 
 
-def _delete_row(what: "What", row: int, *, unchecked: bool, dry_run: bool, yes: bool, operator: str | None) -> None:
+def _delete_row(what: str, row: int, *, unchecked: bool, dry_run: bool, yes: bool, operator: str | None) -> None:
     from jobs.operations.surplus_rows import check_row, delete_row, plan_row
     from jobs.runtime.application import open_application
 

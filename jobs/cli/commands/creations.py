@@ -153,10 +153,11 @@ def reopen_creation(
 def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.operations.creations import may_be_settled
     from sync.creation.records import OPEN_STATES
-    from sync.repair.creations import SETTLEMENTS, look_for
+    from sync.domains.registry import domain_of_record
+    from sync.repair.creations import look_for
 
     settle = f"prisoner-to-nomis creations settle {record.id}"
-    given = SETTLEMENTS[record.domain].given.upper().replace(" ", "-")
+    given = domain_of_record(record.domain).repair.given.upper().replace(" ", "-")
     is_open = record.state in OPEN_STATES
     again = may_be_settled(record, not_created=True)
     print_pairs(
@@ -189,7 +190,7 @@ def _mapped(application: "Application", record: "CreationRecord") -> str | None:
 
 def _show_plan(plan: "MappingPlan") -> None:
 
-    there = plan.there
+    there = plan.found
     mapping = " ".join(f"{name}={value}" for name, value in plan.mapping.items() if value is not None)
     if there is None:
         print_pairs({"given": plan.target, "mapping": mapping})

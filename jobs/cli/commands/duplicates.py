@@ -129,7 +129,7 @@ def _question(found: "Examination") -> str:
     if not found.unproved:
         return f"Proceed: {found.proposal}?"
     refused = found.duplicate.duplicate.nomis_text
-    return f"Although {'; '.join(found.unproved)}: {found.rules.action} {found.rules.noun} {refused}?"
+    return f"Although {'; '.join(found.unproved)}: {found.repair.removal} {found.repair.noun} {refused}?"
 
 
 def _examined(application: "Application", finding: "Finding") -> "Examination | TwoRows":
@@ -155,8 +155,8 @@ def _show(application: "Application", found: "Examination | TwoRows") -> None:
         }
     )
     if isinstance(found, TwoRows):
-        pair = " ".join(f"{name}={value}" for name, value in found.non_unique.pair.items())
-        print_pairs({"pair": f"{found.non_unique.what} {pair}", "to do": found.proposal})
+        pair = " ".join(f"{name}={value}" for name, value in found.duplicate_rows.key.items())
+        print_pairs({"pair": f"{found.duplicate_rows.kind.what} {pair}", "to do": found.proposal})
     else:
         _show_records(found)
 
@@ -167,8 +167,8 @@ def _show_records(found: "Examination") -> None:
     refused = found.duplicate.duplicate
     print_pairs(
         {
-            "refused": f"{found.rules.noun} {refused.nomis_text} for {refused.dps_id}",
-            "mapped": "" if existing is None else f"{found.rules.noun} {existing.nomis_text} for {existing.dps_id}",
+            "refused": f"{found.repair.noun} {refused.nomis_text} for {refused.dps_id}",
+            "mapped": "" if existing is None else f"{found.repair.noun} {existing.nomis_text} for {existing.dps_id}",
             "verdict": f"{found.verdict}: {found.meaning}",
         }
     )
@@ -182,11 +182,13 @@ def _show_records(found: "Examination") -> None:
 
 def _what(finding: "Finding") -> str:
     """The ids of the finding on one line."""
-    from sync.domains.activities.duplicate_rows import CANDIDATES, PAIR
+    from sync.domains.duplicate_rows import CANDIDATES
+    from sync.domains.registry import row_kinds
 
     if finding.kind == "duplicate":
         names = [name for name in finding.properties if name.startswith("duplicate")]
     else:
-        names = [name for name in (*PAIR["attendance"], CANDIDATES) if name in finding.properties]
+        keys = dict.fromkeys(name for kind in row_kinds().values() for name in kind.key)
+        names = [name for name in (*keys, CANDIDATES) if name in finding.properties]
     beside = ("Label", "MappingType", "WhenCreated")
     return " ".join(f"{name}={finding.properties[name]}" for name in names if not name.endswith(beside))

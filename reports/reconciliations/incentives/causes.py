@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sync.domains.incentives.repair import SUPPORT_CHANNEL
 from sync.proposed import command
-from sync.repair.surplus import SUPPORT_CHANNEL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

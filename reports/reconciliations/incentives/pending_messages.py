@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from sync.creation.records import finished_since, list_intents
+from sync.domains import incentives
 from sync.domains.incentives import rules
 from sync.repair.dead_letter_report import WORTH_A_RETRY, diagnose
 from sync.store.failures import FailedAttempt, failed_since
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 #: Dead-letter messages that are looked at: more than this many mean an outage, which has alerts of its own.
 _MOST_DEAD_LETTERS = 500
-_QUEUE = rules.DOMAIN.queue
-_EVENT_TYPE = rules.DOMAIN.creation.event_type
+_QUEUE = incentives.DOMAIN.queue
+_EVENT_TYPE = incentives.DOMAIN.creation.event_type
 
 
 @dataclass(frozen=True, slots=True)

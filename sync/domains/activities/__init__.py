@@ -1,1 +1,20 @@
 """Activities, allocations and attendances."""
+
+from sync.domains.activities.repair import ADVICE, ActivityRepair, is_missing_allocation
+from sync.domains.activities.rules import CREATION, UPDATES
+from sync.domains.declaration import Domain
+from sync.settings.declaration import UpstreamName
+
+DOMAIN = Domain(
+    name="activities",
+    noun="activity",
+    queue="activity",
+    publisher=UpstreamName.ACTIVITIES,
+    publisher_roles=frozenset({"NOMIS_ACTIVITIES"}),
+    nomis_role="NOMIS_ACTIVITIES",
+    creation=CREATION,
+    updates=UPDATES,
+    repair=ActivityRepair(),
+    advice=ADVICE,
+    is_awaited=is_missing_allocation,
+)

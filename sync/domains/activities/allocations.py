@@ -1,5 +1,6 @@
 """Allocations of prisoners to activities, upserted in NOMIS, which has one row for a booking and a course activity."""
 
+import re
 from datetime import datetime
 
 from sync.domains.activities import dps as activities_api
@@ -8,6 +9,7 @@ from sync.domains.activities.dps import Allocation
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import UpsertAllocation
 from sync.domains.declaration import Update
+from sync.domains.duplicate_rows import RowKind
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
@@ -109,8 +111,28 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
     return max(later, key=lambda each: each.id, default=allocation)
 
 
+ALLOCATION_ROWS = RowKind(
+    domain="activity",
+    what="allocation",
+    key=("nomisCourseActivityId", "bookingId"),
+    number="nomisAllocationId",
+    tracked_by=("activity-allocation-success",),
+    path=re.compile(r"^/activities/\d+/allocation$"),
+    delete=nomis_activities.delete_allocation,
+    tables="OFFENDER_PROGRAM_PROFILES by CRS_ACTY_ID and OFFENDER_BOOK_ID, status ALLOC; its OFF_PRGREF_ID",
+    alert="NOMIS holds two allocations of one booking and activity",
+)
+
 ALLOCATION_UPDATES = tuple(
-    Update(event_type, _entity, _start, _upsert, "activity-allocation-success", "activity-allocation-failed")
+    Update(
+        event_type,
+        _entity,
+        _start,
+        _upsert,
+        "activity-allocation-success",
+        "activity-allocation-failed",
+        rows=ALLOCATION_ROWS,
+    )
     for event_type in (
         "activities.prisoner.allocated",
         "activities.prisoner.allocation-amended",

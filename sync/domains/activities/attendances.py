@@ -1,5 +1,6 @@
 """Attendances of prisoners at sessions of activities, upserted in NOMIS."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -12,6 +13,7 @@ from sync.domains.activities.dps import Attendance
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
 from sync.domains.declaration import Update
+from sync.domains.duplicate_rows import RowKind
 from sync.domains.times import with_minutes
 from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.pipeline.context import HandlerContext
@@ -188,6 +190,19 @@ def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -
     ) from error
 
 
+ATTENDANCE_ROWS = RowKind(
+    domain="activity",
+    what="attendance",
+    key=("nomisCourseActivityId", "bookingId", "sessionDate", "sessionStartTime", "sessionEndTime"),
+    number="nomisAttendanceEventId",
+    tracked_by=("activity-attendance-create-success", "activity-attendance-update-success"),
+    path=re.compile(r"^/activities/\d+/booking/\d+/attendance(-status)?$"),
+    delete=nomis_activities.delete_attendance,
+    tables="OFFENDER_COURSE_ATTENDANCES by CRS_ACTY_ID, OFFENDER_BOOK_ID, EVENT_DATE and times; its EVENT_ID",
+    alert="NOMIS holds two attendances of one booking and session",
+)
+
+
 def _update(event_type: str, word: str) -> Update:
     """The events are told by the word of the event, not by what NOMIS did."""
     name = f"activity-attendance-{word}"
@@ -196,7 +211,16 @@ def _update(event_type: str, word: str) -> Update:
     def apply(event: DomainEvent, context: HandlerContext) -> str | None:
         return _upsert(event, context, ignored)
 
-    return Update(event_type, _entity, _start, apply, f"{name}-success", f"{name}-failed", others=(ignored,))
+    return Update(
+        event_type,
+        _entity,
+        _start,
+        apply,
+        f"{name}-success",
+        f"{name}-failed",
+        others=(ignored,),
+        rows=ATTENDANCE_ROWS,
+    )
 
 
 ATTENDANCE_UPDATES = (

@@ -11,7 +11,7 @@ from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
-from sync.domains.declaration import Domain, Update
+from sync.domains.declaration import Update
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
@@ -214,27 +214,23 @@ def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
     return activities_api.activity(context.services.activities, schedule.activity.id)
 
 
-DOMAIN = Domain(
-    queue="activity",
-    creation=CREATION,
-    updates=(
-        Update(
-            "activities.activity-schedule.amended",
-            CREATION.entity,
-            CREATION.start,
-            _amend,
-            "activity-amend-success",
-            "activity-amend-failed",
-        ),
-        Update(
-            "activities.scheduled-instance.amended",
-            _instance_entity,
-            _start_instance,
-            _amend_instance,
-            "activity-scheduled-instance-amend-success",
-            "activity-scheduled-instance-amend-failed",
-        ),
-        *ALLOCATION_UPDATES,
-        *ATTENDANCE_UPDATES,
+UPDATES = (
+    Update(
+        "activities.activity-schedule.amended",
+        CREATION.entity,
+        CREATION.start,
+        _amend,
+        "activity-amend-success",
+        "activity-amend-failed",
     ),
+    Update(
+        "activities.scheduled-instance.amended",
+        _instance_entity,
+        _start_instance,
+        _amend_instance,
+        "activity-scheduled-instance-amend-success",
+        "activity-scheduled-instance-amend-failed",
+    ),
+    *ALLOCATION_UPDATES,
+    *ATTENDANCE_UPDATES,
 )

@@ -1,1 +1,18 @@
 """Adjustments of sentences and of key dates."""
+
+from sync.domains.adjustments.repair import AdjustmentRepair
+from sync.domains.adjustments.rules import CREATION, UPDATES
+from sync.domains.declaration import Domain
+from sync.settings.declaration import UpstreamName
+
+DOMAIN = Domain(
+    name="adjustments",
+    noun="sentencing adjustment",
+    queue="sentencing",
+    publisher=UpstreamName.SENTENCE_ADJUSTMENTS,
+    publisher_roles=frozenset({"SENTENCE_ADJUSTMENTS_SYNCHRONISATION"}),
+    nomis_role="NOMIS_SENTENCING",
+    creation=CREATION,
+    updates=UPDATES,
+    repair=AdjustmentRepair(),
+)

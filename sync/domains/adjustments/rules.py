@@ -11,7 +11,7 @@ from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.mapping import MAPPINGS
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
-from sync.domains.declaration import Coalesce, Domain, Update
+from sync.domains.declaration import Coalesce, Update
 from sync.domains.gone import Gone
 from sync.domains.times import earliest_creation
 from sync.failures import RuleError
@@ -227,28 +227,24 @@ def _read_mapping(services: Services, adjustment_id: str) -> object:
 
 _GONE = Gone(CREATION.name, CREATION.dps_id, _read_record, _read_mapping, UPDATED_SKIPPED)
 
-DOMAIN = Domain(
-    queue="sentencing",
-    creation=CREATION,
-    updates=(
-        Update(
-            "release-date-adjustments.adjustment.updated",
-            CREATION.entity,
-            CREATION.start,
-            _GONE.unless_gone(_update),
-            "sentencing-adjustment-updated-success",
-            "sentencing-adjustment-updated-failed",
-            others=(UPDATED_IGNORED, UPDATED_SKIPPED),
-        ),
-        Update(
-            "release-date-adjustments.adjustment.deleted",
-            CREATION.entity,
-            CREATION.start,
-            _delete,
-            "sentencing-adjustment-deleted-success",
-            "sentencing-adjustment-deleted-failed",
-            others=(DELETED_IGNORED,),
-            coalesce=Coalesce.NEVER,
-        ),
+UPDATES = (
+    Update(
+        "release-date-adjustments.adjustment.updated",
+        CREATION.entity,
+        CREATION.start,
+        _GONE.unless_gone(_update),
+        "sentencing-adjustment-updated-success",
+        "sentencing-adjustment-updated-failed",
+        others=(UPDATED_IGNORED, UPDATED_SKIPPED),
+    ),
+    Update(
+        "release-date-adjustments.adjustment.deleted",
+        CREATION.entity,
+        CREATION.start,
+        _delete,
+        "sentencing-adjustment-deleted-success",
+        "sentencing-adjustment-deleted-failed",
+        others=(DELETED_IGNORED,),
+        coalesce=Coalesce.NEVER,
     ),
 )

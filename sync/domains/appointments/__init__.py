@@ -1,1 +1,18 @@
 """Appointments."""
+
+from sync.domains.appointments.repair import ADVICE, AppointmentRepair
+from sync.domains.appointments.rules import CREATION, UPDATES
+from sync.domains.declaration import Domain
+from sync.settings.declaration import UpstreamName
+
+DOMAIN = Domain(
+    name="appointments",
+    noun="appointment",
+    queue="appointment",
+    publisher=UpstreamName.APPOINTMENTS,
+    nomis_role="NOMIS_APPOINTMENTS",
+    creation=CREATION,
+    updates=UPDATES,
+    repair=AppointmentRepair(),
+    advice=ADVICE,
+)

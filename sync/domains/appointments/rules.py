@@ -10,7 +10,7 @@ from sync.domains.activities.dps import AppointmentInstance
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.mapping import MAPPINGS
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
-from sync.domains.declaration import Coalesce, Domain, Update
+from sync.domains.declaration import Coalesce, Update
 from sync.domains.gone import Apply, Gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.failures import UpstreamError
@@ -220,38 +220,34 @@ def _unless_gone(ignored: str, apply: Apply) -> Apply:
     return Gone(CREATION.name, CREATION.dps_id, record, mapping, ignored).unless_gone(apply)
 
 
-DOMAIN = Domain(
-    queue="appointment",
-    creation=CREATION,
-    updates=(
-        Update(
-            "appointments.appointment-instance.updated",
-            CREATION.entity,
-            CREATION.start,
-            _unless_gone(AMEND_IGNORED, _update),
-            "appointment-update-success",
-            "appointment-update-failed",
-            others=(AMEND_IGNORED,),
-        ),
-        Update(
-            "appointments.appointment-instance.cancelled",
-            CREATION.entity,
-            CREATION.start,
-            _unless_gone(CANCEL_IGNORED, _cancel),
-            "appointment-cancel-success",
-            "appointment-cancel-failed",
-            others=(CANCEL_IGNORED,),
-            coalesce=Coalesce.NEVER,
-        ),
-        Update(
-            "appointments.appointment-instance.deleted",
-            CREATION.entity,
-            CREATION.start,
-            _delete,
-            "appointment-delete-success",
-            "appointment-delete-failed",
-            others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
-            coalesce=Coalesce.NEVER,
-        ),
+UPDATES = (
+    Update(
+        "appointments.appointment-instance.updated",
+        CREATION.entity,
+        CREATION.start,
+        _unless_gone(AMEND_IGNORED, _update),
+        "appointment-update-success",
+        "appointment-update-failed",
+        others=(AMEND_IGNORED,),
+    ),
+    Update(
+        "appointments.appointment-instance.cancelled",
+        CREATION.entity,
+        CREATION.start,
+        _unless_gone(CANCEL_IGNORED, _cancel),
+        "appointment-cancel-success",
+        "appointment-cancel-failed",
+        others=(CANCEL_IGNORED,),
+        coalesce=Coalesce.NEVER,
+    ),
+    Update(
+        "appointments.appointment-instance.deleted",
+        CREATION.entity,
+        CREATION.start,
+        _delete,
+        "appointment-delete-success",
+        "appointment-delete-failed",
+        others=(DELETE_IGNORED, MAPPING_MISSING, NOMIS_MISSING),
+        coalesce=Coalesce.NEVER,
     ),
 )

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sync.creation.creation import Creation, Json, Prepared
-from sync.domains.declaration import Domain
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
-from sync.domains.incentives.levels import LEVEL_UPDATES
 from sync.domains.incentives.mapping import MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
 from sync.domains.times import earliest_creation, local_seconds
@@ -137,5 +135,3 @@ def _may_be_of(record: IepRecord, review_id: int, services: Services) -> bool:
 
 
 CREATION = IncentiveCreation()
-
-DOMAIN = Domain(queue="incentive", creation=CREATION, updates=LEVEL_UPDATES)

@@ -1,1 +1,18 @@
 """Prison visits."""
+
+from sync.domains.declaration import Domain
+from sync.domains.visits.repair import VisitRepair
+from sync.domains.visits.rules import CREATION, UPDATES
+from sync.settings.declaration import UpstreamName
+
+DOMAIN = Domain(
+    name="visits",
+    noun="visit",
+    queue="visit",
+    publisher=UpstreamName.VISITS,
+    publisher_roles=frozenset({"VISIT_SCHEDULER"}),
+    nomis_role="NOMIS_VISITS",
+    creation=CREATION,
+    updates=UPDATES,
+    repair=VisitRepair(),
+)

@@ -6,7 +6,7 @@ from datetime import datetime
 import structlog
 
 from sync.creation.creation import Creation, Json, Prepared
-from sync.domains.declaration import Coalesce, Domain, Update
+from sync.domains.declaration import Coalesce, Update
 from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
@@ -182,26 +182,22 @@ def _read_visit(event: DomainEvent, context: HandlerContext) -> visit_scheduler.
     return visit_scheduler.visit(context.services.visits, CREATION.dps_id(event))
 
 
-DOMAIN = Domain(
-    queue="visit",
-    creation=CREATION,
-    updates=(
-        Update(
-            "prison-visit.changed",
-            CREATION.entity,
-            CREATION.start,
-            _change,
-            "visit-changed-success",
-            "visit-changed-failed",
-        ),
-        Update(
-            "prison-visit.cancelled",
-            CREATION.entity,
-            CREATION.start,
-            _cancel,
-            "visit-cancelled-success",
-            "visit-cancelled-failed",
-            coalesce=Coalesce.NEVER,
-        ),
+UPDATES = (
+    Update(
+        "prison-visit.changed",
+        CREATION.entity,
+        CREATION.start,
+        _change,
+        "visit-changed-success",
+        "visit-changed-failed",
+    ),
+    Update(
+        "prison-visit.cancelled",
+        CREATION.entity,
+        CREATION.start,
+        _cancel,
+        "visit-cancelled-success",
+        "visit-cancelled-failed",
+        coalesce=Coalesce.NEVER,
     ),
 )

@@ -15,7 +15,7 @@ from sync.store import findings
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 
-VISIT = DOMAINS["visit"].creation
+VISIT = DOMAINS["visits"].creation
 REQUEST = {"body": {"a": [1]}}
 IDS = {"nomisId": 8811001}
 MAPPING = VISIT.mapping("bq", IDS)

@@ -44,7 +44,7 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
     assert isinstance(declared, Update)
     monkeypatch.setitem(HANDLERS, declared.event_type, declared)
     monkeypatch.setitem(QUEUES, declared.event_type, "visit")
-    monkeypatch.setitem(cast(dict[str, object], DOMAINS["visit"].handlers), declared.event_type, declared)
+    monkeypatch.setitem(cast(dict[str, object], DOMAINS["visits"].handlers), declared.event_type, declared)
     return declared
 
 

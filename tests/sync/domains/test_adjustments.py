@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from sync.clock import LONDON
+from sync.domains.adjustments import DOMAIN
 from sync.domains.adjustments.dps import Adjustment
-from sync.domains.adjustments.rules import DOMAIN, nomis_adjustment
+from sync.domains.adjustments.rules import nomis_adjustment
 from sync.failures import MalformedMessage, NotUnderstood, RuleError, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome

@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from sync.creation import protocol, store
 from sync.creation.creation import Creation
 from sync.domains import registry as catalogue
-from sync.domains.activities.duplicate_rows import NonUnique, What
 from sync.domains.declaration import Coalesce
-from sync.domains.registry import DOMAINS, event_table, event_types, tracked_events
+from sync.domains.registry import DOMAINS, event_table, event_types, row_kinds, tracked_events
 from sync.pipeline import handle
 from sync.settings.declaration import QUEUES, feature_variable
 
@@ -53,13 +51,13 @@ EVENT_TYPES = {
 
 def test_every_queue_has_its_events() -> None:
     """Each queue receives the event types that are agreed for it, no more and no fewer."""
-    assert tuple(DOMAINS) == QUEUES
-    assert {queue: set(event_types(queue)) for queue in DOMAINS} == EVENT_TYPES
+    assert tuple(domain.queue for domain in DOMAINS.values()) == QUEUES
+    assert {queue: set(event_types(queue)) for queue in QUEUES} == EVENT_TYPES
 
 
 def test_names_that_are_irregular_stay_so() -> None:
     """Retry events keep the names that differ by domain."""
-    told = {queue: domain.creation.retry_success for queue, domain in DOMAINS.items()}
+    told = {domain.queue: domain.creation.retry_success for domain in DOMAINS.values()}
     assert told == {
         "visit": "visit-retry-success",
         "incentive": "incentive-retry-success",
@@ -67,7 +65,7 @@ def test_names_that_are_irregular_stay_so() -> None:
         "appointment": "appointment-create-mapping-retry-success",
         "sentencing": "sentencing-adjustment-create-success",
     }
-    assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["sentencing"].creation)
+    assert "sentencing-create-mapping-retry" in tracked_events(DOMAINS["adjustments"].creation)
 
 
 def test_what_may_not_be_coalesced() -> None:
@@ -119,7 +117,7 @@ def names_in_code() -> set[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".track")
         if isinstance(node.args[0], ast.Constant)
     }
-    return names | {NonUnique(what, {}).event_name for what in get_args(What)}
+    return names | {kind.event_name for kind in row_kinds().values()}
 
 
 def test_the_table_names_whatever_the_code_tracks() -> None:

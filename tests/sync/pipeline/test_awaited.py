@@ -142,7 +142,7 @@ def test_a_creation_that_was_begun_is_waited_for_longer(
     """By whichever process; not one that nobody goes on with."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
-    creation, store = DOMAINS["visit"].creation, CreationStore(one.database, one.telemetry)
+    creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)
     store.intend(creation, REFERENCE, {}, {}, None)
     record = store.read(creation, REFERENCE)
     assert record is not None

@@ -14,7 +14,7 @@ from sync.pipeline.coalesce import Task, coalesce
 from sync.pipeline.envelope import DomainEvent
 from sync.queues.queue import Message
 
-VISIT = DOMAINS["visit"]
+VISIT = DOMAINS["visits"]
 START = datetime(2023, 5, 22, 10, tzinfo=UTC)
 EVENTS = ("prison-visit.booked", "prison-visit.changed", "prison-visit.cancelled")
 

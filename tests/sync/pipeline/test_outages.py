@@ -200,7 +200,7 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
     """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
-    lanes = coalesce(messages, DOMAINS["visit"])
+    lanes = coalesce(messages, DOMAINS["visits"])
     tasks = [task for lane in lanes for task in lane.tasks]
     assert sorted(each.message_id for task in tasks for each in task.messages) == sorted(m.message_id for m in messages)
     unreadable = [task.unreadable for task in tasks if task.unreadable is not None]

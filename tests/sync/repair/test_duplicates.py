@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.domains.activities.duplicate_rows import recognise
+from sync.domains.duplicate_rows import recognise
+from sync.domains.registry import DOMAINS, domain_of_record, row_kinds
 from sync.failures import NON_UNIQUE_TEXT, UpstreamError
-from sync.repair.duplicates import PAIR_FIELDS, Duplicate, Pair, Verdict, read_duplicate
-from sync.repair.surplus import SURPLUS_RULES, NomisView, differences, obstacles, support_request, unproved
+from sync.repair.duplicates import Duplicate, NomisView, Verdict, differences, obstacles, read_duplicate, unproved
 from sync.store.findings import Finding, FindingKind
+from sync.upstream.mappings import MappingIds
 
-ONE, OTHER = Pair("dps-1", ("11",)), Pair("dps-2", ("12",))
+ONE, OTHER = MappingIds("dps-1", ("11",)), MappingIds("dps-2", ("12",))
 
 
 def finding(domain: str, **properties: str) -> Finding:
@@ -26,35 +27,35 @@ def finding(domain: str, **properties: str) -> Finding:
 @pytest.mark.parametrize(
     ("existing", "verdict"),
     [
-        (Pair("dps-1", ("12",)), Verdict.SURPLUS),
-        (Pair("dps-2", ("11",)), Verdict.TWO_CLAIMS),
-        (Pair("dps-1", ("11",)), Verdict.SAME),
-        (Pair("dps-2", ("12",)), Verdict.UNRELATED),
+        (MappingIds("dps-1", ("12",)), Verdict.SURPLUS),
+        (MappingIds("dps-2", ("11",)), Verdict.TWO_CLAIMS),
+        (MappingIds("dps-1", ("11",)), Verdict.SAME),
+        (MappingIds("dps-2", ("12",)), Verdict.UNRELATED),
         (None, Verdict.NOT_MAPPED),
     ],
 )
-def test_verdict_by_the_ids(existing: Pair | None, verdict: Verdict) -> None:
+def test_verdict_by_the_ids(existing: MappingIds | None, verdict: Verdict) -> None:
     """Equal DPS ids and other NOMIS ids make a surplus record; nothing else does."""
-    assert Duplicate("visit", ONE, existing).verdict is verdict
+    assert Duplicate(ONE, existing).verdict is verdict
 
 
 def test_adjustments_of_two_families_are_two_records() -> None:
     """The same number in both families of adjustments is not the same record."""
-    one, other = Pair("a", ("33012", "SENTENCE")), Pair("a", ("33012", "KEY-DATE"))
-    assert Duplicate("sentencing-adjustment", one, other).verdict is Verdict.SURPLUS
+    one, other = MappingIds("a", ("33012", "SENTENCE")), MappingIds("a", ("33012", "KEY-DATE"))
+    assert Duplicate(one, other).verdict is Verdict.SURPLUS
 
 
 #: Properties are text, in which `null` stands for an id that there is not.
 IDS = st.text(min_size=1, max_size=8).filter(lambda text: text != "null")
 
 
-@given(st.sampled_from(sorted(PAIR_FIELDS)), IDS, IDS)
+@given(st.sampled_from(sorted(DOMAINS)), IDS, IDS)
 def test_pairs_are_read_from_the_properties(domain: str, dps: str, nomis: str) -> None:
     """Each domain's properties give its two pairs, whatever the ids are; a missing existing pair is none."""
-    fields = PAIR_FIELDS[domain]
-    names = (fields.dps, *fields.nomis)
-    told = {f"duplicate{name[0].upper()}{name[1:]}": dps if name == fields.dps else f"{nomis}!" for name in names}
-    duplicate = read_duplicate(finding(domain, **told))
+    mappings = DOMAINS[domain].mappings
+    properties = {f"duplicate{name[0].upper()}{name[1:]}": f"{nomis}!" for name in mappings.nomis}
+    properties[f"duplicate{mappings.dps[0].upper()}{mappings.dps[1:]}"] = dps
+    duplicate = read_duplicate(finding(DOMAINS[domain].record, **properties))
     assert (duplicate.duplicate.dps_id, set(duplicate.duplicate.nomis_ids)) == (dps, {f"{nomis}!"})
     assert duplicate.existing is None
 
@@ -110,33 +111,33 @@ def test_a_record_that_differs_is_not_proved_to_be_the_double(
     domain: str, record: dict[str, str | None], changes: dict[str, str | None], which: str
 ) -> None:
     """Each field that the runbook wants to be the same is compared, on either side."""
-    rules, other = SURPLUS_RULES[domain], {**record, **changes}
+    repair, other = domain_of_record(domain).repair, {**record, **changes}
     sides = (other, record) if which == "surplus" else (record, other)
     view = NomisView(*sides, readable=True, surplus_belongs_to=None)
-    assert obstacles(rules, ONE, OTHER, view) == []
-    assert len(unproved(rules, ONE, OTHER, view)) == 1
-    assert unproved(rules, ONE, OTHER, NomisView(record, record, readable=True, surplus_belongs_to=None)) == []
+    assert obstacles(repair, ONE, OTHER, view) == []
+    assert len(unproved(repair, ONE, OTHER, view)) == 1
+    assert unproved(repair, ONE, OTHER, NomisView(record, record, readable=True, surplus_belongs_to=None)) == []
 
 
 def test_what_neither_record_has_proves_nothing() -> None:
     """Two records without a start are not the same by that."""
     record = {**APPOINTMENT, "start": None}
     view = NomisView(record, dict(record), readable=True, surplus_belongs_to=None)
-    assert unproved(SURPLUS_RULES["appointment"], ONE, OTHER, view) == ["neither has a start"]
+    assert unproved(DOMAINS["appointments"].repair, ONE, OTHER, view) == ["neither has a start"]
 
 
 def test_a_visit_that_is_cancelled_needs_no_proof() -> None:
     """Nothing is removed any more, so nothing need be proved."""
     cancelled = {**VISIT, "status": "CANC", "start": None}
     view = NomisView(cancelled, VISIT, readable=True, surplus_belongs_to=None)
-    assert unproved(SURPLUS_RULES["visit"], ONE, OTHER, view) == []
+    assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
 
 
 def test_nothing_speaks_against_a_proved_double() -> None:
     """Two visits of one offender, of which the mapped one is there and the other mapped to nobody."""
     view = NomisView(VISIT, dict(VISIT), readable=True, surplus_belongs_to=None)
-    assert obstacles(SURPLUS_RULES["visit"], ONE, OTHER, view) == []
-    assert unproved(SURPLUS_RULES["visit"], ONE, OTHER, view) == []
+    assert obstacles(DOMAINS["visits"].repair, ONE, OTHER, view) == []
+    assert unproved(DOMAINS["visits"].repair, ONE, OTHER, view) == []
     assert differences(view) == {}
 
 
@@ -154,13 +155,15 @@ def test_every_doubt_keeps_a_record(
 ) -> None:
     """A record that is mapped, the only one, or of somebody else is never removed, whatever a person says."""
     view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
-    (obstacle,) = obstacles(SURPLUS_RULES["visit"], ONE, OTHER, view)
+    (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
 
 
 def test_request_names_prisoner_and_sequence_alone() -> None:
     """The request to the support team has what they need to find the record."""
-    text = support_request(Pair("700536", ("1249358", "8")), Pair("700536", ("1249358", "7")), "A1234BC")
+    one, other = MappingIds("700536", ("1249358", "8")), MappingIds("700536", ("1249358", "7"))
+    text = DOMAINS["incentives"].repair.support_request(one, other, "A1234BC")
+    assert text is not None
     assert "sequence 8 of prisoner A1234BC, booking 1249358" in text
     assert "repeats sequence 7" in text
 
@@ -176,13 +179,13 @@ def refusal(path: str, status: int = 500, message: str = NON_UNIQUE_TEXT, servic
 
 def test_two_rows_are_recognised_by_path_and_words() -> None:
     """The allocation PUT means an allocation; the attendance POST and its status look-up mean an attendance."""
-    allocation = recognise(refusal("/activities/540001/allocation"), ALLOCATION)
+    allocation = recognise(row_kinds()["allocation"], refusal("/activities/540001/allocation"), ALLOCATION)
     assert allocation is not None
-    assert (allocation.what, allocation.key) == ("allocation", "non-unique:allocation:540001:123")
+    assert allocation.finding_key == "non-unique:allocation:540001:123"
     for path in ("/activities/540001/booking/123/attendance", "/activities/540001/booking/123/attendance-status"):
-        attendance = recognise(refusal(path), {**ALLOCATION, **SESSION})
+        attendance = recognise(row_kinds()["attendance"], refusal(path), {**ALLOCATION, **SESSION})
         assert attendance is not None
-        assert attendance.key == "non-unique:attendance:540001:123:2023-05-22:08:30:11:45"
+        assert attendance.finding_key == "non-unique:attendance:540001:123:2023-05-22:08:30:11:45"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +198,7 @@ def test_two_rows_are_recognised_by_path_and_words() -> None:
         ValueError(NON_UNIQUE_TEXT),
     ],
 )
-def test_other_failures_are_not_taken_for_two_rows(error: Exception) -> None:
+@pytest.mark.parametrize("what", ["allocation", "attendance"])
+def test_other_failures_are_not_taken_for_two_rows(what: str, error: Exception) -> None:
     """Another status, text, service, path or kind of error is no such finding."""
-    assert recognise(error, {**ALLOCATION, **SESSION}) is None
+    assert recognise(row_kinds()[what], error, {**ALLOCATION, **SESSION}) is None

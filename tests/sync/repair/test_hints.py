@@ -126,7 +126,7 @@ def test_nothing_that_may_heal_is_advised_to_be_purged(event_type: str | None, *
 def test_the_runbook_gives_the_same_advice() -> None:
     """Its table of the last error has every row of the code, word for word and in the same order."""
     page = (Path(__file__).parents[3] / "doc" / "runbook.md").read_text(encoding="utf-8")
-    assert "".join(f"| {when} | {text} |\n" for when, text in ADVICE) in page
+    assert "".join(f"| {advice.when} | {advice.text} |\n" for advice in ADVICE) in page
 
 
 @pytest.mark.parametrize("name", FailureClass)

@@ -25,7 +25,7 @@ from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
 
-VISIT = DOMAINS["visit"].creation
+VISIT = DOMAINS["visits"].creation
 
 #: Short and long, plain and with what databases refuse: NULs and lone surrogates.
 TEXTS = st.one_of(

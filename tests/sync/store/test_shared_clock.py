@@ -25,7 +25,7 @@ from sync.store.tables import leases
 from sync.store.telemetry import Telemetry
 
 STEPS = pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)], ids=["forward", "back"])
-VISIT = DOMAINS["visit"].creation
+VISIT = DOMAINS["visits"].creation
 MINUTE = timedelta(minutes=1)
 
 

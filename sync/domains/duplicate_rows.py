@@ -1,0 +1,113 @@
+"""Two rows in NOMIS where there may be one: recognised from its refusal, with the rows that our own telemetry knows.
+
+Two creations of such a row at the same moment make two rows; every later change of the pair fails.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from sync.failures import UpstreamError
+from sync.proposed import SHOW_DUPLICATE
+from sync.settings.declaration import UpstreamName
+from sync.store.findings import Finding, FindingKind, find, record_finding
+from sync.store.tables import telemetry_events
+from sync.store.telemetry import text_properties
+from sync.store.types import storable
+from sync.upstream.transport import ServiceClient
+
+_SEVERITY = "serious"
+#: The property of a finding that lists the numbers of the rows.
+CANDIDATES = "candidateIds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowKind:
+    """A kind of row of which NOMIS may hold one for each key, without keeping to it.
+
+    domain: the word for the domain in findings. what: what a person calls a row.
+    key: the telemetry properties that name the one row there may be. number: the property that has a row's number.
+    tracked_by: the telemetry events that name a row. path: that of the calls which two rows make fail.
+    delete: deletes a row by its number. tables: where the support team of NOMIS finds the rows, which no service lists.
+    alert: the text that operators know the alert by.
+    """
+
+    domain: str
+    what: str
+    key: tuple[str, ...]
+    number: str
+    tracked_by: tuple[str, ...]
+    path: re.Pattern[str]
+    delete: Callable[[ServiceClient, int], None]
+    tables: str
+    alert: str
+
+    @property
+    def event_name(self) -> str:
+        """The telemetry event of a finding."""
+        return f"{self.domain}-{self.what}-non-unique"
+
+    @property
+    def key_prefix(self) -> str:
+        """How the keys of its findings begin."""
+        return f"non-unique:{self.what}:"
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateRows:
+    """A key of which NOMIS has several rows; `key` has the properties that `RowKind.key` names, as text."""
+
+    kind: RowKind
+    key: Mapping[str, str]
+
+    @property
+    def finding_key(self) -> str:
+        """The key of its first finding."""
+        return self.kind.key_prefix + ":".join(self.key[name] for name in self.kind.key)
+
+
+def recognise(kind: RowKind, error: Exception, properties: Mapping[str, object]) -> DuplicateRows | None:
+    """The key on which NOMIS failed, None for any other failure; `properties` are what the handler found out."""
+    if not isinstance(error, UpstreamError) or error.service != UpstreamName.NOMIS or not error.non_unique:
+        return None
+    known = text_properties(properties)
+    if kind.path.match(error.path) is None or any(name not in known for name in kind.key):
+        return None
+    return DuplicateRows(kind, {name: known[name] for name in kind.key})
+
+
+def read_duplicate_rows(kind: RowKind, finding: Finding) -> DuplicateRows:
+    """The key of a finding of kind `non-unique`."""
+    return DuplicateRows(kind, {name: finding.properties[name] for name in kind.key})
+
+
+def known_rows(connection: Connection, rows: DuplicateRows) -> list[int]:
+    """The numbers of the rows that our telemetry knows, the oldest row first."""
+    columns, number = telemetry_events.c, rows.kind.number
+    query = select(columns.properties[number].as_string()).where(columns.name.in_(rows.kind.tracked_by)).distinct()
+    for name, value in rows.key.items():
+        query = query.where(columns.properties[name].as_string() == storable(value))
+    return sorted({int(found) for found in connection.execute(query).scalars() if found and found.isdigit()})
+
+
+def free_key(connection: Connection, rows: DuplicateRows) -> str | None:
+    """The key for a new finding; None while one is open. The rows may be repaired and come again."""
+    key, times = rows.finding_key, 1
+    while (found := find(connection, key)) is not None:
+        if found.status == "open":
+            return None
+        times += 1
+        key = f"{rows.finding_key}:{times}"
+    return key
+
+
+def record_duplicate_rows(
+    connection: Connection, key: str, kind: RowKind, properties: Mapping[str, object], rows: list[int]
+) -> bool:
+    """Records a finding under a `free_key`, with its alert and the known rows; False if the key is taken."""
+    stated = {**text_properties(properties), CANDIDATES: ", ".join(map(str, rows))}
+    return record_finding(
+        connection, key, FindingKind.NON_UNIQUE, kind.domain, _SEVERITY, kind.event_name, stated, SHOW_DUPLICATE
+    )

@@ -1,0 +1,82 @@
+"""Repairs of incentive reviews: only the support team of NOMIS can delete an IEP record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sync.creation.records import CreationRecord
+from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.repair import EventParts, Record, Repair, as_iso, known_offender
+from sync.upstream.mappings import MappingIds
+from sync.upstream.services import Services
+
+SUPPORT_CHANNEL = "#dps-appsupport"
+
+
+class IncentiveRepair(Repair):
+    """What an operator can do about IEP records in NOMIS."""
+
+    noun = "IEP record"
+    given = "sequence"
+    removal = f"ask {SUPPORT_CHANNEL} to delete"
+    removable = False
+
+    def read(self, services: Services, ids: MappingIds) -> Record | None:
+        """The IEP record of a booking and sequence."""
+        booking_id, sequence = (int(each) for each in ids.nomis_ids)
+        found = nomis_incentives.iep_record(services.nomis, booking_id, sequence)
+        if found is None:
+            return None
+        return {
+            "bookingId": str(found.booking_id),
+            "offenderNo": found.offender_no,
+            "level": found.iep_level.code,
+            "date": as_iso(found.iep_date_time),
+            "prisonId": found.prison_id,
+            "current": "yes" if found.current_iep else "no",
+        }
+
+    def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
+        """NOMIS has no such call."""
+        raise NotImplementedError(self.removal)
+
+    def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
+        """A second record of the same level changes nothing for the prisoner."""
+        level = "both records have the same level, so nothing is wrong"
+        if duplicate is not None and mapped is not None and duplicate["level"] != mapped["level"]:
+            level = "the records differ in level"
+        return f"{level}; if a prison complains, send the request"
+
+    def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
+        """Which of the two records is to be deleted, and why."""
+        booking_id, sequence = duplicate.nomis_ids
+        return (
+            f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
+            f"{offender_no or 'unknown'}, booking {booking_id}. It repeats sequence {mapped.nomis_ids[1]}; both were "
+            f"made of DPS review {duplicate.dps_id}."
+        )
+
+    def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The sequence in the booking that the request names."""
+        return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
+
+    def look_for(self, request: Mapping[str, Any]) -> str:
+        """Booking, level, time and prison."""
+        body = request["body"]
+        return (
+            f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "
+            f"{body['prisonId']}; give its sequence"
+        )
+
+    def owner_in(self, request: Mapping[str, Any]) -> str | None:
+        """The booking."""
+        return str(request["bookingId"])
+
+    def expected(self, request: Mapping[str, Any]) -> Record:
+        """Level, time and prison."""
+        body = request["body"]
+        return {"level": body["iepLevel"], "date": body["iepDateTime"], "prisonId": body["prisonId"]}
+
+    def event_parts(self, record: CreationRecord) -> EventParts:
+        """The review's id, and its prisoner if known."""
+        offender_no = known_offender(record)
+        return {"id": int(record.dps_id), **({"nomsNumber": offender_no} if offender_no else {})}, None, None
