@@ -84,9 +84,10 @@ class Creation(ABC):
 
     @abstractmethod
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The NOMIS ids of each record that may have come of the request, after an unknown outcome.
+        """The NOMIS ids of each record that the request may have created, after an unknown outcome.
 
-        `since` is when the intent was recorded. None where no endpoint can tell.
+        `since` is when the intent was recorded. None where no endpoint can tell. The protocol leaves out records that
+        belong to another DPS record.
         """
 
     def subject(self, request: Json) -> str | None:  # noqa: ARG002 - for subclasses
@@ -96,6 +97,12 @@ class Creation(ABC):
     @abstractmethod
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         """The mapping as a retry message carries it, null fields included."""
+
+    def is_mapped_to_another(self, nomis_ids: Json, dps_id: str, services: Services) -> bool:
+        """Whether the mapping service knows the NOMIS record as that of another DPS record."""
+        ids = [nomis_ids[name] for name in self.mappings.nomis]
+        mapping = self.mappings.find_by_nomis_ids(services.mapping, *ids)
+        return mapping is not None and self.mappings.ids(mapping).dps_id != dps_id
 
     def ids_in(self, mapping: Json) -> dict[str, str]:
         """The ids of both records in a mapping, as text; one that is missing or null is left out."""

@@ -248,9 +248,12 @@ class CreationProtocol:
         context.step("look for the record in NOMIS")
         with _tracking_failure(creation, context):
             candidates = creation.locate(record.request, record.intended_at, context.services)
-        if candidates is None:
-            return _NotFound.AMBIGUOUS
-        matches = self._store.unclaimed(creation, record.dps_id, candidates)
+            if candidates is None:
+                return _NotFound.AMBIGUOUS
+            unmapped = [
+                ids for ids in candidates if not creation.is_mapped_to_another(ids, record.dps_id, context.services)
+            ]
+        matches = self._store.unclaimed(creation, record.dps_id, unmapped)
         if len(matches) > 1:
             return _NotFound.AMBIGUOUS
         if not matches:

@@ -101,17 +101,15 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The adjustments of the family made since then that are equal to the request, unless mapped to another."""
+        """The adjustments of the family made since then that are equal to the request."""
         category: Category = request["category"]
-        found = []
-        for nomis_id in nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date()):
-            adjustment = nomis_adjustments.find_adjustment(services.nomis, category, nomis_id)
-            if adjustment is None or not _is_equal(adjustment, request):
-                continue
-            mapping = MAPPINGS.find_by_nomis_ids(services.mapping, nomis_id, category)
-            if mapping is None or mapping["adjustmentId"] == request["adjustmentId"]:
-                found.append({"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category})
-        return found
+        ids = nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date())
+        adjustments = ((each, nomis_adjustments.find_adjustment(services.nomis, category, each)) for each in ids)
+        return [
+            {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category}
+            for nomis_id, adjustment in adjustments
+            if adjustment is not None and _is_equal(adjustment, request)
+        ]
 
     def subject(self, request: Json) -> str:
         return f"booking:{request['bookingId']}"

@@ -87,7 +87,7 @@ class AppointmentCreation(Creation):
         return {"nomisEventId": nomis_appointments.create_appointment(services.nomis, request["body"])}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json] | None:
-        """The appointment of the booking at the location and start that was made since then, unless mapped to another.
+        """The appointment of the booking at the location and start that was made since then.
 
         NOMIS says whether there is one, but not its id: that is among those of the day.
         """
@@ -114,7 +114,7 @@ class AppointmentCreation(Creation):
                 continue
             if appointment.created_date < earliest:
                 break
-            if _is_equal(appointment, body, start) and _may_be_of(event_id, request, services):
+            if _is_equal(appointment, body, start):
                 found.append({"nomisEventId": event_id})
         return found
 
@@ -132,11 +132,6 @@ def _is_equal(appointment: NomisAppointment, body: Json, start: str) -> bool:
         and appointment.start_date_time == datetime.fromisoformat(start)
         and appointment.subtype == body["eventSubType"]
     )
-
-
-def _may_be_of(event_id: int, request: Json, services: Services) -> bool:
-    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, event_id)
-    return mapping is None or int(mapping["appointmentInstanceId"]) == request["appointmentInstanceId"]
 
 
 CREATION = AppointmentCreation()

@@ -76,12 +76,12 @@ class IncentiveCreation(Creation):
         return {"nomisBookingId": made.booking_id, "nomisIncentiveSequence": made.sequence}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The booking's records written since then that are equal to the review, unless mapped to another."""
+        """The booking's records written since then that are equal to the review."""
         booking_id = request["bookingId"]
         return [
             {"nomisBookingId": booking_id, "nomisIncentiveSequence": record.incentive_sequence}
             for record in _records_since(booking_id, earliest_creation(since), services)
-            if _is_equal(record, request["body"]) and _may_be_of(record, request["incentiveId"], services)
+            if _is_equal(record, request["body"])
         ]
 
     def subject(self, request: Json) -> str:
@@ -127,11 +127,6 @@ def _records_since(booking_id: int, earliest: datetime, services: Services) -> I
 def _is_equal(record: IepRecord, body: Json) -> bool:
     held = (record.iep_level.code, local_seconds(record.iep_date_time), record.prison_id, record.user_id)
     return held == (body["iepLevel"], body["iepDateTime"], body["prisonId"], body["userId"])
-
-
-def _may_be_of(record: IepRecord, review_id: int, services: Services) -> bool:
-    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, record.booking_id, record.incentive_sequence)
-    return mapping is None or int(mapping["incentiveId"]) == review_id
 
 
 CREATION = IncentiveCreation()

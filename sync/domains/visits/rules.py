@@ -105,10 +105,11 @@ class VisitCreation(Creation):
             return {"nomisId": existing}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The visits created at the prison since then whose comment names the reference, unless mapped to another."""
-        reference, body = request["reference"], request["body"]
+        """The visits created at the prison since then whose comment names the reference."""
+        body = request["body"]
         ids = nomis_visits.visit_ids(services.nomis, body["prisonId"], body["visitType"], earliest_creation(since))
-        return [{"nomisId": visit_id} for visit_id in ids if _may_be_of(visit_id, reference, services)]
+        visits = ((visit_id, nomis_visits.find_visit(services.nomis, visit_id)) for visit_id in ids)
+        return [{"nomisId": visit_id} for visit_id, visit in visits if visit and visit.names(request["reference"])]
 
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         # The retry message has always carried the visit's number as text.
@@ -124,14 +125,6 @@ class VisitCreation(Creation):
 def _is_of_booking(visit_id: int, request: Json, services: Services) -> bool:
     visit = nomis_visits.find_visit(services.nomis, visit_id)
     return visit is not None and visit.offender_no == request["offenderNo"] and visit.names(request["reference"])
-
-
-def _may_be_of(visit_id: int, reference: str, services: Services) -> bool:
-    visit = nomis_visits.find_visit(services.nomis, visit_id)
-    if visit is None or not visit.names(reference):
-        return False
-    mapping = MAPPINGS.find_by_nomis_ids(services.mapping, visit_id)
-    return mapping is None or mapping.get("vsipId") == reference
 
 
 CREATION = VisitCreation()
