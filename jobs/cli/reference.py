@@ -13,6 +13,8 @@ from typing import Any
 import typer.main
 
 from jobs.cli.app import PROGRAM, app
+from jobs.cli.output import duration_text
+from jobs.operations.schedule import SCHEDULE
 from sync.domains.registry import DOMAINS
 from sync.settings.declaration import QUEUES, feature_variable
 from sync.settings.listing import QUEUE_VARIABLES, variables
@@ -96,6 +98,15 @@ takes `--dry-run` and `--yes`, and is recorded with who and when; where nobody c
 and exits 2.
 Made from the code by `make docs`.
 """
+_SCHEDULE_HEAD = """
+## Scheduled jobs
+
+Each is run by the scheduler where its switch is on, or by a CronJob with its command. A run that was missed is caught
+up within the time given.
+
+| job | command | schedule | switch | caught up within |
+| --- | --- | --- | --- | --- |
+"""
 
 
 def settings_page() -> str:
@@ -125,7 +136,16 @@ def settings_page() -> str:
 def commands_page() -> str:
     """Every command with its help, as Markdown."""
     sections = [f"\n## {' '.join(path)}\n\n```\n{_help(command, path)}\n```\n" for path, command in _commands()]
-    return _COMMANDS_HEAD + "".join(sections)
+    return _COMMANDS_HEAD + _schedule() + "".join(sections)
+
+
+def _schedule() -> str:
+    rows = (
+        f"| {job.name} | `{' '.join(job.command)}` | `{job.setting}` | `{job.switch}` "
+        f"| {duration_text(job.catch_up.total_seconds())} |\n"
+        for job in SCHEDULE
+    )
+    return _SCHEDULE_HEAD + "".join(rows)
 
 
 def pages() -> dict[str, str]:

@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 from jobs.errors import WorkError
@@ -40,21 +40,35 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 
 
+class _Lazy(Generic[Part]):
+    """A part of the application that is built when it is first asked for, once, whichever thread asks."""
+
+    def __init__(self, build: "Callable[[Application], Part]") -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, application: "Application", _owner: type) -> Part:
+        return application.build_once(self._name, lambda: self._build(application))
+
+
 class Application:
     """The parts of the program, for one process and one set of settings. Safe to share between threads."""
 
     def __init__(self, settings: Settings, *, prepare_database: bool = True, metrics: "Metrics | None" = None) -> None:
         """Nothing is built yet.
 
-        `prepare_database` brings the schema up to date, or says that it is not, when the database is first used.
-        `metrics` are told of every call and every message.
+        `prepare_database` upgrades the schema, or checks that it is current, when the database is first used. `metrics`
+        count every call and every message.
         """
         self.settings = settings
         self.metrics = metrics
         self._prepare_database = prepare_database
         self._drains: dict[str, Drain] = {}
         self._lock = threading.Lock()
-        self._making: dict[str, threading.Lock] = {}
+        self._locks: dict[str, threading.Lock] = {}
         self._parts: dict[str, Any] = {}
         self._closing = ExitStack()
 
@@ -62,62 +76,109 @@ class Application:
         """Closes what was built, the last part first."""
         self._closing.close()
 
-    @property
+    @_Lazy
     def database(self) -> Database:
         """The database, with the current schema."""
-        return self._once("database", self._open_database)
+        database = Database(self.settings.database_url)
+        self._closing.callback(database.dispose)
+        if self._prepare_database:
+            self.bring_up_to_date(database)
+        return database
 
-    @property
+    @_Lazy
     def leases(self) -> Leases:
         """The leases of this process, renewed while it lives."""
-        return self._once("leases", self._hold_leases)
+        leases = Leases(self.database, f"{socket.gethostname()}:{os.getpid()}", self.settings.lease_seconds)
+        leases.start_renewing()
+        self._closing.callback(leases.stop)
+        return leases
 
-    @property
+    @_Lazy
     def job_runs(self) -> JobRuns:
-        """The ledger of job runs."""
-        return self._once("ledger", lambda: JobRuns(self.database, self.leases))
+        """The recorded runs of jobs."""
+        return JobRuns(self.database, self.leases)
 
-    @property
+    @_Lazy
     def telemetry(self) -> "Telemetry":
-        """Where custom events are tracked; what was gathered is written at the end at the latest."""
-        return self._once("telemetry", self._start_telemetry)
+        """Where custom events are tracked; what is buffered is written at the end at the latest."""
+        import structlog
 
-    @property
+        from sync.store.telemetry import Telemetry
+
+        telemetry = Telemetry(self.database, structlog.get_logger("telemetry"))
+        self._closing.callback(telemetry.flush)
+        return telemetry
+
+    @_Lazy
     def breakers(self) -> "Breakers":
         """The breakers of the upstream services."""
-        return self._once("breakers", self._make_breakers)
+        from sync.upstream.breaker import Breakers
 
-    @property
+        return Breakers(self.database, self.telemetry, lambda name: self.transport.reach(name))
+
+    @_Lazy
     def transport(self) -> "Transport":
         """HTTP to the upstream services, watched by the breakers."""
-        return self._once("transport", self._open_transport)
+        from sync.upstream.transport import Transport
 
-    @property
+        observers: tuple[CallObserver, ...] = (self.breakers,)
+        if self.metrics is not None:
+            observers = (*observers, self.metrics)
+        transport = Transport(self.settings, observers, self.leases.ensure_held)
+        self._closing.callback(transport.close)
+        return transport
+
+    @_Lazy
     def services(self) -> "Services":
         """The upstream services."""
-        return self._once("services", self._connect_services)
+        from sync.upstream.services import connect
 
-    @property
+        return connect(self.transport)
+
+    @_Lazy
     def aws(self) -> "Aws":
         """Clients of AWS."""
-        return self._once("aws", self._make_aws)
+        from sync.queues.aws import Aws
 
-    @property
+        return Aws(self.settings)
+
+    @_Lazy
     def creations(self) -> "CreationProtocol":
         """The protocol by which records are created in NOMIS."""
-        return self._once("creations", self._make_creations)
+        from sync.creation.protocol import CreationProtocol
 
-    @property
+        def send_retry(queue: str, body: str) -> str:
+            return self.queue_pair(queue).main.send(body)
+
+        return CreationProtocol(
+            self.database,
+            self.leases,
+            self.telemetry,
+            send_retry,
+            self.settings.creation_settling_seconds,
+            self.settings.longest_call_seconds,
+        )
+
+    @_Lazy
     def outbox(self) -> "OutboxSender":
         """The sender of alerts and reports."""
-        return self._once("outbox", self._make_outbox)
+        from reports.delivery.outbox import OutboxSender
+
+        return OutboxSender(self.settings, self.database, lambda: self.aws.client("s3"))
+
+    @_Lazy
+    def _queue_opener(self) -> "QueueOpener":
+        from sync.domains.registry import event_types
+        from sync.queues.setup import QueueOpener
+
+        return QueueOpener(self.settings, self.aws, event_types)
 
     def queue_pair(self, queue: str) -> "QueuePair":
         """The queue and the dead letter queue of a queue id; made first where the provider is `localstack`.
 
         Raises `QueueUnavailable`.
         """
-        return self._once(f"queue {queue}", lambda: self._open_queue(queue))
+        return self.build_once(f"queue {queue}", lambda: self._queue_opener.open(queue))
 
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.
@@ -125,14 +186,14 @@ class Application:
         While an upstream is down its messages are held for `hold_seconds` and then handed back; None holds them until
         it is up. Raises `QueueUnavailable`.
         """
-        return self._once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
+        return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
 
     def seconds_since_progress(self) -> dict[str, float]:
-        """For each queue whose drain is open, the seconds since it got on."""
+        """For each queue whose drain is open, the seconds since its last progress."""
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
     def reconciliation(self, progress: "ProgressCallback") -> "IncentiveReconciliation":
-        """The incentive reconciliation, which tells `progress` how far it is."""
+        """The incentive reconciliation, which reports its progress to `progress`."""
         from reports.engine.run import IncentiveReconciliation
 
         return IncentiveReconciliation(
@@ -154,103 +215,27 @@ class Application:
         dead_letters = DeadLetterQueue("incentive", pair, self.database, self.telemetry)
         return find_pending_messages(pair, dead_letters, self.database, self.settings, clock.now())
 
-    def _open_database(self) -> Database:
-        database = Database(self.settings.database_url)
-        self._closing.callback(database.dispose)
-        if self._prepare_database:
-            self.bring_up_to_date(database)
-        return database
-
     def bring_up_to_date(self, database: Database) -> None:
         """Upgrades the schema where `DATABASE_AUTO_UPGRADE` allows it; raises `WorkError` when it is not current."""
         if database.schema_is_current():
             return
         if not self.settings.database_auto_upgrade:
-            raise WorkError("the database has not the current schema: run `prisoner-to-nomis db upgrade`")
+            raise WorkError("the database schema is not current: run `prisoner-to-nomis db upgrade`")
         made = not database.exists
         database.upgrade()
         if made:
-            # A path that is mistyped would else be a new, empty database that nobody knows of.
+            # A mistyped path would otherwise become a new, empty database that nobody knows of.
             import structlog
 
             structlog.get_logger("jobs.runtime.application").info(
                 "database-made", database=database.url_without_password
             )
 
-    def _hold_leases(self) -> Leases:
-        leases = Leases(self.database, f"{socket.gethostname()}:{os.getpid()}", self.settings.lease_seconds)
-        leases.start_renewing()
-        self._closing.callback(leases.stop)
-        return leases
-
-    def _start_telemetry(self) -> "Telemetry":
-        import structlog
-
-        from sync.store.telemetry import Telemetry
-
-        telemetry = Telemetry(self.database, structlog.get_logger("telemetry"))
-        self._closing.callback(telemetry.flush)
-        return telemetry
-
-    def _make_breakers(self) -> "Breakers":
-        from sync.upstream.breaker import Breakers
-
-        return Breakers(self.database, self.telemetry, lambda name: self.transport.reach(name))
-
-    def _open_transport(self) -> "Transport":
-        from sync.upstream.transport import Transport
-
-        observers: tuple[CallObserver, ...] = (self.breakers,)
-        if self.metrics is not None:
-            observers = (*observers, self.metrics)
-        transport = Transport(self.settings, observers, self.leases.ensure_held)
-        self._closing.callback(transport.close)
-        return transport
-
-    def _connect_services(self) -> "Services":
-        from sync.upstream.services import connect
-
-        return connect(self.transport)
-
-    def _make_aws(self) -> "Aws":
-        from sync.queues.aws import Aws
-
-        return Aws(self.settings)
-
-    def _open_queue(self, queue: str) -> "QueuePair":
-        return self._once("opener", self._make_opener).open(queue)
-
-    def _make_opener(self) -> "QueueOpener":
-        from sync.domains.registry import event_types
-        from sync.queues.setup import QueueOpener
-
-        return QueueOpener(self.settings, self.aws, event_types)
-
-    def _make_outbox(self) -> "OutboxSender":
-        from reports.delivery.outbox import OutboxSender
-
-        return OutboxSender(self.settings, self.database, lambda: self.aws.client("s3"))
-
-    def _make_creations(self) -> "CreationProtocol":
-        from sync.creation.protocol import CreationProtocol
-
-        def send_retry(queue: str, body: str) -> str:
-            return self.queue_pair(queue).main.send(body)
-
-        return CreationProtocol(
-            self.database,
-            self.leases,
-            self.telemetry,
-            send_retry,
-            self.settings.creation_settling_seconds,
-            self.settings.longest_call_seconds,
-        )
-
     def _make_drain(self, queue: str, hold_seconds: float | None) -> "Drain":
         from sync.domains.registry import warn_of_unknown_switches
         from sync.pipeline.drain import Drain
 
-        self._once("switches told", lambda: warn_of_unknown_switches(self.settings))
+        self.build_once("warning of unknown switches", lambda: warn_of_unknown_switches(self.settings))
         drain = Drain(self._queue_context(queue), self.queue_pair(queue).main, hold_seconds)
         self._drains[queue] = self._closing.enter_context(drain)
         return drain
@@ -273,13 +258,13 @@ class Application:
             on_message_end=None if self.metrics is None else self.metrics.message_ended,
         )
 
-    def _once(self, name: str, make: Callable[[], Part]) -> Part:
-        # A lock for each part, so that a queue which is slow to answer holds up nobody who needs another part.
+    def build_once(self, name: str, build: Callable[[], Part]) -> Part:
+        """The part of this name, built by the first who asks; others wait for it, and for no other part."""
         with self._lock:
-            making = self._making.setdefault(name, threading.Lock())
-        with making:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
             if name not in self._parts:
-                self._parts[name] = make()
+                self._parts[name] = build()
             part: Part = self._parts[name]
             return part
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import kubernetes_validate
 import pytest
 
+from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.cron import CronSchedule
 from sync.settings.loading import load_settings
 from tests.harness.manifests import KUBERNETES, Manifest, environment_of, of_kind, pods_of, starts_the_program
@@ -82,17 +83,32 @@ def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manife
     assert moment.strftime("%A %H:%M") == "Monday 04:00"
 
 
-def test_each_job_has_one_that_runs_it(rendered: list[Manifest]) -> None:
-    """Reconciliation and housekeeping belong to the CronJobs or to the scheduler, never to both and never to none."""
+def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
+    """The one CronJob that starts the command of a scheduled job."""
+    pods = pods_of(rendered)
+    (cronjob,) = (
+        cronjob
+        for name, cronjob in of_kind(rendered, "CronJob").items()
+        if tuple(pods[name]["containers"][0]["args"][: len(job.command)]) == job.command
+    )
+    return cronjob
+
+
+@pytest.mark.parametrize("job", SCHEDULE, ids=[job.name for job in SCHEDULE])
+def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Manifest]) -> None:
+    """A CronJob runs the command of each scheduled job at the time at which the scheduler would."""
     schedulers = of_kind(rendered, "Deployment")
-    cronjobs = of_kind(rendered, "CronJob")
-    pod = pods_of(rendered)[next(iter(schedulers or cronjobs))]
+    pod = pods_of(rendered)[next(iter(schedulers or of_kind(rendered, "CronJob")))]
     settings = load_settings(environment_of(pod, rendered, SECRETS))
-    suspended = {name: cronjob["spec"].get("suspend", False) for name, cronjob in cronjobs.items()}
-    in_scheduler = (settings.scheduler_reconciliation, settings.scheduler_housekeeping)
-    names = ("prisoner-to-nomis-incentives-reconciliation", "prisoner-to-nomis-queue-housekeeping")
-    assert in_scheduler == tuple(suspended[name] for name in names)
-    assert bool(schedulers) != ("prisoner-to-nomis-drain" in cronjobs)
+    spec = cronjob_of(job, rendered)["spec"]
+    assert spec["schedule"] == job.schedule(settings).line
+    # The CronJob or the scheduler runs it, never both and never none.
+    assert job.is_on(settings) == spec.get("suspend", False)
+
+
+def test_queues_are_drained_by_a_scheduler_or_a_cronjob(rendered: list[Manifest]) -> None:
+    """Never by both and never by none."""
+    assert bool(of_kind(rendered, "Deployment")) != ("prisoner-to-nomis-drain" in of_kind(rendered, "CronJob"))
 
 
 def test_the_scheduler_is_replaced_without_a_gap(rendered: list[Manifest]) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.cli.reference import commands_page, main, pages, settings_page
+from jobs.operations.schedule import SCHEDULE
+from sync.settings.declaration import Settings
 from sync.settings.listing import variables
 
 
@@ -53,3 +55,13 @@ def test_every_command_has_a_section() -> None:
     page = commands_page()
     for name in ("drain", "dlq retry-all", "reconcile incentives", "reconcile fix received", "creations settle"):
         assert f"## prisoner-to-nomis {name}\n" in page
+
+
+def test_every_scheduled_job_has_a_row() -> None:
+    """Each job that the scheduler runs is listed with the setting of its schedule."""
+    page = commands_page()
+    assert {job.setting for job in SCHEDULE} == {
+        name.upper() for name in Settings.model_fields if name.endswith("_schedule")
+    }
+    for job in SCHEDULE:
+        assert f"| {job.name} | `{' '.join(job.command)}` | `{job.setting}` | `{job.switch}` |" in page
