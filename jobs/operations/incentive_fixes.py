@@ -15,7 +15,7 @@ from jobs.runtime.application import Application
 from reports.engine.result import Arrival
 from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
-from reports.reconciliations.incentives.view import Explanation, explain
+from reports.reconciliations.incentives.mismatches import Explanation, explain
 from sync import clock
 from sync.creation import records as creations
 from sync.creation.creation import creation_lease

@@ -296,7 +296,7 @@ def _other_size(page_size: int, turn: int) -> int:
 
 def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
     """Failures of a sweep whose pages have another size than those of the list."""
-    return tuple(PageFailure(each.page, f"looking again, {size} to a page: {each.reason}") for each in failures)
+    return tuple(PageFailure(each.page, f"second listing, {size} to a page: {each.reason}") for each in failures)
 
 
 def _ordered(found: Mapping[int, PrisonerId], unusable: Mapping[object, UnusableRow]) -> tuple[PrisonerId, ...]:

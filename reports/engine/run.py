@@ -352,7 +352,7 @@ class _Run:
 
     def _conclude(self, failure: str | None) -> ReconciliationResult:
         from reports.engine.recheck import Recheck
-        from reports.engine.result_builder import Circumstances, Conclusion
+        from reports.engine.result_builder import ResultBuilder, RunContext
         from reports.reconciliations.incentives.frame import LevelFrame
         from reports.reconciliations.incentives.levels import Codebook
 
@@ -391,7 +391,7 @@ class _Run:
             owner._outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS,
             self._tick,
         )
-        about = Circumstances(
+        context = RunContext(
             run_id=self._record.id,
             environment=settings.environment_name,
             started_at=self._record.started_at,
@@ -404,8 +404,8 @@ class _Run:
             exclusions=self._exclusions,
             near=timedelta(hours=settings.reconciliation_near_hours),
         )
-        conclusion = Conclusion(self._services, recheck, about, owner._clock, self._tell)
-        result = conclusion.draw(frame, self._wait)
+        builder = ResultBuilder(self._services, recheck, context, owner._clock, self._tell)
+        result = builder.build(frame, self._wait)
         with self._writing() as connection:
             runs.save_result(connection, result)
             if unbelievable is not None:

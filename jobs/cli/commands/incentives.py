@@ -14,7 +14,7 @@ from jobs.errors import UsageError, WorkError
 if TYPE_CHECKING:
     from jobs.runtime.application import Application
     from reports.reconciliations.incentives.fixes import Plan
-    from reports.reconciliations.incentives.view import Explanation
+    from reports.reconciliations.incentives.mismatches import Explanation
 
 app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
 fix = typer.Typer(name="fix", help="Fix what caused a difference.", no_args_is_help=True)

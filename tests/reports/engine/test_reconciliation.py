@@ -580,7 +580,7 @@ def test_a_shard_that_is_tried_again_neither_reads_nor_finishes_twice(world: San
     assert world.requests("nomis") == []
 
     def die_at_the_end(stage: str, done: int, total: int) -> None:
-        if stage == "looking again" or (stage == "reading" and done == total):
+        if stage == "rechecking" or (stage == "reading" and done == total):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -647,7 +647,7 @@ def test_reports_its_progress_from_one_thread(world: Sandbox, office: OpenOffice
     office().reconcile(progress=note)
     assert threads == {threading.get_ident()}
     assert [each for each in stages if each[0] == "reading"][-1] == ("reading", 120, 120)
-    assert {stage for stage, _, _ in stages} == {"listing", "reading", "looking again", "finding causes"}
+    assert {stage for stage, _, _ in stages} == {"listing", "reading", "rechecking", "finding causes"}
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
@@ -658,7 +658,7 @@ def test_brings_every_stage_to_its_end(world: Sandbox, office: OpenOffice, secon
     waits: list[float] = []
     opened.reconcile(sleep=waits.append)
     last = {stage: (done, total) for stage, done, total in opened.stages}
-    assert set(last) == {"listing", "reading", "waiting", "looking again", "finding causes"}
+    assert set(last) == {"listing", "reading", "waiting", "rechecking", "finding causes"}
     assert {stage: done for stage, (done, _) in last.items()} == {stage: total for stage, (_, total) in last.items()}
     assert last["waiting"] == (steps, steps)
     assert sum(waits) == pytest.approx(float(seconds))

@@ -105,7 +105,7 @@ def test_is_incomplete_when_it_cannot_look_again(world: Sandbox, office: OpenOff
     opened = office()
     outcome = opened.reconcile(run_id="short")
     assert outcome.status == "incomplete"
-    assert "looking again, 266 to a page" in result_of(outcome).unread_pages[0].reason
+    assert "second listing, 266 to a page" in result_of(outcome).unread_pages[0].reason
     assert opened.events("report")[-1]["success"] == "false"
     world.clear_faults()
     assert opened.reconcile(ReconciliationParameters(resume="short")).status == "complete"

@@ -9,8 +9,8 @@ import pytest
 
 from reports.engine.bookings import UnknownPrisoner
 from reports.reconciliations.incentives import fixes
+from reports.reconciliations.incentives.mismatches import explain
 from reports.reconciliations.incentives.pending_messages import no_pending_messages
-from reports.reconciliations.incentives.view import explain
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError

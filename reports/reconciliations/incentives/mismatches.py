@@ -1,19 +1,26 @@
-"""A difference as people see it: both current records, both histories in one order, and the diagnosis."""
+"""Differences explained: evidence collected, diagnosed, and presented with both current records and histories."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from reports.engine.bookings import active_booking
 from reports.engine.history import read_baseline
+from reports.engine.parallel_reader import why_unreadable
 from reports.engine.result import EvidenceRow, Mismatch, Side, Standing
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import LEGITIMATE, gather, read_pair
-from reports.reconciliations.incentives.pending_messages import no_pending_messages
+from reports.reconciliations.incentives.evidence import LEGITIMATE, Evidence, gather, read_pair
+from reports.reconciliations.incentives.pending_messages import PendingMessages
+from sync.failures import SyncError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from reports.engine.result import Diagnosis
     from reports.reconciliations.incentives.evidence import Evidence, Pair
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages
@@ -24,6 +31,53 @@ if TYPE_CHECKING:
 
 #: Reviews of DPS that are shown at most.
 _MOST_REVIEWS = 10
+#: Mismatches whose evidence is read at once, and in all: more than that have one common cause.
+_EXPLAINED_AT_ONCE = 8
+MOST_EXPLAINED = 2_000
+#: The causes that only a person can tell, who wants to see the whole histories.
+_FOR_A_PERSON = frozenset({9, 10})
+
+
+def explain_all(
+    services: Services,
+    pairs: Sequence[Pair],
+    pending: PendingMessages,
+    near: timedelta,
+    standing: Callable[[int], tuple[Standing, datetime]],
+    progress: Callable[[int, int], None],
+) -> list[Mismatch]:
+    """The mismatches of confirmed differences, in the same order.
+
+    near: how far apart two records of one event may lie. standing: new or persisting, and since when, by booking id.
+    """
+    explained = pairs[:MOST_EXPLAINED]
+
+    def explain_one(pair: Pair) -> Mismatch:
+        try:
+            evidence = gather(services, pair, pending, near)
+            diagnosis = diagnose(evidence, near)
+            if diagnosis.number in _FOR_A_PERSON:
+                evidence = gather(services, pair, pending, near, whole=True)
+            return to_mismatch(evidence, diagnosis, *standing(pair.booking_id))
+        except Exception as error:  # the difference is reported whatever its evidence is, and so are the others
+            if not isinstance(error, SyncError):
+                structlog.get_logger().exception("evidence_not_understood", booking_id=pair.booking_id)
+            return unexplained(pair, why_unreadable(error).reason)
+
+    def unexplained(pair: Pair, why: str) -> Mismatch:
+        return to_mismatch(Evidence(pair), None, *standing(pair.booking_id), missing=why)
+
+    found = []
+    with ThreadPoolExecutor(_EXPLAINED_AT_ONCE, thread_name_prefix="explain") as pool:
+        try:
+            for mismatch in pool.map(explain_one, explained):
+                found.append(mismatch)
+                progress(len(found), len(explained))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    beyond = f"more than {MOST_EXPLAINED} mismatches: look for one common cause first"
+    return found + [unexplained(pair, beyond) for pair in pairs[MOST_EXPLAINED:]]
 
 
 def to_mismatch(
@@ -146,7 +200,7 @@ def explain(
     """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_pair(services, booking.booking_id, offender_no)
-    pending = no_pending_messages() if pair.equal else find_pending()
+    pending = PendingMessages() if pair.equal else find_pending()
     evidence = gather(services, pair, pending, near, whole=True)
     with database.read() as connection:
         standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
