@@ -56,7 +56,7 @@ class HandlerContext:
         """
         deadline = time.monotonic() + times.HANDLER_LEASE_WAIT_SECONDS
         pause = times.HANDLER_LEASE_POLL_SECONDS
-        while not self._leases.acquire(key, inherits=False, least_seconds=self._request_seconds):
+        while not self._leases.acquire(key, take_over=False, least_seconds=self._request_seconds):
             if time.monotonic() > deadline:
                 raise LeaseBusy(key)
             time.sleep(pause)
@@ -66,7 +66,7 @@ class HandlerContext:
         except UpstreamError as error:
             # A request that the service itself responded to has ended there.
             if error.under_way:
-                self._leases.linger(key, self._request_seconds)
+                self._leases.expire_after(key, self._request_seconds)
             raise
         finally:
             self._leases.release(key)

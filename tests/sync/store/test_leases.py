@@ -18,9 +18,8 @@ from sandbox.forked_command import CONTEXT
 from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.failures import LeaseBusy
-from sync.store import processes
 from sync.store.database import Database, StoreUnavailable
-from sync.store.leases import Leases
+from sync.store.leases import Leases, process_is_gone, this_process
 from sync.store.tables import leases
 from tests.harness.databases import hold
 from tests.harness.processes import child, exit_codes, kill
@@ -145,7 +144,7 @@ def test_a_renewed_lease_outlives_its_length(database: Database) -> None:
 
 
 def test_a_lease_that_could_not_be_released_is_given_back_later() -> None:
-    """With the database away a release is not lost: the next transaction gives the lease back."""
+    """A release while the database is unavailable is not lost: the next acquisition gives the lease back."""
     server = PostgresServer()
     try:
         server.start()
@@ -203,8 +202,8 @@ def test_any_text_may_be_a_key(database: Database) -> None:
     assert all(other.acquire(key) for key in keys)
 
 
-def test_a_lease_that_the_database_refuses_fails_alone(database: Database) -> None:
-    """Whatever is wrong with one of those who are served together, the others get their leases."""
+def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> None:
+    """Whatever is wrong with one key, threads that ask for others at the same moment get their leases."""
     mine = Leases(database, "me", 60)
     with database.begin() as connection:
         if database.dialect == "sqlite":
@@ -236,19 +235,19 @@ def test_a_lease_that_the_database_refuses_fails_alone(database: Database) -> No
 
 def test_processes_are_told_apart() -> None:
     """The present process is there; one that ended, or whose number was used again, is gone; others cannot be told."""
-    mine = processes.this_process()
+    mine = this_process()
     place, number, start = mine.split("/")
-    assert not processes.process_is_gone(mine)
-    assert processes.process_is_gone(f"{place}/{number}/{int(start) - 1}")
+    assert not process_is_gone(mine)
+    assert process_is_gone(f"{place}/{number}/{int(start) - 1}")
     with child(os.getpid) as other:
         other.join(LONGEST_SECONDS)
-        assert processes.process_is_gone(f"{place}/{other.pid}/{start}")
-    assert not processes.process_is_gone(f"other-{place}/{number}/1")
-    assert not processes.process_is_gone("nonsense")
+        assert process_is_gone(f"{place}/{other.pid}/{start}")
+    assert not process_is_gone(f"other-{place}/{number}/1")
+    assert not process_is_gone("nonsense")
 
 
-def test_threads_that_are_served_together_exclude_each_other(database: Database) -> None:
-    """Of many threads after few keys each is alone with its key, and nothing is left when all are done."""
+def test_many_threads_after_few_keys_exclude_each_other(database: Database) -> None:
+    """Each thread is alone with its key, and no lease is left when all are done."""
     leases, other = Leases(database, "me", 60), Leases(database, "other", 60)
     inside: Counter[str] = Counter()
     most: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Leases that ran out under their holder, and those that outlast it on purpose."""
+"""Leases that expired while their holder worked, and those that outlast it on purpose."""
 
 from __future__ import annotations
 
@@ -66,26 +66,26 @@ def test_a_lease_that_another_took_over_is_not_renewed(database: Database) -> No
     assert not Leases(database, "third", 60).acquire("a")
 
 
-def test_a_lingering_lease_is_nobodys(database: Database) -> None:
-    """Left to run out, it is refused to everyone, its old holder too, and no renewal lengthens it."""
+def test_a_lease_left_to_expire_is_nobodys(database: Database) -> None:
+    """Nobody can take it before it expires, its old holder included, and no renewal extends it."""
     mine, other = Leases(database, "mine", 60), Leases(database, "other", 60)
     assert mine.acquire("a")
-    mine.linger("a", 600)
+    mine.expire_after("a", 600)
     mine.release("a")
     assert not mine.acquire("a")
     assert not other.acquire("a")
     assert mine.acquire("b")
-    mine.linger("b", -1)
+    mine.expire_after("b", -1)
     mine.renew()
     assert other.acquire("b")
 
 
-def test_what_a_dead_process_was_at_may_be_waited_for(database: Database, database_url: str) -> None:
-    """A lease that is not inherited runs its time even when its holder was killed."""
+def test_the_lease_of_a_dead_process_may_be_waited_for(database: Database, database_url: str) -> None:
+    """A lease that is not taken over lasts its time even when its holder was killed."""
     held = CONTEXT.Event()
     mine = Leases(database, "mine", 60)
     with child(hold, database_url, "a", held) as holder:
         assert held.wait(LONGEST_SECONDS)
         kill(holder)
-    assert not mine.acquire("a", inherits=False)
+    assert not mine.acquire("a", take_over=False)
     assert mine.acquire("a")

@@ -44,7 +44,7 @@ def test_a_step_prolongs_no_lease(database: Database, step: timedelta) -> None:
     holder, other = Leases(database, "holder", 60), Leases(database, "other", 60)
     with time_machine.travel(now() + step):
         assert holder.acquire("a")
-        holder.linger("a", -1)
+        holder.expire_after("a", -1)
     assert other.acquire("a")
 
 
@@ -93,7 +93,7 @@ def test_processes_whose_clocks_differ_agree(database: Database, database_url: s
     process.start()
     process.join()
     assert process.exitcode == 0
-    assert not Leases(database, "other", 60).acquire("a", inherits=False)
+    assert not Leases(database, "other", 60).acquire("a", take_over=False)
     with database.read() as connection:
         assert outbox.due(connection, 10) == []
         record = find(connection, "visit", "bq")
