@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from multiprocessing.connection import Connection
 
 import structlog
 
+from benchmarks.databases import KINDS, empty_database
 from benchmarks.stub_http import serve
 from benchmarks.stub_sqs import StubSqs
 from jobs.runtime.application import Application
@@ -109,16 +109,18 @@ def in_batches_of(size: int) -> Way:
     return drain
 
 
-def measure(sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float) -> float:
+def measure(
+    sandbox: Sandbox, name: str, way: Way, number: int, in_flight: int, latency_ms: float, database: str
+) -> float:
     """Creates a second of one way; each of them is checked to be in NOMIS once."""
     sandbox.reset(prisoners=200)
     bodies = book(sandbox, name, number)
-    with tempfile.TemporaryDirectory() as folder, stub_queue(bodies) as sqs_url:
+    with empty_database(database) as database_url, stub_queue(bodies) as sqs_url:
         settings = load_settings(
             {
                 **sandbox.environment(),
                 "HMPPS_SQS_LOCALSTACK_URL": sqs_url,
-                "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+                "DATABASE_URL": database_url,
                 "DRAIN_CONCURRENCY": str(in_flight),
                 "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
                 "SLACK_TOKEN": "",
@@ -172,18 +174,20 @@ def main() -> None:
     parser.add_argument("--creates", type=int, default=1000)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--call-ms", type=float, default=20)
+    parser.add_argument("--database", choices=KINDS, default="sqlite")
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    call, flight = chosen.call_ms, chosen.in_flight
+    call, flight, database = chosen.call_ms, chosen.in_flight, chosen.database
     with Sandbox.start(moto=False) as sandbox:
         # One at a time takes long, so fewer of them make its rate.
-        one = measure(sandbox, "one", in_batches_of(1), chosen.creates // 10, flight, call)
-        ten = measure(sandbox, "ten", in_batches_of(10), chosen.creates, flight, call)
-        same = measure(sandbox, "same", by_the_drain, chosen.creates, 10, call)
-        ours = measure(sandbox, "ours", by_the_drain, chosen.creates, flight, call)
+        one = measure(sandbox, "one", in_batches_of(1), chosen.creates // 10, flight, call, database)
+        ten = measure(sandbox, "ten", in_batches_of(10), chosen.creates, flight, call, database)
+        same = measure(sandbox, "same", by_the_drain, chosen.creates, 10, call, database)
+        ours = measure(sandbox, "ours", by_the_drain, chosen.creates, flight, call, database)
     bound = flight / (CALLS * call / 1000)
     print(
-        f"creates: {ours:,.0f}/s with {flight} in flight: {ours / one:.1f} times one at a time ({one:.1f}/s), "
+        f"creates on {database}: {ours:,.0f}/s with {flight} in flight: "
+        f"{ours / one:.1f} times one at a time ({one:.1f}/s), "
         f"{ours / ten:.2f} times ten at once without pipelining ({ten:,.0f}/s; with 10 in flight {same / ten:.2f} "
         f"times), {ours / bound:.0%} of the bound ({bound:,.0f}/s)"
     )

@@ -11,24 +11,23 @@ import asyncio
 import json
 import multiprocessing
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import structlog
 
+from benchmarks.databases import KINDS, empty_database
 from benchmarks.stub_http import Answer, Call, serve
 from benchmarks.stub_sqs import StubSqs
 from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
 from sync.pipeline.context import HandlerContext
-from sync.pipeline.drain import BatchSummary, Drain
+from sync.pipeline.drain import Drain
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
@@ -124,7 +123,7 @@ def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tu
 
 
 @contextmanager
-def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> Iterator[Drain]:
+def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int) -> Iterator[Drain]:
     """A drain of the stubs' queue, with everything that a real one has."""
     names = ("OAUTH", "NOMIS", "MAPPING", "ACTIVITIES")
     settings = load_settings(
@@ -132,7 +131,7 @@ def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> I
             **{f"API_BASE_URL_{name}": upstream_url for name in names},
             "HMPPS_SQS_PROVIDER": "localstack",
             "HMPPS_SQS_LOCALSTACK_URL": sqs_url,
-            "DATABASE_URL": f"sqlite:///{folder}/bench.db",
+            "DATABASE_URL": database_url,
             "EVENT_MINIMUM_AGE_SECONDS": "0",
             "DRAIN_CONCURRENCY": str(in_flight),
             "RECONCILIATION_CONCURRENCY": str(2 * in_flight),
@@ -165,22 +164,24 @@ def drain_of(sqs_url: str, upstream_url: str, folder: Path, in_flight: int) -> I
         database.dispose()
 
 
-def measure(messages: int, in_flight: int, call_seconds: float, sqs_seconds: float) -> tuple[float, BatchSummary]:
-    """Messages handled a second, from the first receive to the last delete, and what became of them."""
+def measure(
+    messages: int, in_flight: int, call_seconds: float, sqs_seconds: float, database: str = "sqlite"
+) -> tuple[float, float]:
+    """Messages handled a second, from the first receive to the last delete, and milliseconds of CPU a message."""
     with (
-        tempfile.TemporaryDirectory() as folder,
+        empty_database(database) as database_url,
         stubs(messages, call_seconds, sqs_seconds) as (pipe, sqs_url, upstream_url),
-        drain_of(sqs_url, upstream_url, Path(folder), in_flight) as drain,
+        drain_of(sqs_url, upstream_url, database_url, in_flight) as drain,
     ):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
         summary = drain.run_until_empty(max_batches=-(-messages // 1000))
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         pipe.send("how many are left?")
         left = pipe.recv()
     assert summary.applied == messages, summary
     assert left == 0, left
-    return messages / seconds, summary
+    return messages / seconds, 1000 * cpu_seconds / messages
 
 
 def main() -> None:
@@ -191,17 +192,20 @@ def main() -> None:
     parser.add_argument("--call-ms", type=float, default=20)
     parser.add_argument("--sqs-ms", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--database", choices=KINDS, default="sqlite")
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     bound = chosen.in_flight / (CALLS * chosen.call_ms / 1000)
-    rates = [
-        measure(chosen.messages, chosen.in_flight, chosen.call_ms / 1000, chosen.sqs_ms / 1000)[0]
+    call_seconds, sqs_seconds = chosen.call_ms / 1000, chosen.sqs_ms / 1000
+    measured = [
+        measure(chosen.messages, chosen.in_flight, call_seconds, sqs_seconds, chosen.database)
         for _ in range(chosen.rounds)
     ]
-    rate = statistics.median(rates)
+    rate, cpu = (statistics.median(figures) for figures in zip(*measured, strict=True))
     print(
-        f"drain: {rate:,.0f} messages/s of at most {bound:,.0f} ({rate / bound:.0%}); "
-        f"{chosen.in_flight} in flight, {CALLS} calls of {chosen.call_ms:g} ms, median of {chosen.rounds}"
+        f"drain on {chosen.database}: {rate:,.0f} messages/s of at most {bound:,.0f} ({rate / bound:.0%}); "
+        f"{cpu:.2f} ms of CPU a message; {chosen.in_flight} in flight, {CALLS} calls of {chosen.call_ms:g} ms, "
+        f"median of {chosen.rounds}"
     )
 
 
