@@ -50,7 +50,7 @@ def four_calls(event: DomainEvent, context: HandlerContext) -> None:
     """Handles an event as the real updates do: read the record, look up the mapping, write to NOMIS twice."""
     record = event.text("id")
     context.step("read record")
-    context.services.activities.call("GET", f"/records/{record}")
+    context.services[UpstreamName.ACTIVITIES].call("GET", f"/records/{record}")
     context.step("look up mapping")
     context.services.mapping.call("GET", f"/mapping/{record}")
     context.step("write")

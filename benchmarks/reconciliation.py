@@ -25,7 +25,7 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
-from sync.settings.declaration import Settings
+from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
@@ -74,7 +74,7 @@ def snapshot_seconds(settings: Settings) -> float:
     transport = Transport(settings)
     services = connect(transport)
     services.nomis.call("GET", "/prisoners/ids", query={"page": 0, "size": 1})
-    services.incentives.call("GET", "/incentive/levels")
+    services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels")
     started = time.perf_counter()
     with undisturbed():
         size = settings.reports_incentives_reconciliation_page_size
@@ -133,7 +133,7 @@ def _old_page(services: Services, pool: ThreadPoolExecutor, prisoners: tuple[Pri
 
 
 def _old_summary(services: Services, booking_id: int) -> object:
-    return incentives_api.booking_summary(services.incentives, booking_id, with_details=False)
+    return incentives_api.booking_summary(services[UpstreamName.INCENTIVES], booking_id, with_details=False)
 
 
 def schedules(repeats: int) -> None:

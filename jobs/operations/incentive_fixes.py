@@ -26,6 +26,7 @@ from sync.domains.incentives import rules as incentive
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import UpstreamName
 from sync.store.actions import Action, ActionState, actions_on
 from sync.upstream import prisoners
 
@@ -100,7 +101,7 @@ def publish_received(
     with _context(application).lease(f"write:received:{plan.offender_no}"):
         _make_sure(plan, plan_again(), force=force)
         with recorded_action(application, who, plan.action, _target(plan), _details(plan)):
-            prisoners.publish_received(application.services.prisoner_search, plan.offender_no, event)
+            prisoners.publish_received(application.services[UpstreamName.PRISONER_SEARCH], plan.offender_no, event)
 
 
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from reports.engine.listing import ListingFailed, PageFailure, list_prisoners
 from sync.domains.incentives import dps as incentives_api
 from sync.failures import SyncError
+from sync.settings.declaration import UpstreamName
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def find_bookings(services: Services, offender_nos: Iterable[str], page_size: in
     found: dict[str, PrisonerId] = {}
     searched = list(dict.fromkeys(offender_nos))
     for offender_no in searched:
-        summary = incentives_api.prisoner_summary(services.incentives, offender_no)
+        summary = incentives_api.prisoner_summary(services[UpstreamName.INCENTIVES], offender_no)
         if summary is not None and is_active(summary.booking_id):
             found[offender_no] = PrisonerId(summary.booking_id, offender_no)
     missing = {offender_no for offender_no in searched if offender_no not in found}

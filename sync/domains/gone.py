@@ -1,59 +1,48 @@
-"""Changes of a record that is gone on both sides: they are ignored, for nothing is left to change, now or later."""
+"""Changes of a record that is gone on both sides are ignored: nothing is left to change, now or later."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from sync.creation.creation import Creation
 from sync.failures import UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
-from sync.upstream.services import Services
 
 Apply = Callable[[DomainEvent, HandlerContext], str | None]
+#: Reads the DPS record of an event. Raises `UpstreamError`.
+ReadDps = Callable[[DomainEvent, HandlerContext], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """How to see that a record is gone, and the telemetry event that says so.
+def ignored_if_gone(apply: Apply, creation: Creation, read_dps: ReadDps, ignored: str) -> Apply:
+    """`apply`, but if it fails because a record is absent, and DPS and the mapping service both lack it, ignored.
 
-    creation: the name of its `Creation`. dps_id: its id in DPS. record, mapping: read it, and raise for an absent one.
+    If only one of them lacks it, it fails: the other may follow. So it does while a creation of the record is open, as
+    NOMIS may have it then. The properties `dps-error` and `mapping-error` say what the two responded; the event
+    `ignored` is tracked.
     """
 
-    creation: str
-    dps_id: Callable[[DomainEvent], str]
-    record: Callable[[Services, str], object]
-    mapping: Callable[[Services, str], object]
-    ignored: str
+    def applied(event: DomainEvent, context: HandlerContext) -> str | None:
+        try:
+            return apply(event, context)
+        except UpstreamError as error:
+            dps_id = creation.dps_id(event)
+            if not error.absent or context.creation_open(creation.name, dps_id):
+                raise
+            step = context.current_step
+            dps_error = _absence(lambda: read_dps(event, context))
+            mapping_error = _absence(lambda: creation.mappings.get(context.services.mapping, dps_id))
+            if dps_error is None or mapping_error is None:
+                context.step(step)
+                raise
+        context.bind(**{"dps-error": dps_error, "mapping-error": mapping_error})
+        return ignored
 
-    def unless_gone(self, apply: Apply) -> Apply:
-        """`apply`; where it fails since DPS or the mapping service lacks the record, ignored if both do.
-
-        With one of them missing alone it fails: the other may follow. So it does while a creation of the record is
-        open, for then NOMIS may have it. The properties `dps-error` and `mapping-error` say what the two answered.
-        """
-
-        def applied(event: DomainEvent, context: HandlerContext) -> str | None:
-            try:
-                return apply(event, context)
-            except UpstreamError as error:
-                dps_id = self.dps_id(event)
-                if not error.absent or context.creation_open(self.creation, dps_id):
-                    raise
-                step = context.current_step
-                context.step("see whether it is gone on both sides")
-                dps_error, mapping_error = (_absence(read, context, dps_id) for read in (self.record, self.mapping))
-                if dps_error is None or mapping_error is None:
-                    context.step(step)
-                    raise
-            context.bind(**{"dps-error": dps_error, "mapping-error": mapping_error})
-            return self.ignored
-
-        return applied
+    return applied
 
 
-def _absence(read: Callable[[Services, str], object], context: HandlerContext, dps_id: str) -> str | None:
-    """What the service answers that lacks the record; None where it has it. Raises what else it answers."""
+def _absence(read: Callable[[], object]) -> str | None:
+    """What the service that lacks the record responded; None if it has it. Raises any other error."""
     try:
-        read(context.services, dps_id)
+        read()
     except UpstreamError as error:
         if not error.absent:
             raise

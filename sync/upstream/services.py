@@ -1,5 +1,6 @@
-"""The upstream services a handler works with, one client each."""
+"""The upstream services, one client each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync.settings.declaration import UpstreamName
@@ -8,27 +9,24 @@ from sync.upstream.transport import ServiceClient, Transport
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One client for each upstream service, called by the modules beside this one (`nomis_visits`, `mappings`, …)."""
+    """A client for each upstream service: `services.nomis`, `services.mapping`, `services[UpstreamName.VISITS]`."""
 
-    nomis: ServiceClient
-    mapping: ServiceClient
-    visits: ServiceClient
-    incentives: ServiceClient
-    activities: ServiceClient
-    appointments: ServiceClient
-    sentence_adjustments: ServiceClient
-    prisoner_search: ServiceClient
+    clients: Mapping[UpstreamName, ServiceClient]
+
+    def __getitem__(self, name: UpstreamName) -> ServiceClient:
+        return self.clients[name]
+
+    @property
+    def nomis(self) -> ServiceClient:
+        """hmpps-nomis-prisoner-api."""
+        return self.clients[UpstreamName.NOMIS]
+
+    @property
+    def mapping(self) -> ServiceClient:
+        """The mapping service."""
+        return self.clients[UpstreamName.MAPPING]
 
 
 def connect(transport: Transport) -> Services:
-    """The services over `transport`; nothing is called yet."""
-    return Services(
-        nomis=transport.client(UpstreamName.NOMIS),
-        mapping=transport.client(UpstreamName.MAPPING),
-        visits=transport.client(UpstreamName.VISITS),
-        incentives=transport.client(UpstreamName.INCENTIVES),
-        activities=transport.client(UpstreamName.ACTIVITIES),
-        appointments=transport.client(UpstreamName.APPOINTMENTS),
-        sentence_adjustments=transport.client(UpstreamName.SENTENCE_ADJUSTMENTS),
-        prisoner_search=transport.client(UpstreamName.PRISONER_SEARCH),
-    )
+    """The services over `transport`; nothing is called yet. HMPPS Auth has no client: it gives the tokens."""
+    return Services({name: transport.client(name) for name in UpstreamName if name is not UpstreamName.OAUTH})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sandbox import Sandbox
-from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
+from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
 from tests.harness.app import App, application
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty

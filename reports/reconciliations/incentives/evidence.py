@@ -11,8 +11,9 @@ from reports.reconciliations.incentives.levels import level_code, prison_code
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.dps import Review, ReviewSummary
-from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
+from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
+from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -116,7 +117,7 @@ class Evidence:
 def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
     """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no code."""
     with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
-        dps = beside.submit(incentives_api.booking_summary, services.incentives, booking_id)
+        dps = beside.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
     pair = Pair(offender_no, booking_id, nomis, dps.result())
     if pair.nomis is not None:

@@ -15,7 +15,7 @@ from reports.engine.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
 from sync.domains.incentives import nomis as nomis_incentives
-from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
+from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
 from sync.upstream import prisoners

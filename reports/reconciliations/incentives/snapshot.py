@@ -18,6 +18,7 @@ from reports.reconciliations.incentives.levels import NONE, Codebook, level_code
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
 from sync.failures import SyncError, UpstreamError
+from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -135,7 +136,7 @@ class Snapshot:
     def _names(self) -> Mapping[str, str]:
         """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
         try:
-            return read_patiently(lambda: names_to_codes(self._services.incentives), self._stopped.wait)
+            return read_patiently(lambda: names_to_codes(self._services[UpstreamName.INCENTIVES]), self._stopped.wait)
         except SyncError as error:
             structlog.get_logger().warning("level-names-not-read", reason=str(error))
             self._bulk_withdrawn = True
@@ -170,7 +171,7 @@ class Snapshot:
         return Reading("nomis", read, deliver, self.nomis_pace, self._outage_seconds)
 
     def _dps_reading(self) -> Reading[int, Any]:
-        client, size, pages = self._services.incentives, self._page_size, self._pages
+        client, size, pages = self._services[UpstreamName.INCENTIVES], self._page_size, self._pages
         levels = self.levels
 
         def read(item: int) -> int:
@@ -228,7 +229,7 @@ class Snapshot:
         def read() -> Mapping[int, str]:
             if self._bulk_withdrawn or self._stopped.is_set():
                 return {}
-            return incentives_api.current_levels(self._services.incentives, booking_ids)
+            return incentives_api.current_levels(self._services[UpstreamName.INCENTIVES], booking_ids)
 
         try:
             return read_patiently(read, self._stopped.wait)

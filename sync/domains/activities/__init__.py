@@ -1,5 +1,7 @@
 """Activities, allocations and attendances."""
 
+from sync.domains.activities.allocations import ALLOCATION_UPDATES
+from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.repair import ADVICE, ActivityRepair, is_missing_allocation
 from sync.domains.activities.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
@@ -13,7 +15,7 @@ DOMAIN = Domain(
     publisher_roles=frozenset({"NOMIS_ACTIVITIES"}),
     nomis_role="NOMIS_ACTIVITIES",
     creation=CREATION,
-    updates=UPDATES,
+    updates=(*UPDATES, *ALLOCATION_UPDATES, *ATTENDANCE_UPDATES),
     repair=ActivityRepair(),
     advice=ADVICE,
     is_awaited=is_missing_allocation,

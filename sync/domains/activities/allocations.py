@@ -6,13 +6,14 @@ from datetime import datetime
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
-from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import UpsertAllocation
+from sync.domains.activities.rules import MAPPINGS
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 
 END_REASON = "PRG_END"
@@ -82,7 +83,7 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
     services = context.services
     with context.lease(f"write:{_entity(event)}"):
         context.step("read allocation")
-        allocation = activities_api.allocation(services.activities, int(_allocation_id(event)))
+        allocation = activities_api.allocation(services[UpstreamName.ACTIVITIES], int(_allocation_id(event)))
         context.bind(
             offenderNo=allocation.prisoner_number,
             bookingId=allocation.booking_id,
@@ -107,7 +108,7 @@ def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
     if allocation.status != _ENDED:
         return allocation
     context.step("read newer allocations")
-    later = activities_api.later_allocations(context.services.activities, allocation)
+    later = activities_api.later_allocations(context.services[UpstreamName.ACTIVITIES], allocation)
     return max(later, key=lambda each: each.id, default=allocation)
 
 

@@ -10,14 +10,15 @@ from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import booking_activity_lease
 from sync.domains.activities.dps import Attendance
-from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
+from sync.domains.activities.rules import MAPPINGS
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind
 from sync.domains.times import with_minutes
 from sync.failures import NeverAccepted, RuleError, UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 
 
@@ -124,7 +125,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
     services = context.services
     with context.lease(f"write:{_entity(event)}"):
         context.step("read attendance")
-        attendance = activities_api.attendance(services.activities, int(_attendance_id(event)))
+        attendance = activities_api.attendance(services[UpstreamName.ACTIVITIES], int(_attendance_id(event)))
         session = AttendanceSession(
             schedule_date=attendance.session_date,
             start_time=with_minutes(attendance.session_start_time),

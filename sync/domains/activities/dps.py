@@ -1,4 +1,4 @@
-"""The activities API: activities, schedules, sessions, allocations, attendances; and appointments (own client)."""
+"""The activities API: activities, schedules, sessions, allocations, attendances."""
 
 from datetime import date
 from typing import Annotated, Any, Literal
@@ -184,24 +184,6 @@ class Attendance(Response):
     issue_payment: bool | None = None
 
 
-class _InstanceId(Response):
-    id: int
-
-
-class AppointmentInstance(Response):
-    """One prisoner's appointment."""
-
-    id: int
-    booking_id: int
-    prison_code: str | None = None
-    category_code: str
-    internal_location_id: int | None = None
-    in_cell: bool = False
-    appointment_date: date
-    start_time: LocalTime
-    end_time: LocalTime | None = None
-
-
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
     """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
     path = f"/schedules/{schedule_id}"
@@ -253,20 +235,3 @@ def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     path = f"/synchronisation/attendance/{attendance_id}"
     answer, asked = activities.call("GET", path), {"attendanceId": attendance_id}
     return parse_response(Attendance, answer, activities, "GET", path, asked=asked)
-
-
-def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
-    """One appointment instance."""
-    path = f"/appointment-instances/{instance_id}"
-    answer, asked = appointments.call("GET", path), {"id": instance_id}
-    return parse_response(AppointmentInstance, answer, appointments, "GET", path, asked=asked)
-
-
-def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
-    """Whether the appointment instance is still there."""
-    path = f"/appointment-instances/{instance_id}"
-    answer, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
-    if answer is None:
-        return False
-    parse_response(_InstanceId, answer, appointments, "GET", path, asked=asked)
-    return True

@@ -6,18 +6,17 @@ from decimal import Decimal
 from sync.creation.creation import Creation, Json, Prepared
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
-from sync.domains.activities.allocations import ALLOCATION_UPDATES
-from sync.domains.activities.attendances import ATTENDANCE_UPDATES
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
-from sync.domains.activities.mapping import MAPPINGS
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.domains.declaration import Update
 from sync.domains.times import with_minutes
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
-from sync.upstream.responses import cut_to_bytes
+from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response, cut_to_bytes
 from sync.upstream.services import Services
 
 #: NOMIS holds 40 bytes: the prefix and the beginning of the activity's summary.
@@ -94,6 +93,21 @@ def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
         "minimum_incentive_level_code": activity.minimum_incentive_nomis_code,
     }
     return CreateActivity(**{**amended, **of_activity})
+
+
+class _Mapping(Response):
+    activity_schedule_id: RecordNumber
+    nomis_course_activity_id: RecordNumber
+
+
+MAPPINGS = Mappings(
+    path="/mapping/activities",
+    model=_Mapping,
+    dps="activityScheduleId",
+    nomis=("nomisCourseActivityId",),
+    by_dps="activity-schedule-id/{activityScheduleId}",
+    by_nomis=None,
+)
 
 
 class ActivityCreation(Creation):
@@ -194,7 +208,7 @@ def _course_lease(schedule_id: int | str) -> str:
 
 def _read_instance(event: DomainEvent, context: HandlerContext) -> ScheduledInstance:
     context.step("read scheduled instance")
-    return activities_api.scheduled_instance(context.services.activities, int(_instance_id(event)))
+    return activities_api.scheduled_instance(context.services[UpstreamName.ACTIVITIES], int(_instance_id(event)))
 
 
 def _mapped_course(schedule_id: int | str, context: HandlerContext) -> int:
@@ -206,12 +220,12 @@ def _mapped_course(schedule_id: int | str, context: HandlerContext) -> int:
 
 def _read_schedule(event: DomainEvent, context: HandlerContext) -> Schedule:
     context.step("read schedule")
-    return activities_api.schedule(context.services.activities, int(CREATION.dps_id(event)))
+    return activities_api.schedule(context.services[UpstreamName.ACTIVITIES], int(CREATION.dps_id(event)))
 
 
 def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
     context.step("read activity")
-    return activities_api.activity(context.services.activities, schedule.activity.id)
+    return activities_api.activity(context.services[UpstreamName.ACTIVITIES], schedule.activity.id)
 
 
 UPDATES = (
@@ -231,6 +245,4 @@ UPDATES = (
         "activity-scheduled-instance-amend-success",
         "activity-scheduled-instance-amend-failed",
     ),
-    *ALLOCATION_UPDATES,
-    *ATTENDANCE_UPDATES,
 )

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from sync.clock import london_now
 from sync.creation.creation import Creation, Json, Prepared, creation_lease
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
-from sync.domains.adjustments.mapping import MAPPINGS
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
 from sync.domains.declaration import Coalesce, Update
-from sync.domains.gone import Gone
+from sync.domains.gone import ignored_if_gone
 from sync.domains.times import earliest_creation
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.mappings import Mappings, TextId
+from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
 UPDATED_IGNORED = "sentencing-adjustment-updated-ignored"
@@ -57,6 +59,22 @@ def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment
     """The same for an adjustment that NOMIS has, which may have moved to another sentence."""
     told = dict(nomis_adjustment(adjustment, today))
     return ChangedAdjustment(**told, sentence_sequence=adjustment.sentence_sequence)
+
+
+class _Mapping(Response):
+    adjustment_id: TextId
+    nomis_adjustment_id: RecordNumber
+    nomis_adjustment_category: Literal["SENTENCE", "KEY-DATE"]
+
+
+MAPPINGS = Mappings(
+    path="/mapping/sentencing/adjustments",
+    model=_Mapping,
+    dps="adjustmentId",
+    nomis=("nomisAdjustmentId", "nomisAdjustmentCategory"),
+    by_dps="adjustment-id/{adjustmentId}",
+    by_nomis="nomis-adjustment-category/{nomisAdjustmentCategory}/nomis-adjustment-id/{nomisAdjustmentId}",
+)
 
 
 class AdjustmentCreation(Creation):
@@ -203,7 +221,7 @@ def _is_gone(adjustment_id: str, context: HandlerContext) -> bool:
     if context.creation_open(CREATION.name, adjustment_id):
         return False
     context.step("read adjustment")
-    return not adjustments_api.adjustment_exists(context.services.sentence_adjustments, adjustment_id)
+    return not adjustments_api.adjustment_exists(context.services[UpstreamName.SENTENCE_ADJUSTMENTS], adjustment_id)
 
 
 def _mapped(mapping: Mapping[str, Any]) -> tuple[int, Category]:
@@ -212,25 +230,15 @@ def _mapped(mapping: Mapping[str, Any]) -> tuple[int, Category]:
 
 def _read(event: DomainEvent, context: HandlerContext) -> Adjustment:
     context.step("read adjustment")
-    return adjustments_api.adjustment(context.services.sentence_adjustments, CREATION.dps_id(event))
+    return adjustments_api.adjustment(context.services[UpstreamName.SENTENCE_ADJUSTMENTS], CREATION.dps_id(event))
 
-
-def _read_record(services: Services, adjustment_id: str) -> object:
-    return adjustments_api.adjustment(services.sentence_adjustments, adjustment_id)
-
-
-def _read_mapping(services: Services, adjustment_id: str) -> object:
-    return MAPPINGS.get(services.mapping, adjustment_id)
-
-
-_GONE = Gone(CREATION.name, CREATION.dps_id, _read_record, _read_mapping, UPDATED_SKIPPED)
 
 UPDATES = (
     Update(
         "release-date-adjustments.adjustment.updated",
         CREATION.entity,
         CREATION.start,
-        _GONE.unless_gone(_update),
+        ignored_if_gone(_update, CREATION, _read, UPDATED_SKIPPED),
         "sentencing-adjustment-updated-success",
         "sentencing-adjustment-updated-failed",
         others=(UPDATED_IGNORED, UPDATED_SKIPPED),

@@ -5,18 +5,20 @@ from datetime import datetime
 from typing import Any
 
 from sync.creation.creation import Creation, Json, Prepared, creation_lease
-from sync.domains.activities import dps as activities_api
-from sync.domains.activities.dps import AppointmentInstance
+from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
-from sync.domains.appointments.mapping import MAPPINGS
+from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
 from sync.domains.declaration import Coalesce, Update
-from sync.domains.gone import Apply, Gone
+from sync.domains.gone import ignored_if_gone
 from sync.domains.times import earliest_creation, with_minutes, with_seconds
 from sync.failures import UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
 AMEND_IGNORED = "appointment-amend-missing-ignored"
@@ -46,6 +48,21 @@ def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
         end_time=with_minutes(appointment.end_time or appointment.start_time),
         event_sub_type=appointment.category_code,
     )
+
+
+class _Mapping(Response):
+    appointment_instance_id: RecordNumber
+    nomis_event_id: RecordNumber
+
+
+MAPPINGS = Mappings(
+    path="/mapping/appointments",
+    model=_Mapping,
+    dps="appointmentInstanceId",
+    nomis=("nomisEventId",),
+    by_dps="appointment-instance-id/{appointmentInstanceId}",
+    by_nomis="nomis-event-id/{nomisEventId}",
+)
 
 
 class AppointmentCreation(Creation):
@@ -186,12 +203,12 @@ def _is_gone(instance_id: str, context: HandlerContext) -> bool:
     if context.creation_open(CREATION.name, instance_id):
         return False
     context.step("read appointment")
-    return not activities_api.appointment_exists(context.services.appointments, int(instance_id))
+    return not appointments_api.appointment_exists(context.services[UpstreamName.APPOINTMENTS], int(instance_id))
 
 
 def _read(event: DomainEvent, context: HandlerContext) -> AppointmentInstance:
     context.step("read appointment")
-    return activities_api.appointment(context.services.appointments, int(CREATION.dps_id(event)))
+    return appointments_api.appointment(context.services[UpstreamName.APPOINTMENTS], int(CREATION.dps_id(event)))
 
 
 def _mapped_event(event: DomainEvent, context: HandlerContext) -> int:
@@ -205,22 +222,12 @@ def _noted(mapping: Mapping[str, Any], context: HandlerContext) -> int:
     return event_id
 
 
-def _unless_gone(ignored: str, apply: Apply) -> Apply:
-    def record(services: Services, instance_id: str) -> object:
-        return activities_api.appointment(services.appointments, int(instance_id))
-
-    def mapping(services: Services, instance_id: str) -> object:
-        return MAPPINGS.get(services.mapping, instance_id)
-
-    return Gone(CREATION.name, CREATION.dps_id, record, mapping, ignored).unless_gone(apply)
-
-
 UPDATES = (
     Update(
         "appointments.appointment-instance.updated",
         CREATION.entity,
         CREATION.start,
-        _unless_gone(AMEND_IGNORED, _update),
+        ignored_if_gone(_update, CREATION, _read, AMEND_IGNORED),
         "appointment-update-success",
         "appointment-update-failed",
         others=(AMEND_IGNORED,),
@@ -229,7 +236,7 @@ UPDATES = (
         "appointments.appointment-instance.cancelled",
         CREATION.entity,
         CREATION.start,
-        _unless_gone(CANCEL_IGNORED, _cancel),
+        ignored_if_gone(_cancel, CREATION, _read, CANCEL_IGNORED),
         "appointment-cancel-success",
         "appointment-cancel-failed",
         others=(CANCEL_IGNORED,),

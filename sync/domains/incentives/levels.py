@@ -6,6 +6,7 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import HeldLevel
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 
 #: There is one order of the levels, whichever event tells of it.
@@ -26,7 +27,7 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
         context.step("look up level in NOMIS")
         held = nomis_incentives.find_global_level(services.nomis, _code(event))
         context.step("read level")
-        level = incentives_api.level(services.incentives, _code(event))
+        level = incentives_api.level(services[UpstreamName.INCENTIVES], _code(event))
         context.bind(code=level.code, description=level.name, active=level.active)
         body = nomis_incentives.GlobalLevel(code=level.code, description=level.name, active=level.active)
         context.step("write level")
@@ -74,7 +75,7 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
     """The codes in DPS's order, inactive ones included: to be read and told under the lease of the order alone."""
-    return tuple(level.code for level in incentives_api.levels(context.services.incentives))
+    return tuple(level.code for level in incentives_api.levels(context.services[UpstreamName.INCENTIVES]))
 
 
 def _order_entity(_: DomainEvent) -> str:
@@ -95,7 +96,7 @@ def _write_prison_level(event: DomainEvent, context: HandlerContext) -> str:
         context.step("look up prison level in NOMIS")
         exists = nomis_incentives.prison_level_exists(services.nomis, prison_id, _code(event))
         context.step("read prison level")
-        level = incentives_api.prison_level(services.incentives, prison_id, _code(event))
+        level = incentives_api.prison_level(services[UpstreamName.INCENTIVES], prison_id, _code(event))
         context.bind(
             code=level.level_code,
             prison=level.prison_id,

@@ -6,13 +6,15 @@ from datetime import datetime
 from sync.creation.creation import Creation, Json, Prepared
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
-from sync.domains.incentives.mapping import MAPPINGS
 from sync.domains.incentives.nomis import IepRecord
 from sync.domains.times import earliest_creation, local_seconds
 from sync.failures import RuleError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.mappings import Mappings
+from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
 #: How the entity of a review begins: its prisoner's, or its own where the event names no prisoner.
@@ -23,6 +25,22 @@ MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
 #: Support may have deleted records, so some sequences are missing; a longer row of missing ones is the end.
 _LONGEST_GAP = 3
+
+
+class _Mapping(Response):
+    incentive_id: RecordNumber
+    nomis_booking_id: RecordNumber
+    nomis_incentive_sequence: RecordNumber
+
+
+MAPPINGS = Mappings(
+    path="/mapping/incentives",
+    model=_Mapping,
+    dps="incentiveId",
+    nomis=("nomisBookingId", "nomisIncentiveSequence"),
+    by_dps="incentive-id/{incentiveId}",
+    by_nomis="nomis-booking-id/{nomisBookingId}/nomis-incentive-sequence/{nomisIncentiveSequence}",
+)
 
 
 class IncentiveCreation(Creation):
@@ -51,7 +69,7 @@ class IncentiveCreation(Creation):
 
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
         context.step("read review")
-        review = incentives_api.review(context.services.incentives, self.dps_id(event))
+        review = incentives_api.review(context.services[UpstreamName.INCENTIVES], self.dps_id(event))
         context.bind(
             prisonId=review.agency_id,
             iep=review.iep_code,

@@ -10,11 +10,13 @@ from sync.domains.declaration import Coalesce, Update
 from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
-from sync.domains.visits.mapping import MAPPINGS
 from sync.failures import RuleError, UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
+from sync.upstream.mappings import Mappings, TextId
+from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
 NOMIS_VISIT_TYPES = {"SOCIAL": "SCON", "FAMILY": "SCON"}
@@ -57,6 +59,21 @@ def open_closed_status(restriction: str) -> str:
     if restriction not in RESTRICTIONS:
         raise RuleError(f"no NOMIS open or closed status for visit restriction {restriction!r}")
     return restriction
+
+
+class _Mapping(Response):
+    vsip_id: TextId
+    nomis_id: RecordNumber
+
+
+MAPPINGS = Mappings(
+    path="/mapping/visits",
+    model=_Mapping,
+    dps="vsipId",
+    nomis=("nomisId",),
+    by_dps="vsipId/{vsipId}",
+    by_nomis="nomisId/{nomisId}",
+)
 
 
 class VisitCreation(Creation):
@@ -172,7 +189,7 @@ def _mapped_visit(event: DomainEvent, context: HandlerContext) -> int:
 
 def _read_visit(event: DomainEvent, context: HandlerContext) -> visit_scheduler.Visit:
     context.step("read visit")
-    return visit_scheduler.visit(context.services.visits, CREATION.dps_id(event))
+    return visit_scheduler.visit(context.services[UpstreamName.VISITS], CREATION.dps_id(event))
 
 
 UPDATES = (

@@ -10,6 +10,7 @@ import pytest
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
+from sync.settings.declaration import UpstreamName
 from tests.harness.reconciliations import Office
 from tests.reports.conftest import OpenOffice
 
@@ -173,7 +174,7 @@ def test_an_odd_row_of_the_bulk_answer_is_read_singly(
     world.reset(prisoners=50, mismatch_rate=0, every_cause=False)
     opened = office()
     bookings = [each["bookingId"] for each in rows_of(world)]
-    answer = opened.services.incentives.call("POST", BULK, body=bookings)
+    answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     answer[3] = spoil(answer[3])
     world.clear_records()
     world.fault("incentives", "POST", BULK, kind="status", status=200, body=answer)
@@ -187,7 +188,7 @@ def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(world: Sandbox, o
     world.reset(prisoners=50, mismatches={"7": 2})
     opened = office()
     bookings = [row["bookingId"] for row in rows_of(world)]
-    answer = opened.services.incentives.call("POST", BULK, body=bookings)
+    answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
     told = {each["bookingId"]: each["nomis"] for each in world.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
@@ -324,7 +325,7 @@ def test_the_reviews_of_another_prisoner_choose_nobody(world: Sandbox, office: O
     wrong = next(each for each in world.prisoners() if each["bookingId"] in planted(world))
     other = next(each for each in world.prisoners() if each["bookingId"] not in planted(world))
     path = "/iep/reviews/prisoner"
-    body = opened.services.incentives.call("GET", f"{path}/{other['offenderNo']}")
+    body = opened.services[UpstreamName.INCENTIVES].call("GET", f"{path}/{other['offenderNo']}")
     world.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
     result = reconciled(opened, offender_nos=(wrong["offenderNo"],))
     assert result.status != "complete"

@@ -28,6 +28,7 @@ from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.domains.incentives import dps as incentives_api
 from sync.failures import RuleError
+from sync.settings.declaration import UpstreamName
 from sync.store import outbox
 from tests.harness.processes import exit_codes
 from tests.harness.reconciliations import CURRENT, HALF, OTHER_HALF, Office, at_work, causes, open_office, result_of
@@ -44,7 +45,10 @@ def dlq_of(world: Sandbox, office: Office) -> Callable[[], PendingMessages]:
     waiting = [each["bookingId"] for each in planted(world) if each["cause"] == 1]
 
     def find_pending() -> PendingMessages:
-        summaries = [incentives_api.booking_summary(office.services.incentives, booking_id) for booking_id in waiting]
+        summaries = [
+            incentives_api.booking_summary(office.services[UpstreamName.INCENTIVES], booking_id)
+            for booking_id in waiting
+        ]
         return PendingMessages(
             on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None)
         )

@@ -10,7 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.creation import records as creations
 from sync.creation.records import CreationState
-from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.failures import LeaseBusy, UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.findings import FindingKind

@@ -13,6 +13,7 @@ from sync.domains.activities.allocations import booking_activity_lease
 from sync.domains.activities.rules import course_description
 from sync.failures import LeaseBusy, NeverAccepted, RuleError, UpstreamError
 from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import UpstreamName
 from tests.harness.activities import (
     ACTIVITY,
     ALLOCATION,
@@ -132,7 +133,7 @@ def test_amend_before_the_creation_fails_until_it_is_there(driver: Driver, priso
 def test_piece_work_is_refused_with_its_reason(driver: Driver, prisoner: Prisoner) -> None:
     """A pay line without a rate is a rule that cannot be met, told by its level and band."""
     put_schedule(driver, prisoner)
-    activity = driver.services.activities.call("GET", f"/activities/{ACTIVITY}")
+    activity = driver.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
     driver.sandbox.fault("activities", path="/activities/{id}", kind="status", status=200, body=activity)
     with pytest.raises(RuleError, match="level STD, band 1 has no rate"):

@@ -12,6 +12,7 @@ from sync.domains.incentives import nomis as nomis_incentives
 from sync.failures import LeaseBusy, UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
+from sync.settings.declaration import UpstreamName
 from tests.harness.faults import faulty
 from tests.harness.handlers import HANDLERS, Driver, Prisoner
 
@@ -226,7 +227,7 @@ def test_change_of_a_level_leaves_the_order(driver: Driver, told_before: bool) -
 
 def test_new_level_that_is_the_last_tells_no_order(driver: Driver) -> None:
     """A new level that is DPS's last stands where NOMIS puts it: it costs no call more."""
-    levels = driver.services.incentives.call("GET", "/incentive/levels?with-inactive=true")
+    levels = driver.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     last = [each for each in levels if each["code"] != "EN3"] + [each for each in levels if each["code"] == "EN3"]
     driver.sandbox.fault("incentives", "GET", "/incentive/levels$", kind="status", status=200, body=last)
     assert change(driver, "EN3") == "global-incentive-level-inserted"
@@ -245,7 +246,7 @@ def test_new_level_waits_for_the_order_that_is_being_told(driver: Driver) -> Non
 @pytest.mark.parametrize(("prison_id", "code"), [("MDI", "STD"), ("MDI", "EN2")])
 def test_prison_level_is_written(driver: Driver, prison_id: str, code: str) -> None:
     """A prison's level is written with limits in pence and both allowances, whether NOMIS has it or not."""
-    dps = driver.services.incentives.call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
+    dps = driver.services[UpstreamName.INCENTIVES].call("GET", f"/incentive/prison-levels/{prison_id}/level/STD")
     driver.sandbox.fault("incentives", kind="status", status=200, body={**dps, "levelCode": code, "visitOrders": 3})
     exists = driver.services.nomis.call("GET", f"/incentives/prison/{prison_id}/code/{code}", none_on_404=True)
     expected = f"prison-incentive-level-{'inserted' if exists is None else 'updated'}"
@@ -285,13 +286,13 @@ def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Pris
 
 def test_one_old_review_that_cannot_be_read_does_not_hide_the_others(driver: Driver, prisoner: Prisoner) -> None:
     """Of a booking's reviews the newest must be readable; of the older ones those count that are."""
-    newest = driver.services.incentives.call("GET", f"/iep/reviews/id/{review(driver, prisoner)}")
+    newest = driver.services[UpstreamName.INCENTIVES].call("GET", f"/iep/reviews/id/{review(driver, prisoner)}")
     summary = {"iepCode": "ENH", "bookingId": prisoner.booking_id}
     path = "/iep/reviews/booking/{id}"
     odd: list[Any] = [{}, None, "x", {**newest, "iepTime": "yesterday"}, {**newest, "id": None}]
     body = {**summary, "iepDetails": [newest, *odd, {**newest, "id": 1}]}
     with faulty(driver.sandbox, "incentives", "GET", path, kind="status", status=200, body=body):
-        read = incentives_api.booking_summary(driver.services.incentives, prisoner.booking_id)
+        read = incentives_api.booking_summary(driver.services[UpstreamName.INCENTIVES], prisoner.booking_id)
     assert read is not None
     assert [each.id for each in read.iep_details] == [newest["id"], 1]
     for first in odd:
@@ -300,4 +301,4 @@ def test_one_old_review_that_cannot_be_read_does_not_hide_the_others(driver: Dri
             faulty(driver.sandbox, "incentives", "GET", path, kind="status", status=200, body=wrong),
             pytest.raises(UpstreamError, match="iepDetails"),
         ):
-            incentives_api.booking_summary(driver.services.incentives, prisoner.booking_id)
+            incentives_api.booking_summary(driver.services[UpstreamName.INCENTIVES], prisoner.booking_id)

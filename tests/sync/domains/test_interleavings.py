@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.clock import london_today
+from sync.settings.declaration import UpstreamName
 from tests.harness.handlers import Driver, Prisoner
 from tests.harness.scenarios import (
     BOUNDED,
@@ -223,7 +224,7 @@ def test_levels(driver: Driver, story: Story) -> None:
     assert play(driver, story, changes, deliver) == set()
     held = {each["code"]: each for each in driver.sandbox.nomis("level")}
     assert held[code]["description"] == "Second"
-    levels = driver.services.incentives.call("GET", "/incentive/levels?with-inactive=true")
+    levels = driver.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     wanted = [each["code"] for each in levels if each["code"] in held]
     assert sorted(wanted, key=lambda each: int(held[each]["sequence"])) == wanted
 

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from sync.clock import LONDON
 from sync.domains.activities.allocations import nomis_allocation
 from sync.domains.activities.attendances import attendance_outcome, bonus_pay, event_status, nomis_attendance
-from sync.domains.activities.dps import Activity, Allocation, AppointmentInstance, Attendance, Instance, Pay, Schedule
+from sync.domains.activities.dps import Activity, Allocation, Attendance, Instance, Pay, Schedule
 from sync.domains.activities.nomis import AttendanceSession
 from sync.domains.activities.rules import course_description, new_course, pay_rate
 from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import nomis_appointment
 from sync.domains.incentives.nomis import CreateIep
 from sync.domains.times import earliest_creation, local_seconds, with_minutes, with_seconds

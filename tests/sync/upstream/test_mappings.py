@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
-from sync.domains.adjustments.mapping import MAPPINGS as ADJUSTMENT_MAPPINGS
-from sync.domains.appointments.mapping import MAPPINGS as APPOINTMENT_MAPPINGS
-from sync.domains.incentives.mapping import MAPPINGS as INCENTIVE_MAPPINGS
-from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
+from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.domains.adjustments.rules import MAPPINGS as ADJUSTMENT_MAPPINGS
+from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
+from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
+from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import NotUnderstood
 from sync.settings.loading import load_settings
 from sync.upstream.services import connect

@@ -21,15 +21,16 @@ from sandbox import Sandbox
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
-from sync.domains.activities.mapping import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.activities.nomis import AttendanceSession
+from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.visits import nomis as nomis_visits
-from sync.domains.visits.mapping import MAPPINGS as VISIT_MAPPINGS
+from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
 from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
@@ -424,10 +425,10 @@ def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Ser
         lambda: nomis_incentives.current_iep(services.nomis, 1),
         lambda: nomis_incentives.prison_level_exists(services.nomis, "LEI", "STD"),
         lambda: nomis_visits.find_visit(services.nomis, 1),
-        lambda: incentives_api.booking_summary(services.incentives, 1),
-        lambda: activities_api.later_allocations(services.activities, ALLOCATION),
-        lambda: activities_api.appointment_exists(services.appointments, 1),
-        lambda: adjustments_api.adjustment_exists(services.sentence_adjustments, "1"),
+        lambda: incentives_api.booking_summary(services[UpstreamName.INCENTIVES], 1),
+        lambda: activities_api.later_allocations(services[UpstreamName.ACTIVITIES], ALLOCATION),
+        lambda: appointments_api.appointment_exists(services[UpstreamName.APPOINTMENTS], 1),
+        lambda: adjustments_api.adjustment_exists(services[UpstreamName.SENTENCE_ADJUSTMENTS], "1"),
         lambda: VISIT_MAPPINGS.find(services.mapping, "no-such"),
         lambda: ACTIVITY_MAPPINGS.list_all(services.mapping),
         lambda: nomis_prisoners.prisoner_page(services.nomis, 0, 1),
@@ -443,7 +444,7 @@ def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Ser
     answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
     sandbox.fault("incentives", kind="status", status=200, body=answer)
     with pytest.raises(UpstreamError) as caught:
-        incentives_api.review(services.incentives, 7)
+        incentives_api.review(services[UpstreamName.INCENTIVES], 7)
     text = str(caught.value)
     assert text.startswith("incentives: GET /iep/reviews/id/7: status 200: the response cannot be used: ")
     assert "id (int_parsing)" in text
@@ -620,9 +621,17 @@ def test_ping(sandbox: Sandbox) -> None:
             lambda s: nomis_incentives.prison_level_exists(s.nomis, "LEI", "STD"),
             {"prisonId": "MDI", "iepLevelCode": "STD"},
         ),
-        ("incentives", lambda s: incentives_api.level(s.incentives, "STD"), {"code": "E", "name": "E", "active": True}),
-        ("appointments", lambda s: activities_api.appointment_exists(s.appointments, 1), {"id": 2}),
-        ("adjustments", lambda s: adjustments_api.adjustment_exists(s.sentence_adjustments, "1"), {"status": "UP"}),
+        (
+            "incentives",
+            lambda s: incentives_api.level(s[UpstreamName.INCENTIVES], "STD"),
+            {"code": "E", "name": "E", "active": True},
+        ),
+        ("appointments", lambda s: appointments_api.appointment_exists(s[UpstreamName.APPOINTMENTS], 1), {"id": 2}),
+        (
+            "adjustments",
+            lambda s: adjustments_api.adjustment_exists(s[UpstreamName.SENTENCE_ADJUSTMENTS], "1"),
+            {"status": "UP"},
+        ),
     ],
 )
 def test_another_record_than_the_one_asked_for_is_not_believed(
