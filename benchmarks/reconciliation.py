@@ -78,7 +78,7 @@ def snapshot_seconds(settings: Settings) -> float:
     started = time.perf_counter()
     with undisturbed():
         size = settings.reports_incentives_reconciliation_page_size
-        snapshot = Snapshot(services, settings.reconciliation_concurrency, size)
+        snapshot = Snapshot(services, size)
         prisoners = list_prisoners(services.nomis, size, begin=snapshot.begin).prisoners
         read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
     seconds = time.perf_counter() - started

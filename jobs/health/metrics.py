@@ -12,7 +12,7 @@ from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.store.database import StoreUnavailable
-from sync.upstream.breaker import BreakerState
+from sync.upstream.circuit import BreakerState
 
 PREFIX = "prisoner_to_nomis"
 #: The count of a run that is shown as a figure of its own.
@@ -49,8 +49,9 @@ class Metrics:
             registry=self._registry,
         )
 
-    def before_call(self, service: UpstreamName) -> None:
+    def before_call(self, _service: UpstreamName) -> bool:
         """Nothing is counted before a call has ended."""
+        return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
         """Counts a call and its time, by service, method and result (`ok`, a status, or `no answer`)."""

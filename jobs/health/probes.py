@@ -20,7 +20,7 @@ from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import QUEUES, Settings, UpstreamName
 from sync.store.breakers import read_breakers
-from sync.upstream.breaker import BreakerState
+from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport
 
 #: The limit of one call.

@@ -1,4 +1,4 @@
-"""Reads one thing for each of many, side by side, at a pace that gives way; what fails is tried again, then counted."""
+"""Reads one thing for each of many in parallel, within the limit of the service; retries what fails, then counts it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from queue import SimpleQueue
 
-    from reports.engine.pace import Pace
+    from sync.upstream.concurrency_limit import ConcurrencyLimit
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -33,7 +33,6 @@ _BREAKER_PAUSE_SECONDS = 1.0
 _TURN_SECONDS = 0.05
 #: How often whoever waits for what was read is within call.
 _TICK_SECONDS = 0.5
-_OVERLOADED = frozenset({429, 500, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,15 @@ class Reading(Generic[Item, Value]):
         name: str,
         read: Callable[[Item], Value],
         deliver: Callable[[Item, Value | Unreadable], None],
-        pace: Pace,
+        limit: ConcurrencyLimit,
         outage_seconds: float = OUTAGE_SECONDS,
         witness: Item | None = None,
     ) -> None:
-        """`witness` is an item that could be read before, such as others of these will be."""
+        """`limit` is that of the service that is read; `witness` is an item that could be read before."""
         self._name = name
         self._read = read
         self._deliver = deliver
-        self._pace = pace
+        self._limit = limit
         self._pending: deque[tuple[Item, int]] = deque()
         self._later: list[tuple[float, float, Item, int]] = []
         #: When the first of those is due; read without a lock in the hot path.
@@ -99,7 +98,7 @@ class Reading(Generic[Item, Value]):
             self._changed.notify_all()
 
     def _start_threads(self, wanted: int) -> None:
-        for number in range(len(self._threads), min(self._pace.maximum, wanted)):
+        for number in range(len(self._threads), min(self._limit.maximum, wanted)):
             thread = threading.Thread(target=self._work, args=(number,), name=f"{self._name}-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -116,7 +115,7 @@ class Reading(Generic[Item, Value]):
         self._pending.clear()
         self._due = math.inf
         self.close()
-        self._pace.wake()
+        self._limit.wake()
 
     def join(self) -> None:
         """Returns when every thread has ended."""
@@ -124,19 +123,17 @@ class Reading(Generic[Item, Value]):
             thread.join()
 
     def _work(self, number: int) -> None:
-        pace, pending, read = self._pace, self._pending, self._read
+        limit, pending, read = self._limit, self._pending, self._read
         while True:
-            if number >= pace.allowed or pace.paused_until:
-                pace.wait_turn(number, self._over)
-            started = time.perf_counter()
+            if number >= limit.allowed or limit.paused_until:
+                limit.wait_turn(number, self._over)
             try:
-                item, attempt = self._overdue() if self._due <= started else pending.popleft()
+                item, attempt = self._overdue() if self._due <= time.perf_counter() else pending.popleft()
             except IndexError:
                 waiting = self._next()
                 if waiting is None:
                     return
                 item, attempt = waiting
-                started = time.perf_counter()
             if (self._down_since is not None or (attempt and not pending)) and not self._may_read(item, attempt):
                 continue
             try:
@@ -147,7 +144,6 @@ class Reading(Generic[Item, Value]):
                 self.witness = item
                 if self._down_since is not None:
                     self._up_again()
-                pace.answered(time.perf_counter() - started)
                 self._finish(item, value)
 
     def _may_read(self, item: Item, attempt: int) -> bool:
@@ -189,7 +185,7 @@ class Reading(Generic[Item, Value]):
             self._left -= 1
             if self._closed and not self._left:
                 self._changed.notify_all()
-                self._pace.wake()
+                self._limit.wake()
 
     def _over(self) -> bool:
         # Nobody ends while an item is in work: those whose turn it is must be there should it be tried again.
@@ -223,13 +219,11 @@ class Reading(Generic[Item, Value]):
 
     def _failed(self, item: Item, attempt: int, error: Exception) -> None:
         if isinstance(error, BreakerOpen) and self._worth_waiting(error.service) and not self._stopped:
-            self._pace.pause(_BREAKER_PAUSE_SECONDS)
+            self._limit.pause(_BREAKER_PAUSE_SECONDS)
             self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
             return
         if self._down_since is not None and not isinstance(error, BreakerOpen):
             self._up_again()  # it was asked, whatever it answered
-        if isinstance(error, UpstreamError) and error.status in _OVERLOADED:
-            self._pace.refused(error.retry_after if error.status in (429, 503) else None)
         again_in = seconds_to_retry(error, attempt)
         if again_in is None or self._stopped:
             self._finish(item, why_unreadable(error))

@@ -11,7 +11,6 @@ import structlog
 
 from reports.engine.history import NO_BASELINE
 from reports.engine.listing import unwatched
-from reports.engine.pace import Pace
 from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.reconciliations.incentives.evidence import Pair, read_pair
 from reports.reconciliations.incentives.pending_messages import PendingMessages
@@ -70,7 +69,6 @@ class Recheck:
     """
 
     services: Services
-    concurrency: int
     in_flight: timedelta
     find_pending: FindPendingMessages
     clock: Callable[[], datetime]
@@ -167,7 +165,7 @@ class Recheck:
         def deliver(item: Item, value: Value | Unreadable) -> None:
             answers.put((item, value))
 
-        reading = Reading("recheck", read, deliver, Pace(self.concurrency), self.outage_seconds, witness)
+        reading = Reading("recheck", read, deliver, self.services.nomis.limit, self.outage_seconds, witness)
         reading.close()
         reading.add(items)
         try:

@@ -292,7 +292,6 @@ class _Run:
     def _new_snapshot(self) -> Snapshot:
         return Snapshot(
             self._services,
-            self._settings.reconciliation_concurrency,
             self._settings.reports_incentives_reconciliation_page_size,
             self._owner._outage_seconds,
             self._tick,
@@ -382,7 +381,6 @@ class _Run:
         is_active = ActiveBookingLookup(self._services.nomis, page_size, listing)
         recheck = Recheck(
             self._services,
-            settings.reconciliation_concurrency,
             timedelta(minutes=settings.reconciliation_in_flight_minutes),
             owner._find_pending,
             owner._clock,

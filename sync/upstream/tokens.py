@@ -3,43 +3,48 @@
 import base64
 import math
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from sync.failures import NoToken
 from sync.settings.declaration import UpstreamName, UpstreamSettings
-from sync.upstream.connections import ConnectionLost, Connections, NotSent, TimedOut, TooLong
+from sync.upstream.http import ConnectionLost, NotSent, TimedOut, TooLarge, fetch
 
 #: A token is renewed this long before it expires, so that none expires on its way.
 RENEW_BEFORE_SECONDS = 60.0
-#: What is assumed when the answer does not say how long a token lives.
+#: The lifetime of a token whose response does not state it.
 DEFAULT_LIFETIME_SECONDS = 300.0
-#: The lifetime claimed for shorter-lived tokens, as a share, so that each is still used more than once.
+#: The share of a short lifetime that is used, so that each token serves more than one call.
 _SHORT_LIVED_SHARE = 0.5
-#: Answers of HMPPS Auth to wrong credentials.
+#: Responses of HMPPS Auth to wrong credentials.
 _REFUSED = frozenset({400, 401, 403})
-#: What can stand in a header.
+#: The characters that can be in a header.
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenSource:
-    """The access token of one client, fetched when first needed; many threads share one fetch."""
+    """The access token of one client, fetched when first needed; many threads share one fetch.
+
+    `seconds` limits a fetch.
+    """
 
     def __init__(
         self,
         oauth_base_url: str,
         client: UpstreamSettings,
-        connections: Connections,
+        tls: ssl.SSLContext | None,
+        seconds: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path = f"{urlsplit(oauth_base_url).path.rstrip('/')}/oauth/token"
+        self._url = f"{oauth_base_url.rstrip('/')}/oauth/token"
         self._client = client
-        self._connections = connections
+        self._tls = tls
+        self._seconds = seconds
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._token: str | None = None
@@ -57,29 +62,25 @@ class TokenSource:
             return self._token
 
     def discard(self, token: str) -> None:
-        """Forgets `token`, which a service refused; a newer one fetched meanwhile is kept."""
+        """Drops `token`, which a service refused; a newer one fetched in the meantime is kept."""
         with self._lock:
             if self._token == token:
                 self._token = None
 
     def _fetch(self) -> None:
-        basic = base64.b64encode(f"{self._client.client_id}:{self._client.client_secret}".encode()).decode()
-        headers = {
-            "Authorization": f"Basic {basic}",
-            "Accept": "application/json",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
+        credentials = (self._client.client_id.encode(), self._client.client_secret.encode())
+        form = {"grant_type": "client_credentials"}
         try:
-            response = self._connections.exchange("POST", self._path, headers, b"grant_type=client_credentials")
-        except (NotSent, TimedOut, ConnectionLost, TooLong) as error:
+            response = fetch("POST", self._url, self._tls, self._seconds, auth=credentials, data=form)
+        except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
             raise _no_token(None, str(error)) from error
         if response.status != 200:
             message = f"no token for client of {self._client.name}"
             if response.status in _REFUSED and _json_object(response.data):
                 message += f"; set {' and '.join(self._client.credentials)}"
             raise _no_token(response.status, message)
-        answer = _json_object(response.data)
-        token, lifetime = answer.get("access_token"), _lifetime(answer.get("expires_in"))
+        body = _json_object(response.data)
+        token, lifetime = body.get("access_token"), _lifetime(body.get("expires_in"))
         if not isinstance(token, str) or _TOKEN.fullmatch(token) is None:
             raise _no_token(200, f"no token for client of {self._client.name}: the response has no access_token")
         if lifetime is None:
@@ -90,7 +91,7 @@ class TokenSource:
 
 
 def authorities(token: str) -> frozenset[str] | None:
-    """What a token says its client may do (`ROLE_…`), unverified; None where it is not a JWT."""
+    """What a token says its client may do (`ROLE_…`), unverified; None if it is not a JWT."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -109,7 +110,7 @@ def _no_token(status: int | None, message: str) -> NoToken:
 
 
 def _json_object(data: bytes) -> Mapping[str, Any]:
-    """The JSON object in `data`, an empty one if there is none."""
+    """The JSON object in `data`; an empty one if there is none."""
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -118,7 +119,7 @@ def _json_object(data: bytes) -> Mapping[str, Any]:
 
 
 def _lifetime(expires_in: object) -> float | None:
-    """How long a token lives, in seconds; None where what the response says is not a length of time."""
+    """The lifetime of a token in seconds; None if the response states something else."""
     if expires_in is None:
         return DEFAULT_LIFETIME_SECONDS
     if isinstance(expires_in, bool) or not isinstance(expires_in, int | float | str):

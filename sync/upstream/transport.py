@@ -1,8 +1,4 @@
-"""HTTP to the upstream services, and the only place that makes HTTP sessions.
-
-Calls, tokens and pings all go through `sync.upstream.connections`: none follows a redirect, and each has a limit of
-time and of size.
-"""
+"""Calls to the upstream services: which are repeated, what a response means, and what is known when there is none."""
 
 import re
 import ssl
@@ -14,19 +10,30 @@ from typing import Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
+from urllib3 import HTTPConnectionPool
 
 from sync.failures import LeaseBusy, NeverAccepted, NotUnderstood, UpstreamError
-from sync.settings.declaration import CONNECT_SECONDS, Settings, UpstreamName
+from sync.settings.declaration import Settings, UpstreamName
 from sync.tracing import trace_headers
-from sync.upstream.connections import ConnectionLost, Connections, HttpAnswer, NotSent, TimedOut, TooLong
+from sync.upstream.concurrency_limit import ConcurrencyLimit
 from sync.upstream.errors import is_error_body, may_have_been_applied, own_words, parse_error_body, parse_retry_after
-from sync.upstream.in_flight import InFlight
+from sync.upstream.health import ping
+from sync.upstream.http import (
+    ConnectionLost,
+    HttpResponse,
+    NotSent,
+    TimedOut,
+    TooLarge,
+    connection_pool,
+    send,
+    tls_context,
+)
 from sync.upstream.tokens import TokenSource, authorities
 
-_PING_PATH = "/health/ping"
-#: Responses to a ping of a service that does not offer it, or not to us.
-_NO_PING_STATUSES = frozenset({401, 403, 404, 405})
-#: What JSON writes as two escapes, and one of the two without the other; two backslashes are one character.
+#: Statuses that may mean that the service has too much to do, and those whose `Retry-After` is about the service.
+_OVERLOADED = frozenset({429, 500, 503})
+_ASKS_TO_WAIT = frozenset({429, 503})
+#: Two escapes of one character in JSON, and one of the two without the other; two backslashes are one character.
 _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -41,39 +48,39 @@ class Refusal:
 
 
 class CallObserver(Protocol):
-    """Something told of every call: the breaker, the metrics, the adaptive limit."""
+    """Observes every call: the breaker, the metrics."""
 
-    def before_call(self, service: UpstreamName) -> None:
-        """May raise `BreakerOpen`: the call is then not made."""
+    def before_call(self, service: UpstreamName) -> bool:
+        """Whether the service is only just back from an outage. Raises `BreakerOpen` to prevent the call."""
         ...
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
-        """Told how the call ended and how long it took, in seconds."""
+        """Learns how the call ended and how long it took, in seconds."""
         ...
 
     def not_called(self, service: UpstreamName) -> None:
-        """Told that the call was not made after all, so that it shows nothing of the service."""
+        """Learns that the call was not made after all, so that it shows nothing about the service."""
         ...
 
 
 class ServiceClient:
-    """Calls to one upstream service, with its own token and a limit of calls in flight over the whole process."""
+    """Calls to one upstream service, with a token of its own and the process's `limit` of calls to the service."""
 
     def __init__(
         self,
         name: UpstreamName,
         base_url: str,
-        connections: Connections,
+        connections: HTTPConnectionPool,
         tokens: TokenSource,
-        in_flight: InFlight,
+        limit: ConcurrencyLimit,
         observers: tuple[CallObserver, ...] = (),
         may_write: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self.limit = limit
         self._prefix = urlsplit(base_url).path.rstrip("/")
         self._connections = connections
         self._tokens = tokens
-        self._in_flight = in_flight
         self._observers = observers
         self._may_write = may_write
 
@@ -89,24 +96,26 @@ class ServiceClient:
         refusal: Refusal | None = None,
         no_look_up: bool = False,
     ) -> Any:
-        """One call; the decoded JSON answer, None for the empty body of a write.
+        """Makes one call; the decoded JSON of the response, None for the empty body of a write.
 
-        With `none_on_404` it is None for a 404 that is the service's own word (see `UpstreamError.absent`), and for
-        nothing else: a read whose answer is empty or `null` is `NotUnderstood`, never "there is none".
-        `path` begins with `/` and is quoted already (see `segment`). A token that the service refuses is renewed once.
-        A read whose connection was lost is tried once more; whether to repeat a write is for those to say who know what
-        it does. Raises `UpstreamError`, or before the call `BreakerOpen`, or `LeaseBusy` where it is a write and the
-        lease that allows it has run out; `NeverAccepted` for a response that is the known `refusal` of such a request.
-        `no_look_up` says of a write that nobody can find out later whether it was applied, so that a 500 counts as
-        rolled back where it may (see `may_have_been_applied`).
+        `path` begins with `/` and is quoted already (see `segment`). With `none_on_404` the result is None for a 404
+        from the service itself (see `UpstreamError.absent`), and for nothing else: a read whose response is empty or
+        `null` raises `NotUnderstood`. A token that the service refuses is renewed once. A read whose connection was
+        lost is repeated once; a write never is, since only its caller knows whether it may be.
+
+        Raises `UpstreamError`; before the call `BreakerOpen`, and for a write `LeaseBusy` if the lease that allows it
+        has run out; `NeverAccepted` for a response that is the known `refusal` of such a request. `no_look_up` means
+        that nobody can find out later whether the write was applied, so that a 500 counts as rolled back where it may
+        (see `may_have_been_applied`).
         """
-        for observer in self._observers:
-            observer.before_call(self.name)
+        just_back = [observer.before_call(self.name) for observer in self._observers]
+        if any(just_back):
+            self.limit.restart()
         content = None if body is None else orjson.dumps(body)
         started = time.perf_counter()
         try:
             response = self._send(method, path, query, content, headers)
-            answer = self._answer(method, path, response, none_on_404, refusal, no_look_up)
+            result = self._decode(method, path, response, none_on_404, refusal, no_look_up)
         except LeaseBusy:
             for observer in self._observers:
                 observer.not_called(self.name)
@@ -114,22 +123,22 @@ class ServiceClient:
         except UpstreamError as error:
             error.reword(own_words(error.message, body))
             error.query = _query(query)
-            self._tell(method, error, started)
+            self._notify(method, error, started)
             raise
-        except Exception as caught:  # whatever an answer can bring about, it is that of this call
-            broken = self._no_answer(method, path, f"broke with {type(caught).__name__}")
-            self._tell(method, broken, started)
+        except Exception as caught:  # whatever the response caused, it is the failure of this call alone
+            broken = self._no_response(method, path, f"broke with {type(caught).__name__}")
+            self._notify(method, broken, started)
             raise broken from caught
-        self._tell(method, None, started)
-        return answer
+        self._notify(method, None, started)
+        return result
 
-    def _tell(self, method: str, error: UpstreamError | None, started: float) -> None:
+    def _notify(self, method: str, error: UpstreamError | None, started: float) -> None:
         seconds = time.perf_counter() - started
         for observer in self._observers:
             observer.after_call(self.name, method, error, seconds)
 
     def authenticate(self) -> None:
-        """Makes sure that HMPPS Auth gives this client a token; raises `NoToken` else."""
+        """Makes sure that HMPPS Auth gives this client a token; raises `NoToken` otherwise."""
         self._tokens.token()
 
     def authorities(self) -> frozenset[str] | None:
@@ -143,65 +152,79 @@ class ServiceClient:
         query: Mapping[str, object] | None,
         content: bytes | None,
         headers: Mapping[str, str] | None,
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         token = self._tokens.token()
-        response = self._attempt(method, path, query, content, headers, token)
+        response = self._send_with(token, method, path, query, content, headers)
         if response.status == 401:
             self._tokens.discard(token)
-            said = parse_error_body(response.data)
-            # A page in place of the service's own word does not say that a write has not come through.
-            if method == "GET" or said.from_service or said.empty:
-                response = self._attempt(method, path, query, content, headers, self._tokens.token())
+            refusal = parse_error_body(response.data)
+            # The page of another server does not mean that a write has not reached the service.
+            if method == "GET" or refusal.from_service or refusal.empty:
+                response = self._send_with(self._tokens.token(), method, path, query, content, headers)
         elif response.status == 403:
-            # The next call has a new token: a role that is given to the client meanwhile is not in this one.
+            # The next call has a new token: a role that the client is given in the meantime is not in this one.
             self._tokens.discard(token)
         return response
 
-    def _attempt(
+    def _send_with(
         self,
+        token: str,
         method: str,
         path: str,
         query: Mapping[str, object] | None,
         content: bytes | None,
         headers: Mapping[str, str] | None,
-        token: str,
-    ) -> HttpAnswer:
-        url = self._prefix + path
+    ) -> HttpResponse:
+        target = self._prefix + path
         if query:
-            url += "?" + _query(query)
+            target += "?" + _query(query)
         sent = {"Authorization": f"Bearer {token}", "Accept": "application/json", **trace_headers()}
         if content is not None:
             sent["Content-Type"] = "application/json"
         if headers:
             sent.update(headers)
-        tries = 2 if method == "GET" else 1
+        attempts = 2 if method == "GET" else 1
         while True:
-            tries -= 1
+            attempts -= 1
             try:
-                with self._in_flight:
-                    if method != "GET":
-                        self._may_write()
-                    return self._connections.exchange(method, url, sent, content)
+                return self._send_in_turn(method, target, sent, content)
             except NotSent as error:
                 raise UpstreamError(
                     self.name, method, path, status=None, message=str(error), unreachable=True
                 ) from error
-            except (TimedOut, TooLong) as error:
-                raise self._no_answer(method, path, str(error)) from error
+            except (TimedOut, TooLarge) as error:
+                raise self._no_response(method, path, str(error)) from error
             except ConnectionLost as error:
-                # An idle connection that the service closed fails on its next use: try that once on a fresh one.
-                if not tries:
-                    raise self._no_answer(method, path, f"connection lost ({error})") from error
+                # A kept connection may be closed by the service while the request is on its way: try a fresh one.
+                if not attempts:
+                    raise self._no_response(method, path, f"connection lost ({error})") from error
 
-    def _no_answer(self, method: str, path: str, reason: str) -> UpstreamError:
-        """The error of a call that was sent and whose answer, if there was one, is not known."""
+    def _send_in_turn(
+        self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
+    ) -> HttpResponse:
+        """Sends the request when the limit allows it, and reports to the limit how the service responded."""
+        with self.limit:
+            if method != "GET":
+                self._may_write()
+            started = time.perf_counter()
+            response = send(self._connections, method, target, headers, content)
+        if response.status in _OVERLOADED:
+            asks_to_wait = response.status in _ASKS_TO_WAIT
+            self.limit.on_throttled(parse_retry_after(response.headers.get("retry-after")) if asks_to_wait else None)
+        elif response.status < 500:
+            # Writes differ too much among themselves to say how fast the service is.
+            self.limit.on_success(time.perf_counter() - started if method == "GET" else None)
+        return response
+
+    def _no_response(self, method: str, path: str, reason: str) -> UpstreamError:
+        """The error of a call that was sent and whose response, if there was one, is not known."""
         return UpstreamError(self.name, method, path, status=None, message=reason, outcome_unknown=method != "GET")
 
-    def _answer(
+    def _decode(
         self,
         method: str,
         path: str,
-        response: HttpAnswer,
+        response: HttpResponse,
         none_on_404: bool,
         refusal: Refusal | None,
         no_look_up: bool,
@@ -211,11 +234,11 @@ class ServiceClient:
             try:
                 decoded = _decoded(response.data) if response.data else None
             except orjson.JSONDecodeError as invalid:
-                raise self._no_answer(method, path, "the response is not valid JSON") from invalid
+                raise self._no_response(method, path, "the response is not valid JSON") from invalid
             if decoded is None and (method == "GET" or none_on_404):
                 raise NotUnderstood(self.name, method, path, status=status, message="the response is empty")
             if is_error_body(decoded):
-                raise self._no_answer(method, path, f"status {status} with the body of an error")
+                raise self._no_response(method, path, f"status {status} with the body of an error")
             return decoded
         body = parse_error_body(response.data)
         if refusal is not None and status == 500 and refusal.text in body.texts:
@@ -239,9 +262,9 @@ class ServiceClient:
 
 
 class Transport:
-    """Makes the clients of the upstream services. Close it at the end.
+    """The clients of the upstream services, one for each. Close it at the end.
 
-    `may_write` is asked before each write is sent; it raises `LeaseBusy` when the lease that allows it has run out.
+    `may_write` is called before each write is sent; it raises `LeaseBusy` if the lease that allows it has run out.
     """
 
     def __init__(
@@ -253,76 +276,52 @@ class Transport:
         self._settings = settings
         self._observers = observers
         self._may_write = may_write
-        self._open: list[Connections] = []
+        self._clients: dict[UpstreamName, ServiceClient] = {}
+        self._pools: list[HTTPConnectionPool] = []
 
     def client(self, name: UpstreamName) -> ServiceClient:
-        """A client of `name` with its own connections, token and limit of calls in flight."""
+        """The client of `name`: all its callers share its connections, its token and its limit."""
+        if name not in self._clients:
+            self._clients.setdefault(name, self._new_client(name))
+        return self._clients[name]
+
+    def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+        """Sends a health ping; None if the service says that it is up, else why it counts as down."""
+        base_url = self._settings.upstream(name).base_url
+        return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
+
+    def reach(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+        """Whether calls are worth trying: as `ping`, but None also if the service does not offer the ping to us."""
+        base_url = self._settings.upstream(name).base_url
+        return ping(base_url, self._tls_for(base_url), timeout_seconds).problem_unless_not_offered
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for pool in self._pools:
+            pool.close()
+
+    def _new_client(self, name: UpstreamName) -> ServiceClient:
         settings = self._settings
-        upstream = settings.upstream(name)
-        oauth = settings.upstream(UpstreamName.OAUTH).base_url
+        upstream, oauth_url = settings.upstream(name), settings.upstream(UpstreamName.OAUTH).base_url
+        concurrency, seconds = settings.reconciliation_concurrency, settings.api_timeout_seconds
+        pool = connection_pool(upstream.base_url, self._tls_for(upstream.base_url), concurrency, seconds)
+        self._pools.append(pool)
         return ServiceClient(
             name,
             upstream.base_url,
-            self._kept(upstream.base_url),
-            TokenSource(oauth, upstream, self._kept(oauth)),
-            InFlight(settings.reconciliation_concurrency),
+            pool,
+            TokenSource(oauth_url, upstream, self._tls_for(oauth_url), seconds),
+            ConcurrencyLimit(name, concurrency),
             self._observers,
             self._may_write,
         )
 
-    def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
-        """Asks `{base}/health/ping`; None when the service says that it is up, else why it is taken to be down."""
-        return self._health(name, timeout_seconds)[1]
-
-    def reach(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
-        """Whether calls are worth trying: None if `ping` is, or if the service's ping is not there or not open to us.
-
-        The calls themselves then show whether it is up.
-        """
-        status, reason = self._health(name, timeout_seconds)
-        return None if status in _NO_PING_STATUSES else reason
-
-    def _health(self, name: UpstreamName, timeout_seconds: float) -> tuple[int | None, str | None]:
-        """The status of the health ping, None without a response, and why the service is taken to be down, if it is."""
-        base_url = self._settings.upstream(name).base_url
-        connections = self._connect(base_url, 0, timeout_seconds)
-        path = urlsplit(base_url).path.rstrip("/") + _PING_PATH
-        try:
-            response = connections.exchange("GET", path, {"Accept": "application/json"}, None)
-        except (NotSent, TimedOut, ConnectionLost, TooLong) as error:
-            return None, str(error)
-        if response.status != 200:
-            return response.status, f"status {response.status}"
-        return 200, None if _says_up(response.data) else 'status 200, but not the health of a service ("status": "UP")'
-
-    def close(self) -> None:
-        """Closes all connections."""
-        for connections in self._open:
-            connections.close()
-
-    def _kept(self, base_url: str) -> Connections:
-        """Connections that are closed at the end."""
-        settings = self._settings
-        connections = self._connect(base_url, settings.reconciliation_concurrency, settings.api_timeout_seconds)
-        self._open.append(connections)
-        return connections
-
-    def _connect(self, base_url: str, size: int, call_seconds: float) -> Connections:
-        parts = urlsplit(base_url)
-        assert parts.hostname is not None
-        secure = parts.scheme == "https"
-        return Connections(
-            parts.hostname,
-            parts.port or (443 if secure else 80),
-            self._tls if secure else None,
-            size,
-            min(CONNECT_SECONDS, call_seconds),
-            call_seconds,
-        )
+    def _tls_for(self, base_url: str) -> ssl.SSLContext | None:
+        return self._tls if base_url.startswith("https:") else None
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._settings.api_ca_bundle)
+        return tls_context(self._settings.api_ca_bundle)
 
 
 def _query(query: Mapping[str, object] | None) -> str:
@@ -335,7 +334,7 @@ def segment(value: object) -> str:
 
 
 def _decoded(data: bytes) -> Any:
-    """JSON, read also where a text of it was cut within a character, as Java cuts: that half is left out.
+    """Decodes JSON, also of a text that was cut within a character, as Java cuts: the half character is left out.
 
     Raises `orjson.JSONDecodeError`.
     """
@@ -346,12 +345,3 @@ def _decoded(data: bytes) -> Any:
         if whole == data:
             raise
         return orjson.loads(whole)
-
-
-def _says_up(data: bytes) -> bool:
-    """Whether this is the health of a service that is up, and not the page of somebody who answers for it."""
-    try:
-        body = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(body, dict) and body.get("status") == "UP"

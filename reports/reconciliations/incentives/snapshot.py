@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reports.engine.pace import Pace
 from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
 from reports.engine.retry import read_patiently
 from reports.reconciliations.incentives.levels import NONE, Codebook, level_code, level_of_record, names_to_codes
@@ -56,14 +55,12 @@ class PageLevels:
 class Snapshot:
     """Reads the levels of many prisoners and gives back page after page, as they are finished.
 
-    Good for one round. Never more than `concurrency` calls are in flight to one service. `levels` and `prisons` are the
-    codebooks.
+    Good for one round. `levels` and `prisons` are the codebooks.
     """
 
     def __init__(
         self,
         services: Services,
-        concurrency: int,
         page_size: int,
         outage_seconds: float = OUTAGE_SECONDS,
         tick: Callable[[str | None], None] = lambda _waits_for: None,
@@ -75,8 +72,6 @@ class Snapshot:
         self._page_size = page_size
         self._outage_seconds = outage_seconds
         self._tick = tick
-        self.nomis_pace = Pace(concurrency)
-        self.dps_pace = Pace(concurrency)
         self._finished: queue.SimpleQueue[PageLevels | Exception] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._bulk_withdrawn = False
@@ -168,7 +163,7 @@ class Snapshot:
                 page.nomis[within], page.prisons[within] = value
             self._count_down(place, 1)
 
-        return Reading("nomis", read, deliver, self.nomis_pace, self._outage_seconds)
+        return Reading("nomis", read, deliver, client.limit, self._outage_seconds)
 
     def _dps_reading(self) -> Reading[int, Any]:
         client, size, pages = self._services[UpstreamName.INCENTIVES], self._page_size, self._pages
@@ -190,7 +185,7 @@ class Snapshot:
                 page.dps[within] = value
             self._count_down(place, 1)
 
-        return Reading("dps", read, deliver, self.dps_pace, self._outage_seconds)
+        return Reading("dps", read, deliver, client.limit, self._outage_seconds)
 
     def _read_bulk(self, place: int, names: Mapping[str, str]) -> None:
         """Reads a page's DPS levels in bulk; what the bulk call cannot tell is read one by one."""

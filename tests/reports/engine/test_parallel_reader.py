@@ -8,21 +8,22 @@ from queue import SimpleQueue
 
 import pytest
 
-from reports.engine.pace import Pace
 from reports.engine.parallel_reader import Reading, Unreadable, ticking
 from sync.failures import BreakerOpen, UpstreamError
+from sync.upstream.concurrency_limit import BURST, ConcurrencyLimit
 from tests.harness.waiting import in_thread, result_of
 
 WORKERS = 16
 
 
-def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
-    """Refusals of the only item that is left halve the pace: its reader's turn may never come, but another's does."""
+def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
+    """The limit halves with one item left: the turn of the thread that failed may never come, but another's does."""
     together = threading.Barrier(WORKERS)
     others_done = threading.Event()
     begun = threading.Lock()
     failing: list[int] = []
     delivered: dict[int, int | Unreadable] = {}
+    limit = limit_of(WORKERS)
 
     def read(item: int) -> int:
         if item in failing:
@@ -33,6 +34,8 @@ def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
         if threading.current_thread().name == f"slow-{WORKERS - 1}":
             failing.append(item)
             others_done.wait(10)
+            for _ in range(BURST):
+                limit.on_throttled()
             raise UpstreamError("nomis", "GET", "/", status=500, message="no")
         return item
 
@@ -42,8 +45,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
             if len(delivered) == WORKERS - 1:
                 others_done.set()
 
-    pace = Pace(WORKERS)
-    reading = Reading("slow", read, deliver, pace)
+    reading = Reading("slow", read, deliver, limit)
     reading.add(range(WORKERS))
     reading.close()
     ended = threading.Thread(target=reading.join, daemon=True)
@@ -52,7 +54,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_pace_gave_way() -> None:
     assert not ended.is_alive()
     assert delivered.keys() == set(range(WORKERS))
     assert isinstance(delivered[failing[0]], Unreadable)
-    assert pace.lowest < WORKERS
+    assert limit.allowed < WORKERS
 
 
 def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
@@ -62,12 +64,17 @@ def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
         raise BreakerOpen("nomis")
 
     delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("down", read, delivered.__setitem__, Pace(200), outage_seconds=1.5)
+    reading = Reading("down", read, delivered.__setitem__, limit_of(200), outage_seconds=1.5)
     reading.add([1])
     reading.close()
     result_of(in_thread(reading.join))
     assert isinstance(delivered[1], Unreadable)
     assert delivered[1].network
+
+
+def limit_of(maximum: int) -> ConcurrencyLimit:
+    """A limit of calls to NOMIS."""
+    return ConcurrencyLimit("nomis", maximum)
 
 
 class Upstream:
@@ -99,7 +106,7 @@ def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> Non
     """While others can be read there is no outage to wait for, wherever the bad ones stand."""
     upstream = Upstream(bad)
     delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("nomis", upstream.read, delivered.__setitem__, Pace(WORKERS), outage_seconds=600)
+    reading = Reading("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
     reading.add(range(100))
     reading.close()
     result_of(in_thread(reading.join))
@@ -113,7 +120,7 @@ def test_whoever_is_read_before_tells_that_the_service_is_up() -> None:
     """Where all that is to be read is bad, somebody who could be read before shows that it is no outage."""
     upstream = Upstream(set(range(5)))
     delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("nomis", upstream.read, delivered.__setitem__, Pace(4), outage_seconds=600, witness=77)
+    reading = Reading("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
     reading.add(range(5))
     reading.close()
     result_of(in_thread(reading.join))
@@ -144,7 +151,7 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
         elif waits_for:
             failing.clear()
 
-    reading = Reading("nomis", read, lambda _item, value: answers.put(value), Pace(1), outage_seconds=60)
+    reading = Reading("nomis", read, lambda _item, value: answers.put(value), limit_of(1), outage_seconds=60)
     reading.add([1])
     reading.close()
     assert ticking(answers, tick, reading) == 1

@@ -25,7 +25,7 @@ def test_what_was_read_twice_stands_though_the_list_cannot_be_read(world: Sandbo
     def not_to_be_had(_: int) -> bool:
         raise UpstreamError("nomis", "GET", "/prisoners/ids", status=500, message="no")
 
-    look = Recheck(office().services, 4, timedelta(0), no_pending_messages, now, not_to_be_had)
+    look = Recheck(office().services, timedelta(0), no_pending_messages, now, not_to_be_had)
     with capture_logs() as logs:
         found = look(planted)
     assert {pair.booking_id for pair in found.confirmed} == {each.booking_id for each in planted}
@@ -42,9 +42,7 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(world: Sandbox
     for each in planted:
         world.release(each.offender_no)
     world.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
-    look = Recheck(
-        services, 16, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing)
-    )
+    look = Recheck(services, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing))
     found = look(planted)
     assert found.confirmed == []
     assert {each.booking_id for each in found.released} == {each.booking_id for each in planted}
@@ -62,5 +60,5 @@ def test_the_list_is_asked_when_all_pairs_were_read(world: Sandbox, office: Open
         read_before.append(sum("/current" in each["path"] for each in world.requests("nomis")))
         return True
 
-    Recheck(services, 4, timedelta(0), no_pending_messages, now, is_active)(planted)
+    Recheck(services, timedelta(0), no_pending_messages, now, is_active)(planted)
     assert set(read_before) == {len(planted)}

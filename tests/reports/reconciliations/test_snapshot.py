@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from reports.engine.listing import list_prisoners
 from reports.reconciliations.incentives.snapshot import PageLevels, Snapshot
@@ -13,10 +14,10 @@ from tests.reports.conftest import OpenOffice
 Levels = dict[int, tuple[str | None, str | None]]
 
 
-def read(office: Office, page_size: int = 50, concurrency: int = 40) -> tuple[Levels, list[PageLevels], Snapshot]:
-    """Everyone's levels as the snapshot sees them, its pages, and the snapshot itself."""
+def read(office: Office, page_size: int = 50) -> tuple[Levels, list[PageLevels]]:
+    """Everyone's levels as the snapshot sees them, and its pages."""
     prisoners = list_prisoners(office.services.nomis, 500).prisoners
-    snapshot = Snapshot(office.services, concurrency, page_size, outage_seconds=2.0)
+    snapshot = Snapshot(office.services, page_size, outage_seconds=2.0)
     pages = list(snapshot.pages(prisoners))
     levels = {
         prisoner.booking_id: (snapshot.levels.text(page.nomis[place]), snapshot.levels.text(page.dps[place]))
@@ -24,7 +25,7 @@ def read(office: Office, page_size: int = 50, concurrency: int = 40) -> tuple[Le
         for place, prisoner in enumerate(page.prisoners)
         if prisoner.booking_id not in page.unreadable
     }
-    return levels, pages, snapshot
+    return levels, pages
 
 
 def differing(levels: Levels) -> Levels:
@@ -41,7 +42,7 @@ def planted(world: Sandbox) -> Levels:
 def test_sees_the_same_with_and_without_the_bulk_call(world: Sandbox, office: OpenOffice, bulk: str) -> None:
     """Where the bulk call was withdrawn every level is read singly, and the differences are those planted."""
     world.reset(prisoners=300, every_cause=True, bulk=bulk)
-    levels, pages, _ = read(office())
+    levels, pages = read(office())
     assert len(levels) == 300
     assert sorted(page.number for page in pages) == list(range(6))
     found = differing(levels)
@@ -62,7 +63,7 @@ def test_needs_hardly_more_than_one_call_a_prisoner(world: Sandbox, office: Open
 def test_never_has_more_calls_in_flight_than_allowed(world: Sandbox, office: OpenOffice) -> None:
     """NOMIS sees no more calls at once than the setting says, also while the bulk call is withdrawn."""
     world.reset(prisoners=300, bulk="404", latency_ms=10)
-    read(office(reconciliation_concurrency="7"), concurrency=7)
+    read(office(reconciliation_concurrency="7"))
     load = world.load()
     assert load["nomis"] <= 7
     assert load["incentives"] <= 7
@@ -74,9 +75,10 @@ def test_gets_through_bursts_of_refusals(world: Sandbox, office: OpenOffice) -> 
     world.reset(prisoners=200)
     world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
-    levels, _, snapshot = read(office())
+    with capture_logs() as logs:
+        levels, _ = read(office())
     assert len(levels) == 200
-    assert snapshot.nomis_pace.lowest < 40
+    assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
     assert not differing(levels).keys() - planted(world).keys()
 
 
@@ -86,7 +88,7 @@ def test_names_who_cannot_be_read_and_reads_the_others(world: Sandbox, office: O
     one, other = (each["bookingId"] for each in world.prisoners()[:2])
     world.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
     world.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
-    levels, pages, _ = read(office())
+    levels, pages = read(office())
     unreadable = {booking: why for page in pages for booking, why in page.unreadable.items()}
     assert unreadable.keys() == {one, other}
     assert f"nomis: GET /incentives/booking-id/{one}/current: status 400" in unreadable[one].reason
@@ -98,7 +100,7 @@ def test_falls_back_to_single_calls_when_the_bulk_call_fails(world: Sandbox, off
     """A bulk call that keeps failing costs time, not prisoners."""
     world.reset(prisoners=100)
     world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
-    levels, _, _ = read(office())
+    levels, _ = read(office())
     assert len(levels) == 100
 
 
@@ -106,7 +108,7 @@ def test_reads_singly_whom_the_bulk_answer_leaves_out(world: Sandbox, office: Op
     """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
     world.reset(prisoners=100, mismatches={"2": 3})
     world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
-    levels, _, _ = read(office())
+    levels, _ = read(office())
     assert differing(levels) == planted(world)
 
 
@@ -115,7 +117,7 @@ def test_reads_singly_when_the_names_of_the_levels_are_away(world: Sandbox, offi
     """Without the names the bulk answer means nothing: every level is read singly, and nobody is left out."""
     world.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     world.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
-    levels, _, _ = read(office())
+    levels, _ = read(office())
     assert len(levels) == 60
     assert planted(world).items() <= differing(levels).items()
     assert not any(each["path"] == "/iep/reviews/bookings" for each in world.requests("incentives"))
@@ -124,8 +126,9 @@ def test_reads_singly_when_the_names_of_the_levels_are_away(world: Sandbox, offi
 def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:
     """A reader that goes away leaves no thread behind that calls on."""
     world.reset(prisoners=400, latency_ms=20)
-    prisoners = list_prisoners(office().services.nomis, 500).prisoners
-    pages = Snapshot(office().services, 4, 20).pages(prisoners)
+    few = office(reconciliation_concurrency="4")
+    prisoners = list_prisoners(few.services.nomis, 500).prisoners
+    pages = Snapshot(few.services, 20).pages(prisoners)
     next(pages)
     pages.close()
     seen = len(world.requests("nomis"))
@@ -136,9 +139,10 @@ def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:
 def test_gets_through_when_nomis_has_too_few_connections(world: Sandbox, office: OpenOffice) -> None:
     """NOMIS answers 500 to what is above its pool: the snapshot slows down, and nobody is left out."""
     world.reset(prisoners=120, nomis_pool=12, latency_ms=20)
-    levels, pages, snapshot = read(office())
+    with capture_logs() as logs:
+        levels, pages = read(office())
     assert any(each["status"] == 500 for each in world.requests("nomis"))
-    assert snapshot.nomis_pace.lowest < 40
+    assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
     assert len(levels) == 120
     assert not any(page.unreadable for page in pages)
     assert not differing(levels).keys() - planted(world).keys()

@@ -18,7 +18,7 @@ from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.store.breakers import set_breaker
 from sync.store.database import Database
-from sync.upstream.breaker import BreakerState
+from sync.upstream.circuit import BreakerState
 from tests.harness.creations import (
     Booking,
     Consumer,

@@ -22,7 +22,7 @@ from sync.settings.declaration import UpstreamName
 from sync.store import database, failures
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
-from sync.upstream import breaker
+from sync.upstream import circuit
 from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
@@ -46,8 +46,8 @@ def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
 @pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A breaker that asks again and again at once."""
-    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "LONGEST_PAUSE_SECONDS"):
-        monkeypatch.setattr(breaker, name, 0.02)
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PAUSE_SECONDS"):
+        monkeypatch.setattr(circuit, name, 0.02)
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import pytest
@@ -19,10 +19,13 @@ from sync.settings.loading import load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry, read_events
-from sync.upstream import breaker
-from sync.upstream.breaker import FIRST_PING_SECONDS, LONGEST_PAUSE_SECONDS, TRIALS, Breakers, BreakerState
+from sync.upstream import breaker, circuit
+from sync.upstream.breaker import Breakers
+from sync.upstream.circuit import FIRST_PING_SECONDS, MAX_PAUSE_SECONDS, TRIALS, BreakerState
+from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page
 from sync.upstream.transport import Transport
+from tests.harness.waiting import until
 
 NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
 
@@ -118,7 +121,7 @@ def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, stat
     process.fail(TRIALS, status)
     with pytest.raises(BreakerOpen):
         process.call()
-    assert process.later(LONGEST_PAUSE_SECONDS)
+    assert process.later(MAX_PAUSE_SECONDS)
     process.call()
     assert process.state is BreakerState.CLOSED
 
@@ -137,7 +140,7 @@ def test_an_outage_is_tried_no_faster_since_its_records_are_known(
                 process.fail(1, status, path=f"/{name}", from_service=from_service)
                 tries += 1
         process.later(0.5)
-    assert tries <= 2 * TRIALS * 3_600 / LONGEST_PAUSE_SECONDS
+    assert tries <= 2 * TRIALS * 3_600 / MAX_PAUSE_SECONDS
 
 
 def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
@@ -175,14 +178,14 @@ def test_old_failures_are_forgotten(process: Process) -> None:
     """Failures that are minutes apart do not add up, as long as calls succeed between."""
     for _ in range(6):
         process.call(failing=True)
-        process.now += breaker.WINDOW_SECONDS
+        process.now += circuit.WINDOW_SECONDS
         process.call()
     assert process.state is BreakerState.CLOSED
 
 
 def test_few_messages_tell_of_an_outage_on_a_quiet_day(process: Process) -> None:
     """Three records that fail with no success between open it, however many calls succeeded in the minute before."""
-    for _ in range(breaker.WINDOW_CALLS):
+    for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for wait in (1, 10, 0):
         assert process.state is BreakerState.CLOSED
@@ -239,14 +242,12 @@ def test_records_that_were_failed_by_an_outage_count_in_the_next(process: Proces
         process.later(1)
         with process.breakers.working_on("a"):
             process.call()
-        process.now += breaker.RAMP_SECONDS
-        process.breakers.before_call(NOMIS)
         assert process.breakers.all_up([NOMIS])
 
 
 def test_three_failures_at_once_among_many_successes_are_no_outage(process: Process) -> None:
     """In heavy traffic three calls may fail one after the other without the service being down."""
-    for _ in range(breaker.WINDOW_CALLS):
+    for _ in range(circuit.WINDOW_CALLS):
         process.call()
     for _ in range(3):
         process.call(failing=True)
@@ -264,7 +265,7 @@ def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: 
     assert process.state is BreakerState.CLOSED
 
 
-def _in_a_thread(function: Callable[[], None]) -> BaseException | None:
+def _in_a_thread(function: Callable[[], object]) -> BaseException | None:
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -287,7 +288,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
         assert not process.later(1)
     assert 250 <= process.pings[NOMIS] <= 310
     process.down.clear()
-    assert process.later(breaker.PING_SECONDS)
+    assert process.later(circuit.PING_SECONDS)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
@@ -299,11 +300,11 @@ def test_trials_that_fail_double_the_pause(process: Process) -> None:
         while not process.later(0.5):
             waited += 0.5
         pauses.append(waited)
-        process.fail(breaker.TRIALS)
+        process.fail(circuit.TRIALS)
         assert process.state is BreakerState.OPEN
     assert pauses == sorted(pauses)
     assert pauses[2] >= 2 * pauses[1] > 0
-    assert pauses[-1] <= breaker.LONGEST_PAUSE_SECONDS + 1
+    assert pauses[-1] <= MAX_PAUSE_SECONDS + 1
 
 
 def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
@@ -351,7 +352,7 @@ def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> Non
     _in_a_thread(lambda: process.breakers.before_call(NOMIS))
     with pytest.raises(BreakerOpen):
         process.breakers.before_call(NOMIS)
-    process.now += breaker.LONGEST_TRIAL_SECONDS
+    process.now += breaker.MAX_TRIAL_SECONDS
     process.call()
     assert process.state is BreakerState.CLOSED
 
@@ -378,50 +379,37 @@ def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: D
     assert process.state is BreakerState.CLOSED
 
 
-def test_calls_come_back_a_few_at_a_time(database: Database) -> None:
-    """After closing, sixty waiting callers are let in two at first, then more and more, never all at once."""
+def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
+    """However the breaker closed, the client learns once that calls are to come back a few at a time."""
+    process = Process(database)
+    assert not process.breakers.before_call(NOMIS)
+    open_in(process)
+    process.later(1)
+    process.call()
+    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
+    open_in(process)
+    process.later(1)
+    process.later(breaker.UNTRIED_SECONDS)
+    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
+
+
+def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
+    """After an outage forty callers are let in two at first, then more and more, never all at once."""
     process = Process(database)
     open_in(process)
     process.later(1)
-    process.call()
-    lock, gate = threading.Lock(), threading.Event()
-    inside, most_at_first, done = 0, 0, 0
-
-    def work() -> None:
-        nonlocal inside, most_at_first, done
-        process.breakers.before_call(NOMIS)
-        with lock:
-            inside += 1
-            most_at_first = max(most_at_first, inside) if not gate.is_set() else most_at_first
-        gate.wait(20)
-        with lock:
-            inside -= 1
-            done += 1
-        process.breakers.after_call(NOMIS, "GET", None, 0.01)
-
-    threads = [threading.Thread(target=work) for _ in range(60)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 10
-    while most_at_first < breaker.FIRST_IN_FLIGHT:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert most_at_first == breaker.FIRST_IN_FLIGHT
-    gate.set()
-    for thread in threads:
-        thread.join(20)
-    assert done == 60
-
-
-def test_the_ramp_ends_with_time(process: Process) -> None:
-    """Calls that hang just after closing hold up the others for seconds, not for ever."""
-    open_in(process)
-    process.later(1)
-    process.call()
-    for _ in range(breaker.FIRST_IN_FLIGHT):
-        process.breakers.before_call(NOMIS)
-    process.now += breaker.RAMP_SECONDS
-    process.breakers.before_call(NOMIS)
+    with closing(Transport(load_settings(sandbox.environment()), (process.breakers,))) as transport:
+        nomis = transport.client(NOMIS)
+        prisoner_page(nomis, 0, 1)
+        assert process.state is BreakerState.CLOSED
+        sandbox.fault("nomis", kind="timeout_before_write", hold=1, times=FIRST_IN_FLIGHT)
+        with ThreadPoolExecutor(40) as pool:
+            calls = [pool.submit(prisoner_page, nomis, 0, 1) for _ in range(40)]
+            until(lambda: nomis.limit.waiting == 40 - FIRST_IN_FLIGHT)
+            first_in_flight = sandbox.load()["nomis"]
+            assert all(call.result().total_elements == 200 for call in calls)
+    assert first_in_flight <= FIRST_IN_FLIGHT
+    assert nomis.limit.allowed == nomis.limit.maximum
 
 
 def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
@@ -430,7 +418,7 @@ def test_opening_and_closing_are_told_once(database: Database, process: Process)
         error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
         process.breakers.after_call(NOMIS, "GET", error, 0.01)
     process.later(1)
-    process.fail(breaker.TRIALS)
+    process.fail(circuit.TRIALS)
     process.later(30)
     process.call()
     names = tracked(database, process)
@@ -447,7 +435,7 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
     assert not started.later(0)
     assert started.pings[NOMIS] == 1
     started.down.clear()
-    assert started.later(breaker.PING_SECONDS)
+    assert started.later(circuit.PING_SECONDS)
 
 
 def test_processes_tell_each_other(database: Database, process: Process) -> None:

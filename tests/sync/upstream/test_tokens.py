@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import urlsplit
 
 import pytest
 
 from sandbox import Sandbox
 from sync.failures import NoToken
 from sync.settings.declaration import UpstreamName, UpstreamSettings
-from sync.upstream.connections import Connections
 from sync.upstream.tokens import TokenSource, authorities
 
 
@@ -39,9 +37,7 @@ def source(sandbox: Sandbox, clock: Clock | None = None, secret: str | None = No
     base = environment["API_BASE_URL_OAUTH"]
     client_id, right = environment["SYSTEM_CLIENT_ID"], environment["SYSTEM_CLIENT_SECRET"]
     client = UpstreamSettings(UpstreamName.NOMIS, "http://nomis.test", client_id, secret or right, ("ID", "SECRET"))
-    address = urlsplit(base)
-    connections = Connections(str(address.hostname), address.port or 80, None, 1, 1, 1)
-    return TokenSource(base, client, connections, clock or Clock())
+    return TokenSource(base, client, None, 1, clock or Clock())
 
 
 def test_a_token_is_given_for_the_credentials(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import resource
 import socket
 import threading
@@ -61,8 +62,9 @@ class Ear:
     def __init__(self) -> None:
         self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
 
-    def before_call(self, service: UpstreamName) -> None:
-        """Nothing keeps a call from being made."""
+    def before_call(self, _service: UpstreamName) -> bool:
+        """Every call is made, and none is the first after an outage."""
+        return False
 
     def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
         """Keeps service, method and status of the error."""
@@ -389,6 +391,17 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     assert not caught.value.outcome_unknown
+
+
+def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
+    """Half of a body never counts as the whole, although its length is as the service said."""
+    body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
+    with answering(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body, b"") as address:
+        transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
+        with pytest.raises(UpstreamError) as caught:
+            transport.client(UpstreamName.NOMIS).call("GET", "/x")
+        assert (caught.value.status, caught.value.recoverable) == (None, True)
+        transport.close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""When one service counts as down: the rules of a breaker, without threads, pings or a database.
+
+A record that a service cannot handle is not an outage, however often it is tried: a failure counts once for each
+record, and a record that failed before says nothing new when it fails again.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from sync.failures import UpstreamError
+
+#: The calls that are looked at, and the number of records that must have failed among them.
+WINDOW_CALLS = 20
+WINDOW_SECONDS = 60.0
+FAILURES_TO_OPEN = 3
+#: Failures in a row for this long are an outage too, whatever succeeded before them: on a quiet day the successes of
+#: the last minute would outweigh the failures of the few messages there are.
+QUIET_SECONDS = 5.0
+#: The pause before the first ping, and that between pings, doubled each time a call fails although the ping succeeded.
+FIRST_PING_SECONDS = 0.5
+PING_SECONDS = 2.0
+MAX_PAUSE_SECONDS = 20.0
+#: The longest wait that a service may ask for.
+MAX_RETRY_AFTER_SECONDS = 60.0
+#: Records that may fail, one after the other, before a service that answers pings is left alone again: those that
+#: opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause always count.
+TRIALS = 5
+#: How long a failed record is remembered.
+REMEMBERED_SECONDS = 600.0
+
+
+class BreakerState(StrEnum):
+    """Whether calls are made, held back, or tried one at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+@dataclass(slots=True)
+class Circuit:
+    """The state of one breaker. Not safe to share between threads: `Breakers` holds its lock."""
+
+    state: BreakerState = BreakerState.CLOSED
+    #: Set by `close`, until the first call after it.
+    just_closed: bool = False
+    recent: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_CALLS))
+    #: The number of calls that failed since the last success, and when the first of them did.
+    failed_in_a_row: int = 0
+    failing_since: float = 0.0
+    pause: float = PING_SECONDS
+    next_ping: float = 0.0
+    half_open_since: float = 0.0
+    #: The number of trials that failed since the last ping, of those that count.
+    failed_trials: int = 0
+    trial_thread: int | None = None
+    trial_since: float = 0.0
+    #: The state in the database and when it was set, as last read.
+    shared: tuple[str, datetime] | None = None
+    #: The records that failed, with which method, and when they last did.
+    failed: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def open(self, moment: float, retry_after: float | None) -> None:
+        """Marks the service as down; the pause before the next ping grows if it was only being tried."""
+        tried = self.state is BreakerState.HALF_OPEN
+        self.pause = min(self.pause * 2, MAX_PAUSE_SECONDS) if tried else PING_SECONDS
+        asked = min(retry_after or 0, MAX_RETRY_AFTER_SECONDS)
+        self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, asked)
+        self.state = BreakerState.OPEN
+        self._clear_window()
+
+    def half_open(self, moment: float) -> None:
+        """Allows one call at a time."""
+        self.state = BreakerState.HALF_OPEN
+        self.half_open_since = moment
+        self.failed_trials = 0
+        self.trial_thread = None
+
+    def close(self) -> None:
+        """Allows all calls."""
+        self.state = BreakerState.CLOSED
+        self.just_closed = True
+        self.pause = PING_SECONDS
+        self._clear_window()
+
+    def trial_failed(self, moment: float, record: str, method: str, error: UpstreamError) -> None:
+        """Records the failure of a call that tried the service."""
+        self.half_open_since = moment
+        if self._is_first_failure(moment, record, method) or error.unavailable:
+            self.failed_trials += 1
+            if self.failed_trials >= TRIALS:
+                self.open(moment, error.retry_after)
+
+    def call_failed(self, moment: float, record: str, method: str, retry_after: float | None) -> None:
+        """Records a failed call; of one that was in flight when the breaker opened, only its record."""
+        if self._is_first_failure(moment, record, method) and self.state is BreakerState.CLOSED:
+            self._count(moment, failed=True)
+            if self._is_failing(moment):
+                self.open(moment, retry_after)
+
+    def call_succeeded(self, moment: float) -> None:
+        """Records a successful call while the breaker is closed."""
+        self._count(moment, failed=False)
+
+    def failed_otherwise(self, record: str | None, method: str) -> bool:
+        """Whether this record failed recently, with another method than this one."""
+        return record in self.failed and self.failed[record][0] != method
+
+    def recovered(self, record: str, method: str) -> None:
+        """A record that failed and now succeeds with the same method shows that the service was to blame."""
+        if record in self.failed and self.failed[record][0] == method:
+            self.failed.clear()
+
+    def _is_first_failure(self, moment: float, record: str, method: str) -> bool:
+        _, last = self.failed.pop(record, ("", -REMEMBERED_SECONDS))
+        self.failed[record] = (method, moment)
+        # The oldest come first.
+        while (oldest := next(iter(self.failed.items())))[1][1] <= moment - REMEMBERED_SECONDS:
+            del self.failed[oldest[0]]
+        return last <= moment - REMEMBERED_SECONDS
+
+    def _clear_window(self) -> None:
+        self.recent.clear()
+        self.failed_in_a_row = 0
+
+    def _count(self, moment: float, failed: bool) -> None:
+        self.recent.append((moment, failed))
+        if not failed:
+            self.failed_in_a_row = 0
+            return
+        if not self.failed_in_a_row:
+            self.failing_since = moment
+        self.failed_in_a_row += 1
+
+    def _is_failing(self, moment: float) -> bool:
+        """Whether most of the recent calls failed, or all for a while, and enough of them."""
+        outcomes = [failed for time_, failed in self.recent if time_ >= moment - WINDOW_SECONDS]
+        failures = sum(outcomes)
+        if failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes):
+            return True
+        return self.failed_in_a_row >= FAILURES_TO_OPEN and moment - self.failing_since >= QUIET_SECONDS

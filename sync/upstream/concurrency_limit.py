@@ -1,0 +1,198 @@
+"""How many calls may be in flight to one service: all that are allowed while it is well, fewer while it struggles.
+
+One limit for each service, shared by everything in the process that calls it. It increases additively and decreases
+multiplicatively (AIMD), as TCP does: it halves when the service throttles calls or becomes slow, and comes back step by
+step. After an outage it starts again from a few calls, one more for each that succeeds.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+import structlog
+
+#: Throttled calls within `BURST_SECONDS` that make the limit give way; a single one may be an accident.
+BURST = 3
+BURST_SECONDS = 1.0
+#: A throttled call among this number of successes is about its own record, and no sign of overload.
+RARE = 20
+#: A service is slow when its responses take this many times as long as usual, and this many seconds longer.
+SLOW_FACTOR = 4.0
+SLOW_SECONDS = 0.25
+#: The wait after each change of the limit, in which the service settles.
+SETTLE_SECONDS = 1.0
+#: The number of steps in which the limit returns from 0 to its maximum.
+STEPS_BACK = 8
+#: The limit at the end of an outage.
+FIRST_IN_FLIGHT = 2
+MAX_PAUSE_SECONDS = 60.0
+#: How often the usual time of a response is measured afresh, since it differs between night and day.
+BASELINE_SECONDS = 600.0
+_SMOOTHING = 0.05
+_WARM_UP_RESPONSES = 20
+_POLL_SECONDS = 0.5
+
+
+class ConcurrencyLimit:
+    """A fair semaphore whose size adapts to `service`, from `maximum` down to 1. Safe to share between threads.
+
+    A call is made inside a `with` of it. A released slot goes to the longest waiter: with a semaphore of `threading`, a
+    thread that makes one call after another takes its own slot again before a waiting thread has woken up.
+
+    A reader with many threads does not queue all of them here, since a single call of another would then wait for all
+    of theirs: its threads are numbered from 0 and ask `wait_turn` before they begin.
+    """
+
+    def __init__(self, service: str, maximum: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.maximum = maximum
+        #: The present limit; read without the lock where many calls are made.
+        self.allowed = maximum
+        #: When `wait_turn` lets threads go on, 0 if it does now. Read without the lock where many calls are made.
+        self.paused_until = 0.0
+        self._monotonic = monotonic
+        self._log = structlog.get_logger("sync.upstream.concurrency_limit").bind(service=service)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._in_flight = 0
+        self._waiting: deque[threading.Lock] = deque()
+        #: When the last calls were throttled, and how many had succeeded by then.
+        self._throttled: deque[tuple[float, int]] = deque(maxlen=BURST)
+        self._successes = 0
+        self._changed_at = 0.0
+        self._starting = False
+        #: The time of a response in seconds: smoothed, and the shortest that this has been since `_baseline_at`.
+        self._smoothed = 0.0
+        self._baseline = 0.0
+        self._baseline_at = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """The number of threads that wait for a slot."""
+        return len(self._waiting)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._in_flight < self.allowed and not self._waiting:
+                self._in_flight += 1
+                return
+            # Whoever releases a slot unlocks the turn of the thread that gets it.
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        try:
+            turn.acquire()
+        except BaseException:
+            self._give_up(turn)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._in_flight -= 1
+            self._admit()
+
+    def on_success(self, seconds: float | None = None) -> None:
+        """Records a response, which came after `seconds` if that says how fast the service is."""
+        self._successes += 1
+        now = self._monotonic()
+        if self._starting:
+            self._grow(1, now)
+        if seconds is None:
+            return
+        if self._successes <= _WARM_UP_RESPONSES or not self._baseline:
+            self._smoothed += (seconds - self._smoothed) / min(self._successes, _WARM_UP_RESPONSES)
+            self._baseline, self._baseline_at = self._smoothed, now
+            return
+        self._smoothed += _SMOOTHING * (seconds - self._smoothed)
+        if self._smoothed < self._baseline or now - self._baseline_at >= BASELINE_SECONDS:
+            self._baseline, self._baseline_at = self._smoothed, now
+        if self._smoothed > SLOW_FACTOR * self._baseline and self._smoothed > self._baseline + SLOW_SECONDS:
+            self._halve(now)
+        elif self.allowed < self.maximum:
+            self._grow(max(1, self.maximum // STEPS_BACK), now, SETTLE_SECONDS)
+
+    def on_throttled(self, retry_after: float | None = None) -> None:
+        """Records that the service has too much to do; `retry_after` is the wait that it asks for, in seconds."""
+        now = self._monotonic()
+        with self._lock:
+            self._throttled.append((now, self._successes))
+            first, successes = self._throttled[0]
+            together = now - first <= BURST_SECONDS and self._successes - successes < BURST * RARE
+            burst = len(self._throttled) == BURST and together
+        if retry_after:
+            self.pause(retry_after)
+        if burst or retry_after:
+            self._halve(now)
+
+    def restart(self) -> None:
+        """Begins again with a few calls at once: the service is only just back."""
+        with self._lock:
+            self._starting = self.maximum > FIRST_IN_FLIGHT
+            self._set(min(FIRST_IN_FLIGHT, self.maximum), self._monotonic())
+
+    def pause(self, seconds: float) -> None:
+        """Lets no thread past `wait_turn` for a while, a minute at most; single calls are left to the breaker."""
+        with self._lock:
+            self.paused_until = max(self.paused_until, self._monotonic() + min(seconds, MAX_PAUSE_SECONDS))
+
+    def wait_turn(self, number: int, given_up: Callable[[], bool]) -> None:
+        """Returns when thread `number` of a reader may begin a call, or when `given_up()`."""
+        with self._changed:
+            while not given_up():
+                now = self._monotonic()
+                if self.paused_until > now:
+                    self._changed.wait(min(self.paused_until - now, _POLL_SECONDS))
+                    continue
+                self.paused_until = 0.0
+                if number < self.allowed:
+                    return
+                self._changed.wait(_POLL_SECONDS)
+
+    def wake(self) -> None:
+        """Makes the threads in `wait_turn` ask again whether they are given up."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def _halve(self, now: float) -> None:
+        with self._lock:
+            if self._changed_at and now - self._changed_at < SETTLE_SECONDS:
+                return
+            self._starting = False
+            # What was measured before is about the former limit.
+            self._smoothed = min(self._smoothed, SLOW_FACTOR * self._baseline)
+            self._set(max(1, self.allowed // 2), now)
+        self._log.info("concurrency_reduced", allowed=self.allowed)
+
+    def _grow(self, step: int, now: float, rest: float = 0.0) -> None:
+        with self._lock:
+            if self.allowed == self.maximum or now - self._changed_at < rest:
+                return
+            self._set(min(self.maximum, self.allowed + step), now)
+            if self.allowed < self.maximum:
+                return
+            self._starting = False
+        self._log.info("concurrency_restored", allowed=self.maximum)
+
+    def _set(self, limit: int, now: float) -> None:
+        self.allowed = limit
+        self._changed_at = now
+        self._throttled.clear()
+        self._admit()
+        self._changed.notify_all()
+
+    def _admit(self) -> None:
+        """Hands free slots to the longest waiters; a slot that is handed over is never free in between."""
+        while self._waiting and self._in_flight < self.allowed:
+            self._in_flight += 1
+            self._waiting.popleft().release()
+
+    def _give_up(self, turn: threading.Lock) -> None:
+        """Leaves the queue, or returns the slot that was handed over in the meantime."""
+        with self._lock:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+                return
+        self.__exit__(None, None, None)

@@ -1,0 +1,227 @@
+"""HTTP by urllib3, and by requests for tokens and pings, with the limits that a call between services needs.
+
+Neither library limits the time of a whole response or the size of a body, nor says whether a request was certainly not
+sent; this module adds these three. Nothing here is sent twice, no redirect is followed and no proxy is used.
+"""
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+
+from sync.settings.declaration import CONNECT_SECONDS
+
+#: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
+MAX_BODY_BYTES = 64 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
+_USER_AGENT = "prisoner-to-nomis"
+_NOT_IN_HEADER = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_NOT_IN_TARGET = re.compile(r"[^\x21-\x7e]")
+
+
+class NotSent(Exception):
+    """No connection was made, or the request is not valid HTTP: the service has not seen it. The text says why."""
+
+
+class TimedOut(Exception):
+    """The response was not complete in time; the service may have seen the request."""
+
+
+class ConnectionLost(Exception):
+    """The connection ended, or the response was malformed; the service may have seen the request."""
+
+
+class TooLarge(Exception):
+    """The body of the response exceeds the limit; the service has seen the request."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the body of the response is larger than {MAX_BODY_BYTES // 1024 // 1024} MiB")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A whole response; `headers` ignores case, `data` is the decompressed body."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+class _TotalTimeout(socket.socket):
+    """A socket whose timeout limits everything that is received from when it was set, not each piece of it.
+
+    A server that sends a byte now and then never exceeds a timeout for each piece.
+    """
+
+    _deadline: float | None = None
+
+    def settimeout(self, value: float | None) -> None:
+        """Sets the limit for all that follows, in seconds."""
+        self._deadline = None if value is None else time.monotonic() + value
+        super().settimeout(value)
+
+    def recv_into(self, *args: Any) -> int:
+        """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
+        if self._deadline is not None:
+            remaining = self._deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("timed out")
+            super().settimeout(remaining)
+        return super().recv_into(*args)
+
+
+class _TotalTimeoutTls(_TotalTimeout, ssl.SSLSocket):
+    """The same over TLS."""
+
+
+class _PlainConnection(HTTPConnection):
+    def connect(self) -> None:
+        """Connects; raises `NotSent`."""
+        _connect(super().connect)
+        self.sock = _TotalTimeout(fileno=self.sock.detach())
+        self.sock.settimeout(self.timeout)
+
+
+class _TlsConnection(HTTPSConnection):
+    def connect(self) -> None:
+        """Connects and verifies the certificate; raises `NotSent`."""
+        _connect(super().connect)
+
+
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+def tls_context(ca_bundle: str | None) -> ssl.SSLContext:
+    """How TLS is spoken: certificates are verified against `ca_bundle`, or else those of the system."""
+    context = ssl.create_default_context(cafile=ca_bundle)
+    context.sslsocket_class = _TotalTimeoutTls
+    return context
+
+
+def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, seconds: float) -> urllib3.HTTPConnectionPool:
+    """Connections to the host of `base_url`, at most `size` of them kept. Safe to share between threads.
+
+    `seconds` limits each call from the making of a connection to the end of the response.
+    """
+    parts = urlsplit(base_url)
+    assert parts.hostname is not None
+    timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds)
+    if parts.scheme == "https":
+        return _TlsPool(parts.hostname, parts.port, maxsize=size, timeout=timeout, ssl_context=tls)
+    return _PlainPool(parts.hostname, parts.port, maxsize=size, timeout=timeout)
+
+
+def send(
+    pool: urllib3.HTTPConnectionPool, method: str, target: str, headers: Mapping[str, str], body: bytes | None
+) -> HttpResponse:
+    """Sends one request and reads its response, whatever the status.
+
+    Raises `NotSent`, `TimedOut`, `ConnectionLost` or `TooLarge`.
+    """
+    if _NOT_IN_TARGET.search(target) or any(map(_NOT_IN_HEADER.search, headers.values())):
+        raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
+    try:
+        response = pool.urlopen(
+            method,
+            target,
+            body,
+            {"User-Agent": _USER_AGENT, **headers},
+            retries=False,
+            assert_same_host=False,
+            preload_content=False,
+        )
+        return _read(response)
+    except (HTTPError, OSError) as error:
+        raise _failure(error) from error
+
+
+def fetch(method: str, url: str, tls: ssl.SSLContext | None, seconds: float, **options: Any) -> HttpResponse:
+    """One request over a connection of its own, for tokens and pings; `options` are those of `requests`.
+
+    `seconds` limits the response, and so does `CONNECT_SECONDS` the connection before it. Raises as `send`.
+    """
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers.update({"User-Agent": _USER_AGENT, "Accept": "application/json", "Accept-Encoding": "identity"})
+        adapter = _Adapter(tls)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        timeout = (min(CONNECT_SECONDS, seconds), seconds)
+        try:
+            response = session.request(method, url, allow_redirects=False, stream=True, timeout=timeout, **options)
+            return _read(response.raw)
+        except (HTTPError, OSError) as error:
+            raise _failure(error) from error
+
+
+class _Adapter(HTTPAdapter):
+    """Gives requests the connections of this module."""
+
+    def __init__(self, tls: ssl.SSLContext | None) -> None:
+        self._tls = tls
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Makes the pools."""
+        super().init_poolmanager(*args, **options, ssl_context=self._tls)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
+
+    def cert_verify(self, *_args: Any) -> None:
+        """Leaves the verification to the context; requests would add certificates of its own."""
+
+
+def _connect(connect: Callable[[], None]) -> None:
+    """Calls `connect`, with every failure as `NotSent`: the request goes out afterwards."""
+    try:
+        connect()
+    except (HTTPError, OSError) as error:
+        raise NotSent(_why_not_connected(error.__cause__ or error)) from error
+
+
+def _why_not_connected(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, socket.gaierror):
+        return "host not found"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return f"connection lost ({type(error).__name__})"
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
+    if response.status < 200:
+        # http.client skips 100 alone. The real response to this request may still follow on this connection.
+        response.close()
+        raise ConnectionLost(f"status {response.status}")
+    pieces, size = [], 0
+    for piece in response.stream(_PIECE_BYTES, decode_content=True):
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            response.close()
+            raise TooLarge
+        pieces.append(piece)
+    return HttpResponse(response.status, response.headers, b"".join(pieces))
+
+
+def _failure(error: BaseException) -> Exception:
+    """What an error of either library means once the connection was made; they wrap each other as the last argument."""
+    while not isinstance(error, ReadTimeoutError | TimeoutError | DecodeError):
+        if not (error.args and isinstance(error.args[-1], Exception)):
+            return ConnectionLost(type(error).__name__)
+        error = error.args[-1]
+    return ConnectionLost("DecodeError") if isinstance(error, DecodeError) else TimedOut("timed out")

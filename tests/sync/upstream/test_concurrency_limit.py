@@ -1,0 +1,282 @@
+"""The adaptive limit of calls in flight: fair, never exceeded, and as large as the service can bear."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from types import FrameType
+
+import pytest
+
+from sync.upstream.concurrency_limit import (
+    BASELINE_SECONDS,
+    BURST,
+    FIRST_IN_FLIGHT,
+    MAX_PAUSE_SECONDS,
+    SETTLE_SECONDS,
+    STEPS_BACK,
+    ConcurrencyLimit,
+)
+from tests.harness.waiting import failure_of, in_thread, result_of, until
+
+
+class Clock:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        """The time it shows."""
+        return self.now
+
+
+def warm(maximum: int, clock: Clock) -> ConcurrencyLimit:
+    """A limit that has learnt the usual time of a response: 20 ms."""
+    limit = ConcurrencyLimit("nomis", maximum, clock)
+    for _ in range(100):
+        limit.on_success(0.02)
+    return limit
+
+
+def test_the_longest_waiter_comes_next() -> None:
+    """A thread that leaves and comes back at once queues behind those who wait, in their order."""
+    limit = ConcurrencyLimit("nomis", 1)
+    order: list[str] = []
+
+    def enter(name: str) -> None:
+        with limit:
+            order.append(name)
+
+    with ThreadPoolExecutor(2) as pool:
+        with limit:
+            first = pool.submit(enter, "first")
+            until(lambda: limit.waiting == 1)
+            second = pool.submit(enter, "second")
+            until(lambda: limit.waiting == 2)
+        with limit:
+            order.append("again")
+        first.result()
+        second.result()
+    assert order == ["first", "second", "again"]
+
+
+def test_no_more_are_inside_than_allowed_and_no_slot_is_lost() -> None:
+    """Threads that come and go, also by errors, all get through; then there is room for three, and a fourth waits."""
+    limit = ConcurrencyLimit("nomis", 3)
+    inside, most = 0, 0
+    lock = threading.Lock()
+
+    def fail_inside(number: int) -> None:
+        nonlocal inside, most
+        with limit:
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            with lock:
+                inside -= 1
+            raise LookupError(str(number))
+
+    def come_and_go(number: int) -> None:
+        for _ in range(200):
+            with pytest.raises(LookupError, match=str(number)):
+                fail_inside(number)
+
+    # Threads switch so often that one is always interrupted halfway.
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(come_and_go, range(8)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert most <= 3
+    with limit, limit, limit:
+        fourth = in_thread(fail_inside, 4)
+        until(lambda: limit.waiting == 1)
+        assert not fourth.done()
+    assert isinstance(failure_of(fourth), LookupError)
+
+
+def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
+    """Ctrl+C while waiting for a slot leaves the queue as it was, and the slot to the next."""
+    limit = ConcurrencyLimit("nomis", 1)
+    main = threading.main_thread().ident
+    assert main is not None
+    interrupted = threading.Event()
+
+    def interrupt_once(_number: int, _frame: FrameType | None) -> None:
+        if limit.waiting and not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    def press() -> bool:
+        # A signal that arrives just before a thread falls asleep is noticed when it wakes up, so one is not enough.
+        signal.pthread_kill(main, signal.SIGUSR1)
+        return interrupted.is_set()
+
+    before = signal.signal(signal.SIGUSR1, interrupt_once)
+    try:
+        with ThreadPoolExecutor(1) as pool, limit:
+            pressing = pool.submit(until, press, "the wait is interrupted")
+            with pytest.raises(KeyboardInterrupt), limit:
+                pytest.fail("two are inside")
+            pressing.result()
+            assert limit.waiting == 0
+        with limit:
+            assert limit.waiting == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
+    """Single throttled calls change nothing; several within a second halve the limit, once for each burst."""
+    limit = warm(40, Clock())
+    for _ in range(BURST - 1):
+        limit.on_throttled()
+    assert limit.allowed == 40
+    for _ in range(3 * BURST):
+        limit.on_throttled()
+    assert limit.allowed == 20
+
+
+def test_throttled_calls_far_apart_are_not_a_burst() -> None:
+    """The same number over a longer time are accidents, and so are those among many successes."""
+    clock = Clock()
+    limit = warm(40, clock)
+    for _ in range(4 * BURST):
+        clock.now += 1
+        limit.on_throttled()
+    clock.now += 10
+    for _ in range(4 * BURST):
+        limit.on_throttled()
+        for _ in range(40):
+            limit.on_success(0.02)
+    assert limit.allowed == 40
+
+
+def test_a_smaller_limit_holds_for_those_who_wait() -> None:
+    """After it has halved, released slots are handed on only down to the new limit."""
+    limit = ConcurrencyLimit("nomis", 4)
+    order: list[str] = []
+
+    def enter() -> None:
+        with limit:
+            order.append("entered")
+
+    with limit, limit:
+        with limit, limit:
+            for _ in range(BURST):
+                limit.on_throttled()
+            assert limit.allowed == 2
+            waiting = in_thread(enter)
+            until(lambda: limit.waiting == 1)
+        assert (order, limit.waiting) == ([], 1)
+    result_of(waiting)
+    assert order == ["entered"]
+
+
+def test_comes_back_step_by_step_and_never_above() -> None:
+    """When all is well the maximum returns in steps with a rest between, and is never exceeded."""
+    clock = Clock()
+    limit = warm(40, clock)
+    for _ in range(BURST):
+        limit.on_throttled()
+    seen = [limit.allowed]
+    for _ in range(3 * STEPS_BACK):
+        clock.now += SETTLE_SECONDS
+        limit.on_success(0.02)
+        limit.on_success(0.02)
+        seen.append(limit.allowed)
+    assert seen[0] == 20
+    assert max(later - earlier for earlier, later in pairwise(seen)) == 40 // STEPS_BACK
+    assert (seen[-1], max(seen)) == (40, 40)
+
+
+def test_slow_responses_halve_down_to_one_at_a_time() -> None:
+    """Responses that take many times as long halve the limit again and again, but one call is always allowed."""
+    clock = Clock()
+    limit = warm(40, clock)
+    for _ in range(600):
+        clock.now += 0.1
+        limit.on_success(2.0)
+    assert limit.allowed == 1
+
+
+def test_what_is_usual_is_learnt_again() -> None:
+    """A service that is slower by day than by night is not held at one call for good."""
+    clock = Clock()
+    limit = warm(40, clock)
+    for _ in range(2_000):
+        clock.now += 0.01
+        limit.on_success(0.5)
+    assert limit.allowed < 10
+    clock.now += BASELINE_SECONDS
+    for _ in range(2 * STEPS_BACK):
+        clock.now += SETTLE_SECONDS
+        limit.on_success(0.5)
+    assert limit.allowed == 40
+
+
+def test_writes_do_not_say_how_fast_the_service_is() -> None:
+    """A success without a time neither slows the limit down nor counts as usual."""
+    clock = Clock()
+    limit = warm(40, clock)
+    for _ in range(600):
+        clock.now += 0.1
+        limit.on_success()
+    assert limit.allowed == 40
+
+
+def test_after_an_outage_calls_come_back_a_few_at_a_time() -> None:
+    """It starts again from two, and each success allows one more, up to the maximum."""
+    limit = warm(40, Clock())
+    limit.restart()
+    seen = [limit.allowed]
+    for _ in range(100):
+        limit.on_success(0.02)
+        seen.append(limit.allowed)
+    assert seen[:4] == [FIRST_IN_FLIGHT, FIRST_IN_FLIGHT + 1, FIRST_IN_FLIGHT + 2, FIRST_IN_FLIGHT + 3]
+    assert (seen[-1], max(seen)) == (40, 40)
+
+
+def test_readers_wait_as_long_as_the_service_asks() -> None:
+    """`Retry-After` holds back the threads of a reader, but never for more than a minute."""
+    clock = Clock()
+    limit = warm(40, clock)
+    limit.on_throttled(retry_after=7)
+    assert limit.paused_until == clock.now + 7
+    limit.on_throttled(retry_after=9_999)
+    assert limit.paused_until == clock.now + MAX_PAUSE_SECONDS
+    asked = threading.Event()
+
+    def given_up() -> bool:
+        asked.set()
+        return False
+
+    waiting = in_thread(limit.wait_turn, 0, given_up)
+    assert asked.wait(10)
+    assert not waiting.done()
+    clock.now += MAX_PAUSE_SECONDS
+    limit.wake()
+    result_of(waiting)
+
+
+def test_a_reader_begins_no_more_calls_than_allowed() -> None:
+    """Threads numbered above the present limit wait until it has grown, or until they are given up."""
+    limit = ConcurrencyLimit("nomis", 4)
+    limit.restart()
+    limit.wait_turn(FIRST_IN_FLIGHT - 1, lambda: False)
+    third = in_thread(limit.wait_turn, FIRST_IN_FLIGHT, lambda: False)
+    given_up = threading.Event()
+    fourth = in_thread(limit.wait_turn, FIRST_IN_FLIGHT + 1, given_up.is_set)
+    assert not third.done()
+    limit.on_success()
+    result_of(third)
+    assert not fourth.done()
+    given_up.set()
+    limit.wake()
+    result_of(fourth)

@@ -1,0 +1,372 @@
+"""HTTP over real sockets: every form of response that HTTP/1.1 allows, and what is known when there is none."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from urllib3 import HTTPConnectionPool
+
+from sync.upstream.http import (
+    ConnectionLost,
+    HttpResponse,
+    NotSent,
+    TimedOut,
+    connection_pool,
+    fetch,
+    send,
+    tls_context,
+)
+from tests.harness.certificates import write_certificate
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+class Host:
+    """A server that responds on its n-th connection with the n-th list of byte strings, then closes it."""
+
+    def __init__(self, *scripts: list[bytes], context: ssl.SSLContext | None = None, hold: bool = False) -> None:
+        self._scripts = scripts
+        self._context = context
+        self._hold = hold
+        self._over = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.closed = [threading.Event() for _ in scripts]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the server."""
+        self._over.set()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        for number, script in enumerate(self._scripts):
+            try:
+                connection, _ = self._listening.accept()
+                self.connections += 1
+                spoken = self._context.wrap_socket(connection, server_side=True) if self._context else connection
+                for response in script:
+                    self.requests.append(self._read(spoken))
+                    spoken.sendall(response)
+                if self._hold:
+                    self._over.wait(20)
+                spoken.close()
+            except OSError:
+                pass
+            self.closed[number].set()
+
+    @staticmethod
+    def _read(connection: socket.socket) -> bytes:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = connection.recv(65_536)
+            if not piece:
+                raise ConnectionError("no further request")
+            data += piece
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")), 0)
+        while len(body) < length:
+            body += connection.recv(65_536)
+        return head + b"\r\n\r\n" + body
+
+
+def pool_of(port: int) -> HTTPConnectionPool:
+    """Connections to a port of this machine, with a time limit of half a second."""
+    return connection_pool(f"http://127.0.0.1:{port}", None, 4, 0.5)
+
+
+@contextmanager
+def host(*scripts: list[bytes], hold: bool = False) -> Iterator[tuple[Host, HTTPConnectionPool]]:
+    """A host and connections to it."""
+    made = Host(*scripts, hold=hold)
+    pool = pool_of(made.port)
+    try:
+        yield made, pool
+    finally:
+        pool.close()
+        made.close()
+
+
+def get(pool: HTTPConnectionPool) -> HttpResponse:
+    """One GET."""
+    return send(pool, "GET", "/a?b=1", {"Accept": "application/json"}, None)
+
+
+def test_a_request_is_sent_as_it_should_be() -> None:
+    """Method, target, host, headers, length and body are on the wire, and nothing else of the caller's."""
+    with host([OK, OK]) as (made, pool):
+        response = send(pool, "PUT", "/x%20y", {"Authorization": "Bearer t"}, b"{}")
+        send(pool, "POST", "/empty", {}, None)
+        assert (response.status, response.data, response.headers["content-length"]) == (200, b"hi", "2")
+        head, _, body = made.requests[0].partition(b"\r\n\r\n")
+        assert body == b"{}"
+        first, *fields = head.decode().split("\r\n")
+        assert first == "PUT /x%20y HTTP/1.1"
+        assert sorted(fields) == [
+            "Accept-Encoding: identity",
+            "Authorization: Bearer t",
+            "Content-Length: 2",
+            f"Host: 127.0.0.1:{made.port}",
+            "User-Agent: prisoner-to-nomis",
+        ]
+        assert b"Content-Length: 0" in made.requests[1]
+
+
+def test_a_connection_is_used_again() -> None:
+    """Three calls one after the other take one connection."""
+    with host([OK, OK, OK]) as (made, pool):
+        assert [get(pool).data for _ in range(3)] == [b"hi"] * 3
+        assert made.connections == 1
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
+    """A service that closed a kept connection is called over a new one, a POST too, without an error."""
+    with host([OK], [OK]) as (made, pool):
+        get(pool)
+        assert made.closed[0].wait(10)
+        assert send(pool, "POST", "/", {}, b"{}").status == 200
+        assert made.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "data"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: x\r\n\r\n",
+            b"abcde",
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na", b"a"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 200\r\ncontent-length:1\r\n\r\na", b"a"),
+    ],
+)
+def test_forms_of_responses(response: bytes, data: bytes) -> None:
+    """Chunks with extensions and trailers, a provisional response, no body, and a bare head: the connection is kept."""
+    with host([response, OK]) as (made, pool):
+        assert get(pool).data == data
+        assert get(pool).data == b"hi"
+        assert made.connections == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\n\r\nhi",
+    ],
+)
+def test_a_connection_that_ends_with_its_response_is_not_used_again(response: bytes) -> None:
+    """Old servers, those that say so, and bodies without a length end the connection."""
+    with host([response], [OK]) as (made, pool):
+        assert get(pool).data == b"hi"
+        assert get(pool).data == b"hi"
+        assert made.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("gzip", gzip.compress(b"hello", mtime=0)), ("deflate", zlib.compress(b"hello")), ("identity", b"hello")],
+    ids=["gzip", "deflate", "identity"],
+)
+def test_compressed_bodies(encoding: str, body: bytes) -> None:
+    """Bodies are decompressed, asked for or not, with a length or in chunks."""
+    encoded = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n".encode()
+    whole = encoded + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    chunked = encoded + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+    with host([whole, chunked, OK]) as (made, pool):
+        assert [get(pool).data for _ in range(3)] == [b"hello", b"hello", b"hi"]
+        assert made.connections == 1
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.1 20\r\n\r\n",
+        b"SSH-2.0-server\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
+        b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(300)) + b"\r\n",
+    ],
+)
+def test_malformed_responses(response: bytes) -> None:
+    """What ends too early or is not HTTP is a lost connection, and that is not used again."""
+    with host([response], [OK]) as (_, pool):
+        with pytest.raises(ConnectionLost):
+            get(pool)
+        assert get(pool).data == b"hi"
+
+
+@pytest.mark.parametrize("response", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"])
+def test_silence_is_a_timeout(response: bytes) -> None:
+    """A service that is silent for too long, at first or in the middle, has timed out."""
+    with host([response], hold=True) as (_, pool), pytest.raises(TimedOut, match=r"^timed out$"):
+        get(pool)
+
+
+def test_what_was_not_sent_is_told_apart() -> None:
+    """A port where nobody listens, and an unknown host: the service cannot have seen the request."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with pytest.raises(NotSent, match=r"^connection refused$"):
+            get(pool_of(free.getsockname()[1]))
+    with pytest.raises(NotSent, match=r"^host not found$"):
+        get(connection_pool("http://no-such-host.invalid", None, 1, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("/", {"X": "a\r\nY: b"}),
+        ("/", {"X": "a\r\n b"}),
+        ("/", {"X": "a\0"}),
+        ("/", {"X": "a\u2028"}),
+        ("/\nX", {}),
+        ("/ HTTP/1.1\r\nX: y\r\n\r\n", {}),
+        ("/\u00e9", {}),
+    ],
+)
+def test_line_breaks_cannot_be_smuggled_in(target: str, headers: dict[str, str]) -> None:
+    """A header or target with a character that is not allowed is refused before anything of it is sent."""
+    with host([OK]) as (made, pool):
+        with pytest.raises(NotSent, match="not valid HTTP"):
+            send(pool, "GET", target, headers, None)
+        assert made.connections == 0
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n0\r\n\r\n",
+        b'HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{"id":99}',
+        OK + b"and more than was said",
+        OK + b"x" * 300_000,
+    ],
+)
+def test_what_is_left_of_a_response_is_never_the_next_one(response: bytes) -> None:
+    """Bytes beyond the end of a response are not taken for the response to the next call."""
+    with host([response, OK], [OK]) as (_, pool):
+        get(pool)
+        assert send(pool, "POST", "/", {}, b"{}").data == b"hi"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
+    ],
+    ids=["status line", "header", "body", "body without a length", "length of a chunk", "chunk"],
+)
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes, secure: bool) -> None:
+    """A response that drips, and so is never silent, is given up when the call takes too long."""
+    over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        spoken = server_tls(certificate).wrap_socket(connection, server_side=True) if secure else connection
+        with suppress(OSError), spoken:
+            spoken.recv(65_536)
+            spoken.sendall(beginning)
+            while not over.wait(0.05):
+                spoken.sendall(b"1")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dripping = threading.Thread(target=drip, args=(listening,), daemon=True)
+        dripping.start()
+        base_url = f"{'https' if secure else 'http'}://localhost:{listening.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            get(connection_pool(base_url, tls_context(str(certificate)) if secure else None, 1, 1.0))
+        assert time.monotonic() - started < 30
+        over.set()
+        dripping.join()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of localhost, which nobody trusts yet."""
+    path = tmp_path / "certificate.pem"
+    write_certificate(path)
+    return path
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    """How a server speaks TLS with that certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def test_tls_is_verified(certificate: Path) -> None:
+    """Over TLS a trusted service is called, its connection kept; one that is not trusted never sees the request."""
+    made = Host([OK, OK], [OK], [], [], context=server_tls(certificate))
+    base_url = f"https://localhost:{made.port}"
+    trusting = tls_context(str(certificate))
+    pool = connection_pool(base_url, trusting, 4, 5)
+    assert [get(pool).data, get(pool).data] == [b"hi", b"hi"]
+    assert made.connections == 1
+    assert fetch("GET", base_url, trusting, 5).data == b"hi"
+    pool.close()
+    reason = r"^connection lost \(SSLCertVerificationError\)$"
+    with pytest.raises(NotSent, match=reason):
+        get(connection_pool(base_url, tls_context(None), 4, 5))
+    with pytest.raises(NotSent, match=reason):
+        fetch("GET", base_url, tls_context(None), 5)
+    assert len(made.requests) == 3
+    made.close()
+
+
+def test_a_handshake_that_fails_was_not_sent() -> None:
+    """A server that closes the connection or is silent instead of speaking TLS has not seen the request."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        pool = connection_pool(f"https://127.0.0.1:{listening.getsockname()[1]}", tls_context(None), 1, 0.5)
+        with pytest.raises(NotSent, match=r"^timed out$"):
+            send(pool, "POST", "/", {}, b"{}")
+    with host([]) as (made, _):
+        pool = connection_pool(f"https://127.0.0.1:{made.port}", tls_context(None), 1, 5)
+        with pytest.raises(NotSent, match="connection lost"):
+            send(pool, "POST", "/", {}, b"{}")
+
+
+def test_a_token_or_ping_needs_no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proxies of the environment are not used, redirects not followed, and no connection is kept."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+    away = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n"
+    with host([away], [OK]) as (made, _):
+        url = f"http://127.0.0.1:{made.port}/oauth/token"
+        assert (
+            fetch("POST", url, None, 5, data={"grant_type": "client_credentials"}, auth=("id", "secret")).status == 302
+        )
+        assert fetch("GET", url, None, 5).data == b"hi"
+        assert [request.split(b" ")[0] for request in made.requests] == [b"POST", b"GET"]
+        assert made.requests[0].endswith(b"grant_type=client_credentials")
+        assert b"Authorization: Basic aWQ6c2VjcmV0\r\n" in made.requests[0]
+        assert b"Accept-Encoding: identity\r\n" in made.requests[0]
+        assert b"ookie" not in made.requests[1]
