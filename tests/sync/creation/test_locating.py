@@ -10,6 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError
 from sync.pipeline.outcome import Outcome
+from sync.store import tables
 from tests.harness import activities, adjustments, appointments
 from tests.harness.creations import (
     book_visit,
@@ -56,6 +57,24 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(driver: Driver, prison
         assert appointments.handle(driver, "created", other) is Outcome.RETRY_QUEUED
     assert appointments.handle(driver, "created", one) is Outcome.APPLIED
     assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
+    assert len(driver.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+
+
+def test_a_record_that_is_mapped_to_another_is_not_claimed(driver: Driver, prisoner: Prisoner) -> None:
+    """Of two equal appointments one was never created; only the mapping service knows whose the other is."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id in (one, other):
+        appointments.put_appointment(driver, prisoner, instance_id)
+    with (
+        faulty(driver.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        pytest.raises(UpstreamError),
+    ):
+        appointments.handle(driver, "created", one)
+    assert appointments.handle(driver, "created", other) is Outcome.APPLIED
+    with driver.database.begin() as connection:
+        connection.execute(tables.creations.delete().where(tables.creations.c.dps_id == str(other)))
+    assert appointments.handle(driver, "created", one) is Outcome.APPLIED
     assert len(driver.sandbox.nomis("appointment")) == 2
     assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
 
