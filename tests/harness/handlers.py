@@ -45,19 +45,19 @@ class Driver:
         self.retries: list[tuple[str, str]] = []
         self.step = ""
         self._settings = settings
-        self.protocol_settles_in(0)
+        self.set_grace_period(0)
 
-    def protocol_settles_in(self, seconds: float) -> None:
-        """From now on a write without an answer is taken to be under way for so long."""
+    def set_grace_period(self, seconds: float) -> None:
+        """From now on a write whose outcome is unknown counts as under way for this long."""
         settings, database, services = self._settings, self.database, self.services
         protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, grace_seconds=seconds)
-        # A lost answer leaves nothing under way here: whoever calls has seen what came of it. Nothing is waited for.
-        settling = {
+        # A lost response leaves nothing under way here, since the test has seen the outcome: nothing is waited for.
+        timing = {
             "api_timeout_seconds": 0.01,
             "creation_settling_seconds": max(seconds, 0.01),
             "creation_wait_seconds": 0,
         }
-        at_once = settings.model_copy(update=settling)
+        at_once = settings.model_copy(update=timing)
         self._queues = {
             domain.queue: QueueContext(
                 domain=domain,

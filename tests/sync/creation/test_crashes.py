@@ -178,7 +178,7 @@ def _busy_elsewhere(consumer: Consumer, booking: Booking) -> bool:
 
 
 def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> None:
-    """Lease expired, intent taken as settled: NOMIS gets two records, and a finding tells which is surplus."""
+    """Lease expired, grace period over: NOMIS gets two records, and a finding says which is surplus."""
     booking = book_visit(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,

@@ -51,7 +51,7 @@ def started(booking: Booking) -> dict[str, str]:
 
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """One NOMIS visit, its mapping, one success event with the properties of event and mapping, a settled record."""
+    """One NOMIS visit, its mapping, one success event with the properties of event and mapping, a final record."""
     booking = book_visit(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -69,8 +69,8 @@ def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox)
     booking = book_visit(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
-    told = {"visitId": booking.dps_id, "offenderNo": booking.offender_no}
-    assert consumer.tracked()[1:] == [("visit-create-duplicate", told)]
+    properties = {"visitId": booking.dps_id, "offenderNo": booking.offender_no}
+    assert consumer.tracked()[1:] == [("visit-create-duplicate", properties)]
     assert len(visits_of(upstream, booking)) == 1
 
 
@@ -124,7 +124,7 @@ REFUSALS = {
 def test_a_refused_create_is_tried_again_at_once(
     upstream: Sandbox, database_url: str, refusal: Mapping[str, Any]
 ) -> None:
-    """A create that is known not to have been applied leaves no doubt, so nothing has to be looked up."""
+    """A create that was certainly not applied is repeated without a look-up."""
     booking = book_visit(upstream)
     with consuming(upstream, database_url, grace_seconds=3600) as consumer:
         upstream.fault("nomis", "POST", VISITS, times=1, **refusal)
@@ -139,11 +139,13 @@ def test_a_refused_create_is_tried_again_at_once(
         assert consumer.record(booking).attempts == 2
 
 
-@pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}, {"nomisId": 5}])
-def test_a_response_about_another_record_proves_nothing(consumer: Consumer, upstream: Sandbox, answer: object) -> None:
-    """Nothing is created and nothing acknowledged on the word of such an answer; the next delivery creates, once."""
+@pytest.mark.parametrize("response", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}, {"nomisId": 5}])
+def test_a_response_about_another_record_proves_nothing(
+    consumer: Consumer, upstream: Sandbox, response: object
+) -> None:
+    """Such a response neither creates nor acknowledges anything; the next delivery creates, once."""
     booking = book_visit(upstream)
-    upstream.fault("mapping", "GET", kind="status", status=200, body=answer, times=1)
+    upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):
         consumer.deliver(booking)
     assert visits_of(upstream, booking) == []
@@ -186,7 +188,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 
 def test_an_open_breaker_is_no_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
-    """A call that was never made leaves no failed event, and no doubt."""
+    """A call that was never made leaves no failed event, and its outcome is known."""
     booking = book_visit(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")

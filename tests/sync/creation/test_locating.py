@@ -94,7 +94,7 @@ def test_equal_adjustments_each_have_their_own(driver: Driver, prisoner: Prisone
 
 
 def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
-    """While another create of the booking got no answer either, a record that fits both is nobody's yet."""
+    """While another create of the booking has an unknown outcome, a record that matches both belongs to neither."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
         appointments.put_appointment(driver, prisoner, instance_id)
@@ -103,10 +103,10 @@ def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(driver: Driver
             pytest.raises(UpstreamError),
         ):
             appointments.handle(driver, "created", instance_id)
-    driver.protocol_settles_in(600)
+    driver.set_grace_period(600)
     with pytest.raises(LeaseBusy):
         appointments.handle(driver, "created", one)
-    driver.protocol_settles_in(0)
+    driver.set_grace_period(0)
     for instance_id in (one, other):
         assert appointments.handle(driver, "created", instance_id) is Outcome.APPLIED
     assert len(driver.sandbox.nomis("appointment")) == 2
@@ -118,7 +118,7 @@ def test_an_upsert_with_an_unknown_outcome_keeps_its_lease(driver: Driver, priso
     activities.put_schedule(driver, prisoner)
     activities.create(driver)
     activities.put_allocation(driver, prisoner)
-    driver.protocol_settles_in(600)
+    driver.set_grace_period(600)
     fault = driver.sandbox.fault("nomis", "PUT", "/activities/{id}/allocation", kind="reset", times=1)
     with pytest.raises(UpstreamError):
         activities.allocate(driver, "allocated")
@@ -140,8 +140,8 @@ NO_PAGES: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("answer", [*NO_PAGES, None])
-def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Prisoner, answer: object) -> None:
+@pytest.mark.parametrize("response", [*NO_PAGES, None])
+def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Prisoner, response: object) -> None:
     """After a lost create NOMIS is believed to have nothing only on the word of a whole list that fits together."""
     booking = book_visit(driver.sandbox)
     appointments.put_appointment(driver, prisoner)
@@ -154,9 +154,9 @@ def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Pr
     for attempt in tries:
         with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
             attempt()
-        text = "" if answer is None else None
+        text = "" if response is None else None
         with (
-            faulty(driver.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=answer, text=text),
+            faulty(driver.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=response, text=text),
             pytest.raises(NotUnderstood),
         ):
             attempt()

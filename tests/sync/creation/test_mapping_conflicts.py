@@ -1,4 +1,4 @@
-"""Mappings that the mapping service refuses: which records NOMIS has too many, and who is told."""
+"""Mappings that the mapping service refuses: which records NOMIS has too many, and the finding that says so."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
     number = other_number()
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
     [visit_id] = visits_of(upstream, booking)
-    [(failed, told), (duplicate, more)] = consumer.tracked()
+    [(failed, properties), (duplicate, more)] = consumer.tracked()
     assert (failed, duplicate) == ("visit-mapping-create-failed", "to-nomis-synch-visit-duplicate")
     assert more.pop("existingWhenCreated")
-    assert told.pop("reason")
+    assert properties.pop("reason")
     assert more == {
-        **told,
+        **properties,
         "duplicateNomisId": str(visit_id),
         "duplicateVsipId": booking.dps_id,
         "duplicateMappingType": "ONLINE",
@@ -78,10 +78,10 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
     number = other_number()
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, number))
     assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.DUPLICATE
-    name, told = consumer.tracked()[-1]
+    name, properties = consumer.tracked()[-1]
     assert name == "to-nomis-synch-visit-duplicate"
-    assert told["existingNomisId"] == str(number)
-    assert told["startDateTime"] == "2023-06-02T14:00:00"
+    assert properties["existingNomisId"] == str(number)
+    assert properties["startDateTime"] == "2023-06-02T14:00:00"
     consumer.deliver(booking)
     assert len(consumer.findings()) == len(consumer.alerts()) == 1
 
@@ -102,13 +102,13 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
 def test_a_conflict_that_does_not_say_with_what_is_looked_up(
     consumer: Consumer, upstream: Sandbox, status: object, more_info: object
 ) -> None:
-    """When two saves meet, or the answer names strangers, the pair that exists is looked up by the DPS record."""
+    """When two saves race, or the response names other records, the existing mapping is looked up by the DPS record."""
     booking, number = book_visit(upstream), other_number()
     body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
-    told = consumer.tracked()[-1][1]
-    assert (told["existingNomisId"], told["duplicateVsipId"]) == (str(number), booking.dps_id)
+    properties = consumer.tracked()[-1][1]
+    assert (properties["existingNomisId"], properties["duplicateVsipId"]) == (str(number), booking.dps_id)
 
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
@@ -124,14 +124,14 @@ def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream
 def test_a_conflict_that_nobody_can_name_is_understood(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
-    """Where no mapping of the DPS record is found the NOMIS record is mapped elsewhere: that is told without it."""
+    """If the DPS record has no mapping, the NOMIS record is mapped elsewhere: the finding does not name it."""
     booking = book_visit(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
-    told = consumer.tracked()[-1][1]
-    assert told["duplicateVsipId"] == booking.dps_id
-    assert not [name for name in told if name.startswith("existing")]
+    properties = consumer.tracked()[-1][1]
+    assert properties["duplicateVsipId"] == booking.dps_id
+    assert not [name for name in properties if name.startswith("existing")]
 
 
 @pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
@@ -145,7 +145,7 @@ def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox
 
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
-    """The mapping service answers 400 there: the mapping that exists is looked up and named."""
+    """The mapping service responds with 400 there: the existing mapping is looked up and named."""
     booking = make_schedule(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
@@ -153,10 +153,10 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
     assert create_while(consumer, upstream, booking, COURSE_MAPPINGS, other) is Outcome.DUPLICATE
     [course_id] = courses_of(upstream, booking)
     assert consumer.names() == ["activity-mapping-create-failed", "to-nomis-synch-activity-duplicate"]
-    told = consumer.tracked()[-1][1]
-    assert told["duplicateNomisCourseActivityId"] == str(course_id)
-    assert told["existingNomisCourseActivityId"] == str(number)
-    assert told["existingActivityScheduleId"] == booking.dps_id
+    properties = consumer.tracked()[-1][1]
+    assert properties["duplicateNomisCourseActivityId"] == str(course_id)
+    assert properties["existingNomisCourseActivityId"] == str(number)
+    assert properties["existingActivityScheduleId"] == booking.dps_id
     assert [finding.severity for finding in consumer.findings()] == ["low"]
 
 
@@ -169,7 +169,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our create was applied, its answer lost, and somebody else mapped another record: NOMIS has one too many."""
+    """Our create was applied, its response lost, and somebody else mapped another record: NOMIS has one too many."""
     booking = book_visit(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):

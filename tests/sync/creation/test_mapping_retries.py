@@ -30,17 +30,17 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     [visit_id] = visits_of(upstream, booking)
-    [(failed, told), (queued, told_of_message)] = consumer.tracked()
+    [(failed, properties), (queued, queued_properties)] = consumer.tracked()
     assert (failed, queued) == ("visit-mapping-create-failed", "visit-create-mapping-retry")
-    assert told["nomisId"] == str(visit_id)
-    assert told.pop("reason")
-    assert told_of_message == {"messageId": "message-1", **told}
+    assert properties["nomisId"] == str(visit_id)
+    assert properties.pop("reason")
+    assert queued_properties == {"messageId": "message-1", **properties}
     [(queue, body)] = consumer.sent
     message = json.loads(body)
     assert queue == "visit"
     assert (message["Type"], message["MessageId"]) == ("RETRY_CREATE_MAPPING", None)
     mapping = {"nomisId": str(visit_id), "vsipId": booking.dps_id, "label": None, "mappingType": "ONLINE"}
-    assert json.loads(message["Message"]) == {"mapping": mapping, "telemetryAttributes": told}
+    assert json.loads(message["Message"]) == {"mapping": mapping, "telemetryAttributes": properties}
 
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
@@ -51,8 +51,8 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
     [visit_id] = visits_of(upstream, booking)
     assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
     assert mapped_to(upstream, booking) == visit_id
-    told = {"id": booking.dps_id, "nomisId": str(visit_id)}
-    assert consumer.tracked()[2:] == [("visit-retry-success", told)]
+    properties = {"id": booking.dps_id, "nomisId": str(visit_id)}
+    assert consumer.tracked()[2:] == [("visit-retry-success", properties)]
     assert consumer.record(booking).state is CreationState.MAPPED
     assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -93,12 +93,12 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
     assert visits_of(upstream, booking) == [visit_id]
     assert mapped_to(upstream, booking) == visit_id
     assert consumer.names() == ["visit-mapping-create-failed", "visit-create-success"]
-    [_, (_, told)] = consumer.tracked()
-    assert told["startDateTime"] == "2023-06-02T14:00:00"
+    [_, (_, properties)] = consumer.tracked()
+    assert properties["startDateTime"] == "2023-06-02T14:00:00"
 
 
 def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
-    """Our own mapping, saved although no answer came, is the success of this creation."""
+    """Our own mapping, saved although the response was lost, is the success of this creation."""
     booking = book_visit(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.sending_fails = ConnectionError("queue away")
@@ -111,14 +111,14 @@ def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consum
     assert len(visits_of(upstream, booking)) == 1
 
 
-@pytest.mark.parametrize("answer", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}])
+@pytest.mark.parametrize("response", [{}, [], "ok", {"vsipId": "another", "nomisId": 5}])
 @pytest.mark.parametrize("saved", [False, True])
 def test_an_odd_response_to_a_mapping_is_looked_up(
-    consumer: Consumer, upstream: Sandbox, answer: object, saved: bool
+    consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
-    """The mapping service answers a save with nothing; after anything else it is asked whether it has the mapping."""
+    """The mapping service responds to a save with an empty body; after any other it is asked for the mapping."""
     booking, kind = book_visit(upstream), "status_after_write" if saved else "status"
-    upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=answer, times=1)
+    upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
     for queue, body in consumer.sent:
         assert consumer.deliver_retry(queue, body) is Outcome.APPLIED
@@ -137,7 +137,7 @@ def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: 
 
 
 def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
-    """A retry message that is delivered again after the record was deleted is ignored, and told."""
+    """A retry message that is delivered again after the record was deleted is ignored, and tracked."""
     appointments.put_appointment(driver, prisoner)
     with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
         assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED

@@ -39,8 +39,8 @@ def read(store: CreationStore, dps_id: str = "bq") -> CreationRecord:
     return record
 
 
-def refusal(*, outcome_unknown: bool = False) -> UpstreamError:
-    """What NOMIS answers to a create."""
+def failure(*, outcome_unknown: bool = False) -> UpstreamError:
+    """A failed create, refused or with an unknown outcome."""
     return UpstreamError("nomis", "POST", "/visits", status=400, message="", outcome_unknown=outcome_unknown)
 
 
@@ -70,7 +70,7 @@ def test_only_one_intent_follows_what_was_read(store: CreationStore) -> None:
     with pytest.raises(LeaseBusy):
         intend(store)
     intended = read(store)
-    store.create_failed(VISIT, "bq", 1, refusal())
+    store.create_failed(VISIT, "bq", 1, failure())
     with pytest.raises(LeaseBusy):
         intend(store, intended)
     refused = read(store)
@@ -87,15 +87,15 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
     intend(store, intended)
     second = read(store)
     store.created(VISIT, "bq", 1, IDS)
-    store.create_failed(VISIT, "bq", 1, refusal())
+    store.create_failed(VISIT, "bq", 1, failure())
     store.ambiguous(VISIT, intended, {})
     assert read(store) == second
-    store.create_failed(VISIT, "bq", 2, refusal(outcome_unknown=True))
+    store.create_failed(VISIT, "bq", 2, failure(outcome_unknown=True))
     record = read(store)
     assert (record.state, "status 400" in (record.note or ""), record.mapping) == (CreationState.INTENDED, True, None)
     store.created(VISIT, "bq", 2, IDS)
     created = read(store)
-    store.create_failed(VISIT, "bq", 2, refusal())
+    store.create_failed(VISIT, "bq", 2, failure())
     assert read(store) == created
 
 

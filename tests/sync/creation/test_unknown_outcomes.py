@@ -35,7 +35,7 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 
 
 def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
-    """After a lost answer the visit is found in NOMIS, and only mapped."""
+    """After a lost response the visit is found in NOMIS, and only mapped."""
     booking = book_visit(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -106,7 +106,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
-    """NOMIS has no read of courses: after a lost answer a person is told once, and no delivery creates."""
+    """NOMIS has no read of courses: after a lost response a person is alerted once, and no delivery creates."""
     booking = make_schedule(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:

@@ -43,7 +43,7 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 def lose(driver: Driver, method: str, event_type: str, told: Told | None, information: Mapping[str, Any]) -> None:
     """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
     who = None if told is None else told.prisoner_id
-    driver.protocol_settles_in(60)
+    driver.set_grace_period(60)
     driver.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError, match="connection lost"):
         driver.handle(event_type, who, **information)
@@ -71,7 +71,7 @@ def test_an_answer_of_the_service_ends_it(driver: Driver) -> None:
     """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
     told = visit_booked(driver.sandbox)
     driver.handle(told.event_type, told.prisoner_id, now(), **told.information)
-    driver.protocol_settles_in(60)
+    driver.set_grace_period(60)
     driver.sandbox.fault("nomis", "PUT", status=500, times=1)
     with pytest.raises(UpstreamError, match="500"):
         driver.handle("prison-visit.changed", told.prisoner_id, **told.information)
