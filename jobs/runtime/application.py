@@ -147,14 +147,11 @@ class Application:
         """The protocol by which records are created in NOMIS."""
         from sync.creation.protocol import CreationProtocol
 
-        def send_retry(queue: str, body: str) -> str:
-            return self.queue_pair(queue).main.send(body)
-
         return CreationProtocol(
             self.database,
             self.leases,
             self.telemetry,
-            send_retry,
+            self.send_retry,
             self.settings.creation_settling_seconds,
             self.settings.longest_call_seconds,
         )
@@ -179,6 +176,29 @@ class Application:
         Raises `QueueUnavailable`.
         """
         return self.build_once(f"queue {queue}", lambda: self._queue_opener.open(queue))
+
+    def queue_context(self, queue: str) -> "QueueContext":
+        """What the drain of a queue works with."""
+        from sync.domains.registry import domain_of_queue
+        from sync.pipeline.queue_context import QueueContext
+
+        domain = domain_of_queue(queue)
+        return QueueContext(
+            domain=domain,
+            settings=self.settings,
+            services=self.services,
+            creations=self.creations,
+            leases=self.leases,
+            telemetry=self.telemetry,
+            database=self.database,
+            breakers=self.breakers,
+            upstreams=domain.upstreams,
+            on_message_end=None if self.metrics is None else self.metrics.message_ended,
+        )
+
+    def send_retry(self, queue: str, body: str) -> str:
+        """Puts a mapping retry on the main queue of a queue id; its SQS message id."""
+        return self.queue_pair(queue).main.send(body)
 
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.
@@ -236,27 +256,9 @@ class Application:
         from sync.pipeline.drain import Drain
 
         self.build_once("warning of unknown switches", lambda: warn_of_unknown_switches(self.settings))
-        drain = Drain(self._queue_context(queue), self.queue_pair(queue).main, hold_seconds)
+        drain = Drain(self.queue_context(queue), self.queue_pair(queue).main, hold_seconds)
         self._drains[queue] = self._closing.enter_context(drain)
         return drain
-
-    def _queue_context(self, queue: str) -> "QueueContext":
-        from sync.domains.registry import domain_of_queue
-        from sync.pipeline.queue_context import QueueContext
-
-        domain = domain_of_queue(queue)
-        return QueueContext(
-            domain=domain,
-            settings=self.settings,
-            services=self.services,
-            creations=self.creations,
-            leases=self.leases,
-            telemetry=self.telemetry,
-            database=self.database,
-            breakers=self.breakers,
-            upstreams=domain.upstreams,
-            on_message_end=None if self.metrics is None else self.metrics.message_ended,
-        )
 
     def build_once(self, name: str, build: Callable[[], Part]) -> Part:
         """The part of this name, built by the first who asks; others wait for it, and for no other part."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sandbox.clock import london_today
 from sync.pipeline.outcome import Outcome
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 
 SCHEDULE, ACTIVITY, INSTANCE, ALLOCATION, ATTENDANCE = 318, 201, 40_188, 6_120, 220_145
 TODAY = london_today()
@@ -16,7 +16,7 @@ START = (TODAY - timedelta(days=30)).isoformat()
 SUMMARY = "Bricklaying for beginners, in the old workshop"
 
 
-def put_schedule(driver: Driver, prisoner: Prisoner, activity: dict[str, Any] | None = None, **changes: Any) -> None:
+def put_schedule(harness: Harness, prisoner: Prisoner, activity: dict[str, Any] | None = None, **changes: Any) -> None:
     """Makes a schedule with its activity in DPS, or changes it."""
     of_activity: dict[str, Any] = {
         "id": ACTIVITY,
@@ -42,20 +42,20 @@ def put_schedule(driver: Driver, prisoner: Prisoner, activity: dict[str, Any] | 
             {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TOMORROW, "start": "08:30", "end": "11:45"},
         ],
     }
-    driver.sandbox.put("schedule", **{"id": SCHEDULE, **values, **changes})
+    harness.sandbox.put("schedule", **{"id": SCHEDULE, **values, **changes})
 
 
-def create(driver: Driver) -> Outcome | str:
+def create(harness: Harness) -> Outcome | str:
     """Handles the event of a new schedule."""
-    return driver.handle("activities.activity-schedule.created", activityScheduleId=SCHEDULE)
+    return harness.handle("activities.activity-schedule.created", activityScheduleId=SCHEDULE)
 
 
-def amend(driver: Driver) -> Outcome | str:
+def amend(harness: Harness) -> Outcome | str:
     """Handles the event of an amended schedule."""
-    return driver.handle("activities.activity-schedule.amended", activityScheduleId=SCHEDULE)
+    return harness.handle("activities.activity-schedule.amended", activityScheduleId=SCHEDULE)
 
 
-def put_allocation(driver: Driver, prisoner: Prisoner, allocation_id: int = ALLOCATION, **changes: Any) -> None:
+def put_allocation(harness: Harness, prisoner: Prisoner, allocation_id: int = ALLOCATION, **changes: Any) -> None:
     """Allocates a prisoner to the schedule in DPS, or changes the allocation."""
     values = {
         "schedule_id": SCHEDULE,
@@ -64,20 +64,20 @@ def put_allocation(driver: Driver, prisoner: Prisoner, allocation_id: int = ALLO
         "band": 1,
         "start": START,
     }
-    driver.sandbox.put("allocation", id=allocation_id, **{**values, **changes})
+    harness.sandbox.put("allocation", id=allocation_id, **{**values, **changes})
 
 
-def allocate(driver: Driver, word: str = "allocated", allocation_id: int = ALLOCATION) -> Outcome | str:
+def allocate(harness: Harness, word: str = "allocated", allocation_id: int = ALLOCATION) -> Outcome | str:
     """Handles one of the three events of an allocation."""
-    return driver.handle(f"activities.prisoner.{word}", allocationId=allocation_id)
+    return harness.handle(f"activities.prisoner.{word}", allocationId=allocation_id)
 
 
-def attend(driver: Driver, word: str = "created") -> Outcome | str:
+def attend(harness: Harness, word: str = "created") -> Outcome | str:
     """Handles one of the two events of an attendance."""
-    return driver.handle(f"activities.prisoner.attendance-{word}", attendanceId=ATTENDANCE)
+    return harness.handle(f"activities.prisoner.attendance-{word}", attendanceId=ATTENDANCE)
 
 
-def put_attendance(driver: Driver, prisoner: Prisoner, **changes: Any) -> None:
+def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None:
     """Records an attendance of the session in DPS, or changes it."""
     values = {"id": ATTENDANCE, "instance_id": INSTANCE, "prisoner_number": prisoner.offender_no}
-    driver.sandbox.put("attendance", **{**values, **changes})
+    harness.sandbox.put("attendance", **{**values, **changes})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 
 EVENT = "release-date-adjustments.adjustment"
 ADJUSTMENT = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
 
 
-def put_adjustment(driver: Driver, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
+def put_adjustment(harness: Harness, prisoner: Prisoner, adjustment_id: str = ADJUSTMENT, **changes: Any) -> None:
     """Makes an adjustment of a key date in DPS, or changes one."""
     values: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
@@ -22,9 +22,11 @@ def put_adjustment(driver: Driver, prisoner: Prisoner, adjustment_id: str = ADJU
         "days": 12,
         "comment": "twelve days",
     }
-    driver.sandbox.put("adjustment", id=adjustment_id, **{**values, **changes})
+    harness.sandbox.put("adjustment", id=adjustment_id, **{**values, **changes})
 
 
-def handle(driver: Driver, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS") -> Any:
+def handle(
+    harness: Harness, prisoner: Prisoner, word: str, adjustment_id: str = ADJUSTMENT, source: str = "DPS"
+) -> Any:
     """Handles one of the three events of an adjustment."""
-    return driver.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)
+    return harness.handle(f"{EVENT}.{word}", id=adjustment_id, offenderNo=prisoner.offender_no, source=source)

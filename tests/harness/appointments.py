@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sync.pipeline.outcome import Outcome
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 
 EVENT = "appointments.appointment-instance"
 INSTANCE = 90_217
 
 
-def put_appointment(driver: Driver, prisoner: Prisoner, instance_id: int = INSTANCE, **changes: Any) -> None:
+def put_appointment(harness: Harness, prisoner: Prisoner, instance_id: int = INSTANCE, **changes: Any) -> None:
     """Makes an appointment in DPS, or changes one."""
     values: dict[str, Any] = {
         "booking_id": prisoner.booking_id,
@@ -24,9 +24,9 @@ def put_appointment(driver: Driver, prisoner: Prisoner, instance_id: int = INSTA
         "start": "09:05",
         "end": "10:00",
     }
-    driver.sandbox.put("appointment", id=instance_id, **{**values, **changes})
+    harness.sandbox.put("appointment", id=instance_id, **{**values, **changes})
 
 
-def handle(driver: Driver, word: str, instance_id: int = INSTANCE) -> Outcome | str:
+def handle(harness: Harness, word: str, instance_id: int = INSTANCE) -> Outcome | str:
     """Handles one of the four events of an appointment."""
-    return driver.handle(f"{EVENT}.{word}", appointmentInstanceId=instance_id)
+    return harness.handle(f"{EVENT}.{word}", appointmentInstanceId=instance_id)

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from sandbox import Sandbox
 from sync.creation import records as creations
 from sync.creation.creation import creation_lease
-from sync.creation.protocol import CreationProtocol
 from sync.creation.records import CreationRecord
 from sync.domains.registry import DOMAINS, domain_of_queue
 from sync.failures import LeaseBusy
@@ -28,10 +25,9 @@ from sync.store.database import Database
 from sync.store.findings import Finding
 from sync.store.leases import Leases
 from sync.store.outbox import Delivery
-from sync.store.telemetry import Telemetry, read_events
-from sync.upstream.breaker import Breakers
-from sync.upstream.services import connect
-from sync.upstream.transport import Transport
+from sync.store.telemetry import read_events
+from sync.upstream.services import Services
+from tests.harness.parts import Parts
 from tests.harness.publishing import put_visit
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import in_thread, result_of, until
@@ -93,10 +89,10 @@ def make_schedule(sandbox: Sandbox) -> Booking:
 
 
 class Consumer:
-    """Handles deliveries as one process does. `sent` are the mapping retries put on queues, as (queue id, body).
+    """Handles deliveries as one process does, by the creation protocol of the composition root.
 
-    `grace_seconds` and `call_seconds` are those of the protocol; leases are not renewed, so one of `lease_seconds`
-    ends by itself. `breakers` watch the calls where they are wanted.
+    `grace_seconds` is that of the protocol, `call_seconds` how long a call may take in which a process died; leases
+    are not renewed, so one of `lease_seconds` ends by itself. `breakers` watch the calls where they are wanted.
     """
 
     def __init__(
@@ -110,30 +106,39 @@ class Consumer:
         timeout_seconds: float = 60,
         breakers: bool = False,
     ) -> None:
-        settings = {**environment, "API_TIMEOUT_SECONDS": str(timeout_seconds), "DATABASE_URL": database_url}
-        self.database = Database(database_url)
-        self.leases = Leases(self.database, "consumer", lease_seconds)
-        self.telemetry = Telemetry(self.database, structlog.get_logger())
-        self.sent: list[tuple[str, str]] = []
-        self.sending_fails: Exception | None = None
-        observers = (
-            (Breakers(self.database, self.telemetry, lambda name: self._transport.reach(name)),) if breakers else ()
-        )
-        self._transport = Transport(load_settings(settings), observers)
-        self.services = connect(self._transport)
-        self._protocol = CreationProtocol(
-            self.database, self.leases, self.telemetry, self._send, grace_seconds, call_seconds
-        )
+        settings = {
+            **environment,
+            "API_TIMEOUT_SECONDS": str(call_seconds or timeout_seconds),
+            "DATABASE_URL": database_url,
+            "LEASE_SECONDS": str(lease_seconds),
+        }
+        loaded = load_settings(settings).model_copy(update={"creation_settling_seconds": grace_seconds})
+        self.parts = Parts(loaded, with_breakers=breakers, calls_may_linger=call_seconds > 0)
+        self.parts.leases.stop()
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+        return self.parts.database
+
+    @property
+    def leases(self) -> Leases:
+        """The leases that the protocol takes."""
+        return self.parts.leases
+
+    @property
+    def services(self) -> Services:
+        """The upstream services."""
+        return self.parts.services
 
     def close(self) -> None:
         """Closes connections."""
-        self._transport.close()
-        self.database.dispose()
+        self.parts.close()
 
     def deliver(self, booking: Booking) -> Outcome:
         """Handles one delivery of a booking's event."""
         creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
-        return self._protocol.create(creation, booking.event, self._work())
+        return self.parts.creations.create(creation, booking.event, self._work())
 
     def deliver_now(self, booking: Booking) -> Outcome:
         """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""
@@ -157,11 +162,11 @@ class Consumer:
         """Handles the body of a mapping retry."""
         retry = read_envelope(body).content
         assert isinstance(retry, MappingRetry)
-        return self._protocol.retry_mapping(domain_of_queue(queue).creation, retry, self._work())
+        return self.parts.creations.retry_mapping(domain_of_queue(queue).creation, retry, self._work())
 
     def tracked(self) -> list[Tracked]:
         """Every event tracked so far, by whichever process, oldest first."""
-        self.telemetry.flush()
+        self.parts.telemetry.flush()
         return [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
 
     def names(self) -> list[str]:
@@ -192,13 +197,7 @@ class Consumer:
             return None
 
     def _work(self) -> HandlerContext:
-        return HandlerContext(self.services, self.leases, self.telemetry, self.database)
-
-    def _send(self, queue: str, body: str) -> str:
-        if self.sending_fails is not None:
-            raise self.sending_fails
-        self.sent.append((queue, body))
-        return f"message-{len(self.sent)}"
+        return HandlerContext(self.services, self.leases, self.parts.telemetry, self.database)
 
 
 def other_number() -> int:
@@ -250,7 +249,7 @@ def deliver_all_in_a_process(environment: dict[str, str], database_url: str, boo
     consumer = Consumer(environment, database_url)
     for delivery in [in_thread(consumer.deliver_when_free, each) for each in bookings]:
         result_of(delivery)
-    consumer.telemetry.flush()
+    consumer.parts.telemetry.flush()
 
 
 @contextmanager

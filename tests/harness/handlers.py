@@ -1,77 +1,71 @@
-"""Handles messages of the queues against the sandbox, one at a time."""
+"""Handles messages of the domains against the sandbox, one at a time."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-import structlog
+import pytest
 
 from sandbox import Sandbox
-from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS, domain_of_queue, tracked_events
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.envelope import write_domain_event
 from sync.pipeline.handle import handle, start_context
 from sync.pipeline.outcome import Outcome
-from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
-from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.leases import Leases
-from sync.store.telemetry import Telemetry, read_events
-from sync.upstream.breaker import Breakers
-from sync.upstream.services import Services, connect
-from sync.upstream.transport import Transport
+from sync.store.telemetry import read_events
+from sync.upstream.services import Services
+from tests.harness.parts import Parts
 
 QUEUES = {event_type: domain.queue for domain in DOMAINS.values() for event_type in domain.handlers}
 HANDLERS = {event_type: handler for domain in DOMAINS.values() for event_type, handler in domain.handlers.items()}
 
 
-class Driver:
-    """Handles events and mapping retries; `retries` are the messages that were sent to the queues."""
+class Harness:
+    """Handles events and mapping retries, one at a time, by the handlers of the composition root.
 
-    def __init__(self, sandbox: Sandbox, settings: Settings, database: Database, services: Services) -> None:
+    `retries` are the mapping retries that were sent to the queues; `step` is how far the last message came.
+    """
+
+    def __init__(self, sandbox: Sandbox, database_url: str) -> None:
         self.sandbox = sandbox
-        self.database = database
-        self.services = services
-        self.leases = Leases(database, "driver", 60)
-        self.telemetry = Telemetry(database, structlog.get_logger())
         self.retries: list[tuple[str, str]] = []
         self.step = ""
-        self._settings = settings
-        self.set_grace_period(0)
+        self._database_url = database_url
+        self._parts = self._open(0)
+
+    def close(self) -> None:
+        """Closes the parts."""
+        self._parts.close()
+
+    @property
+    def database(self) -> Database:
+        """The database."""
+        return self._parts.database
+
+    @property
+    def services(self) -> Services:
+        """The upstream services."""
+        return self._parts.services
+
+    @property
+    def leases(self) -> Leases:
+        """The leases that the handlers take."""
+        return self._parts.leases
 
     def set_grace_period(self, seconds: float) -> None:
-        """From now on a write whose outcome is unknown counts as under way for this long."""
-        settings, database, services = self._settings, self.database, self.services
-        protocol = CreationProtocol(database, self.leases, self.telemetry, self._send_retry, grace_seconds=seconds)
-        # A lost response leaves nothing under way here, since the test has seen the outcome: nothing is waited for.
-        timing = {
-            "api_timeout_seconds": 0.01,
-            "creation_settling_seconds": max(seconds, 0.01),
-            "creation_wait_seconds": 0,
-        }
-        at_once = settings.model_copy(update=timing)
-        self._queues = {
-            domain.queue: QueueContext(
-                domain=domain,
-                settings=at_once,
-                services=services,
-                creations=protocol,
-                leases=self.leases,
-                telemetry=self.telemetry,
-                database=database,
-                breakers=Breakers(database, self.telemetry, lambda _: None),
-                upstreams=(),
-            )
-            for domain in DOMAINS.values()
-        }
+        """From now on a write without a response counts as under way for this long."""
+        self._parts.close()
+        self._parts = self._open(seconds)
 
     def handle(
         self, event_type: str, prisoner_id: str | None = None, occurred_at: datetime | None = None, **information: Any
@@ -86,7 +80,7 @@ class Driver:
 
     def tracked(self, *names: str) -> list[tuple[str, dict[str, str]]]:
         """The events tracked so far, those of these names where names are given, oldest first."""
-        self.telemetry.flush()
+        self._parts.telemetry.flush()
         events = [(each["name"], dict(each["properties"])) for each in read_events(self.database)]
         listed = {name for handler in HANDLERS.values() for name in tracked_events(handler)}
         assert {name for name, _ in events} <= listed, "tracked, but not in the table of events"
@@ -94,9 +88,10 @@ class Driver:
 
     def _work(self, queue: str, body: str) -> Outcome | str:
         task = read_task(Message("message", "receipt", body, receive_count=1), domain_of_queue(queue))
-        context = start_context(self._queues[queue])
+        queue_context = self._parts.queue_context(queue)
+        context = start_context(queue_context)
         try:
-            outcome = handle(self._queues[queue], task, context)
+            outcome = handle(queue_context, task, context)
         finally:
             self.step = context.current_step
         if not isinstance(task.handler, Update):
@@ -105,20 +100,15 @@ class Driver:
         assert name in (task.handler.success, *task.handler.others)
         return name
 
-    def _send_retry(self, queue: str, body: str) -> str:
-        self.retries.append((queue, body))
-        return f"message-{len(self.retries)}"
-
-
-@contextmanager
-def driving(sandbox: Sandbox, database: Database) -> Iterator[Driver]:
-    """A driver on a database."""
-    settings = load_settings(sandbox.environment())
-    transport = Transport(settings)
-    try:
-        yield Driver(sandbox, settings, database, connect(transport))
-    finally:
-        transport.close()
+    def _open(self, settling_seconds: float) -> Parts:
+        settings = {
+            **self.sandbox.environment(),
+            "DATABASE_URL": self._database_url,
+            "CREATION_WAIT_SECONDS": "0",
+        }
+        opened = Parts(load_settings(settings).model_copy(update={"creation_settling_seconds": settling_seconds}))
+        opened.retries = self.retries
+        return opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +126,17 @@ def prisoner_at(sandbox: Sandbox, place: int) -> Prisoner:
     found = sandbox.prisoners()[place]
     rooms = tuple(each["id"] for each in sandbox.control("GET", f"/locations/{found['prisonId']}"))
     return Prisoner(found["offenderNo"], found["bookingId"], found["prisonId"], rooms)
+
+
+@pytest.fixture
+def harness(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[Harness]:
+    """The handlers of all queues, on a database of their own."""
+    made = Harness(sandbox, f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'sync.db')}")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def prisoner(sandbox: Sandbox) -> Prisoner:
+    """The first prisoner of the population."""
+    return prisoner_at(sandbox, 0)

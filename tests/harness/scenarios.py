@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from sync.failures import LeaseBusy, SyncError
-from tests.harness.handlers import Driver
+from tests.harness.handlers import Harness
 from tests.harness.waiting import until
 
 #: So few by default, beside those that are written down; with more of them in the variable it takes a while.
@@ -86,7 +86,7 @@ def stories(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> S
 
 
 def play(
-    driver: Driver, story: Story, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
+    harness: Harness, story: Story, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
 ) -> set[int]:
     """Plays a story: what fails is delivered again, after all changes, until nothing succeeds in two rounds.
 
@@ -101,20 +101,20 @@ def play(
             continue
         if step.loss is not None:
             kind = "reset_after_write" if step.loss.written else "reset"
-            driver.sandbox.fault(step.loss.service, step.loss.method, kind=kind, times=1)
+            harness.sandbox.fault(step.loss.service, step.loss.method, kind=kind, times=1)
         attempt(deliver, step.change, pending)
         if step.loss is not None:
-            driver.sandbox.clear_faults()
+            harness.sandbox.clear_faults()
     fruitless = 0
     while fruitless < 2:
-        before, goes_on = set(pending), bool(driver.retries)
-        while driver.retries:
-            retry = driver.retries.pop(0)
-            when_free(partial(driver.handle_retry, *retry))
+        before, goes_on = set(pending), bool(harness.retries)
+        while harness.retries:
+            retry = harness.retries.pop(0)
+            when_free(partial(harness.handle_retry, *retry))
         for change in last:
             if change in pending:
                 attempt(deliver, change, pending)
-        goes_on = goes_on or bool(driver.retries) or pending != before
+        goes_on = goes_on or bool(harness.retries) or pending != before
         fruitless = 0 if goes_on else fruitless + 1
     return pending
 

@@ -20,7 +20,7 @@ from tests.harness.creations import (
     visits_of,
 )
 from tests.harness.faults import faulty, held, hits
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.processes import child, kill
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -43,89 +43,89 @@ def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstrea
             assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
-def test_a_record_whose_mapping_is_pending_is_not_claimed(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
     """Of two appointments that look alike one was never created: it does not end with the other's NOMIS record."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
-        appointments.put_appointment(driver, prisoner, instance_id)
+        appointments.put_appointment(harness, prisoner, instance_id)
     with (
-        faulty(driver.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        faulty(harness.sandbox, "nomis", "POST", "/appointments", kind="reset"),
         pytest.raises(UpstreamError),
     ):
-        appointments.handle(driver, "created", one)
-    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
-        assert appointments.handle(driver, "created", other) is Outcome.RETRY_QUEUED
-    assert appointments.handle(driver, "created", one) is Outcome.APPLIED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+        appointments.handle(harness, "created", one)
+    with faulty(harness.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(harness, "created", other) is Outcome.RETRY_QUEUED
+    assert appointments.handle(harness, "created", one) is Outcome.APPLIED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_a_record_that_is_mapped_to_another_is_not_claimed(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_record_that_is_mapped_to_another_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
     """Of two equal appointments one was never created; only the mapping service knows whose the other is."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
-        appointments.put_appointment(driver, prisoner, instance_id)
+        appointments.put_appointment(harness, prisoner, instance_id)
     with (
-        faulty(driver.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        faulty(harness.sandbox, "nomis", "POST", "/appointments", kind="reset"),
         pytest.raises(UpstreamError),
     ):
-        appointments.handle(driver, "created", one)
-    assert appointments.handle(driver, "created", other) is Outcome.APPLIED
-    with driver.database.begin() as connection:
+        appointments.handle(harness, "created", one)
+    assert appointments.handle(harness, "created", other) is Outcome.APPLIED
+    with harness.database.begin() as connection:
         connection.execute(tables.creations.delete().where(tables.creations.c.dps_id == str(other)))
-    assert appointments.handle(driver, "created", one) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+    assert appointments.handle(harness, "created", one) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_equal_adjustments_each_have_their_own(driver: Driver, prisoner: Prisoner) -> None:
+def test_equal_adjustments_each_have_their_own(harness: Harness, prisoner: Prisoner) -> None:
     """The same for adjustments, where one too few is a wrong release date."""
     for adjustment_id in (ONE, OTHER):
-        adjustments.put_adjustment(driver, prisoner, adjustment_id)
-    with faulty(driver.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
-        driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS")
-    with faulty(driver.sandbox, "mapping", "POST", status=500):
-        assert driver.handle(INSERTED, id=OTHER, offenderNo=prisoner.offender_no, source="DPS") is Outcome.RETRY_QUEUED
-    assert driver.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS") is Outcome.APPLIED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    assert {each["adjustmentId"] for each in driver.sandbox.mappings("adjustments")} == {ONE, OTHER}
-    assert len({each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}) == 2
+        adjustments.put_adjustment(harness, prisoner, adjustment_id)
+    with faulty(harness.sandbox, "nomis", "POST", kind="reset"), pytest.raises(UpstreamError):
+        harness.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS")
+    with faulty(harness.sandbox, "mapping", "POST", status=500):
+        assert harness.handle(INSERTED, id=OTHER, offenderNo=prisoner.offender_no, source="DPS") is Outcome.RETRY_QUEUED
+    assert harness.handle(INSERTED, id=ONE, offenderNo=prisoner.offender_no, source="DPS") is Outcome.APPLIED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    assert {each["adjustmentId"] for each in harness.sandbox.mappings("adjustments")} == {ONE, OTHER}
+    assert len({each["nomisAdjustmentId"] for each in harness.sandbox.mappings("adjustments")}) == 2
 
 
-def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harness, prisoner: Prisoner) -> None:
     """While another create of the booking has an unknown outcome, a record that matches both belongs to neither."""
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id, kind in ((one, "reset"), (other, "reset_after_write")):
-        appointments.put_appointment(driver, prisoner, instance_id)
+        appointments.put_appointment(harness, prisoner, instance_id)
         with (
-            faulty(driver.sandbox, "nomis", "POST", "/appointments", kind=kind),
+            faulty(harness.sandbox, "nomis", "POST", "/appointments", kind=kind),
             pytest.raises(UpstreamError),
         ):
-            appointments.handle(driver, "created", instance_id)
-    driver.set_grace_period(600)
+            appointments.handle(harness, "created", instance_id)
+    harness.set_grace_period(600)
     with pytest.raises(LeaseBusy):
-        appointments.handle(driver, "created", one)
-    driver.set_grace_period(0)
+        appointments.handle(harness, "created", one)
+    harness.set_grace_period(0)
     for instance_id in (one, other):
-        assert appointments.handle(driver, "created", instance_id) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+        assert appointments.handle(harness, "created", instance_id) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_an_upsert_with_an_unknown_outcome_keeps_its_lease(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_upsert_with_an_unknown_outcome_keeps_its_lease(harness: Harness, prisoner: Prisoner) -> None:
     """While NOMIS may be at a lost upsert no other of that booking and activity is sent: it could be a second row."""
-    activities.put_schedule(driver, prisoner)
-    activities.create(driver)
-    activities.put_allocation(driver, prisoner)
-    driver.set_grace_period(600)
-    fault = driver.sandbox.fault("nomis", "PUT", "/activities/{id}/allocation", kind="reset", times=1)
+    activities.put_schedule(harness, prisoner)
+    activities.create(harness)
+    activities.put_allocation(harness, prisoner)
+    harness.set_grace_period(600)
+    fault = harness.sandbox.fault("nomis", "PUT", "/activities/{id}/allocation", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        activities.allocate(driver, "allocated")
-    assert hits(driver.sandbox, fault) == 1
+        activities.allocate(harness, "allocated")
+    assert hits(harness.sandbox, fault) == 1
     with pytest.raises(LeaseBusy):
-        activities.allocate(driver, "allocation-amended")
-    assert driver.sandbox.nomis("allocation") == []
+        activities.allocate(harness, "allocation-amended")
+    assert harness.sandbox.nomis("allocation") == []
 
 
 NO_PAGES: list[object] = [
@@ -141,45 +141,45 @@ NO_PAGES: list[object] = [
 
 
 @pytest.mark.parametrize("response", [*NO_PAGES, None])
-def test_a_list_that_is_not_understood_is_not_empty(driver: Driver, prisoner: Prisoner, response: object) -> None:
+def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: Prisoner, response: object) -> None:
     """After a lost create NOMIS is believed to have nothing only on the word of a whole list that fits together."""
-    booking = book_visit(driver.sandbox)
-    appointments.put_appointment(driver, prisoner)
-    adjustments.put_adjustment(driver, prisoner)
+    booking = book_visit(harness.sandbox)
+    appointments.put_appointment(harness, prisoner)
+    adjustments.put_adjustment(harness, prisoner)
     tries = (
-        lambda: driver.handle("prison-visit.booked", booking.offender_no, datetime.now(UTC), reference=booking.dps_id),
-        lambda: adjustments.handle(driver, prisoner, "inserted"),
-        lambda: appointments.handle(driver, "created"),
+        lambda: harness.handle("prison-visit.booked", booking.offender_no, datetime.now(UTC), reference=booking.dps_id),
+        lambda: adjustments.handle(harness, prisoner, "inserted"),
+        lambda: appointments.handle(harness, "created"),
     )
     for attempt in tries:
-        with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
             attempt()
         text = "" if response is None else None
         with (
-            faulty(driver.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=response, text=text),
+            faulty(harness.sandbox, "nomis", "GET", r"/ids$", status=200, kind="status", body=response, text=text),
             pytest.raises(NotUnderstood),
         ):
             attempt()
         assert attempt() is Outcome.APPLIED
-    assert len(visits_of(driver.sandbox, booking)) == 1
-    assert len(driver.sandbox.nomis("appointment")) == len(driver.sandbox.nomis("adjustment")) == 1
+    assert len(visits_of(harness.sandbox, booking)) == 1
+    assert len(harness.sandbox.nomis("appointment")) == len(harness.sandbox.nomis("adjustment")) == 1
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
-def test_a_lost_create_is_found_on_either_form_of_page(driver: Driver, nested: bool) -> None:
+def test_a_lost_create_is_found_on_either_form_of_page(harness: Harness, nested: bool) -> None:
     """Whichever form of page the service writes, and without `last`, the visit is found on the second page."""
-    booking = book_visit(driver.sandbox)
-    deliver = partial(driver.handle, "prison-visit.booked", booking.offender_no, datetime.now(UTC))
-    with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+    booking = book_visit(harness.sandbox)
+    deliver = partial(harness.handle, "prison-visit.booked", booking.offender_no, datetime.now(UTC))
+    with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         deliver(reference=booking.dps_id)
-    [visit_id] = visits_of(driver.sandbox, booking)
+    [visit_id] = visits_of(harness.sandbox, booking)
     strangers = [{"visitId": 10_000_000 + each} for each in range(2)]
     for number, content in enumerate((strangers, [{"visitId": visit_id}])):
         counts = {"number": number, "size": 2, "totalElements": 3, "totalPages": 2}
         body = {"content": content, **({"page": counts} if nested else counts)}
-        driver.sandbox.fault(
+        harness.sandbox.fault(
             "nomis", "GET", r"/visits/ids$", kind="status", status=200, body=body, query=f"page={number}"
         )
     assert deliver(reference=booking.dps_id) is Outcome.APPLIED
-    assert mapped_to(driver.sandbox, booking) == visit_id
-    assert len(visits_of(driver.sandbox, booking)) == 1
+    assert mapped_to(harness.sandbox, booking) == visit_id
+    assert len(visits_of(harness.sandbox, booking)) == 1

@@ -105,10 +105,10 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
     with consuming(upstream, lost_url) as consumer:
         if not mapped:
             upstream.fault("mapping", "POST", "/mapping/activities", status=503, times=1)
-            consumer.sending_fails = ConnectionError("queue away")
+            consumer.parts.sending_fails = ConnectionError("queue away")
         lost = lose_during_create(upstream, server, consumer, booking, "/activities")
         assert isinstance(lost, StoreUnavailable if mapped else ConnectionError)
-        consumer.sending_fails = None
+        consumer.parts.sending_fails = None
         server.start()
         assert consumer.deliver_when_free(booking) is Outcome.APPLIED
         [course_id] = courses_of(upstream, booking)

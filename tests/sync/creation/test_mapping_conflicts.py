@@ -77,7 +77,7 @@ def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream:
     consumer.deliver(booking)
     number = other_number()
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, number))
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.DUPLICATE
+    assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.DUPLICATE
     name, properties = consumer.tracked()[-1]
     assert name == "to-nomis-synch-visit-duplicate"
     assert properties["existingNomisId"] == str(number)
@@ -140,7 +140,7 @@ def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox
     booking = book_visit(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.APPLIED
     assert consumer.findings() == []
 
 
@@ -165,7 +165,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
     booking = make_schedule(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
-    assert consumer.sent[0][0] == "activity"
+    assert consumer.parts.retries[0][0] == "activity"
 
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:

@@ -19,7 +19,7 @@ from tests.harness.creations import (
     visits_of,
 )
 from tests.harness.faults import faulty
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 
 MAPPINGS = "/mapping/visits"
 
@@ -35,7 +35,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
     assert properties["nomisId"] == str(visit_id)
     assert properties.pop("reason")
     assert queued_properties == {"messageId": "message-1", **properties}
-    [(queue, body)] = consumer.sent
+    [(queue, body)] = consumer.parts.retries
     message = json.loads(body)
     assert queue == "visit"
     assert (message["Type"], message["MessageId"]) == ("RETRY_CREATE_MAPPING", None)
@@ -49,12 +49,12 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
     [visit_id] = visits_of(upstream, booking)
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.APPLIED
     assert mapped_to(upstream, booking) == visit_id
     properties = {"id": booking.dps_id, "nomisId": str(visit_id)}
     assert consumer.tracked()[2:] == [("visit-retry-success", properties)]
     assert consumer.record(booking).state is CreationState.MAPPED
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.APPLIED
     assert consumer.deliver(booking) is Outcome.DUPLICATE
     assert visits_of(upstream, booking) == [visit_id]
 
@@ -76,7 +76,7 @@ def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
     consumer.deliver(booking)
     before = consumer.tracked()
     with pytest.raises(UpstreamError):
-        consumer.deliver_retry(*consumer.sent[0])
+        consumer.deliver_retry(*consumer.parts.retries[0])
     assert consumer.tracked() == before
 
 
@@ -84,10 +84,10 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
     """The message stays; its next delivery only maps the record that NOMIS has."""
     booking = book_visit(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
-    consumer.sending_fails = ConnectionError("queue away")
+    consumer.parts.sending_fails = ConnectionError("queue away")
     with pytest.raises(ConnectionError):
         consumer.deliver(booking)
-    consumer.sending_fails = None
+    consumer.parts.sending_fails = None
     [visit_id] = visits_of(upstream, booking)
     assert consumer.deliver(booking) is Outcome.APPLIED
     assert visits_of(upstream, booking) == [visit_id]
@@ -101,10 +101,10 @@ def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consum
     """Our own mapping, saved although the response was lost, is the success of this creation."""
     booking = book_visit(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
-    consumer.sending_fails = ConnectionError("queue away")
+    consumer.parts.sending_fails = ConnectionError("queue away")
     with pytest.raises(ConnectionError):
         consumer.deliver(booking)
-    consumer.sending_fails = None
+    consumer.parts.sending_fails = None
     assert consumer.deliver(booking) is Outcome.APPLIED
     assert consumer.names()[-1] == "visit-create-success"
     assert consumer.record(booking).state is CreationState.MAPPED
@@ -120,7 +120,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
     booking, kind = book_visit(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
-    for queue, body in consumer.sent:
+    for queue, body in consumer.parts.retries:
         assert consumer.deliver_retry(queue, body) is Outcome.APPLIED
     assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
@@ -131,19 +131,19 @@ def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: 
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     assert consumer.deliver(booking) is Outcome.APPLIED
-    assert consumer.deliver_retry(*consumer.sent[0]) is Outcome.APPLIED
+    assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.APPLIED
     assert len(visits_of(upstream, booking)) == 1
     assert consumer.findings() == []
 
 
-def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(harness: Harness, prisoner: Prisoner) -> None:
     """A retry message that is delivered again after the record was deleted is ignored, and tracked."""
-    appointments.put_appointment(driver, prisoner)
-    with faulty(driver.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
-        assert appointments.handle(driver, "created") is Outcome.RETRY_QUEUED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    driver.sandbox.drop("appointment", appointments.INSTANCE)
-    appointments.handle(driver, "deleted")
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.IGNORED
-    assert driver.sandbox.mappings("appointments") == []
-    assert driver.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"
+    appointments.put_appointment(harness, prisoner)
+    with faulty(harness.sandbox, "mapping", "POST", "/mapping/appointments", status=500):
+        assert appointments.handle(harness, "created") is Outcome.RETRY_QUEUED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    harness.sandbox.drop("appointment", appointments.INSTANCE)
+    appointments.handle(harness, "deleted")
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.IGNORED
+    assert harness.sandbox.mappings("appointments") == []
+    assert harness.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"

@@ -33,31 +33,31 @@ from tests.harness.activities import (
     put_schedule,
 )
 from tests.harness.faults import faulty
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
-def one(driver: Driver, kind: str) -> dict[str, Any]:
+def one(harness: Harness, kind: str) -> dict[str, Any]:
     """The one record of a kind that NOMIS holds."""
-    (record,) = driver.sandbox.nomis(kind)
+    (record,) = harness.sandbox.nomis(kind)
     return dict(record)
 
 
 @pytest.fixture
-def running(driver: Driver, prisoner: Prisoner) -> Driver:
-    """A driver with the schedule in NOMIS and the prisoner allocated to it in DPS."""
-    put_schedule(driver, prisoner)
-    create(driver)
-    put_allocation(driver, prisoner)
-    return driver
+def running(harness: Harness, prisoner: Prisoner) -> Harness:
+    """The handlers with the schedule in NOMIS and the prisoner allocated to it in DPS."""
+    put_schedule(harness, prisoner)
+    create(harness)
+    put_allocation(harness, prisoner)
+    return harness
 
 
-def test_schedule_is_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
+def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
     """A schedule becomes a course activity with every field, mapped and told."""
     ends = (TODAY + timedelta(days=90)).isoformat()
-    put_schedule(driver, prisoner, {"end": ends}, start=TODAY.isoformat(), runs_on_bank_holiday=False)
-    assert create(driver) is Outcome.APPLIED
-    sent = driver.sandbox.journal("nomis")[0]["body"]
+    put_schedule(harness, prisoner, {"end": ends}, start=TODAY.isoformat(), runs_on_bank_holiday=False)
+    assert create(harness) is Outcome.APPLIED
+    sent = harness.sandbox.journal("nomis")[0]["body"]
     assert sent == {
         "code": str(SCHEDULE),
         "startDate": START,
@@ -89,8 +89,8 @@ def test_schedule_is_created_and_mapped(driver: Driver, prisoner: Prisoner) -> N
         ],
         "excludeBankHolidays": True,
     }
-    course_id = one(driver, "course")["id"]
-    assert driver.tracked() == [
+    course_id = one(harness, "course")["id"]
+    assert harness.tracked() == [
         (
             "activity-create-success",
             {
@@ -104,81 +104,81 @@ def test_schedule_is_created_and_mapped(driver: Driver, prisoner: Prisoner) -> N
     ]
 
 
-def test_amend_keeps_the_name_of_the_course(driver: Driver, prisoner: Prisoner) -> None:
+def test_amend_keeps_the_name_of_the_course(harness: Harness, prisoner: Prisoner) -> None:
     """An amend names the course as its creation did: prefix and cut summary, not the schedule's long description."""
-    put_schedule(driver, prisoner)
-    create(driver)
-    name = one(driver, "course")["description"]
-    put_schedule(driver, prisoner, capacity=20, location_id=None)
-    assert amend(driver) == "activity-amend-success"
-    course = one(driver, "course")
+    put_schedule(harness, prisoner)
+    create(harness)
+    name = one(harness, "course")["description"]
+    put_schedule(harness, prisoner, capacity=20, location_id=None)
+    assert amend(harness) == "activity-amend-success"
+    course = one(harness, "course")
     assert (course["description"], course["capacity"], course["location_id"]) == (name, 20, None)
     assert name == course_description(SUMMARY)
-    assert driver.tracked("activity-amend-success")[0][1] == {
+    assert harness.tracked("activity-amend-success")[0][1] == {
         "dpsActivityScheduleId": str(SCHEDULE),
         "nomisCourseActivityId": str(course["id"]),
         "dpsActivityId": str(ACTIVITY),
     }
 
 
-def test_amend_before_the_creation_fails_until_it_is_there(driver: Driver, prisoner: Prisoner) -> None:
+def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
     """An amend that overtakes its creation fails for want of a mapping, and heals after it."""
-    put_schedule(driver, prisoner)
+    put_schedule(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
-        amend(driver)
-    create(driver)
-    assert amend(driver) == "activity-amend-success"
+        amend(harness)
+    create(harness)
+    assert amend(harness) == "activity-amend-success"
 
 
-def test_piece_work_is_refused_with_its_reason(driver: Driver, prisoner: Prisoner) -> None:
+def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
     """A pay line without a rate is a rule that cannot be met, told by its level and band."""
-    put_schedule(driver, prisoner)
-    activity = driver.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
+    put_schedule(harness, prisoner)
+    activity = harness.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
-    driver.sandbox.fault("activities", path="/activities/{id}", kind="status", status=200, body=activity)
+    harness.sandbox.fault("activities", path="/activities/{id}", kind="status", status=200, body=activity)
     with pytest.raises(RuleError, match="level STD, band 1 has no rate"):
-        create(driver)
-    assert driver.sandbox.nomis("course") == []
+        create(harness)
+    assert harness.sandbox.nomis("course") == []
 
 
-def test_lost_answer_needs_a_person(driver: Driver, prisoner: Prisoner) -> None:
+def test_lost_answer_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS cannot be asked for a course activity, so a lost answer is held for a person and nothing is made twice."""
-    put_schedule(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    put_schedule(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
-        create(driver)
-    assert create(driver) is Outcome.AMBIGUOUS
-    assert len(driver.sandbox.nomis("course")) == 1
+        create(harness)
+    assert create(harness) is Outcome.AMBIGUOUS
+    assert len(harness.sandbox.nomis("course")) == 1
 
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
-def test_a_400_of_the_mapping_is_a_duplicate(driver: Driver, prisoner: Prisoner, existing: dict[str, int]) -> None:
+def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
     """The mapping service's 400 for a pair that meets another one is recognised, and told as a duplicate with both."""
-    put_schedule(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    assert create(driver) is Outcome.RETRY_QUEUED
-    course_id = one(driver, "course")["id"]
+    put_schedule(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    assert create(harness) is Outcome.RETRY_QUEUED
+    course_id = one(harness, "course")["id"]
     held = {"activityScheduleId": 999, "nomisCourseActivityId": 77 if existing else course_id, **existing}
-    driver.services.mapping.call("POST", "/mapping/activities", body={**held, "mappingType": "ACTIVITY_CREATED"})
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.DUPLICATE
-    ((_, properties),) = driver.tracked("to-nomis-synch-activity-duplicate")
+    harness.services.mapping.call("POST", "/mapping/activities", body={**held, "mappingType": "ACTIVITY_CREATED"})
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.DUPLICATE
+    ((_, properties),) = harness.tracked("to-nomis-synch-activity-duplicate")
     assert properties["existingNomisCourseActivityId"] == str(held["nomisCourseActivityId"])
     assert properties["existingActivityScheduleId"] == str(held["activityScheduleId"])
     assert properties["duplicateNomisCourseActivityId"] == str(course_id)
 
 
-def test_other_400_of_the_mapping_goes_into_the_retry(driver: Driver, prisoner: Prisoner) -> None:
+def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner: Prisoner) -> None:
     """A 400 that no existing mapping explains is no duplicate."""
-    put_schedule(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=400, times=1)
-    assert create(driver) is Outcome.RETRY_QUEUED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    assert driver.tracked("activity-create-mapping-retry-success") == [
+    put_schedule(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=400, times=1)
+    assert create(harness) is Outcome.RETRY_QUEUED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    assert harness.tracked("activity-create-mapping-retry-success") == [
         ("activity-create-mapping-retry-success", {"activityScheduleId": str(SCHEDULE)}),
     ]
 
 
-def test_session_is_cancelled_and_scheduled_again(running: Driver) -> None:
+def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
     """One session follows its state in DPS, and is told with both its ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
@@ -199,19 +199,19 @@ def test_session_is_cancelled_and_scheduled_again(running: Driver) -> None:
     assert [each["status"] for each in sessions(running)] == ["SCH"]
 
 
-def sessions(driver: Driver) -> list[dict[str, Any]]:
+def sessions(harness: Harness) -> list[dict[str, Any]]:
     """The sessions of the one course of NOMIS."""
-    held = one(driver, "course")["sessions"]
+    held = one(harness, "course")["sessions"]
     return [dict(each) for each in (held.values() if isinstance(held, dict) else held)]
 
 
-def cancel_session(driver: Driver) -> Outcome | str:
+def cancel_session(harness: Harness) -> Outcome | str:
     """Cancels the session in DPS and handles the event of it."""
-    driver.sandbox.put("instance", id=INSTANCE, cancelled=True)
-    return driver.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
+    harness.sandbox.put("instance", id=INSTANCE, cancelled=True)
+    return harness.handle("activities.scheduled-instance.amended", scheduledInstanceId=INSTANCE)
 
 
-def test_amend_does_not_bring_a_cancelled_session_back(running: Driver) -> None:
+def test_amend_does_not_bring_a_cancelled_session_back(running: Harness) -> None:
     """A session that is cancelled while an amend of its schedule has read, but not yet written, stays cancelled."""
     running.sandbox.fault("activities", "GET", "/activities/{id}", kind="delay", ms=500, times=1)
     with ThreadPoolExecutor(1) as pool:
@@ -222,7 +222,7 @@ def test_amend_does_not_bring_a_cancelled_session_back(running: Driver) -> None:
     assert [each["status"] for each in sessions(running)] == ["CANC"]
 
 
-def test_session_is_written_as_it_is_once_its_course_is_free(running: Driver) -> None:
+def test_session_is_written_as_it_is_once_its_course_is_free(running: Harness) -> None:
     """What a session was before the wait for its course is forgotten: it is read again, and so written."""
     event, course = "activities.scheduled-instance.amended", f"write:activity:{SCHEDULE}"
     assert running.leases.acquire(course)
@@ -235,14 +235,14 @@ def test_session_is_written_as_it_is_once_its_course_is_free(running: Driver) ->
     assert [each["status"] for each in sessions(running)] == ["CANC"]
 
 
-def test_session_waits_for_its_course(running: Driver) -> None:
+def test_session_waits_for_its_course(running: Harness) -> None:
     """Whoever amends the course keeps its sessions too."""
     with running.leases.held(f"write:activity:{SCHEDULE}"), pytest.raises(LeaseBusy):
         cancel_session(running)
 
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
-def test_allocation_is_upserted(running: Driver, prisoner: Prisoner, word: str) -> None:
+def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
     """Each of the three events writes the allocation as DPS has it, and is told the same."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
@@ -259,7 +259,7 @@ def test_allocation_is_upserted(running: Driver, prisoner: Prisoner, word: str) 
 
 
 @pytest.mark.parametrize("allocation_id", [ALLOCATION, ALLOCATION + 1], ids=["time without Z", "time with Z"])
-def test_ended_allocation_says_why(running: Driver, prisoner: Prisoner, allocation_id: int) -> None:
+def test_ended_allocation_says_why(running: Harness, prisoner: Prisoner, allocation_id: int) -> None:
     """The end of an allocation carries reason and comment; the `Z` that some times have means nothing."""
     put_allocation(running, prisoner, allocation_id, status="ENDED", end=TODAY.isoformat(), ended_by="MR BLOGS",
                    ended_at="2023-05-22T09:30:01", ended_why="COMPLETED")  # fmt: skip
@@ -270,7 +270,7 @@ def test_ended_allocation_says_why(running: Driver, prisoner: Prisoner, allocati
 
 
 @pytest.mark.parametrize("status", ["SUSPENDED", "AUTO_SUSPENDED"])
-def test_suspended_allocation_says_why(running: Driver, prisoner: Prisoner, status: str) -> None:
+def test_suspended_allocation_says_why(running: Harness, prisoner: Prisoner, status: str) -> None:
     """A suspension carries its comment, and prints `null` for what is unknown."""
     put_allocation(running, prisoner, status=status, suspended_by="MRS BLOGS")
     allocate(running, "allocation-amended")
@@ -279,7 +279,7 @@ def test_suspended_allocation_says_why(running: Driver, prisoner: Prisoner, stat
     assert row["comment"] == "Suspended in DPS by MRS BLOGS at null for reason null"
 
 
-def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Driver, prisoner: Prisoner) -> None:
+def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Harness, prisoner: Prisoner) -> None:
     """An event of an ended allocation that comes after a newer one of the same booking and schedule does not end it."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="A", ended_why="B")
     put_allocation(running, prisoner, ALLOCATION + 1, band=2)
@@ -290,7 +290,7 @@ def test_late_end_of_an_old_allocation_leaves_the_new_one(running: Driver, priso
     assert running.tracked("activity-allocation-success")[-1][1]["dpsAllocationId"] == str(ALLOCATION)
 
 
-def test_another_prisoners_allocation_is_no_newer_one(running: Driver, prisoner: Prisoner) -> None:
+def test_another_prisoners_allocation_is_no_newer_one(running: Harness, prisoner: Prisoner) -> None:
     """Only an allocation of the same booking counts as the newer one."""
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat())
     put_allocation(running, prisoner, ALLOCATION + 1, booking_id=prisoner.booking_id + 1)
@@ -298,21 +298,21 @@ def test_another_prisoners_allocation_is_no_newer_one(running: Driver, prisoner:
     assert one(running, "allocation")["end_reason"] == "PRG_END"
 
 
-def test_simultaneous_upserts_make_one_row(driver: Driver, prisoner: Prisoner) -> None:
+def test_simultaneous_upserts_make_one_row(harness: Harness, prisoner: Prisoner) -> None:
     """Upserts of one booking and activity exclude each other: the others wait for the lease, and NOMIS has one row."""
-    driver.sandbox.reset(nomis_duplicates=True)
-    put_schedule(driver, prisoner)
-    create(driver)
-    put_allocation(driver, prisoner)
-    put_allocation(driver, prisoner, ALLOCATION + 1)
-    driver.sandbox.latency(50, "nomis")
+    harness.sandbox.reset(nomis_duplicates=True)
+    put_schedule(harness, prisoner)
+    create(harness)
+    put_allocation(harness, prisoner)
+    put_allocation(harness, prisoner, ALLOCATION + 1)
+    harness.sandbox.latency(50, "nomis")
     together = threading.Barrier(6)
     words = ("allocated", "allocation-amended", "deallocated")
 
     def work(word: str, allocation_id: int) -> str:
         together.wait(LONGEST_SECONDS)
         try:
-            return str(allocate(driver, word, allocation_id))
+            return str(allocate(harness, word, allocation_id))
         except LeaseBusy:
             return "busy"
 
@@ -320,10 +320,10 @@ def test_simultaneous_upserts_make_one_row(driver: Driver, prisoner: Prisoner) -
         ended = sorted(pool.map(work, words * 2, [ALLOCATION] * 3 + [ALLOCATION + 1] * 3))
     assert "activity-allocation-success" in ended
     assert set(ended) <= {"activity-allocation-success", "busy"}
-    assert len(driver.sandbox.nomis("allocation")) == 1
+    assert len(harness.sandbox.nomis("allocation")) == 1
 
 
-def test_attendance_waits_for_the_booking_and_activity(running: Driver, prisoner: Prisoner) -> None:
+def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisoner: Prisoner) -> None:
     """Attendances and allocations of one booking and activity take the same lease."""
     allocate(running)
     put_attendance(running, prisoner)
@@ -332,7 +332,7 @@ def test_attendance_waits_for_the_booking_and_activity(running: Driver, prisoner
         attend(running)
 
 
-def test_attendance_is_upserted(running: Driver, prisoner: Prisoner) -> None:
+def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
     """An attendance is made, then changed, each told by the word of its event and with all properties."""
     allocate(running)
     put_attendance(running, prisoner)
@@ -362,7 +362,7 @@ def test_attendance_is_upserted(running: Driver, prisoner: Prisoner) -> None:
     assert sent[-1]["authorisedAbsence"] is False
 
 
-def test_locked_attendance_keeps_or_expires(running: Driver, prisoner: Prisoner) -> None:
+def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner) -> None:
     """Locking keeps a recorded status, and expires an attendance that was never recorded or never there."""
     allocate(running)
     put_attendance(running, prisoner, status="LOCKED")
@@ -381,7 +381,7 @@ def test_locked_attendance_keeps_or_expires(running: Driver, prisoner: Prisoner)
     assert one(running, "attendance")["status"] == "EXP"
 
 
-def test_paid_attendance_fails_with_its_reason(running: Driver, prisoner: Prisoner) -> None:
+def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Prisoner) -> None:
     """An attendance that payroll has paid is refused for good, and the failure is told with the step."""
     allocate(running)
     put_attendance(running, prisoner)
@@ -394,7 +394,7 @@ def test_paid_attendance_fails_with_its_reason(running: Driver, prisoner: Prison
     assert [name for name, _ in running.tracked()][-1] == "activity-attendance-update-failed"
 
 
-def test_duplicate_rows_are_recognised(running: Driver) -> None:
+def test_duplicate_rows_are_recognised(running: Harness) -> None:
     """Where NOMIS holds a pair twice already, the failure is told as one that does not heal by itself."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
@@ -405,7 +405,7 @@ def test_duplicate_rows_are_recognised(running: Driver) -> None:
 
 
 @pytest.mark.parametrize("status", ["CANCELLED", "active", "", "ENDED_EARLY"])
-def test_an_unknown_status_of_an_allocation_is_not_written(running: Driver, prisoner: Prisoner, status: str) -> None:
+def test_an_unknown_status_of_an_allocation_is_not_written(running: Harness, prisoner: Prisoner, status: str) -> None:
     """A status that is not known never passes for active: nothing is sent, and the failure names it."""
     put_allocation(running, prisoner, status=status)
     sent = len(running.sandbox.journal("nomis"))
@@ -414,7 +414,7 @@ def test_an_unknown_status_of_an_allocation_is_not_written(running: Driver, pris
     assert len(running.sandbox.journal("nomis")) == sent
 
 
-def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Driver, prisoner: Prisoner) -> None:
+def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Harness, prisoner: Prisoner) -> None:
     """Of a schedule's other allocations only later ones of the same booking are read; those must be readable."""
     allocate(running)
     put_allocation(running, prisoner, status="ENDED", end=TODAY.isoformat(), ended_by="Jane")
@@ -437,7 +437,7 @@ def test_an_odd_row_of_somebody_else_does_not_keep_an_ending_back(running: Drive
 
 
 @pytest.mark.parametrize("comment", ["x" * 300, "\u20ac" * 300, "a" + "\u00e9" * 150, "\U0001f600" * 90])
-def test_comments_longer_than_nomis_holds_are_cut(running: Driver, prisoner: Prisoner, comment: str) -> None:
+def test_comments_longer_than_nomis_holds_are_cut(running: Harness, prisoner: Prisoner, comment: str) -> None:
     """Comments of an end and of an attendance go over as far as they fit, at a whole character."""
     allocate(running)
     put_attendance(running, prisoner, comment=comment)
@@ -453,7 +453,7 @@ def test_comments_longer_than_nomis_holds_are_cut(running: Driver, prisoner: Pri
     assert running.sandbox.verify()["problems"] == []
 
 
-def test_an_attendance_that_nobody_recorded_expires(running: Driver, prisoner: Prisoner) -> None:
+def test_an_attendance_that_nobody_recorded_expires(running: Harness, prisoner: Prisoner) -> None:
     """The event of an expired attendance is an update; the session of yesterday that still waits is expired."""
     yesterday = (TODAY - timedelta(days=1)).isoformat()
     instance = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": yesterday, "start": "08:30", "end": "11:45"}
@@ -475,7 +475,7 @@ def refusal(code: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize("word", ["created", "amended", "expired"])
 def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
-    running: Driver, prisoner: Prisoner, word: str
+    running: Harness, prisoner: Prisoner, word: str
 ) -> None:
     """Paid on its own day, or the prisoner moved on: acknowledged, with the reason, under the word of the event."""
     at = {"id": INSTANCE, "schedule_id": SCHEDULE, "day": TODAY.isoformat(), "start": "08:30", "end": "11:45"}
@@ -491,7 +491,7 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
         assert told["dpsAttendanceId"] == str(ATTENDANCE)
 
 
-def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Driver, prisoner: Prisoner) -> None:
+def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Harness, prisoner: Prisoner) -> None:
     """It can never succeed, and says so; so does every other code, and one that is not the word of NOMIS."""
     put_attendance(running, prisoner)
     with (

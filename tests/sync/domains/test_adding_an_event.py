@@ -17,7 +17,7 @@ from sync.domains.registry import DOMAINS
 from sync.domains.visits import rules as visit
 from sync.failures import LeaseBusy, UpstreamError
 from sync.settings.declaration import feature_variable
-from tests.harness.handlers import HANDLERS, QUEUES, Driver, Prisoner
+from tests.harness.handlers import HANDLERS, QUEUES, Harness, Prisoner
 
 PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 
@@ -31,7 +31,7 @@ def page() -> str:
 
 @pytest.fixture
 def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
-    """What the example declares, written below the module that it names, and known to the driver."""
+    """What the example declares, written below the module that it names, and known to the harness."""
     (example,) = re.findall(r"^ *```python\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
     written = tmp_path / "visit_with_example.py"
     written.write_text(f"{inspect.getsource(visit)}\n\n{textwrap.dedent(example)}", encoding="utf-8")
@@ -48,22 +48,22 @@ def moved(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Update:
     return declared
 
 
-def test_example_moves_a_visit(driver: Driver, prisoner: Prisoner, moved: Update) -> None:
+def test_example_moves_a_visit(harness: Harness, prisoner: Prisoner, moved: Update) -> None:
     """The example writes what it says, under the lease of the visit, and is told by its own names."""
     times = {"start": "2023-06-02T14:00:00", "end": "2023-06-02T15:00:00"}
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id, "person_ids": [4_700_001]}
-    driver.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)
+    harness.sandbox.put("visit", reference="aa-bb", room="A", **owner, **times)
     with pytest.raises(UpstreamError):
-        driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
-    driver.handle("prison-visit.booked", prisoner.offender_no, datetime(2023, 5, 22, tzinfo=UTC), reference="aa-bb")
-    driver.sandbox.put("visit", reference="aa-bb", room="B")
-    with driver.leases.held("write:visit:aa-bb"), pytest.raises(LeaseBusy):
-        driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
-    assert driver.handle(moved.event_type, prisoner.offender_no, reference="aa-bb") == "visit-moved-success"
-    (held,) = driver.sandbox.nomis("visit")
+        harness.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
+    harness.handle("prison-visit.booked", prisoner.offender_no, datetime(2023, 5, 22, tzinfo=UTC), reference="aa-bb")
+    harness.sandbox.put("visit", reference="aa-bb", room="B")
+    with harness.leases.held("write:visit:aa-bb"), pytest.raises(LeaseBusy):
+        harness.handle(moved.event_type, prisoner.offender_no, reference="aa-bb")
+    assert harness.handle(moved.event_type, prisoner.offender_no, reference="aa-bb") == "visit-moved-success"
+    (held,) = harness.sandbox.nomis("visit")
     assert held["room"].endswith("B-SOC")
     ids = {"visitId": "aa-bb", "offenderNo": prisoner.offender_no}
-    failed, *rest = driver.tracked("visit-moved-success", "visit-moved-failed")
+    failed, *rest = harness.tracked("visit-moved-success", "visit-moved-failed")
     assert (failed[0], "mapping" in failed[1].pop("reason"), failed[1]) == ("visit-moved-failed", True, ids)
     assert rest == [
         ("visit-moved-success", {**ids, "nomisVisitId": str(held["id"])}),

@@ -17,14 +17,14 @@ from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
 from tests.harness.adjustments import ADJUSTMENT, EVENT, handle, put_adjustment
 from tests.harness.faults import faulty
-from tests.harness.handlers import HANDLERS, Driver, Prisoner
+from tests.harness.handlers import HANDLERS, Harness, Prisoner
 
 OTHER = "6c1d8c2f-4a7b-4c1d-8b62-1c4d6a3e9f88"
 
 
-def held(driver: Driver) -> dict[str, Any]:
+def held(harness: Harness) -> dict[str, Any]:
     """The one adjustment that NOMIS holds and shows."""
-    (adjustment,) = driver.sandbox.nomis("adjustment")
+    (adjustment,) = harness.sandbox.nomis("adjustment")
     return dict(adjustment)
 
 
@@ -32,12 +32,12 @@ def held(driver: Driver) -> dict[str, Any]:
     ("sentence", "kind", "category"), [(None, "ADA", "KEY-DATE"), (1, "RX", "SENTENCE")], ids=["key date", "sentence"]
 )
 def test_inserted_and_mapped(
-    driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str, category: str
+    harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str, category: str
 ) -> None:
     """An adjustment of either family is created in it, mapped with its category, and told."""
-    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
-    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
-    (sent, mapped) = driver.sandbox.journal()
+    put_adjustment(harness, prisoner, sentence=sentence, type=kind)
+    assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
+    (sent, mapped) = harness.sandbox.journal()
     family = "adjustments" if sentence is None else f"sentences/{sentence}/adjustments"
     assert sent["path"] == f"/prisoners/booking-id/{prisoner.booking_id}/{family}"
     assert sent["body"] == {
@@ -49,18 +49,18 @@ def test_inserted_and_mapped(
         "active": True,
     }
     assert mapped["body"] == {
-        "nomisAdjustmentId": held(driver)["id"],
+        "nomisAdjustmentId": held(harness)["id"],
         "nomisAdjustmentCategory": category,
         "adjustmentId": ADJUSTMENT,
         "mappingType": "SENTENCING_CREATED",
     }
-    assert driver.tracked() == [
+    assert harness.tracked() == [
         (
             "sentencing-adjustment-create-success",
             {
                 "adjustmentId": ADJUSTMENT,
                 "offenderNo": prisoner.offender_no,
-                "nomisAdjustmentId": str(held(driver)["id"]),
+                "nomisAdjustmentId": str(held(harness)["id"]),
                 "nomisAdjustmentCategory": category,
                 "mappingType": "SENTENCING_CREATED",
             },
@@ -68,26 +68,26 @@ def test_inserted_and_mapped(
     ]
 
 
-def test_inactive_adjustment_is_inactive_in_nomis(driver: Driver, prisoner: Prisoner) -> None:
+def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Prisoner) -> None:
     """Whether an adjustment is active is told to NOMIS, on creation and on update."""
-    put_adjustment(driver, prisoner, active=False)
-    handle(driver, prisoner, "inserted")
-    assert held(driver)["active"] is False
-    put_adjustment(driver, prisoner, active=True)
-    handle(driver, prisoner, "updated")
-    assert held(driver)["active"] is True
+    put_adjustment(harness, prisoner, active=False)
+    handle(harness, prisoner, "inserted")
+    assert held(harness)["active"] is False
+    put_adjustment(harness, prisoner, active=True)
+    handle(harness, prisoner, "updated")
+    assert held(harness)["active"] is True
 
 
-def test_key_date_without_from_date_begins_on_its_date(driver: Driver, prisoner: Prisoner) -> None:
+def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisoner: Prisoner) -> None:
     """A key-date adjustment without a from-date, which NOMIS refuses, begins on the adjustment's date, else today."""
-    put_adjustment(driver, prisoner, start=None)
-    handle(driver, prisoner, "inserted")
-    assert held(driver)["start"] == "2023-05-20"
-    put_adjustment(driver, prisoner, OTHER, start=None, day=None)
+    put_adjustment(harness, prisoner, start=None)
+    handle(harness, prisoner, "inserted")
+    assert held(harness)["start"] == "2023-05-20"
+    put_adjustment(harness, prisoner, OTHER, start=None, day=None)
     before = datetime.now(LONDON).date().isoformat()
-    handle(driver, prisoner, "inserted", OTHER)
+    handle(harness, prisoner, "inserted", OTHER)
     after = datetime.now(LONDON).date().isoformat()
-    assert any(each["start"] in (before, after) for each in driver.sandbox.nomis("adjustment"))
+    assert any(each["start"] in (before, after) for each in harness.sandbox.nomis("adjustment"))
 
 
 def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
@@ -106,11 +106,11 @@ def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
         ("deleted", "sentencing-adjustment-deleted-ignored"),
     ],
 )
-def test_what_came_from_nomis_is_ignored(driver: Driver, prisoner: Prisoner, word: str, name: str) -> None:
+def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, word: str, name: str) -> None:
     """Events whose source is NOMIS are ignored before any call."""
-    handle(driver, prisoner, word, source="NOMIS")
-    assert driver.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
-    assert [each for each in driver.sandbox.requests() if each["service"] != "auth"] == []
+    handle(harness, prisoner, word, source="NOMIS")
+    assert harness.tracked() == [(name, {"adjustmentId": ADJUSTMENT, "offenderNo": prisoner.offender_no})]
+    assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
 def test_ignored_events_have_a_lane_of_their_own() -> None:
@@ -124,200 +124,200 @@ def test_ignored_events_have_a_lane_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
-def test_lost_answer_is_found_again(driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
     """An adjustment whose answer was lost is found in its family, not among those that NOMIS made and hides."""
-    put_adjustment(driver, prisoner, OTHER, type="UAL")
-    handle(driver, prisoner, "inserted", OTHER)
-    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
-    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    put_adjustment(harness, prisoner, OTHER, type="UAL")
+    handle(harness, prisoner, "inserted", OTHER)
+    put_adjustment(harness, prisoner, sentence=sentence, type=kind)
+    harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, prisoner, "inserted")
-    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
-    ours = next(each for each in driver.sandbox.nomis("adjustment") if each["type"] == kind)
-    mapped = {each["adjustmentId"]: each["nomisAdjustmentId"] for each in driver.sandbox.mappings("adjustments")}
-    assert len(driver.sandbox.nomis("adjustment")) == 2
+        handle(harness, prisoner, "inserted")
+    assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
+    ours = next(each for each in harness.sandbox.nomis("adjustment") if each["type"] == kind)
+    mapped = {each["adjustmentId"]: each["nomisAdjustmentId"] for each in harness.sandbox.mappings("adjustments")}
+    assert len(harness.sandbox.nomis("adjustment")) == 2
     assert mapped[ADJUSTMENT] == ours["id"]
 
 
-def test_the_same_adjustment_of_another_record_is_not_ours(driver: Driver, prisoner: Prisoner) -> None:
+def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
     """An adjustment that says the same but is mapped to another DPS record is not taken for ours."""
-    put_adjustment(driver, prisoner, OTHER)
-    handle(driver, prisoner, "inserted", OTHER)
-    put_adjustment(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    put_adjustment(harness, prisoner, OTHER)
+    handle(harness, prisoner, "inserted", OTHER)
+    put_adjustment(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, prisoner, "inserted")
-    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("adjustment")) == 2
+        handle(harness, prisoner, "inserted")
+    assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("adjustment")) == 2
 
 
-def test_retry_carries_its_telemetry(driver: Driver, prisoner: Prisoner) -> None:
+def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> None:
     """The retry of an adjustment is told under the name of the first success, with the properties of the message."""
-    put_adjustment(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    assert handle(driver, prisoner, "inserted") is Outcome.RETRY_QUEUED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    queued, done = driver.tracked("sentencing-create-mapping-retry", "sentencing-adjustment-create-success")
+    put_adjustment(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    queued, done = harness.tracked("sentencing-create-mapping-retry", "sentencing-adjustment-create-success")
     assert done[1] == {name: value for name, value in queued[1].items() if name != "messageId"}
-    assert driver.sandbox.mappings("adjustments")[0]["nomisAdjustmentCategory"] == "KEY-DATE"
+    assert harness.sandbox.mappings("adjustments")[0]["nomisAdjustmentCategory"] == "KEY-DATE"
 
 
-def test_hand_made_retry(driver: Driver) -> None:
+def test_hand_made_retry(harness: Harness) -> None:
     """A retry made by hand needs the three ids alone."""
     mapping = (
         '{\\"nomisAdjustmentId\\":\\"7\\",\\"nomisAdjustmentCategory\\":\\"SENTENCE\\",\\"adjustmentId\\":\\"x\\"}'
     )
     body = f'{{"Type":"RETRY_CREATE_MAPPING","Message":"{{\\"mapping\\":{mapping}}}"}}'
-    assert driver.handle_retry("sentencing", body) is Outcome.APPLIED
-    (saved,) = driver.sandbox.mappings("adjustments")
+    assert harness.handle_retry("sentencing", body) is Outcome.APPLIED
+    (saved,) = harness.sandbox.mappings("adjustments")
     assert (saved["nomisAdjustmentId"], saved["mappingType"]) == (7, "SENTENCING_CREATED")
 
 
-def test_updated(driver: Driver, prisoner: Prisoner) -> None:
+def test_updated(harness: Harness, prisoner: Prisoner) -> None:
     """A change of an adjustment reaches its record in its family."""
-    put_adjustment(driver, prisoner, sentence=1, type="RX")
-    handle(driver, prisoner, "inserted")
-    put_adjustment(driver, prisoner, sentence=1, type="UR", days=3, comment=None)
-    assert handle(driver, prisoner, "updated") == "sentencing-adjustment-updated-success"
-    assert (held(driver)["type"], held(driver)["days"], held(driver)["comment"]) == ("UR", 3, None)
-    assert driver.tracked("sentencing-adjustment-updated-success")[0][1] == {
+    put_adjustment(harness, prisoner, sentence=1, type="RX")
+    handle(harness, prisoner, "inserted")
+    put_adjustment(harness, prisoner, sentence=1, type="UR", days=3, comment=None)
+    assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-success"
+    assert (held(harness)["type"], held(harness)["days"], held(harness)["comment"]) == ("UR", 3, None)
+    assert harness.tracked("sentencing-adjustment-updated-success")[0][1] == {
         "adjustmentId": ADJUSTMENT,
         "offenderNo": prisoner.offender_no,
-        "nomisAdjustmentId": str(held(driver)["id"]),
+        "nomisAdjustmentId": str(held(harness)["id"]),
     }
 
 
-def test_a_changed_family_is_not_written(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_changed_family_is_not_written(harness: Harness, prisoner: Prisoner) -> None:
     """An adjustment that changed its family is never written: its number may be another prisoner's in the other one."""
-    put_adjustment(driver, prisoner)
-    handle(driver, prisoner, "inserted")
-    put_adjustment(driver, prisoner, sentence=1, type="RX")
-    before = len(driver.sandbox.journal("nomis"))
+    put_adjustment(harness, prisoner)
+    handle(harness, prisoner, "inserted")
+    put_adjustment(harness, prisoner, sentence=1, type="RX")
+    before = len(harness.sandbox.journal("nomis"))
     with pytest.raises(RuleError, match="SENTENCE in DPS but mapped as KEY-DATE"):
-        handle(driver, prisoner, "updated")
-    assert len(driver.sandbox.journal("nomis")) == before
-    assert [name for name, _ in driver.tracked()][-1] == "sentencing-adjustment-updated-failed"
+        handle(harness, prisoner, "updated")
+    assert len(harness.sandbox.journal("nomis")) == before
+    assert [name for name, _ in harness.tracked()][-1] == "sentencing-adjustment-updated-failed"
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
-def test_deleted(driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
+def test_deleted(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
     """A deletion removes record and mapping without asking DPS; delivered again it is ignored with its reason."""
-    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
-    handle(driver, prisoner, "inserted")
-    driver.sandbox.drop("adjustment", ADJUSTMENT)
-    reads = len(driver.sandbox.requests("adjustments"))
-    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
-    assert len(driver.sandbox.requests("adjustments")) == reads
-    assert driver.sandbox.nomis("adjustment") == []
-    assert driver.sandbox.mappings("adjustments") == []
-    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
-    assert driver.tracked("sentencing-adjustment-deleted-ignored")[0][1]["reason"] == "mapping-already-deleted"
+    put_adjustment(harness, prisoner, sentence=sentence, type=kind)
+    handle(harness, prisoner, "inserted")
+    harness.sandbox.drop("adjustment", ADJUSTMENT)
+    reads = len(harness.sandbox.requests("adjustments"))
+    assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert len(harness.sandbox.requests("adjustments")) == reads
+    assert harness.sandbox.nomis("adjustment") == []
+    assert harness.sandbox.mappings("adjustments") == []
+    assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
+    assert harness.tracked("sentencing-adjustment-deleted-ignored")[0][1]["reason"] == "mapping-already-deleted"
 
 
-def test_deletion_is_repeated_when_the_mapping_stays(driver: Driver, prisoner: Prisoner) -> None:
+def test_deletion_is_repeated_when_the_mapping_stays(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion whose mapping could not be deleted is repeated whole, which NOMIS takes."""
-    put_adjustment(driver, prisoner)
-    handle(driver, prisoner, "inserted")
-    driver.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
+    put_adjustment(harness, prisoner)
+    handle(harness, prisoner, "inserted")
+    harness.sandbox.fault("mapping", "DELETE", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, prisoner, "deleted")
-    assert driver.step == "delete mapping"
-    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
-    assert driver.sandbox.mappings("adjustments") == []
+        handle(harness, prisoner, "deleted")
+    assert harness.step == "delete mapping"
+    assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert harness.sandbox.mappings("adjustments") == []
 
 
-def test_deletion_before_the_insertion_waits_while_dps_has_it(driver: Driver, prisoner: Prisoner) -> None:
+def test_deletion_before_the_insertion_waits_while_dps_has_it(harness: Harness, prisoner: Prisoner) -> None:
     """Without a mapping but with a DPS record, a deletion fails, to be tried again."""
-    put_adjustment(driver, prisoner)
+    put_adjustment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
-        handle(driver, prisoner, "deleted")
-    handle(driver, prisoner, "inserted")
-    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
-    assert driver.sandbox.nomis("adjustment") == []
+        handle(harness, prisoner, "deleted")
+    handle(harness, prisoner, "inserted")
+    assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert harness.sandbox.nomis("adjustment") == []
 
 
-def test_dps_is_asked_with_its_content_type(driver: Driver, prisoner: Prisoner) -> None:
+def test_dps_is_asked_with_its_content_type(harness: Harness, prisoner: Prisoner) -> None:
     """The adjustments API is asked with the content type by which it chooses its endpoint."""
-    put_adjustment(driver, prisoner)
-    handle(driver, prisoner, "inserted")
-    assert [each["status"] for each in driver.sandbox.requests("adjustments")] == [200]
+    put_adjustment(harness, prisoner)
+    handle(harness, prisoner, "inserted")
+    assert [each["status"] for each in harness.sandbox.requests("adjustments")] == [200]
 
 
-def test_event_without_id_is_unreadable(driver: Driver) -> None:
+def test_event_without_id_is_unreadable(harness: Harness) -> None:
     """An event without an id is malformed."""
     with pytest.raises(MalformedMessage, match="id is missing"):
-        driver.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
+        harness.handle(f"{EVENT}.updated", offenderNo="A1234BC", source="DPS")
     assert DOMAIN.creation.severity == "serious"
 
 
 @pytest.mark.parametrize("category", ["KEY_DATE", "sentence", "", "RELEASE"])
-def test_an_unknown_category_writes_nothing(driver: Driver, prisoner: Prisoner, category: str) -> None:
+def test_an_unknown_category_writes_nothing(harness: Harness, prisoner: Prisoner, category: str) -> None:
     """The numbers of the families overlap, so a mapping of another family than the two known hits nobody's record."""
-    put_adjustment(driver, prisoner, sentence=1, type="RX")
-    handle(driver, prisoner, "inserted")
-    (mapping,) = driver.sandbox.mappings("adjustments")
+    put_adjustment(harness, prisoner, sentence=1, type="RX")
+    handle(harness, prisoner, "inserted")
+    (mapping,) = harness.sandbox.mappings("adjustments")
     odd = {**mapping, "nomisAdjustmentCategory": category}
-    written = len(driver.sandbox.journal())
+    written = len(harness.sandbox.journal())
     for word in ("updated", "deleted", "inserted"):
         with (
-            faulty(driver.sandbox, "mapping", "GET", kind="status", status=200, body=odd),
+            faulty(harness.sandbox, "mapping", "GET", kind="status", status=200, body=odd),
             pytest.raises(NotUnderstood, match="nomisAdjustmentCategory"),
         ):
-            handle(driver, prisoner, word)
+            handle(harness, prisoner, word)
     retry = json.dumps({"mapping": {"nomisAdjustmentId": 7, "nomisAdjustmentCategory": category, "adjustmentId": "x"}})
     with pytest.raises((RuleError, MalformedMessage), match=r"Category|family"):
-        driver.handle_retry("sentencing", json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": retry}))
-    assert len(driver.sandbox.journal()) == written
+        harness.handle_retry("sentencing", json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": retry}))
+    assert len(harness.sandbox.journal()) == written
 
 
-def test_a_comment_longer_than_nomis_holds_is_cut(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Prisoner) -> None:
     """The comment of an adjustment goes over as far as it fits, so that the days arrive."""
-    put_adjustment(driver, prisoner, comment="\u00e9" * 300)
-    assert handle(driver, prisoner, "inserted") is Outcome.APPLIED
-    assert held(driver)["comment"] == "\u00e9" * 120
+    put_adjustment(harness, prisoner, comment="\u00e9" * 300)
+    assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
+    assert held(harness)["comment"] == "\u00e9" * 120
 
 
-def test_an_update_of_what_is_gone_on_both_sides_is_skipped(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
     """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
-    assert handle(driver, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
-    ((_, told),) = driver.tracked()
+    assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
+    ((_, told),) = harness.tracked()
     assert told.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
-    put_adjustment(driver, prisoner)
+    put_adjustment(harness, prisoner)
     with pytest.raises(UpstreamError, match="mapping: GET"):
-        handle(driver, prisoner, "updated")
-    handle(driver, prisoner, "inserted")
-    driver.sandbox.drop("adjustment", ADJUSTMENT)
+        handle(harness, prisoner, "updated")
+    handle(harness, prisoner, "inserted")
+    harness.sandbox.drop("adjustment", ADJUSTMENT)
     with pytest.raises(UpstreamError, match="adjustments: GET"):
-        handle(driver, prisoner, "updated")
+        handle(harness, prisoner, "updated")
 
 
-def test_an_insertion_whose_deletion_was_seen_is_ignored(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_insertion_whose_deletion_was_seen_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion that overtakes the insertion leaves nothing to insert; without it DPS is asked again."""
     with pytest.raises(UpstreamError, match="adjustments: GET"):
-        handle(driver, prisoner, "inserted")
-    assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
-    assert handle(driver, prisoner, "inserted") is Outcome.IGNORED
-    assert driver.tracked()[-1][0] == "sentencing-adjustment-create-ignored"
-    assert driver.sandbox.nomis("adjustment") == []
+        handle(harness, prisoner, "inserted")
+    assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-ignored"
+    assert handle(harness, prisoner, "inserted") is Outcome.IGNORED
+    assert harness.tracked()[-1][0] == "sentencing-adjustment-create-ignored"
+    assert harness.sandbox.nomis("adjustment") == []
 
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_an_update_always_says_of_which_sentence(
-    driver: Driver, prisoner: Prisoner, sentence: int | None, kind: str
+    harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str
 ) -> None:
     """Newer versions of NOMIS refuse the update of a sentence's adjustment without it; older ones do not read it."""
-    put_adjustment(driver, prisoner, sentence=sentence, type=kind)
-    handle(driver, prisoner, "inserted")
-    handle(driver, prisoner, "updated")
-    sent = driver.sandbox.journal("nomis")[-1]["body"]
+    put_adjustment(harness, prisoner, sentence=sentence, type=kind)
+    handle(harness, prisoner, "inserted")
+    handle(harness, prisoner, "updated")
+    sent = harness.sandbox.journal("nomis")[-1]["body"]
     assert sent.get("sentenceSequence") == sentence
-    assert "sentenceSequence" not in driver.sandbox.journal("nomis")[0]["body"]
+    assert "sentenceSequence" not in harness.sandbox.journal("nomis")[0]["body"]
 
 
-def test_deleted_in_a_nomis_that_says_404(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_in_a_nomis_that_says_404(harness: Harness, prisoner: Prisoner) -> None:
     """An adjustment that NOMIS says it does not have is deleted."""
-    put_adjustment(driver, prisoner)
-    handle(driver, prisoner, "inserted")
-    with faulty(driver.sandbox, "nomis", "DELETE", status=404):
-        assert handle(driver, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
-    assert driver.sandbox.mappings("adjustments") == []
+    put_adjustment(harness, prisoner)
+    handle(harness, prisoner, "inserted")
+    with faulty(harness.sandbox, "nomis", "DELETE", status=404):
+        assert handle(harness, prisoner, "deleted") == "sentencing-adjustment-deleted-success"
+    assert harness.sandbox.mappings("adjustments") == []

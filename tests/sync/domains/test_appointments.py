@@ -14,20 +14,20 @@ from sync.pipeline.outcome import Outcome
 from sync.repair.creations import look_for
 from tests.harness.appointments import INSTANCE, handle, put_appointment
 from tests.harness.faults import faulty
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 
 
-def held(driver: Driver) -> dict[str, Any]:
+def held(harness: Harness) -> dict[str, Any]:
     """The one appointment that NOMIS holds."""
-    (appointment,) = driver.sandbox.nomis("appointment")
+    (appointment,) = harness.sandbox.nomis("appointment")
     return dict(appointment)
 
 
-def test_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
+def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
     """An appointment is created with every field, mapped without a type of its own, and told with all properties."""
-    put_appointment(driver, prisoner)
-    assert handle(driver, "created") is Outcome.APPLIED
-    sent, mapped = (each["body"] for each in driver.sandbox.journal())
+    put_appointment(harness, prisoner)
+    assert handle(harness, "created") is Outcome.APPLIED
+    sent, mapped = (each["body"] for each in harness.sandbox.journal())
     assert sent == {
         "bookingId": prisoner.booking_id,
         "internalLocationId": prisoner.rooms[0],
@@ -36,9 +36,9 @@ def test_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
         "endTime": "10:00",
         "eventSubType": "CHAP",
     }
-    event_id = held(driver)["event_id"]
+    event_id = held(harness)["event_id"]
     assert mapped == {"appointmentInstanceId": INSTANCE, "nomisEventId": event_id}
-    assert driver.tracked() == [
+    assert harness.tracked() == [
         (
             "appointment-create-success",
             {
@@ -53,212 +53,212 @@ def test_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
     ]
 
 
-def test_appointment_without_end_is_synchronised(driver: Driver, prisoner: Prisoner) -> None:
+def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Prisoner) -> None:
     """An appointment without an end time reaches NOMIS, which must have one, as ending when it starts."""
-    put_appointment(driver, prisoner, end=None)
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert (held(driver)["start"], held(driver)["end"]) == ("09:05:00", "09:05:00")
-    put_appointment(driver, prisoner, end=None, start="11:00")
-    assert handle(driver, "updated") == "appointment-update-success"
-    assert (held(driver)["start"], held(driver)["end"]) == ("11:00:00", "11:00:00")
+    put_appointment(harness, prisoner, end=None)
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert (held(harness)["start"], held(harness)["end"]) == ("09:05:00", "09:05:00")
+    put_appointment(harness, prisoner, end=None, start="11:00")
+    assert handle(harness, "updated") == "appointment-update-success"
+    assert (held(harness)["start"], held(harness)["end"]) == ("11:00:00", "11:00:00")
 
 
-def test_appointment_in_a_cell_fails_with_its_reason(driver: Driver, prisoner: Prisoner) -> None:
+def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS's failure on an appointment in a cell is told as what it is, and as nothing that heals by waiting."""
-    put_appointment(driver, prisoner, in_cell=True)
+    put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="takes no appointment without a location") as caught:
-        handle(driver, "created")
+        handle(harness, "created")
     assert not caught.value.recoverable
-    ((name, properties),) = driver.tracked()
+    ((name, properties),) = harness.tracked()
     assert (name, properties["locationId"]) == ("appointment-create-failed", "null")
 
 
-def test_appointment_in_a_cell_is_created_once_nomis_takes_it(driver: Driver, prisoner: Prisoner) -> None:
+def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, prisoner: Prisoner) -> None:
     """Nothing but NOMIS's answer keeps an appointment in a cell from being created: it is sent without a location."""
-    put_appointment(driver, prisoner, in_cell=True)
-    driver.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
-    assert handle(driver, "created") is Outcome.APPLIED
+    put_appointment(harness, prisoner, in_cell=True)
+    harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
+    assert handle(harness, "created") is Outcome.APPLIED
 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
-def test_lost_answer_is_found_again(driver: Driver, prisoner: Prisoner, kind: str) -> None:
+def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
     """An appointment whose answer was lost is found by booking, location and start, among others of that day."""
-    put_appointment(driver, prisoner, INSTANCE + 1, start="13:00", end="14:00")
-    handle(driver, "created", INSTANCE + 1)
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind=kind, times=1)
+    put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
+    handle(harness, "created", INSTANCE + 1)
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind=kind, times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, "created")
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    mapped = {each["appointmentInstanceId"]: each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}
-    ours = next(each for each in driver.sandbox.nomis("appointment") if each["start"] == "09:05:00")
+        handle(harness, "created")
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    mapped = {each["appointmentInstanceId"]: each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}
+    ours = next(each for each in harness.sandbox.nomis("appointment") if each["start"] == "09:05:00")
     assert mapped[INSTANCE] == ours["event_id"]
 
 
-def test_the_same_slot_of_another_appointment_is_not_ours(driver: Driver, prisoner: Prisoner) -> None:
+def test_the_same_slot_of_another_appointment_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
     """A record at the same place and time that is mapped to another appointment is not taken for ours."""
-    put_appointment(driver, prisoner, INSTANCE + 1)
-    handle(driver, "created", INSTANCE + 1)
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    put_appointment(harness, prisoner, INSTANCE + 1)
+    handle(harness, "created", INSTANCE + 1)
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, "created")
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+        handle(harness, "created")
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_ours_beside_the_same_slot_of_another(driver: Driver, prisoner: Prisoner) -> None:
+def test_ours_beside_the_same_slot_of_another(harness: Harness, prisoner: Prisoner) -> None:
     """Where NOMIS has two at the place and time, ours is the one that is mapped to nothing."""
-    put_appointment(driver, prisoner, INSTANCE + 1)
-    handle(driver, "created", INSTANCE + 1)
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    put_appointment(harness, prisoner, INSTANCE + 1)
+    handle(harness, "created", INSTANCE + 1)
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, "created")
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 2
-    assert len({each["nomisEventId"] for each in driver.sandbox.mappings("appointments")}) == 2
+        handle(harness, "created")
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_lost_answer_of_one_in_a_cell_needs_a_person(driver: Driver, prisoner: Prisoner) -> None:
+def test_lost_answer_of_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
     """Without a location NOMIS cannot be asked, so after a lost answer a person has to look."""
-    put_appointment(driver, prisoner, in_cell=True)
-    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    put_appointment(harness, prisoner, in_cell=True)
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, "created")
-    assert handle(driver, "created") is Outcome.AMBIGUOUS
+        handle(harness, "created")
+    assert handle(harness, "created") is Outcome.AMBIGUOUS
 
 
-def test_retry_saves_the_ids_of_the_mapping(driver: Driver, prisoner: Prisoner) -> None:
+def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """The retry reads both ids from the mapping inside the message; no mapping of 0 and 0 is ever saved."""
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    assert handle(driver, "created") is Outcome.RETRY_QUEUED
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.APPLIED
-    (mapping,) = driver.sandbox.mappings("appointments")
-    assert (mapping["appointmentInstanceId"], mapping["nomisEventId"]) == (INSTANCE, held(driver)["event_id"])
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    assert handle(harness, "created") is Outcome.RETRY_QUEUED
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.APPLIED
+    (mapping,) = harness.sandbox.mappings("appointments")
+    assert (mapping["appointmentInstanceId"], mapping["nomisEventId"]) == (INSTANCE, held(harness)["event_id"])
     assert mapping["mappingType"] == "APPOINTMENT_CREATED"
-    assert driver.tracked("appointment-create-mapping-retry-success") == [
+    assert harness.tracked("appointment-create-mapping-retry-success") == [
         ("appointment-create-mapping-retry-success", {"appointmentInstanceId": str(INSTANCE)}),
     ]
 
 
-def test_conflict_in_the_retry_is_a_duplicate(driver: Driver, prisoner: Prisoner) -> None:
+def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
     """A conflict in a retry message is told as a duplicate and acknowledged; it does not go round for ever."""
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    handle(driver, "created")
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    handle(harness, "created")
     other = {"appointmentInstanceId": INSTANCE, "nomisEventId": 1}
-    driver.services.mapping.call("POST", "/mapping/appointments", body=other)
-    assert driver.handle_retry(*driver.retries[0]) is Outcome.DUPLICATE
-    ((_, properties),) = driver.tracked("to-nomis-synch-appointment-duplicate")
+    harness.services.mapping.call("POST", "/mapping/appointments", body=other)
+    assert harness.handle_retry(*harness.retries[0]) is Outcome.DUPLICATE
+    ((_, properties),) = harness.tracked("to-nomis-synch-appointment-duplicate")
     assert (properties["existingNomisEventId"], properties["duplicateNomisEventId"]) == (
         "1",
-        str(held(driver)["event_id"]),
+        str(held(harness)["event_id"]),
     )
 
 
-def test_updated(driver: Driver, prisoner: Prisoner) -> None:
+def test_updated(harness: Harness, prisoner: Prisoner) -> None:
     """A change brings day, times, room and subtype to NOMIS."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    put_appointment(driver, prisoner, day="2023-06-06", start="11:00", end="11:30", category="MEDO",
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    put_appointment(harness, prisoner, day="2023-06-06", start="11:00", end="11:30", category="MEDO",
                     location_id=prisoner.rooms[1])  # fmt: skip
-    assert handle(driver, "updated") == "appointment-update-success"
-    record = held(driver)
+    assert handle(harness, "updated") == "appointment-update-success"
+    record = held(harness)
     assert (record["day"], record["start"], record["end"]) == ("2023-06-06", "11:00:00", "11:30:00")
     assert (record["subtype"], record["location_id"]) == ("MEDO", prisoner.rooms[1])
-    assert driver.tracked("appointment-update-success")[0][1] == {
+    assert harness.tracked("appointment-update-success")[0][1] == {
         "appointmentInstanceId": str(INSTANCE),
         "nomisEventId": str(record["event_id"]),
     }
 
 
-def test_cancelled_needs_no_dps(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancelled_needs_no_dps(harness: Harness, prisoner: Prisoner) -> None:
     """A cancellation needs the mapping alone, and repeats without harm."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
-    assert handle(driver, "cancelled") == "appointment-cancel-success"
-    assert handle(driver, "cancelled") == "appointment-cancel-success"
-    assert held(driver)["status"] == "CANC"
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
+    assert handle(harness, "cancelled") == "appointment-cancel-success"
+    assert handle(harness, "cancelled") == "appointment-cancel-success"
+    assert held(harness)["status"] == "CANC"
 
 
-def test_cancellation_waits_for_the_update(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancellation_waits_for_the_update(harness: Harness, prisoner: Prisoner) -> None:
     """An appointment is changed or cancelled, never both at once: NOMIS would refuse one of them."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    with driver.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
-        handle(driver, "cancelled")
-    assert held(driver)["status"] == "SCH"
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    with harness.leases.held(f"write:appointment:{INSTANCE}"), pytest.raises(LeaseBusy):
+        handle(harness, "cancelled")
+    assert held(harness)["status"] == "SCH"
 
 
-def test_cancelled_before_created_fails_until_it_is_there(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancelled_before_created_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
     """A cancellation that overtakes the creation fails for want of a mapping, and heals after it."""
-    put_appointment(driver, prisoner)
+    put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="404"):
-        handle(driver, "cancelled")
-    handle(driver, "created")
-    handle(driver, "cancelled")
-    assert held(driver)["status"] == "CANC"
+        handle(harness, "cancelled")
+    handle(harness, "created")
+    handle(harness, "cancelled")
+    assert held(harness)["status"] == "CANC"
 
 
-def test_deleted_with_its_mapping(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_with_its_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion removes the NOMIS record and its mapping too."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
-    assert handle(driver, "deleted") == "appointment-delete-success"
-    assert driver.sandbox.nomis("appointment") == []
-    assert driver.sandbox.mappings("appointments") == []
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
+    assert handle(harness, "deleted") == "appointment-delete-success"
+    assert harness.sandbox.nomis("appointment") == []
+    assert harness.sandbox.mappings("appointments") == []
 
 
-def test_deleted_again_is_ignored(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion that comes again finds nothing, neither mapping nor DPS record, and is ignored."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
-    handle(driver, "deleted")
-    assert handle(driver, "deleted") == "appointment-delete-ignored"
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
+    handle(harness, "deleted")
+    assert handle(harness, "deleted") == "appointment-delete-ignored"
     names = ["appointment-delete-missing-mapping-ignored", "appointment-delete-ignored"]
-    assert [name for name, _ in driver.tracked()][-2:] == names
+    assert [name for name, _ in harness.tracked()][-2:] == names
 
 
-def test_deleted_by_hand_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
     """A record that NOMIS no longer has counts as deleted, its mapping goes, and both are told."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    event_id = held(driver)["event_id"]
-    driver.services.nomis.call("DELETE", f"/appointments/{event_id}")
-    assert handle(driver, "deleted") == "appointment-delete-success"
-    assert driver.sandbox.mappings("appointments") == []
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    event_id = held(harness)["event_id"]
+    harness.services.nomis.call("DELETE", f"/appointments/{event_id}")
+    assert handle(harness, "deleted") == "appointment-delete-success"
+    assert harness.sandbox.mappings("appointments") == []
     told = {"appointmentInstanceId": str(INSTANCE), "nomisEventId": str(event_id)}
-    assert driver.tracked()[-2:] == [
+    assert harness.tracked()[-2:] == [
         ("appointment-delete-missing-nomis-ignored", told),
         ("appointment-delete-success", told),
     ]
 
 
-def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_404_that_is_not_the_word_of_nomis_deletes_no_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """A gateway's 404 says nothing of the appointment: deletion and cancellation fail, and the mapping stays."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    with faulty(driver.sandbox, "nomis", status=404, text="default backend - 404"):
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    with faulty(harness.sandbox, "nomis", status=404, text="default backend - 404"):
         for word in ("deleted", "cancelled"):
             with pytest.raises(UpstreamError, match="404"):
-                handle(driver, word)
-    assert len(driver.sandbox.mappings("appointments")) == 1
+                handle(harness, word)
+    assert len(harness.sandbox.mappings("appointments")) == 1
 
 
-def test_cancelled_after_its_deletion_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
     """Cancellation and deletion may meet: an appointment that NOMIS no longer has needs no cancelling."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    driver.services.nomis.call("DELETE", f"/appointments/{held(driver)['event_id']}")
-    assert handle(driver, "cancelled") == "appointment-cancel-success"
-    told = driver.tracked("appointment-cancel-success")[0][1]
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    harness.services.nomis.call("DELETE", f"/appointments/{held(harness)['event_id']}")
+    assert handle(harness, "cancelled") == "appointment-cancel-success"
+    told = harness.tracked("appointment-cancel-success")[0][1]
     assert told["nomis-error"].startswith("nomis: PUT /appointments/")
     assert "status 404" in told["nomis-error"]
 
@@ -268,132 +268,132 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(driver: Driver, prisoner:
     [("updated", "appointment-amend-missing-ignored"), ("cancelled", "appointment-cancel-missing-ignored")],
 )
 def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
-    driver: Driver, prisoner: Prisoner, word: str, name: str
+    harness: Harness, prisoner: Prisoner, word: str, name: str
 ) -> None:
     """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
-    assert handle(driver, word) == name
-    ((_, told),) = driver.tracked()
+    assert handle(harness, word) == name
+    ((_, told),) = harness.tracked()
     assert told.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
     assert told["dps-error"].startswith(f"appointments: GET /appointment-instances/{INSTANCE}: status 404")
     assert told["mapping-error"].startswith("mapping: GET /mapping/appointments/appointment-instance-id/")
-    assert driver.sandbox.journal() == []
-    put_appointment(driver, prisoner)
+    assert harness.sandbox.journal() == []
+    put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="mapping: GET"):
-        handle(driver, word)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
+        handle(harness, word)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
     if word == "updated":
         with pytest.raises(UpstreamError, match="appointments: GET"):
-            handle(driver, word)
+            handle(harness, word)
 
 
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
-def test_what_a_gateway_lacks_is_not_gone(driver: Driver, service: str, word: str) -> None:
+def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: str) -> None:
     """Only the services' own word counts: a gateway's 404, or an empty answer, leaves the event to come again."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
-            faulty(driver.sandbox, service, "GET", kind="status", status=status, text=text),
+            faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),
             pytest.raises(UpstreamError),
         ):
-            handle(driver, word)
-    assert [name for name, _ in driver.tracked() if name.endswith("-ignored")] == []
+            handle(harness, word)
+    assert [name for name, _ in harness.tracked() if name.endswith("-ignored")] == []
 
 
-def test_a_change_is_not_ignored_while_the_creation_is_open(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_change_is_not_ignored_while_the_creation_is_open(harness: Harness, prisoner: Prisoner) -> None:
     """While nobody knows whether NOMIS has the appointment, its cancellation is kept."""
-    put_appointment(driver, prisoner)
-    with faulty(driver.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
-        handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
+    put_appointment(harness, prisoner)
+    with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
     with pytest.raises(UpstreamError, match="mapping: GET"):
-        handle(driver, "cancelled")
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert handle(driver, "cancelled") == "appointment-cancel-success"
-    assert held(driver)["status"] == "CANC"
+        handle(harness, "cancelled")
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert handle(harness, "cancelled") == "appointment-cancel-success"
+    assert held(harness)["status"] == "CANC"
 
 
-def test_deleted_before_created_leaves_nothing(driver: Driver) -> None:
+def test_deleted_before_created_leaves_nothing(harness: Harness) -> None:
     """A deletion that overtakes the creation is ignored when DPS has no record either, and so then is the creation."""
     with pytest.raises(UpstreamError, match=r"appointments: GET .* 404"):
-        handle(driver, "created")
-    assert handle(driver, "deleted") == "appointment-delete-ignored"
-    assert handle(driver, "created") is Outcome.IGNORED
-    assert driver.tracked()[-1] == ("appointment-create-ignored", {"appointmentInstanceId": str(INSTANCE)})
-    assert handle(driver, "deleted") == "appointment-delete-ignored"
-    assert driver.sandbox.nomis("appointment") == []
-    with driver.database.read() as connection:
+        handle(harness, "created")
+    assert handle(harness, "deleted") == "appointment-delete-ignored"
+    assert handle(harness, "created") is Outcome.IGNORED
+    assert harness.tracked()[-1] == ("appointment-create-ignored", {"appointmentInstanceId": str(INSTANCE)})
+    assert handle(harness, "deleted") == "appointment-delete-ignored"
+    assert harness.sandbox.nomis("appointment") == []
+    with harness.database.read() as connection:
         record = creations.find(connection, "appointment", str(INSTANCE))
     assert record is not None
     assert look_for(record) == "nothing: it was deleted before it was created"
 
 
-def test_made_again_after_its_deletion_was_seen_is_created(driver: Driver, prisoner: Prisoner) -> None:
+def test_made_again_after_its_deletion_was_seen_is_created(harness: Harness, prisoner: Prisoner) -> None:
     """That a deletion was seen keeps nothing from NOMIS that DPS has."""
-    assert handle(driver, "deleted") == "appointment-delete-ignored"
-    put_appointment(driver, prisoner)
-    assert handle(driver, "created") is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("appointment")) == 1
+    assert handle(harness, "deleted") == "appointment-delete-ignored"
+    put_appointment(harness, prisoner)
+    assert handle(harness, "created") is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 1
 
 
-def test_deleted_while_dps_has_it_waits_for_the_mapping(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_while_dps_has_it_waits_for_the_mapping(harness: Harness, prisoner: Prisoner) -> None:
     """Without a mapping but with a DPS record a deletion fails, so that it is tried again after the creation."""
-    put_appointment(driver, prisoner)
+    put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
-        handle(driver, "deleted")
-    assert [name for name, _ in driver.tracked()] == ["appointment-delete-failed"]
+        handle(harness, "deleted")
+    assert [name for name, _ in harness.tracked()] == ["appointment-delete-failed"]
 
 
-def test_deleted_while_its_mapping_waits(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_while_its_mapping_waits(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion is not ignored while NOMIS has a record whose mapping is still to be saved."""
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
     with pytest.raises(UpstreamError, match="404"):
-        handle(driver, "deleted")
-    driver.handle_retry(*driver.retries[0])
-    assert handle(driver, "deleted") == "appointment-delete-success"
-    assert driver.sandbox.nomis("appointment") == []
-    assert driver.sandbox.mappings("appointments") == []
+        handle(harness, "deleted")
+    harness.handle_retry(*harness.retries[0])
+    assert handle(harness, "deleted") == "appointment-delete-success"
+    assert harness.sandbox.nomis("appointment") == []
+    assert harness.sandbox.mappings("appointments") == []
 
 
-def test_deleted_after_a_lost_answer(driver: Driver, prisoner: Prisoner) -> None:
+def test_deleted_after_a_lost_answer(harness: Harness, prisoner: Prisoner) -> None:
     """A deletion is not ignored while it is unknown whether NOMIS has the record."""
-    put_appointment(driver, prisoner)
-    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    put_appointment(harness, prisoner)
+    harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
-        handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
+        handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
     with pytest.raises(UpstreamError, match="404"):
-        handle(driver, "deleted")
-    handle(driver, "created")
-    assert handle(driver, "deleted") == "appointment-delete-success"
-    assert driver.sandbox.nomis("appointment") == []
+        handle(harness, "deleted")
+    handle(harness, "created")
+    assert handle(harness, "deleted") == "appointment-delete-success"
+    assert harness.sandbox.nomis("appointment") == []
 
 
-def test_deletion_waits_for_a_creation_under_way(driver: Driver) -> None:
+def test_deletion_waits_for_a_creation_under_way(harness: Harness) -> None:
     """A deletion never meets a creation that another process has begun: it waits for the lease."""
-    with driver.leases.held(creation_lease("appointment", str(INSTANCE))), pytest.raises(LeaseBusy):
-        handle(driver, "deleted")
+    with harness.leases.held(creation_lease("appointment", str(INSTANCE))), pytest.raises(LeaseBusy):
+        handle(harness, "deleted")
 
 
-def test_created_again_after_the_deletion_makes_nothing(driver: Driver, prisoner: Prisoner) -> None:
+def test_created_again_after_the_deletion_makes_nothing(harness: Harness, prisoner: Prisoner) -> None:
     """A creation that is delivered again after the deletion maps nothing and creates nothing."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
-    driver.sandbox.drop("appointment", INSTANCE)
-    handle(driver, "deleted")
-    assert handle(driver, "created") is Outcome.DUPLICATE
-    assert driver.sandbox.nomis("appointment") == []
-    assert driver.sandbox.mappings("appointments") == []
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
+    harness.sandbox.drop("appointment", INSTANCE)
+    handle(harness, "deleted")
+    assert handle(harness, "created") is Outcome.DUPLICATE
+    assert harness.sandbox.nomis("appointment") == []
+    assert harness.sandbox.mappings("appointments") == []
 
 
-def test_failed_update_tells_what_was_known(driver: Driver, prisoner: Prisoner, sandbox: Sandbox) -> None:
+def test_failed_update_tells_what_was_known(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
     """A failed change is tracked with the ids found so far."""
-    put_appointment(driver, prisoner)
-    handle(driver, "created")
+    put_appointment(harness, prisoner)
+    handle(harness, "created")
     sandbox.fault("nomis", "PUT", kind="status", status=500)
     with pytest.raises(UpstreamError):
-        handle(driver, "updated")
-    assert driver.tracked("appointment-update-failed")[0][1]["nomisEventId"] == str(held(driver)["event_id"])
+        handle(harness, "updated")
+    assert harness.tracked("appointment-update-failed")[0][1]["nomisEventId"] == str(held(harness)["event_id"])

@@ -8,26 +8,26 @@ import pytest
 
 from sandbox import Sandbox
 from sync.pipeline.outcome import Outcome
-from tests.harness.handlers import Driver
+from tests.harness.handlers import Harness
 
 
-def test_canned_visit_reaches_nomis(driver: Driver, sandbox: Sandbox) -> None:
+def test_canned_visit_reaches_nomis(harness: Harness, sandbox: Sandbox) -> None:
     """A visit of any reference is written, in the prison and with the visitors that were chosen."""
     sandbox.reset(mock_publishers=True, mock_visits_prison_id="LEI", mock_visits_visitors=[4_700_007])
     booked_at = datetime(2023, 5, 22, tzinfo=UTC)
-    assert driver.handle("prison-visit.booked", "A7948DY", booked_at, reference="any-one") is Outcome.APPLIED
+    assert harness.handle("prison-visit.booked", "A7948DY", booked_at, reference="any-one") is Outcome.APPLIED
     (visit,) = sandbox.nomis("visit")
     assert (visit["prison_id"], visit["person_ids"]) == ("LEI", [4_700_007])
 
 
 @pytest.mark.parametrize(("adjustment_id", "kind"), [("17S", ("RX", 1)), ("17", ("ADA", None))])
 def test_canned_adjustment_reaches_nomis(
-    driver: Driver, sandbox: Sandbox, adjustment_id: str, kind: tuple[str, int | None]
+    harness: Harness, sandbox: Sandbox, adjustment_id: str, kind: tuple[str, int | None]
 ) -> None:
     """An adjustment of any id is written: of a sentence when the id ends in S, else of a key date."""
     sandbox.reset(mock_publishers=True)
     event = "release-date-adjustments.adjustment.inserted"
-    assert driver.handle(event, id=adjustment_id, offenderNo="A7948DY", source="DPS") is Outcome.APPLIED
+    assert harness.handle(event, id=adjustment_id, offenderNo="A7948DY", source="DPS") is Outcome.APPLIED
     (adjustment,) = sandbox.nomis("adjustment")
     assert (adjustment["type"], adjustment["sentence"]) == kind
     assert (adjustment["booking_id"], adjustment["days"]) == (1_201_725, 15)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sandbox.clock import london_today
 from sync.settings.declaration import UpstreamName
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.scenarios import (
     BOUNDED,
     MAPPING_DELETE,
@@ -54,7 +54,7 @@ DELETED_BEFORE_IT_SETTLES: Story = (
 @BOUNDED
 @given(story=stories(4), cancels=st.booleans())
 @example(story=CANCEL_UNANSWERED, cancels=True)
-def test_visits(driver: Driver, prisoner: Prisoner, story: Story, cancels: bool) -> None:
+def test_visits(harness: Harness, prisoner: Prisoner, story: Story, cancels: bool) -> None:
     """A visit that is booked, changed twice and perhaps cancelled ends in NOMIS as it is in visit-scheduler, once."""
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
@@ -65,14 +65,14 @@ def test_visits(driver: Driver, prisoner: Prisoner, story: Story, cancels: bool)
     ]
     words = ["booked", "changed", "changed", "cancelled" if cancels else "changed"]
     owner = {"prisoner_id": prisoner.offender_no, "prison_id": prisoner.prison_id}
-    changes = [partial(driver.sandbox.put, "visit", reference=reference, **owner, **state) for state in states]
+    changes = [partial(harness.sandbox.put, "visit", reference=reference, **owner, **state) for state in states]
 
     def deliver(change: int) -> object:
         moment = datetime(2023, 5, 22, tzinfo=UTC) + timedelta(minutes=change)
-        return driver.handle(f"prison-visit.{words[change]}", prisoner.offender_no, moment, reference=reference)
+        return harness.handle(f"prison-visit.{words[change]}", prisoner.offender_no, moment, reference=reference)
 
-    assert play(driver, story, changes, deliver) == set()
-    (visit,) = [each for each in driver.sandbox.nomis("visit") if each["comment"].endswith(f" {reference}")]
+    assert play(harness, story, changes, deliver) == set()
+    (visit,) = [each for each in harness.sandbox.nomis("visit") if each["comment"].endswith(f" {reference}")]
     assert (visit["start"], visit["person_ids"]) == ("2023-06-04T09:00:00", [])
     assert visit["status"] == ("CANC" if cancels else "SCH")
     assert visit["room"].endswith("C-SOC" if cancels else "C-CLO")
@@ -84,7 +84,7 @@ def test_visits(driver: Driver, prisoner: Prisoner, story: Story, cancels: bool)
 @example(story=MAPPING_DELETION_UNANSWERED, ending="deleted")
 @example(story=DELETED_WHILE_IN_DOUBT, ending="deleted")
 @example(story=DELETED_UNHEARD, ending="deleted")
-def test_appointments(driver: Driver, prisoner: Prisoner, story: Story, ending: str) -> None:
+def test_appointments(harness: Harness, prisoner: Prisoner, story: Story, ending: str) -> None:
     """An appointment ends in NOMIS as it is in DPS, once, cancelled, or gone with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
@@ -101,19 +101,21 @@ def test_appointments(driver: Driver, prisoner: Prisoner, story: Story, ending: 
 
     def change(place: int) -> None:
         if place == 3 and ending == "deleted":
-            driver.sandbox.drop("appointment", number)
+            harness.sandbox.drop("appointment", number)
         else:
-            driver.sandbox.put("appointment", id=number, **base, location_id=prisoner.rooms[place], start=starts[place])
+            harness.sandbox.put(
+                "appointment", id=number, **base, location_id=prisoner.rooms[place], start=starts[place]
+            )
 
     words = ["created", "updated", "updated", ending]
     pending = play(
-        driver,
+        harness,
         story,
         [partial(change, place) for place in range(4)],
-        lambda place: driver.handle(f"appointments.appointment-instance.{words[place]}", appointmentInstanceId=number),
+        lambda place: harness.handle(f"appointments.appointment-instance.{words[place]}", appointmentInstanceId=number),
     )
-    records = [each for each in driver.sandbox.nomis("appointment") if each["day"] == day]
-    mapped = [each for each in driver.sandbox.mappings("appointments") if each["appointmentInstanceId"] == number]
+    records = [each for each in harness.sandbox.nomis("appointment") if each["day"] == day]
+    mapped = [each for each in harness.sandbox.mappings("appointments") if each["appointmentInstanceId"] == number]
     if ending == "deleted":
         assert (records, mapped) == ([], [])
         # Of what was deleted the other events can read nothing; the deletion itself came through.
@@ -134,7 +136,7 @@ def test_appointments(driver: Driver, prisoner: Prisoner, story: Story, ending: 
 @example(story=DELETED_WHILE_IN_DOUBT, deletes=True, sentence=1)
 @example(story=DELETED_UNHEARD, deletes=True, sentence=None)
 @example(story=DELETED_BEFORE_IT_SETTLES, deletes=True, sentence=None)
-def test_adjustments(driver: Driver, prisoner: Prisoner, story: Story, deletes: bool, sentence: int | None) -> None:
+def test_adjustments(harness: Harness, prisoner: Prisoner, story: Story, deletes: bool, sentence: int | None) -> None:
     """An adjustment of either family ends in NOMIS as it is in DPS, once, or is gone with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
@@ -149,24 +151,24 @@ def test_adjustments(driver: Driver, prisoner: Prisoner, story: Story, deletes: 
 
     def change(step: int) -> None:
         if step == 3 and deletes:
-            driver.sandbox.drop("adjustment", number)
+            harness.sandbox.drop("adjustment", number)
         else:
-            driver.sandbox.put("adjustment", id=number, **base, days=10 + step, active=step % 2 == 0)
+            harness.sandbox.put("adjustment", id=number, **base, days=10 + step, active=step % 2 == 0)
 
     words = ["inserted", "updated", "updated", "deleted" if deletes else "updated"]
     pending = play(
-        driver,
+        harness,
         story,
         [partial(change, step) for step in range(4)],
-        lambda step: driver.handle(
+        lambda step: harness.handle(
             f"release-date-adjustments.adjustment.{words[step]}",
             id=number,
             offenderNo=prisoner.offender_no,
             source="DPS",
         ),
     )
-    records = [each for each in driver.sandbox.nomis("adjustment") if each["comment"] == number]
-    mapped = [each for each in driver.sandbox.mappings("adjustments") if each["adjustmentId"] == number]
+    records = [each for each in harness.sandbox.nomis("adjustment") if each["comment"] == number]
+    mapped = [each for each in harness.sandbox.mappings("adjustments") if each["adjustmentId"] == number]
     if deletes:
         assert (records, mapped) == ([], [])
         # Of what was deleted the other events can read nothing; the deletion itself came through.
@@ -180,22 +182,22 @@ def test_adjustments(driver: Driver, prisoner: Prisoner, story: Story, deletes: 
 @BOUNDED
 @given(story=stories(3))
 @example(story=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
-def test_reviews(driver: Driver, prisoner: Prisoner, story: Story) -> None:
+def test_reviews(harness: Harness, prisoner: Prisoner, story: Story) -> None:
     """Three reviews of a prisoner, told in any order, are three records of NOMIS, each mapped to its own."""
     first, reviews = next(NUMBERS), {}
 
     def change(place: int) -> None:
         at = (datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=first, hours=place)).replace(tzinfo=None).isoformat()
-        reviews[place] = driver.sandbox.add_review(prisoner.offender_no, "STD", publish=False, at=at), at
+        reviews[place] = harness.sandbox.add_review(prisoner.offender_no, "STD", publish=False, at=at), at
 
     inserted, owner = "incentives.iep-review.inserted", prisoner.offender_no
     changes = [partial(change, place) for place in range(3)]
     pending = play(
-        driver, story, changes, lambda place: driver.handle(inserted, id=reviews[place][0], nomsNumber=owner)
+        harness, story, changes, lambda place: harness.handle(inserted, id=reviews[place][0], nomsNumber=owner)
     )
     assert pending == set()
-    sequences = {each["incentiveId"]: each["nomisIncentiveSequence"] for each in driver.sandbox.mappings("incentives")}
-    records = [each for each in driver.sandbox.nomis("incentive") if each["booking_id"] == prisoner.booking_id]
+    sequences = {each["incentiveId"]: each["nomisIncentiveSequence"] for each in harness.sandbox.mappings("incentives")}
+    records = [each for each in harness.sandbox.nomis("incentive") if each["booking_id"] == prisoner.booking_id]
     for review_id, at in reviews.values():
         (record,) = [each for each in records if each["at"] == at]
         assert record["sequence"] == sequences[review_id]
@@ -205,37 +207,37 @@ def test_reviews(driver: Driver, prisoner: Prisoner, story: Story) -> None:
 @given(story=stories(4))
 @example(story=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
 @example(story=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
-def test_levels(driver: Driver, story: Story) -> None:
+def test_levels(harness: Harness, story: Story) -> None:
     """A new level that is put among the others, renamed and moved ends in NOMIS with its name and in its place."""
     number = next(NUMBERS)
     code = f"L{number}"
     names = ["First", "First", "Second", "Second"]
     places = [90, 2, 2, 4]
     changes = [
-        partial(driver.sandbox.put, "level", code=code, name=name, order=place)
+        partial(harness.sandbox.put, "level", code=code, name=name, order=place)
         for name, place in zip(names, places, strict=True)
     ]
 
     def deliver(place: int) -> object:
         if place in (1, 3):
-            return driver.handle("incentives.levels.reordered")
-        return driver.handle("incentives.level.changed", incentiveLevel=code)
+            return harness.handle("incentives.levels.reordered")
+        return harness.handle("incentives.level.changed", incentiveLevel=code)
 
-    assert play(driver, story, changes, deliver) == set()
-    held = {each["code"]: each for each in driver.sandbox.nomis("level")}
+    assert play(harness, story, changes, deliver) == set()
+    held = {each["code"]: each for each in harness.sandbox.nomis("level")}
     assert held[code]["description"] == "Second"
-    levels = driver.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
+    levels = harness.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
     wanted = [each["code"] for each in levels if each["code"] in held]
     assert sorted(wanted, key=lambda each: int(held[each]["sequence"])) == wanted
 
 
 @BOUNDED
 @given(story=stories(3))
-def test_prison_levels(driver: Driver, story: Story) -> None:
+def test_prison_levels(harness: Harness, story: Story) -> None:
     """A level that a prison takes on and changes ends in NOMIS as the prison has it."""
     code = f"L{next(NUMBERS)}"
-    driver.sandbox.put("level", code=code, name="New", order=90)
-    driver.handle("incentives.level.changed", incentiveLevel=code)
+    harness.sandbox.put("level", code=code, name="New", order=90)
+    harness.handle("incentives.level.changed", incentiveLevel=code)
     amounts = ("remand_transfer", "remand_spend", "convicted_transfer", "convicted_spend")
     base: dict[str, Any] = {"prison_id": "LEI", "code": code, "visit_orders": 1, "privileged_visit_orders": 0}
     states: list[dict[str, Any]] = [
@@ -244,11 +246,11 @@ def test_prison_levels(driver: Driver, story: Story) -> None:
     ]
     event = "incentives.prison-level.changed"
     pending = play(
-        driver,
+        harness,
         story,
-        [partial(driver.sandbox.put, "prison-level", **base, **state) for state in states],
-        lambda _: driver.handle(event, incentiveLevel=code, prisonId="LEI"),
+        [partial(harness.sandbox.put, "prison-level", **base, **state) for state in states],
+        lambda _: harness.handle(event, incentiveLevel=code, prisonId="LEI"),
     )
     assert pending == set()
-    (held,) = [each for each in driver.sandbox.nomis("prison-level") if each["code"] == code]
+    (held,) = [each for each in harness.sandbox.nomis("prison-level") if each["code"] == code]
     assert {**base, **states[-1]}.items() <= held.items()

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sandbox.clock import london_today
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.scenarios import (
     BOUNDED,
     LOSSES_OF_A_COURSE,
@@ -26,8 +26,8 @@ from tests.harness.scenarios import (
 
 
 @pytest.fixture
-def scheduled(driver: Driver, prisoner: Prisoner) -> Driver:
-    """A driver with a schedule in NOMIS."""
+def scheduled(harness: Harness, prisoner: Prisoner) -> Harness:
+    """The handlers with a schedule in NOMIS."""
     today = london_today().isoformat()
     activity = {
         "id": 1,
@@ -40,7 +40,7 @@ def scheduled(driver: Driver, prisoner: Prisoner) -> Driver:
         "pay_per_session": "H",
         "pay": [{"level": "STD", "band": band, "rate": 100} for band in (1, 2, 3)],
     }
-    driver.sandbox.put(
+    harness.sandbox.put(
         "schedule",
         id=1,
         activity=activity,
@@ -52,8 +52,8 @@ def scheduled(driver: Driver, prisoner: Prisoner) -> Driver:
         location_id=None,
         slots=[],
     )
-    driver.handle("activities.activity-schedule.created", activityScheduleId=1)
-    return driver
+    harness.handle("activities.activity-schedule.created", activityScheduleId=1)
+    return harness
 
 
 SESSION = {"start": "08:30", "end": "11:45"}
@@ -62,7 +62,7 @@ SESSION = {"start": "08:30", "end": "11:45"}
 @BOUNDED
 @given(story=stories(4, LOSSES_OF_A_COURSE))
 @example(story=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
-def test_schedules(scheduled: Driver, prisoner: Prisoner, story: Story) -> None:
+def test_schedules(scheduled: Harness, prisoner: Prisoner, story: Story) -> None:
     """A schedule that is made, amended, and has a session cancelled ends in NOMIS as one course in its last state."""
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
@@ -91,7 +91,7 @@ def test_schedules(scheduled: Driver, prisoner: Prisoner, story: Story) -> None:
 
 @BOUNDED
 @given(story=stories(4), ends=st.booleans())
-def test_allocations(scheduled: Driver, prisoner: Prisoner, story: Story, ends: bool) -> None:
+def test_allocations(scheduled: Harness, prisoner: Prisoner, story: Story, ends: bool) -> None:
     """Two allocations of a prisoner to one schedule, one after the other, end in NOMIS as the newer one is."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
@@ -124,7 +124,7 @@ def test_allocations(scheduled: Driver, prisoner: Prisoner, story: Story, ends: 
 
 @BOUNDED
 @given(story=stories(4), locks=st.booleans())
-def test_attendances(scheduled: Driver, prisoner: Prisoner, story: Story, locks: bool) -> None:
+def test_attendances(scheduled: Harness, prisoner: Prisoner, story: Story, locks: bool) -> None:
     """An attendance that is expected, recorded, corrected and perhaps locked ends in NOMIS as it is in DPS, once."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()

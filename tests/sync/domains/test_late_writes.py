@@ -10,7 +10,7 @@ import pytest
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import LeaseBusy, UpstreamError
-from tests.harness.handlers import Driver
+from tests.harness.handlers import Harness
 from tests.harness.publishing import (
     Told,
     adjustment_inserted,
@@ -40,39 +40,39 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 ]
 
 
-def lose(driver: Driver, method: str, event_type: str, told: Told | None, information: Mapping[str, Any]) -> None:
+def lose(harness: Harness, method: str, event_type: str, told: Told | None, information: Mapping[str, Any]) -> None:
     """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
     who = None if told is None else told.prisoner_id
-    driver.set_grace_period(60)
-    driver.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
+    harness.set_grace_period(60)
+    harness.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError, match="connection lost"):
-        driver.handle(event_type, who, **information)
-    written = len(driver.sandbox.journal("nomis"))
+        harness.handle(event_type, who, **information)
+    written = len(harness.sandbox.journal("nomis"))
     with pytest.raises(LeaseBusy):
-        driver.handle(event_type, who, **information)
-    assert len(driver.sandbox.journal("nomis")) == written
+        harness.handle(event_type, who, **information)
+    assert len(harness.sandbox.journal("nomis")) == written
 
 
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
-def test_a_record_is_left_alone(driver: Driver, event_type: str, method: str, make: Make) -> None:
+def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, make: Make) -> None:
     """Of every domain, by every event that changes, cancels or deletes."""
-    told = make(driver.sandbox)
-    driver.handle(told.event_type, told.prisoner_id, now(), **told.information)
-    lose(driver, method, event_type, told, told.information)
+    told = make(harness.sandbox)
+    harness.handle(told.event_type, told.prisoner_id, now(), **told.information)
+    lose(harness, method, event_type, told, told.information)
 
 
 @pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
-def test_a_level_is_left_alone(driver: Driver, event_type: str, method: str, information: Mapping[str, Any]) -> None:
+def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, information: Mapping[str, Any]) -> None:
     """Levels and their order, too."""
-    lose(driver, method, event_type, None, information)
+    lose(harness, method, event_type, None, information)
 
 
-def test_an_answer_of_the_service_ends_it(driver: Driver) -> None:
+def test_an_answer_of_the_service_ends_it(harness: Harness) -> None:
     """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
-    told = visit_booked(driver.sandbox)
-    driver.handle(told.event_type, told.prisoner_id, now(), **told.information)
-    driver.set_grace_period(60)
-    driver.sandbox.fault("nomis", "PUT", status=500, times=1)
+    told = visit_booked(harness.sandbox)
+    harness.handle(told.event_type, told.prisoner_id, now(), **told.information)
+    harness.set_grace_period(60)
+    harness.sandbox.fault("nomis", "PUT", status=500, times=1)
     with pytest.raises(UpstreamError, match="500"):
-        driver.handle("prison-visit.changed", told.prisoner_id, **told.information)
-    assert driver.handle("prison-visit.changed", told.prisoner_id, **told.information) == "visit-changed-success"
+        harness.handle("prison-visit.changed", told.prisoner_id, **told.information)
+    assert harness.handle("prison-visit.changed", told.prisoner_id, **told.information) == "visit-changed-success"

@@ -13,44 +13,44 @@ from sync.domains.visits.rules import nomis_outcome, nomis_visit_type
 from sync.failures import LeaseBusy, MalformedMessage, RuleError, UpstreamError
 from sync.pipeline.outcome import Outcome
 from tests.harness.faults import faulty
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.publishing import put_visit
 
 REFERENCE = "bq-te-ke-ol"
 BOOKED_AT = datetime(2023, 5, 22, 23, 30, tzinfo=timezone(timedelta(hours=1)))
 
 
-def put(driver: Driver, reference: str = REFERENCE, **changes: Any) -> None:
+def put(harness: Harness, reference: str = REFERENCE, **changes: Any) -> None:
     """Books a visit by two people, or changes one."""
-    put_visit(driver.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
+    put_visit(harness.sandbox, reference, **{"person_ids": [4_729_570, 4_729_550], **changes})
 
 
-def book(driver: Driver, prisoner: Prisoner, reference: str = REFERENCE) -> Outcome | str:
+def book(harness: Harness, prisoner: Prisoner, reference: str = REFERENCE) -> Outcome | str:
     """Handles the event of a booking."""
-    return driver.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT, reference=reference)
+    return harness.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT, reference=reference)
 
 
-def change(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def change(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """Handles the event of a change."""
-    return driver.handle("prison-visit.changed", prisoner.offender_no, reference=REFERENCE)
+    return harness.handle("prison-visit.changed", prisoner.offender_no, reference=REFERENCE)
 
 
-def cancel(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def cancel(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """Handles the event of a cancellation."""
-    return driver.handle("prison-visit.cancelled", prisoner.offender_no, reference=REFERENCE)
+    return harness.handle("prison-visit.cancelled", prisoner.offender_no, reference=REFERENCE)
 
 
-def nomis_visit(driver: Driver) -> dict[str, Any]:
+def nomis_visit(harness: Harness) -> dict[str, Any]:
     """The one visit that NOMIS holds."""
-    (visit,) = driver.sandbox.nomis("visit")
+    (visit,) = harness.sandbox.nomis("visit")
     return dict(visit)
 
 
-def test_booked_visit_is_created_and_mapped(driver: Driver, prisoner: Prisoner) -> None:
+def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
     """A booked visit is created in NOMIS with every field, mapped, and told with all properties."""
-    put(driver, restriction="CLOSED", visit_type="FAMILY")
-    assert book(driver, prisoner) is Outcome.APPLIED
-    sent = [each["body"] for each in driver.sandbox.journal("nomis") if each["path"].endswith("/visits")]
+    put(harness, restriction="CLOSED", visit_type="FAMILY")
+    assert book(harness, prisoner) is Outcome.APPLIED
+    sent = [each["body"] for each in harness.sandbox.journal("nomis") if each["path"].endswith("/visits")]
     assert sent == [
         {
             "prisonId": prisoner.prison_id,
@@ -65,10 +65,10 @@ def test_booked_visit_is_created_and_mapped(driver: Driver, prisoner: Prisoner) 
             "openClosedStatus": "CLOSED",
         }
     ]
-    visit_id = nomis_visit(driver)["id"]
-    (mapping,) = driver.sandbox.mappings("visits")
+    visit_id = nomis_visit(harness)["id"]
+    (mapping,) = harness.sandbox.mappings("visits")
     assert (mapping["nomisId"], mapping["vsipId"], mapping["mappingType"]) == (visit_id, REFERENCE, "ONLINE")
-    assert driver.tracked() == [
+    assert harness.tracked() == [
         (
             "visit-create-success",
             {
@@ -85,66 +85,66 @@ def test_booked_visit_is_created_and_mapped(driver: Driver, prisoner: Prisoner) 
     ]
 
 
-def test_visit_without_end_is_malformed(driver: Driver, prisoner: Prisoner) -> None:
+def test_visit_without_end_is_malformed(harness: Harness, prisoner: Prisoner) -> None:
     """A visit without an end is refused as malformed; no hour from now is invented for it."""
     answer = {"reference": REFERENCE, "prisonerId": prisoner.offender_no, "prisonId": "MDI", "visitRoom": "A",
               "visitType": "SOCIAL", "visitRestriction": "OPEN", "startTimestamp": "2023-06-02T14:00:00"}  # fmt: skip
-    driver.sandbox.fault("visits", kind="status", status=200, body=answer)
+    harness.sandbox.fault("visits", kind="status", status=200, body=answer)
     with pytest.raises(UpstreamError, match=r"visits: GET /visits/bq-te-ke-ol: .*endTimestamp \(missing\)"):
-        book(driver, prisoner)
-    assert driver.sandbox.nomis("visit") == []
-    assert [name for name, _ in driver.tracked()] == ["visit-create-failed"]
+        book(harness, prisoner)
+    assert harness.sandbox.nomis("visit") == []
+    assert [name for name, _ in harness.tracked()] == ["visit-create-failed"]
 
 
-def test_second_delivery_is_a_duplicate(driver: Driver, prisoner: Prisoner) -> None:
+def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
     """A booking that is delivered again makes no second visit."""
-    put(driver)
-    book(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.DUPLICATE
-    assert len(driver.sandbox.nomis("visit")) == 1
-    assert [name for name, _ in driver.tracked()] == ["visit-create-success", "visit-create-duplicate"]
+    put(harness)
+    book(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.DUPLICATE
+    assert len(harness.sandbox.nomis("visit")) == 1
+    assert [name for name, _ in harness.tracked()] == ["visit-create-success", "visit-create-duplicate"]
 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
-def test_lost_answer_of_the_create_is_found_again(driver: Driver, prisoner: Prisoner, kind: str) -> None:
+def test_lost_answer_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
     """A create whose answer was lost is found by its reference among the newest visits, and only mapped."""
-    put(driver, "aa-bb-cc-dd")
-    book(driver, prisoner, "aa-bb-cc-dd")
-    put(driver)
-    driver.sandbox.fault("nomis", "POST", kind=kind, times=1)
+    put(harness, "aa-bb-cc-dd")
+    book(harness, prisoner, "aa-bb-cc-dd")
+    put(harness)
+    harness.sandbox.fault("nomis", "POST", kind=kind, times=1)
     with pytest.raises(UpstreamError):
-        book(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("visit")) == 2
-    ours = next(each for each in driver.sandbox.nomis("visit") if each["comment"].endswith(REFERENCE))
-    assert {each["vsipId"]: each["nomisId"] for each in driver.sandbox.mappings("visits")}[REFERENCE] == ours["id"]
+        book(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("visit")) == 2
+    ours = next(each for each in harness.sandbox.nomis("visit") if each["comment"].endswith(REFERENCE))
+    assert {each["vsipId"]: each["nomisId"] for each in harness.sandbox.mappings("visits")}[REFERENCE] == ours["id"]
 
 
-def test_lost_request_is_created_by_the_next_delivery(driver: Driver, prisoner: Prisoner) -> None:
+def test_lost_request_is_created_by_the_next_delivery(harness: Harness, prisoner: Prisoner) -> None:
     """A create that never reached NOMIS is looked for, not found, and made."""
-    put(driver)
-    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    put(harness)
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        book(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("visit")) == 1
+        book(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("visit")) == 1
 
 
-def test_a_reference_inside_another_is_not_ours(driver: Driver, prisoner: Prisoner) -> None:
+def test_a_reference_inside_another_is_not_ours(harness: Harness, prisoner: Prisoner) -> None:
     """A visit whose reference begins like ours is not taken for ours."""
-    put(driver, f"{REFERENCE}-zz")
-    book(driver, prisoner, f"{REFERENCE}-zz")
-    put(driver)
-    driver.sandbox.fault("nomis", "POST", kind="reset", times=1)
+    put(harness, f"{REFERENCE}-zz")
+    book(harness, prisoner, f"{REFERENCE}-zz")
+    put(harness)
+    harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
-        book(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.APPLIED
-    assert len(driver.sandbox.nomis("visit")) == 2
+        book(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("visit")) == 2
 
 
-def test_two_visits_with_the_reference_need_a_person(driver: Driver, prisoner: Prisoner) -> None:
+def test_two_visits_with_the_reference_need_a_person(harness: Harness, prisoner: Prisoner) -> None:
     """When NOMIS holds the visit twice, nobody can tell which is ours: a person is asked, no third is made."""
-    put(driver)
+    put(harness)
     body = CreateVisit(
         prison_id=prisoner.prison_id,
         start_date_time="2023-06-02T14:00:00",
@@ -157,130 +157,130 @@ def test_two_visits_with_the_reference_need_a_person(driver: Driver, prisoner: P
         room="A",
         open_closed_status="OPEN",
     )
-    driver.services.nomis.call("POST", f"/prisoners/{prisoner.offender_no}/visits", body=body.as_json())
-    driver.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
+    harness.services.nomis.call("POST", f"/prisoners/{prisoner.offender_no}/visits", body=body.as_json())
+    harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
-        book(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.AMBIGUOUS
-    assert len(driver.sandbox.nomis("visit")) == 2
+        book(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.AMBIGUOUS
+    assert len(harness.sandbox.nomis("visit")) == 2
 
 
-def test_failed_mapping_goes_into_a_retry_message(driver: Driver, prisoner: Prisoner) -> None:
+def test_failed_mapping_goes_into_a_retry_message(harness: Harness, prisoner: Prisoner) -> None:
     """A mapping that cannot be saved is handed to a message with the visit's number as text, which then saves it."""
-    put(driver)
-    driver.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
-    assert book(driver, prisoner) is Outcome.RETRY_QUEUED
-    ((queue, body),) = driver.retries
-    assert f'\\"nomisId\\":\\"{nomis_visit(driver)["id"]}\\"' in body
-    assert driver.handle_retry(queue, body) is Outcome.APPLIED
-    assert len(driver.sandbox.mappings("visits")) == 1
-    assert [name for name, _ in driver.tracked()] == [
+    put(harness)
+    harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
+    assert book(harness, prisoner) is Outcome.RETRY_QUEUED
+    ((queue, body),) = harness.retries
+    assert f'\\"nomisId\\":\\"{nomis_visit(harness)["id"]}\\"' in body
+    assert harness.handle_retry(queue, body) is Outcome.APPLIED
+    assert len(harness.sandbox.mappings("visits")) == 1
+    assert [name for name, _ in harness.tracked()] == [
         "visit-mapping-create-failed",
         "visit-create-mapping-retry",
         "visit-retry-success",
     ]
-    assert driver.tracked("visit-retry-success")[0][1] == {"id": REFERENCE, "nomisId": str(nomis_visit(driver)["id"])}
+    assert harness.tracked("visit-retry-success")[0][1] == {"id": REFERENCE, "nomisId": str(nomis_visit(harness)["id"])}
 
 
-def test_hand_made_retry_needs_the_ids_alone(driver: Driver) -> None:
+def test_hand_made_retry_needs_the_ids_alone(harness: Harness) -> None:
     """A retry message with no more than the two ids, the number as a number, saves the mapping."""
     body = '{"Type":"RETRY_CREATE_MAPPING","Message":"{\\"mapping\\":{\\"nomisId\\":5,\\"vsipId\\":\\"a-b\\"}}"}'
-    assert driver.handle_retry("visit", body) is Outcome.APPLIED
-    (mapping,) = driver.sandbox.mappings("visits")
+    assert harness.handle_retry("visit", body) is Outcome.APPLIED
+    (mapping,) = harness.sandbox.mappings("visits")
     assert (mapping["nomisId"], mapping["mappingType"]) == (5, "ONLINE")
 
 
-def test_changed_visit_is_updated(driver: Driver, prisoner: Prisoner) -> None:
+def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
     """A change brings date, times, visitors, room and openness to NOMIS."""
-    put(driver)
-    book(driver, prisoner)
-    put(driver, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
+    put(harness)
+    book(harness, prisoner)
+    put(harness, start="2023-06-03T09:30:00", end="2023-06-03T10:15:00", person_ids=[4_700_001],
               room="Video Link", restriction="CLOSED")  # fmt: skip
-    assert change(driver, prisoner) == "visit-changed-success"
-    held = nomis_visit(driver)
+    assert change(harness, prisoner) == "visit-changed-success"
+    held = nomis_visit(harness)
     assert (held["start"], held["end"]) == ("2023-06-03T09:30:00", "2023-06-03T10:15:00")
     assert (held["person_ids"], held["room"]) == ([4_700_001], f"{prisoner.prison_id}-VSIP-VIDEO-LINK-CLO")
-    assert driver.tracked("visit-changed-success")[0][1] == {
+    assert harness.tracked("visit-changed-success")[0][1] == {
         "visitId": REFERENCE,
         "offenderNo": prisoner.offender_no,
         "nomisVisitId": str(held["id"]),
     }
 
 
-def test_change_before_the_booking_fails_until_it_is_there(driver: Driver, prisoner: Prisoner) -> None:
+def test_change_before_the_booking_fails_until_it_is_there(harness: Harness, prisoner: Prisoner) -> None:
     """A change that overtakes its booking fails for want of a mapping, and heals when it is tried again after it."""
-    put(driver)
+    put(harness)
     with pytest.raises(UpstreamError, match=r"mapping: GET .* status 404"):
-        change(driver, prisoner)
-    assert driver.step == "look up mapping"
-    book(driver, prisoner)
-    assert change(driver, prisoner) == "visit-changed-success"
-    assert [name for name, _ in driver.tracked()] == [
+        change(harness, prisoner)
+    assert harness.step == "look up mapping"
+    book(harness, prisoner)
+    assert change(harness, prisoner) == "visit-changed-success"
+    assert [name for name, _ in harness.tracked()] == [
         "visit-changed-failed",
         "visit-create-success",
         "visit-changed-success",
     ]
 
 
-def test_booking_after_the_cancellation_ends_cancelled(driver: Driver, prisoner: Prisoner) -> None:
+def test_booking_after_the_cancellation_ends_cancelled(harness: Harness, prisoner: Prisoner) -> None:
     """A booking that comes after its cancellation is still created, and the cancellation's next delivery cancels it."""
-    put(driver, status="CANCELLED", outcome="VISITOR_CANCELLED")
+    put(harness, status="CANCELLED", outcome="VISITOR_CANCELLED")
     with pytest.raises(UpstreamError, match="404"):
-        cancel(driver, prisoner)
-    assert book(driver, prisoner) is Outcome.APPLIED
-    assert cancel(driver, prisoner) == "visit-cancelled-success"
-    assert (nomis_visit(driver)["status"], nomis_visit(driver)["outcome"]) == ("CANC", "VISCANC")
+        cancel(harness, prisoner)
+    assert book(harness, prisoner) is Outcome.APPLIED
+    assert cancel(harness, prisoner) == "visit-cancelled-success"
+    assert (nomis_visit(harness)["status"], nomis_visit(harness)["outcome"]) == ("CANC", "VISCANC")
 
 
-def test_cancelled_twice_is_done(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancelled_twice_is_done(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS's refusal to cancel what is cancelled counts as success."""
-    put(driver)
-    book(driver, prisoner)
-    put(driver, status="CANCELLED", outcome="ESTABLISHMENT_CANCELLED")
-    cancel(driver, prisoner)
-    assert cancel(driver, prisoner) == "visit-cancelled-success"
-    assert nomis_visit(driver)["outcome"] == "HMP"
+    put(harness)
+    book(harness, prisoner)
+    put(harness, status="CANCELLED", outcome="ESTABLISHMENT_CANCELLED")
+    cancel(harness, prisoner)
+    assert cancel(harness, prisoner) == "visit-cancelled-success"
+    assert nomis_visit(harness)["outcome"] == "HMP"
 
 
-def test_other_refusals_of_a_cancellation_fail(driver: Driver, prisoner: Prisoner, sandbox: Sandbox) -> None:
+def test_other_refusals_of_a_cancellation_fail(harness: Harness, prisoner: Prisoner, sandbox: Sandbox) -> None:
     """Any other error of a cancellation fails, and is tracked with what was known."""
-    put(driver)
-    book(driver, prisoner)
+    put(harness)
+    book(harness, prisoner)
     sandbox.fault("nomis", "PUT", kind="status", status=400)
     with pytest.raises(UpstreamError, match="400"):
-        cancel(driver, prisoner)
-    assert driver.step == "cancel visit"
-    assert driver.tracked("visit-cancelled-failed")[0][1]["nomisVisitId"] == str(nomis_visit(driver)["id"])
+        cancel(harness, prisoner)
+    assert harness.step == "cancel visit"
+    assert harness.tracked("visit-cancelled-failed")[0][1]["nomisVisitId"] == str(nomis_visit(harness)["id"])
 
 
-def test_cancellation_waits_for_the_change(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancellation_waits_for_the_change(harness: Harness, prisoner: Prisoner) -> None:
     """A visit is changed or cancelled, never both at once: NOMIS would refuse one of them."""
-    put(driver)
-    book(driver, prisoner)
-    with driver.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
-        cancel(driver, prisoner)
-    assert nomis_visit(driver)["status"] == "SCH"
+    put(harness)
+    book(harness, prisoner)
+    with harness.leases.held(f"write:visit:{REFERENCE}"), pytest.raises(LeaseBusy):
+        cancel(harness, prisoner)
+    assert nomis_visit(harness)["status"] == "SCH"
 
 
-def test_change_after_the_cancellation_leaves_it_cancelled(driver: Driver, prisoner: Prisoner) -> None:
+def test_change_after_the_cancellation_leaves_it_cancelled(harness: Harness, prisoner: Prisoner) -> None:
     """A late change of a cancelled visit does not bring it back."""
-    put(driver)
-    book(driver, prisoner)
-    put(driver, status="CANCELLED", outcome="NO_VISITING_ORDER")
-    cancel(driver, prisoner)
-    change(driver, prisoner)
-    assert (nomis_visit(driver)["status"], nomis_visit(driver)["outcome"]) == ("CANC", "NO_VO")
+    put(harness)
+    book(harness, prisoner)
+    put(harness, status="CANCELLED", outcome="NO_VISITING_ORDER")
+    cancel(harness, prisoner)
+    change(harness, prisoner)
+    assert (nomis_visit(harness)["status"], nomis_visit(harness)["outcome"]) == ("CANC", "NO_VO")
 
 
-def test_missing_fields_are_malformed(driver: Driver, prisoner: Prisoner) -> None:
+def test_missing_fields_are_malformed(harness: Harness, prisoner: Prisoner) -> None:
     """An event without reference, prisoner or (for a booking) time is unreadable, whatever else it holds."""
     with pytest.raises(MalformedMessage, match="reference"):
-        driver.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT)
+        harness.handle("prison-visit.booked", prisoner.offender_no, BOOKED_AT)
     with pytest.raises(MalformedMessage, match="prisonerId"):
-        driver.handle("prison-visit.changed", reference=REFERENCE)
-    put(driver)
+        harness.handle("prison-visit.changed", reference=REFERENCE)
+    put(harness)
     with pytest.raises(MalformedMessage, match="occurredAt"):
-        driver.handle("prison-visit.booked", prisoner.offender_no, reference=REFERENCE)
+        harness.handle("prison-visit.booked", prisoner.offender_no, reference=REFERENCE)
 
 
 @pytest.mark.parametrize(
@@ -315,74 +315,74 @@ def test_unknown_visit_type() -> None:
         nomis_visit_type("OFFICIAL")
 
 
-def test_issue_date_is_that_of_the_events_own_offset(driver: Driver, prisoner: Prisoner) -> None:
+def test_issue_date_is_that_of_the_events_own_offset(harness: Harness, prisoner: Prisoner) -> None:
     """The visit order is issued on the date of the event as its publisher wrote it, not as UTC or London has it."""
-    put(driver)
+    put(harness)
     late = datetime(2023, 1, 9, 23, 45, tzinfo=timezone(timedelta(hours=-1)))
-    driver.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
-    (sent,) = [each["body"] for each in driver.sandbox.journal("nomis")]
+    harness.handle("prison-visit.booked", prisoner.offender_no, late, reference=REFERENCE)
+    (sent,) = [each["body"] for each in harness.sandbox.journal("nomis")]
     assert sent["issueDate"] == date(2023, 1, 9).isoformat()
 
 
-def equal_visit(driver: Driver, prisoner: Prisoner, reference: str) -> int:
+def equal_visit(harness: Harness, prisoner: Prisoner, reference: str) -> int:
     """A visit that NOMIS has of an earlier attempt, of which nothing else is known."""
     body = {
         "prisonId": prisoner.prison_id, "startDateTime": "2023-06-02T14:00:00", "endTime": "15:00:00",
         "visitorPersonIds": [4_729_570], "issueDate": "2023-05-22", "visitType": "SCON", "room": "Visits Main Hall",
         "visitComment": f"Created by Book A Prison Visit. Reference: {reference}", "openClosedStatus": "OPEN",
     }  # fmt: skip
-    return create_visit(driver.services.nomis, prisoner.offender_no, body)
+    return create_visit(harness.services.nomis, prisoner.offender_no, body)
 
 
 @pytest.mark.parametrize("as_told", [str, int])
-def test_a_visit_that_nomis_has_already_is_mapped(driver: Driver, prisoner: Prisoner, as_told: type) -> None:
+def test_a_visit_that_nomis_has_already_is_mapped(harness: Harness, prisoner: Prisoner, as_told: type) -> None:
     """Newer versions of NOMIS refuse an equal visit and name it: it is ours where its comment names our reference."""
-    put(driver)
-    existing = equal_visit(driver, prisoner, REFERENCE)
+    put(harness)
+    existing = equal_visit(harness, prisoner, REFERENCE)
     body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": as_told(existing)}
-    with faulty(driver.sandbox, "nomis", "POST", status=409, body=body):
-        assert book(driver, prisoner) is Outcome.APPLIED
-    assert driver.sandbox.mappings("visits")[0]["nomisId"] == nomis_visit(driver)["id"] == existing
-    assert [name for name, _ in driver.tracked()] == ["visit-create-success"]
+    with faulty(harness.sandbox, "nomis", "POST", status=409, body=body):
+        assert book(harness, prisoner) is Outcome.APPLIED
+    assert harness.sandbox.mappings("visits")[0]["nomisId"] == nomis_visit(harness)["id"] == existing
+    assert [name for name, _ in harness.tracked()] == ["visit-create-success"]
 
 
 @pytest.mark.parametrize("more_info", [None, "", "x", "0", {"visitId": 1}])
-def test_an_equal_visit_of_somebody_else_is_not_mapped(driver: Driver, prisoner: Prisoner, more_info: object) -> None:
+def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisoner: Prisoner, more_info: object) -> None:
     """A refusal that names no visit, or one that does not name our reference, stays a refusal."""
-    put(driver)
-    strange = equal_visit(driver, prisoner, f"{REFERENCE}-x")
+    put(harness)
+    strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
     for told in (more_info, str(strange)):
         body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": told}
-        with faulty(driver.sandbox, "nomis", "POST", status=409, body=body), pytest.raises(UpstreamError, match="409"):
-            book(driver, prisoner)
-    assert driver.sandbox.mappings("visits") == []
+        with faulty(harness.sandbox, "nomis", "POST", status=409, body=body), pytest.raises(UpstreamError, match="409"):
+            book(harness, prisoner)
+    assert harness.sandbox.mappings("visits") == []
 
 
-def test_cancelled_after_its_deletion_in_nomis_is_done(driver: Driver, prisoner: Prisoner) -> None:
+def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
     """A visit that NOMIS says it does not have needs no cancelling; a gateway's 404 or 409 says nothing of it."""
-    put(driver)
-    book(driver, prisoner)
+    put(harness)
+    book(harness, prisoner)
     for status in (404, 409):
         with (
-            faulty(driver.sandbox, "nomis", "PUT", status=status, text="default backend"),
+            faulty(harness.sandbox, "nomis", "PUT", status=status, text="default backend"),
             pytest.raises(UpstreamError),
         ):
-            cancel(driver, prisoner)
-    with faulty(driver.sandbox, "nomis", "PUT", status=404):
-        assert cancel(driver, prisoner) == "visit-cancelled-success"
-    assert "status 404" in driver.tracked("visit-cancelled-success")[0][1]["nomis-error"]
+            cancel(harness, prisoner)
+    with faulty(harness.sandbox, "nomis", "PUT", status=404):
+        assert cancel(harness, prisoner) == "visit-cancelled-success"
+    assert "status 404" in harness.tracked("visit-cancelled-success")[0][1]["nomis-error"]
 
 
 @pytest.mark.parametrize("restriction", ["CLOSED_VISIT", "closed", ""])
-def test_an_unknown_restriction_is_not_written(driver: Driver, prisoner: Prisoner, restriction: str) -> None:
+def test_an_unknown_restriction_is_not_written(harness: Harness, prisoner: Prisoner, restriction: str) -> None:
     """NOMIS would take every unknown word for open: nothing is sent, and the failure names the word."""
-    put(driver)
-    book(driver, prisoner)
-    put(driver, restriction=restriction)
-    written = len(driver.sandbox.journal("nomis"))
+    put(harness)
+    book(harness, prisoner)
+    put(harness, restriction=restriction)
+    written = len(harness.sandbox.journal("nomis"))
     with pytest.raises(RuleError, match=f"visit restriction '{restriction}'"):
-        change(driver, prisoner)
-    put(driver, "aa-bb-cc-dd", restriction=restriction)
+        change(harness, prisoner)
+    put(harness, "aa-bb-cc-dd", restriction=restriction)
     with pytest.raises(RuleError, match=f"visit restriction '{restriction}'"):
-        book(driver, prisoner, "aa-bb-cc-dd")
-    assert len(driver.sandbox.journal("nomis")) == written
+        book(harness, prisoner, "aa-bb-cc-dd")
+    assert len(harness.sandbox.journal("nomis")) == written

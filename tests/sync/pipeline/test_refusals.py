@@ -15,7 +15,7 @@ from sync.pipeline.outcome import Outcome
 from sync.store.failures import FailedAttempt, last_failure
 from tests.harness import activities
 from tests.harness.app import application
-from tests.harness.handlers import Driver, Prisoner
+from tests.harness.handlers import Harness, Prisoner
 from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
 
@@ -83,56 +83,56 @@ def test_a_record_that_is_not_visible_yet_is_read_again(sandbox: Sandbox, tmp_pa
         assert len(sandbox.nomis("appointment")) == 1
 
 
-def test_an_optimistic_lock_heals(driver: Driver, prisoner: Prisoner) -> None:
+def test_an_optimistic_lock_heals(harness: Harness, prisoner: Prisoner) -> None:
     """NOMIS answers 500 to one of two simultaneous changes; the next attempt goes through."""
-    activities.put_schedule(driver, prisoner)
-    activities.create(driver)
+    activities.put_schedule(harness, prisoner)
+    activities.create(harness)
     words = "Unexpected error: Row was updated or deleted by another transaction"
-    driver.sandbox.fault("nomis", "PUT", "/activities/{id}", status=500, times=1, body={"userMessage": words})
+    harness.sandbox.fault("nomis", "PUT", "/activities/{id}", status=500, times=1, body={"userMessage": words})
     with pytest.raises(UpstreamError, match="another transaction") as caught:
-        activities.amend(driver)
+        activities.amend(harness)
     assert caught.value.recoverable
-    assert activities.amend(driver) == "activity-amend-success"
+    assert activities.amend(harness) == "activity-amend-success"
 
 
-def a_past_session_moved(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def a_past_session_moved(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """A session of yesterday gets another time."""
     for start in ("08:30", "09:00"):
         session = {"id": activities.INSTANCE, "schedule_id": activities.SCHEDULE, "day": YESTERDAY}
-        activities.put_schedule(driver, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
+        activities.put_schedule(harness, prisoner, instances=[{**session, "start": start, "end": "11:45"}])
         if start == "08:30":
-            activities.create(driver)
-    return activities.amend(driver)
+            activities.create(harness)
+    return activities.amend(harness)
 
 
-def a_band_in_use(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def a_band_in_use(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """A pay band is dropped that an allocation holds."""
-    activities.put_schedule(driver, prisoner)
-    activities.create(driver)
-    activities.put_allocation(driver, prisoner, band=1)
-    activities.allocate(driver)
-    activities.put_schedule(driver, prisoner, {"pay": [{"level": "ENH", "band": 2, "rate": 325}]})
-    return activities.amend(driver)
+    activities.put_schedule(harness, prisoner)
+    activities.create(harness)
+    activities.put_allocation(harness, prisoner, band=1)
+    activities.allocate(harness)
+    activities.put_schedule(harness, prisoner, {"pay": [{"level": "ENH", "band": 2, "rate": 325}]})
+    return activities.amend(harness)
 
 
-def an_ended_activity(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def an_ended_activity(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """The end of an allocation is retried past the last day of its activity."""
-    activities.put_schedule(driver, prisoner, {"end": YESTERDAY}, end=YESTERDAY, instances=[])
-    activities.create(driver)
-    activities.put_allocation(driver, prisoner, status="ENDED", end=YESTERDAY)
-    return activities.allocate(driver, "allocation-amended")
+    activities.put_schedule(harness, prisoner, {"end": YESTERDAY}, end=YESTERDAY, instances=[])
+    activities.create(harness)
+    activities.put_allocation(harness, prisoner, status="ENDED", end=YESTERDAY)
+    return activities.allocate(harness, "allocation-amended")
 
 
-def an_end_after_a_transfer(driver: Driver, prisoner: Prisoner) -> Outcome | str:
+def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | str:
     """An allocation is ended when its prisoner is in another prison already."""
-    activities.put_schedule(driver, prisoner)
-    activities.create(driver)
-    activities.put_allocation(driver, prisoner)
-    activities.allocate(driver)
-    elsewhere = next(each["prisonId"] for each in driver.sandbox.prisoners() if each["prisonId"] != prisoner.prison_id)
-    driver.sandbox.transfer(prisoner.offender_no, elsewhere)
-    activities.put_allocation(driver, prisoner, status="ENDED", end=activities.TODAY.isoformat())
-    return activities.allocate(driver, "allocation-amended")
+    activities.put_schedule(harness, prisoner)
+    activities.create(harness)
+    activities.put_allocation(harness, prisoner)
+    activities.allocate(harness)
+    elsewhere = next(each["prisonId"] for each in harness.sandbox.prisoners() if each["prisonId"] != prisoner.prison_id)
+    harness.sandbox.transfer(prisoner.offender_no, elsewhere)
+    activities.put_allocation(harness, prisoner, status="ENDED", end=activities.TODAY.isoformat())
+    return activities.allocate(harness, "allocation-amended")
 
 
 @pytest.mark.parametrize(
@@ -145,10 +145,10 @@ def an_end_after_a_transfer(driver: Driver, prisoner: Prisoner) -> Outcome | str
     ],
 )
 def test_a_change_that_nomis_never_takes_says_why(
-    driver: Driver, prisoner: Prisoner, change: Callable[[Driver, Prisoner], Outcome | str], event: str
+    harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
     """NOMIS's 400 fails for good, is told by the failed event, and carries NOMIS's own words."""
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
-        change(driver, prisoner)
+        change(harness, prisoner)
     assert not caught.value.recoverable
-    assert [name for name, _ in driver.tracked()][-1] == event
+    assert [name for name, _ in harness.tracked()][-1] == event

@@ -1,0 +1,51 @@
+"""The composition root for tests that call the program's parts directly, without queues."""
+
+from __future__ import annotations
+
+from jobs.runtime.application import Application
+from sync.settings.declaration import Settings
+from sync.upstream.transport import Transport
+
+
+class _CertainSettings(Settings):
+    """Settings by which nothing is under way any more once a call has ended: a test knows what became of it."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> _CertainSettings:
+        """The same settings, with that difference."""
+        return cls.model_construct(**dict(settings)).with_environment(settings._environment)
+
+    @property
+    def longest_call_seconds(self) -> float:
+        """The longest time for which a call without a response may still be at work."""
+        return 0.0
+
+
+class Parts(Application):
+    """The program without queues: mapping retries are kept in `retries`, and no breaker watches unless it is to.
+
+    `sending_fails` is raised instead of keeping a retry. A lost call is over at once unless `calls_may_linger`.
+    """
+
+    def __init__(self, settings: Settings, *, with_breakers: bool = False, calls_may_linger: bool = False) -> None:
+        super().__init__(settings if calls_may_linger else _CertainSettings.of(settings))
+        self.retries: list[tuple[str, str]] = []
+        self.sending_fails: Exception | None = None
+        self._with_breakers = with_breakers
+
+    def send_retry(self, queue: str, body: str) -> str:
+        """Keeps a mapping retry as (queue id, body)."""
+        if self.sending_fails is not None:
+            raise self.sending_fails
+        self.retries.append((queue, body))
+        return f"message-{len(self.retries)}"
+
+    @property
+    def transport(self) -> Transport:
+        """HTTP to the sandbox; a write is sent even if its lease has expired, since some tests are about that."""
+        return self.build_once("transport", self._open_transport)
+
+    def _open_transport(self) -> Transport:
+        transport = Transport(self.settings, (self.breakers,) if self._with_breakers else ())
+        self._closing.callback(transport.close)
+        return transport
