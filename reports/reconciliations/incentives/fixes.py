@@ -7,28 +7,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from reports.engine.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import gather, read_pair
+from sync.creation.records import CreationState
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
+from sync.store.actions import ActionState
 from sync.upstream import prisoners
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from reports.engine.result import Arrival
     from reports.reconciliations.incentives.evidence import Pair
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages, PendingMessages
+    from sync.creation.records import CreationRecord
+    from sync.store.actions import Action
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0
+#: DPS makes the review of a received event soon; until then a second event would make a second review.
+_REVIEW_EXPECTED = timedelta(hours=1)
 #: How the objection begins that a message is pending; the rest of it changes from moment to moment.
 _PENDING = "the message of review"
 #: The reasons of a received event that make DPS write a review.
@@ -65,6 +71,19 @@ class Plan:
     def waits_for_message(self) -> bool:
         """Whether the objection is that the message of the review is, or may be, pending."""
         return self.objection is not None and self.objection.startswith(_PENDING)
+
+    def change_to(self, again: Plan, *, force: bool) -> str | None:
+        """Why this plan, which was confirmed, must not be carried out now that it would be `again`; None if it may.
+
+        With `force` the objection that was confirmed is accepted, but no other one.
+        """
+        accepted = force and (again.objection == self.objection or (again.waits_for_message and self.waits_for_message))
+        if again.objection is not None and not accepted:
+            return again.objection
+        if replace(again, objection=None) != replace(self, objection=None):
+            levels = f"NOMIS {again.nomis_level or 'none'}, DPS {again.dps_level or 'none'}"
+            return f"{levels} now: run the command again"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +179,34 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_PENDING} {plan.review_id} waits on {place}"
     return None if pending.doubt is None else f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
+
+
+def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
+    """The objection that the same event, or one that DPS may still make a review of, was published before."""
+    for action in earlier:
+        same = action.details.get("body") == dict(plan.body)
+        if same or action.time > now - _REVIEW_EXPECTED:
+            how = "published" if action.state is ActionState.DONE else "perhaps published"
+            return f"a received event was {how} by {action.who} at {action.time:%H:%M:%S} UTC on {action.time:%d/%m/%Y}"
+    return None
+
+
+def unfinished_repair_objection(earlier: Iterable[Action], longest: timedelta, now: datetime) -> str | None:
+    """The objection that NOMIS may still be working on an earlier repair: a request takes `longest` at most."""
+    for action in earlier:
+        if action.state is not ActionState.DONE and action.time > now - longest:
+            return (
+                f"the repair that {action.who} began at {action.time:%H:%M:%S} UTC is not known to have ended, so "
+                f"NOMIS may still be working on it: wait {longest.total_seconds():.0f} s"
+            )
+    return None
+
+
+def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) -> str | None:
+    """The objection that nobody knows whether NOMIS has the review already."""
+    if creation is None or creation.state is not CreationState.AMBIGUOUS:
+        return None
+    return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
 
 
 def verify(

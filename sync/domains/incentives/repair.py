@@ -3,9 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sync.creation.creation import creation_lease
+from sync.creation.protocol import CreationProtocol
 from sync.creation.records import CreationRecord
 from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.incentives.rules import CREATION
 from sync.domains.repair import EventParts, Record, Repair, as_iso, known_offender
+from sync.pipeline.context import HandlerContext
+from sync.pipeline.envelope import DomainEvent
+from sync.pipeline.outcome import Outcome
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
@@ -80,3 +86,21 @@ class IncentiveRepair(Repair):
         """The review's id, and its prisoner if known."""
         offender_no = known_offender(record)
         return {"id": int(record.dps_id), **({"nomsNumber": offender_no} if offender_no else {})}, None, None
+
+
+def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
+    """Creates the IEP record of a review that NOMIS never had, as its event would; that event is a duplicate then."""
+    information = {"id": review_id, "nomsNumber": offender_no}
+    return creations.create(CREATION, DomainEvent(CREATION.event_type, additional_information=information), context)
+
+
+def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:
+    """Writes the level of a review that NOMIS had before; the sequence of the new record.
+
+    The mapping of the review stays, so its event is a duplicate already.
+    """
+    with (
+        context.lease(creation_lease(CREATION.name, str(review_id))),
+        context.lease(f"incentive-booking:{booking_id}"),
+    ):
+        return nomis_incentives.create_iep(context.services.nomis, booking_id, body).sequence
