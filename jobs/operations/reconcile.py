@@ -16,7 +16,7 @@ from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
-from reports.engine.run_registry import make_sure_of_resuming
+from reports.engine.run_registry import check_resumable
 from reports.engine.runs import Scope, find_run, load_result
 from reports.presentation import summary
 from sync.proposed import command
@@ -93,7 +93,7 @@ def run_reconciliation(
     Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
     try:
-        make_sure_of_resuming(application.database, parameters)
+        check_resumable(application.database, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
     stop_requested = threading.Event()

@@ -144,12 +144,12 @@ def read_listed_before(connection: Connection, before: datetime) -> int | None:
     return connection.execute(query.order_by(columns.started_at.desc()).limit(1)).scalar_one_or_none()
 
 
-def tells_more(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
+def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
     """Whether a run that was gone on with ended otherwise than it had before."""
-    return _told(result) != _told(previous)
+    return _findings(result) != _findings(previous)
 
 
-def _told(result: ReconciliationResult) -> tuple[object, ...]:
+def _findings(result: ReconciliationResult) -> tuple[object, ...]:
     levels = {(each.booking_id, each.nomis_level, each.dps_level) for each in result.mismatches}
     unread = {(each.offender_no, each.booking_id) for each in result.unread}
     pages = {each.page for each in result.unread_pages}

@@ -99,10 +99,10 @@ def list_prisoners(
     )
     if sweep.failures or not (sweep.moved or sweep.count != sweep.total):
         return listing
-    return look_again(nomis, listing, page_size, sleep)
+    return relist(nomis, listing, page_size, sleep)
 
 
-def look_again(
+def relist(
     nomis: ServiceClient, listing: Listing, page_size: int, sleep: Callable[[float], None] = time.sleep
 ) -> Listing:
     """The listing with those whom it missed, because they moved from one page to the next between two reads.

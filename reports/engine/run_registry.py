@@ -1,7 +1,7 @@
-"""Which run a start begins, joins or goes on with, and that no two runs disturb each other.
+"""Decides whether an invocation starts, joins or resumes a run, and keeps runs apart.
 
-Whoever works on a run holds a lease that names the run and the shard: shards of one run work side by side, and no other
-run begins meanwhile. Looking at single prisoners disturbs nobody.
+Each process holds a lease that names its run and shard: shards of one run work in parallel, and no other run begins
+meanwhile. Runs over single prisoners are independent.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from sync.store.tables import leases as lease_rows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sqlalchemy import Connection
+
     from reports.engine.runs import RunRecord
     from sync.store.database import Database
     from sync.store.leases import Leases
 
-#: Starts of the same within this time of each other belong to one run: its shards, and what goes on with it.
+#: Invocations with the same parameters within this time belong to one run: its shards, and those that resume it.
 STARTED_WITHIN = timedelta(hours=12)
-#: In place of a run's id: the newest run of the same parameters, if it is not complete; else a new one.
+#: Instead of the id of a run: the newest run with the same parameters if it is not complete, else a new one.
 LAST = "last"
 _LEASE = "reconciliation:incentives"
 _RUNS = f"{_LEASE}:run:"
@@ -36,7 +38,7 @@ _POLL_SECONDS = 0.2
 
 
 class ReconciliationBusy(SyncError):
-    """The same reconciliation is under way elsewhere; this one left it alone."""
+    """The same reconciliation is under way elsewhere; nothing was done."""
 
 
 class UnknownRun(SyncError):
@@ -45,9 +47,9 @@ class UnknownRun(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """What a run looks at: everyone, or some prisons or prisoners; as one of several shards; from where a run died.
+    """What a run covers: everyone, or chosen prisons or prisoners; as one of several shards; resuming a run.
 
-    resume: the id of a run to go on with, or `LAST`. Without `notify` the result is kept but nothing is sent.
+    resume: the id of the run to resume, or `LAST`. Without `notify` the result is kept but nothing is sent.
     """
 
     prisons: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class ReconciliationParameters:
     notify: bool = True
 
     def recorded(self) -> dict[str, Any]:
-        """What makes two runs the same, as plain JSON."""
+        """The parameters that two invocations of one run share, as plain JSON."""
         return {
             "prisons": list(self.prisons),
             "offender_nos": list(self.offender_nos),
@@ -68,55 +70,57 @@ class ReconciliationParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A run that is worked on. `shares`: the shards whose prisoners fall to this one; `resumed`: it was begun before.
+class AcquiredRun:
+    """A run, or a shard of it, that this process holds.
 
-    A record that is not open is of a run that was complete already: nothing is left to do.
+    shares: the shards whose prisoners this one reads. resumed: the run was begun before. A record that is not open is
+    that of a run that is complete already.
     """
 
     record: RunRecord
+    shard: int
     shares: frozenset[int]
     resumed: bool
 
 
-def make_sure_of_resuming(database: Database, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` when the run to go on with is none that can be gone on with so."""
+def check_resumable(database: Database, parameters: ReconciliationParameters) -> None:
+    """Raises `UnknownRun` if the run cannot be resumed with these parameters."""
     if parameters.resume not in (None, LAST):
-        _wanted(database, parameters)
+        _find_resumable(database, parameters)
 
 
 @contextmanager
-def opened_run(
+def acquire_run(
     database: Database,
     leases: Leases,
     run_id: str,
     parameters: ReconciliationParameters,
     sleep: Callable[[float], None],
-) -> Iterator[Opened]:
-    """The run that these parameters mean, `run_id` where a new one begins; kept from others for the `with` block.
+) -> Iterator[AcquiredRun]:
+    """Holds the run of these parameters for the `with` block; a new one gets the id `run_id`.
 
-    A shard joins the run of the same parameters, or goes on with it when it ended incomplete. Raises `UnknownRun`, and
-    `ReconciliationBusy` when another run, or another process at the same shard, is under way.
+    A shard joins the run of the same parameters, or resumes it if it ended incomplete. Raises `UnknownRun`, and
+    `ReconciliationBusy` when another run, or the same shard in another process, is under way.
     """
-    with patiently(leases, "reconciliation:opening", sleep):
-        found = _wanted(database, parameters)
+    with wait_for_lease(leases, "reconciliation:opening", sleep):
+        found = _find_resumable(database, parameters)
         if found is not None and found.status == "complete":
-            opened, key = Opened(found, frozenset(), resumed=False), None
+            run, key = AcquiredRun(found, parameters.shard, frozenset(), resumed=False), None
         else:
             recorded = parameters.recorded() if found is None else found.parameters
             single = runs.Scope.of(recorded) is runs.Scope.PRISONERS
             key = _enter(database, leases, run_id if found is None else found.id, parameters.shard, single=single)
-            opened = _begin(database, leases, run_id, parameters, found)
+            run = _begin(database, leases, run_id, parameters, found)
     try:
-        yield opened
+        yield run
     finally:
         if key is not None:
             leases.release(key)
 
 
 @contextmanager
-def patiently(leases: Leases, key: str, sleep: Callable[[float], None]) -> Iterator[None]:
-    """Holds a lease, waiting for as long as another holds it (a dead holder's lease expires)."""
+def wait_for_lease(leases: Leases, key: str, sleep: Callable[[float], None]) -> Iterator[None]:
+    """Holds a lease, once any other holder releases it or its lease expires."""
     while not leases.acquire(key):
         sleep(_POLL_SECONDS)
     try:
@@ -125,11 +129,19 @@ def patiently(leases: Leases, key: str, sleep: Callable[[float], None]) -> Itera
         leases.release(key)
 
 
-def _wanted(database: Database, parameters: ReconciliationParameters) -> RunRecord | None:
-    """The run to join or to go on with; None for a new one."""
+@contextmanager
+def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
+    """A transaction that requires the leases to be still held. Raises `LeaseBusy` when another may hold them."""
+    with database.begin() as connection:
+        leases.ensure_held()
+        yield connection
+
+
+def _find_resumable(database: Database, parameters: ReconciliationParameters) -> RunRecord | None:
+    """The run to join or to resume; None for a new one."""
     with database.read() as connection:
         if parameters.resume not in (None, LAST):
-            return _resumable(runs.find_run(connection, parameters.resume), parameters)
+            return _check_resumable(runs.find_run(connection, parameters.resume), parameters)
         if parameters.shards == 1 and parameters.resume is None:
             return None
         newest = runs.newest_run(connection, parameters.recorded(), now() - STARTED_WITHIN)
@@ -138,11 +150,11 @@ def _wanted(database: Database, parameters: ReconciliationParameters) -> RunReco
     return newest
 
 
-def _resumable(record: RunRecord | None, parameters: ReconciliationParameters) -> RunRecord:
+def _check_resumable(record: RunRecord | None, parameters: ReconciliationParameters) -> RunRecord:
     if record is None:
         raise UnknownRun(f"there is no reconciliation {parameters.resume}; see: prisoner-to-nomis runs list")
     if parameters.prisons or parameters.offender_nos:
-        raise UnknownRun(f"reconciliation {record.id} goes on with those it looked at; name no prison and no prisoner")
+        raise UnknownRun(f"reconciliation {record.id} covers those it began with: give no prison and no prisoner")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:
@@ -153,21 +165,21 @@ def _resumable(record: RunRecord | None, parameters: ReconciliationParameters) -
 
 
 def _enter(database: Database, leases: Leases, run_id: str, shard: int, *, single: bool) -> str:
-    """Takes the lease of a shard of a run; its key."""
+    """Takes the lease of a shard of a run and returns its key."""
     if single:
         key = f"{_LEASE}:prisoners:{run_id}/{shard}"
     else:
         key = f"{_RUNS}{run_id}/{shard}"
         other = next((each for each in _under_way(database) if each != run_id), None)
         if other is not None:
-            raise ReconciliationBusy(f"the incentive reconciliation {other} is under way; this one did nothing")
+            raise ReconciliationBusy(f"the incentive reconciliation {other} is under way; nothing was done")
     if not leases.acquire(key):
-        raise ReconciliationBusy("the incentive reconciliation is under way elsewhere; this run did nothing")
+        raise ReconciliationBusy("the incentive reconciliation is under way elsewhere; nothing was done")
     return key
 
 
 def _under_way(database: Database) -> list[str]:
-    """The runs that somebody works on."""
+    """The runs that live processes work on."""
     columns = lease_rows.c
     query = select(columns.key, columns.owner).where(
         columns.key.startswith(_RUNS, autoescape=True), columns.expires_at > now()
@@ -179,16 +191,16 @@ def _under_way(database: Database) -> list[str]:
 
 def _begin(
     database: Database, leases: Leases, run_id: str, parameters: ReconciliationParameters, found: RunRecord | None
-) -> Opened:
+) -> AcquiredRun:
     shares = frozenset({parameters.shard})
     with database.begin() as connection:
         leases.ensure_held()
         if found is None:
             record = runs.create_run(connection, run_id, parameters.recorded(), parameters.shards)
-            return Opened(record, shares, resumed=False)
+            return AcquiredRun(record, parameters.shard, shares, resumed=False)
         if found.is_open:
             resumed = parameters.shards == 1 or parameters.resume is not None
-            return Opened(found, shares, resumed=resumed)
+            return AcquiredRun(found, parameters.shard, shares, resumed=resumed)
         shares = runs.reopen_run(connection, found.id, parameters.shard)
         record = runs.get_run(connection, found.id)
-    return Opened(record, shares, resumed=True)
+    return AcquiredRun(record, parameters.shard, shares, resumed=True)

@@ -56,6 +56,21 @@ class RunRecord:
     finished_shards: tuple[int, ...]
 
     @property
+    def prisons(self) -> tuple[str, ...]:
+        """The prisons the run is limited to."""
+        return tuple(self.parameters.get("prisons", ()))
+
+    @property
+    def offender_nos(self) -> tuple[str, ...]:
+        """The prisoners the run is limited to."""
+        return tuple(self.parameters.get("offender_nos", ()))
+
+    @property
+    def notify(self) -> bool:
+        """Whether the result is sent."""
+        return bool(self.parameters.get("notify", True))
+
+    @property
     def is_open(self) -> bool:
         """Whether the run has no result yet."""
         return self.status == RUNNING

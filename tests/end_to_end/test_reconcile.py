@@ -311,7 +311,7 @@ def test_a_prisoner_who_is_not_there_is_told_apart(installed: App) -> None:
 def test_process_that_lost_its_run_leaves_it_alone(
     installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
 ) -> None:
-    """A run that stood still is taken over; when it wakes it ends with one clear line, and the other is complete."""
+    """A run that was suspended is taken over; when it wakes it ends with one clear line, and the other is complete."""
     sandbox.reset(prisoners=200)
     sandbox.latency(50, "nomis")
     settings = {
@@ -334,7 +334,7 @@ def test_process_that_lost_its_run_leaves_it_alone(
     slept.send_signal(signal.SIGCONT)
     assert slept.wait(60) == 1
     complaint = (installed.folder / "log").read_text(encoding="utf-8").splitlines()[-1]
-    assert complaint.startswith("prisoner-to-nomis: this process stood still for too long")
+    assert complaint.startswith("prisoner-to-nomis: this process was suspended for too long")
     assert "Traceback" not in (installed.folder / "log").read_text(encoding="utf-8")
 
 

@@ -36,8 +36,8 @@ def track_requested(track: Track, active_prisoners: int) -> None:
     track(REQUESTED, {"active-prisoners": active_prisoners})
 
 
-def track_unforeseen(track: Track) -> None:
-    """A run failed for a reason that nobody thought of."""
+def track_unexpected(track: Track) -> None:
+    """A run failed unexpectedly."""
     track(REPORT, {"success": False})
 
 

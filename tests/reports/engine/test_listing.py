@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from reports.engine.listing import ListingFailed, list_prisoners, look_again
+from reports.engine.listing import ListingFailed, list_prisoners, relist
 from sandbox import Sandbox
 from sync.failures import SyncError
 from sync.settings.declaration import UpstreamName
@@ -68,7 +68,7 @@ def test_misses_nobody_who_stayed_while_others_moved(world: Sandbox, office: Ope
     world.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(world)
     nomis = office().services.nomis
-    listing = look_again(nomis, list_prisoners(nomis, 20), 20)
+    listing = relist(nomis, list_prisoners(nomis, 20), 20)
     found = [each.booking_id for each in listing.prisoners]
     assert len(found) == len(set(found))
     assert before & bookings(world) <= set(found)
@@ -85,7 +85,7 @@ def test_names_the_page_that_fails_and_reads_the_others(world: Sandbox, office: 
     assert "503" in listing.failed_pages[0].reason
     assert len(listing.prisoners) == 80
     world.clear_faults()
-    again = look_again(nomis, listing, 20)
+    again = relist(nomis, listing, 20)
     assert not again.failed_pages
     assert {each.booking_id for each in again.prisoners} == bookings(world)
 

@@ -305,11 +305,11 @@ def test_goes_on_on_either_database(world: Sandbox, database_url: str, tmp_path:
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
 def test_refuses_to_resume_with_a_filter(world: Sandbox, office: OpenOffice, filters: dict[str, Any]) -> None:
-    """A run goes on with those it looked at, and says so when others are named."""
+    """A resumed run covers those it began with, and says so when others are named."""
     opened = office()
     break_one(world)
     opened.reconcile(run_id="weekly")
-    with pytest.raises(UnknownRun, match="name no prison and no prisoner"):
+    with pytest.raises(UnknownRun, match="give no prison and no prisoner"):
         opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
 
 
