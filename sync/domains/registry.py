@@ -16,10 +16,10 @@ from sync.domains.declaration import Coalesce, Domain, Update
 from sync.domains.duplicate_rows import RowKind
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variable, feature_variables
 
+#: One package for each domain.
+_PACKAGES = (visits, incentives, activities, appointments, adjustments)
 #: The domains by name.
-DOMAINS: Mapping[str, Domain] = {
-    package.DOMAIN.name: package.DOMAIN for package in (visits, incentives, activities, appointments, adjustments)
-}
+DOMAINS: Mapping[str, Domain] = {package.DOMAIN.name: package.DOMAIN for package in _PACKAGES}
 
 #: Roles for calls that belong to no domain, without `ROLE_`.
 _OTHER_ROLES: Mapping[UpstreamName, frozenset[str]] = {

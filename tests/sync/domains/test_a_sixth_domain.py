@@ -1,0 +1,225 @@
+"""The page on adding a domain: its example works as it stands, and touches no more than it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from sandbox import Sandbox
+from sync.store.database import Database
+from sync.store.telemetry import read_events
+from tests.harness.app import QUICK
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = Path("sync/domains/certificates")
+#: Which files outside its package had to know the domain.
+TOUCHED = {Path("sync/domains/registry.py"), Path("sync/settings/declaration.py")}
+BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+class Program:
+    """A copy of the program to which the page's example was added."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self._environment = environment
+
+    def python(self, *arguments: str) -> str:
+        """What Python prints in the copy; it must succeed."""
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder), **self._environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def drain(self) -> Any:
+        """Drains the new queue once; the counts."""
+        command = "from jobs.cli.app import main; main()"
+        return json.loads(self.python("-c", command, "drain", "certificate", "--json"))
+
+    def telemetry(self) -> dict[str, dict[str, str]]:
+        """The properties of the last event of each name."""
+        database = Database(self._environment["DATABASE_URL"])
+        found = {event["name"]: dict(event["properties"]) for event in read_events(database)}
+        database.dispose()
+        return found
+
+
+class Services(BaseHTTPRequestHandler):
+    """HMPPS Auth, NOMIS, the mapping service and the publisher, as far as the example calls them."""
+
+    protocol_version = "HTTP/1.1"
+    #: What each path has; a POST to a collection adds to it.
+    records: dict[str, Any]
+
+    def do_GET(self) -> None:
+        """A record, or the error body of the services."""
+        path = urlsplit(self.path).path
+        if path in self.records:
+            self._respond(200, self.records[path])
+        else:
+            self._respond(404, {"status": 404, "userMessage": "Not found"})
+
+    def do_POST(self) -> None:
+        """A token, a new NOMIS certificate, or a mapping."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/oauth/token"):
+            self._respond(200, {"access_token": "a-token", "expires_in": 3600})
+        elif self.path == "/mapping/certificates":
+            mapping = json.loads(body)
+            self.records[f"{self.path}/certificate-id/{mapping['certificateId']}"] = mapping
+            self._respond(201, None)
+        else:
+            owner = self.path.split("/")[2]
+            made = {**json.loads(body), "certificateId": 71, "offenderNo": owner, "created": "2023-06-01T10:00:00"}
+            self.records["/certificates/71"] = made
+            self._respond(201, made)
+
+    def do_PUT(self) -> None:
+        """A changed NOMIS certificate."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.records[self.path] |= body
+        self._respond(200, None)
+
+    def log_message(self, *_: object) -> None:
+        """Prints nothing."""
+
+    def _respond(self, status: int, body: object) -> None:
+        data = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def services() -> Iterator[str]:
+    """The address of the services, of which the publisher has one certificate."""
+    Services.records = {"/certificates/c-1": {"id": "c-1", "title": "Bricklaying", "awardedOn": "2023-05-22"}}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Program:
+    """The program with the example added."""
+    for room in ("jobs", "reports", "sync", "templates"):
+        shutil.copytree(ROOT / room, tmp_path / room)
+    page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
+    example = page.partition("## Adding a domain")[2].partition("\n## ")[0]
+    for language, path, block in BLOCK.findall(example):
+        change(tmp_path / path, textwrap.dedent(block), language)
+    names = ("OAUTH", "NOMIS", "MAPPING", "CERTIFICATES")
+    environment = {
+        **sandbox.environment(),
+        **QUICK,
+        **{f"API_BASE_URL_{name}": services for name in names},
+        "CERTIFICATES_CLIENT_ID": "certificates",
+        "CERTIFICATES_CLIENT_SECRET": "secret",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
+    }
+    return Program(tmp_path, environment)
+
+
+def change(path: Path, block: str, language: str) -> None:
+    """Writes a new file, or changes the lines that a diff shows."""
+    if language == "python":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block, encoding="utf-8")
+        return
+    lines = block.splitlines(keepends=True)
+    old = "".join(line[1:] for line in lines if not line.startswith("+"))
+    new = "".join(line[1:] for line in lines if not line.startswith("-"))
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path.name} does not have {old}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def touched(folder: Path) -> set[Path]:
+    """The files of a copy that are not as they are here."""
+    copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
+    return {path for path in copies if not (ROOT / path).exists() or differs(ROOT / path, folder / path)}
+
+
+def differs(one: Path, other: Path) -> bool:
+    """Whether two files have different contents."""
+    return one.read_bytes() != other.read_bytes()
+
+
+def test_only_the_registry_and_the_settings_know_a_domain(program: Program) -> None:
+    """Beside its own package a new domain changes two files."""
+    changed = touched(program.folder)
+    assert {path for path in changed if path.parent != PACKAGE} == TOUCHED
+    assert {path.name for path in changed if path.parent == PACKAGE} == {
+        "__init__.py",
+        "dps.py",
+        "nomis.py",
+        "repair.py",
+        "rules.py",
+    }
+
+
+def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
+    """A creation and an update are published, drained, and written to NOMIS and to the mapping service."""
+    program.drain()
+    event = {"certificateId": "c-1"}
+    sandbox.publish("certificates.certificate.awarded", dict(event), "A1234BC")
+    assert program.drain()["applied"] == 1
+    assert Services.records["/certificates/71"]["title"] == "Bricklaying"
+    assert Services.records["/mapping/certificates/certificate-id/c-1"]["nomisCertificateId"] == 71
+
+    Services.records["/certificates/c-1"]["title"] = "Plastering"
+    sandbox.publish("certificates.certificate.amended", dict(event), "A1234BC")
+    assert program.drain()["applied"] == 1
+    assert Services.records["/certificates/71"]["title"] == "Plastering"
+    telemetry = program.telemetry()
+    assert telemetry["certificate-create-success"]["nomisCertificateId"] == "71"
+    properties = {"certificateId": "c-1", "offenderNo": "A1234BC", "nomisCertificateId": "71"}
+    assert telemetry["certificate-amend-success"] == properties
+
+
+def test_texts_and_documents_follow(program: Program) -> None:
+    """Events, settings, roles and alerts name the domain without having been told of it."""
+    code = """
+        from jobs.cli.reference import settings_page
+        from reports.presentation.alerts import alert_title
+        from sync.domains.registry import event_table, required_roles
+        from sync.settings.declaration import UpstreamName
+        print(event_table(), settings_page())
+        print(alert_title("to-nomis-synch-certificate-duplicate", "Test"))
+        print("NOMIS_CERTIFICATES" in required_roles(UpstreamName.MAPPING))
+        print(*required_roles(UpstreamName.CERTIFICATES))
+    """
+    printed = program.python("-c", textwrap.dedent(code))
+    assert "| `certificates.certificate.awarded` | `certificate` |" in printed
+    assert "`FEATURE_EVENT_CERTIFICATES_CERTIFICATE_AMENDED`" in printed
+    assert "`API_BASE_URL_CERTIFICATES`" in printed
+    assert "`CERTIFICATE`" in printed
+    assert printed.splitlines()[-3:] == [
+        "To NOMIS synchronisation duplicate certificate detected in Test",
+        "True",
+        "CERTIFICATES_READ",
+    ]
