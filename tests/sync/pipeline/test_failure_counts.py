@@ -30,7 +30,7 @@ def refused(message: str) -> Failure:
             UpstreamError("visits", "GET", "/x", status=404, message="<b>\r\nnot\x00there"),
             "visits: status 404: <b> not there",
         ),
-        (BreakerOpen("nomis"), "nomis is taken to be down, so it was not asked"),
+        (BreakerOpen("nomis"), "nomis counts as down, so it was not called"),
         (LeaseBusy("visit:re-ko-zo-pa"), "visit:… is being worked on elsewhere"),
         (LeaseBusy("incentive:1234"), "… is being worked on elsewhere"),
         (RuleError("no outcome for A1234BC"), "no outcome for …"),
