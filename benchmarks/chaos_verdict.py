@@ -145,7 +145,7 @@ def _reason(
 ) -> str | None:
     if attempt is None:
         # One that every process died with is not sent back by the housekeeping either when it cannot be understood.
-        return "unreadable" if read_task(message, domain_of_queue(queue)).unreadable is not None else None
+        return "unreadable" if read_task(message, domain_of_queue(queue)).malformed is not None else None
     if attempt.failure.step == "read event" and attempt.failure.service is None:
         return "unreadable"
     if any(dps_id in message.body for dps_id in nowhere):

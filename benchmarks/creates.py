@@ -96,7 +96,8 @@ def in_batches_of(size: int) -> Way:
         context, done = queue_context(program), 0
 
         def work(message: Message) -> None:
-            assert handle(context, read_task(message, VISIT), start_context(context)) is Outcome.APPLIED
+            task = read_task(message, VISIT)
+            assert handle(context, task, start_context(context, task)) is Outcome.APPLIED
 
         with ThreadPoolExecutor(size) as pool:
             while done < number:

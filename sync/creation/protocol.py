@@ -88,13 +88,12 @@ class CreationProtocol:
         self._longest_call = timedelta(seconds=call_seconds)
 
     def create(self, creation: Creation, event: DomainEvent, context: HandlerContext) -> Outcome:
-        """Handles an event that creates a record.
+        """Handles an event that creates a record; `context` has the properties of `creation.start` already.
 
         Raises `LeaseBusy` when the record is being worked on elsewhere, and every error of the attempt. After any
         error, and after a crash at any point, the message may be delivered again.
         """
         dps_id = creation.dps_id(event)
-        context.bind(**creation.start(event))
         if creation.is_ignored(event):
             return _ignored(creation, context)
         with self._leases.held(creation_lease(creation.name, dps_id)):

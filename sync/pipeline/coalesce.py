@@ -4,7 +4,7 @@ Pure functions: nothing here calls a queue or a service.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sync.creation.creation import Creation
@@ -12,6 +12,7 @@ from sync.domains.declaration import Coalesce, Domain, Update
 from sync.failures import MalformedMessage
 from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, Envelope, MappingRetry, read_envelope
 from sync.queues.queue import Message
+from sync.store.telemetry import Properties
 from sync.tracing import ATTRIBUTE
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,8 +22,9 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 class Task:
     """One message to handle, with the earlier messages that are coalesced into it.
 
-    `content` is what the message says; None (with `unreadable`) when it is malformed. `handler` is None for what is
-    acknowledged without work, and for mapping retries, which the creation protocol handles.
+    `content` is what the message says; None (with `malformed`) when it is not understood. `handler` is None for what is
+    acknowledged without work, and for mapping retries, which the creation protocol handles. `properties` are those of
+    the event for its telemetry.
     """
 
     message: Message
@@ -31,7 +33,8 @@ class Task:
     entity: str | None
     sns_message_id: str | None = None
     message_type: str | None = None
-    unreadable: MalformedMessage | None = None
+    malformed: MalformedMessage | None = None
+    properties: Properties = field(default_factory=dict)
     coalesced: tuple["Task", ...] = ()
     traceparent: str | None = None
 
@@ -76,15 +79,15 @@ def coalesce(messages: Iterable[Message], domain: Domain) -> list[MessageGroup]:
 
 
 def read_task(message: Message, domain: Domain) -> Task:
-    """The task of one message. Never raises: a malformed message is a task with `unreadable`."""
+    """The task of one message. Never raises: a malformed message is a task with `malformed`."""
     try:
         envelope = read_envelope(message.body)
     except MalformedMessage as error:
-        return Task(message, None, None, None, unreadable=error)
+        return Task(message, None, None, None, malformed=error)
     try:
         return _task(message, envelope, domain)
     except MalformedMessage as error:
-        return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), unreadable=error)
+        return Task(message, None, None, None, envelope.sns_message_id, _type(envelope), malformed=error)
 
 
 def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
@@ -92,14 +95,23 @@ def _task(message: Message, envelope: Envelope, domain: Domain) -> Task:
     if isinstance(content, DomainEvent):
         # Our event types are in lower case; another case does not make it another event.
         handler = domain.handlers.get(content.event_type.lower())
-        entity = None
+        entity: str | None = None
+        properties: Properties = {}
         if handler is not None:
             content = replace(content, event_type=handler.event_type)
             entity = _entity(handler, content)
             # Reads every field that the handler needs, so that a missing one shows here as a fault of the message.
-            handler.start(content)
+            properties = handler.start(content)
         traceparent = envelope.traceparent or message.attributes.get(ATTRIBUTE, {}).get("StringValue")
-        return Task(message, content, handler, entity, envelope.sns_message_id, traceparent=traceparent)
+        return Task(
+            message,
+            content,
+            handler,
+            entity,
+            envelope.sns_message_id,
+            properties=properties,
+            traceparent=traceparent,
+        )
     retry = content if isinstance(content, MappingRetry) else None
     return Task(message, retry, None, None, envelope.sns_message_id, _type(envelope))
 

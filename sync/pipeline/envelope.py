@@ -1,8 +1,7 @@
-"""From the body of an SQS message to what it means: a domain event, a mapping retry, or something to pass over.
+"""Parses the body of an SQS message into a domain event, a mapping retry, or a message of an unknown type.
 
-The body is the SNS envelope; its `Message` is a text that holds JSON and is parsed a second time. Where a subscription
-has raw message delivery, the body is the event itself. The event type is read inside the event, since mapping retries
-carry no attributes.
+The body is the SNS envelope; its `Message` is a string of JSON that is parsed a second time. With raw message delivery
+the body is the event itself. The event type is read from the event, since mapping retries have no attributes.
 """
 
 import re
@@ -18,10 +17,10 @@ from sync.failures import MalformedMessage
 from sync.pipeline.event_times import parse_event_time
 from sync.tracing import ATTRIBUTE
 
-#: The Unicode categories of what is not seen: control characters and marks of format, such as joiners and byte orders.
+#: The Unicode categories of invisible characters: control characters and format marks, such as joiners.
 _INVISIBLE = frozenset({"Cc", "Cf"})
 _LONGEST_QUOTE = 60
-#: The type of a message that only saves a mapping.
+#: The type of a message that saves a mapping and nothing else.
 MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 
 
@@ -29,39 +28,39 @@ MAPPING_RETRY = "RETRY_CREATE_MAPPING"
 class DomainEvent:
     """An event of a publishing service.
 
-    `occurred_at` keeps the offset it was written with (London where there was none); None when absent, or when it
-    cannot be read: `unreadable_time` is then the beginning of what was written.
+    `occurred_at` keeps its written offset (London if there is none); None if absent or malformed: then `malformed_time`
+    is the beginning of what was written.
     """
 
     event_type: str
     occurred_at: datetime | None = None
     prisoner_id: str | None = None
     additional_information: Mapping[str, Any] = field(default_factory=dict)
-    unreadable_time: str | None = None
+    malformed_time: str | None = None
 
     def text(self, name: str) -> str:
-        """`additionalInformation.<name>` as text; raises `MalformedMessage` when it is missing or empty."""
+        """`additionalInformation.<name>` as text. Raises `MalformedMessage` if it is missing or empty."""
         return _text(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def optional_text(self, name: str) -> str | None:
-        """`additionalInformation.<name>` as text, None when it is missing."""
+        """`additionalInformation.<name>` as text, None if it is missing."""
         value = self.additional_information.get(name)
         return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
 
     def number(self, name: str) -> int:
-        """`additionalInformation.<name>` as a number, which may be written as text; raises `MalformedMessage`."""
+        """`additionalInformation.<name>` as a number, which may be written as text. Raises `MalformedMessage`."""
         return _number(self.additional_information, name, f"{self.event_type}: additionalInformation")
 
     def required_prisoner_id(self) -> str:
-        """`prisonerId`; raises `MalformedMessage` when it is missing."""
+        """`prisonerId`. Raises `MalformedMessage` if it is missing."""
         if not self.prisoner_id:
             raise MalformedMessage(f"{self.event_type}: prisonerId is missing")
         return self.prisoner_id
 
     def required_occurred_at(self) -> datetime:
-        """`occurredAt`; raises `MalformedMessage` when it is missing or cannot be read."""
-        if self.unreadable_time is not None:
-            raise MalformedMessage(f"{self.event_type}: occurredAt cannot be read: {self.unreadable_time}")
+        """`occurredAt`. Raises `MalformedMessage` if it is missing or malformed."""
+        if self.malformed_time is not None:
+            raise MalformedMessage(f"{self.event_type}: occurredAt cannot be read: {self.malformed_time}")
         if self.occurred_at is None:
             raise MalformedMessage(f"{self.event_type}: occurredAt is missing")
         return self.occurred_at
@@ -69,32 +68,32 @@ class DomainEvent:
 
 @dataclass(frozen=True, slots=True)
 class MappingRetry:
-    """A creation whose mapping could not be saved: only the mapping call is to be repeated."""
+    """A creation whose mapping could not be saved: only the mapping call is repeated."""
 
     mapping: Mapping[str, Any]
     telemetry_attributes: Mapping[str, str]
 
     def text(self, name: str) -> str:
-        """`mapping.<name>` as text; raises `MalformedMessage` when it is missing or empty."""
+        """`mapping.<name>` as text. Raises `MalformedMessage` if it is missing or empty."""
         return _text(self.mapping, name, "mapping retry: mapping")
 
     def number(self, name: str) -> int:
-        """`mapping.<name>` as a number, which may be written as text; raises `MalformedMessage`."""
+        """`mapping.<name>` as a number, which may be written as text. Raises `MalformedMessage`."""
         return _number(self.mapping, name, "mapping retry: mapping")
 
 
 @dataclass(frozen=True, slots=True)
 class Unhandled:
-    """A message of a type that is none of ours: acknowledged and logged."""
+    """A message of an unknown type, which is acknowledged and tracked."""
 
     message_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """A readable message body; `sns_message_id` is the same in all deliveries of one publish.
+    """A parsed message body. `sns_message_id` is the same in all deliveries of one published event.
 
-    `traceparent`: the trace context that the publisher gave the message as an attribute.
+    `traceparent`: the trace context, which the publisher sets as an attribute of the message.
     """
 
     content: DomainEvent | MappingRetry | Unhandled
@@ -103,7 +102,7 @@ class Envelope:
 
 
 def read_envelope(body: str) -> Envelope:
-    """Reads the body of an SQS message. Raises `MalformedMessage` for whatever cannot be understood."""
+    """Parses the body of an SQS message. Raises `MalformedMessage`."""
     outer = _object(_json(body, "the message body"), "the message body")
     message_type = outer.get("Type")
     if not isinstance(message_type, str) and "eventType" not in outer:
@@ -121,7 +120,7 @@ def read_envelope(body: str) -> Envelope:
 
 
 def is_mapping_retry(body: str) -> bool:
-    """Whether a message is a mapping retry, readable or not."""
+    """Whether a message is a mapping retry, even if it is malformed."""
     try:
         outer = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -142,7 +141,7 @@ def write_domain_event(
     prisoner_id: str | None = None,
     occurred_at: str | None = None,
 ) -> str:
-    """The body of a message that tells of an event once more, as `read_envelope` reads it; it has no id of SNS."""
+    """The body of a message that repeats an event, as `read_envelope` reads it; it has no SNS message id."""
     event = {
         "eventType": event_type,
         "version": 1,
@@ -164,18 +163,18 @@ def _domain_event(message: Mapping[str, Any]) -> DomainEvent:
     if information is not None and not isinstance(information, dict):
         raise MalformedMessage(f"{event_type}: additionalInformation is not an object")
     prisoner_id = message.get("prisonerId")
-    occurred_at, unreadable_time = _occurred_at(message.get("occurredAt"))
+    occurred_at, malformed_time = _occurred_at(message.get("occurredAt"))
     return DomainEvent(
         event_type=event_type,
         occurred_at=occurred_at,
         prisoner_id=prisoner_id if isinstance(prisoner_id, str) else None,
         additional_information=information or {},
-        unreadable_time=unreadable_time,
+        malformed_time=malformed_time,
     )
 
 
 def _occurred_at(value: Any) -> tuple[datetime | None, str | None]:
-    """The time, or the beginning of what cannot be read: only some events use it, and it is a fault of those alone."""
+    """The time, or the beginning of a malformed one: only events that use the time fail for it."""
     if value is None or value == "":
         return None, None
     try:

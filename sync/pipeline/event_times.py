@@ -1,4 +1,4 @@
-"""Event times in the forms that publishers write: text of ISO 8601 and its relatives, numbers since 1970, arrays."""
+"""Parses event times in the forms that publishers write: ISO 8601 and similar text, numbers since 1970, arrays."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -13,22 +13,22 @@ _TEXT = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
-#: Seconds of the year 5138; larger numbers are milliseconds, or still smaller parts.
+#: The year 5138 in seconds; larger numbers are milliseconds or smaller units.
 _MOST_SECONDS = 10**11
 #: Milliseconds, microseconds, nanoseconds.
 _SMALLER_UNITS = 3
-#: Numbers outside these years are no time of an event: a zero, or an id.
+#: A number outside these years is not the time of an event, but a zero or an id.
 _YEARS = range(2000, 2100)
-#: Year, month, day, hour, minute, and perhaps second and nanoseconds, as Java's serialiser writes a local time.
+#: Year to minute, optionally second and nanoseconds, as Java's serialiser writes a local time.
 _ARRAY_LENGTHS = range(5, 8)
 
 
 def parse_event_time(value: Any) -> datetime:
-    """The time of an event, with its offset. Raises `ValueError` for what is not a date and time.
+    """Returns the time of an event with its offset. Raises `ValueError` if it is not a date and time.
 
-    Text: ISO 8601 with an offset, `Z`, a region in brackets, or none of them, which is London time; `T` or a blank
-    between date and time; a point or a comma before the fraction, which is cut to microseconds. Numbers, also written
-    as text: seconds or milliseconds since 1970. Arrays: year to nanoseconds in London.
+    Text: ISO 8601 with an offset, `Z`, a region in brackets, or none (London time); `T` or a space between date and
+    time; a point or a comma before the fraction, which is cut to microseconds. Numbers, also as text: seconds since
+    1970, or smaller units. Arrays: year to nanoseconds in London time.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _from_number(value)

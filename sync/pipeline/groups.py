@@ -103,7 +103,7 @@ class GroupRunner:
             return _park(group, Missing.SERVICE, 0)
         if (young := self._park_if_young(group)) is not None:
             return young
-        context = start_context(queue)
+        context = start_context(queue, task)
         try:
             with queue.breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
                 outcome = handle(queue, task, context)

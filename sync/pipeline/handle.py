@@ -29,10 +29,12 @@ _IGNORED = ("-ignored", "-skipped")
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
-def start_context(queue: QueueContext) -> HandlerContext:
-    """A fresh context for one task; it shows afterwards how far the task came."""
+def start_context(queue: QueueContext, task: Task) -> HandlerContext:
+    """The context of one task, with the properties of its event; it shows afterwards how far the task came."""
     seconds = queue.settings.longest_request_seconds
-    return HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, seconds)
+    context = HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, seconds)
+    context.bind(**task.properties)
+    return context
 
 
 def handle(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
@@ -40,8 +42,8 @@ def handle(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
     if _is_switched_off(queue, task):
         _log().warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
         return Outcome.SWITCHED_OFF
-    if task.unreadable is not None:
-        raise task.unreadable
+    if task.malformed is not None:
+        raise task.malformed
     content, handler = task.content, task.handler
     if isinstance(content, MappingRetry):
         return _retry_mapping(queue, content, context)
@@ -90,7 +92,6 @@ def _pass_over(queue: QueueContext, task: Task, context: HandlerContext) -> Outc
 
 def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task, context: HandlerContext) -> Outcome:
     try:
-        context.bind(**handler.start(event))
         name = handler.apply(event, context)
     except _NOT_TRIED:
         raise

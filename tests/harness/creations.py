@@ -138,7 +138,9 @@ class Consumer:
     def deliver(self, booking: Booking) -> Outcome:
         """Handles one delivery of a booking's event."""
         creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
-        return self.parts.creations.create(creation, booking.event, self._work())
+        context = self._work()
+        context.bind(**creation.start(booking.event))
+        return self.parts.creations.create(creation, booking.event, context)
 
     def deliver_now(self, booking: Booking) -> Outcome:
         """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""

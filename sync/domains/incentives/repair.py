@@ -91,7 +91,9 @@ class IncentiveRepair(Repair):
 def create_late(creations: CreationProtocol, context: HandlerContext, review_id: int, offender_no: str) -> Outcome:
     """Creates the IEP record of a review that NOMIS never had, as its event would; that event is a duplicate then."""
     information = {"id": review_id, "nomsNumber": offender_no}
-    return creations.create(CREATION, DomainEvent(CREATION.event_type, additional_information=information), context)
+    event = DomainEvent(CREATION.event_type, additional_information=information)
+    context.bind(**CREATION.start(event))
+    return creations.create(CREATION, event, context)
 
 
 def write_again(context: HandlerContext, review_id: int, booking_id: int, body: Mapping[str, object]) -> int:

@@ -113,7 +113,7 @@ def test_what_came_from_nomis_is_ignored(harness: Harness, prisoner: Prisoner, w
     assert [each for each in harness.sandbox.requests() if each["service"] != "auth"] == []
 
 
-def test_ignored_events_have_a_lane_of_their_own() -> None:
+def test_ignored_events_have_a_group_of_their_own() -> None:
     """An event from NOMIS is never gathered with one of DPS, which would then be ignored with it."""
     entity = HANDLERS[f"{EVENT}.updated"].entity
     dps, nomis = (

@@ -142,7 +142,7 @@ def test_retry_message_saves_the_mapping(harness: Harness, prisoner: Prisoner) -
     assert harness.tracked("incentive-retry-success")[0][1] == {"id": f"IncentiveMapping({ids})"}
 
 
-def test_reviews_of_a_prisoner_share_a_lane() -> None:
+def test_reviews_of_a_prisoner_share_a_group() -> None:
     """Two reviews of a prisoner are handled one after the other, since NOMIS orders a day's records as written."""
     entity = HANDLERS[INSERTED].entity
     one, other, nobody = (

@@ -1,4 +1,4 @@
-"""From messages to lanes: every message once, in order, coalesced where that is harmless."""
+"""From messages to groups: every message once, in order, coalesced where that is harmless."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -42,19 +42,19 @@ visit_events = st.tuples(st.sampled_from(EVENTS), st.sampled_from(["aa", "bb", "
 def test_every_message_is_in_exactly_one_task(events: list[tuple[str, str, int]]) -> None:
     """Nothing is lost and nothing is doubled, whatever arrives."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    lanes = coalesce(messages, VISIT)
-    settled = [one.message_id for lane in lanes for task in lane.tasks for one in task.messages]
+    groups = coalesce(messages, VISIT)
+    settled = [one.message_id for group in groups for task in group.tasks for one in task.messages]
     assert sorted(settled) == sorted(one.message_id for one in messages)
 
 
 @given(st.lists(visit_events, min_size=1, max_size=40))
-def test_a_lane_keeps_the_order_in_which_things_occurred(events: list[tuple[str, str, int]]) -> None:
-    """In a lane the creations come first, then the updates by the time at which they occurred."""
+def test_a_group_keeps_the_order_in_which_events_occurred(events: list[tuple[str, str, int]]) -> None:
+    """In a group the creations come first, then the updates by the time at which they occurred."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    for lane in coalesce(messages, VISIT):
-        kinds = [isinstance(task.handler, Update) for task in lane.tasks]
+    for group in coalesce(messages, VISIT):
+        kinds = [isinstance(task.handler, Update) for task in group.tasks]
         assert kinds == sorted(kinds)
-        times = [_occurred_at(task) for task in lane.tasks if isinstance(task.handler, Update)]
+        times = [_occurred_at(task) for task in group.tasks if isinstance(task.handler, Update)]
         assert times == sorted(times)
 
 
@@ -67,8 +67,8 @@ def _occurred_at(task: Task) -> datetime:
 def test_only_updates_that_allow_it_are_coalesced_and_the_last_one_runs(events: list[tuple[str, str, int]]) -> None:
     """A creation or a cancellation is never coalesced; what runs is the latest of its kind among its neighbours."""
     messages = [message(number, body(*event)) for number, event in enumerate(events)]
-    for lane in coalesce(messages, VISIT):
-        for task in lane.tasks:
+    for group in coalesce(messages, VISIT):
+        for task in group.tasks:
             for coalesced in task.coalesced:
                 assert isinstance(coalesced.handler, Update)
                 assert coalesced.handler.coalesce is Coalesce.LATEST
@@ -83,8 +83,8 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
         message(2, body("prison-visit.cancelled", "aa", 2)),
         message(3, body("prison-visit.changed", "aa", 3)),
     ]
-    (lane,) = coalesce(messages, VISIT)
-    assert [task.event_type for task in lane.tasks] == [
+    (group,) = coalesce(messages, VISIT)
+    assert [task.event_type for task in group.tasks] == [
         "prison-visit.changed",
         "prison-visit.cancelled",
         "prison-visit.changed",
@@ -94,8 +94,8 @@ def test_updates_around_a_cancellation_are_not_put_together() -> None:
 def test_two_creations_stay_two() -> None:
     """A creation that is delivered twice is worked twice, so that the second finds the first one's record."""
     messages = [message(number, body("prison-visit.booked", "aa", 0)) for number in (1, 2)]
-    (lane,) = coalesce(messages, VISIT)
-    assert [isinstance(task.handler, Creation) for task in lane.tasks] == [True, True]
+    (group,) = coalesce(messages, VISIT)
+    assert [isinstance(task.handler, Creation) for task in group.tasks] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_two_creations_stay_two() -> None:
         body("prison-visit.booked", ".", 0),
     ],
 )
-def test_an_unreadable_message_is_a_lane_of_its_own(text: str) -> None:
-    """What cannot be understood is told as such and shares nothing with others."""
-    lanes = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
-    assert [lane.tasks[0].unreadable is not None for lane in lanes] == [True, False]
+def test_a_malformed_message_is_a_group_of_its_own(text: str) -> None:
+    """It says what is wrong and affects no other message."""
+    groups = coalesce([message(1, text), message(2, body("prison-visit.booked", "aa", 0))], VISIT)
+    assert [group.tasks[0].malformed is not None for group in groups] == [True, False]
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading(text: str) -> None:
-    """Any text is a task: an event, or unreadable."""
-    (lane,) = coalesce([message(1, text)], VISIT)
-    assert lane.tasks[0].unreadable is not None or lane.tasks[0].message_type is not None
+    """Any text is a task: an event, or malformed."""
+    (group,) = coalesce([message(1, text)], VISIT)
+    assert group.tasks[0].malformed is not None or group.tasks[0].message_type is not None
 
 
 json_values = st.recursive(
@@ -151,5 +151,5 @@ def test_no_event_breaks_the_reading(
     }
     text = json.dumps({"Type": "Notification", "Message": json.dumps(event)})
     for domain in DOMAINS.values():
-        (lane,) = coalesce([message(1, text)], domain)
-        assert len(lane.tasks) == 1
+        (group,) = coalesce([message(1, text)], domain)
+        assert len(group.tasks) == 1

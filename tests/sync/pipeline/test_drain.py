@@ -79,7 +79,7 @@ def _message(event_type: str, offender_no: str, reference: str) -> str:
 
 
 def test_a_bad_message_fails_alone(sandbox: Sandbox, one: Application) -> None:
-    """An unreadable message goes to the DLQ with its reason recorded; those beside it are handled."""
+    """A malformed message goes to the DLQ with its reason recorded; those beside it are handled."""
     queue, dlq = one.queue_pair("visit").main, one.queue_pair("visit").dlq
     bad = queue.send("{no json")
     sandbox.traffic(events=10, seed=1, queues=["visit"])

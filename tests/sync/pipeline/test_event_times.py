@@ -59,7 +59,7 @@ def test_every_form_of_a_time_is_read(value: object) -> None:
     ["yesterday", "2023-05-22", "2023-13-01T00:00:00Z", "2023-05-22T10:14:31+25:00", "2023-05-22T10:14[Mars/Base]",
      "22/05/2023 10:14", 0, 12, -1, 1e300, True, [2023, 5], [2023, 5, 22, 10, "14"], {"seconds": 1}],
 )  # fmt: skip
-def test_unreadable_time_is_not_missing(value: object) -> None:
+def test_a_malformed_time_is_not_missing(value: object) -> None:
     """The reason says that it cannot be read, and quotes the beginning of it."""
     with pytest.raises(MalformedMessage, match="occurredAt cannot be read: "):
         event(value).required_occurred_at()

@@ -167,7 +167,7 @@ def test_the_database_away_for_a_while(sandbox: Sandbox) -> None:
                 until(lambda: made.queue_pair("visit").main.counts().total == 0)
             nothing_lost(sandbox, made, "visit")
             said = Counter(each["event"] for each in logs if each["log_level"] in ("warning", "error"))
-            # Reads and writes, however many lanes and threads met it.
+            # Reads and writes, however many groups and threads met it.
             assert 1 <= said["database-unavailable"] <= 2
             assert not said.keys() & {"leases-not-renewed", "breaker-state-not-read", "telemetry-kept"}
             assert sum(each["event"] == "database-available" for each in logs) == said["database-unavailable"]
@@ -200,12 +200,12 @@ def test_ten_thousand_fuzzed_messages_break_nothing() -> None:
     """Each of 10,000 mangled messages is in one task; what cannot be understood says why."""
     chance = random.Random(20230522)
     messages = [Message(f"id-{n}", f"handle-{n}", fuzzed(chance), receive_count=1) for n in range(10_000)]
-    lanes = coalesce(messages, DOMAINS["visits"])
-    tasks = [task for lane in lanes for task in lane.tasks]
+    groups = coalesce(messages, DOMAINS["visits"])
+    tasks = [task for group in groups for task in group.tasks]
     assert sorted(each.message_id for task in tasks for each in task.messages) == sorted(m.message_id for m in messages)
-    unreadable = [task.unreadable for task in tasks if task.unreadable is not None]
-    assert 1_000 < len(unreadable) < 10_000
-    assert all(str(each) for each in unreadable)
+    malformed = [task.malformed for task in tasks if task.malformed is not None]
+    assert 1_000 < len(malformed) < 10_000
+    assert all(str(each) for each in malformed)
 
 
 def test_fuzzed_messages_end_as_dead_letters_with_their_reasons(sandbox: Sandbox, tmp_path: Path) -> None:
