@@ -1,7 +1,7 @@
-"""What a person reads on a terminal: results on stdout, JSON for machines and aligned columns for people, and errors.
+"""What commands print: results on stdout, as JSON for machines or aligned columns for people, and errors on stderr.
 
-Much of it was written by others: bodies and ids of messages, reasons, answers of services. None of it may steer the
-terminal, so whatever is printed passes `plain`. This module alone prints.
+Much of it comes from outside: bodies and ids of messages, reasons, responses of services. None of it may steer the
+terminal, so everything printed passes `plain`. Only this module prints.
 """
 
 import json
@@ -82,9 +82,9 @@ def _inner_text(name: str, held: object) -> object:
 
 
 def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Collection[str] = ()) -> str:
-    """Counts on one line, those that are zero left out unless `always` told: `received 12, applied 11, failed 1`.
+    """Counts on one line, without those that are zero unless in `always`: `received 12, applied 11, failed 1`.
 
-    Their names are words, unless they are to be shown as they are.
+    `in_words` shows their names with spaces instead of underscores.
     """
     parts = [
         f"{name.replace('_', ' ') if in_words else name} {value}"

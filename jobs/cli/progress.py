@@ -1,4 +1,4 @@
-"""How far a long piece of work is: bars on a terminal, else a line now and then, always on stderr."""
+"""Progress of long work: bars on a terminal, otherwise an occasional line, always on stderr."""
 
 import sys
 import threading
@@ -15,9 +15,9 @@ ProgressCallback = Callable[[str, int, int], None]
 
 @contextmanager
 def live_progress(stream: TextIO | None = None, every_seconds: float = 60) -> Iterator[ProgressCallback]:
-    """Gives a callback for many threads.
+    """A callback that any thread may call.
 
-    Without a terminal a stage is said when it begins, once in `every_seconds`, and when it ends.
+    Without a terminal a stage is printed when it begins, every `every_seconds`, and when it ends.
     """
     out = stream or sys.stderr
     if out.isatty():

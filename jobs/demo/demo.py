@@ -1,4 +1,4 @@
-"""The `demo` command: the whole program against an embedded world, from the first event to the report.
+"""The `demo` command: the whole program against the sandbox, from the first event to the report.
 
 The only module of the program that knows the sandbox.
 """
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 #: How long alerts and reports may take to be delivered.
 _DELIVERY_SECONDS = 30.0
-#: Messages that are not settled by then will not be.
-_SETTLING_SECONDS = 600
+#: Messages that are not handled by then will not be.
+_DRAIN_SECONDS = 600
 #: Shares of the events that are planted to arrive twice and in the wrong order.
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03
 _EXCLUDED = 2
-#: Differences that are only in flight, and for how long: settled before they are read again.
+#: Differences that are only in flight, and for how long: resolved before they are read again.
 _IN_FLIGHT, _IN_FLIGHT_SECONDS = 2, 1.0
-_SETTLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "switched_off", "unhandled", "ambiguous")
+_HANDLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "switched_off", "unhandled", "ambiguous")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class DemoOptions:
 def run_demo(options: DemoOptions) -> None:
     """Runs the demo and prints its table. Raises `WorkError` when something is not as it should be.
 
-    Signals while work is in hand are taken here; others are the caller's.
+    Signals while work is running are handled here; others are the caller's.
     """
     if any(importlib.util.find_spec(name) is None for name in ("aiohttp", "moto")):
         raise UsageError("the demo needs the embedded world: pip install 'prisoner-to-nomis[sandbox]'")
@@ -73,13 +73,13 @@ def run_demo(options: DemoOptions) -> None:
     except OSError as error:
         raise UsageError(f"--dir {options.directory}: {error.strerror}") from error
     started = time.monotonic()
-    world: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED}
-    world |= {"in_flight": _IN_FLIGHT, "in_flight_seconds": _IN_FLIGHT_SECONDS}
+    options_of_sandbox: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED}
+    options_of_sandbox |= {"in_flight": _IN_FLIGHT, "in_flight_seconds": _IN_FLIGHT_SECONDS}
     forget_proxies()
     with (
         log,
         live_progress(every_seconds=10) as progress,
-        Sandbox.start(options.prisoners, options.seed, options.latency_ms, **world) as sandbox,
+        Sandbox.start(options.prisoners, options.seed, options.latency_ms, **options_of_sandbox) as sandbox,
         open_application(_environment(sandbox, folder), log_to=log) as application,
     ):
         outcome = _Demo(options, folder, sandbox, application, progress).play(started)
@@ -104,7 +104,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
 
 
 class _Demo:
-    """One demo, over a sandbox and a program that are there."""
+    """One demo, over a running sandbox and application."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Demo:
         self._sandbox = sandbox
         self._application = application
         self._progress = progress
-        self._asked = threading.Event()
+        self._stop_requested = threading.Event()
         self._lock = threading.Lock()
         self._drains: list[Drain] = []
         self._drained: Counter[str] = Counter()
@@ -132,7 +132,7 @@ class _Demo:
         traffic = self._publish()
         with stopping(self._stop):
             self._drain(int(traffic["messages"]))
-        truth = self._sandbox.verify()
+        verification = self._sandbox.verify()
         self._sandbox.send_waiting(self._application.settings.queue("incentive").dlq_name)
         with stopping(self._stop):
             result = self._reconcile()
@@ -143,7 +143,7 @@ class _Demo:
             drained=self._drained,
             planted=planted["mismatches"],
             bulk_differs=len(planted["bulkDiffers"]),
-            truth=truth,
+            truth=verification,
             result=result,
             slack=len(slack["messages"]),
             report=str(self._folder / "reports" / result.run_id / "report.html"),
@@ -151,37 +151,37 @@ class _Demo:
         )
 
     def _stop(self) -> None:
-        """Ends the stage under way: nothing more is received, and what is in hand is handed back."""
+        """Ends the present stage: nothing more is received, and messages in flight are handed back."""
         say("stopping; again to end at once", err=True)
         with self._lock:
-            self._asked.set()
+            self._stop_requested.set()
             drains = list(self._drains)
         for drain in drains:
             drain.stop()
 
     def _publish(self) -> dict[str, Any]:
-        """Lets the publishing services change, and plants what usually goes wrong on the way."""
+        """Changes the publishing services, and plants what usually goes wrong on the way."""
         events = self._options.events
         self._progress("publishing events", 0, events)
         twice, out_of_order = round(events * _TWICE), round(events * _OUT_OF_ORDER)
         traffic = self._sandbox.traffic(events, self._options.seed, duplicates=twice, out_of_order=out_of_order)
         self._progress("publishing events", events, events)
-        # Not of a course: whether NOMIS has it nobody can look up, so that a person would be asked.
+        # Not for courses: NOMIS cannot be asked whether it has one, so a person would have to decide.
         self._sandbox.fault("nomis", method="POST", path=r"^/(?!activities$)", kind="status", status=503, times=3)
         self._sandbox.fault("mapping", method="POST", kind="reset_after_write", times=2)
         self._sandbox.fault("nomis", method="POST", path=r"/visits$", kind="reset_after_write", times=1)
         return traffic
 
     def _drain(self, messages: int) -> None:
-        """Drains all queues side by side until every message is settled."""
-        deadline = time.monotonic() + _SETTLING_SECONDS
+        """Drains all queues at the same time until every message is handled."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
         arguments = [(queue, deadline, messages) for queue in QUEUES]
         threads = [threading.Thread(target=self._drain_queue, args=each, name=f"drain {each[0]}") for each in arguments]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        if self._asked.is_set():
+        if self._stop_requested.is_set():
             raise StopRequested("stopped while draining")
         self._application.telemetry.flush()
         send_pending(self._application, _DELIVERY_SECONDS)
@@ -196,21 +196,21 @@ class _Demo:
                 with self._lock:
                     self._drains.append(drain)
                 pair = self._application.queue_pair(queue)
-                while not self._asked.is_set():
+                while not self._stop_requested.is_set():
                     summary = drain.run_batch()
                     self._count(summary.as_dict(), messages)
                     if not summary.received and not pair.main.counts().total:
                         return
                     if time.monotonic() > deadline:
-                        raise WorkError(f"{queue}: messages are not settled after {_SETTLING_SECONDS} s")
-            except Exception as error:  # told at the end, when the other queues are done
+                        raise WorkError(f"{queue}: messages are not handled after {_DRAIN_SECONDS} s")
+            except Exception as error:  # reported at the end, when the other queues are done
                 self._errors.append(f"{queue}: {exit_code_for(error)[1]}")
 
     def _count(self, counts: dict[str, Any], messages: int) -> None:
         with self._lock:
             self._drained.update({name: value for name, value in counts.items() if isinstance(value, int)})
-            settled = sum(self._drained[name] for name in _SETTLED)
-        self._progress("draining", min(settled, messages - 1), messages)
+            handled = sum(self._drained[name] for name in _HANDLED)
+        self._progress("draining", min(handled, messages - 1), messages)
 
     def _reconcile(self) -> "ReconciliationResult":
         parameters = ReconciliationParameters()
@@ -218,14 +218,14 @@ class _Demo:
             self._application.job_runs.run(JOB, parameters_as_dict(parameters)) as active_run,
             bound(run_id=active_run.id),
         ):
-            outcome = reconcile(self._application, active_run, parameters, self._asked, self._progress)
+            outcome = reconcile(self._application, active_run, parameters, self._stop_requested, self._progress)
             send_pending(self._application, _DELIVERY_SECONDS)
         assert outcome.result is not None
         return outcome.result
 
 
 def _show(outcome: DemoOutcome, *, open_report: bool) -> None:
-    """Prints the table, opens the report where somebody can see it, and says what is wrong."""
+    """Prints the table, and opens the report on a desktop. Raises `WorkError` for what is wrong."""
     say()
     print_table(("WHAT", "FIGURE"), outcome.rows())
     problems = outcome.problems()

@@ -1,4 +1,4 @@
-"""What a demo showed: its figures, whether they are as they should be, and the table at its end."""
+"""The outcome of a demo: its figures, whether they are right, and the table that shows them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ _WAITS_ON_A_QUEUE = 1
 class DemoOutcome:
     """The figures of a demo.
 
-    traffic: what the sandbox planned and published. drained: messages by what became of them. planted: the
-    differences put into the world. bulk_differs: on how many bookings both sides agree though the bulk call says
-    otherwise. truth: the sandbox's own look at NOMIS after the drains. slack: messages posted.
+    traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
+    the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
+    sandbox's own verification of NOMIS after the drains. slack: messages posted.
     """
 
     traffic: Mapping[str, Any]
@@ -41,10 +41,10 @@ class DemoOutcome:
         A planted difference whose message waits on a queue (cause 1) is reported as being in flight.
         """
         found = {each.booking_id: each.diagnosis.number if each.diagnosis else None for each in self.result.mismatches}
-        return found | dict.fromkeys(self.on_its_way, _WAITS_ON_A_QUEUE)
+        return found | dict.fromkeys(self.planted_in_flight, _WAITS_ON_A_QUEUE)
 
     @property
-    def on_its_way(self) -> set[int]:
+    def planted_in_flight(self) -> set[int]:
         """The bookings whose planted difference the report rightly counts as in flight, not as a mismatch."""
         waiting = {booking for booking, cause in self.planted_bookings.items() if cause == _WAITS_ON_A_QUEUE}
         return waiting & {each.booking_id for each in self.result.in_flight}
@@ -56,7 +56,7 @@ class DemoOutcome:
         return int(self.truth["entities"]) - len(wrong)
 
     def problems(self) -> list[str]:
-        """What is not as it should be, one line each; none when the demo succeeded."""
+        """What is wrong, one line each; empty when the demo succeeded."""
         planted, found = self.planted_bookings, self.found_bookings
         missed, invented = planted.keys() - found.keys(), found.keys() - planted.keys()
         lines = []
@@ -72,24 +72,28 @@ class DemoOutcome:
         return lines
 
     def _found_text(self, found: int, causes: int) -> str:
-        """The mismatches that were found, told apart as the report does, so that its headline is among the figures."""
-        on_its_way = len(self.on_its_way)
-        apart = f": {found - on_its_way:,} in the report, {on_its_way:,} on its way;" if on_its_way else ","
-        return f"{found:,}{apart} the planted cause named for {causes:,}"
+        """The mismatches that were found, split as in the report, so that its headline is among the figures."""
+        planted_in_flight = len(self.planted_in_flight)
+        split = (
+            f": {found - planted_in_flight:,} in the report, {planted_in_flight:,} in flight;"
+            if planted_in_flight
+            else ","
+        )
+        return f"{found:,}{split} the planted cause named for {causes:,}"
 
     def _gone_text(self) -> str:
-        """The differences that were none when read again, beside those planted to be so."""
+        """The differences that were gone when read again, and how many were planted to be."""
         gone, in_flight = self.result.settled_on_recheck, sum(each["cause"] == "in_flight" for each in self.planted)
         planted = f"{in_flight:,} in flight, {self.bulk_differs:,} in the bulk call only"
-        late = len(self.result.in_flight) - len(self.on_its_way)
+        late = len(self.result.in_flight) - len(self.planted_in_flight)
         if gone == in_flight + self.bulk_differs:
-            told = f"{gone:,}, as planted: {planted}"
+            text = f"{gone:,}, as planted: {planted}"
         else:
-            told = f"{gone:,} (planted: {planted})"
-        return f"{told}; {late:,} still in flight" if late else told
+            text = f"{gone:,} (planted: {planted})"
+        return f"{text}; {late:,} still in flight" if late else text
 
     def rows(self) -> list[tuple[str, str]]:
-        """The table at the end: what is told, and its figure."""
+        """The rows of the table: a label and its figure."""
         drained, traffic, result = self.drained, self.traffic, self.result
         planted, found = self.planted_bookings, self.found_bookings
         causes = sum(found.get(booking) == cause for booking, cause in planted.items())
@@ -103,7 +107,7 @@ class DemoOutcome:
             ("  applied to NOMIS", f"{drained.get('applied', 0) + drained.get('retry_queued', 0):,}"),
             ("  coalesced with a later one", f"{drained.get('coalesced', 0):,}"),
             ("  duplicates ignored", f"{drained.get('duplicate', 0):,}"),
-            ("  of no concern to NOMIS", f"{drained.get('ignored', 0):,}"),
+            ("  not for NOMIS", f"{drained.get('ignored', 0):,}"),
             ("  tried again after a failure", f"{drained.get('failed', 0) + drained.get('deferred', 0):,}"),
             ("records in NOMIS exactly once", f"{self.once:,} of {self.truth['entities']:,}"),
             ("prisoners compared", f"{result.compared:,} of {result.total:,}"),

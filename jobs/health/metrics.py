@@ -1,4 +1,4 @@
-"""Figures for Prometheus: messages, calls, breakers, runs and mismatches. Ids and codes alone, no personal data."""
+"""Metrics for Prometheus: messages, calls, breakers, runs and mismatches. Only ids and codes, no personal data."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -15,7 +15,7 @@ from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState
 
 PREFIX = "prisoner_to_nomis"
-#: The count of a run that is shown as a figure of its own.
+#: The count of a run that has its own metric.
 _MISMATCHES = "mismatches"
 _LATENCIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ATTEMPTS = (1, 2, 3, 4, 6, 10, 20)
@@ -67,22 +67,22 @@ class Metrics:
         self._attempts.labels(queue, outcome).observe(receive_count)
 
     def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Adds figures that are looked up whenever the metrics are asked for."""
-        self._registry.register(_LookedUp(collect))
+        """Adds metrics that are read whenever the page is asked for."""
+        self._registry.register(_Collected(collect))
 
     def render(self) -> bytes:
-        """All figures in the text format of Prometheus."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
-class _LookedUp(Collector):
-    """Figures that are not counted here."""
+class _Collected(Collector):
+    """Metrics that are read when they are asked for."""
 
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         self._collect = collect
 
     def collect(self) -> Iterable[Metric]:
-        """The figures now."""
+        """The metrics now."""
         return self._collect()
 
 
@@ -121,7 +121,7 @@ def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
             if success is not None:
                 _add_success(success, age, mismatches)
     except StoreUnavailable:
-        # The health pages say that the database is away; the other figures are still worth having.
+        # The health page shows that the database is unavailable; the other metrics are still worth having.
         return
     yield from (status, age, mismatches)
 

@@ -2,7 +2,7 @@
 
 Differences from APScheduler's own reading of a cron line, all on purpose: weekday 0 and 7 are Sunday and 1 is Monday;
 when both the day of the month and the weekday are restricted, either of them fires; in the hour that autumn repeats,
-a line that names its hours fires once (one that fires every hour goes on by real time).
+a line that names its hours fires once (one that fires every hour keeps to real time).
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,7 @@
 """The ledger of job runs: what ran, when, why, with which parameters, and how it ended.
 
-A run that goes on holds a lease, which its process renews. A row that says `running` without a live lease, or with
-that of a process which is no longer there, is the trace of a process that died, and is shown as `interrupted`.
+An active run holds a lease, which its process renews. A row that says `running` without a live lease, or with the
+lease of a process that no longer exists, was left by a process that died, and is shown as `interrupted`.
 """
 
 import secrets
@@ -24,7 +24,7 @@ from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 
 _ERROR_LENGTH = 500
-#: The count that says whom a reconciliation looked at, and its value for the runs that are measures of the whole.
+#: The count that says whose levels a reconciliation compared, and its value when that was everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 
@@ -38,7 +38,7 @@ class Trigger(StrEnum):
 
 
 class Status(StrEnum):
-    """How a run stands."""
+    """The status of a run."""
 
     RUNNING = "running"
     SUCCESS = "success"
@@ -66,7 +66,7 @@ class JobRun:
 
     @property
     def shown_counts(self) -> Mapping[str, Any]:
-        """The counts for people: whose reconciliation it was, and over whom, only where that is not this and all."""
+        """The counts for people: the reconciliation id is hidden where it is the run id, the scope where everyone."""
         usual = {"reconciliation": self.id, SCOPE: EVERYONE}
         return {name: value for name, value in self.counts.items() if name not in usual or usual[name] != value}
 
@@ -90,7 +90,7 @@ class JobRun:
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run that goes on. What is put into `counts`, `status` and `error` is written when it ends.
+    """A run in progress. What is put into `counts`, `status` and `error` is written when it ends.
 
     `resumed`: an earlier process began the run and did not finish it.
     """
@@ -102,12 +102,12 @@ class ActiveRun:
     error: str | None = None
 
 
-class AlreadyStartedError(Exception):
-    """The run with this id was started before, here or by another process."""
+class AlreadyStarted(Exception):
+    """The run with this id was started before, by this process or another."""
 
 
 class JobRuns:
-    """Writes and reads the ledger."""
+    """Records job runs, and reads them."""
 
     def __init__(self, database: Database, held: Leases, now: Callable[[], datetime] = clock.now) -> None:
         self._database = database
@@ -124,16 +124,16 @@ class JobRuns:
         rerun_of: str | None = None,
         run_id: str | None = None,
     ) -> Iterator[ActiveRun]:
-        """Records a run of `job`: success unless the `with` block says otherwise, failed when it raises.
+        """Records a run of `job`: success unless the block sets another status, failed when it raises.
 
-        With a `run_id` of its own (a scheduled moment has one) the run is started once: `AlreadyStartedError` is raised
-        when another process is at it or has finished it. One that was interrupted is taken over.
+        With a `run_id` (a scheduled moment has one) the run is started only once: `AlreadyStarted` is raised when
+        another process runs it or has finished it. An interrupted one is taken over.
         """
         started, began = self._now(), time.monotonic()
         active_run = ActiveRun(run_id or new_run_id(started))
         lease = _lease_key(active_run.id)
         if not self._leases.acquire(lease):
-            raise AlreadyStartedError(active_run.id)
+            raise AlreadyStarted(active_run.id)
         try:
             active_run.resumed = not self._begin(active_run.id, job, parameters, trigger, rerun_of, started)
             try:
@@ -201,7 +201,7 @@ class JobRuns:
         rerun_of: str | None,
         started: datetime,
     ) -> bool:
-        """Writes the row of a run that begins; False when an interrupted one is taken over. The lease is held."""
+        """Writes the row of a new run; False when an interrupted one is taken over. Its lease is held already."""
         row = {
             "id": run_id,
             "job": job,
@@ -219,7 +219,7 @@ class JobRuns:
                 connection.execute(insert(job_runs).values(row))
                 return True
             if known not in (Status.RUNNING, Status.INTERRUPTED):
-                raise AlreadyStartedError(run_id)
+                raise AlreadyStarted(run_id)
             taken = {"status": Status.RUNNING, "host": row["host"], "finished_at": None, "error": None}
             connection.execute(update(job_runs).where(job_runs.c.id == run_id).values(taken))
             return False
@@ -237,7 +237,7 @@ class JobRuns:
 
 
 def _over_everyone() -> ColumnElement[bool]:
-    """Runs that looked at everyone: by the scope they recorded, or else by the parameters they were given."""
+    """Runs over everyone: by the scope they recorded, or else by their parameters."""
     recorded = job_runs.c.counts[SCOPE].as_string()
     chosen = (job_runs.c.parameters[name].as_string() for name in ("prisoners", "prisons"))
     nobody_chosen = (or_(each.is_(None), each == "[]") for each in chosen)
@@ -252,7 +252,7 @@ def _lease_key(run_id: str) -> str:
 
 
 def new_run_id(moment: datetime) -> str:
-    """An id for a run that starts now: it sorts by time, and can be read aloud."""
+    """An id for a run that starts at `moment`; ids sort by time, and can be read aloud."""
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 

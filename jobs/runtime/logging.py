@@ -1,7 +1,7 @@
-"""Logs: one line for each thing worth saying, to stderr; stdout is for results.
+"""Logs: one line per event, to stderr; stdout is for results.
 
-JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) stands in every line of
-that thread.
+JSON for machines, a readable line for terminals. What is bound with `bound` (run id, queue) is in every line of that
+thread.
 """
 
 import logging
@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor
 from jobs.cli.output import plain
 from sync.failures import one_line
 
-#: Libraries that say more than an operator wants to read; their warnings still come through.
+#: Libraries that log more than an operator wants to read; their warnings are still logged.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
 
 _TRACE_HEAD = "Traceback (most recent call last):\n"
@@ -26,7 +26,7 @@ _TRACE_HEAD = "Traceback (most recent call last):\n"
 def configure_logging(log_format: Literal["json", "console"] | None, level: str, stream: TextIO | None = None) -> None:
     """Sends all logs, those of libraries too, to `stream` (stderr where None).
 
-    Without a format a terminal gets `console`, all else `json`.
+    Without a format the default is `console` on a terminal, else `json`.
     """
     out = stream or sys.stderr
     shared: list[Processor] = [
@@ -66,24 +66,24 @@ def configure_logging(log_format: Literal["json", "console"] | None, level: str,
     root.setLevel(level)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # That a batch still runs when the next is due is no news: the next one follows it.
+    # Overlapping ticks are expected; silence APScheduler's warning.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def _without_steering(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Takes out of every value what would steer the terminal; traces keep their lines."""
+    """Removes from every value what would steer the terminal; traces keep their lines."""
     return {name: _plain_value(name, value) for name, value in event.items()}
 
 
 def _plain_value(name: str, value: object) -> object:
     if name in ("exception", "stack"):
         return "\n".join(map(plain, str(value).split("\n")))
-    # Whatever else it is comes out by its `repr`, which escapes.
+    # Any other value is rendered by its `repr`, which escapes.
     return plain(value) if isinstance(value, str) else value
 
 
 class _ToStderr(logging.StreamHandler[TextIO]):
-    """Writes to whatever stderr is at the moment, so that log lines do not tear progress bars that take its place."""
+    """Writes to the present `sys.stderr`, so that log lines do not break progress bars that replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -91,7 +91,7 @@ class _ToStderr(logging.StreamHandler[TextIO]):
 
 
 def trace_of(error: BaseException | None) -> str:
-    """Where an error came about, and where those came about that led to it, without the texts of others' errors."""
+    """The traces of an error and of those that led to it, without the texts of errors that are not our own."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -106,12 +106,12 @@ def trace_of(error: BaseException | None) -> str:
 
 
 def traces_wanted() -> bool:
-    """Whether the log level asks for full traces of errors (`LOG_LEVEL=DEBUG`)."""
+    """Whether errors are logged with their traces (`LOG_LEVEL=DEBUG`)."""
     return logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 @contextmanager
 def bound(**values: str) -> Iterator[None]:
-    """Writes `values` into every log line of this thread for the `with` block."""
+    """Adds `values` to every log line of this thread during the block."""
     with structlog.contextvars.bound_contextvars(**values):
         yield

@@ -20,7 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jobs.errors import StopRequested
 from jobs.runtime.cron import CronSchedule
 from jobs.runtime.failure_log import FailureLog
-from jobs.runtime.job_runs import ActiveRun, AlreadyStartedError, JobRuns, Status, Trigger, scheduled_run_id
+from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, Status, Trigger, scheduled_run_id
 from jobs.runtime.logging import bound
 from sync import clock
 from sync.pipeline.drain import BatchSummary
@@ -194,7 +194,7 @@ class Scheduler:
             except StopRequested as error:
                 self._log.info("job-stopped", job=job.name, reason=str(error))
                 return
-            except AlreadyStartedError:
+            except AlreadyStarted:
                 status = Status.RUNNING
             except Exception as error:  # recorded with the run where that is possible; the next moment is tried
                 self._failures[job.name].failed(error)

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks to finish the work in hand, the second ends the process at once."""
+"""SIGTERM and SIGINT: the first asks running work to finish, the second ends the process at once."""
 
 import os
 import signal
@@ -15,34 +15,34 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop`, in a thread of its own, at the first signal of the `with` block.
+    """Calls `stop`, in a thread of its own, at the first signal during the block.
 
     A second signal ends the process. Only the main thread may enter this.
     """
-    # Each signal is written to a socket by Python's own handler, below the interpreter: no lock that the main thread
-    # holds or waits for can keep a signal from being seen.
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    listener = threading.Thread(target=_listen, args=(heard, stop), name="signals", daemon=True)
+    # Python's own handler writes each signal to a socket, below the interpreter: no lock that the main thread holds or
+    # waits for can keep a signal from being noticed.
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    listener = threading.Thread(target=_listen, args=(receiver, stop), name="signals", daemon=True)
     listener.start()
-    before = {number: signal.signal(number, _noted) for number in _SIGNALS}
-    told_before = signal.set_wakeup_fd(told.fileno())
+    before = {number: signal.signal(number, _ignore) for number in _SIGNALS}
+    wakeup_before = signal.set_wakeup_fd(sender.fileno())
     try:
         yield
     finally:
-        signal.set_wakeup_fd(told_before)
+        signal.set_wakeup_fd(wakeup_before)
         for number, handler in before.items():
             signal.signal(number, handler)
-        told.close()
+        sender.close()
         listener.join()
-        heard.close()
+        receiver.close()
 
 
 @contextmanager
 def ending_at_once(what: str) -> Iterator[None]:
-    """Breaks the block off at a signal, whatever it waits for; `WorkError` then says that `what` was stopped.
+    """Interrupts the block at a signal, whatever it waits for; `WorkError` then says that `what` was stopped.
 
-    For work that leaves nothing unfinished; within it, `stopping` takes the signals where there is work in hand.
+    For work that leaves nothing unfinished; within it, `stopping` takes the signals where something is running.
     """
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -59,10 +59,10 @@ def ending_at_once(what: str) -> Iterator[None]:
 
 
 class BreakingOff:
-    """What signals do to a piece of work: within `raised` the first one breaks it off, elsewhere it is only noted."""
+    """What signals do to a piece of work: within `raised` the first one interrupts it, elsewhere it is only noted."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._raising = False
 
     @contextmanager
@@ -70,32 +70,32 @@ class BreakingOff:
         """Raises `StopRequested` in the block at the first signal, whatever the block waits for."""
         self._raising = True
         try:
-            if self.asked:
+            if self.requested:
                 raise StopRequested("a signal came")
             yield
         finally:
             self._raising = False
 
-    def take(self, _number: int, _frame: FrameType | None) -> None:
+    def handle(self, _number: int, _frame: FrameType | None) -> None:
         """Handles a signal. The second one ends the process."""
-        if self.asked:
+        if self.requested:
             os._exit(WORK_FAILED)
-        self.asked = True
+        self.requested = True
         if self._raising:
             raise StopRequested("a signal came")
 
 
 @contextmanager
 def breaking_off() -> Iterator[BreakingOff]:
-    """Takes the signals for the block, so that what was broken off can still be recorded.
+    """Takes the signals for the block, so that an interruption can still be recorded.
 
-    Outside the main thread, which no signal reaches, it changes nothing.
+    Outside the main thread, which alone receives signals, it changes nothing.
     """
     signals = BreakingOff()
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals.take) for number in _SIGNALS}
+    before = {number: signal.signal(number, signals.handle) for number in _SIGNALS}
     try:
         yield signals
     finally:
@@ -103,17 +103,17 @@ def breaking_off() -> Iterator[BreakingOff]:
             signal.signal(number, handler)
 
 
-def _listen(heard: socket.socket, stop: Callable[[], None]) -> None:
-    asked = False
-    while number := heard.recv(1):
+def _listen(receiver: socket.socket, stop: Callable[[], None]) -> None:
+    requested = False
+    while number := receiver.recv(1):
         if number[0] not in _SIGNALS:
             continue
-        if asked:
+        if requested:
             os._exit(WORK_FAILED)
-        asked = True
-        # In a thread of its own again, so that a stop which is slow does not keep the second signal from being heard.
+        requested = True
+        # In another thread, so that a slow stop does not keep the second signal from being noticed.
         threading.Thread(target=stop, name="stop", daemon=True).start()
 
 
-def _noted(_number: int, _frame: FrameType | None) -> None:
-    """Keeps the signal from ending the process; what is to be done about it is done by the listener."""
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Keeps the signal from ending the process; the listener acts on it."""

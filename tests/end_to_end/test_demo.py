@@ -59,7 +59,7 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     assert table["events published"] == "60"
     assert table["prisoners compared"] == "80 of 80"
     assert table["mismatches planted"] == "10"
-    assert table["mismatches found"] == "10: 9 in the report, 1 on its way; the planted cause named for 10"
+    assert table["mismatches found"] == "10: 9 in the report, 1 in flight; the planted cause named for 10"
     assert table["differences gone when read again"] == "3, as planted: 2 in flight, 1 in the bulk call only"
     once, _, entities = table["records in NOMIS exactly once"].partition(" of ")
     assert once == entities

@@ -174,14 +174,14 @@ def _show(application: "Application", record: "CreationRecord") -> None:
 
 
 def _mapped(application: "Application", record: "CreationRecord") -> str | None:
-    """What the DPS record is mapped to by now, beside which NOMIS may have another record."""
+    """What the DPS record is mapped to by now; NOMIS may have another record as well."""
     from jobs.operations.creations import mapped_meanwhile
     from sync.failures import SyncError, one_line
 
     try:
         mapping = mapped_meanwhile(application, record)
     except SyncError as error:
-        # What to look for is worth saying while the mapping service is away.
+        # What to look for is still useful while the mapping service is unavailable.
         return f"not known now: {one_line(error)}"
     if mapping is None:
         return None

@@ -1,4 +1,4 @@
-"""`demo`: the whole system against an embedded world."""
+"""`demo`: the whole system against the sandbox."""
 
 from pathlib import Path
 from typing import Annotated

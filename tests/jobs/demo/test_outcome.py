@@ -76,17 +76,17 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["differences excluded"] == "0"
 
 
-def test_what_is_on_its_way_is_told_apart_as_the_report_does(good: DemoOutcome) -> None:
+def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) -> None:
     """A planted difference whose message waits on a queue is found, though the report's headline leaves it out."""
     waiting = InFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
     assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
     assert table["mismatches planted"] == "3"
-    assert table["mismatches found"] == "3: 2 in the report, 1 on its way; the planted cause named for 2"
+    assert table["mismatches found"] == "3: 2 in the report, 1 in flight; the planted cause named for 2"
 
 
-def test_what_is_still_on_its_way_when_read_again_is_told(good: DemoOutcome) -> None:
+def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> None:
     """A difference planted in flight that had not settled is among those in flight, as in the report's headline."""
     late = InFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.errors import UsageError, WorkError
-from jobs.runtime.job_runs import AlreadyStartedError, JobRun, JobRuns, Status, Trigger, new_run_id, scheduled_run_id
+from jobs.runtime.job_runs import AlreadyStarted, JobRun, JobRuns, Status, Trigger, new_run_id, scheduled_run_id
 from sync import clock
 from sync.store.database import Database
 from sync.store.leases import Leases
@@ -140,7 +140,7 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
         try:
             with job_runs.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
                 results.append("ran")
-        except AlreadyStartedError:
+        except AlreadyStarted:
             results.append("left")
 
     for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
@@ -159,7 +159,7 @@ def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> Non
     with second.run("reconcile-incentives", {}, run_id=run_id) as in_hand:
         assert in_hand.resumed
     assert only(second.recent()).status == Status.SUCCESS
-    with pytest.raises(AlreadyStartedError), second.run("reconcile-incentives", {}, run_id=run_id):
+    with pytest.raises(AlreadyStarted), second.run("reconcile-incentives", {}, run_id=run_id):
         pass
 
 
@@ -179,7 +179,7 @@ def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, data
         assert process.stdout.readline() == "running\n"
         job_runs = JobRuns(database, Leases(database, "reader", 3600))
         assert job_runs.find("r-1").status == Status.RUNNING
-        with pytest.raises(AlreadyStartedError), job_runs.run("drain", {}, run_id="r-1"):
+        with pytest.raises(AlreadyStarted), job_runs.run("drain", {}, run_id="r-1"):
             pass
     assert job_runs.find("r-1").status == Status.INTERRUPTED
     with job_runs.run("drain", {}, run_id="r-1") as in_hand:
