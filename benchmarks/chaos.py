@@ -1,6 +1,6 @@
-"""The two runs of `make chaos`, on the asked databases; exit 1 unless all that must be true afterwards is.
+"""The two runs of `make chaos`, on the chosen databases; exit 1 if anything is wrong afterwards.
 
-A storm (`chaos_storm`): a thousand creates through crashes, lost answers and outages. And a backlog (`chaos_backlog`):
+A storm (`chaos_storm`): a thousand creates through crashes, lost responses and outages. A backlog (`chaos_backlog`):
 thousands of events for two processes, without any fault.
 """
 
@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import chaos_backlog, chaos_storm
-from benchmarks.chaos_parts import preload_program
+from benchmarks.chaos_setup import preload_program
 from benchmarks.chaos_verdict import Result
 from sandbox import Sandbox
 
 
 def main() -> int:
-    """Runs the chaos on the asked databases and prints figures and seed; 1 on any violation."""
+    """Runs the chaos and prints figures and seed; 1 on any violation."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--waves", type=int, default=7, help="waves of traffic in the storm")
@@ -28,25 +28,25 @@ def main() -> int:
     parser.add_argument("--run", choices=("storm", "backlog", "both"), default="both")
     parser.add_argument("--database", choices=("postgresql", "sqlite", "both"), default="both")
     parser.add_argument("--keep", type=Path, help="a folder for logs and database")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     preload_program()
     held = True
-    for database in ("postgresql", "sqlite") if asked.database == "both" else (asked.database,):
-        for run in ("storm", "backlog") if asked.run == "both" else (asked.run,):
+    for database in ("postgresql", "sqlite") if arguments.database == "both" else (arguments.database,):
+        for run in ("storm", "backlog") if arguments.run == "both" else (arguments.run,):
             with ExitStack() as stack:
-                folder = asked.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+                folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
                 folder = folder / f"{run}-{database}"
                 folder.mkdir(parents=True, exist_ok=True)
-                sandbox = stack.enter_context(Sandbox.start(prisoners=400, seed=asked.seed, nomis_duplicates=True))
+                sandbox = stack.enter_context(Sandbox.start(prisoners=400, seed=arguments.seed, nomis_duplicates=True))
                 if run == "storm":
-                    plan = chaos_storm.Plan(asked.seed, asked.waves, asked.events, database)
+                    plan = chaos_storm.Plan(arguments.seed, arguments.waves, arguments.events, database)
                     result = chaos_storm.run(plan, folder, sandbox, sys.stdout)
                 else:
-                    backlog = chaos_backlog.Backlog(asked.seed, asked.backlog, database)
+                    backlog = chaos_backlog.Backlog(arguments.seed, arguments.backlog, database)
                     result = chaos_backlog.run(backlog, folder, sandbox, sys.stdout)
             _show(f"{run} on {database}", result)
             held = held and not result.verdict.violations
-    print(f"{'held' if held else 'VIOLATED'} (seed {asked.seed})")
+    print(f"{'held' if held else 'VIOLATED'} (seed {arguments.seed})")
     return 0 if held else 1
 
 

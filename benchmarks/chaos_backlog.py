@@ -1,8 +1,8 @@
-"""A backlog of thousands of events and two processes that share it, as deployed, with no fault at all.
+"""A backlog of thousands of events and two processes that share it, as deployed, without any fault.
 
-The backlog is in no order, as SQS may give it, and creations, changes and cancellations of one record are spread over
-both processes. Whatever one of them meets too early must wait without using up its receives: nothing may become a dead
-letter.
+The backlog is in random order, as SQS may deliver it, and creations, changes and cancellations of one record are spread
+over both processes. What one of them receives too early must wait without using up its receives: nothing may become a
+dead letter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from sqlalchemy import select
 
-from benchmarks.chaos_parts import database_of, depth, say, start_command, until
+from benchmarks.chaos_setup import database_of, depth, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
 from jobs.runtime.application import Application
 from sandbox import Sandbox
@@ -28,7 +28,7 @@ from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
 from sync.store.tables import failures
 
-#: The defaults of the program, save a shorter pause, and nothing that has no part in draining.
+#: The defaults of the program, except a shorter pause and without the jobs that do not drain.
 SETTINGS = {
     "DRAIN_INTERVAL_SECONDS": "0.5",
     "SCHEDULER_RECONCILIATION": "false",
@@ -41,7 +41,7 @@ _END_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How much there is to do. `patience`: the limit of the draining, in seconds."""
+    """How much there is to do. `patience`: the limit of the drain, in seconds."""
 
     seed: int = 1
     events: int = 4000
@@ -51,7 +51,7 @@ class Backlog:
 
 
 def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
-    """Publishes everything, starts the processes, waits until all is drained, and judges.
+    """Publishes everything, starts the processes, waits until the queues are drained, and judges.
 
     `sandbox` is a fresh one with queues; logs and a SQLite database go to `folder`.
     """
@@ -88,14 +88,14 @@ def run(backlog: Backlog, folder: Path, sandbox: Sandbox, out: TextIO | None = N
 
 
 def _failures(program: Application) -> list[str]:
-    """Why attempts failed, and how often: each uses up a receive, of which there are few."""
+    """Why attempts failed, and how often: each uses up a receive."""
     with program.database.read() as connection:
         reasons = Counter(connection.execute(select(failures.c.reason)).scalars())
     return [f"{number} × {reason}" for reason, number in reasons.most_common(10)]
 
 
 def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
-    """Puts what is on a queue into another order; the emulator gives messages as they came."""
+    """Shuffles the messages of a queue; the emulator delivers them in order."""
     main = program.queue_pair(queue).main
     bodies: list[str] = []
     while messages := main.receive():
@@ -109,7 +109,7 @@ def _shuffle(program: Application, queue: str, chance: random.Random) -> None:
 
 
 def _end(replica: ForkedCommand) -> Any:
-    """Asks a process to end; what was wrong with that."""
+    """Sends SIGTERM to a process; returns its exit code, or what went wrong."""
     replica.send_signal(signal.SIGTERM)
     try:
         return replica.wait(_END_SECONDS)

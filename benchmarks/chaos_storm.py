@@ -1,14 +1,14 @@
-"""A thousand creates through crashes, lost answers and outages: each record must be in NOMIS exactly once.
+"""A thousand creates through crashes, lost responses and outages: each record must be in NOMIS exactly once.
 
 Two real processes of the program, a `scheduler` and a repeated `drain --until-empty`, work on one database and on the
-queues of a sandbox. They are killed with `kill -9` every few seconds and started again, while answers are lost after
+queues of a sandbox. They are killed with `kill -9` every few seconds and restarted, while responses are lost after
 the write, NOMIS is slow with some, mapping posts hang for longer than the visibility timeout, NOMIS has bursts of 503,
-Slack refuses, and the database (where it is PostgreSQL) crashes once. Then the storm ends, the queues are drained, and
-the truth is compared.
+Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are drained,
+and the records of both sides are compared.
 
-SQS and SNS are moto's, made quick by `sandbox.haste`, fed in waves: it redelivers what a dead process had in hand as
-SQS does. Each death costs all messages in hand a receive, so with a death every few seconds some come to the dead
-letter queue untried; as in production the housekeeping (`dlq retry-all`) sends them back.
+SQS and SNS are moto's, made quick by `sandbox.haste`, fed in waves: it redelivers what a dead process had in flight
+as SQS does. Each death costs all messages in flight a receive, so with a death every few seconds some reach the dead
+letter queue untried; as in production, housekeeping (`dlq retry-all`) sends them back.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from benchmarks.chaos_parts import database_of, depth, retry_all_dead_letters, say, start_command, until
+from benchmarks.chaos_faults import FaultSchedule
+from benchmarks.chaos_setup import database_of, depth, retry_all_dead_letters, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
-from benchmarks.chaos_weather import Weather
 from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
@@ -50,7 +50,7 @@ SETTINGS = {
     "HEALTH_PORT": "0",
     "LOG_FORMAT": "json",
 }
-#: How long an alert may be on its way that nobody else has claimed.
+#: How long an unclaimed alert may take to be sent.
 ALERT_SECONDS = 60.0
 #: The two processes.
 COMMANDS = (("scheduler",), ("drain", "--until-empty"))
@@ -58,10 +58,10 @@ COMMANDS = (("scheduler",), ("drain", "--until-empty"))
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much chaos, in seconds where it is time.
+    """How much chaos; times in seconds.
 
-    `life`: how long a process is let work, at least and at most. `storm`: how long the storm lasts at most once all is
-    published; it ends when most is worked and `least_kills` processes were killed. `patience`: the limit of a draining.
+    `life`: how long a process may work, at least and at most. `storm`: the longest the storm lasts once everything is
+    published; it ends when most is handled and `least_kills` processes were killed. `patience`: the limit of a drain.
     """
 
     seed: int = 1
@@ -76,10 +76,10 @@ class Plan:
 
 
 class Victim:
-    """A process of the program that is started again whenever it has ended, and killed in the midst of its work.
+    """A process of the program that is killed while it works, and restarted whenever it has ended.
 
-    It is killed some time after its first sign of life in its log, not after its start, which takes long on a busy
-    machine. It is forked from a process that has imported the program, so that most of the storm is work.
+    It is killed some time after the first line in its log, not after its start, which takes long on a busy machine. It
+    is forked from a process that has imported the program, so that most of the storm is work.
     """
 
     def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path, plan: Plan) -> None:
@@ -95,11 +95,11 @@ class Victim:
         self.bad_ends: list[str] = []
 
     def start(self) -> None:
-        """Starts the process and its dying."""
+        """Starts the process, and the thread that kills and restarts it."""
         self._thread.start()
 
     def spare(self) -> None:
-        """Ends the killing; the process goes on."""
+        """Stops killing; the process continues."""
         self._calm.set()
 
     def finish(self) -> None:
@@ -134,18 +134,18 @@ class Victim:
             code = process.wait(40)
         except TimeoutError:
             process.kill()
-            self.bad_ends.append(f"{self._arguments[0]} did not end when it was asked to")
+            self.bad_ends.append(f"{self._arguments[0]} did not end on SIGTERM")
             return
-        # In the storm 1 may say that the database or a service is away. Before its first word and after its last, which
-        # a drain says of what it did, SIGTERM just ends it.
+        # During the storm, 1 may mean that the database or a service is unavailable. Before its first log line and
+        # after its last one (the summary of a drain), SIGTERM ends it directly.
         fine = {0} if self._calm.is_set() else {0, 1}
         at_work = started and not self._log.read_text(encoding="utf-8").splitlines()[-1].startswith("drained ")
         if code not in fine | (set() if at_work else {-signal.SIGTERM}):
-            self.bad_ends.append(f"{self._arguments[0]} ended with {code}, asked to: {asked}")
+            self.bad_ends.append(f"{self._arguments[0]} ended with {code}, SIGTERM sent: {asked}")
 
 
 def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -> Result:
-    """Chaos, then calm, then the verdict; logs and a SQLite database go to `folder`.
+    """Runs the storm, drains the queues and judges; logs and a SQLite database go to `folder`.
 
     `sandbox` is a fresh one with queues.
     """
@@ -159,9 +159,9 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
             program.queue_pair(queue)
         program.database.ping()
         victims = [Victim(arguments, environment, folder, plan) for arguments in COMMANDS]
-        weather = Weather(sandbox, plan.seed, VISIBILITY_SECONDS)
+        faults = FaultSchedule(sandbox, plan.seed, VISIBILITY_SECONDS)
         planned: list[dict[str, Any]] = []
-        with _storm(victims, weather):
+        with _storm(victims, faults):
             for wave in range(plan.waves):
                 planned.append(_publish(sandbox, plan, wave))
                 if server is not None and wave == plan.waves // 2:
@@ -172,7 +172,7 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
             until(lambda: _kills(victims) >= plan.least_kills and depth(program) < plan.events // 4, plan.storm)
             kills = _kills(victims)
             say(out, f"the storm ends after {time.monotonic() - started:.0f} s: {kills} kills, {depth(program)} queued")
-            weather.calm()
+            faults.stop()
             for victim in victims:
                 victim.spare()
             drained = until(lambda: depth(program) == 0, plan.patience)
@@ -180,8 +180,7 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
                 redriven = retry_all_dead_letters(environment)
                 say(out, f"housekeeping after {time.monotonic() - started:.0f} s: {redriven} sent back")
                 drained = drained and until(lambda: depth(program) == 0, plan.patience)
-            # The last alerts are on their way; what a sender claimed before it was killed is another's only when the
-            # claim has ended.
+            # The last alerts are still being sent; what a killed sender claimed is due again when its claim expires.
             until(lambda: _unsent(program) == 0, CLAIM_SECONDS + ALERT_SECONDS)
         verdict = judge(sandbox, program, planned)
         if not drained:
@@ -191,21 +190,21 @@ def run(plan: Plan, folder: Path, sandbox: Sandbox, out: TextIO | None = None) -
             "seed": plan.seed,
             "database": plan.database,
             "kills": _kills(victims),
-            "faults": weather.told(),
+            "faults": faults.counts(),
             **verdict.figures,
         }
         return Result(verdict, time.monotonic() - started, figures)
 
 
 @contextmanager
-def _storm(victims: list[Victim], weather: Weather) -> Iterator[None]:
+def _storm(victims: list[Victim], faults: FaultSchedule) -> Iterator[None]:
     for victim in victims:
         victim.start()
-    weather.start()
+    faults.start()
     try:
         yield
     finally:
-        weather.calm()
+        faults.stop()
         for victim in victims:
             victim.spare()
         for victim in victims:

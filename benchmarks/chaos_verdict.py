@@ -1,4 +1,4 @@
-"""What must be true after the chaos: every record once, nothing lost, every alert once."""
+"""What must hold after the chaos: every record once, nothing lost, every alert once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_FOUND = 404
 
 @dataclass(slots=True)
 class Verdict:
-    """The figures, and everything that should not be."""
+    """The figures, and everything that is wrong."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Verdict:
 
 @dataclass(slots=True)
 class Result:
-    """What was done to the program, and what became of it."""
+    """The verdict on a run, its length and its figures."""
 
     verdict: Verdict
     seconds: float
@@ -71,7 +71,7 @@ def judge(sandbox: Sandbox, program: Application, planned: Iterable[Mapping[str,
 
 
 class _Doubtful:
-    """The records that a person is asked about, and those that cannot be written before the person has answered."""
+    """The records that a person must decide about, and those that cannot be written before that."""
 
     def __init__(self, sandbox: Sandbox, unsettled: Iterable[CreationRecord]) -> None:
         ambiguous = [each for each in unsettled if each.state is CreationState.AMBIGUOUS]
@@ -91,7 +91,7 @@ class _Doubtful:
         return (entity[0], str(entity[1])) in self.ids
 
     def names(self, attempt: FailedAttempt) -> bool:
-        """Whether a failed attempt was at one of them."""
+        """Whether a failed attempt concerned one of them."""
         entity = (attempt.entity or "").rpartition(":")[2]
         return entity in self.instances or any(entity == dps_id for _, dps_id in self.ids)
 
@@ -110,18 +110,18 @@ def _judge_truth(sandbox: Sandbox, doubtful: _Doubtful, verdict: Verdict) -> Non
 
 
 def _judge_records(unsettled: Iterable[CreationRecord], findings: set[str], verdict: Verdict) -> None:
-    """Every creation that was begun is mapped, or a person is asked about it."""
+    """Every creation that was started is mapped, or a person is asked about it."""
     for each in unsettled:
         if each.state is not CreationState.AMBIGUOUS:
             verdict.violations.append(f"{each.domain} {each.dps_id} was left {each.state}")
         elif f"ambiguous:{each.domain}:{each.dps_id}:{each.attempts}" not in findings:
-            verdict.violations.append(f"nobody was asked about {each.domain} {each.dps_id}")
+            verdict.violations.append(f"no finding about {each.domain} {each.dps_id}")
 
 
 def _judge_dead_letters(
     program: Application, planned: list[Mapping[str, Any]], doubtful: _Doubtful, verdict: Verdict
 ) -> None:
-    """Each message on a dead letter queue was planted there, or waits for a person's answer about its record."""
+    """Each dead-letter message was planted, or waits for a person's decision about its record."""
     nowhere = {str(each["dps_id"]) for wave in planned for kind in ("vanished", "refused") for each in wave[kind]}
     unreadable = sum(len(wave["malformed"]) for wave in planned)
     reasons: Counter[str] = Counter()
@@ -144,14 +144,14 @@ def _reason(
     queue: str, message: Message, attempt: FailedAttempt | None, nowhere: set[str], doubtful: _Doubtful
 ) -> str | None:
     if attempt is None:
-        # One that every process died with is not sent back by the housekeeping either when it cannot be understood.
+        # A malformed message whose every receiver died is not sent back by housekeeping either.
         return "unreadable" if read_task(message, domain_of_queue(queue)).malformed is not None else None
     if attempt.failure.step == "read event" and attempt.failure.service is None:
         return "unreadable"
     if any(dps_id in message.body for dps_id in nowhere):
         return "planted"
     if attempt.failure.status == _NOT_FOUND and doubtful.names(attempt):
-        return "waits for a person's answer"
+        return "waits for a person's decision"
     return None
 
 

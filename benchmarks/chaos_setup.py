@@ -1,4 +1,4 @@
-"""What both runs of `benchmarks.chaos` are made of."""
+"""The database, the processes and the queues of both runs of `benchmarks.chaos`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sync.settings.declaration import QUEUES
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:
-    """The address of a fresh database, and its server where it is `postgresql`; `stack` ends it."""
+    """The address of a fresh database, and its server if `kind` is `postgresql`; `stack` stops it."""
     if kind == "sqlite":
         return f"sqlite:///{folder}/chaos.db", None
     server = PostgresServer()
@@ -32,12 +32,12 @@ def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, Postgre
 
 
 def start_command(arguments: tuple[str, ...], environment: Mapping[str, str], log: Path) -> ForkedCommand:
-    """Starts a command of the program in a process of its own; what it writes is appended to `log`."""
+    """Starts a command of the program in a separate process; its output is appended to `log`."""
     return ForkedCommand(main, [PROGRAM, *arguments], {**os.environ, **environment}, Path.cwd(), log, log)
 
 
 def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
-    """Sends every dead-letter message back, as the scheduled housekeeping does; how many."""
+    """Sends every dead-letter message back, as the scheduled housekeeping does; returns how many."""
     argv = [PROGRAM, "dlq", "retry-all", "--json"]
     code, out, err = run_forked(main, argv, {**os.environ, **environment}, Path.cwd())
     if code:
@@ -46,7 +46,7 @@ def retry_all_dead_letters(environment: Mapping[str, str]) -> int:
 
 
 def preload_program() -> None:
-    """Lets the server of forked processes import the whole program once."""
+    """Makes the fork server import the whole program once."""
     names = [
         module.name
         for package in (jobs, reports, sync)
@@ -56,12 +56,12 @@ def preload_program() -> None:
 
 
 def depth(program: Application) -> int:
-    """How many messages are on the queues, in whatever state."""
+    """How many messages are on the queues, in any state."""
     return sum(program.queue_pair(queue).main.counts().total for queue in QUEUES)
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Waits for a condition; whether it came to hold in time."""
+    """Waits for a condition; False if it did not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -71,6 +71,6 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def say(where: TextIO | None, text: str) -> None:
-    """Tells how far it is, where somebody listens."""
+    """Prints the progress, if there is somewhere to print it."""
     if where is not None:
         print(text, file=where, flush=True)

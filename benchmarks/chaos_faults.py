@@ -1,4 +1,4 @@
-"""The bad weather of the chaos run: lost answers all the time, and bursts of 503 of NOMIS now and then."""
+"""The faults of the chaos run: lost responses all the time, and bursts of 503 from NOMIS now and then."""
 
 from __future__ import annotations
 
@@ -9,66 +9,65 @@ from typing import Any
 
 from sandbox import Sandbox
 
-#: Of the writes of NOMIS and of the mapping service, so many lose their answer after they were applied.
+#: The share of the writes to NOMIS and to the mapping service whose response is lost after they were applied.
 LOST_SHARE = 0.05
-#: Of the mapping posts, so many hang for longer than the visibility timeout before they are applied.
+#: The share of the mapping posts that hang for longer than the visibility timeout before they are applied.
 HANGING_SHARE = 0.02
-#: Of the writes of NOMIS, so many take so long before they are applied: their process may be dead by then.
+#: The share of the writes to NOMIS that take long before they are applied: their process may have died by then.
 SLOW_SHARE = 0.03
 SLOW_MS = 2_500
 BURST_SECONDS = 2.5
-FAIR_SECONDS = (5.0, 9.0)
+QUIET_SECONDS = (5.0, 9.0)
 
 
-class Weather:
-    """Switches faults of a sandbox on and off in a thread of its own, by its seed, until `calm`."""
+class FaultSchedule:
+    """Switches the faults of a sandbox on and off in a thread, by its seed, until `stop`."""
 
     def __init__(self, sandbox: Sandbox, seed: int, visibility_seconds: int) -> None:
         self._sandbox = sandbox
         self._chance = random.Random(seed)
         self._hang_ms = visibility_seconds * 1500
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._blow, name="weather")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._alternate, name="faults")
         self._hits: Counter[str] = Counter()
         self.bursts = 0
 
     def start(self) -> None:
-        """Begins."""
-        self._fair()
+        """Starts the schedule."""
+        self._add_constant_faults()
         self._thread.start()
 
-    def calm(self) -> None:
-        """Ends it, save that Slack refuses the next posts: most alerts are told when the storm is over."""
-        if not self._over.is_set():
-            self._over.set()
+    def stop(self) -> None:
+        """Stops the schedule; Slack rejects the next posts, as most alerts are sent after the storm."""
+        if not self._stopping.is_set():
+            self._stopping.set()
             self._thread.join()
             self._clear()
             self._add("slack", "POST", kind="rate_limited", retry_after=1, times=1)
             self._add("slack", "POST", kind="status", status=503, times=1)
 
-    def told(self) -> dict[str, int]:
-        """How often each kind of fault struck, and the bursts."""
+    def counts(self) -> dict[str, int]:
+        """How often each kind of fault struck, and the number of bursts."""
         hits = self._hits.copy()
         for fault in self._sandbox.faults():
             hits[f"{fault['service']} {fault['kind']}"] += int(fault["hits"])
         return {"bursts": self.bursts, **dict(sorted(hits.items()))}
 
-    def _blow(self) -> None:
-        while not self._over.wait(self._chance.uniform(*FAIR_SECONDS)):
+    def _alternate(self) -> None:
+        while not self._stopping.wait(self._chance.uniform(*QUIET_SECONDS)):
             self._clear()
             self._sandbox.fault("nomis", kind="status", status=self._chance.choice((502, 503, 504)))
             self.bursts += 1
-            self._over.wait(BURST_SECONDS)
+            self._stopping.wait(BURST_SECONDS)
             self._clear()
-            self._fair()
+            self._add_constant_faults()
 
     def _clear(self) -> None:
         for fault in self._sandbox.faults():
             self._hits[f"{fault['service']} {fault['kind']}"] += int(fault["hits"])
         self._sandbox.clear_faults()
 
-    def _fair(self) -> None:
-        """The faults of fair weather."""
+    def _add_constant_faults(self) -> None:
         hang = {"kind": "delay", "ms": self._hang_ms, "probability": HANGING_SHARE}
         self._add("mapping", "POST", **hang)
         for method in ("POST", "PUT", "DELETE"):
