@@ -68,7 +68,6 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
 def snapshot_seconds(settings: Settings) -> float:
     """How long it takes to list everyone and read both levels, as a run does."""
     from reports.engine.listing import list_prisoners
-    from reports.engine.parallel_reader import undisturbed
     from reports.reconciliations.incentives.snapshot import Snapshot
 
     transport = Transport(settings)
@@ -76,11 +75,10 @@ def snapshot_seconds(settings: Settings) -> float:
     services.nomis.call("GET", "/prisoners/ids", query={"page": 0, "size": 1})
     services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels")
     started = time.perf_counter()
-    with undisturbed():
-        size = settings.reports_incentives_reconciliation_page_size
-        snapshot = Snapshot(services, size)
-        prisoners = list_prisoners(services.nomis, size, begin=snapshot.begin).prisoners
-        read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
+    size = settings.reports_incentives_reconciliation_page_size
+    snapshot = Snapshot(services, size)
+    prisoners = list_prisoners(services.nomis, size, begin=snapshot.begin).prisoners
+    read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
     seconds = time.perf_counter() - started
     transport.close()
     assert read == PRISONERS

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import heapq
 import math
 import random
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -18,7 +16,7 @@ from reports.engine.retry import seconds_to_retry
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from queue import SimpleQueue
 
     from sync.upstream.concurrency_limit import ConcurrencyLimit
@@ -263,19 +261,6 @@ def ticking(answers: SimpleQueue[Value], tick: Callable[[str | None], None], *re
             return answers.get(timeout=_TICK_SECONDS)
         except Empty:
             tick(next((each.waits_for for each in readings if each.waits_for), None))
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Keeps the collector of garbage off all that is there already.
-
-    A full collection looks at every object that the libraries brought, up to a tenth of a second without a call.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def why_unreadable(error: Exception) -> Unreadable:

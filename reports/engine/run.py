@@ -19,7 +19,7 @@ from reports.engine import checkpoints, history, runs
 from reports.engine.bookings import ActiveBookingLookup
 from reports.engine.exclusions import read_exclusions
 from reports.engine.listing import Listing
-from reports.engine.parallel_reader import OUTAGE_SECONDS, undisturbed
+from reports.engine.parallel_reader import OUTAGE_SECONDS
 from reports.engine.plausibility import why_emptied, why_without_levels
 from reports.engine.run_reader import RunProgress, RunReader
 from reports.engine.run_registry import (
@@ -104,7 +104,7 @@ class IncentiveReconciliation:
         leases = Leases(self.database, f"reconciliation {run_id}", self.settings.lease_seconds)
         leases.start_renewing()
         try:
-            with acquire_run(self.database, leases, run_id, parameters, self.sleep) as run, undisturbed():
+            with acquire_run(self.database, leases, run_id, parameters, self.sleep) as run:
                 notify = parameters.notify and run.record.notify
                 return _Run(self, leases, run, exclusions, notify=notify).finish_or_fail()
         except LeaseBusy as error:
