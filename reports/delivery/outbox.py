@@ -84,7 +84,7 @@ class OutboxSender:
         moment = self._clock()
         with self._database.read() as connection:
             waiting = outbox.due(connection, _AT_ONCE, moment, channels=self._channels)
-            left_alone = outbox.due(connection, _AT_ONCE, moment, besides=self._channels)
+            left_alone = outbox.due(connection, _AT_ONCE, moment, except_channels=self._channels)
         self._say_off(left_alone)
         counts = SendCounts()
         away: set[str] = set()
@@ -124,7 +124,7 @@ class OutboxSender:
     def _send(self, delivery: Delivery, away: set[str]) -> SendCounts:
         def note(progress: Mapping[str, Any]) -> None:
             with self._database.begin() as connection:
-                if not outbox.note_progress(connection, delivery, progress):
+                if not outbox.record_progress(connection, delivery, progress):
                     raise ClaimLost(f"delivery {delivery.key} is being sent elsewhere")
 
         try:

@@ -1,7 +1,7 @@
-"""What people did to the outside world: who, when, what, to what, and how it ended.
+"""The actions of operators on external systems: who, when, what, its target, and how it ended.
 
-An action is recorded before its first call and completed after its last one. One that is under way holds a lease, which
-its process renews; a row that says `started` without a live lease is the trace of a process that died in the middle.
+An action is recorded before its first call and completed after its last one. While it is under way its process holds a
+lease; a row with state `started` and without a live lease was left by a process that died.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ UNDER_WAY = "started, still under way"
 class ActionState(StrEnum):
     """How far an action has come."""
 
-    #: Recorded, and not completed: it is under way, or its process died.
+    #: Recorded but not completed: it is under way, or its process died.
     STARTED = "started"
     DONE = "done"
-    #: It did not work, and nothing was changed by the call that failed.
+    #: The call failed and changed nothing.
     FAILED = "failed"
-    #: The service answered, and did not do it.
+    #: The service responded that it did not do it.
     REFUSED = "refused"
-    #: It may have been done: the answer was lost, or it was stopped in the middle.
+    #: It may have been done: the response was lost, or the action was interrupted.
     UNKNOWN = "unknown"
 
 
@@ -51,30 +51,16 @@ class Action:
 
     @property
     def may_have_been_done(self) -> bool:
-        """Whether the outside world may have changed by it."""
+        """Whether it may have changed an external system."""
         return self.state in (ActionState.STARTED, ActionState.DONE, ActionState.UNKNOWN)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The action as JSON shows it, times in ISO form."""
-        return {
-            "id": self.id,
-            "time": self.time.isoformat(timespec="seconds"),
-            "who": self.who,
-            "action": self.action,
-            "target": self.target,
-            "details": dict(self.details),
-            "outcome": self.outcome,
-            "state": self.state,
-            "finishedAt": None if self.finished_at is None else self.finished_at.isoformat(timespec="seconds"),
-        }
 
 
 def start_action(
     connection: Connection, who: str, action: str, target: str, details: Mapping[str, Any], lease: str
 ) -> int:
-    """Records that an action begins, such as `duplicates resolve` of `visit 8811002`; its number.
+    """Records that an action starts, such as `duplicates resolve` of `visit 8811002`; returns its number.
 
-    `lease` is the key of the lease that its process holds until it is completed.
+    `lease` is the key of the lease that its process holds until the action is completed.
     """
     values = {
         "time": now(),
@@ -92,7 +78,7 @@ def start_action(
 def finish_action(
     connection: Connection, number: int, state: ActionState, outcome: str, details: Mapping[str, Any]
 ) -> None:
-    """Completes an action; `details` replaces what was recorded at its start."""
+    """Completes an action; `details` replaces the details recorded at its start."""
     values = {"state": state, "outcome": outcome, "details": dict(details), "finished_at": now()}
     connection.execute(update(actions).where(actions.c.id == number).values(values))
 

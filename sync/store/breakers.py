@@ -1,4 +1,4 @@
-"""Which upstreams are taken to be down, shared by all processes."""
+"""Which upstream services count as down, shared by all processes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from sync.store.tables import breakers, insert_into
 
 @dataclass(frozen=True, slots=True)
 class BreakerRow:
-    """The state of one upstream's breaker: `open` (down), `half-open` (being tried) or `closed`."""
+    """The state of one service's breaker: `open` (down), `half-open` (being tried) or `closed`."""
 
     service: str
     state: str
@@ -28,7 +28,7 @@ def read_breakers(connection: Connection) -> dict[str, BreakerRow]:
 def set_breaker(
     connection: Connection, service: str, state: str, *, opened_at: datetime | None = None, reason: str | None = None
 ) -> bool:
-    """Puts a breaker into `state`; False when it was in that state already (then nothing is changed)."""
+    """Sets a breaker to `state`; False if it was in that state already (nothing is changed then)."""
     values = {"state": state, "opened_at": opened_at, "changed_at": now(), "reason": reason}
     statement = insert_into(connection.dialect.name, breakers).values(values | {"service": service})
     statement = statement.on_conflict_do_update(

@@ -1,7 +1,7 @@
-"""The outbox: what is to be sent to people, written together with its cause and sent afterwards, exactly once.
+"""The outbox: deliveries to people, written together with their cause and sent afterwards, exactly once.
 
-A sender peeks at what is due, claims one delivery at a time (which also sets when another may try if this one dies),
-notes its progress, and completes it. `key` makes each delivery once, however often it is enqueued.
+A sender lists what is due, claims one delivery at a time (which also sets when another may try if this one dies),
+records its progress, and completes it. `key` makes each delivery unique, however often it is enqueued.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,13 +21,13 @@ class DeliveryState(StrEnum):
 
     PENDING = "pending"
     SENT = "sent"
-    #: Given up; a person may send it again.
+    #: Given up; an operator may send it again.
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing to be sent. `progress` is what the sender noted of it; `attempts` counts the claims."""
+    """One delivery. `progress` is what its sender has recorded; `attempts` counts the claims."""
 
     id: int
     key: str
@@ -43,7 +43,7 @@ class Delivery:
 
 
 def enqueue(connection: Connection, key: str, channel: str, payload: Mapping[str, Any]) -> bool:
-    """Puts a delivery into the outbox; False when one with this key is, or was, there."""
+    """Puts a delivery into the outbox; False if one with this key is, or was, there."""
     moment = now()
     values = {
         "key": key,
@@ -65,9 +65,9 @@ def due(
     moment: datetime | None = None,
     *,
     channels: Collection[str] | None = None,
-    besides: Collection[str] = (),
+    except_channels: Collection[str] = (),
 ) -> list[Delivery]:
-    """What may be sent now, oldest first: to `channels` where they are given, to none `besides`.
+    """The deliveries that may be sent now, oldest first: to `channels` if given, to none of `except_channels`.
 
     Claim each before sending it.
     """
@@ -75,61 +75,61 @@ def due(
     query = select(outbox).where(columns.state == DeliveryState.PENDING, columns.next_attempt_at <= (moment or now()))
     if channels is not None:
         query = query.where(columns.channel.in_(channels))
-    if besides:
-        query = query.where(columns.channel.not_in(besides))
+    if except_channels:
+        query = query.where(columns.channel.not_in(except_channels))
     return [_delivery(row._mapping) for row in connection.execute(query.order_by(columns.id).limit(limit))]
 
 
 def find(connection: Connection, key: str) -> Delivery | None:
-    """The delivery with this key, None when there is none."""
+    """The delivery with this key, or None."""
     row = connection.execute(select(outbox).where(outbox.c.key == key)).one_or_none()
     return None if row is None else _delivery(row._mapping)
 
 
 def claim(connection: Connection, delivery: Delivery, until: datetime) -> Delivery | None:
-    """Takes a delivery that `due` named, for this sender alone until `until`; None when another was quicker."""
-    statement = _of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
+    """Reserves a delivery listed by `due` for this sender until `until`; None if another sender was faster."""
+    statement = _update_of(delivery).values(attempts=delivery.attempts + 1, next_attempt_at=until)
     if connection.execute(statement).rowcount != 1:
         return None
     row = connection.execute(select(outbox).where(outbox.c.id == delivery.id)).one()
     return _delivery(row._mapping)
 
 
-def note_progress(connection: Connection, delivery: Delivery, progress: Mapping[str, Any]) -> bool:
-    """Notes what of a claimed delivery has been sent; False when the claim was lost."""
-    return connection.execute(_of(delivery).values(progress=dict(progress))).rowcount == 1
+def record_progress(connection: Connection, delivery: Delivery, progress: Mapping[str, Any]) -> bool:
+    """Records what of a claimed delivery has been sent; False if the claim was lost."""
+    return connection.execute(_update_of(delivery).values(progress=dict(progress))).rowcount == 1
 
 
 def complete(connection: Connection, delivery: Delivery) -> bool:
-    """Marks a claimed delivery as sent; False when the claim was lost."""
+    """Marks a claimed delivery as sent; False if the claim was lost."""
     values = {"state": DeliveryState.SENT, "sent_at": now(), "last_error": None}
-    return connection.execute(_of(delivery).values(values)).rowcount == 1
+    return connection.execute(_update_of(delivery).values(values)).rowcount == 1
 
 
 def retry_later(connection: Connection, delivery: Delivery, when: datetime, error: str) -> bool:
-    """Gives a claimed delivery back, to be tried again at `when`; False when the claim was lost."""
-    return connection.execute(_of(delivery).values(next_attempt_at=when, last_error=error)).rowcount == 1
+    """Returns a claimed delivery, to be tried again at `when`; False if the claim was lost."""
+    return connection.execute(_update_of(delivery).values(next_attempt_at=when, last_error=error)).rowcount == 1
 
 
 def give_up(connection: Connection, delivery: Delivery, error: str) -> bool:
-    """Marks a claimed delivery as failed for good; False when the claim was lost."""
-    return connection.execute(_of(delivery).values(state=DeliveryState.FAILED, last_error=error)).rowcount == 1
+    """Marks a claimed delivery as failed permanently; False if the claim was lost."""
+    return connection.execute(_update_of(delivery).values(state=DeliveryState.FAILED, last_error=error)).rowcount == 1
 
 
 def pending(connection: Connection, channels: Collection[str]) -> int:
-    """How many deliveries to `channels` wait to be sent."""
+    """The number of deliveries to `channels` that are still to be sent."""
     query = select(func.count()).where(outbox.c.state == DeliveryState.PENDING, outbox.c.channel.in_(channels))
     return int(connection.execute(query).scalar_one())
 
 
 def counts(connection: Connection) -> dict[DeliveryState, int]:
-    """How many deliveries are in each state."""
+    """The number of deliveries in each state."""
     query = select(outbox.c.state, func.count()).group_by(outbox.c.state)
     found = {DeliveryState(state): number for state, number in connection.execute(query).tuples()}
     return {state: found.get(state, 0) for state in DeliveryState}
 
 
-def _of(delivery: Delivery) -> Any:
+def _update_of(delivery: Delivery) -> Any:
     columns = outbox.c
     same = (columns.id == delivery.id, columns.attempts == delivery.attempts)
     return update(outbox).where(*same, columns.state == DeliveryState.PENDING)

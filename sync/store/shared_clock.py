@@ -1,9 +1,9 @@
-"""The clock that all processes of a database share, whatever their own clocks say.
+"""The clock that all processes of a database share, independent of their own wall clocks.
 
-On PostgreSQL it is that of the server; on SQLite, which serves one machine, the time since the machine was started,
-counted from a moment that the database keeps. A process follows it by the machine's steady clock, so that a step of the
-wall clock lengthens and shortens nothing. Rows keep moments of this clock (`SharedDateTime`); in the program they are
-moments of the process's own wall clock, as all others are.
+On PostgreSQL it is the clock of the server; on SQLite, which serves one machine, the time since the machine started,
+counted from a moment stored in the database. A process follows it by the machine's monotonic clock, so that a step of
+the wall clock neither extends nor shortens a lease. Rows hold times of this clock (`SharedDateTime`); in the program
+they are times of the process's own wall clock, like all others.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from sqlalchemy import Dialect
 
 from sync.clock import now
 
-#: A difference below this is none: clocks are read one after the other.
+#: Smaller differences are ignored: the clocks are read one after the other.
 _NO_DIFFERENCE = timedelta(milliseconds=250)
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -32,11 +32,11 @@ class SharedClock:
 
     @property
     def is_known(self) -> bool:
-        """Whether the shared clock was read; until then it is taken to be this process's."""
+        """Whether the shared clock has been read; until then this process's clock stands in for it."""
         return self._zero is not None
 
     def ahead(self) -> timedelta:
-        """By how much the shared clock is ahead of this process's wall clock at present."""
+        """How far the shared clock is currently ahead of this process's wall clock."""
         if self._zero is None:
             return self._ahead
         ahead = self._zero + _since_boot() - now()
@@ -56,11 +56,11 @@ class SharedClock:
                 found = connection.execute(read, (boot,)).fetchone()
             self._zero = datetime.fromisoformat(found[0]).replace(tzinfo=UTC)
         except (OSError, sqlite3.OperationalError):
-            # No Linux, or a database that is not made yet, or that takes no writes: then nothing is written by it.
+            # Not Linux, or the database is not created yet, or is read-only: then nothing is written by this clock.
             return
 
     def follow_postgresql(self, connection: Any) -> None:
-        """Reads the clock of the server that a connection of psycopg leads to."""
+        """Reads the clock of the server of a psycopg connection."""
         sent = _since_boot()
         (moment,) = connection.execute("SELECT clock_timestamp()").fetchone()
         connection.rollback()

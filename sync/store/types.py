@@ -1,7 +1,7 @@
-"""The column types: texts and times that both databases keep alike, whatever a message or an upstream put into them.
+"""The column types: texts and times that both databases store alike, whatever a message or a response contains.
 
-PostgreSQL takes no NUL, no lone surrogate and no text longer than its column; SQLite takes some of them. A row that one
-foreign text keeps out would be lost with the rows written beside it.
+PostgreSQL rejects NULs, lone surrogates and texts longer than their column; SQLite accepts some of them. A row rejected
+for one such text would be lost with the rows written in the same transaction.
 """
 
 import hashlib
@@ -15,52 +15,52 @@ from sqlalchemy.types import TypeEngine
 
 from sync.store.shared_clock import shared_clock
 
-#: The largest number that a column, or JSON, takes as a number; larger ones are kept as text.
+#: The largest number that a column, or JSON, holds as a number; larger ones are stored as text.
 LARGEST_INTEGER = 2**63 - 1
 _HASH_LENGTH = 24
 
 
 def storable(text: str) -> str:
-    """The text without what no database keeps: NULs and lone surrogates."""
+    """The text without NULs and lone surrogates, which cannot be stored."""
     if "\x00" in text:
         text = text.replace("\x00", "")
     return text if text.isascii() else text.encode(errors="ignore").decode()
 
 
 class Words(TypeDecorator[str]):
-    """A text to be read: what cannot be stored is left out, and what is too long for the column is cut off."""
+    """A text for people: what cannot be stored is removed, and what is too long for the column is cut off."""
 
     impl = Text
     cache_ok = True
 
     def __init__(self, length: int | None = None) -> None:
-        """`length` is that of the column, in characters; None for one without limit."""
+        """`length` is the limit of the column in characters; None: no limit."""
         super().__init__()
         self.length = length
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:  # noqa: ARG002
-        """A text of limited length, where there is a limit."""
+        """A text of limited length, if there is a limit."""
         return Text() if self.length is None else String(self.length)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """What is stored of `value`, and what it is compared with."""
+        """The text that is stored for `value`, and compared with it."""
         return None if value is None else self.stored(value)
 
     def stored(self, value: str) -> str:
-        """What is stored of `value`."""
+        """The text that is stored for `value`."""
         return storable(value)[: self.length]
 
 
 class Key(Words):
-    """A text that names something: one that cannot be stored as it is ends with a hash of the whole.
+    """A text that identifies something: if it cannot be stored as it is, it ends with a hash of the whole.
 
-    So different names stay different, and a look-up by the name as it came finds its row.
+    So different keys stay different, and a look-up by the original text finds its row.
     """
 
     cache_ok = True
 
     def stored(self, value: str) -> str:
-        """What is stored of `value`; itself, where the column takes it."""
+        """The text that is stored for `value`: itself if the column can hold it."""
         clean = storable(value)
         length = self.length or len(value)
         if clean == value and len(clean) <= length:
@@ -70,13 +70,13 @@ class Key(Words):
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware date-time, kept in UTC, the same on PostgreSQL and on SQLite (which knows no time zones)."""
+    """An aware date-time, stored in UTC on PostgreSQL and on SQLite (which has no time zones)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuses naive date-times, so that no zone is ever guessed."""
+        """Rejects naive date-times, so that no zone is ever guessed."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -85,33 +85,33 @@ class UtcDateTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Gives back an aware date-time in UTC."""
+        """Returns an aware date-time in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class SharedDateTime(UtcDateTime):
-    """A moment that processes compare with the present: kept by the clock that all of the database share.
+    """A time that processes compare with the present: stored by the clock that all processes of the database share.
 
-    What is read, and what rows are compared with, are moments of the process's own clock.
+    Reading and comparing convert it from and to the process's own clock.
     """
 
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment by the shared clock."""
+        """The time by the shared clock."""
         shared = None if value is None else value + shared_clock(dialect).ahead()
         return super().process_bind_param(shared, dialect)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """The moment by the process's clock."""
+        """The time by the process's clock."""
         shared = super().process_result_value(value, dialect)
         return None if shared is None else shared - shared_clock(dialect).ahead()
 
 
 def written_json(value: object) -> str:
-    """How JSON columns are written: their texts hold nothing that a database or a reader of JSON refuses."""
+    """The text of a JSON column, without characters that a database or a JSON parser rejects."""
     try:
         written = orjson.dumps(value)
     except TypeError:

@@ -1,12 +1,15 @@
 """`runs`, `actions` and `telemetry`: what was done, by jobs, by people, and to records."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.arguments import AsJson, parse_time
 from jobs.cli.output import counts_text, duration_text, local_time, pairs_of, print_json, print_pairs, print_table, say
 from jobs.errors import UsageError
+
+if TYPE_CHECKING:
+    from sync.store.actions import Action
 
 runs = typer.Typer(name="runs", help="Job runs: what ran, when, why, and how it ended.", no_args_is_help=True)
 
@@ -132,13 +135,27 @@ def actions(
             found = list_actions(connection, limit)
         zone = application.settings.zone
     if as_json:
-        print_json([action.as_dict() for action in found])
+        print_json([_as_json(action) for action in found])
         return
     print_table(
         ("WHEN", "WHO", "ACTION", "TARGET", "STATE", "OUTCOME"),
         [(local_time(each.time, zone), each.who, each.action, each.target, each.state, each.outcome) for each in found],
         nothing="No action is recorded.",
     )
+
+
+def _as_json(action: "Action") -> dict[str, object]:
+    return {
+        "id": action.id,
+        "time": action.time.isoformat(timespec="seconds"),
+        "who": action.who,
+        "action": action.action,
+        "target": action.target,
+        "details": dict(action.details),
+        "outcome": action.outcome,
+        "state": action.state,
+        "finishedAt": None if action.finished_at is None else action.finished_at.isoformat(timespec="seconds"),
+    }
 
 
 def telemetry(

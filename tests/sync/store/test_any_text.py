@@ -143,7 +143,7 @@ def test_a_delivery_of_any_text_is_sent(database: Database, text: str) -> None:
         assert delivery is not None
         claimed = outbox.claim(connection, delivery, now() + timedelta(seconds=60))
         assert claimed is not None
-        assert outbox.note_progress(connection, claimed, {text: text})
+        assert outbox.record_progress(connection, claimed, {text: text})
         assert outbox.retry_later(connection, claimed, now(), text)
         assert outbox.give_up(connection, claimed, text)
 

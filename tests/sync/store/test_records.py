@@ -107,7 +107,7 @@ def test_a_delivery_is_sent_once(database: Database) -> None:
         assert mine is not None
         assert claim(connection, seen) is None
         assert outbox.due(connection, 10) == []
-        assert outbox.note_progress(connection, mine, {"thread": "17.2"})
+        assert outbox.record_progress(connection, mine, {"thread": "17.2"})
         assert outbox.complete(connection, mine)
         assert not outbox.complete(connection, mine)
         assert not outbox.enqueue(connection, "run-1:slack", "slack", {"run": 3})
@@ -125,12 +125,12 @@ def test_a_sender_that_died_is_followed_by_another(database: Database) -> None:
         outbox.enqueue(connection, "a", "email", {})
         first = outbox.claim(connection, outbox.due(connection, 1)[0], now() - timedelta(seconds=1))
         assert first is not None
-        outbox.note_progress(connection, first, {"step": 1})
+        outbox.record_progress(connection, first, {"step": 1})
         [again] = outbox.due(connection, 10)
         second = claim(connection, again)
         assert second is not None
         assert (second.progress, second.attempts) == ({"step": 1}, 2)
-        assert not outbox.note_progress(connection, first, {"step": 9})
+        assert not outbox.record_progress(connection, first, {"step": 9})
         assert not outbox.complete(connection, first)
         assert not outbox.retry_later(connection, first, now(), "late")
         assert outbox.complete(connection, second)
