@@ -3,6 +3,7 @@
 With queues, faults that can be switched on, a journal of accepted writes, and an idea of the truth of its own.
 """
 
-from sandbox.handle import Sandbox, SandboxError
+from sandbox.child_processes import SandboxError
+from sandbox.client import Sandbox
 
 __all__ = ["Sandbox", "SandboxError"]

@@ -4,20 +4,114 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
 
-from sandbox.arguments import PROGRAM, parser
-from sandbox.engine import CannotListenError, Engine
-from sandbox.handle import SandboxError, emulator_process
+from sandbox.child_processes import SandboxError, emulator_process, shielded_environment
+from sandbox.engine import NAMES, CannotListenError, Engine
 from sandbox.options import Options
 from sandbox.process import serve
-from sandbox.surroundings import shielded
+
+PROGRAM = "python -m sandbox"
+#: The highest port at which the control API leaves room for the services behind it.
+HIGHEST_BASE = 65_535 - len(NAMES)
+MOCKS = """answer any visit and any adjustment with a canned one; the visit's prison and visitors are those of
+MOCK_VISITS_PRISON_ID and MOCK_VISITS_VISITORS, an adjustment is of a sentence when its id ends in S"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses what it cannot read with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with 2."""
+        self.exit(2, f"{self.prog}: {message.removeprefix('argument ')}\n")
+
+
+def parser() -> Parser:
+    """Return the parser of the options."""
+    made = Parser(PROGRAM, description="Serves the sandbox in the foreground, for working by hand.")
+    add = made.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--advertise", help="host name to tell in the settings (default: that of --host)")
+    add(
+        "--port-base",
+        type=_port_base,
+        default=8100,
+        help="port of the control API; the services follow it; 0 takes free ones (default: %(default)s)",
+    )
+    add("--prisoners", type=_count, default=200, help="active prisoners (default: %(default)s)")
+    add("--seed", type=int, default=1, help="the same seed gives the same world (default: %(default)s)")
+    add("--latency-ms", type=_milliseconds, default=0, help="how long each call takes at least (default: %(default)s)")
+    add(
+        "--mismatch-rate",
+        type=_share,
+        default=0.001,
+        help="share of prisoners whose levels differ (default: %(default)s)",
+    )
+    add("--every-cause", action="store_true", help="plant a mismatch of every probable cause, whatever the rate")
+    add("--mock-publishers", action="store_true", help=MOCKS)
+    add(
+        "--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)"
+    )
+    add(
+        "--env-file",
+        type=_file,
+        metavar="FILE",
+        help="write the settings to FILE once everything listens (default: they are printed)",
+    )
+    return made
+
+
+def _port_base(text: str) -> int:
+    return int(_number(text, int, lambda port: 0 <= port <= HIGHEST_BASE, f"0 or a number from 1 to {HIGHEST_BASE}"))
+
+
+def _count(text: str) -> int:
+    return int(_number(text, int, lambda count: count >= 1, "a number from 1"))
+
+
+def _milliseconds(text: str) -> float:
+    return _number(text, float, lambda number: 0 <= number < math.inf, "a number from 0")
+
+
+def _share(text: str) -> float:
+    return _number(text, float, lambda share: 0 <= share <= 1, "a share from 0 to 1")
+
+
+def _number(text: str, read: Callable[[str], float], fits: Callable[[float], bool], wanted: str) -> float:
+    try:
+        number = read(text)
+    except ValueError:
+        number = math.nan
+    if not fits(number):
+        raise argparse.ArgumentTypeError(f"{wanted}: {text!r}")
+    return number
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"an address such as http://localhost:4566: {text!r}")
+    return text
+
+
+def _file(text: str) -> Path:
+    file = Path(text)
+    if not file.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {file.parent}")
+    if file.exists() and not file.is_file():
+        raise argparse.ArgumentTypeError(f"{file} is no file")
+    return file
+
 
 #: What the alerts and reports of a program with these settings say that they are of.
 ENVIRONMENT_NAME = "Sandbox"
@@ -27,7 +121,7 @@ def main() -> None:
     """Serve until interrupted, after telling the settings as `export NAME=value` lines."""
     parsing = parser()
     chosen = parsing.parse_args()
-    kept = shielded(os.environ)
+    kept = shielded_environment(os.environ)
     os.environ.clear()
     os.environ.update(kept)
     try:

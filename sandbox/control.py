@@ -5,18 +5,34 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeAlias
 
 import orjson
 from aiohttp import web
 
-from sandbox.command import Body, Command
 from sandbox.engine import Engine
-from sandbox.events import domain_event
-from sandbox.movements import Movements
+from sandbox.incentives import send_waiting
+from sandbox.nomis_prisoners import Movements
 from sandbox.options import Options
 from sandbox.routing import Router
-from sandbox.waiting import send_waiting
+from sandbox.topic import domain_event
+
+Body: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One control endpoint: `handler(engine, body, **path_params)` returns what is JSON-able, or awaits it.
+
+    A GET's query is its body. A ValueError, KeyError or TypeError is answered with 400 and its text.
+    """
+
+    method: str
+    template: str
+    handler: Callable[..., Any]
 
 
 class Control:

@@ -8,7 +8,7 @@ import os
 import threading
 from functools import partial
 
-from sandbox.parent_watch import report_to_parent, watch_parent
+from sandbox.child_processes import report_to_parent, watch_parent
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
-    from sandbox.haste import hasten
+    from sandbox.moto_patches import hasten
 
     hasten()
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)

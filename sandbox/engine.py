@@ -14,15 +14,30 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
+from sandbox import (
+    activities_views,
+    adjustments_api,
+    appointments_api,
+    incentives_api,
+    mapping,
+    nomis_activity_routes,
+    nomis_appointments,
+    nomis_incentives,
+    nomis_levels,
+    nomis_prisoners,
+    nomis_sentencing,
+    nomis_visits,
+    prisoner_search,
+    visit_scheduler,
+)
 from sandbox.auth import CLIENTS, Auth
 from sandbox.faults import Faults
+from sandbox.latency import Turns
 from sandbox.options import Options
 from sandbox.records import Records
-from sandbox.services import NAMES, routes_of
 from sandbox.serving import Route, Service
 from sandbox.slack import Slack
 from sandbox.topic import Topic
-from sandbox.turns import Turns
 from sandbox.world import World
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -194,3 +209,39 @@ def _request(
     """Make a request whose body may be as large as an upload."""
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
+
+
+NAMES = (
+    "auth",
+    "nomis",
+    "mapping",
+    "visits",
+    "incentives",
+    "activities",
+    "appointments",
+    "adjustments",
+    "prisoner-search",
+    "slack",
+)
+
+
+def routes_of(world: World) -> dict[str, list[Route]]:
+    """Return the endpoints of every service; NOMIS is one service made of several modules."""
+    return {
+        "mapping": mapping.routes(world),
+        "nomis": [
+            *nomis_prisoners.routes(world),
+            *nomis_incentives.routes(world),
+            *nomis_levels.routes(world),
+            *nomis_visits.routes(world),
+            *nomis_activity_routes.routes(world),
+            *nomis_appointments.routes(world),
+            *nomis_sentencing.routes(world),
+        ],
+        "visits": visit_scheduler.routes(world),
+        "incentives": incentives_api.routes(world),
+        "activities": activities_views.routes(world),
+        "appointments": appointments_api.routes(world),
+        "adjustments": adjustments_api.routes(world),
+        "prisoner-search": prisoner_search.routes(world),
+    }

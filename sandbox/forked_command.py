@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from sandbox.parent_watch import end_with_parent
+from sandbox.child_processes import end_with_parent
 
 CONTEXT = multiprocessing.get_context("forkserver")
 #: The longest time to wait for a command to end, unless told otherwise.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import orjson
+
 from sandbox import levels
 from sandbox.clock import london_now
-from sandbox.events import domain_event
 from sandbox.serving import Refused
+from sandbox.topic import Topic, domain_event
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -230,3 +235,29 @@ def next_review(review: Review) -> date:
 def missing(what: str) -> Refused:
     """Return what the service answers when something does not exist: status 404 and the reason."""
     return Refused(404, f"Not Found: {what}")
+
+
+def send_waiting(reviews: Sequence[Review], incentives: Incentives, topic: Topic, queue: str) -> Future[int]:
+    """Send the event of each review to the queue of a name (main or dead letter); the future gives how many."""
+    events = [incentives.inserted(review) for review in reviews]
+    return topic.work(lambda: _send(topic, queue, events))
+
+
+def envelope(event: dict[str, object]) -> dict[str, object]:
+    """Return the envelope in which SNS delivers an event to a queue."""
+    return {
+        "Type": "Notification",
+        "MessageId": str(uuid.uuid4()),
+        "TopicArn": "arn:aws:sns:eu-west-2:000000000000:hmpps-domain-events",
+        "Message": orjson.dumps(event).decode(),
+        "Timestamp": "2023-05-22T09:14:31.204Z",
+        "MessageAttributes": {"eventType": {"Type": "String", "Value": event["eventType"]}},
+    }
+
+
+def _send(topic: Topic, queue: str, events: list[dict[str, object]]) -> int:
+    sqs = topic.client("sqs")
+    address = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+    for event in events:
+        sqs.send_message(QueueUrl=address, MessageBody=orjson.dumps(envelope(event)).decode())
+    return len(events)

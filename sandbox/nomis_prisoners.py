@@ -1,13 +1,79 @@
-"""The active prisoners in NOMIS, page by page, over a population that may move meanwhile."""
+"""The active prisoners in NOMIS, page by page, and releases and receptions while they are being read."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sandbox.bodies import unexpected
-from sandbox.movements import Movements
+from sandbox.clock import london_now
+from sandbox.incentive_history import IncentiveHistory
+from sandbox.levels import default_level
+from sandbox.nomis_incentives import BY_TRANSFER
 from sandbox.paging import flag, page
+from sandbox.population import Prisoner, new_offender_no
+from sandbox.prisoner_search import publish_received
 from sandbox.serving import Reply, Request, Route
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+
+class Movements:
+    """Releases and receives people of one world; the levels of both sides stay in step."""
+
+    def __init__(self, world: World) -> None:
+        """Take the world whose people move."""
+        self.world = world
+        self.chance = world.random("movements")
+        self._historian: IncentiveHistory | None = None
+        self._turn = 0
+
+    def after_page(self, count: int) -> None:
+        """Bring about so many movements, releases and receptions in turn."""
+        for _ in range(count):
+            self._turn += 1
+            if self._turn % 2:
+                self.release(self.chance.choice([each for each in self.world.prisoners if each.active]))
+            else:
+                self.receive()
+
+    def release(self, prisoner: Prisoner) -> None:
+        """Release a person: the booking leaves the listing, its records stay."""
+        prisoner.active = False
+        self._note("release", prisoner)
+
+    def receive(self, prison_id: str | None = None) -> Prisoner:
+        """Receive a new person, with the records of the admission on both sides."""
+        world = self.world
+        if self._historian is None:
+            self._historian = IncentiveHistory(world, self.chance)
+        place = prison_id or self.chance.choice(self._historian.prisons)
+        prisoner = Prisoner(new_offender_no(world, self.chance), world.new_booking_id(), place)
+        world.add_prisoner(prisoner)
+        arrived = london_now().replace(microsecond=0) - timedelta(minutes=1)
+        self._historian.arrival(prisoner, world.incentives.default_of(place), arrived, place, "INITIAL")
+        self._note("reception", prisoner)
+        return prisoner
+
+    def transfer(self, prisoner: Prisoner, prison_id: str, published: bool) -> dict[str, object]:
+        """Move a person to another prison: NOMIS writes its record; DPS hears of it only if the event is published."""
+        world = self.world
+        arrived = london_now()
+        noted = arrived.replace(microsecond=0)
+        prisoner.prison_id = prison_id
+        level = default_level(prison_id)
+        world.nomis_incentives.add(prisoner.booking_id, level, noted, prison_id, BY_TRANSFER, "OMS_OWNER")
+        if published:
+            publish_received(world, prisoner.offender_no, "TRANSFERRED", prison_id, arrived)
+        self._note("transfer", prisoner)
+        return {"offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id, "occurredAt": noted.isoformat()}
+
+    def _note(self, kind: str, prisoner: Prisoner) -> None:
+        self.world.moved.append(
+            {"movement": kind, "offenderNo": prisoner.offender_no, "bookingId": prisoner.booking_id}
+        )
+
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -16,7 +16,7 @@ from typing import BinaryIO, ClassVar
 import psycopg
 from sqlalchemy.engine import URL
 
-from sandbox.parent_watch import end_with_parent
+from sandbox.child_processes import end_with_parent
 
 UNPRIVILEGED = "nobody"
 _LONGEST_SECONDS = 90

@@ -6,8 +6,8 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sandbox.events import domain_event
 from sandbox.serving import Refused, Reply, Request, Route
+from sandbox.topic import domain_event
 
 if TYPE_CHECKING:
     from sandbox.world import World

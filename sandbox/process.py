@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable
 
 from sandbox import domain_commands
+from sandbox.child_processes import report_to_parent, watch_parent
 from sandbox.control import Control
 from sandbox.engine import Engine
 from sandbox.options import Options
-from sandbox.parent_watch import report_to_parent, watch_parent
 
 
 async def serve(engine: Engine, host: str, port_base: int, ready: Callable[[], None], over: asyncio.Event) -> None:

@@ -17,11 +17,10 @@ from urllib.parse import parse_qs
 import orjson
 from aiohttp import web
 
-from sandbox.faults import Fault, Faults
+from sandbox.faults import Fault, Faults, answer_badly, drop
+from sandbox.latency import Latency, Turns
 from sandbox.records import Accepted, Records, Seen
 from sandbox.routing import Router
-from sandbox.turns import Latency, Turns
-from sandbox.wire import answer_badly, drop
 
 JSON_HEADERS = {"Content-Type": "application/json"}
 NO_QUERY: Mapping[str, list[str]] = {}

@@ -14,7 +14,8 @@ from sandbox.activities_api import ActivitiesState
 from sandbox.adjustments_api import MOCK_BOOKING, AdjustmentsState
 from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_now, london_today
-from sandbox.histories import Historian
+from sandbox.fixtures import Plan, plant
+from sandbox.incentive_history import IncentiveHistory
 from sandbox.incentives import Incentives, Review
 from sandbox.mapping import MappingState
 from sandbox.nomis_appointments import NomisAppointments
@@ -24,7 +25,6 @@ from sandbox.nomis_sentencing import NomisSentencing
 from sandbox.nomis_visits import NomisVisits
 from sandbox.options import Options
 from sandbox.places import Places
-from sandbox.planting import Plan, plant
 from sandbox.population import Prison, Prisoner, make_people, make_prisons, set_up_levels
 from sandbox.published import Published
 from sandbox.visit_scheduler import MOCK_PRISONER, VisitScheduler
@@ -83,7 +83,7 @@ class World:
         make_people(self, self.options.prisoners, self.random("people"))
         if self.options.mock_publishers and self.options.mock_visits_prison_id in self.prisons:
             self.add_prisoner(Prisoner(MOCK_PRISONER, MOCK_BOOKING, self.options.mock_visits_prison_id))
-        historian = Historian(self, self.random("histories"))
+        historian = IncentiveHistory(self, self.random("histories"))
         planted = plant(self, historian, self.random("planted"))
         for prisoner in self.prisoners:
             if prisoner.booking_id not in planted:

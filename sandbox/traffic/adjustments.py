@@ -13,8 +13,7 @@ from sandbox.bodies import Fields
 from sandbox.clock import london_today
 from sandbox.nomis_codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
 from sandbox.nomis_sentencing import create_key_date_adjustment, create_sentence_adjustment
-from sandbox.traffic.people import People
-from sandbox.traffic.steps import Step, Story
+from sandbox.traffic.steps import People, Step, Story
 
 if TYPE_CHECKING:
     from sandbox.world import World

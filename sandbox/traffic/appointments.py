@@ -11,8 +11,7 @@ from sandbox.appointments_api import AppointmentInstance
 from sandbox.bodies import Fields
 from sandbox.clock import london_today
 from sandbox.nomis_appointments import create_appointment
-from sandbox.traffic.people import People
-from sandbox.traffic.steps import Step, Story
+from sandbox.traffic.steps import People, Step, Story
 
 if TYPE_CHECKING:
     from sandbox.world import World

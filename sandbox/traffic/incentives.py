@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.clock import london_now
 from sandbox.nomis_incentives import BY_SCREEN
-from sandbox.traffic.people import People
-from sandbox.traffic.steps import Step, Story
+from sandbox.traffic.steps import People, Step, Story
 
 if TYPE_CHECKING:
     from sandbox.population import Prisoner

@@ -9,7 +9,7 @@ from typing import Final
 
 import orjson
 
-from sandbox.events import domain_event
+from sandbox.topic import domain_event
 from sandbox.traffic.steps import Step
 
 CREATIONS: Final = {

@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_now
-from sandbox.events import domain_event
+from sandbox.topic import domain_event
 from sandbox.traffic.activities import ActivityStories
 from sandbox.traffic.adjustments import AdjustmentStories
 from sandbox.traffic.appointments import AppointmentStories
 from sandbox.traffic.incentives import IncentiveStories
 from sandbox.traffic.malformed import unknown, vanished, write_malformed
-from sandbox.traffic.people import People
-from sandbox.traffic.steps import Counted, Step, Stories, Story
+from sandbox.traffic.steps import Counted, People, Step, Stories, Story
 from sandbox.traffic.visits import VisitStories
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 QUEUE_OF_DOMAIN = {
     "visit": "visit",
@@ -67,3 +68,52 @@ class Counted:
     def add(self, step: Step, **details: object) -> None:
         """List one."""
         self.found.append({"eventType": step.event_type, "domain": step.domain, "dps_id": step.dps_id, **details})
+
+
+if TYPE_CHECKING:
+    from sandbox.population import Prisoner
+    from sandbox.world import World
+
+
+class People:
+    """Draws active prisoners."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        """Sort the population by prison.
+
+        Raises:
+            ValueError: a world without prisoners has no traffic.
+        """
+        self._chance = chance
+        self._all = [each for each in world.prisoners if each.active]
+        if not self._all:
+            raise ValueError("traffic needs at least one active prisoner: make the world with prisoners=1 or more")
+        self._by_prison: dict[str, list[Prisoner]] = {}
+        for prisoner in self._all:
+            self._by_prison.setdefault(prisoner.prison_id, []).append(prisoner)
+        self._largest = sorted(self._by_prison, key=lambda code: (-len(self._by_prison[code]), code))
+        self._undisturbed = [each for each in self._all if each.booking_id not in _planted(world)]
+        chance.shuffle(self._undisturbed)
+
+    def anyone(self) -> Prisoner:
+        """Anyone of the population."""
+        return self._chance.choice(self._all)
+
+    def prison(self) -> str:
+        """A prison with many people."""
+        return self._chance.choice(self._largest[: max(3, len(self._largest) // 4)])
+
+    def in_prison(self, prison_id: str) -> list[Prisoner]:
+        """Everybody who is in a prison."""
+        return self._by_prison[prison_id]
+
+    def undisturbed(self) -> Prisoner | None:
+        """Somebody whose levels were not planted to differ, each one once; None when there is nobody left."""
+        return self._undisturbed.pop() if self._undisturbed else None
+
+
+def _planted(world: World) -> set[int]:
+    plan = world.plan
+    planted = [each.prisoner for each in plan.mismatches]
+    agreeing = [*plan.bulk_differs, *plan.unmapped, *plan.excluded_matching]
+    return {each.booking_id for each in (*planted, *agreeing)} | set(world.in_flight)

@@ -11,9 +11,8 @@ from sandbox.bodies import Fields
 from sandbox.clock import london_today
 from sandbox.nomis_visits import create_visit
 from sandbox.places import FIRST_PERSON, PERSONS
-from sandbox.traffic.people import People
-from sandbox.traffic.steps import Step, Story
-from sandbox.truth.visits import COMMENT, ORDER_COMMENT, OUTCOMES
+from sandbox.traffic.steps import People, Step, Story
+from sandbox.verification.visits import COMMENT, ORDER_COMMENT, OUTCOMES
 from sandbox.visit_scheduler import BookedVisit
 
 if TYPE_CHECKING:

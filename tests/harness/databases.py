@@ -21,7 +21,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy.engine import URL, make_url
 
-from sandbox.parent_watch import end_with_parent
+from sandbox.child_processes import end_with_parent
 from sandbox.postgres import UNPRIVILEGED, PostgresServer
 from sync.store.database import Database
 from sync.store.leases import Leases

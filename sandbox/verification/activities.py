@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from sandbox.clock import london_today
 from sandbox.nomis_courses import Course
 from sandbox.published import Entity
-from sandbox.truth import findings
-from sandbox.truth.findings import Either, Findings
+from sandbox.verification import discrepancies
+from sandbox.verification.discrepancies import Discrepancies, Either
 
 if TYPE_CHECKING:
     from sandbox.activities_api import DpsAllocation, DpsAttendance, Schedule
@@ -34,13 +34,13 @@ OUTCOMES: Final = {
 }
 
 
-def verify(world: World, found: Findings) -> None:
+def verify(world: World, found: Discrepancies) -> None:
     """Check published schedules (found by the code of the course), allocations and attendances (by their pair)."""
     by_code: dict[str, list[Course]] = {}
     for course in world.nomis_courses.courses.values():
         by_code.setdefault(course.code, []).append(course)
     for entity in world.published.of("activity"):
-        found.look("activity")
+        found.count("activity")
         _verify_schedule(world, found, entity, by_code.get(str(entity.dps_id), []))
     known = {str(entity.dps_id) for entity in world.published.of("activity") if entity.exists}
     mapped = {row.nomis_id[0] for row in world.mapping.rows("activities")}
@@ -51,22 +51,22 @@ def verify(world: World, found: Findings) -> None:
     _verify_attendances(world, found)
 
 
-def _verify_schedule(world: World, found: Findings, entity: Entity, courses: list[Course]) -> None:
+def _verify_schedule(world: World, found: Discrepancies, entity: Entity, courses: list[Course]) -> None:
     schedule = world.activities.schedules.get(int(entity.dps_id))
     if schedule is None or not entity.exists:
         return
     if not courses:
-        found.add("activity", schedule.id, findings.MISSING)
+        found.add("activity", schedule.id, discrepancies.MISSING)
         return
     if len(courses) > 1:
-        found.add("activity", schedule.id, findings.DUPLICATE, nomis_ids=[each.id for each in courses])
+        found.add("activity", schedule.id, discrepancies.DUPLICATE, nomis_ids=[each.id for each in courses])
     mapped = world.mapping.nomis_id("activities", schedule.id)
     if mapped is None:
-        found.add("activity", schedule.id, findings.UNMAPPED, nomis_id=courses[0].id)
+        found.add("activity", schedule.id, discrepancies.UNMAPPED, nomis_id=courses[0].id)
         return
     course = next((each for each in courses if each.id == mapped[0]), None)
     if course is None:
-        found.add("activity", schedule.id, findings.WRONGLY_MAPPED, mapped_to=mapped[0])
+        found.add("activity", schedule.id, discrepancies.WRONGLY_MAPPED, mapped_to=mapped[0])
         return
     found.compare("activity", schedule.id, expected_course(schedule), _held_course(course))
 
@@ -80,7 +80,7 @@ def expected_course(schedule: Schedule) -> dict[str, object]:
         "end": Either((schedule.end, activity.end)),
         "location_id": schedule.location_id,
         "capacity": schedule.capacity,
-        "description": findings.held(PREFIX + activity.summary[:SUMMARY_LENGTH], DESCRIPTION_BYTES),
+        "description": discrepancies.held(PREFIX + activity.summary[:SUMMARY_LENGTH], DESCRIPTION_BYTES),
         "level": activity.level,
         "program": activity.category,
         "pay_per_session": activity.pay_per_session,
@@ -118,9 +118,9 @@ def _course_of(world: World, schedule_id: int) -> Course | None:
     return None if mapped is None else world.nomis_courses.courses.get(int(mapped[0]))
 
 
-def _verify_allocations(world: World, found: Findings) -> None:
+def _verify_allocations(world: World, found: Discrepancies) -> None:
     for entity in world.published.of("allocation"):
-        found.look("allocation")
+        found.count("allocation")
         told = world.activities.allocations.get(int(entity.dps_id))
         if told is None:
             continue
@@ -128,9 +128,9 @@ def _verify_allocations(world: World, found: Findings) -> None:
         course = _course_of(world, told.schedule_id)
         rows = [] if course is None else world.nomis_courses.allocations_of.get((course.id, told.booking_id), [])
         if not rows:
-            found.add("allocation", told.id, findings.MISSING, booking_id=told.booking_id)
+            found.add("allocation", told.id, discrepancies.MISSING, booking_id=told.booking_id)
         elif len(rows) > 1:
-            found.add("allocation", told.id, findings.DUPLICATE, nomis_ids=[row.id for row in rows])
+            found.add("allocation", told.id, discrepancies.DUPLICATE, nomis_ids=[row.id for row in rows])
         elif newest is told:
             found.compare("allocation", told.id, expected_allocation(told), _held_allocation(rows[0]))
 
@@ -149,7 +149,7 @@ def expected_allocation(allocation: DpsAllocation) -> dict[str, object]:
         "band": str(allocation.band),
         "end": allocation.end,
         "end_reason": "PRG_END" if ended else None,
-        "comment": findings.held(comment, findings.COMMENT_BYTES),
+        "comment": discrepancies.held(comment, discrepancies.COMMENT_BYTES),
         "suspended": suspended,
     }
 
@@ -169,9 +169,9 @@ def _held_allocation(row: Allocation) -> dict[str, object]:
     }
 
 
-def _verify_attendances(world: World, found: Findings) -> None:
+def _verify_attendances(world: World, found: Discrepancies) -> None:
     for entity in world.published.of("attendance"):
-        found.look("attendance")
+        found.count("attendance")
         told = world.activities.attendances.get(int(entity.dps_id))
         allocation = None if told is None else world.activities.allocation_of(told)
         if told is None or allocation is None:
@@ -183,9 +183,9 @@ def _verify_attendances(world: World, found: Findings) -> None:
             [] if session is None else world.nomis_courses.attendances_of.get((session.id, allocation.booking_id), [])
         )
         if not rows:
-            found.add("attendance", told.id, findings.MISSING, booking_id=allocation.booking_id)
+            found.add("attendance", told.id, discrepancies.MISSING, booking_id=allocation.booking_id)
         elif len(rows) > 1:
-            found.add("attendance", told.id, findings.DUPLICATE, nomis_ids=[row.event_id for row in rows])
+            found.add("attendance", told.id, discrepancies.DUPLICATE, nomis_ids=[row.event_id for row in rows])
         else:
             found.compare("attendance", told.id, expected_attendance(told, instance.day), _held_attendance(rows[0]))
 
@@ -211,7 +211,7 @@ def expected_attendance(attendance: DpsAttendance, day: date = date.max) -> dict
     return {
         "status": status,
         "outcome": outcome,
-        "comment": findings.held(attendance.comment, findings.COMMENT_BYTES),
+        "comment": discrepancies.held(attendance.comment, discrepancies.COMMENT_BYTES),
         "unexcused": unexcused,
         "authorised": outcome not in {None, "ATT", "UNBEH"} and not unexcused,
         "paid": paid,

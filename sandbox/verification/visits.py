@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.nomis_visits import Visit, room_code
 from sandbox.published import Entity
-from sandbox.truth import findings
-from sandbox.truth.findings import Findings
+from sandbox.verification import discrepancies
+from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
     from sandbox.visit_scheduler import BookedVisit
@@ -30,13 +30,13 @@ OUTCOMES: Final = {
 }
 
 
-def verify(world: World, found: Findings) -> None:
+def verify(world: World, found: Discrepancies) -> None:
     """Check every published visit, found in NOMIS through the reference in its comment."""
     by_reference: dict[str, list[Visit]] = {}
     for visit in world.nomis_visits.visits.values():
         by_reference.setdefault(visit.comment.rpartition("eference: ")[2], []).append(visit)
     for entity in world.published.of("visit"):
-        found.look("visit")
+        found.count("visit")
         _verify_one(world, found, entity, by_reference.get(str(entity.dps_id), []))
     known = {entity.dps_id for entity in world.published.of("visit") if entity.exists}
     mapped = {row.nomis_id[0] for row in world.mapping.rows("visits")}
@@ -46,22 +46,22 @@ def verify(world: World, found: Findings) -> None:
             found.unmapped_record("visit", reference if reference in known else None, nomis_id=visit.id)
 
 
-def _verify_one(world: World, found: Findings, entity: Entity, records: list[Visit]) -> None:
+def _verify_one(world: World, found: Discrepancies, entity: Entity, records: list[Visit]) -> None:
     reference = str(entity.dps_id)
     if not entity.exists:
         return
     if not records:
-        found.add("visit", reference, findings.MISSING)
+        found.add("visit", reference, discrepancies.MISSING)
         return
     if len(records) > 1:
-        found.add("visit", reference, findings.DUPLICATE, nomis_ids=[each.id for each in records])
+        found.add("visit", reference, discrepancies.DUPLICATE, nomis_ids=[each.id for each in records])
     mapped = world.mapping.nomis_id("visits", reference)
     if mapped is None:
-        found.add("visit", reference, findings.UNMAPPED, nomis_id=records[0].id)
+        found.add("visit", reference, discrepancies.UNMAPPED, nomis_id=records[0].id)
         return
     record = next((each for each in records if each.id == mapped[0]), None)
     if record is None:
-        found.add("visit", reference, findings.WRONGLY_MAPPED, mapped_to=mapped[0])
+        found.add("visit", reference, discrepancies.WRONGLY_MAPPED, mapped_to=mapped[0])
         return
     visit = world.visits.visits.get(reference)
     if visit is not None:

@@ -23,14 +23,14 @@ COMMENT_BYTES: Final = 240
 
 
 @dataclass(slots=True)
-class Findings:
+class Discrepancies:
     """The problems found so far, the NOMIS records that no mapping points to, and how many entities were looked at."""
 
     problems: list[dict[str, object]] = field(default_factory=list)
     surplus: list[dict[str, object]] = field(default_factory=list)
     looked_at: dict[str, int] = field(default_factory=dict)
 
-    def look(self, domain: str) -> None:
+    def count(self, domain: str) -> None:
         """Count one more entity of a domain."""
         self.looked_at[domain] = self.looked_at.get(domain, 0) + 1
 

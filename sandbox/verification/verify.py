@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.truth import activities, adjustments, appointments, incentives, visits
-from sandbox.truth.findings import Findings
+from sandbox.verification import activities, adjustments, appointments, incentives, visits
+from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -18,7 +18,7 @@ def verify(world: World) -> dict[str, object]:
         `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details),
         and `surplus` (NOMIS records made since the start that no mapping points to).
     """
-    found = Findings()
+    found = Discrepancies()
     for domain in (visits, incentives, activities, appointments, adjustments):
         domain.verify(world, found)
     return {

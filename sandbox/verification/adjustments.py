@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.nomis_sentencing import NomisAdjustment
 from sandbox.published import Entity
-from sandbox.truth import findings
-from sandbox.truth.findings import Either, Findings
+from sandbox.verification import discrepancies
+from sandbox.verification.discrepancies import Discrepancies, Either
 
 if TYPE_CHECKING:
     from sandbox.adjustments_api import DpsAdjustment
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Key = tuple[int, str]
 
 
-def verify(world: World, found: Findings) -> None:
+def verify(world: World, found: Discrepancies) -> None:
     """Check every published adjustment through its mapping; an unmapped record belongs to the one with its values."""
     mapped = {row.nomis_id for row in world.mapping.rows("adjustments")}
     known = {}
@@ -31,7 +31,7 @@ def verify(world: World, found: Findings) -> None:
             loose.setdefault(dps_id, []).append(key)
             found.unmapped_record("adjustment", dps_id, nomis_id=key[0], category=key[1])
     for entity in world.published.of("adjustment"):
-        found.look("adjustment")
+        found.count("adjustment")
         _verify_one(world, found, entity, loose.get(str(entity.dps_id), []))
 
 
@@ -45,26 +45,33 @@ def records(world: World) -> dict[Key, NomisAdjustment]:
 
 
 def _values(of: DpsAdjustment | NomisAdjustment) -> tuple[object, ...]:
-    return of.booking_id, of.sentence, of.type, of.start, of.days, findings.held(of.comment, findings.COMMENT_BYTES)
+    return (
+        of.booking_id,
+        of.sentence,
+        of.type,
+        of.start,
+        of.days,
+        discrepancies.held(of.comment, discrepancies.COMMENT_BYTES),
+    )
 
 
-def _verify_one(world: World, found: Findings, entity: Entity, loose: list[Key]) -> None:
+def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[Key]) -> None:
     dps_id = str(entity.dps_id)
     mapped = world.mapping.nomis_id("adjustments", dps_id)
     record = None if mapped is None else records_of(world, mapped)
     if not entity.exists:
         if record is not None and "deleted" in entity.told:
-            found.add("adjustment", dps_id, findings.NOT_DELETED, nomis_id=record.id)
+            found.add("adjustment", dps_id, discrepancies.NOT_DELETED, nomis_id=record.id)
         elif mapped is not None and "deleted" in entity.told:
-            found.add("adjustment", dps_id, findings.MAPPING_LEFT)
+            found.add("adjustment", dps_id, discrepancies.MAPPING_LEFT)
         return
     if mapped is None:
-        found.add("adjustment", dps_id, findings.UNMAPPED if loose else findings.MISSING, records=loose)
+        found.add("adjustment", dps_id, discrepancies.UNMAPPED if loose else discrepancies.MISSING, records=loose)
         return
     if loose:
-        found.add("adjustment", dps_id, findings.DUPLICATE, records=loose)
+        found.add("adjustment", dps_id, discrepancies.DUPLICATE, records=loose)
     if record is None:
-        found.add("adjustment", dps_id, findings.WRONGLY_MAPPED, mapped_to=list(mapped))
+        found.add("adjustment", dps_id, discrepancies.WRONGLY_MAPPED, mapped_to=list(mapped))
         return
     adjustment = world.adjustments.adjustments.get(dps_id)
     if adjustment is not None:
@@ -91,7 +98,7 @@ def expected(adjustment: DpsAdjustment, record: NomisAdjustment) -> dict[str, ob
         "day": adjustment.day or written,
         "start": start,
         "days": adjustment.days,
-        "comment": findings.held(adjustment.comment, findings.COMMENT_BYTES),
+        "comment": discrepancies.held(adjustment.comment, discrepancies.COMMENT_BYTES),
         "active": adjustment.active,
     }
 

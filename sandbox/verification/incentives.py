@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox.nomis_incentives import BY_API, IepRecord
-from sandbox.truth import findings
-from sandbox.truth.findings import Findings
+from sandbox.verification import discrepancies
+from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
     from sandbox.incentives import Review
     from sandbox.world import World
 
 
-def verify(world: World, found: Findings) -> None:
+def verify(world: World, found: Discrepancies) -> None:
     """Check published reviews and levels, and IEP records made since the start that no mapping points to."""
     unmapped = _unmapped(world)
     for entity in world.published.of("incentive"):
-        found.look("incentive")
+        found.count("incentive")
         review = world.incentives.reviews.get(int(entity.dps_id))
         if review is not None:
             _verify_review(world, found, review, unmapped)
@@ -49,25 +49,30 @@ def _unmapped(world: World) -> dict[tuple[int, int], tuple[IepRecord, int | None
 
 
 def _verify_review(
-    world: World, found: Findings, review: Review, unmapped: dict[tuple[int, int], tuple[IepRecord, int | None]]
+    world: World, found: Discrepancies, review: Review, unmapped: dict[tuple[int, int], tuple[IepRecord, int | None]]
 ) -> None:
     own = [key for key, (_, review_id) in unmapped.items() if review_id == review.id]
     mapped = world.mapping.nomis_id("incentives", review.id)
     if mapped is None:
-        found.add("incentive", review.id, findings.UNMAPPED if own else findings.MISSING, booking_id=review.booking_id)
+        found.add(
+            "incentive",
+            review.id,
+            discrepancies.UNMAPPED if own else discrepancies.MISSING,
+            booking_id=review.booking_id,
+        )
         return
     if own:
-        found.add("incentive", review.id, findings.DUPLICATE, records=own)
+        found.add("incentive", review.id, discrepancies.DUPLICATE, records=own)
     record = world.nomis_incentives.record(int(mapped[0]), int(mapped[1]))
     if record is None or mapped[0] != review.booking_id:
-        found.add("incentive", review.id, findings.WRONGLY_MAPPED, mapped_to=list(mapped))
+        found.add("incentive", review.id, discrepancies.WRONGLY_MAPPED, mapped_to=list(mapped))
         return
     expected = {
         "level": review.code,
         "at": review.at.replace(microsecond=0),
         "prison_id": review.prison_id,
         "user_id": review.user_id,
-        "comment": findings.held(review.comments, findings.COMMENT_BYTES),
+        "comment": discrepancies.held(review.comments, discrepancies.COMMENT_BYTES),
     }
     found.compare("incentive", review.id, expected, _held(record))
 
@@ -82,36 +87,36 @@ def _held(record: IepRecord) -> dict[str, object]:
     }
 
 
-def _verify_levels(world: World, found: Findings) -> None:
+def _verify_levels(world: World, found: Discrepancies) -> None:
     codes = world.nomis_incentives.codes
     for entity in world.published.of("level"):
-        found.look("level")
+        found.count("level")
         level = world.incentives.levels.get(str(entity.dps_id))
         held = codes.get(str(entity.dps_id))
         if level is None:
             continue
         if held is None:
-            found.add("level", level.code, findings.MISSING)
+            found.add("level", level.code, discrepancies.MISSING)
             continue
         expected = {"description": level.name, "active": level.active}
         found.compare("level", level.code, expected, {"description": held.description, "active": held.active})
     for _ in world.published.of("level-order"):
-        found.look("level-order")
+        found.count("level-order")
         wanted = [level.code for level in world.incentives.ordered_levels() if level.code in codes]
         held_order = sorted(wanted, key=lambda code: codes[code].sequence)
         found.compare("level-order", "all", {"codes": wanted}, {"codes": held_order})
 
 
-def _verify_prison_levels(world: World, found: Findings) -> None:
+def _verify_prison_levels(world: World, found: Discrepancies) -> None:
     for entity in world.published.of("prison-level"):
-        found.look("prison-level")
+        found.count("prison-level")
         prison_id, _, code = str(entity.dps_id).partition(":")
         level = world.incentives.prison_levels.get((prison_id, code))
         held = world.nomis_incentives.prison_levels.get((prison_id, code))
         if level is None:
             continue
         if held is None:
-            found.add("prison-level", entity.dps_id, findings.MISSING)
+            found.add("prison-level", entity.dps_id, discrepancies.MISSING)
             continue
         names = (
             "active",

@@ -29,7 +29,7 @@ COMMENTS = (
 )
 
 
-class Historian:
+class IncentiveHistory:
     """Writes what happened into NOMIS, the incentives API and the mapping service, as the real systems do."""
 
     def __init__(self, world: World, chance: random.Random) -> None:

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import date, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from sandbox.surroundings import shielded
+from sandbox.child_processes import SandboxError, end, first_line, spawn
 
-SECONDS_TO_END = 5
 SECONDS_TO_ANSWER = 300
-PACKAGE_PARENT = Path(__file__).resolve().parent.parent
-
-
-class SandboxError(RuntimeError):
-    """The sandbox did not start, or refused what it was told to do."""
 
 
 class Sandbox:
@@ -59,16 +50,16 @@ class Sandbox:
         world = _world_options(prisoners, seed, options)
         server = emulator = None
         try:
-            emulator = _spawn("sandbox.emulator") if moto else None
-            server = _spawn("sandbox.process", "--options", json.dumps(world))
-            sandbox = cls(server, emulator, _first_line(server, "the fake services")["ports"])
+            emulator = spawn("sandbox.emulator") if moto else None
+            server = spawn("sandbox.process", "--options", json.dumps(world))
+            sandbox = cls(server, emulator, first_line(server, "the fake services")["ports"])
             if emulator is not None:
-                sandbox._emulator_url = f"http://127.0.0.1:{_first_line(emulator, 'the emulator of AWS')['port']}"
+                sandbox._emulator_url = f"http://127.0.0.1:{first_line(emulator, 'the emulator of AWS')['port']}"
                 sandbox.control("PUT", "/emulator", {"url": sandbox._emulator_url})
             if latency_ms:
                 sandbox.latency(latency_ms)
         except BaseException:
-            _end(server, emulator)
+            end(server, emulator)
             raise
         return sandbox
 
@@ -84,7 +75,7 @@ class Sandbox:
 
     def stop(self) -> None:
         """Stop the processes; nothing happens when they are stopped already."""
-        _end(self._server, self._emulator)
+        end(self._server, self._emulator)
 
     def url(self, service: str) -> str:
         """Return the base address of a service, or of `control`."""
@@ -328,48 +319,3 @@ def _call(base: str, method: str, path: str, body: object | None) -> Any:
             f"{method} {path} of the sandbox was refused with {answer.status}: {content.decode('utf-8', 'replace')}"
         )
     return json.loads(content) if content else None
-
-
-def _spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    path = os.pathsep.join(part for part in (str(PACKAGE_PARENT), os.environ.get("PYTHONPATH")) if part)
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**shielded(os.environ), "PYTHONPATH": path},
-        start_new_session=True,  # Ctrl+C is for the parent, which then ends these
-    )
-
-
-def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], int]:
-    """Start an emulator of AWS and return it with its port, once it answers.
-
-    Raises:
-        SandboxError: it did not come up.
-    """
-    process = _spawn("sandbox.emulator", "--host", host)
-    return process, int(_first_line(process, "the emulator of AWS")["port"])
-
-
-def _first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise SandboxError(f"{what} did not start (exit code {process.wait(SECONDS_TO_END)}); see the error above")
-    return dict(json.loads(line))
-
-
-def _end(*processes: subprocess.Popen[bytes] | None) -> None:
-    for process in processes:
-        if process is not None and process.stdin is not None and not process.stdin.closed:
-            process.stdin.close()
-    for process in processes:
-        if process is None:
-            continue
-        try:
-            process.wait(SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()

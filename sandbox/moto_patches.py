@@ -118,7 +118,9 @@ def hasten() -> None:
     }
     for name, replacement in replacements.items():
         if not hasattr(models.Queue, name):
-            raise RuntimeError(f"moto's queue has no {name}: its way of counting changed, so sandbox/haste.py must too")
+            raise RuntimeError(
+                f"moto's queue has no {name}: its way of counting changed, so sandbox/moto_patches.py must too"
+            )
         setattr(models.Queue, name, replacement)
     for holder, name in _SPELLED_ANEW:
         setattr(holder, name, functools.cache(getattr(holder, name)))

@@ -15,14 +15,14 @@ from sandbox.appointments_api import AppointmentInstance
 from sandbox.nomis_allocations import plant_duplicate
 from sandbox.nomis_attendances import Attendance
 from sandbox.options import Options
+from sandbox.traffic.activities import settle_allocation, settle_schedule
 from sandbox.traffic.adjustments import settle_adjustment
 from sandbox.traffic.appointments import settle_appointment
 from sandbox.traffic.schedules import ScheduleMaker
-from sandbox.traffic.settled_activities import settle_allocation, settle_schedule
 from sandbox.traffic.visits import settle_visit
-from sandbox.truth import verify
-from sandbox.truth.activities import expected_attendance
-from sandbox.truth.findings import Either
+from sandbox.verification import verify
+from sandbox.verification.activities import expected_attendance
+from sandbox.verification.discrepancies import Either
 from sandbox.visit_scheduler import BookedVisit
 from sandbox.world import World
 

@@ -5,6 +5,6 @@ Written from the rules of the synchronisation, independently of the program that
 
 from __future__ import annotations
 
-from sandbox.truth.verify import verify
+from sandbox.verification.verify import verify
 
 __all__ = ["verify"]

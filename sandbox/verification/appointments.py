@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.nomis_appointments import NomisAppointment
 from sandbox.published import Entity
-from sandbox.truth import findings
-from sandbox.truth.findings import Findings
+from sandbox.verification import discrepancies
+from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Pair = tuple[object, ...]
 
 
-def verify(world: World, found: Findings) -> None:
+def verify(world: World, found: Discrepancies) -> None:
     """Check published appointments through mappings; an unmapped record belongs to the one of its time and place."""
     mapped = {row.nomis_id[0] for row in world.mapping.rows("appointments")}
     known: dict[Pair, int] = {}
@@ -30,11 +30,11 @@ def verify(world: World, found: Findings) -> None:
             loose.setdefault(dps_id, []).append(record.event_id)
             found.unmapped_record("appointment", dps_id, nomis_id=record.event_id)
     for entity in world.published.of("appointment"):
-        found.look("appointment")
+        found.count("appointment")
         _verify_one(world, found, entity, loose.get(int(entity.dps_id), []))
 
 
-def _verify_one(world: World, found: Findings, entity: Entity, loose: list[int]) -> None:
+def _verify_one(world: World, found: Discrepancies, entity: Entity, loose: list[int]) -> None:
     dps_id = int(entity.dps_id)
     mapped = world.mapping.nomis_id("appointments", dps_id)
     record = None if mapped is None else world.nomis_appointments.appointments.get(int(mapped[0]))
@@ -42,12 +42,12 @@ def _verify_one(world: World, found: Findings, entity: Entity, loose: list[int])
         _verify_absent(found, entity, record, mapped=mapped is not None)
         return
     if mapped is None:
-        found.add("appointment", dps_id, findings.UNMAPPED if loose else findings.MISSING, nomis_ids=loose)
+        found.add("appointment", dps_id, discrepancies.UNMAPPED if loose else discrepancies.MISSING, nomis_ids=loose)
         return
     if loose:
-        found.add("appointment", dps_id, findings.DUPLICATE, nomis_ids=loose)
+        found.add("appointment", dps_id, discrepancies.DUPLICATE, nomis_ids=loose)
     if record is None:
-        found.add("appointment", dps_id, findings.WRONGLY_MAPPED, mapped_to=mapped[0])
+        found.add("appointment", dps_id, discrepancies.WRONGLY_MAPPED, mapped_to=mapped[0])
         return
     instance = world.appointments.instances.get(dps_id)
     if instance is None:
@@ -65,12 +65,12 @@ def _verify_one(world: World, found: Findings, entity: Entity, loose: list[int])
     found.compare("appointment", dps_id, expected, _held(record))
 
 
-def _verify_absent(found: Findings, entity: Entity, record: NomisAppointment | None, *, mapped: bool) -> None:
+def _verify_absent(found: Discrepancies, entity: Entity, record: NomisAppointment | None, *, mapped: bool) -> None:
     if record is not None:
-        problem = findings.NOT_REFUSED if entity.refused else findings.NOT_DELETED
+        problem = discrepancies.NOT_REFUSED if entity.refused else discrepancies.NOT_DELETED
         found.add("appointment", entity.dps_id, problem, nomis_id=record.event_id)
     elif mapped and "deleted" in entity.told:
-        found.add("appointment", entity.dps_id, findings.MAPPING_LEFT)
+        found.add("appointment", entity.dps_id, discrepancies.MAPPING_LEFT)
 
 
 def _held(record: NomisAppointment) -> dict[str, object]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sandbox.clock import london_now
-from sandbox.histories import Historian
+from sandbox.incentive_history import IncentiveHistory
 from sandbox.incentives import Review
 from sandbox.levels import NomisPrisonLevel, default_level
 from sandbox.nomis_incentives import BY_ADMISSION, BY_SCREEN, BY_TRANSFER
@@ -99,7 +99,7 @@ def counts_of(world: World) -> dict[int, int]:
     return counts
 
 
-def plant(world: World, historian: Historian, chance: random.Random) -> set[int]:
+def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> set[int]:
     """Plant what the options ask for and return the bookings that have their history now.
 
     Raises:
@@ -138,7 +138,7 @@ def plant(world: World, historian: Historian, chance: random.Random) -> set[int]
 class _Planter:
     """Makes the history of one booking after the other."""
 
-    def __init__(self, world: World, historian: Historian) -> None:
+    def __init__(self, world: World, historian: IncentiveHistory) -> None:
         self.world = world
         self.told = historian
         self.makers: dict[int, Callable[[Prisoner, int], None]] = {

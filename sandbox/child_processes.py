@@ -1,0 +1,109 @@
+"""The processes of the sandbox: how they start, report that they are ready, and end with the process above them."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+_SECONDS_TO_END = 5
+_PACKAGE_PARENT = Path(__file__).resolve().parent.parent
+_PR_SET_PDEATHSIG = 1
+_PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+
+class SandboxError(RuntimeError):
+    """The sandbox did not start, or refused what it was told to do."""
+
+
+def spawn(module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a module of the sandbox as a process that reports its address on its standard output."""
+    path = os.pathsep.join(part for part in (str(_PACKAGE_PARENT), os.environ.get("PYTHONPATH")) if part)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**shielded_environment(os.environ), "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl+C is for the parent, which then ends these
+    )
+
+
+def first_line(process: subprocess.Popen[bytes], what: str) -> dict[str, Any]:
+    """Return what a process reported; `what` names it where it did not start.
+
+    Raises:
+        SandboxError: it ended before.
+    """
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SandboxError(f"{what} did not start (exit code {process.wait(_SECONDS_TO_END)}); see the error above")
+    return dict(json.loads(line))
+
+
+def end(*processes: subprocess.Popen[bytes] | None) -> None:
+    """End processes and wait for them; None and what has ended are passed over."""
+    for process in processes:
+        if process is not None and process.stdin is not None and not process.stdin.closed:
+            process.stdin.close()
+    for process in processes:
+        if process is None:
+            continue
+        try:
+            process.wait(_SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], int]:
+    """Start an emulator of AWS and return it with its port, once it answers.
+
+    Raises:
+        SandboxError: it did not come up.
+    """
+    process = spawn("sandbox.emulator", "--host", host)
+    return process, int(first_line(process, "the emulator of AWS")["port"])
+
+
+def shielded_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without proxies and settings of AWS, of which a profile that is not there breaks boto3."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("AWS_") and name.lower() not in _PROXIES
+    }
+    return kept | {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+
+
+def watch_parent(on_end: Callable[[], None]) -> None:
+    """Calls `on_end` (in a thread) once the other end of the standard input closes, as it does when the parent ends."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        on_end()
+
+    threading.Thread(target=wait, name="parent watch", daemon=True).start()
+
+
+def report_to_parent(report: Mapping[str, object]) -> None:
+    """Writes one line of JSON for the process that started this one; ends when that is gone already."""
+    try:
+        os.write(sys.stdout.fileno(), json.dumps(report).encode() + b"\n")
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def end_with_parent(by: signal.Signals) -> None:
+    """Lets the process that calls this receive the signal when its parent ends (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)
