@@ -19,7 +19,7 @@ from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParame
 from reports.engine.run_registry import check_resumable
 from reports.engine.runs import Scope, find_run, load_result
 from reports.presentation import summary
-from sync.proposed import command
+from sync.command_text import command
 
 JOB = "reconcile-incentives"
 _STATUSES = {

@@ -8,11 +8,11 @@ from sqlalchemy import BigInteger, Connection, bindparam, cast, insert, select, 
 from sqlalchemy.exc import IntegrityError
 
 from sync.clock import now
+from sync.command_text import SHOW_DUPLICATE, command
 from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
 from sync.creation.records import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
-from sync.proposed import SHOW_DUPLICATE, command
 from sync.store import findings
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from sync.command_text import SHOW_DUPLICATE
 from sync.failures import UpstreamError
-from sync.proposed import SHOW_DUPLICATE
 from sync.settings.declaration import UpstreamName
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events

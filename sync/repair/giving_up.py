@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from sync.proposed import command
+from sync.command_text import command
 from sync.queues.dead_letters import DeadLetter
 from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass, diagnose
 from sync.store.database import Database, StoreUnavailable

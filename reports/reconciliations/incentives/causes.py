@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sync.command_text import command
 from sync.domains.incentives.repair import SUPPORT_CHANNEL
-from sync.proposed import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
 from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT
 from sandbox import Sandbox
-from sync.proposed import SHOW_DUPLICATE
+from sync.command_text import SHOW_DUPLICATE
 from sync.settings.loading import SettingsError
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
