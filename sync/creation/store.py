@@ -1,10 +1,10 @@
 """The steps of the creation protocol in the database, each one transaction with its telemetry."""
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, bindparam, cast, insert, select, update
+from sqlalchemy import BigInteger, Connection, Update, bindparam, cast, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync.clock import now
@@ -26,11 +26,12 @@ _RESOLVER = "prisoner-to-nomis"
 _AMBIGUOUS_SEVERITY = "serious"
 
 # Built once, since building a statement costs more than running it.
-_CHANGE_ATTEMPT = update(creations).where(
-    OF_DPS_RECORD,
-    creations.c.attempts == bindparam("the_attempt"),
-    creations.c.state.in_(bindparam("the_states", expanding=True)),
-)
+_INSERT = insert(creations)
+_OF_ATTEMPT = OF_DPS_RECORD & (creations.c.attempts == bindparam("the_attempt"))
+_CHANGE_INTENT = update(creations).where(_OF_ATTEMPT, creations.c.state == CreationState.INTENDED)
+# The mapping of a mapped record may have vanished.
+_ASKED_ABOUT = (CreationState.INTENDED, CreationState.MAPPED)
+_MARK_AMBIGUOUS = update(creations).where(_OF_ATTEMPT, creations.c.state.in_(_ASKED_ABOUT))
 _MARK_DUPLICATE = update(creations).where(OF_DPS_RECORD).values(state=CreationState.DUPLICATE)
 
 
@@ -104,7 +105,7 @@ class CreationStore:
             with self._database.begin() as connection:
                 if previous is None:
                     first = {"domain": creation.name, "dps_id": dps_id, "created_at": moment}
-                    connection.execute(insert(creations), values | first)
+                    connection.execute(_INSERT, values | first)
                 elif not _replace(connection, previous, values):
                     raise LeaseBusy(creation_lease(creation.name, dps_id))
         except IntegrityError:
@@ -203,10 +204,8 @@ class CreationStore:
         """Records that nobody can tell whether NOMIS has the record: a finding, alerted once."""
         event_name, text = f"{creation.name}-create-ambiguous", text_properties(properties)
         values = {"state": CreationState.AMBIGUOUS, "note": record.note or "no response was recorded"}
-        # The mapping of a mapped record may have vanished.
-        states = (CreationState.INTENDED, CreationState.MAPPED)
         with self._database.begin() as connection:
-            _change(connection, creation, record.dps_id, record.attempts, values, states)
+            _change(connection, creation, record.dps_id, record.attempts, values, _MARK_AMBIGUOUS)
             self._telemetry.track_with(connection, event_name, text)
             record_finding(
                 connection,
@@ -242,11 +241,11 @@ def _change(
     dps_id: str,
     attempt: int,
     values: Mapping[str, Any],
-    states: Collection[CreationState] = (CreationState.INTENDED,),
+    statement: Update = _CHANGE_INTENT,
 ) -> None:
-    """Changes the record if it is still at this attempt and in one of these states."""
-    given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt, "the_states": list(states)}
-    connection.execute(_CHANGE_ATTEMPT, {**values, **given, "updated_at": now()})
+    """Changes the record if it is still at this attempt, and in a state that `statement` allows."""
+    given = {"the_domain": creation.name, "the_dps_id": dps_id, "the_attempt": attempt}
+    connection.execute(statement, {**values, **given, "updated_at": now()})
 
 
 def _refuse(connection: Connection, creation: Creation, dps_id: str, attempt: int, note: str) -> None:
