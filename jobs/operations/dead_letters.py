@@ -19,7 +19,7 @@ from sync import clock
 from sync.failures import SyncError, one_line
 from sync.queues.dead_letters import DeadLetter, DeadLetterQueue, RetryResult
 from sync.queues.queue import QueueCounts
-from sync.repair.dead_letter_report import Diagnosis, diagnose, not_chosen
+from sync.repair.dead_letter_report import DeadLetterReport, not_chosen, report_on
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import SettingsError
 
@@ -98,7 +98,7 @@ def _state(application: Application, queue: str) -> DlqState:
     return DlqState(queue, pair.dlq.name, counts, min(sent, default=None), Counter(letter.type for letter in letters))
 
 
-def diagnose_messages(application: Application, queue: str, prefix: str | None, most: int) -> list[Diagnosis]:
+def diagnose_messages(application: Application, queue: str, prefix: str | None, most: int) -> list[DeadLetterReport]:
     """The messages of a dead letter queue with what is known of them: `most` of all, or those whose id has `prefix`.
 
     Raises `UsageError` when no id has it.
@@ -108,7 +108,7 @@ def diagnose_messages(application: Application, queue: str, prefix: str | None, 
         letters = [letter for letter in letters if letter.message.message_id.startswith(prefix)]
         if not letters:
             raise UsageError(f"the dead letter queue of {queue} holds no message {prefix}")
-    return diagnose(application.database, queue, letters)
+    return report_on(application.database, queue, letters)
 
 
 def retry_messages(

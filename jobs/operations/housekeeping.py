@@ -14,7 +14,7 @@ from jobs.runtime.job_runs import ActiveRun, Trigger
 from jobs.runtime.logging import bound
 from sync import clock
 from sync.queues.dead_letters import DeadLetter, RetryResult
-from sync.repair.giving_up import Housekeeping
+from sync.repair.giving_up import ScheduledRedrive
 from sync.store.failures import forget_redrives
 from sync.store.findings import resolve_expired
 
@@ -124,5 +124,5 @@ def housekeep(
     check_errors(result.errors)
 
 
-def _rules(application: Application, queue: str) -> Housekeeping:
-    return Housekeeping(application.database, queue, application.settings.housekeeping_max_returns, clock.now())
+def _rules(application: Application, queue: str) -> ScheduledRedrive:
+    return ScheduledRedrive(application.database, queue, application.settings.housekeeping_max_returns, clock.now())

@@ -28,7 +28,8 @@ class RowKind:
     """A kind of row of which NOMIS may hold one for each key, without keeping to it.
 
     domain: the word for the domain in findings. what: what a person calls a row.
-    key: the telemetry properties that name the one row there may be. number: the property that has a row's number.
+    key: the telemetry properties that name the one row there may be. number, dps: the properties that have the number
+        of a row and the id of the DPS record.
     tracked_by: the telemetry events that name a row. path: that of the calls which two rows make fail.
     delete: deletes a row by its number. tables: where the support team of NOMIS finds the rows, which no service lists.
     alert: the text that operators know the alert by.
@@ -38,6 +39,7 @@ class RowKind:
     what: str
     key: tuple[str, ...]
     number: str
+    dps: str
     tracked_by: tuple[str, ...]
     path: re.Pattern[str]
     delete: Callable[[ServiceClient, int], None]

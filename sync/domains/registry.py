@@ -1,6 +1,6 @@
 """Every event type: its queue, what handles it, what it tracks, and its switch.
 
-`python -m sync.domains.registry` prints the table; with `--check FILE` it tells whether FILE holds it as it is now.
+`python -m sync.domains.registry` prints the table; with `--check FILE` it checks that FILE has the present table.
 """
 
 import argparse
@@ -46,7 +46,7 @@ _FOOTER = """
 | `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
 | `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
 | `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
-| `dead-letter-given-up` | the housekeeping sends a message back no more; `advice` says what a person must do |
+| `dead-letter-given-up` | the housekeeping no longer sends a message back; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
 """
 

@@ -1,4 +1,4 @@
-"""What is known of a dead letter: its last failure, how often it was tried and sent back, and what to do about it."""
+"""What is known of a dead-letter message: its last failure, attempts and redrives, and what to do about it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,22 +32,23 @@ WORTH_A_RETRY = frozenset({FailureClass.RECOVERABLE, FailureClass.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """One dead letter with what the database knows of it.
+class DeadLetterReport:
+    """A dead-letter message with what the database knows of it.
 
-    `attempts` counts the failed ones of all its deliveries. `given_up`: the housekeeping sends it back no more.
+    attempts: the failed ones of all its deliveries. redrives: how often it was sent back. given_up: the housekeeping no
+        longer sends it back.
     """
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     failure: FailedAttempt | None
     attempts: int
-    returns: int
+    redrives: int
     given_up: bool = False
 
     @property
     def failure_class(self) -> FailureClass:
         """Whether trying again may help."""
-        if self.letter.type == UNREADABLE:
+        if self.dead_letter.type == UNREADABLE:
             return FailureClass.UNREADABLE
         if self.failure is None:
             return FailureClass.UNKNOWN
@@ -60,62 +61,64 @@ class Diagnosis:
     @property
     def hint(self) -> str:
         """What to do about it, in one line."""
-        if self.letter.type == UNREADABLE:
+        if self.dead_letter.type == UNREADABLE:
             return UNREADABLE_HINT
-        return NO_FAILURE_HINT if self.failure is None else hint(self.letter.type, self.failure.failure)
+        return NO_FAILURE_HINT if self.failure is None else hint(self.dead_letter.type, self.failure.failure)
 
     def as_dict(self) -> dict[str, Any]:
-        """The diagnosis as JSON shows it."""
+        """The report as JSON shows it."""
         return {
-            **self.letter.as_dict(),
+            **self.dead_letter.as_dict(),
             "class": self.failure_class,
             "attempts": self.attempts,
-            "returns": self.returns,
+            "returns": self.redrives,
             "givenUp": self.given_up,
             "lastError": None if self.failure is None else _error(self.failure),
-            "problem": self.letter.problem,
+            "problem": self.dead_letter.problem,
             "hint": self.hint,
         }
 
 
-def diagnose(database: Database, queue: str, letters: Sequence[DeadLetter]) -> list[Diagnosis]:
-    """What is known of each letter of `queue`, in the same order. Raises `StoreUnavailable`."""
+def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]) -> list[DeadLetterReport]:
+    """What is known of each message of `queue`, in the same order. Raises `StoreUnavailable`."""
     with database.read() as connection:
-        returns = redrive_counts(connection, queue, (letter.key for letter in letters))
-        lost = given_up_messages(connection, queue)
+        redrives = redrive_counts(connection, queue, (each.key for each in dead_letters))
+        given_up = given_up_messages(connection, queue)
     return [
-        _diagnose(database, queue, letter, returns.get(letter.key, 0), given_up=letter.key in lost)
-        for letter in letters
+        _report(database, queue, each, redrives.get(each.key, 0), given_up=each.key in given_up)
+        for each in dead_letters
     ]
 
 
 def not_chosen(
     database: Database, queue: str, message_ids: Collection[str], *, recoverable_only: bool
 ) -> Callable[[Sequence[DeadLetter]], Mapping[str, str]]:
-    """Leaves the letters other than `message_ids` (where any are named), and when asked those no retry can mend."""
+    """Leaves messages other than `message_ids` (if any are given), and if asked those that no retry can help."""
 
-    def why_left(letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+    def why_left(dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
         reasons: dict[str, str] = {}
         if message_ids:
-            others = (letter.message.message_id for letter in letters)
+            others = (each.message.message_id for each in dead_letters)
             reasons = {each: "it was not asked for" for each in others if each not in message_ids}
         if recoverable_only:
-            for diagnosis in diagnose(database, queue, letters):
-                if diagnosis.failure_class not in WORTH_A_RETRY:
-                    reasons[diagnosis.letter.message.message_id] = f"it is {diagnosis.failure_class}"
+            for each in report_on(database, queue, dead_letters):
+                if each.failure_class not in WORTH_A_RETRY:
+                    reasons[each.dead_letter.message.message_id] = f"it is {each.failure_class}"
         return reasons
 
     return why_left
 
 
-def _diagnose(database: Database, queue: str, letter: DeadLetter, returns: int, *, given_up: bool) -> Diagnosis:
-    sns_message_id, message_id = letter.sns_message_id, letter.message.message_id
+def _report(
+    database: Database, queue: str, dead_letter: DeadLetter, redrives: int, *, given_up: bool
+) -> DeadLetterReport:
+    sns_message_id, message_id = dead_letter.sns_message_id, dead_letter.message.message_id
     failure = last_failure(database, queue=queue, sns_message_id=sns_message_id, message_id=message_id)
     attempts = 0
     if failure is not None:
         with database.read() as connection:
             attempts = count_attempts(connection, queue, sns_message_id, message_id)
-    return Diagnosis(letter, failure, attempts, returns, given_up)
+    return DeadLetterReport(dead_letter, failure, attempts, redrives, given_up)
 
 
 def _error(attempt: FailedAttempt) -> dict[str, Any]:

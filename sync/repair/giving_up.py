@@ -1,4 +1,4 @@
-"""Which dead letters the housekeeping sends back, and when; those that it gives up are findings, for a person."""
+"""Which dead-letter messages the housekeeping sends back, and when; those that it gives up become findings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from sync.command_text import command
+from sync.domains.registry import row_kinds
 from sync.queues.dead_letters import DeadLetter
-from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass, diagnose
+from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass, report_on
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import last_redrives
 from sync.store.findings import GIVEN_UP_EVENT, FindingKind, GivenUp, given_up_messages, list_findings, record_given_up
@@ -18,17 +19,15 @@ from sync.store.telemetry import Telemetry, text_properties
 #: the housekeeping; each pause is twice the one before, up to the longest.
 _FIRST_PAUSE = timedelta(minutes=9)
 _LONGEST_PAUSE = timedelta(hours=6)
-#: The properties of a finding about two rows that name the record of DPS whose messages wait for its end.
-_OF_TWO_ROWS = ("dpsAllocationId", "dpsAttendanceId")
 _LONGEST_REASON = 300
 
 
-class Housekeeping:
-    """What the housekeeping leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
+class ScheduledRedrive:
+    """What the scheduled redrive leaves on one dead letter queue, and why. Raises `StoreUnavailable`.
 
-    Sent back is what a retry may heal: recoverable failures, messages of which no failure is known, mapping retries,
-    and a pair of which NOMIS holds two rows once its finding is closed. Between two re-drives of one message pauses
-    grow. Everything else is given up, as is what came back more than `most_returns` times.
+    It sends back what a retry may heal: recoverable failures, messages without a known failure, mapping retries, and
+    messages about two rows in NOMIS once their finding is closed. The pauses between two redrives of a message grow.
+    It gives up everything else, and what came back more than `most_returns` times.
     """
 
     def __init__(self, database: Database, queue: str, most_returns: int, moment: datetime) -> None:
@@ -41,25 +40,26 @@ class Housekeeping:
             two_rows = list_findings(connection, kind=FindingKind.NON_UNIQUE)
         self._given_up = set(known)
         self._alerted = {_cause(finding.properties) for finding in known.values()}
-        self._two_rows = {finding.properties.get(name) for finding in two_rows for name in _OF_TWO_ROWS}
-        self._new: list[Diagnosis] = []
+        #: The DPS records whose messages wait until one of two rows is deleted.
+        self._two_rows = {finding.properties.get(kind.dps) for finding in two_rows for kind in row_kinds().values()}
+        self._new: list[DeadLetterReport] = []
         self._log = structlog.get_logger("sync.repair.giving_up")
 
-    def why_left(self, letters: Sequence[DeadLetter]) -> Mapping[str, str]:
-        """The letters that stay, by message id, and why."""
-        reasons = {each.message.message_id: _GIVEN_UP for each in letters if each.key in self._given_up}
-        others = [letter for letter in letters if letter.message.message_id not in reasons]
+    def why_left(self, dead_letters: Sequence[DeadLetter]) -> Mapping[str, str]:
+        """The messages that stay, by message id, and why."""
+        reasons = {each.message.message_id: _GIVEN_UP for each in dead_letters if each.key in self._given_up}
+        others = [each for each in dead_letters if each.message.message_id not in reasons]
         with self._database.read() as connection:
-            last = last_redrives(connection, self._queue, (letter.key for letter in others))
-        for found in diagnose(self._database, self._queue, others):
+            last = last_redrives(connection, self._queue, (each.key for each in others))
+        for found in report_on(self._database, self._queue, others):
             reason = self._why_given_up(found)
             if reason is not None:
-                self._given_up.add(found.letter.key)
+                self._given_up.add(found.dead_letter.key)
                 self._new.append(found)
             else:
-                reason = self._why_later(found, last.get(found.letter.key))
+                reason = self._why_later(found, last.get(found.dead_letter.key))
             if reason is not None:
-                reasons[found.letter.message.message_id] = reason
+                reasons[found.dead_letter.message.message_id] = reason
         return reasons
 
     @property
@@ -90,51 +90,51 @@ class Housekeeping:
                 telemetry.track(GIVEN_UP_EVENT, each)
         return unrecorded
 
-    def _record(self, found: Diagnosis, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
-        letter = GivenUp(self._queue, found.letter.key, found.returns, properties)
-        one = ("--message", found.letter.message.message_id) if alone else ()
+    def _record(self, found: DeadLetterReport, properties: Mapping[str, str], *, alert: bool, alone: bool) -> None:
+        message = GivenUp(self._queue, found.dead_letter.key, found.redrives, properties)
+        one = ("--message", found.dead_letter.message.message_id) if alone else ()
         show = command("dlq", "show", self._queue, *one)
         with self._database.begin() as connection:
-            record_given_up(connection, letter, show if alert else None)
+            record_given_up(connection, message, show if alert else None)
 
-    def _why_given_up(self, found: Diagnosis) -> str | None:
-        if found.returns > self._most_returns:
-            return f"it came back {found.returns} times"
-        may_heal = found.letter.is_mapping_retry or found.failure_class in WORTH_A_RETRY
+    def _why_given_up(self, found: DeadLetterReport) -> str | None:
+        if found.redrives > self._most_returns:
+            return f"it came back {found.redrives} times"
+        may_heal = found.dead_letter.is_mapping_retry or found.failure_class in WORTH_A_RETRY
         if may_heal or found.failure_class is FailureClass.REPAIRABLE:
             return None
         return f"it is {found.failure_class}, and a retry alone does not help"
 
-    def _why_later(self, found: Diagnosis, last: datetime | None) -> str | None:
-        ids = {str(value) for value in found.letter.ids.values()}
+    def _why_later(self, found: DeadLetterReport, last: datetime | None) -> str | None:
+        ids = {str(value) for value in found.dead_letter.ids.values()}
         if found.failure_class is FailureClass.REPAIRABLE and ids & self._two_rows:
             return "NOMIS holds two rows: it is sent back once their finding is closed"
-        # SNS may have delivered one message twice: of two letters, the second is not late because of the first.
-        if last is not None and last < self._moment < last + pause_after(found.returns):
-            return f"it came back {found.returns} times, and is sent back again later"
+        # SNS may have delivered one message twice: the second copy is not sent back later because of the first.
+        if last is not None and last < self._moment < last + pause_after(found.redrives):
+            return f"it came back {found.redrives} times, and is sent back again later"
         return None
 
 
 _GIVEN_UP = "it is given up: `dlq show` says what to do"
 
 
-def pause_after(returns: int) -> timedelta:
-    """How long a message that was sent back so often waits before it is sent back again."""
-    doublings = min(max(returns, 1) - 1, 10)
+def pause_after(redrives: int) -> timedelta:
+    """How long a message that was sent back this often waits before it is sent back again."""
+    doublings = min(max(redrives, 1) - 1, 10)
     return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
 
-def _properties(queue: str, found: Diagnosis) -> dict[str, str]:
+def _properties(queue: str, found: DeadLetterReport) -> dict[str, str]:
     failure = found.failure
     return text_properties(
         {
             "queue": queue,
-            "messageId": found.letter.message.message_id,
-            "eventType": found.letter.type,
+            "messageId": found.dead_letter.message.message_id,
+            "eventType": found.dead_letter.type,
             "entity": None if failure is None else failure.entity,
             "class": found.failure_class.value,
-            "returns": found.returns,
-            "reason": found.letter.problem if failure is None else failure.failure.reason[:_LONGEST_REASON],
+            "returns": found.redrives,
+            "reason": found.dead_letter.problem if failure is None else failure.failure.reason[:_LONGEST_REASON],
             "advice": found.hint,
         }
     )

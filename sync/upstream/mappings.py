@@ -85,7 +85,7 @@ class Mappings:
             "POST", self.path, body={name: value for name, value in body.items() if value is not None}
         )
         if response is not None:
-            message = "the answer is not that of a mapping that was saved"
+            message = "the response is not that of a saved mapping"
             raise NotUnderstood(client.name, "POST", self.path, status=201, message=message, outcome_unknown=True)
 
     def delete(self, client: ServiceClient, dps_id: int | str) -> None:

@@ -9,6 +9,7 @@ from jobs.cli.arguments import AsJson, DryRun, Operator, Yes, parse_queue
 from jobs.cli.confirmation import confirm, confirm_on_terminal, find_operator_name, operator_name
 from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
 from jobs.errors import WorkError
+from sync.settings.declaration import QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +19,11 @@ if TYPE_CHECKING:
     from jobs.runtime.application import Application
     from sync.failures import Failure
     from sync.queues.dead_letters import DeadLetter, RetryResult
-    from sync.repair.dead_letter_report import Diagnosis
+    from sync.repair.dead_letter_report import DeadLetterReport
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
-Queue = Annotated[
-    str, typer.Argument(metavar="QUEUE", help="One of visit, incentive, activity, appointment, sentencing.")
-]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.")]
 YesOnTerminal = Annotated[
     bool, typer.Option("--yes", help="Do it without asking. Without a terminal it is done without asking anyway.")
 ]
@@ -243,14 +242,14 @@ def _say_retried(result: "RetryResult") -> None:
         say(f"  left {each.letter.message.message_id}  {each.letter.type}: {each.reason}")
 
 
-def _show(application: "Application", found: "Diagnosis") -> None:
+def _show(application: "Application", found: "DeadLetterReport") -> None:
 
     zone = application.settings.zone
-    letter = found.letter
+    letter = found.dead_letter
     say(f"{letter.message.message_id}  {letter.type}  {found.failure_class}")
     sent = local_time(letter.message.sent_at, zone)
     given_up = "; given up by the housekeeping" if found.given_up else ""
-    say(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.returns} times{given_up}")
+    say(f"  sent      {sent}; {found.attempts} failed attempts, sent back {found.redrives} times{given_up}")
     if letter.ids:
         say(f"  about     {_ids(letter)}")
     if letter.problem:

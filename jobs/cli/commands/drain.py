@@ -8,11 +8,12 @@ import typer
 from jobs.cli.arguments import parse_queues
 from jobs.cli.output import counts_text, duration_text, print_json, say
 from jobs.errors import WorkError
+from sync.settings.declaration import QUEUES
 
 if TYPE_CHECKING:
     from jobs.operations.drain import DrainResult
 
-QUEUE_HELP = "visit, incentive, activity, appointment or sentencing; all of them where none is named."
+QUEUE_HELP = f"Any of {', '.join(QUEUES)}; all if none is named."
 #: Reasons of failed messages that are named at the end of a command; the rest is in the telemetry.
 _MOST_REASONS = 5
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from sync.creation.records import finished_since, list_intents
 from sync.domains import incentives
 from sync.domains.incentives import rules
-from sync.repair.dead_letter_report import WORTH_A_RETRY, diagnose
+from sync.repair.dead_letter_report import WORTH_A_RETRY, report_on
 from sync.store.failures import FailedAttempt, failed_since
 
 if TYPE_CHECKING:
@@ -114,14 +114,14 @@ def _entities(failed: Iterable[FailedAttempt], kind: str) -> frozenset[str]:
 def _given_up(letters: Sequence[DeadLetter], database: Database, settings: Settings) -> dict[int, str]:
     """The reviews whose dead-letter message was refused, or was sent back too often to be sent back again."""
     reasons: dict[int, str] = {}
-    for report in diagnose(database, _QUEUE, [each for each in letters if _review(each) is not None]):
-        review = _review(report.letter)
+    for report in report_on(database, _QUEUE, [each for each in letters if _review(each) is not None]):
+        review = _review(report.dead_letter)
         if review is None:
             continue
         if report.failure is not None and report.failure_class not in WORTH_A_RETRY:
             reasons[review] = f'it was refused at "{report.failure.failure.step}", and a retry alone does not help'
-        elif report.given_up or report.returns > settings.housekeeping_max_returns:
-            reasons[review] = f"it came back {report.returns} times, and housekeeping does not send it back any more"
+        elif report.given_up or report.redrives > settings.housekeeping_max_returns:
+            reasons[review] = f"it came back {report.redrives} times, and housekeeping does not send it back any more"
     return reasons
 
 

@@ -117,6 +117,7 @@ ALLOCATION_ROWS = RowKind(
     what="allocation",
     key=("nomisCourseActivityId", "bookingId"),
     number="nomisAllocationId",
+    dps="dpsAllocationId",
     tracked_by=("activity-allocation-success",),
     path=re.compile(r"^/activities/\d+/allocation$"),
     delete=nomis_activities.delete_allocation,

@@ -81,7 +81,7 @@ def event_status(status: str, reason: str | None, nomis_status: str | None, *, i
 
 
 def bonus_pay(bonus_amount: int | None) -> Decimal | None:
-    """The bonus as NOMIS is told it: the publisher's number, unchanged, with three decimals.
+    """The bonus as it is sent to NOMIS: the publisher's number, unchanged, with three decimals.
 
     The publisher documents pence and NOMIS pounds, but the number has always gone over undivided; the owners of the two
     have to say which is right before this changes.
@@ -196,6 +196,7 @@ ATTENDANCE_ROWS = RowKind(
     what="attendance",
     key=("nomisCourseActivityId", "bookingId", "sessionDate", "sessionStartTime", "sessionEndTime"),
     number="nomisAttendanceEventId",
+    dps="dpsAttendanceId",
     tracked_by=("activity-attendance-create-success", "activity-attendance-update-success"),
     path=re.compile(r"^/activities/\d+/booking/\d+/attendance(-status)?$"),
     delete=nomis_activities.delete_attendance,
@@ -205,7 +206,7 @@ ATTENDANCE_ROWS = RowKind(
 
 
 def _update(event_type: str, word: str) -> Update:
-    """The events are told by the word of the event, not by what NOMIS did."""
+    """The telemetry names the event that was handled, not what NOMIS did."""
     name = f"activity-attendance-{word}"
     ignored = f"{name}-ignored"
 

@@ -123,7 +123,7 @@ Reason = Annotated[str, BeforeValidator(_reason)]
 
 
 class PlannedDeallocation(Response):
-    """Who planned the end of an allocation, when and why; newer services tell of it so."""
+    """Who planned the end of an allocation, when and why, as newer services write it."""
 
     planned_by: str | None = None
     planned_at: LooseLocalDateTime | None = None
@@ -199,15 +199,15 @@ def activity(activities: ServiceClient, activity_id: int) -> Activity:
 def scheduled_instance(activities: ServiceClient, instance_id: int) -> ScheduledInstance:
     """One dated session."""
     path = f"/scheduled-instances/{instance_id}"
-    answer, asked = activities.call("GET", path), {"id": instance_id}
-    return parse_response(ScheduledInstance, answer, activities, "GET", path, asked=asked)
+    response, asked = activities.call("GET", path), {"id": instance_id}
+    return parse_response(ScheduledInstance, response, activities, "GET", path, asked=asked)
 
 
 def allocation(activities: ServiceClient, allocation_id: int) -> Allocation:
     """One allocation."""
     path = f"/allocations/id/{allocation_id}"
-    answer, asked = activities.call("GET", path), {"id": allocation_id}
-    return parse_response(Allocation, answer, activities, "GET", path, asked=asked)
+    response, asked = activities.call("GET", path), {"id": allocation_id}
+    return parse_response(Allocation, response, activities, "GET", path, asked=asked)
 
 
 def later_allocations(activities: ServiceClient, allocation: Allocation) -> tuple[Allocation, ...]:
@@ -216,13 +216,13 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
     Other rows are not read any further, so none that is odd stands in the way. None for an unknown schedule.
     """
     path = f"/schedules/{allocation.schedule_id}/allocations"
-    answer = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
-    if answer is None:
+    response = activities.call("GET", path, query={"activeOnly": "false"}, none_on_404=True)
+    if response is None:
         return ()
-    if not isinstance(answer, list):
+    if not isinstance(response, list):
         raise NotUnderstood(activities.name, "GET", path, status=200, message="the response is not a list")
     found = []
-    for row in answer:
+    for row in response:
         if parse_response(_Row, row, activities, "GET", path).may_follow(allocation):
             later = parse_response(Allocation, row, activities, "GET", path)
             if later.id > allocation.id:
@@ -233,5 +233,5 @@ def later_allocations(activities: ServiceClient, allocation: Allocation) -> tupl
 def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     """One attendance, as it is to be synchronised."""
     path = f"/synchronisation/attendance/{attendance_id}"
-    answer, asked = activities.call("GET", path), {"attendanceId": attendance_id}
-    return parse_response(Attendance, answer, activities, "GET", path, asked=asked)
+    response, asked = activities.call("GET", path), {"attendanceId": attendance_id}
+    return parse_response(Attendance, response, activities, "GET", path, asked=asked)

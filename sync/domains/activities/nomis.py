@@ -136,8 +136,8 @@ def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     """Makes a course activity and returns its id; repeating makes another. `body` is a `CreateActivity` as JSON."""
     path = "/activities"
     # NOMIS has no read of course activities.
-    answer = nomis.call("POST", path, body=body, no_look_up=True)
-    return parse_response(ActivityCreated, answer, nomis, "POST", path, writes=True).course_activity_id
+    response = nomis.call("POST", path, body=body, no_look_up=True)
+    return parse_response(ActivityCreated, response, nomis, "POST", path, writes=True).course_activity_id
 
 
 def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateActivity) -> None:
@@ -153,15 +153,15 @@ def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
 def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseSchedule) -> int:
     """Cancels a session or schedules it again; returns its id."""
     path = f"/activities/{course_activity_id}/schedule"
-    answer = nomis.call("PUT", path, body=body.as_json())
-    return parse_response(ScheduleUpdated, answer, nomis, "PUT", path, writes=True).course_schedule_id
+    response = nomis.call("PUT", path, body=body.as_json())
+    return parse_response(ScheduleUpdated, response, nomis, "PUT", path, writes=True).course_schedule_id
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Makes or changes the allocation of a booking; two at the same moment make two, which NOMIS then stumbles over."""
+    """Makes or changes the allocation of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
     path = f"/activities/{course_activity_id}/allocation"
-    answer = nomis.call("PUT", path, body=body.as_json())
-    return parse_response(AllocationUpserted, answer, nomis, "PUT", path, writes=True)
+    response = nomis.call("PUT", path, body=body.as_json())
+    return parse_response(AllocationUpserted, response, nomis, "PUT", path, writes=True)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
@@ -174,17 +174,17 @@ def attendance_status(
 ) -> str | None:
     """The status of a booking's attendance of a session, None when NOMIS has none."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance-status"
-    answer = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
-    return None if answer is None else parse_response(AttendanceStatus, answer, nomis, "POST", path).event_status
+    response = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
+    return None if response is None else parse_response(AttendanceStatus, response, nomis, "POST", path).event_status
 
 
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Makes or changes the attendance of a booking; two at the same moment make two, which NOMIS then stumbles over."""
+    """Makes or changes the attendance of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
-    answer = nomis.call("POST", path, body=body.as_json())
-    return parse_response(AttendanceUpserted, answer, nomis, "POST", path, writes=True)
+    response = nomis.call("POST", path, body=body.as_json())
+    return parse_response(AttendanceUpserted, response, nomis, "POST", path, writes=True)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:

@@ -29,15 +29,15 @@ class _AnyAdjustment(Response):
 def adjustment(adjustments: ServiceClient, adjustment_id: str) -> Adjustment:
     """One adjustment. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/legacy/adjustments/{segment(adjustment_id)}"
-    answer = adjustments.call("GET", path, headers=_HEADERS)
-    return parse_response(Adjustment, answer, adjustments, "GET", path)
+    response = adjustments.call("GET", path, headers=_HEADERS)
+    return parse_response(Adjustment, response, adjustments, "GET", path)
 
 
 def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
     """Whether the adjustment is still there."""
     path = f"/legacy/adjustments/{segment(adjustment_id)}"
-    answer = adjustments.call("GET", path, headers=_HEADERS, none_on_404=True)
-    if answer is None:
+    response = adjustments.call("GET", path, headers=_HEADERS, none_on_404=True)
+    if response is None:
         return False
-    parse_response(_AnyAdjustment, answer, adjustments, "GET", path)
+    parse_response(_AnyAdjustment, response, adjustments, "GET", path)
     return True

@@ -76,8 +76,8 @@ def create_adjustment(
     """Makes an adjustment of a sentence, or of a key date without one, and returns its id; repeating makes another."""
     sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
     path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
-    answer = nomis.call("POST", path, body=body)
-    return parse_response(AdjustmentCreated, answer, nomis, "POST", path, writes=True).id
+    response = nomis.call("POST", path, body=body)
+    return parse_response(AdjustmentCreated, response, nomis, "POST", path, writes=True).id
 
 
 def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int, body: ChangedAdjustment) -> None:
@@ -95,11 +95,11 @@ def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 
 def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> NomisAdjustment | None:
-    """An adjustment, None when there is none."""
+    """An adjustment, None if there is none."""
     path = f"{_PATHS[category]}/{adjustment_id}"
-    answer = nomis.call("GET", path, none_on_404=True)
+    response = nomis.call("GET", path, none_on_404=True)
     asked = {"id": adjustment_id}
-    return None if answer is None else parse_response(NomisAdjustment, answer, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(NomisAdjustment, response, nomis, "GET", path, asked=asked)
 
 
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:

@@ -57,8 +57,8 @@ def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
 
 def changed_adjustment(adjustment: Adjustment, today: date) -> ChangedAdjustment:
     """The same for an adjustment that NOMIS has, which may have moved to another sentence."""
-    told = dict(nomis_adjustment(adjustment, today))
-    return ChangedAdjustment(**told, sentence_sequence=adjustment.sentence_sequence)
+    body = dict(nomis_adjustment(adjustment, today))
+    return ChangedAdjustment(**body, sentence_sequence=adjustment.sentence_sequence)
 
 
 class _Mapping(Response):

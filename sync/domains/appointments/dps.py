@@ -27,15 +27,15 @@ class AppointmentInstance(Response):
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
     """One appointment instance."""
     path = f"/appointment-instances/{instance_id}"
-    answer, asked = appointments.call("GET", path), {"id": instance_id}
-    return parse_response(AppointmentInstance, answer, appointments, "GET", path, asked=asked)
+    response, asked = appointments.call("GET", path), {"id": instance_id}
+    return parse_response(AppointmentInstance, response, appointments, "GET", path, asked=asked)
 
 
 def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
     """Whether the appointment instance is still there."""
     path = f"/appointment-instances/{instance_id}"
-    answer, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
-    if answer is None:
+    response, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
+    if response is None:
         return False
-    parse_response(_InstanceId, answer, appointments, "GET", path, asked=asked)
+    parse_response(_InstanceId, response, appointments, "GET", path, asked=asked)
     return True

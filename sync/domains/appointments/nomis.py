@@ -53,8 +53,8 @@ def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
     path = "/appointments"
     refusal = _refusal(body.get("internalLocationId"))
     # Without a location there is no look-up (see `appointment_at`).
-    answer = nomis.call("POST", path, body=body, refusal=refusal, no_look_up=refusal is not None)
-    return parse_response(AppointmentCreated, answer, nomis, "POST", path, writes=True).event_id
+    response = nomis.call("POST", path, body=body, refusal=refusal, no_look_up=refusal is not None)
+    return parse_response(AppointmentCreated, response, nomis, "POST", path, writes=True).event_id
 
 
 def update_appointment(nomis: ServiceClient, event_id: int, body: UpdateAppointment) -> None:
@@ -80,21 +80,21 @@ def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
 
 
 def appointment_at(nomis: ServiceClient, booking_id: int, location_id: int, start: str) -> NomisAppointment | None:
-    """The appointment of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`), None when there is none.
+    """The appointment of a booking in a location at `start` (`yyyy-MM-dd'T'HH:mm:ss`), None if there is none.
 
-    NOMIS answers 500 when there are several.
+    NOMIS responds 500 when there are several.
     """
     path = f"/appointments/booking/{booking_id}/location/{location_id}/start/{start}"
-    answer = nomis.call("GET", path, none_on_404=True)
+    response = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "internalLocation": location_id}
-    return None if answer is None else parse_response(NomisAppointment, answer, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(NomisAppointment, response, nomis, "GET", path, asked=asked)
 
 
 def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | None:
-    """An appointment, None when there is none."""
+    """An appointment, None if there is none."""
     path = f"/appointments/{event_id}"
-    answer = nomis.call("GET", path, none_on_404=True)
-    return None if answer is None else parse_response(NomisAppointment, answer, nomis, "GET", path)
+    response = nomis.call("GET", path, none_on_404=True)
+    return None if response is None else parse_response(NomisAppointment, response, nomis, "GET", path)
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:

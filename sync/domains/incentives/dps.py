@@ -85,26 +85,26 @@ class PrisonIncentiveLevel(Response):
 def review(incentives: ServiceClient, review_id: int | str) -> Review:
     """One review. Raises `UpstreamError`, with status 404 for an unknown id."""
     path = f"/iep/reviews/id/{segment(review_id)}"
-    answer = incentives.call("GET", path)
-    return parse_response(Review, answer, incentives, "GET", path, asked={"id": review_id})
+    response = incentives.call("GET", path)
+    return parse_response(Review, response, incentives, "GET", path, asked={"id": review_id})
 
 
 def booking_summary(incentives: ServiceClient, booking_id: int, *, with_details: bool = True) -> ReviewSummary | None:
     """The current level of a booking by review time, None when it has no review."""
     path = f"/iep/reviews/booking/{booking_id}"
     query = {"with-details": "true" if with_details else "false"}
-    answer = incentives.call("GET", path, query=query, none_on_404=True)
+    response = incentives.call("GET", path, query=query, none_on_404=True)
     asked = {"bookingId": booking_id}
-    return None if answer is None else parse_response(ReviewSummary, answer, incentives, "GET", path, asked=asked)
+    return None if response is None else parse_response(ReviewSummary, response, incentives, "GET", path, asked=asked)
 
 
 def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSummary | None:
     """The current level and all reviews of a prisoner over every booking, None when there are none."""
     path = f"/iep/reviews/prisoner/{segment(offender_no)}"
-    answer = incentives.call("GET", path, none_on_404=True)
-    if answer is None:
+    response = incentives.call("GET", path, none_on_404=True)
+    if response is None:
         return None
-    summary = parse_response(ReviewSummary, answer, incentives, "GET", path)
+    summary = parse_response(ReviewSummary, response, incentives, "GET", path)
     if summary.prisoner_number not in (None, offender_no):
         message = "the response is about another prisoner"
         raise NotUnderstood(incentives.name, "GET", path, status=200, message=message)
@@ -114,32 +114,32 @@ def prisoner_summary(incentives: ServiceClient, offender_no: str) -> ReviewSumma
 def current_levels(incentives: ServiceClient, booking_ids: Sequence[int]) -> Mapping[int, str]:
     """The names of the current levels of many bookings (at most 1,000), by booking.
 
-    A booking is left out where the answer does not tell its level: it has none, or no row that can be read, or rows
+    A booking is left out if the response does not give its level: it has none, or no row that can be read, or rows
     that contradict each other. Rows of bookings that were not asked for are passed over. Raises `UpstreamError`.
     """
     if not booking_ids:
         return {}
-    answer = incentives.call("POST", BULK_PATH, body=list(booking_ids))
-    if not isinstance(answer, list):
+    response = incentives.call("POST", BULK_PATH, body=list(booking_ids))
+    if not isinstance(response, list):
         raise NotUnderstood(incentives.name, "POST", BULK_PATH, status=200, message="the response is not a list")
-    told: dict[int, str | None] = dict.fromkeys(booking_ids)
+    levels: dict[int, str | None] = dict.fromkeys(booking_ids)
     contradictory = set()
-    for row in answer:
+    for row in response:
         booking_id, level = (row.get("bookingId"), row.get("iepLevel")) if isinstance(row, dict) else (None, None)
-        if type(booking_id) is not int or booking_id not in told:
+        if type(booking_id) is not int or booking_id not in levels:
             continue
-        if not isinstance(level, str) or told[booking_id] not in (None, level):
+        if not isinstance(level, str) or levels[booking_id] not in (None, level):
             contradictory.add(booking_id)
         else:
-            told[booking_id] = level
-    return {booking: level for booking, level in told.items() if level is not None and booking not in contradictory}
+            levels[booking_id] = level
+    return {booking: level for booking, level in levels.items() if level is not None and booking not in contradictory}
 
 
 def levels(incentives: ServiceClient) -> tuple[Level, ...]:
     """All global levels in their order, inactive ones included."""
     path = "/incentive/levels"
-    answer = incentives.call("GET", path, query={"with-inactive": "true"})
-    return parse_list(Level, answer, incentives, "GET", path)
+    response = incentives.call("GET", path, query={"with-inactive": "true"})
+    return parse_list(Level, response, incentives, "GET", path)
 
 
 def level(incentives: ServiceClient, code: str) -> Level:

@@ -9,7 +9,7 @@ from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 
-#: There is one order of the levels, whichever event tells of it.
+#: There is one order of the levels, whichever event it comes from.
 ORDER = "incentive-levels-order"
 
 
@@ -40,7 +40,7 @@ def _write_level(event: DomainEvent, context: HandlerContext) -> str:
 
 
 def _keep_order(code: str, held: HeldLevel | None, context: HandlerContext) -> None:
-    """Tells NOMIS the order once more where the order that it was told cannot have reached this level.
+    """Sends NOMIS the order again if the last one sent cannot have included this level.
 
     The order is the business of `incentives.levels.reordered`; a change of a level has no part in it. But NOMIS skips
     in an order what it does not know, and puts a new level last, where it would stay when its event comes after that of
@@ -74,7 +74,7 @@ def _write_order(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _order(context: HandlerContext) -> tuple[str, ...]:
-    """The codes in DPS's order, inactive ones included: to be read and told under the lease of the order alone."""
+    """The codes in DPS's order, inactive ones included: to be read and sent under the lease of the order only."""
     return tuple(level.code for level in incentives_api.levels(context.services[UpstreamName.INCENTIVES]))
 
 
@@ -132,7 +132,7 @@ def _prison_level_entity(event: DomainEvent) -> str:
     return f"incentive-prison-level:{_prison(event)}:{_code(event)}"
 
 
-#: Their failures are recorded, but no event of theirs tells of one.
+#: Their failures are recorded, but not tracked.
 LEVEL_UPDATES = (
     Update(
         "incentives.level.changed",

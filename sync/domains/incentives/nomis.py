@@ -93,33 +93,32 @@ def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any]
 
 
 def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
-    """The current record of a booking (latest date, then highest sequence), None when there is none."""
-    answer = current_iep_body(nomis, booking_id)
+    """The current record of a booking (latest date, then highest sequence), None if there is none."""
+    response = current_iep_body(nomis, booking_id)
     path, asked = f"/incentives/booking-id/{booking_id}/current", {"bookingId": booking_id}
-    return None if answer is None else parse_response(IepRecord, answer, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(IepRecord, response, nomis, "GET", path, asked=asked)
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
     """One record of a booking, None where the sequence is a gap."""
     path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
-    answer = nomis.call("GET", path, none_on_404=True)
+    response = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
-    return None if answer is None else parse_response(IepRecord, answer, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(IepRecord, response, nomis, "GET", path, asked=asked)
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
     """Makes a new record; repeating makes another. `body` is a `CreateIep` as JSON."""
     path = f"/prisoners/booking-id/{booking_id}/incentives"
-    answer, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
-    return parse_response(IepCreated, answer, nomis, "POST", path, writes=True, asked=asked)
+    response, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
+    return parse_response(IepCreated, response, nomis, "POST", path, writes=True, asked=asked)
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
     """The level, active or not, None when NOMIS does not know it."""
-    answer = nomis.call("GET", _global(code), none_on_404=True)
-    return (
-        None if answer is None else parse_response(HeldLevel, answer, nomis, "GET", _global(code), asked={"code": code})
-    )
+    path, asked = _global(code), {"code": code}
+    response = nomis.call("GET", path, none_on_404=True)
+    return None if response is None else parse_response(HeldLevel, response, nomis, "GET", path, asked=asked)
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
@@ -140,10 +139,10 @@ def reorder_global_levels(nomis: ServiceClient, codes: Sequence[str]) -> None:
 def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool:
     """Whether the level is set up in the prison, active or not."""
     path, asked = _of_prison(prison_id, code), {"prisonId": prison_id, "iepLevelCode": code}
-    answer = nomis.call("GET", path, none_on_404=True)
-    if answer is None:
+    response = nomis.call("GET", path, none_on_404=True)
+    if response is None:
         return False
-    parse_response(_HeldPrisonLevel, answer, nomis, "GET", path, asked=asked)
+    parse_response(_HeldPrisonLevel, response, nomis, "GET", path, asked=asked)
     return True
 
 

@@ -79,16 +79,16 @@ class _VisitId(Response):
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
     """Makes a visit and returns its id; repeating makes another. `body` is a `CreateVisit` as JSON."""
     path = f"/prisoners/{segment(offender_no)}/visits"
-    answer = nomis.call("POST", path, body=body)
-    return parse_response(VisitCreated, answer, nomis, "POST", path, writes=True).visit_id
+    response = nomis.call("POST", path, body=body)
+    return parse_response(VisitCreated, response, nomis, "POST", path, writes=True).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
     """The equal visit for which NOMIS refused a new one with 409, as newer versions do; None where it names none."""
     if error.status != 409 or not error.from_service:
         return None
-    told = str(error.more_info)
-    return int(told) if told.isascii() and told.isdecimal() else None
+    visit_id = str(error.more_info)
+    return int(visit_id) if visit_id.isascii() and visit_id.isdecimal() else None
 
 
 def update_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: UpdateVisit) -> None:
@@ -102,11 +102,11 @@ def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Ca
 
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
-    """A visit, None when there is none."""
+    """A visit, None if there is none."""
     path = f"/visits/{visit_id}"
-    answer = nomis.call("GET", path, none_on_404=True)
+    response = nomis.call("GET", path, none_on_404=True)
     asked = {"visitId": visit_id}
-    return None if answer is None else parse_response(NomisVisit, answer, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(NomisVisit, response, nomis, "GET", path, asked=asked)
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:

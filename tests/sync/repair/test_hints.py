@@ -15,7 +15,7 @@ from sync.failures import Failure
 from sync.pipeline.envelope import write_domain_event
 from sync.queues.dead_letters import read_dead_letter
 from sync.queues.queue import Message
-from sync.repair.dead_letter_report import WORTH_A_RETRY, Diagnosis, FailureClass
+from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass
 from sync.repair.hints import ADVICE, RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
 from sync.store.failures import FailedAttempt
 
@@ -94,7 +94,7 @@ def test_an_attendance_heals_with_its_allocation() -> None:
     refused = failure(path=path, status=400, recoverable=False, reason=reason)
     letter = read_dead_letter(Message("one", "", write_domain_event(ATTENDED, {"attendanceId": 1}), 3))
     attempt = FailedAttempt(now(), "activity", "one", None, ATTENDED, None, 3, refused)
-    assert Diagnosis(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
+    assert DeadLetterReport(letter, attempt, 1, 0).failure_class is FailureClass.RECOVERABLE
     assert "heals" in hint(ATTENDED, refused)
 
 
