@@ -4,7 +4,6 @@ Neither library limits the time of a whole response or the size of a body, nor s
 sent; this module adds these three. Nothing here is sent twice, no redirect is followed and no proxy is used.
 """
 
-import re
 import socket
 import ssl
 import time
@@ -17,7 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import DecodeError, HTTPError, ReadTimeoutError
+from urllib3.exceptions import ClosedPoolError, DecodeError, HTTPError, ReadTimeoutError
 
 from sync.settings.declaration import CONNECT_SECONDS
 
@@ -27,8 +26,6 @@ _PIECE_BYTES = 1024 * 1024
 _USER_AGENT = "prisoner-to-nomis"
 #: Made once: `retries=False` makes one for each call, which is a tenth of its CPU.
 _NO_RETRIES = urllib3.Retry(False)
-_NOT_IN_HEADER = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
-_NOT_IN_TARGET = re.compile(r"[^\x21-\x7e]")
 
 
 class NotSent(Exception):
@@ -135,7 +132,8 @@ def send(
 
     Raises `NotSent`, `TimedOut`, `ConnectionLost` or `TooLarge`.
     """
-    if _NOT_IN_TARGET.search(target) or any(map(_NOT_IN_HEADER.search, headers.values())):
+    # urllib3 would encode such characters of a target, and lets a header continue on the next line.
+    if " " in target or not all(text.isascii() and text.isprintable() for text in (target, *headers.values())):
         raise NotSent("the request is not valid HTTP: it has a character that is not allowed")
     try:
         response = pool.urlopen(
@@ -148,6 +146,8 @@ def send(
             preload_content=False,
         )
         return _read(response)
+    except ClosedPoolError as error:
+        raise NotSent("the connections are closed") from error
     except (HTTPError, OSError) as error:
         raise _failure(error) from error
 

@@ -225,13 +225,20 @@ def test_silence_is_a_timeout(response: bytes) -> None:
 
 
 def test_what_was_not_sent_is_told_apart() -> None:
-    """A port where nobody listens, and an unknown host: the service cannot have seen the request."""
+    """A port where nobody listens, an unknown host, connections that are closed: the service saw nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
         with pytest.raises(NotSent, match=r"^connection refused$"):
-            get(pool_of(free.getsockname()[1]))
+            get(pool_of(port))
+        with pytest.raises(NotSent, match=r"^connection refused$"):
+            fetch("GET", f"http://127.0.0.1:{port}", None, 0.5)
     with pytest.raises(NotSent, match=r"^host not found$"):
         get(connection_pool("http://no-such-host.invalid", None, 1, 0.5))
+    closed = pool_of(1)
+    closed.close()
+    with pytest.raises(NotSent, match="are closed"):
+        get(closed)
 
 
 @pytest.mark.parametrize(

@@ -489,9 +489,7 @@ def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
     drain, reconciliation = connect(transport).nomis, connect(transport).nomis
     sandbox.latency(20, "nomis")
     with ThreadPoolExecutor(40) as pool:
-        for page in range(20):
-            pool.submit(nomis_prisoners.prisoner_page, drain, page, 10)
-            pool.submit(nomis_prisoners.prisoner_page, reconciliation, page, 10)
+        list(pool.map(nomis_prisoners.prisoner_page, [drain, reconciliation] * 20, range(40), repeat(10)))
     transport.close()
     # The service sees the end of a call a moment after its caller, so for that moment it counts one in two calls.
     assert 1 < sandbox.load()["nomis"] <= 10
