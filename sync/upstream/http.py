@@ -4,6 +4,7 @@ Neither library limits the time of a whole response or the size of a body, nor s
 sent; this module adds these three. Nothing here is sent twice, no redirect is followed and no proxy is used.
 """
 
+import math
 import socket
 import ssl
 import time
@@ -62,16 +63,21 @@ class _TotalTimeout(socket.socket):
     A server that sends a byte now and then never exceeds a timeout for each piece.
     """
 
-    _deadline: float | None = None
+    _deadline = math.inf
+    _first_piece = True
 
     def settimeout(self, value: float | None) -> None:
         """Sets the limit for all that follows, in seconds."""
-        self._deadline = None if value is None else time.monotonic() + value
+        self._deadline = math.inf if value is None else time.monotonic() + value
+        self._first_piece = True
         super().settimeout(value)
 
     def recv_into(self, *args: Any) -> int:
         """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
-        if self._deadline is not None:
+        if self._first_piece:
+            # The limit was set just now, and most responses are one piece.
+            self._first_piece = False
+        elif self._deadline < math.inf:
             remaining = self._deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError("timed out")
