@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from reports.engine.listing import Listing, PageFailure
-from reports.engine.parallel_reader import Unreadable
+from reports.engine.parallel_reader import FailedRead
 from reports.reconciliations.incentives.levels import NONE, Codebook
 from reports.reconciliations.incentives.snapshot import PageLevels
 from sync.clock import now
@@ -103,7 +103,7 @@ def load_pages(connection: Connection, run_id: str, levels: Codebook, prisons: C
             nomis=array("h", [level_numbers[each] for each in content["nomis"]]),
             dps=array("h", [level_numbers[each] for each in content["dps"]]),
             prisons=array("h", [prison_numbers[each] for each in content["prisons"]]),
-            unreadable={booking: Unreadable(reason, network) for booking, reason, network in content["unreadable"]},
+            unreadable={booking: FailedRead(reason, network) for booking, reason, network in content["unreadable"]},
         )
 
 

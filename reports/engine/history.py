@@ -1,22 +1,20 @@
-"""Against earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
+"""Earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
 
-Runs over everyone count as earlier runs, also where they left somebody out: whoever was read is known by them, and
-whoever was not keeps the state that the run before left. Runs that failed, or looked at some alone, do not count.
+Complete and incomplete runs over everyone count. A prisoner that a run did not read keeps the state of the run before.
+Runs that failed, or covered chosen prisons or prisoners, do not count.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import orjson
 from sqlalchemy import Connection, Row, select
 
 from reports.engine.plausibility import Without
 from reports.engine.result import MatrixCell, Resolved, Standing, TrendPoint
-from reports.engine.runs import Scope
+from reports.engine.runs import Scope, result_content
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ _NEXT_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run, or of an earlier one where later ones did not read the prisoner."""
+    """A mismatch of the last run that read the prisoner."""
 
     offender_no: str
     booking_id: int
@@ -42,7 +40,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What is known by the last runs over everyone; `run_id`, the last of them, is None when there was none yet.
+    """The state after the last runs over everyone; `run_id` is the last of them, None if there was none yet.
 
     in_flight: the bookings whose difference was in flight then.
     """
@@ -57,16 +55,16 @@ class Baseline:
         return booking_id in self.mismatches or booking_id in self.in_flight
 
     def standing(self, booking_id: int, started_at: datetime) -> tuple[Standing, datetime]:
-        """Whether a mismatch of a run that began at `started_at` is new, and since when it has been there."""
+        """Whether a mismatch of a run that began at `started_at` is new or persisting, and since when it exists."""
         earlier = self.mismatches.get(booking_id)
         return ("new", started_at) if earlier is None else ("persisting", earlier.since)
 
     def resolved(
         self, equal: Callable[[int], bool], gone: Callable[[int], bool], examined: Callable[[int], bool]
     ) -> tuple[Resolved, ...]:
-        """The earlier mismatches that are none any more: read and `equal`, or `gone` from the list.
+        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from the list.
 
-        A booking that was not read, or is not `examined` in this run, is left as it was.
+        A booking that was not read, or is not `examined` in this run, keeps its state.
         """
         found = []
         for booking_id, earlier in sorted(self.mismatches.items()):
@@ -83,7 +81,7 @@ NO_BASELINE = Baseline(None, {})
 
 
 def read_baseline(connection: Connection, before: datetime) -> Baseline:
-    """What is known by the runs over everyone that began before `before`."""
+    """The state after the runs over everyone that began before `before`."""
     chain = []
     for row in _earlier_runs(connection, before, TREND_RUNS):
         chain.append(row)
@@ -95,8 +93,8 @@ def read_baseline(connection: Connection, before: datetime) -> Baseline:
     known: dict[int, Earlier] = {}
     in_flight: set[int] = set()
     for run in reversed(chain):
-        content = _content(connection, run.id)
-        # Whoever is resolved is known no more; whoever was not read stays as before.
+        content = result_content(connection, run.id)
+        # Resolved mismatches are dropped; those of unread prisoners stay.
         for each in content["resolved"]:
             known.pop(each["bookingId"], None)
         query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
@@ -108,10 +106,10 @@ def read_baseline(connection: Connection, before: datetime) -> Baseline:
 
 
 def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ...]:
-    """The runs over everyone that began before `before` and left no page of the list out, oldest first."""
+    """The runs over everyone that began before `before` and had the whole list, oldest first."""
     points = []
     for row in _earlier_runs(connection, before, TREND_RUNS):
-        content = _content(connection, row.id)
+        content = result_content(connection, row.id)
         if content["unreadPages"]:
             continue
         point = TrendPoint(
@@ -126,14 +124,14 @@ def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ..
 
 
 def read_without_levels(connection: Connection, before: datetime) -> Without | None:
-    """How many had no level in the last run that counts, None when there was none yet."""
+    """How many had no level in the last run that counts; None if there was none yet."""
     for row in _earlier_runs(connection, before, 1):
-        return Without.of(MatrixCell.model_validate(cell) for cell in _content(connection, row.id)["matrix"])
+        return Without.of(MatrixCell.model_validate(cell) for cell in result_content(connection, row.id)["matrix"])
     return None
 
 
 def read_listed_before(connection: Connection, before: datetime) -> int | None:
-    """How many the last run over everyone listed that began at least a day before `before`, however it ended."""
+    """How many prisoners the last run over everyone listed that began at least a day earlier, however it ended."""
     columns = reconciliation_runs.c
     query = select(columns.total_elements).where(
         columns.scope == Scope.EVERYONE,
@@ -145,7 +143,7 @@ def read_listed_before(connection: Connection, before: datetime) -> int | None:
 
 
 def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
-    """Whether a run that was gone on with ended otherwise than it had before."""
+    """Whether the resumed run ended differently."""
     return _findings(result) != _findings(previous)
 
 
@@ -173,21 +171,12 @@ def _earlier_runs(connection: Connection, before: datetime, limit: int) -> Seque
     return connection.execute(query.order_by(columns.started_at.desc()).limit(limit)).all()
 
 
-def _content(connection: Connection, run_id: str) -> dict[str, Any]:
-    """The result of a run that has one, as parsed JSON."""
-    query = select(reconciliation_runs.c.result).where(reconciliation_runs.c.id == run_id)
-    content: dict[str, Any] = orjson.loads(zlib.decompress(connection.execute(query).scalar_one()))
-    return content
-
-
-def _resolved(earlier: Earlier, how: str) -> Resolved:
-    return Resolved.model_validate(
-        {
-            "offender_no": earlier.offender_no,
-            "booking_id": earlier.booking_id,
-            "nomis_level": earlier.nomis_level,
-            "dps_level": earlier.dps_level,
-            "since": earlier.since,
-            "how": how,
-        }
+def _resolved(earlier: Earlier, how: Literal["equal", "released"]) -> Resolved:
+    return Resolved(
+        offender_no=earlier.offender_no,
+        booking_id=earlier.booking_id,
+        nomis_level=earlier.nomis_level,
+        dps_level=earlier.dps_level,
+        since=earlier.since,
+        how=how,
     )

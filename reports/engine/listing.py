@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reports.engine.parallel_reader import why_unreadable
-from reports.engine.retry import read_patiently
+from reports.engine.parallel_reader import failed_read, retry
 from sync.failures import SyncError
 from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, prisoner_page
 
@@ -27,7 +26,7 @@ _FURTHEST_PAGE = 20_000
 _LONGEST_HOLD_SECONDS = 60.0
 
 
-def unwatched(_done: int, _total: int) -> None:
+def no_progress(_done: int, _total: int) -> None:
     """The progress that nobody follows."""
 
 
@@ -78,7 +77,7 @@ def list_prisoners(
     page_size: int,
     *,
     max_page_errors: int = 30,
-    progress: Callable[[int, int], None] = unwatched,
+    progress: Callable[[int, int], None] = no_progress,
     sleep: Callable[[float], None] = time.sleep,
     begin: Callable[[Sequence[PrisonerId]], None] = everyone_first,
 ) -> Listing:
@@ -153,7 +152,7 @@ class _Sweep:
         page_size: int,
         max_page_errors: int,
         sleep: Callable[[float], None],
-        progress: Callable[[int, int], None] = unwatched,
+        progress: Callable[[int, int], None] = no_progress,
     ) -> None:
         self._nomis = nomis
         self._size = page_size
@@ -248,11 +247,9 @@ class _Sweep:
 
     def _read(self, number: int) -> PrisonerPage | PageFailure:
         try:
-            return read_patiently(
-                lambda: prisoner_page(self._nomis, number, self._size), self._sleep, _LONGEST_HOLD_SECONDS
-            )
+            return retry(lambda: prisoner_page(self._nomis, number, self._size), self._sleep, _LONGEST_HOLD_SECONDS)
         except SyncError as error:
-            return PageFailure(number, why_unreadable(error).reason)
+            return PageFailure(number, failed_read(error).reason)
 
     def _take(self, answer: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
         if isinstance(answer, PageFailure):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from reports.engine.retry import seconds_to_retry
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 
 if TYPE_CHECKING:
@@ -27,37 +26,42 @@ Value = TypeVar("Value")
 #: How long a service may be down in all before its reads are given up.
 OUTAGE_SECONDS = 600.0
 _BREAKER_PAUSE_SECONDS = 1.0
-#: How long an item waits whose turn to be tried alone has not come.
+#: How long an item waits while another one probes the service.
 _TURN_SECONDS = 0.05
-#: How often whoever waits for what was read is within call.
+#: How often a waiting reader checks for cancellation.
 _TICK_SECONDS = 0.5
+#: Seconds before the 2nd, 3rd, … attempt at one read, before jitter.
+_WAITS = (0.1, 0.4, 1.6)
+#: The longest `Retry-After` that is honoured.
+_LONGEST_ASKED_SECONDS = 60.0
+#: Seconds between attempts while the breaker of the service is open, before jitter.
+_HOLD_STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Why something could not be read: in plain words, and whether the network failed (no answer came at all)."""
+class FailedRead:
+    """Why something could not be read; `network`: no response came at all."""
 
     reason: str
     network: bool
 
 
-class Reading(Generic[Item, Value]):
-    """Threads that call `read(item)` for every item and hand the value, or why there is none, to `deliver`.
+class ParallelReader(Generic[Item, Value]):
+    """Threads that call `read(item)` for every item and pass the value, or the failed read, to `on_result`.
 
-    `deliver` is called from many threads, exactly once for each item unless the reading is stopped. Errors that may
-    pass are tried again; a service that is taken to be down is waited for. Nothing is ever raised out of a thread: an
-    error that was not foreseen is delivered as unreadable.
+    `on_result` is called from many threads, exactly once for each item unless the reader is stopped. Recoverable errors
+    are retried; a service that is down is waited for. No exception leaves a thread: an unexpected one is a failed read.
 
-    Items that alone cannot be read are no outage. Where nothing else is left to be read, or the service is taken to be
-    down, an item that could be read before is read again first: so a breaker sees that the service answers, and
-    whatever fails all the same is given up after its attempts.
+    A few items that always fail are not an outage. When only such items are left, or the service seems down, the
+    witness, an item that could be read before, is read first: that shows the breaker that the service works, and what
+    still fails is given up after its attempts.
     """
 
     def __init__(
         self,
         name: str,
         read: Callable[[Item], Value],
-        deliver: Callable[[Item, Value | Unreadable], None],
+        on_result: Callable[[Item, Value | FailedRead], None],
         limit: ConcurrencyLimit,
         outage_seconds: float = OUTAGE_SECONDS,
         witness: Item | None = None,
@@ -65,16 +69,16 @@ class Reading(Generic[Item, Value]):
         """`limit` is that of the service that is read; `witness` is an item that could be read before."""
         self._name = name
         self._read = read
-        self._deliver = deliver
+        self._on_result = on_result
         self._limit = limit
         self._pending: deque[tuple[Item, int]] = deque()
         self._later: list[tuple[float, float, Item, int]] = []
-        #: When the first of those is due; read without a lock in the hot path.
+        #: When the first of them is due; read without a lock in the hot path.
         self._due = math.inf
-        #: An item that could be read, the last one: whether the service is down is told by reading it again.
+        #: The last item that could be read: reading it again shows whether the service is down.
         self.witness = witness
-        self._one_at_a_time = threading.Lock()
-        #: Items that are neither delivered nor given up: those in work may come back to be tried again.
+        self._probing = threading.Lock()
+        #: Items without a result; those being read may have to be retried.
         self._left = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -86,10 +90,10 @@ class Reading(Generic[Item, Value]):
         self._threads: list[threading.Thread] = []
 
     def add(self, items: Iterable[Item]) -> None:
-        """Gives work; threads are started when first needed."""
+        """Adds items; threads are started on first use."""
         added = [(item, 0) for item in items]
         with self._changed:
-            # Threads come before their work, so that those which are there do not keep the others from starting.
+            # Threads start before their work is added: busy ones would delay the start of the others.
             self._start_threads(len(self._pending) + len(added))
             self._left += len(added)
             self._pending.extend(added)
@@ -102,13 +106,13 @@ class Reading(Generic[Item, Value]):
             thread.start()
 
     def close(self) -> None:
-        """Says that no more is added: threads end when all is read."""
+        """Ends the threads once everything added is read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends at once: calls under way are finished, the rest is left unread."""
+        """Ends at once: calls under way finish, the rest is left unread."""
         self._stopped = True
         self._pending.clear()
         self._due = math.inf
@@ -116,7 +120,7 @@ class Reading(Generic[Item, Value]):
         self._limit.wake()
 
     def join(self) -> None:
-        """Returns when every thread has ended."""
+        """Waits for every thread to end."""
         for thread in self._threads:
             thread.join()
 
@@ -145,11 +149,11 @@ class Reading(Generic[Item, Value]):
                 self._finish(item, value)
 
     def _may_read(self, item: Item, attempt: int) -> bool:
-        """Whether the service answers, as another item shows; else `item` is put off. One thread at a time asks."""
+        """Whether the witness shows that the service works; else `item` is deferred. One thread at a time probes."""
         witness = self.witness
         if witness is None or witness == item:
             return True
-        if not self._one_at_a_time.acquire(blocking=False):
+        if not self._probing.acquire(blocking=False):
             with self._changed:
                 self._changed.wait(_TURN_SECONDS)
             self._again(item, attempt, 0)
@@ -159,26 +163,26 @@ class Reading(Generic[Item, Value]):
         except BreakerOpen as error:
             self._failed(item, attempt, error)
             return False
-        except Exception:  # it is no witness any more; the item itself tells then
+        except Exception:  # it is no longer a witness; the item itself will show
             self.witness = None
         else:
             if self._down_since is not None:
                 self._up_again()
         finally:
-            self._one_at_a_time.release()
+            self._probing.release()
         return True
 
     @property
     def waits_for(self) -> str | None:
-        """What the reading waits for, in words for whoever follows it; None while it goes on as usual."""
+        """What the reader waits for, as a text for the progress; None in normal operation."""
         if self._down_since is not None:
-            return f"waiting for {self._down}, which is taken to be down"
+            return f"waiting for {self._down}, which is down"
         if self._later and not self._pending:
-            return "trying again what could not be read"
+            return "retrying what could not be read"
         return None
 
-    def _finish(self, item: Item, value: Value | Unreadable) -> None:
-        self._deliver(item, value)
+    def _finish(self, item: Item, value: Value | FailedRead) -> None:
+        self._on_result(item, value)
         with self._changed:
             self._left -= 1
             if self._closed and not self._left:
@@ -186,7 +190,7 @@ class Reading(Generic[Item, Value]):
                 self._limit.wake()
 
     def _over(self) -> bool:
-        # Nobody ends while an item is in work: those whose turn it is must be there should it be tried again.
+        # No thread ends while an item is being read: it may have to be retried.
         return self._stopped or (self._closed and not self._left)
 
     def _next(self) -> tuple[Item, int] | None:
@@ -204,7 +208,7 @@ class Reading(Generic[Item, Value]):
                 self._changed.wait(self._later[0][0] - now if self._later else None)
 
     def _overdue(self) -> tuple[Item, int]:
-        """An item whose time to be tried again has come; raises `IndexError` where another thread took it."""
+        """An item whose retry is due; raises `IndexError` if another thread took it."""
         with self._changed:
             if self._due > time.perf_counter():
                 return self._pending.popleft()
@@ -221,15 +225,15 @@ class Reading(Generic[Item, Value]):
             self._again(item, attempt, _BREAKER_PAUSE_SECONDS)
             return
         if self._down_since is not None and not isinstance(error, BreakerOpen):
-            self._up_again()  # it was asked, whatever it answered
+            self._up_again()  # it responded, whatever the response was
         again_in = seconds_to_retry(error, attempt)
         if again_in is None or self._stopped:
-            self._finish(item, why_unreadable(error))
+            self._finish(item, failed_read(error))
         else:
             self._again(item, attempt + 1, again_in)
 
     def _worth_waiting(self, service: str) -> bool:
-        """Whether a service that is down was waited for less than `outage_seconds` in all."""
+        """Whether a service that is down has been waited for less than `outage_seconds` in all."""
         now = time.monotonic()
         with self._changed:
             if self._down_since is None:
@@ -251,22 +255,61 @@ class Reading(Generic[Item, Value]):
             self._changed.notify()
 
 
-def ticking(answers: SimpleQueue[Value], tick: Callable[[str | None], None], *readings: Reading[Any, Any]) -> Value:
-    """The next of `answers`; `tick` is called now and then while none has come, and may end the wait by raising.
+def seconds_to_retry(error: Exception, attempt: int) -> float | None:
+    """Seconds from the failed `attempt` (from 0) to the next; None if there should be none."""
+    if not isinstance(error, SyncError) or not error.recoverable or attempt >= len(_WAITS):
+        return None
+    asked = (error.retry_after if isinstance(error, UpstreamError) else None) or 0.0
+    return max(_with_jitter(_WAITS[attempt]), min(asked, _LONGEST_ASKED_SECONDS))
 
-    It is told what the `readings` wait for, None while they go on as usual.
+
+def retry(read: Callable[[], Value], wait: Callable[[float], object], hold_seconds: float = 0.0) -> Value:
+    """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
+
+    `wait` sleeps for the seconds until the next attempt; a true result gives up. While the breaker of the service is
+    open nothing was sent: for up to `hold_seconds` in all that does not count as an attempt.
+    """
+    attempt, held = 0, 0.0
+    while True:
+        try:
+            return read()
+        except SyncError as error:
+            if isinstance(error, BreakerOpen) and held < hold_seconds:
+                pause = _with_jitter(_HOLD_STEP_SECONDS)
+                held += pause
+            else:
+                again_in = seconds_to_retry(error, attempt)
+                if again_in is None:
+                    raise
+                pause = again_in
+                attempt += 1
+            if wait(pause):
+                raise
+
+
+def _with_jitter(seconds: float) -> float:
+    """Up to the double, so that threads do not retry in step."""
+    return seconds * (1 + random.random())
+
+
+def get_with_heartbeat(
+    results: SimpleQueue[Value], tick: Callable[[str | None], None], *readers: ParallelReader[Any, Any]
+) -> Value:
+    """Waits for the next result, calling `tick` periodically with what the `readers` wait for (None: nothing).
+
+    `tick` may raise to abort.
     """
     while True:
         try:
-            return answers.get(timeout=_TICK_SECONDS)
+            return results.get(timeout=_TICK_SECONDS)
         except Empty:
-            tick(next((each.waits_for for each in readings if each.waits_for), None))
+            tick(next((each.waits_for for each in readers if each.waits_for), None))
 
 
-def why_unreadable(error: Exception) -> Unreadable:
-    """An error as the reason that is reported; only errors of this program's own kinds tell their text."""
+def failed_read(error: Exception) -> FailedRead:
+    """An error as it is reported; the text of unexpected errors is left out, as it may hold anything."""
     if isinstance(error, UpstreamError):
-        return Unreadable(str(error), network=error.status is None)
+        return FailedRead(str(error), network=error.status is None)
     if isinstance(error, SyncError):
-        return Unreadable(str(error), network=isinstance(error, BreakerOpen))
-    return Unreadable(f"unexpected {type(error).__name__}", network=False)
+        return FailedRead(str(error), network=isinstance(error, BreakerOpen))
+    return FailedRead(f"unexpected {type(error).__name__}", network=False)

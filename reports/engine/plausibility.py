@@ -1,8 +1,7 @@
-"""What is not believed of everyone together: that few or none are listed any more, or that many have no level any more.
+"""What is not plausible of a whole population: that it is suddenly gone or halved, or that many lost their level.
 
-A booking keeps its level, and DPS gives one on arrival; so where many are suddenly without, a service, or whatever
-answers in its place, has lost sight of them. Nothing is concluded from that: neither that both sides agree nor that
-they differ.
+A booking keeps its level, and DPS gives one on arrival; where many are suddenly without, the service has lost its
+data, or something else responds in its place. Nothing is concluded from that: neither agreement nor a difference.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
     from reports.engine.result import MatrixCell, TrendPoint
     from reports.reconciliations.incentives.frame import LevelFrame
 
-#: So many without a level are looked at, and what share of them is believed: more than in the last complete run by
-#: this much, or this much in a first run.
+#: From this many without a level, their share may exceed that of the last complete run by `MOST_MORE`, or in a first
+#: run be `MOST_AT_FIRST`.
 FEWEST_WITHOUT = 20
 MOST_MORE = 0.05
 MOST_AT_FIRST = 0.10
-#: Fewer are not believed either where they are everyone, or a larger share, unless they are very few.
+#: Between this many and `FEWEST_WITHOUT` larger shares are plausible, but not everyone.
 FEWEST_OF_ALL = 5
 MOST_MORE_OF_FEW = 0.15
 MOST_AT_FIRST_OF_FEW = 0.20
-#: A list is believed that has this share of those whom the last complete run compared, or where those were few.
+#: A list with this share of those whom the last complete run compared is plausible, and any list if those were few.
 SHORTEST_LIST = 0.5
 FEWEST_LISTED = 20
 
@@ -55,10 +54,10 @@ class Without:
 
 
 def why_emptied(listing: Listing, trend: Sequence[TrendPoint], listed_before: int | None) -> str | None:
-    """Why a list is not to be believed that nobody is on, or suddenly less than half: differences would be resolved.
+    """Why a list is not plausible that is empty or less than half of what it was; it would resolve differences.
 
-    `listed_before` is how many an earlier run listed, complete or not, at least a day before: where those were as few,
-    it is no slip.
+    `listed_before` is how many an earlier run listed, complete or not, at least a day before: if those were as few, the
+    list is plausible.
     """
     if listing.failed_pages:
         return None
@@ -75,7 +74,7 @@ def why_emptied(listing: Listing, trend: Sequence[TrendPoint], listed_before: in
 
 
 def why_without_levels(frame: LevelFrame, before: Without | None) -> str | None:
-    """Why the levels of a run are not to be believed: too many have none on one side; `before` is the last run's."""
+    """Why the levels of a run are not plausible: too many have none on one side; `before` is that of the last run."""
     everyone = len(frame.bookings)
     sides = (
         ("NOMIS", int(np.count_nonzero(frame.nomis == NONE)), before.nomis if before else 0),
@@ -90,8 +89,8 @@ def why_without_levels(frame: LevelFrame, before: Without | None) -> str | None:
             believed = MOST_AT_FIRST_OF_FEW if few else MOST_AT_FIRST
         many = without >= FEWEST_OF_ALL and without > believed * everyone
         if many or (without == everyone >= FEWEST_OF_ALL and believed < 1):
-            told = f"{side} has no level for {without:,} of {everyone:,} prisoners"
+            found = f"{side} has no level for {without:,} of {everyone:,} prisoners"
             if known and before:
-                return f"{told}, where it had none for {earlier:,} of {before.compared:,} in the last run that counts"
-            return f"{told}, more than the {believed:.0%} that a first run believes"
+                return f"{found}, where it had none for {earlier:,} of {before.compared:,} in the last run that counts"
+            return f"{found}, more than the {believed:.0%} that a first run believes"
     return None

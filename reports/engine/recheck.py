@@ -1,4 +1,4 @@
-"""The second look: each difference is read again by the single calls, and dropped if it was only in flight."""
+"""The recheck: each difference is read again by the single calls, and dropped if it agrees or is in flight."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import structlog
 
 from reports.engine.history import NO_BASELINE
-from reports.engine.listing import unwatched
-from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
-from reports.reconciliations.incentives.evidence import Pair, read_pair
+from reports.engine.listing import no_progress
+from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, get_with_heartbeat
+from reports.reconciliations.incentives.evidence import PrisonerLevels, read_levels
 from reports.reconciliations.incentives.pending_messages import PendingMessages
 from sync.clock import LONDON
 from sync.failures import SyncError
@@ -32,9 +32,9 @@ Value = TypeVar("Value")
 
 JUST_NOW = "the DPS review is only some minutes old"
 JUST_RECORDED = "the NOMIS record is only some minutes old, and DPS may not have heard of it yet"
-#: The clocks of DPS, NOMIS and this machine may differ by this much: what is dated further ahead is not recent.
+#: How much the clocks of DPS, NOMIS and this machine may differ: a record dated further ahead is not recent.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
-#: A message that is still on the main queue so long after a run saw it there is not on its way any more.
+#: A message that was pending in a run this long ago and still is, is stuck.
 _LONGEST_ON_QUEUE = timedelta(days=1)
 WAITING = {
     "queue": "its message waits on the incentive queue",
@@ -46,26 +46,26 @@ WAITING = {
 class Rechecked:
     """What became of the candidates: each is in exactly one of the lists.
 
-    confirmed: they still differ. settled: equal by now. in_flight: they differ, and why that will pass. released: no
-    longer on the list of active bookings. unread: one of the sides could not be read.
+    confirmed: they still differ. agreed: equal by now. in_flight: they differ, and why that will pass. released: no
+    longer active. unread: one of the sides could not be read. pending: the messages that explained what is in flight.
     """
 
-    confirmed: list[Pair] = field(default_factory=list)
-    settled: list[Pair] = field(default_factory=list)
-    in_flight: list[tuple[Pair, str]] = field(default_factory=list)
+    confirmed: list[PrisonerLevels] = field(default_factory=list)
+    agreed: list[PrisonerLevels] = field(default_factory=list)
+    in_flight: list[tuple[PrisonerLevels, str]] = field(default_factory=list)
     released: list[PrisonerId] = field(default_factory=list)
-    unread: list[tuple[PrisonerId, Unreadable]] = field(default_factory=list)
+    unread: list[tuple[PrisonerId, FailedRead]] = field(default_factory=list)
     pending: PendingMessages | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """How the second look is done.
+    """Reads differences again and sorts them.
 
-    is_active: whether a booking is still active; None to take that for granted. in_flight: a difference whose DPS
-    review or NOMIS record is younger than this is on its way. earlier: the last complete run, whose differences in
-    flight are in flight no longer if their message is where it was. find_pending: finds the reviews whose message is
-    still to be handled; called at most once, and only when something still differs.
+    in_flight: a difference whose DPS review or NOMIS record is younger than this is in flight. find_pending: finds the
+    reviews whose message is still to be handled; called at most once, and only if something still differs. is_active:
+    whether a booking is still active; None to assume so. earlier: the runs before; a message that was pending then
+    explains nothing now. tick: called periodically; may raise to stop.
     """
 
     services: Services
@@ -80,22 +80,22 @@ class Recheck:
     def __call__(
         self,
         candidates: Sequence[PrisonerId],
-        progress: Callable[[int, int], None] = unwatched,
-        at_first: Mapping[int, Levels] | None = None,
+        progress: Callable[[int, int], None] = no_progress,
+        first_levels: Mapping[int, Levels] | None = None,
         witness: PrisonerId | None = None,
     ) -> Rechecked:
-        """Reads both sides of every candidate again. Errors are answers here: what cannot be read is `unread`.
+        """Reads both sides of every candidate again; what cannot be read is `unread`.
 
-        `at_first` are the levels that the first look saw. A booking does not lose its level: where one is gone, and the
-        prisoner was not released, the second look is not believed. `witness` is somebody who could be read before.
+        `first_levels` are those of the first reader. A booking does not lose its level: where one is gone although the
+        prisoner was not released, the recheck is not believed. `witness` is a prisoner who could be read before.
         """
         found = Rechecked()
-        differing = self._without_released(self._read(candidates, found, progress, at_first or {}, witness), found)
+        differing = self._without_released(self._read(candidates, found, progress, first_levels or {}, witness), found)
         for pair in differing:
-            lost = _lost(pair, at_first or {})
+            lost = _lost(pair, first_levels or {})
             if lost is not None:
-                found.unread.append((PrisonerId(pair.booking_id, pair.offender_no), Unreadable(lost, network=False)))
-        differing = [pair for pair in differing if _lost(pair, at_first or {}) is None]
+                found.unread.append((PrisonerId(pair.booking_id, pair.offender_no), FailedRead(lost, network=False)))
+        differing = [pair for pair in differing if _lost(pair, first_levels or {}) is None]
         if differing:
             found.pending = self._pending_messages()
         for pair in differing:
@@ -111,7 +111,7 @@ class Recheck:
         try:
             return self.find_pending()
         except SyncError as error:
-            structlog.get_logger().warning("pending_messages_unknown", reason=str(error))
+            structlog.get_logger().warning("pending-messages-unknown", reason=str(error))
             return PendingMessages(doubt="the incentive queues could not be read")
 
     def _read(
@@ -119,35 +119,35 @@ class Recheck:
         candidates: Sequence[PrisonerId],
         found: Rechecked,
         progress: Callable[[int, int], None],
-        at_first: Mapping[int, Levels],
+        first_levels: Mapping[int, Levels],
         witness: PrisonerId | None,
-    ) -> list[Pair]:
-        """Reads both sides of everyone, and gives back those who still differ or lost a level, by booking id."""
-        differing: list[Pair] = []
-        answers = self._side_by_side(
-            candidates, lambda each: read_pair(self.services, each.booking_id, each.offender_no), witness
+    ) -> list[PrisonerLevels]:
+        """Reads both sides of everyone; returns those that still differ or lost a level, by booking id."""
+        differing: list[PrisonerLevels] = []
+        results = self._read_each(
+            candidates, lambda each: read_levels(self.services, each.booking_id, each.offender_no), witness
         )
-        for done, (each, value) in enumerate(answers, start=1):
-            if isinstance(value, Unreadable):
+        for done, (each, value) in enumerate(results, start=1):
+            if isinstance(value, FailedRead):
                 found.unread.append((each, value))
             else:
-                settled = value.equal and _lost(value, at_first) is None
-                (found.settled if settled else differing).append(value)
+                agreed = value.equal and _lost(value, first_levels) is None
+                (found.agreed if agreed else differing).append(value)
             progress(done, len(candidates))
-        found.settled.sort(key=lambda pair: pair.booking_id)
+        found.agreed.sort(key=lambda pair: pair.booking_id)
         return sorted(differing, key=lambda pair: pair.booking_id)
 
-    def _without_released(self, differing: Sequence[Pair], found: Rechecked) -> list[Pair]:
-        """Those who are still on the list; where that cannot be asked, what was read twice stands.
+    def _without_released(self, differing: Sequence[PrisonerLevels], found: Rechecked) -> list[PrisonerLevels]:
+        """Those that are still active, or of which that cannot be read.
 
-        The list is read when all pairs are, so that no page is older than the pair it is asked about.
+        Pages of the list are read after all levels, so that none is older than the levels it is asked about.
         """
         is_active = self.is_active
         if is_active is None:
             return list(differing)
-        active: list[Pair] = []
-        for pair, listed in self._side_by_side(differing, lambda pair: is_active(pair.booking_id)):
-            if isinstance(listed, Unreadable):
+        active: list[PrisonerLevels] = []
+        for pair, listed in self._read_each(differing, lambda pair: is_active(pair.booking_id)):
+            if isinstance(listed, FailedRead):
                 structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=listed.reason)
             if listed is False:
                 found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
@@ -156,26 +156,26 @@ class Recheck:
         found.released.sort(key=lambda each: each.booking_id)
         return sorted(active, key=lambda pair: pair.booking_id)
 
-    def _side_by_side(
+    def _read_each(
         self, items: Sequence[Item], read: Callable[[Item], Value], witness: Item | None = None
-    ) -> Iterator[tuple[Item, Value | Unreadable]]:
-        """Each item with what was read for it, or why nothing was, as they are finished."""
-        answers: queue.SimpleQueue[tuple[Item, Value | Unreadable]] = queue.SimpleQueue()
+    ) -> Iterator[tuple[Item, Value | FailedRead]]:
+        """Reads the items in parallel; yields each with its value or failed read as it finishes."""
+        results: queue.SimpleQueue[tuple[Item, Value | FailedRead]] = queue.SimpleQueue()
 
-        def deliver(item: Item, value: Value | Unreadable) -> None:
-            answers.put((item, value))
+        def on_result(item: Item, value: Value | FailedRead) -> None:
+            results.put((item, value))
 
-        reading = Reading("recheck", read, deliver, self.services.nomis.limit, self.outage_seconds, witness)
-        reading.close()
-        reading.add(items)
+        reader = ParallelReader("recheck", read, on_result, self.services.nomis.limit, self.outage_seconds, witness)
+        reader.close()
+        reader.add(items)
         try:
             for _ in items:
-                yield ticking(answers, self.tick, reading)
+                yield get_with_heartbeat(results, self.tick, reader)
         finally:
-            reading.stop()
-            reading.join()
+            reader.stop()
+            reader.join()
 
-    def _why_in_flight(self, pair: Pair, pending: PendingMessages | None) -> str | None:
+    def _why_in_flight(self, pair: PrisonerLevels, pending: PendingMessages | None) -> str | None:
         review = pair.newest_review
         where = None if pending is None or review is None else pending.where(review.id, pair.offender_no)
         if where is not None and pending is not None:
@@ -185,12 +185,12 @@ class Recheck:
         return JUST_RECORDED if pair.nomis is not None and self._is_recent(pair.nomis.iep_date_time) else None
 
     def _is_recent(self, moment: datetime) -> bool:
-        """Whether a time in London lies in the last minutes, or ahead by no more than clocks differ."""
+        """Whether a time in London lies in the last minutes, or ahead by no more than clocks may differ."""
         now = self.clock().astimezone(LONDON).replace(tzinfo=None)
         return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
 
-    def _stuck(self, pair: Pair, where: Literal["queue", "dlq"], pending: PendingMessages) -> bool:
-        """Whether the message explains nothing: it is given up, or waited in the last complete run already."""
+    def _stuck(self, pair: PrisonerLevels, where: Literal["queue", "dlq"], pending: PendingMessages) -> bool:
+        """Whether the message explains nothing: it is given up, or was pending in an earlier run already."""
         review, earlier = pair.newest_review, self.earlier
         if review is None or pending.why_given_up(review.id) is not None:
             return True
@@ -198,15 +198,15 @@ class Recheck:
         if started is None or not earlier.differed(pair.booking_id):
             return False
         if review.iep_time > started.astimezone(LONDON).replace(tzinfo=None):
-            # It was another review that waited then.
+            # Another review was pending then.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 
 
-def _lost(pair: Pair, at_first: Mapping[int, Levels]) -> str | None:
-    """What speaks against a pair: a level that the first look saw is gone."""
-    nomis, dps = at_first.get(pair.booking_id, (None, None))
+def _lost(pair: PrisonerLevels, first_levels: Mapping[int, Levels]) -> str | None:
+    """Why the recheck is not believed: a level of the first reading is gone."""
+    nomis, dps = first_levels.get(pair.booking_id, (None, None))
     for side, before, after in (("NOMIS", nomis, pair.nomis_level), ("DPS", dps, pair.dps_level)):
         if before is not None and after is None:
-            return f"{side} had the level {before} at the first look and none at the second, which is not believed"
+            return f"{side} had the level {before} when first read and none in the recheck, which is not believed"
     return None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from reports.engine.history import Baseline
     from reports.engine.listing import Listing
     from reports.engine.recheck import Levels, Recheck, Rechecked
-    from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.frame import LevelFrame
     from sync.upstream.services import Services
 
@@ -87,7 +87,7 @@ class ResultBuilder:
         rechecked = self._recheck_differences(candidates, first_levels, witness)
         if context.prisons:
             rechecked = _at_prisons(rechecked, context.prisons)
-        pairs = [*rechecked.confirmed, *rechecked.settled, *(pair for pair, _ in rechecked.in_flight)]
+        pairs = [*rechecked.confirmed, *rechecked.agreed, *(pair for pair, _ in rechecked.in_flight)]
         left_out = {each.booking_id for each in rechecked.released} | {each.booking_id for each, _ in rechecked.unread}
         if context.prisons:
             named = {pair.booking_id for pair in pairs}
@@ -122,7 +122,7 @@ class ResultBuilder:
             total=context.listing.total_elements,
             listed=len(context.listing.prisoners),
             compared=len(final.bookings),
-            settled_on_recheck=len(rechecked.settled),
+            settled_on_recheck=len(rechecked.agreed),
             released=tuple(each.offender_no for each in rechecked.released),
             mismatches=tuple(mismatches),
             in_flight=tuple(in_flight),
@@ -269,7 +269,7 @@ class ResultBuilder:
         return (*context.trend, point)
 
 
-def _in_flight(pair: Pair, why: str) -> InFlight:
+def _in_flight(pair: PrisonerLevels, why: str) -> InFlight:
     return InFlight(
         offender_no=pair.offender_no,
         booking_id=pair.booking_id,
@@ -282,6 +282,6 @@ def _in_flight(pair: Pair, why: str) -> InFlight:
 def _at_prisons(rechecked: Rechecked, prisons: tuple[str, ...]) -> Rechecked:
     """The part that concerns the prisons; without a NOMIS record the prison of the DPS review counts."""
     rechecked.confirmed = [pair for pair in rechecked.confirmed if pair.prison_id in prisons]
-    rechecked.settled = [pair for pair in rechecked.settled if pair.prison_id in prisons]
+    rechecked.agreed = [pair for pair in rechecked.agreed if pair.prison_id in prisons]
     rechecked.in_flight = [(pair, why) for pair, why in rechecked.in_flight if pair.prison_id in prisons]
     return rechecked

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reports.engine.result import Arrival, RightSide
-    from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.evidence import PrisonerLevels
     from sync.domains.incentives.nomis import IepRecord
 
 
@@ -83,29 +83,29 @@ SHOW_DLQ = command("dlq", "show", "incentive")
 RETRY_DLQ = command("dlq", "retry", "incentive")
 
 
-def reconcile_again(pair: Pair) -> str:
+def reconcile_again(pair: PrisonerLevels) -> str:
     """Looks again whether the levels agree, and tells nobody else."""
     return command("reconcile", "incentives", "--prisoner", pair.offender_no, "--no-notify")
 
 
-def explain(pair: Pair) -> str:
+def explain(pair: PrisonerLevels) -> str:
     """Shows both histories."""
     return command("reconcile", "explain", pair.offender_no)
 
 
-def receive_again(pair: Pair, arrival: Arrival) -> tuple[str, ...]:
+def receive_again(pair: PrisonerLevels, arrival: Arrival) -> tuple[str, ...]:
     """Publishes a received event that was missed, then looks again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
     of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
     return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)
 
 
-def repair(pair: Pair) -> tuple[str, ...]:
+def repair(pair: PrisonerLevels) -> tuple[str, ...]:
     """Writes the current DPS level to NOMIS again, then looks again."""
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 
-def support_request(pair: Pair, surplus: Sequence[IepRecord], why: str = "NOMIS made them by itself") -> str:
+def support_request(pair: PrisonerLevels, surplus: Sequence[IepRecord], why: str = "NOMIS made them by itself") -> str:
     """The text of a request to the NOMIS support team to delete IEP records, which only they can."""
     records = "; ".join(
         f"sequence {each.incentive_sequence} ({each.iep_level.code}, {each.iep_date_time:%d/%m/%Y %H:%M:%S}, "

@@ -34,7 +34,7 @@ DEEPEST_HISTORY = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PrisonerLevels:
     """The current level of both sides, read by the single calls; None where a side has none."""
 
     offender_no: str
@@ -95,7 +95,7 @@ class Evidence:
     may be pending although nothing is known of it.
     """
 
-    pair: Pair
+    pair: PrisonerLevels
     history: tuple[IepRecord, ...] = ()
     written: ReviewMapping | None = None
     reviews_of: Mapping[int, int | None] = field(default_factory=dict)
@@ -114,12 +114,12 @@ class Evidence:
         return (self.pair.nomis, *self.history) if self.pair.nomis else ()
 
 
-def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
+def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
     """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no code."""
     with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
         dps = beside.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
-    pair = Pair(offender_no, booking_id, nomis, dps.result())
+    pair = PrisonerLevels(offender_no, booking_id, nomis, dps.result())
     if pair.nomis is not None:
         answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
         level_code(pair.nomis_level, answer)
@@ -131,8 +131,8 @@ def read_pair(services: Services, booking_id: int, offender_no: str) -> Pair:
     return pair
 
 
-def gather(
-    services: Services, pair: Pair, pending: PendingMessages, near: timedelta, *, whole: bool = False
+def collect_evidence(
+    services: Services, pair: PrisonerLevels, pending: PendingMessages, near: timedelta, *, whole: bool = False
 ) -> Evidence:
     """Reads what the decision table asks for, and no more: the NOMIS history until before both sides' current records.
 
@@ -172,7 +172,7 @@ def near_each_other(one: datetime, other: datetime, near: timedelta) -> bool:
     return one.date() == other.date() or abs(one - other) <= near
 
 
-def _history(services: Services, pair: Pair, near: timedelta, *, whole: bool) -> Iterator[IepRecord]:
+def _history(services: Services, pair: PrisonerLevels, near: timedelta, *, whole: bool) -> Iterator[IepRecord]:
     assert pair.nomis is not None
     review = pair.newest_review
     until = min([pair.nomis.iep_date_time, *([review.iep_time] if review else [])]) - near

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.engine.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import gather, read_pair
+from reports.reconciliations.incentives.evidence import collect_evidence, read_levels
 from sync.creation.records import CreationState
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from reports.engine.result import Arrival
-    from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages, PendingMessages
     from sync.creation.records import CreationRecord
     from sync.store.actions import Action
@@ -104,7 +104,7 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
     if reason not in REASONS:
         raise RuleError(f"{reason} makes no review; give one of {', '.join(REASONS)}")
     booking = active_booking(services, offender_no)
-    pair = read_pair(services, booking.booking_id, offender_no)
+    pair = read_levels(services, booking.booking_id, offender_no)
     body = prisoners.received_event(reason, prison_id, occurred_at).as_json()
     return Plan(
         action="reconcile fix received",
@@ -126,14 +126,14 @@ def propose_received(
 ) -> Arrival | None:
     """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
-    pair = read_pair(services, booking.booking_id, offender_no)
-    return None if pair.equal else diagnose(gather(services, pair, find_pending(), near), near).arrival
+    pair = read_levels(services, booking.booking_id, offender_no)
+    return None if pair.equal else diagnose(collect_evidence(services, pair, find_pending(), near), near).arrival
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
     """Plans to write the current DPS level to NOMIS again. Raises `RuleError` without a review, and `SyncError`."""
     booking = active_booking(services, offender_no)
-    pair = read_pair(services, booking.booking_id, offender_no)
+    pair = read_levels(services, booking.booking_id, offender_no)
     review = pair.newest_review
     if review is None:
         raise RuleError(f"{offender_no} has no review in DPS that could be written to NOMIS")
@@ -219,13 +219,13 @@ def verify(
     """Reads both sides again, until they agree or `within_seconds` have passed. Raises `SyncError`."""
     deadline = time.monotonic() + within_seconds
     while True:
-        pair = read_pair(services, booking_id, offender_no)
+        pair = read_levels(services, booking_id, offender_no)
         if pair.equal or time.monotonic() >= deadline:
             return Verification(pair.nomis_level, pair.dps_level)
         sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
 
 
-def _objection_to_receiving(pair: Pair, prison_id: str, occurred_at: datetime) -> str | None:
+def _objection_to_receiving(pair: PrisonerLevels, prison_id: str, occurred_at: datetime) -> str | None:
     if pair.equal:
         return f"both sides have {pair.dps_level or 'no level'} already"
     moment = occurred_at.replace(tzinfo=None)

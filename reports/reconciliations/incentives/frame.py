@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from reports.engine.parallel_reader import Unreadable
+    from reports.engine.parallel_reader import FailedRead
     from reports.engine.result import Mismatch
-    from reports.reconciliations.incentives.evidence import Pair
+    from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.snapshot import PageLevels
 
 
@@ -39,7 +39,7 @@ class LevelFrame:
     nomis: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
     dps: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
     prison: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
-    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+    unreadable: dict[int, FailedRead] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -98,7 +98,7 @@ class LevelFrame:
             self.unreadable,
         )
 
-    def amended(self, pairs: Iterable[Pair], without: Collection[int]) -> LevelFrame:
+    def amended(self, pairs: Iterable[PrisonerLevels], without: Collection[int]) -> LevelFrame:
         """A copy with the levels that the recheck found, and without the bookings of `without`."""
         places = {int(booking_id): place for place, booking_id in enumerate(self.bookings)} if without or pairs else {}
         nomis, dps = self.nomis.copy(), self.dps.copy()

@@ -11,10 +11,10 @@ import structlog
 
 from reports.engine.bookings import active_booking
 from reports.engine.history import read_baseline
-from reports.engine.parallel_reader import why_unreadable
+from reports.engine.parallel_reader import failed_read
 from reports.engine.result import EvidenceRow, Mismatch, Side, Standing
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import LEGITIMATE, Evidence, gather, read_pair
+from reports.reconciliations.incentives.evidence import LEGITIMATE, Evidence, collect_evidence, read_levels
 from reports.reconciliations.incentives.pending_messages import PendingMessages
 from sync.failures import SyncError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reports.engine.result import Diagnosis
-    from reports.reconciliations.incentives.evidence import Evidence, Pair
+    from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages
     from sync.domains.incentives.dps import Review
     from sync.domains.incentives.nomis import IepRecord
@@ -40,7 +40,7 @@ _FOR_A_PERSON = frozenset({9, 10})
 
 def explain_all(
     services: Services,
-    pairs: Sequence[Pair],
+    pairs: Sequence[PrisonerLevels],
     pending: PendingMessages,
     near: timedelta,
     standing: Callable[[int], tuple[Standing, datetime]],
@@ -52,19 +52,19 @@ def explain_all(
     """
     explained = pairs[:MOST_EXPLAINED]
 
-    def explain_one(pair: Pair) -> Mismatch:
+    def explain_one(pair: PrisonerLevels) -> Mismatch:
         try:
-            evidence = gather(services, pair, pending, near)
+            evidence = collect_evidence(services, pair, pending, near)
             diagnosis = diagnose(evidence, near)
             if diagnosis.number in _FOR_A_PERSON:
-                evidence = gather(services, pair, pending, near, whole=True)
+                evidence = collect_evidence(services, pair, pending, near, whole=True)
             return to_mismatch(evidence, diagnosis, *standing(pair.booking_id))
         except Exception as error:  # the difference is reported whatever its evidence is, and so are the others
             if not isinstance(error, SyncError):
-                structlog.get_logger().exception("evidence_not_understood", booking_id=pair.booking_id)
-            return unexplained(pair, why_unreadable(error).reason)
+                structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
+            return unexplained(pair, failed_read(error).reason)
 
-    def unexplained(pair: Pair, why: str) -> Mismatch:
+    def unexplained(pair: PrisonerLevels, why: str) -> Mismatch:
         return to_mismatch(Evidence(pair), None, *standing(pair.booking_id), missing=why)
 
     found = []
@@ -168,7 +168,7 @@ def _nomis_side(record: IepRecord) -> Side:
     )
 
 
-def _dps_side(pair: Pair, review: Review | None) -> Side:
+def _dps_side(pair: PrisonerLevels, review: Review | None) -> Side:
     dps = pair.dps
     assert dps is not None
     return Side(
@@ -199,9 +199,9 @@ def explain(
 ) -> Explanation:
     """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
-    pair = read_pair(services, booking.booking_id, offender_no)
+    pair = read_levels(services, booking.booking_id, offender_no)
     pending = PendingMessages() if pair.equal else find_pending()
-    evidence = gather(services, pair, pending, near, whole=True)
+    evidence = collect_evidence(services, pair, pending, near, whole=True)
     with database.read() as connection:
         standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
     diagnosis = None if pair.equal else diagnose(evidence, near)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from reports.engine.parallel_reader import OUTAGE_SECONDS, Reading, Unreadable, ticking
-from reports.engine.retry import read_patiently
+from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, get_with_heartbeat, retry
 from reports.reconciliations.incentives.levels import NONE, Codebook, level_code, level_of_record, names_to_codes
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives.nomis import current_iep_body
@@ -49,7 +48,7 @@ class PageLevels:
     nomis: array[int]
     dps: array[int]
     prisons: array[int]
-    unreadable: dict[int, Unreadable] = field(default_factory=dict)
+    unreadable: dict[int, FailedRead] = field(default_factory=dict)
 
 
 class Snapshot:
@@ -65,7 +64,7 @@ class Snapshot:
         outage_seconds: float = OUTAGE_SECONDS,
         tick: Callable[[str | None], None] = lambda _waits_for: None,
     ) -> None:
-        """`tick` is called now and then while a page is waited for (see `ticking`); what it raises ends the reading."""
+        """`tick` is called periodically while a page is waited for, and may raise to end the reading."""
         self.levels = Codebook()
         self.prisons = Codebook()
         self._services = services
@@ -112,7 +111,7 @@ class Snapshot:
             waiting = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
             self._bulk.submit(_close_after, waiting, self._dps)
             for _ in self._pages:
-                finished = ticking(self._finished, self._tick, self._nomis, self._dps)
+                finished = get_with_heartbeat(self._finished, self._tick, self._nomis, self._dps)
                 if isinstance(finished, Exception):
                     raise finished
                 yield finished
@@ -131,7 +130,7 @@ class Snapshot:
     def _names(self) -> Mapping[str, str]:
         """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
         try:
-            return read_patiently(lambda: names_to_codes(self._services[UpstreamName.INCENTIVES]), self._stopped.wait)
+            return retry(lambda: names_to_codes(self._services[UpstreamName.INCENTIVES]), self._stopped.wait)
         except SyncError as error:
             structlog.get_logger().warning("level-names-not-read", reason=str(error))
             self._bulk_withdrawn = True
@@ -142,7 +141,7 @@ class Snapshot:
             return self._witness
         return self._pages[item // self._page_size].prisoners[item % self._page_size].booking_id
 
-    def _nomis_reading(self) -> Reading[int, Any]:
+    def _nomis_reading(self) -> ParallelReader[int, Any]:
         client, size, pages = self._services.nomis, self._page_size, self._pages
         levels, prisons = self.levels, self.prisons
 
@@ -154,18 +153,18 @@ class Snapshot:
             code, prison = level_of_record(body, booking_id)
             return levels.number(code), prisons.number(prison)
 
-        def deliver(item: int, value: tuple[int, int] | Unreadable) -> None:
+        def deliver(item: int, value: tuple[int, int] | FailedRead) -> None:
             place, within = divmod(item, size)
             page = pages[place]
-            if isinstance(value, Unreadable):
+            if isinstance(value, FailedRead):
                 self._note_unreadable(page, within, value)
             else:
                 page.nomis[within], page.prisons[within] = value
             self._count_down(place, 1)
 
-        return Reading("nomis", read, deliver, client.limit, self._outage_seconds)
+        return ParallelReader("nomis", read, deliver, client.limit, self._outage_seconds)
 
-    def _dps_reading(self) -> Reading[int, Any]:
+    def _dps_reading(self) -> ParallelReader[int, Any]:
         client, size, pages = self._services[UpstreamName.INCENTIVES], self._page_size, self._pages
         levels = self.levels
 
@@ -176,16 +175,16 @@ class Snapshot:
                 return NONE
             return levels.number(level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}"))
 
-        def deliver(item: int, value: int | Unreadable) -> None:
+        def deliver(item: int, value: int | FailedRead) -> None:
             place, within = divmod(item, size)
             page = pages[place]
-            if isinstance(value, Unreadable):
+            if isinstance(value, FailedRead):
                 self._note_unreadable(page, within, value)
             else:
                 page.dps[within] = value
             self._count_down(place, 1)
 
-        return Reading("dps", read, deliver, client.limit, self._outage_seconds)
+        return ParallelReader("dps", read, deliver, client.limit, self._outage_seconds)
 
     def _read_bulk(self, place: int, names: Mapping[str, str]) -> None:
         """Reads a page's DPS levels in bulk; what the bulk call cannot tell is read one by one."""
@@ -227,13 +226,13 @@ class Snapshot:
             return incentives_api.current_levels(self._services[UpstreamName.INCENTIVES], booking_ids)
 
         try:
-            return read_patiently(read, self._stopped.wait)
+            return retry(read, self._stopped.wait)
         except SyncError as error:
             if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
                 self._bulk_withdrawn = True
             return {}
 
-    def _note_unreadable(self, page: PageLevels, within: int, why: Unreadable) -> None:
+    def _note_unreadable(self, page: PageLevels, within: int, why: FailedRead) -> None:
         with self._lock:
             page.unreadable.setdefault(page.prisoners[within].booking_id, why)
 
@@ -252,7 +251,7 @@ def _unread(number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
     return PageLevels(number, prisoners, nomis=unset(), dps=unset(), prisons=unset())
 
 
-def _close_after(waiting: Sequence[Future[None]], reading: Reading[int, Any]) -> None:
+def _close_after(waiting: Sequence[Future[None]], reading: ParallelReader[int, Any]) -> None:
     """Says that nothing more is to be read singly, once all bulk calls have been looked at."""
     for each in waiting:
         each.result()

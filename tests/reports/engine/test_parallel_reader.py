@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from reports.engine.parallel_reader import Reading, Unreadable, ticking
+from reports.engine.parallel_reader import FailedRead, ParallelReader, get_with_heartbeat
 from sync.failures import BreakerOpen, UpstreamError
 from sync.upstream.concurrency_limit import BURST, ConcurrencyLimit
 from tests.harness.waiting import in_thread, result_of
@@ -22,7 +22,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
     others_done = threading.Event()
     begun = threading.Lock()
     failing: list[int] = []
-    delivered: dict[int, int | Unreadable] = {}
+    delivered: dict[int, int | FailedRead] = {}
     limit = limit_of(WORKERS)
 
     def read(item: int) -> int:
@@ -39,13 +39,13 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
             raise UpstreamError("nomis", "GET", "/", status=500, message="no")
         return item
 
-    def deliver(item: int, value: int | Unreadable) -> None:
+    def deliver(item: int, value: int | FailedRead) -> None:
         with begun:
             delivered[item] = value
             if len(delivered) == WORKERS - 1:
                 others_done.set()
 
-    reading = Reading("slow", read, deliver, limit)
+    reading = ParallelReader("slow", read, deliver, limit)
     reading.add(range(WORKERS))
     reading.close()
     ended = threading.Thread(target=reading.join, daemon=True)
@@ -53,7 +53,7 @@ def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
     ended.join(60)
     assert not ended.is_alive()
     assert delivered.keys() == set(range(WORKERS))
-    assert isinstance(delivered[failing[0]], Unreadable)
+    assert isinstance(delivered[failing[0]], FailedRead)
     assert limit.allowed < WORKERS
 
 
@@ -63,12 +63,12 @@ def test_an_outage_is_waited_for_as_long_as_is_said() -> None:
     def read(_item: int) -> int:
         raise BreakerOpen("nomis")
 
-    delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("down", read, delivered.__setitem__, limit_of(200), outage_seconds=1.5)
+    delivered: dict[int, int | FailedRead] = {}
+    reading = ParallelReader("down", read, delivered.__setitem__, limit_of(200), outage_seconds=1.5)
     reading.add([1])
     reading.close()
     result_of(in_thread(reading.join))
-    assert isinstance(delivered[1], Unreadable)
+    assert isinstance(delivered[1], FailedRead)
     assert delivered[1].network
 
 
@@ -105,12 +105,12 @@ class Upstream:
 def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> None:
     """While others can be read there is no outage to wait for, wherever the bad ones stand."""
     upstream = Upstream(bad)
-    delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
+    delivered: dict[int, int | FailedRead] = {}
+    reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(WORKERS), outage_seconds=600)
     reading.add(range(100))
     reading.close()
     result_of(in_thread(reading.join))
-    assert {item for item, value in delivered.items() if isinstance(value, Unreadable)} == bad
+    assert {item for item, value in delivered.items() if isinstance(value, FailedRead)} == bad
     assert delivered.keys() == set(range(100))
     assert "500" in str(delivered[min(bad)])
     assert max(Counter(upstream.calls)[item] for item in bad) <= 4 + upstream.opened
@@ -119,12 +119,12 @@ def test_items_that_alone_cannot_be_read_are_given_up_soon(bad: set[int]) -> Non
 def test_whoever_is_read_before_tells_that_the_service_is_up() -> None:
     """Where all that is to be read is bad, somebody who could be read before shows that it is no outage."""
     upstream = Upstream(set(range(5)))
-    delivered: dict[int, int | Unreadable] = {}
-    reading = Reading("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
+    delivered: dict[int, int | FailedRead] = {}
+    reading = ParallelReader("nomis", upstream.read, delivered.__setitem__, limit_of(4), outage_seconds=600, witness=77)
     reading.add(range(5))
     reading.close()
     result_of(in_thread(reading.join))
-    assert all(isinstance(value, Unreadable) and not value.network for value in delivered.values())
+    assert all(isinstance(value, FailedRead) and not value.network for value in delivered.values())
     assert delivered.keys() == set(range(5))
 
 
@@ -134,7 +134,7 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
     down.set()
     failing = threading.Event()
     told: list[str | None] = []
-    answers: SimpleQueue[int | Unreadable] = SimpleQueue()
+    answers: SimpleQueue[int | FailedRead] = SimpleQueue()
 
     def read(item: int) -> int:
         if down.is_set():
@@ -151,10 +151,10 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
         elif waits_for:
             failing.clear()
 
-    reading = Reading("nomis", read, lambda _item, value: answers.put(value), limit_of(1), outage_seconds=60)
+    reading = ParallelReader("nomis", read, lambda _item, value: answers.put(value), limit_of(1), outage_seconds=60)
     reading.add([1])
     reading.close()
-    assert ticking(answers, tick, reading) == 1
+    assert get_with_heartbeat(answers, tick, reading) == 1
     reading.join()
-    assert "waiting for nomis, which is taken to be down" in told
-    assert "trying again what could not be read" in told
+    assert "waiting for nomis, which is down" in told
+    assert "retrying what could not be read" in told

@@ -204,4 +204,4 @@ def test_a_level_that_the_second_look_does_not_find_is_not_gone(
     result = reconciled(office())
     assert (result.status, result.settled_on_recheck, len(result.mismatches)) == ("incomplete", 0, 1)
     assert [each.booking_id for each in result.unread] == [booking_id]
-    assert "at the first look and none at the second" in result.unread[0].reason
+    assert "when first read and none in the recheck" in result.unread[0].reason

@@ -14,7 +14,7 @@ from reports.engine.result import Arrival
 from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import Evidence, Pair, ReviewMapping
+from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels, ReviewMapping
 from sync.domains.incentives.dps import Review, ReviewSummary
 from sync.domains.incentives.nomis import IepLevel, IepRecord
 
@@ -74,7 +74,7 @@ def evidence(records: list[IepRecord], reviews: list[Review], **more: object) ->
             iep_time=newest.iep_time,
             iep_details=tuple(reviews),
         )
-    pair = Pair(OFFENDER, BOOKING, records[0] if records else None, summary)
+    pair = PrisonerLevels(OFFENDER, BOOKING, records[0] if records else None, summary)
     return replace(Evidence(pair, history=tuple(records[1:])), **more)  # type: ignore[arg-type]
 
 
@@ -295,7 +295,7 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
 def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) -> None:
     """A shell takes the number of a prisoner, a prison and a reason for one word each, whatever they hold."""
     offender_no, prison_id, reason = words
-    pair = Pair(offender_no, 1, None, None)
+    pair = PrisonerLevels(offender_no, 1, None, None)
     arrival = Arrival(prison_id=prison_id, reason=reason, occurred_at=datetime.fromisoformat("2023-05-20T15:22:00"))
     again = ["prisoner-to-nomis", "reconcile", "incentives", "--prisoner", offender_no, "--no-notify"]
     receive, look = causes.receive_again(pair, arrival)
@@ -306,4 +306,7 @@ def test_a_proposed_command_runs_nothing_of_what_others_chose(words: list[str]) 
         ["prisoner-to-nomis", "incentives", "repair", offender_no],
         again,
     ]
-    assert causes.explain(Pair("$(rm -rf ~)", 1, None, None)) == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"
+    assert (
+        causes.explain(PrisonerLevels("$(rm -rf ~)", 1, None, None))
+        == "prisoner-to-nomis reconcile explain '$(rm -rf ~)'"
+    )

@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.engine.parallel_reader import Unreadable
+from reports.engine.parallel_reader import FailedRead
 from reports.reconciliations.incentives.frame import LevelFrame
 from reports.reconciliations.incentives.levels import Codebook
 from reports.reconciliations.incentives.snapshot import PageLevels
@@ -31,7 +31,7 @@ def frame_of(pages: list[list[Row]], without: set[int]) -> LevelFrame:
             nomis=array("h", [levels.number(row[1]) for row in rows]),
             dps=array("h", [levels.number(row[2]) for row in rows]),
             prisons=array("h", [prisons.number(row[3]) for row in rows]),
-            unreadable={row[0]: Unreadable("why", network=False) for row in rows if not row[4]},
+            unreadable={row[0]: FailedRead("why", network=False) for row in rows if not row[4]},
         )
         for number, rows in enumerate(pages)
     ]
