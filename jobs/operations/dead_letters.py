@@ -17,9 +17,10 @@ from jobs.runtime.application import Application
 from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
 from sync.failures import SyncError, one_line
-from sync.queues.dead_letters import DeadLetter, DeadLetterQueue, RetryResult
 from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_report import DeadLetterReport, not_chosen, report_on
+from sync.repair.dead_letters import DeadLetter
+from sync.repair.redrive import DeadLetterQueue, RetryResult
 from sync.settings.declaration import QUEUES
 from sync.settings.loading import SettingsError
 
@@ -93,7 +94,7 @@ def list_dlqs(application: Application) -> tuple[list[DlqState], dict[str, str]]
 def _state(application: Application, queue: str) -> DlqState:
     pair = application.queue_pair(queue)
     counts = pair.dlq.counts()
-    letters = dead_letter_queue(application, queue).look(_MOST_SAMPLED) if counts.visible else []
+    letters = dead_letter_queue(application, queue).peek(_MOST_SAMPLED) if counts.visible else []
     sent = [letter.message.sent_at for letter in letters if letter.message.sent_at is not None]
     return DlqState(queue, pair.dlq.name, counts, min(sent, default=None), Counter(letter.type for letter in letters))
 
@@ -103,7 +104,7 @@ def diagnose_messages(application: Application, queue: str, prefix: str | None, 
 
     Raises `UsageError` when no id has it.
     """
-    letters = dead_letter_queue(application, queue).look(None if prefix else most)
+    letters = dead_letter_queue(application, queue).peek(None if prefix else most)
     if prefix:
         letters = [letter for letter in letters if letter.message.message_id.startswith(prefix)]
         if not letters:
@@ -120,7 +121,7 @@ def retry_messages(
     and `QueueUnavailable`.
     """
     dlq = dead_letter_queue(application, queue)
-    ids = _find_ids(queue, dlq.look(), named) if named else set[str]()
+    ids = _find_ids(queue, dlq.peek(), named) if named else set[str]()
     with recorded_action(application, who, "dlq retry", dlq.name, {"named": sorted(ids)}) as ongoing:
         result = dlq.retry(not_chosen(application.database, queue, ids, recoverable_only=recoverable_only), who)
         ongoing.details |= {
@@ -141,7 +142,7 @@ def preview_retry(
     application: Application, queue: str, named: Collection[str], *, recoverable_only: bool
 ) -> list[DeadLetter]:
     """What `retry_messages` would send back. Raises `UsageError` when a named message is not there."""
-    letters = dead_letter_queue(application, queue).look()
+    letters = dead_letter_queue(application, queue).peek()
     ids = _find_ids(queue, letters, named)
     left = not_chosen(application.database, queue, ids, recoverable_only=recoverable_only)(letters)
     return [letter for letter in letters if letter.message.message_id not in left]
@@ -163,7 +164,7 @@ def plan_purge(
 
     Raises `UsageError` when a named message is not there, and for mapping retries unless they are included.
     """
-    letters = dead_letter_queue(application, queue).look()
+    letters = dead_letter_queue(application, queue).peek()
     ids = _find_ids(queue, letters, named)
     chosen = [letter for letter in letters if not named or letter.message.message_id in ids]
     retries = sum(letter.is_mapping_retry for letter in chosen)

@@ -13,8 +13,9 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import ActiveRun, Trigger
 from jobs.runtime.logging import bound
 from sync import clock
-from sync.queues.dead_letters import DeadLetter, RetryResult
+from sync.repair.dead_letters import DeadLetter
 from sync.repair.giving_up import ScheduledRedrive
+from sync.repair.redrive import RetryResult
 from sync.store.failures import forget_redrives
 from sync.store.findings import resolve_expired
 
@@ -85,7 +86,7 @@ def preview_housekeeping(application: Application) -> tuple[dict[str, list[DeadL
     """What a run would send back, by queue, and the reason for each queue that could not be read."""
 
     def preview(queue: str) -> list[DeadLetter]:
-        letters = dead_letter_queue(application, queue).look(_MOST_MESSAGES)
+        letters = dead_letter_queue(application, queue).peek(_MOST_MESSAGES)
         left = _rules(application, queue).why_left(letters)
         return [letter for letter in letters if letter.message.message_id not in left]
 

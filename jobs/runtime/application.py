@@ -229,7 +229,7 @@ class Application:
     def pending_incentive_messages(self) -> "PendingMessages":
         """The incentive reviews whose message is still to be handled. Raises `QueueUnavailable`."""
         from reports.reconciliations.incentives.pending_messages import find_pending_messages
-        from sync.queues.dead_letters import DeadLetterQueue
+        from sync.repair.redrive import DeadLetterQueue
 
         pair = self.queue_pair("incentive")
         dead_letters = DeadLetterQueue("incentive", pair, self.database, self.telemetry)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from sync.failures import NON_UNIQUE_TEXT
-from sync.queues.dead_letters import UNREADABLE, DeadLetter
+from sync.repair.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
 from sync.repair.hints import hint, is_awaited_elsewhere, is_missing_mapping
 from sync.store.database import Database

@@ -21,8 +21,9 @@ from sync.store.failures import FailedAttempt, failed_since
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sync.queues.dead_letters import DeadLetter, DeadLetterQueue
     from sync.queues.setup import QueuePair
+    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.redrive import DeadLetterQueue
     from sync.settings.declaration import Settings
     from sync.store.database import Database
 
@@ -80,7 +81,7 @@ def find_pending_messages(
 ) -> PendingMessages:
     """What is pending at `moment` (aware). Raises `QueueUnavailable` and `StoreUnavailable`."""
     waiting, hidden_dead = pair.main.counts().total, pair.dlq.counts().in_flight
-    letters = dead_letters.look(_MOST_DEAD_LETTERS)
+    letters = dead_letters.peek(_MOST_DEAD_LETTERS)
     # A message comes again after its wait, and may then be handled for as long as it is hidden by that.
     handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
     waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(_QUEUE, _EVENT_TYPE)]

@@ -10,9 +10,10 @@ import structlog
 
 from sandbox import Sandbox
 from sync.pipeline.envelope import write_domain_event, write_mapping_retry
-from sync.queues.dead_letters import DeadLetterQueue, read_dead_letter
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
+from sync.repair.dead_letters import read_dead_letter
+from sync.repair.redrive import DeadLetterQueue
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from tests.harness.app import App, make_app

@@ -16,8 +16,8 @@ from sync.creation.store import CreationStore
 from sync.domains.incentives import rules
 from sync.failures import Failure
 from sync.pipeline.envelope import write_mapping_retry
-from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.setup import QueuePair
+from sync.repair.redrive import DeadLetterQueue
 from sync.store.failures import FailedAttempt, count_redrives, record_failures
 from sync.store.telemetry import read_events
 from tests.harness.app import application
@@ -139,7 +139,7 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
     for review in (701, 702, 703):
         mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": review}
         pair.dlq.send(write_mapping_retry(mapping, {}))
-    letters = {each.ids["incentiveId"]: each for each in dead_letters(one).look()}
+    letters = {each.ids["incentiveId"]: each for each in dead_letters(one).peek()}
     often = one.settings.housekeeping_max_returns + 1
     refusal = Failure("create IEP in NOMIS", "nomis", "POST", "/x", 400, "no such level", recoverable=False)
     for review, failure in ((702, refusal), (703, replace(refusal, status=503, recoverable=True))):

@@ -15,9 +15,9 @@ from sync.creation.records import mark_deleted
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import UpstreamError
-from sync.queues.dead_letters import DeadLetterQueue
 from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
+from sync.repair.redrive import DeadLetterQueue
 from sync.settings import times
 from sync.store.failures import FailedAttempt, last_failure
 from tests.harness.app import application

@@ -13,9 +13,9 @@ from sync.clock import now
 from sync.domains.registry import DOMAINS
 from sync.failures import Failure
 from sync.pipeline.envelope import write_domain_event
-from sync.queues.dead_letters import read_dead_letter
 from sync.queues.queue import Message
 from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass
+from sync.repair.dead_letters import read_dead_letter
 from sync.repair.hints import ADVICE, RECOVERABLE, UNREADABLE, UNRECOVERABLE, hint
 from sync.store.failures import FailedAttempt
 

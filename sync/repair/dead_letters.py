@@ -1,0 +1,81 @@
+"""What a message on a dead letter queue is about."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from sync.failures import MalformedMessage
+from sync.pipeline.envelope import MAPPING_RETRY, DomainEvent, MappingRetry, is_mapping_retry, read_envelope
+from sync.queues.queue import Message
+
+UNREADABLE = "unreadable"
+_PLAIN_ID = re.compile(r"[\w.:-]{1,100}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One dead-letter message.
+
+    type: the event type, `RETRY_CREATE_MAPPING`, the type of an unknown message, or `unreadable`.
+    ids: what the event is about: its `additionalInformation` and `prisonerId`, or the mapping to be saved.
+    problem: why it is malformed, None if it is not.
+    """
+
+    message: Message
+    type: str
+    ids: Mapping[str, Any]
+    sns_message_id: str | None
+    problem: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What stays the same when the message is sent back: its SNS message id, or else a hash of its body."""
+        if self.sns_message_id is not None and _PLAIN_ID.fullmatch(self.sns_message_id):
+            return self.sns_message_id
+        text = self.sns_message_id or self.message.body
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+    @property
+    def is_mapping_retry(self) -> bool:
+        """Whether purging it would leave a NOMIS record without its mapping."""
+        return self.type == MAPPING_RETRY
+
+    def as_dict(self) -> dict[str, Any]:
+        """The message as an export holds it: enough to send it again by hand."""
+        sent = self.message.sent_at
+        return {
+            "messageId": self.message.message_id,
+            "type": self.type,
+            "ids": dict(self.ids),
+            "sentAt": None if sent is None else sent.isoformat(),
+            "body": _parsed(self.message.body),
+            "attributes": {name: dict(value) for name, value in self.message.attributes.items()},
+        }
+
+
+def read_dead_letter(message: Message) -> DeadLetter:
+    """What a message is about. Never raises: a malformed message says what its problem is."""
+    try:
+        envelope = read_envelope(message.body)
+    except MalformedMessage as error:
+        kind = MAPPING_RETRY if is_mapping_retry(message.body) else UNREADABLE
+        return DeadLetter(message, kind, {}, None, str(error))
+    content, sns_message_id = envelope.content, envelope.sns_message_id
+    if isinstance(content, DomainEvent):
+        prisoner = {} if content.prisoner_id is None else {"prisonerId": content.prisoner_id}
+        return DeadLetter(message, content.event_type, {**prisoner, **content.additional_information}, sns_message_id)
+    if isinstance(content, MappingRetry):
+        ids = {name: value for name, value in content.mapping.items() if value is not None}
+        return DeadLetter(message, MAPPING_RETRY, ids, sns_message_id)
+    return DeadLetter(message, content.message_type, {}, sns_message_id)
+
+
+def _parsed(body: str) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body

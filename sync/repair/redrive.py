@@ -1,0 +1,248 @@
+"""The dead letter queue of one queue: its messages are peeked at, sent back to the main queue, or removed.
+
+A message is sent to the main queue before it is deleted here: a death in between delivers it twice, which does no harm.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from sync.domains.registry import queue_of
+from sync.queues.browse import Browse, browsing
+from sync.queues.queue import Queue, QueueUnavailable
+from sync.queues.requeue import attributes_anew
+from sync.queues.setup import QueuePair
+from sync.repair.dead_letters import DeadLetter, read_dead_letter
+from sync.store.database import Database, StoreUnavailable
+from sync.store.failures import count_redrives
+from sync.store.findings import resolve_given_up
+from sync.store.telemetry import Telemetry
+
+#: Names, by message id, the messages that stay on the dead letter queue, and why.
+WhyLeft = Callable[[Sequence[DeadLetter]], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterLeft:
+    """A message that stays on the dead letter queue, and why. `failed`: something went wrong with it."""
+
+    letter: DeadLetter
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RetryResult:
+    """What a redrive did. `found` counts every message that was seen."""
+
+    queue: str
+    dlq_name: str
+    found: int = 0
+    retried: tuple[DeadLetter, ...] = ()
+    left: tuple[LetterLeft, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON shows it."""
+        return {
+            "queue": self.queue,
+            "dlqName": self.dlq_name,
+            "messagesFoundCount": self.found,
+            "messagesRetriedCount": len(self.retried),
+            "messages": [letter.as_dict() for letter in self.retried],
+            "left": [
+                {"messageId": each.letter.message.message_id, "type": each.letter.type, "reason": each.reason}
+                for each in self.left
+            ],
+        }
+
+
+class DeadLetterQueue:
+    """The dead letter queue of one queue.
+
+    `main_queue` opens the main queue of a queue id: an event that came on the wrong queue is sent back to its own.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        pair: QueuePair,
+        database: Database,
+        telemetry: Telemetry,
+        main_queue: Callable[[str], Queue] | None = None,
+    ) -> None:
+        self.queue = queue
+        self._main_queue = main_queue
+        self._main = pair.main
+        self._dlq = pair.dlq
+        self._database = database
+        self._telemetry = telemetry
+        self._log = structlog.get_logger("sync.repair.redrive")
+
+    @property
+    def name(self) -> str:
+        """The name of the dead letter queue in SQS."""
+        return self._dlq.name
+
+    def peek(self, most: int | None = None) -> list[DeadLetter]:
+        """Its messages (`most` of them at most), oldest first; all are visible again on return.
+
+        Raises `QueueUnavailable`.
+        """
+        with browsing(self._dlq) as browse:
+            for _ in browse.receive(most):
+                pass
+            return sorted(map(read_dead_letter, browse.messages.values()), key=_age)
+
+    def retry(self, why_left: WhyLeft, who: str = "housekeeping", most: int | None = None) -> RetryResult:
+        """Sends messages back to the main queue, with body and attributes, except those that `why_left` names.
+
+        `why_left` is called with a few messages at a time. `most` messages are read, all if None. One that cannot be
+        sent stays, with the reason. Raises `QueueUnavailable` and `StoreUnavailable`.
+        """
+        retried: list[DeadLetter] = []
+        left: list[LetterLeft] = []
+        sent_ids: set[str] = set()
+        with browsing(self._dlq) as browse:
+            for messages in browse.receive(most):
+                letters = [read_dead_letter(message) for message in messages]
+                stay = self._stay(letters, why_left, sent_ids)
+                back = _without(letters, stay)
+                unsent = self._send_back(browse, back, who, sent_ids)
+                left += [*stay, *unsent]
+                retried += _without(back, unsent)
+        result = RetryResult(self.queue, self.name, len(retried) + len(left), tuple(retried), tuple(left))
+        if result.found:
+            properties = {"dlq-name": self.name, "messages-found": result.found, "messages-retried": len(retried)}
+            self._telemetry.track("RetryDLQ", properties)
+            self._telemetry.flush()
+        return result
+
+    def purge(
+        self, only: Collection[str], export: Callable[[Sequence[DeadLetter]], None], who: str
+    ) -> tuple[int, list[LetterLeft]]:
+        """Removes the messages whose ids are in `only`; returns how many, and the messages that stay.
+
+        `export` is given the messages before they are removed, and must have stored them safely when it returns. Raises
+        `QueueUnavailable`, and whatever `export` raises: nothing is removed then.
+        """
+        left: list[LetterLeft] = []
+        with browsing(self._dlq) as browse:
+            for _ in browse.receive():
+                pass
+            letters = [read_dead_letter(message) for message in browse.messages.values()]
+            removed = [letter for letter in letters if _id(letter) in only]
+            if removed:
+                export(removed)
+                undeleted = self._delete(browse, removed)
+                left = [LetterLeft(letter, "SQS did not delete it", failed=True) for letter in undeleted]
+                removed = _without(removed, left)
+                keys = [letter.key for letter in removed]
+                with self._database.begin() as connection:
+                    resolve_given_up(connection, self.queue, keys, who, "removed by dlq purge")
+        left += [LetterLeft(letter, "it came after you looked") for letter in letters if _id(letter) not in only]
+        if removed:
+            self._telemetry.track("PurgeQueue", {"queue-name": self.name, "messages-found": len(removed)})
+            self._telemetry.flush()
+        return len(removed), left
+
+    def _stay(self, letters: Sequence[DeadLetter], why_left: WhyLeft, sent_ids: set[str]) -> list[LetterLeft]:
+        """The messages that stay, and why: chosen to, or back already, or because `why_left` fails on them."""
+        # A message that fails at once is here again while the queue is still being read.
+        again = [LetterLeft(each, "it failed again just now") for each in letters if _id(each) in sent_ids]
+        letters = _without(letters, again)
+        reasons, failed = self._ask(why_left, letters)
+        return [*again, *(LetterLeft(each, reasons[_id(each)]) for each in letters if _id(each) in reasons), *failed]
+
+    def _ask(self, why_left: WhyLeft, letters: Sequence[DeadLetter]) -> tuple[Mapping[str, str], list[LetterLeft]]:
+        """Why messages stay, and those on which `why_left` fails: asked together, and one by one if that fails."""
+        try:
+            return why_left(letters), []
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # of one of them, and perhaps of all
+            if len(letters) == 1:
+                self._log.exception("dead-letter-failed", queue=self.queue)
+                reason = f"it could not be looked up: {type(error).__name__}"
+                return {}, [LetterLeft(letters[0], reason, failed=True)]
+        reasons: dict[str, str] = {}
+        failed: list[LetterLeft] = []
+        for letter in letters:
+            its_reason, its_failure = self._ask(why_left, [letter])
+            reasons |= its_reason
+            failed += its_failure
+        return reasons, failed
+
+    def _send_back(
+        self, browse: Browse, letters: Sequence[DeadLetter], who: str, sent_ids: set[str]
+    ) -> list[LetterLeft]:
+        """Sends and deletes; adds their new message ids to `sent_ids`, and returns those that could not be sent.
+
+        Raises `QueueUnavailable` when two in a row cannot be sent: then it is not the messages' fault.
+        """
+        unsent = self._record(letters, who)
+        sent: list[DeadLetter] = []
+        failed_before = False
+        try:
+            for letter in _without(letters, unsent):
+                try:
+                    message_id = self._home(letter).send(letter.message.body, attributes_anew(letter.message))
+                except QueueUnavailable as error:
+                    if failed_before:
+                        raise
+                    failed_before = True
+                    unsent.append(LetterLeft(letter, str(error), failed=True))
+                else:
+                    failed_before = False
+                    sent_ids.add(message_id)
+                    sent.append(letter)
+        finally:
+            self._delete(browse, sent)
+        return unsent
+
+    def _record(self, letters: Sequence[DeadLetter], who: str) -> list[LetterLeft]:
+        """Records that messages are about to be sent back; returns those for which that fails, each alone."""
+        if not letters:
+            return []
+        keys = [letter.key for letter in letters]
+        try:
+            with self._database.begin() as connection:
+                count_redrives(connection, self.queue, keys)
+                resolve_given_up(connection, self.queue, keys, who, "sent back by dlq retry")
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # of one of them, and perhaps of all
+            if len(letters) == 1:
+                self._log.exception("dead-letter-failed", queue=self.queue)
+                return [LetterLeft(letters[0], f"it could not be noted: {type(error).__name__}", failed=True)]
+            return [each for letter in letters for each in self._record([letter], who)]
+        return []
+
+    def _home(self, letter: DeadLetter) -> Queue:
+        """The main queue on which a message belongs."""
+        owner = queue_of(letter.type)
+        if owner is None or owner == self.queue or self._main_queue is None:
+            return self._main
+        return self._main_queue(owner)
+
+    def _delete(self, browse: Browse, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Deletes messages; returns those that SQS did not delete."""
+        undeleted = {message.message_id for message in browse.delete([letter.message for letter in letters])}
+        if undeleted:
+            self._log.warning("dead-letters-not-deleted", queue=self.queue, messages=len(undeleted))
+        return [letter for letter in letters if _id(letter) in undeleted]
+
+
+def _without(letters: Sequence[DeadLetter], left: Sequence[LetterLeft]) -> list[DeadLetter]:
+    ids = {_id(each.letter) for each in left}
+    return [letter for letter in letters if _id(letter) not in ids]
+
+
+def _id(letter: DeadLetter) -> str:
+    return letter.message.message_id
+
+
+def _age(letter: DeadLetter) -> tuple[bool, float, str]:
+    sent = letter.message.sent_at
+    return sent is None, 0.0 if sent is None else sent.timestamp(), letter.message.message_id
