@@ -12,7 +12,6 @@ import typer
 from jobs.cli.commands import (
     activities,
     creations,
-    demo,
     dlq,
     drain,
     duplicates,
@@ -20,7 +19,6 @@ from jobs.cli.commands import (
     incentives,
     installation,
     reconcile,
-    report,
 )
 from jobs.cli.output import say
 from jobs.errors import exit_code_for
@@ -57,12 +55,12 @@ def program(
     """
 
 
-app.command("demo")(demo.demo)
+app.command("demo")(installation.demo)
 app.command("scheduler")(drain.scheduler)
 app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
-app.add_typer(report.app)
+app.add_typer(reconcile.report)
 app.add_typer(dlq.app)
 app.add_typer(duplicates.app)
 app.add_typer(creations.app)

@@ -1,4 +1,4 @@
-"""Creations whose outcome is unknown: listed, settled by a person who looked in NOMIS, reopened if that was wrong."""
+"""Creations whose outcome is unknown: lists them, settles them as a person found, and reopens them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from sync.store.telemetry import text_properties
 
 ACTION = "creations settle"
 REOPEN = "creations reopen"
-#: The option by which a person says that a record is the one although it differs from the request.
+#: The option by which a person says that it is the record although it differs from the request.
 DESPITE = "--although-different"
 
 
@@ -29,8 +29,8 @@ DESPITE = "--although-different"
 class MappingPlan:
     """What mapping an open creation to a NOMIS record would do.
 
-    found: the record, if NOMIS has a read of it. objections: why it must not be mapped. differences: in what it is
-    not what was asked for.
+    found: the record, if NOMIS has a read of it. objections: why it must not be mapped. differences: how it differs
+    from the request.
     """
 
     record: CreationRecord
@@ -62,7 +62,7 @@ def list_open(application: Application, *, settled_too: bool) -> list[CreationRe
 
 
 def find_creation(application: Application, creation_id: int) -> CreationRecord:
-    """One creation. Raises `UsageError` when there is none of this number."""
+    """One creation by its number. Raises `UsageError` for an unknown one."""
     with application.database.read() as connection:
         record = creations.get(connection, creation_id)
     if record is None:
@@ -86,7 +86,7 @@ def creation_as_dict(record: CreationRecord) -> dict[str, Any]:
 
 
 def plan_mapping(application: Application, record: CreationRecord, number: int) -> MappingPlan:
-    """Reads the NOMIS record that a person found, and what speaks against mapping it. Raises `SyncError`."""
+    """Reads the NOMIS record that a person found, with any objection to mapping it. Raises `SyncError`."""
     domain = domain_of_record(record.domain)
     ids = domain.repair.nomis_ids(number, record.request)
     comparison = compare(application.services, record, ids)
@@ -95,31 +95,31 @@ def plan_mapping(application: Application, record: CreationRecord, number: int) 
 
 
 def check_plan(plan: MappingPlan, *, despite: bool) -> None:
-    """Raises `WorkError` when something speaks against it; differences do not where a person says so (`despite`)."""
-    against = [*plan.objections, *(() if despite else plan.differences)]
-    if against:
+    """Raises `WorkError` for any objection; with `despite` differences are not one."""
+    objections = [*plan.objections, *(() if despite else plan.differences)]
+    if objections:
         remedy = "" if plan.objections else f"; {DESPITE} maps it all the same"
-        raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(against)}{remedy}")
+        raise WorkError(f"creation {plan.record.id} is left as it is: {'; '.join(objections)}{remedy}")
 
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
-    """The mapping that the DPS record has by now, made by others; None when it has none. Raises `SyncError`."""
+    """The mapping that the DPS record has by now, None without one. Raises `SyncError`."""
     return domain_of_record(record.domain).creation.find_mapping(record.dps_id, application.services)
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:
     """Saves the mapping of the record that a person found, and settles the creation; what was done.
 
-    Where the DPS record is mapped to another NOMIS record, this one is surplus: a finding is made for `duplicates`.
+    Where the DPS record is mapped to another NOMIS record, this one is a duplicate: a finding is made for `duplicates`.
     Raises `WorkError` when the creation was settled meanwhile or another DPS record claims the same NOMIS record,
     `LeaseBusy` when it is being worked on, and `SyncError`.
     """
     record, creation = plan.record, domain_of_record(plan.record.domain).creation
-    told = {**record.properties, **text_properties(plan.mapping)}
+    properties = {**record.properties, **text_properties(plan.mapping)}
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         _check_open(application, record)
         if plan_mapping(application, record, number) != plan:
-            raise WorkError(f"{plan.target} changed while you were asked: nothing was done, look again")
+            raise WorkError(f"{plan.target} changed while you were asked: nothing was done; run it again")
         details = {"mapping": dict(plan.mapping), "unchecked": plan.unchecked, "differences": list(plan.differences)}
         with recorded_action(application, who, ACTION, _target(record), details) as ongoing:
             conflict = save_mapping(creation, record.dps_id, plan.mapping, application.services)
@@ -128,20 +128,20 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
                 note, event = f"{outcome} by {who}", f"{record.domain}-create-success"
                 ongoing.also += [
                     lambda connection: creations.resolve_as_mapped(connection, record.id, plan.ids, plan.mapping, note),
-                    lambda connection: application.telemetry.track_with(connection, event, told),
+                    lambda connection: application.telemetry.track_with(connection, event, properties),
                 ]
             else:
-                _check_surplus(plan, conflict)
+                _check_conflict(plan, conflict)
                 store = CreationStore(application.database, application.telemetry)
-                store.conflicting(creation, record.dps_id, plan.mapping, conflict, told, failed=None)
-                outcome = f"{plan.target} is surplus beside the mapped record: see `duplicates list`"
+                store.conflicting(creation, record.dps_id, plan.mapping, conflict, properties, failed=None)
+                outcome = f"{plan.target} is a duplicate of the mapped record: see `duplicates list`"
             ongoing.outcome = outcome
-            ongoing.also.append(lambda connection: _close_doubt(connection, record, who, outcome))
+            ongoing.also.append(lambda connection: _close_finding(connection, record, who, outcome))
     return outcome
 
 
-def make_sure_of_sending(application: Application, record: CreationRecord) -> None:
-    """Raises, before anything is asked, what sending the event again would fail with. Raises `SyncError`."""
+def check_sending(application: Application, record: CreationRecord) -> None:
+    """Raises, before anything is asked, the `SyncError` that sending the event again would fail with."""
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
 
@@ -149,8 +149,8 @@ def make_sure_of_sending(application: Application, record: CreationRecord) -> No
 def settle_not_created(application: Application, record: CreationRecord, who: str) -> str:
     """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
 
-    Where the DPS record is mapped by now, nothing is left to create and nothing is sent. A death in between is mended
-    by doing it again. Raises `LeaseBusy` and `SyncError`.
+    If the DPS record is mapped by now, nothing is left to create and nothing is sent. After a crash in between the
+    command can be run again. Raises `LeaseBusy` and `SyncError`.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
@@ -168,7 +168,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
                     creations.abandon(connection, record.id, f"said by {who} not to be in NOMIS")
                 else:
                     creations.mark_mapped(connection, record.domain, record.dps_id, mapping)
-                _close_doubt(connection, record, who, outcome)
+                _close_finding(connection, record, who, outcome)
             if mapping is None:
                 application.queue_pair(domain_of_record(record.domain).queue).main.send(event_again(record))
             ongoing.outcome = outcome
@@ -177,7 +177,7 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
 
 @dataclass(frozen=True, slots=True)
 class Reopening:
-    """What taking back a settlement would do: the mapping that it saved is deleted, and a person is asked again."""
+    """What reopening a settled creation would do: the mapping that was saved is deleted."""
 
     record: CreationRecord
     mapping: Mapping[str, Any]
@@ -223,7 +223,7 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
     record = plan.record
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if plan_reopening(application, record.id) != plan:
-            raise WorkError(f"creation {record.id} changed while you were asked: nothing was done, look again")
+            raise WorkError(f"creation {record.id} changed while you were asked: nothing was done; run it again")
         with recorded_action(application, who, REOPEN, _target(record), {"mapping": dict(plan.mapping)}) as ongoing:
             domain_of_record(record.domain).mappings.delete(application.services.mapping, record.dps_id)
             outcome = f"the mapping to {plan.target} is deleted, and creation {record.id} is open again"
@@ -236,7 +236,7 @@ def reopen(application: Application, plan: Reopening, who: str) -> str:
 
 
 def may_be_settled(record: CreationRecord, *, not_created: bool) -> bool:
-    """Whether a person may still settle it; one said not to be created may have its event sent again."""
+    """Whether a person may still settle it; the event of one declared not created may be sent again."""
     return record.state in OPEN_STATES or (not_created and record.state is CreationState.ABANDONED)
 
 
@@ -247,22 +247,22 @@ def _target(record: CreationRecord) -> str:
 def _check_open(application: Application, record: CreationRecord) -> None:
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
-        raise WorkError(f"creation {record.id} went on meanwhile and is {now.state} now: look again")
+        raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")
 
 
 def _check_unchanged(application: Application, record: CreationRecord) -> None:
     now = find_creation(application, record.id)
     if (now.state, now.attempts, now.updated_at) != (record.state, record.attempts, record.updated_at):
-        raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: look again")
+        raise WorkError(f"creation {record.id} changed while you were asked and is {now.state} now: run it again")
 
 
-def _check_surplus(plan: MappingPlan, conflict: Conflict) -> None:
+def _check_conflict(plan: MappingPlan, conflict: Conflict) -> None:
     """Raises `WorkError` unless the mapping service refused for another NOMIS record of the same DPS record."""
     mappings = domain_of_record(plan.record.domain).mappings
     existing = None if conflict.existing is None else mappings.ids(conflict.existing)
     if existing is None or existing.dps_id != plan.record.dps_id:
-        told = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
-        raise WorkError(f"the mapping service holds another pair: {told}")
+        which = "it does not say which" if existing is None else f"{existing.dps_id} with {existing.nomis_text}"
+        raise WorkError(f"the mapping service holds another pair: {which}")
 
 
 def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
@@ -270,7 +270,7 @@ def _nomis_text(record: CreationRecord, mapping: Mapping[str, Any]) -> str:
     return f"{domain.repair.noun} {domain.mappings.ids(mapping).nomis_text}"
 
 
-def _close_doubt(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:
-    doubt = findings.find(connection, ambiguous_key(record))
-    if doubt is not None:
-        findings.resolve(connection, doubt.id, who, resolution)
+def _close_finding(connection: Any, record: CreationRecord, who: str, resolution: str) -> None:
+    finding = findings.find(connection, ambiguous_key(record))
+    if finding is not None:
+        findings.resolve(connection, finding.id, who, resolution)

@@ -1,4 +1,4 @@
-"""For development alone: every mapped activity or appointment removed from NOMIS, with its mapping."""
+"""Development only: removes every mapped activity or appointment from NOMIS, with its mapping."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ def mapped_records(application: Application, domain: str) -> Sequence[Mapping[st
 
 
 def delete_all(application: Application, domain: str, every: Sequence[Mapping[str, Any]], who: str) -> int:
-    """Deletes each mapped record and its mapping, and goes on after errors; how many were deleted.
+    """Deletes each mapped record and its mapping, continuing after errors; how many were deleted.
 
     Raises `UsageError` where it is not allowed, and `WorkError` at the end when some could not be deleted.
     """
@@ -41,7 +41,7 @@ def delete_all(application: Application, domain: str, every: Sequence[Mapping[st
         recorded_action(application, who, "delete-all", record, {"records": len(every), "deleted": 0}) as ongoing,
     ):
         if list(mapped_records(application, domain)) != list(every):
-            raise WorkError("the mappings changed while you were asked: nothing was deleted, look again")
+            raise WorkError("the mappings changed while you were asked: nothing was deleted; run it again")
         for mapping in every:
             if _delete(application, DOMAINS[domain], mapping):
                 ongoing.details["deleted"] += 1

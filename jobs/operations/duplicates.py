@@ -1,4 +1,4 @@
-"""Records that NOMIS holds twice: examined as they are now, and the surplus one removed, verified and recorded."""
+"""Records that NOMIS holds twice: examines them, and removes, verifies and records the duplicate."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
 ACTION = "duplicates resolve"
-#: The option by which a person says that two records are doubles although they differ.
+#: The option by which a person says that a record is a duplicate although it differs.
 DESPITE = "--although-different"
 _KINDS = (FindingKind.DUPLICATE, FindingKind.NON_UNIQUE)
 _MEANINGS = {
-    Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is surplus",
+    Verdict.SURPLUS: "one DPS record has two NOMIS records, and the one that is not mapped is the duplicate",
     Verdict.TWO_CLAIMS: (
         "two DPS records claim one NOMIS record: delete nothing, investigate. If the mapping that exists is left from "
         "before a refresh of the data, have it deleted and the event published again, which saves the refused one"
@@ -38,9 +38,8 @@ _MEANINGS = {
 class Examination:
     """A duplicate as it is now.
 
-    view: what NOMIS has, None where nothing was read.
-    obstacles: why nothing may be removed, whatever a person says.
-    unproved: what keeps the refused record from being proved the other's double; a person may know better.
+    view: what NOMIS has, None where nothing was read. obstacles: why nothing may be removed, whatever a person says.
+    unproved: why the refused record is not proved to be a duplicate of the mapped one; a person may know better.
     """
 
     finding: Finding
@@ -51,12 +50,12 @@ class Examination:
 
     @property
     def repair(self) -> Repair:
-        """What can be done in this domain."""
+        """The repair of the domain."""
         return domain_of_record(self.finding.domain).repair
 
     @property
     def verdict(self) -> Verdict:
-        """What the ids say now."""
+        """What the ids show now."""
         return self.duplicate.verdict
 
     @property
@@ -66,13 +65,13 @@ class Examination:
 
     @property
     def gone(self) -> bool:
-        """Whether the surplus record does no harm any more; not known where NOMIS has no read of it."""
+        """Whether the duplicate is gone or cancelled; unknown where NOMIS has no read of it."""
         view = self.view
         return view is not None and view.readable and self.repair.is_gone(view.surplus)
 
     @property
     def request(self) -> str | None:
-        """What to write to the support team, where they alone can delete it."""
+        """What to write to the support team, where only they can delete it."""
         existing = self.duplicate.existing
         if self.repair.removable or self.verdict is not Verdict.SURPLUS or existing is None:
             return None
@@ -82,14 +81,14 @@ class Examination:
 
     @property
     def proposal(self) -> str:
-        """What resolving it would do, in one line."""
+        """What resolving it would do, on one line."""
         what = f"{self.repair.noun} {self.duplicate.duplicate.nomis_text}"
         if self.obstacles:
             return "nothing: " + "; ".join(self.obstacles)
         if self.unproved:
             return (
-                f"nothing, since {what} is not proved to be the double: {'; '.join(self.unproved)}. Investigate; when "
-                f"it is the double all the same, {DESPITE} does: {self.repair.removal} {what}"
+                f"nothing, since {what} is not proved to be the duplicate: {'; '.join(self.unproved)}. Investigate; if "
+                f"it is the duplicate all the same, {DESPITE} does: {self.repair.removal} {what}"
             )
         if self.verdict is Verdict.SAME:
             return f"nothing in NOMIS, the finding is closed: {self.meaning}"
@@ -129,7 +128,7 @@ def list_duplicates(application: Application, *, resolved_too: bool) -> list[Fin
 
 
 def find_duplicate(application: Application, finding_id: int) -> Finding:
-    """One such finding. Raises `UsageError` when there is none of this number."""
+    """One such finding by its number. Raises `UsageError` for an unknown one."""
     with application.database.read() as connection:
         finding = findings.get(connection, finding_id)
     if finding is None or finding.kind not in _KINDS:
@@ -138,7 +137,7 @@ def find_duplicate(application: Application, finding_id: int) -> Finding:
 
 
 def find_open(application: Application, finding_id: int) -> Finding:
-    """One that is still to be resolved. Raises `WorkError` when somebody resolved it meanwhile."""
+    """An open finding. Raises `WorkError` when somebody resolved it meanwhile."""
     finding = find_duplicate(application, finding_id)
     if finding.status != "open":
         raise WorkError(f"finding {finding_id} was resolved while you were asked, by {finding.resolved_by}")
@@ -163,11 +162,11 @@ def finding_as_dict(finding: Finding) -> dict[str, Any]:
 
 
 def examine(application: Application, finding: Finding) -> Examination:
-    """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not answer."""
-    told = read_duplicate(finding)
+    """Reads both records and both mappings as they are now. Raises `SyncError` when a service does not respond."""
+    recorded = read_duplicate(finding)
     domain = domain_of_record(finding.domain)
     mappings, repair, services = domain.mappings, domain.repair, application.services
-    pair = told.duplicate
+    pair = recorded.duplicate
     mapping = mappings.find(services.mapping, pair.dps_id)
     mapping_of_nomis = mappings.find_by_nomis_ids(services.mapping, *pair.nomis_ids)
     existing: MappingIds | None = None
@@ -175,7 +174,7 @@ def examine(application: Application, finding: Finding) -> Examination:
         existing = mappings.ids(mapping)
     elif mapping_of_nomis is not None:
         existing = mappings.ids(mapping_of_nomis)
-    duplicate = replace(told, existing=existing)
+    duplicate = replace(recorded, existing=existing)
     if existing is None or duplicate.verdict is not Verdict.SURPLUS:
         objection = () if duplicate.verdict is Verdict.SAME else (_MEANINGS[duplicate.verdict],)
         return Examination(finding, duplicate, None, objection)
@@ -190,43 +189,44 @@ def examine(application: Application, finding: Finding) -> Examination:
 
 
 def check_resolvable(found: Examination, accepted: Collection[str] = ()) -> None:
-    """Raises `WorkError` when something speaks against resolving it, other than the `unproved` that are `accepted`."""
-    against = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
-    if against:
+    """Raises `WorkError` for any objection to resolving it, other than the `unproved` that are `accepted`."""
+    objections = [*found.obstacles, *(each for each in found.unproved if each not in accepted)]
+    if objections:
         remedy = "" if found.obstacles or accepted else f"; {DESPITE} removes it all the same"
-        raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(against)}{remedy}")
+        raise WorkError(f"finding {found.finding.id} is left as it is: {'; '.join(objections)}{remedy}")
 
 
 def resolve(application: Application, seen: Examination, who: str, accepted: Collection[str] = ()) -> str:
-    """Removes the surplus record, verifies that it is gone and the mapped one is there, and closes the finding.
+    """Removes the duplicate, verifies that it is gone and the mapped one is there, and closes the finding.
 
-    `seen` is what a person agreed to: nothing is done when it is not so any more. `accepted`: what of `unproved` a
-    person saw, who says that it is the double all the same. Returns what was done. Raises `WorkError` when something
-    speaks against it or it did not work, `LeaseBusy` when the record is being worked on, and `SyncError`; a failed
-    attempt is recorded too.
+    `seen` is what a person confirmed: nothing is done if it has changed since. `accepted`: the `unproved` that a person
+    saw and overruled. Returns what was done. Raises `WorkError` for an objection or if it did not work, `LeaseBusy`
+    when the record is being worked on, and `SyncError`; a failed attempt is recorded too.
     """
     finding = seen.finding
     dps_id = read_duplicate(finding).duplicate.dps_id
     with application.leases.held(creation_lease(finding.domain, dps_id)):
-        # Looked at again, since a person takes their time to say yes.
+        # Examined again, since a person takes time to answer.
         found = examine(application, find_open(application, finding.id))
         check_resolvable(found, accepted)
         if found.as_dict() != seen.as_dict():
-            raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done, look again")
+            raise WorkError(f"finding {finding.id} changed while you were asked: nothing was done; run it again")
         details = {**found.as_dict(), "accepted": list(found.unproved)}
-        return closing(application, finding, ACTION, _target(found), details, who, lambda: _remove(application, found))
+        return close_finding(
+            application, finding, ACTION, _target(found), details, who, lambda: _remove(application, found)
+        )
 
 
 def close_by_hand(application: Application, finding: Finding, note: str, who: str) -> str:
     """Closes a finding that a person dealt with elsewhere; what was recorded."""
     with application.leases.held(f"write:finding:{finding.id}"):
         find_open(application, finding.id)
-        return closing(
+        return close_finding(
             application, finding, ACTION, f"finding {finding.id}", {}, who, lambda: f"closed by hand: {note}"
         )
 
 
-def closing(
+def close_finding(
     application: Application,
     finding: Finding | None,
     action: str,

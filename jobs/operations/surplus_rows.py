@@ -1,10 +1,10 @@
-"""Allocations and attendances of which NOMIS has two rows: the surplus row deleted, and recorded."""
+"""Allocations and attendances of which NOMIS has two rows: deletes the duplicate row, and records it."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import UsageError, WorkError
-from jobs.operations.duplicates import closing, finding_as_dict
+from jobs.operations.duplicates import close_finding, finding_as_dict
 from jobs.runtime.application import Application
 from sync.domains.duplicate_rows import CANDIDATES, DuplicateRows, known_rows, read_duplicate_rows
 from sync.domains.registry import row_kinds
@@ -25,12 +25,12 @@ class TwoRows:
 
     @property
     def surplus(self) -> int | None:
-        """The row to delete: the newer of two, unless it alone has children; None when it is not known which two."""
+        """The row to delete: the newer of the two; None when not both are known."""
         return self.rows[1] if len(self.rows) == 2 else None
 
     @property
     def command(self) -> str:
-        """What deletes a row whose number a person found."""
+        """The command that deletes a row whose number a person found."""
         return f"prisoner-to-nomis activities delete-{self.duplicate_rows.kind.what} ID"
 
     @property
@@ -61,25 +61,25 @@ def examine_rows(application: Application, finding: Finding) -> TwoRows:
     """The rows of the pair that are known now, by the finding and by our telemetry since."""
     kind = next(each for each in row_kinds().values() if finding.key.startswith(each.key_prefix))
     duplicate_rows = read_duplicate_rows(kind, finding)
-    told = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
+    recorded = {int(each) for each in finding.properties.get(CANDIDATES, "").split(", ") if each.isdigit()}
     with application.database.read() as connection:
-        known = told.union(known_rows(connection, duplicate_rows))
+        known = recorded.union(known_rows(connection, duplicate_rows))
         left = [row for row in sorted(known) if not was_done(connection, *_done(kind.what, row))]
     return TwoRows(finding, duplicate_rows, tuple(left))
 
 
 def resolve_rows(application: Application, seen: TwoRows, who: str) -> str:
-    """Deletes the surplus row and closes the finding; what was done.
+    """Deletes the duplicate row and closes the finding; what was done.
 
-    Raises `UsageError` when it is not known, `WorkError` when it is another one by now, `LeaseBusy` when another
-    operator is at it, and `SyncError`.
+    Raises `UsageError` when it is not known, `WorkError` when it has changed, `LeaseBusy` when another operator
+    is doing the same, and `SyncError`.
     """
     if seen.surplus is None:
         raise UsageError(f"finding {seen.finding.id}: {seen.proposal}")
     plan = plan_row(application, seen.duplicate_rows.kind.what, seen.surplus)
     check_row(plan)
     if plan.pair is None or plan.pair.as_dict() != seen.as_dict():
-        raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent, look again")
+        raise WorkError(f"finding {seen.finding.id} changed while you were asked: nothing was sent; run it again")
     return delete_row(application, plan, who)
 
 
@@ -132,7 +132,9 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
         again = plan_row(application, what, row)
         check_row(again)
         if again != plan:
-            raise WorkError(f"what is known of {what} {row} changed while you were asked: nothing was sent, look again")
+            raise WorkError(
+                f"what is known of {what} {row} changed while you were asked: nothing was sent; run it again"
+            )
         finding = None if plan.pair is None else plan.pair.finding
 
         def act() -> str:
@@ -141,7 +143,7 @@ def delete_row(application: Application, plan: RowPlan, who: str) -> str:
 
         action, target = _done(what, row)
         details = {"finding": finding and finding.id, "unchecked": plan.unchecked}
-        closing(application, finding, action, target, details, who, act)
+        close_finding(application, finding, action, target, details, who, act)
     return (
         f"NOMIS accepted the deletion of {what} {row}, as it does of a number that it does not have: the retry of the "
         "message shows whether it helped, so leave the message"

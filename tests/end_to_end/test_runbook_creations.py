@@ -115,7 +115,7 @@ def test_surplus_record_beside_a_mapping_ends_with_the_duplicates(app: App, sand
     surplus, mapped = sorted(each["id"] for each in sandbox.nomis("course"))
     assert f"nomisCourseActivityId={mapped}" in app.run_ok("creations", "settle", creation)
     said = app.run_ok("creations", "settle", creation, "--nomis-id", str(surplus), "--yes", "--unchecked")
-    assert "surplus beside the mapped record" in said
+    assert "is a duplicate of the mapped record" in said
     assert app.read_json("creations", "list") == []
     (finding,) = app.read_json("duplicates", "list")
     assert finding["properties"]["duplicateNomisCourseActivityId"] == str(surplus)

@@ -90,8 +90,8 @@ def settle_creation(
     """
     from jobs.operations.creations import (
         check_plan,
+        check_sending,
         find_creation,
-        make_sure_of_sending,
         may_be_settled,
         plan_mapping,
         settle_mapped,
@@ -110,7 +110,7 @@ def settle_creation(
         if not may_be_settled(record, not_created=not_created):
             raise UsageError(f"creation {creation_id} is {record.state} and needs no settling")
         if not_created:
-            make_sure_of_sending(application, record)
+            check_sending(application, record)
             if confirm("Let the next delivery create what is missing?", yes=yes, dry_run=dry_run):
                 say(settle_not_created(application, record, who))
             return

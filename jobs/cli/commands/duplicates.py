@@ -58,7 +58,7 @@ def list_findings(
 
 @app.command("show")
 def show_finding(finding_id: FindingId, as_json: AsJson = False) -> None:
-    """Both NOMIS records of a finding, and which is surplus.
+    """Both NOMIS records of a finding, and which is the duplicate.
 
     They are read as they are now. Also shows what resolving would do.
     """
@@ -84,19 +84,19 @@ def resolve_finding(
         bool,
         typer.Option(
             "--although-different",
-            help="You looked into it: the refused record is the other's double although the two differ.",
+            help="You looked into it: the refused record is a duplicate although the two differ.",
         ),
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Removes the surplus record and closes the finding.
+    """Removes the duplicate record and closes the finding.
 
     A visit is cancelled; an adjustment, appointment, course activity, allocation or attendance is deleted; an IEP
     record stays, since only the support team of NOMIS can delete it. What will be done is shown first. Never touches a
-    record that is mapped. One that is not proved to be the other's double (the same start, place, type, days, dates,
-    as far as it has them) stays too, unless --although-different is given, which is recorded.
+    record that is mapped. One that is not proved to be a duplicate (the same start, place, type, days, dates, as far as
+    it has them) stays too, unless --although-different is given, which is recorded.
     """
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
