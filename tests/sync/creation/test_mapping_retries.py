@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sandbox import Sandbox
+from sync.creation.creation import Creation
 from sync.creation.records import CreationState
+from sync.domains.registry import DOMAINS
 from sync.failures import UpstreamError
+from sync.pipeline.envelope import MappingRetry, read_envelope, write_mapping_retry
 from sync.pipeline.outcome import Outcome
 from tests.harness import appointments
 from tests.harness.creations import (
@@ -147,3 +152,25 @@ def test_a_late_mapping_retry_does_not_bring_a_deleted_mapping_back(harness: Har
     assert harness.handle_retry(*harness.retries[0]) is Outcome.IGNORED
     assert harness.sandbox.mappings("appointments") == []
     assert harness.tracked("appointment-create-mapping-retry-ignored")[0][1]["reason"] == "deleted"
+
+
+NUMBERS = st.integers(1, 10**12)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=40)
+
+
+@given(st.data(), st.sampled_from([domain.creation for domain in DOMAINS.values()]), NUMBERS, TEXTS)
+def test_a_retry_message_carries_the_whole_mapping(
+    data: st.DataObject, creation: Creation, number: int, text: str
+) -> None:
+    """Whatever the domain and its ids, the mapping that is read from the message is the one that was written."""
+    dps_id = str(number) if creation.numeric_ids else text
+    nomis_ids = {
+        name: data.draw(st.sampled_from(["SENTENCE", "KEY-DATE"]) if name.endswith("Category") else NUMBERS)
+        for name in creation.mappings.nomis
+    }
+    mapping = creation.mapping(dps_id, nomis_ids)
+    retry = read_envelope(write_mapping_retry(mapping, {"offenderNo": "A1234BC"})).content
+    assert isinstance(retry, MappingRetry)
+    assert (creation.retry_dps_id(retry), creation.retry_nomis_ids(retry)) == (dps_id, nomis_ids)
+    assert creation.retry_mapping(retry) == mapping
+    assert creation.ids_in(mapping).keys() == {creation.mappings.dps, *creation.mappings.nomis}
