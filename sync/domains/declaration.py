@@ -1,7 +1,7 @@
-"""What a domain declares: its events and what each does.
+"""What a domain declares: its events, what each does, and what else follows from it.
 
-A domain is one module that holds rules and nothing else. It declares a `Domain`; the machinery (queues, gathering,
-creation protocol, settling, telemetry) reads the declaration and calls the functions in it.
+Each domain is one package with one `DOMAIN`. The pipeline, the creation protocol and the operators' commands call what
+it names; in `sync`, nothing outside its package and the registry knows a domain by its name.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +51,7 @@ class Update:
 class Domain:
     """Everything about one domain; queues, clients, switches, texts and documents follow from it.
 
-    name: that of its package. noun: what people call a record. queue: the queue id.
+    name: that of its package. noun: what people call a record.
     publisher: the DPS service whose events these are. publisher_roles: the roles that its client needs.
     nomis_role: the role for calls to NOMIS and to the mapping service. Roles are given without `ROLE_`.
     creation, updates: its events. repair: what operators can do.
@@ -61,7 +61,6 @@ class Domain:
 
     name: str
     noun: str
-    queue: str
     publisher: UpstreamName
     publisher_roles: frozenset[str] = frozenset()
     nomis_role: str
@@ -76,6 +75,11 @@ class Domain:
     def __post_init__(self) -> None:
         every: tuple[Creation | Update, ...] = (self.creation, *self.updates)
         object.__setattr__(self, "handlers", {handler.event_type: handler for handler in every})
+
+    @property
+    def queue(self) -> str:
+        """The queue id, such as `sentencing`."""
+        return self.creation.queue
 
     @property
     def record(self) -> str:

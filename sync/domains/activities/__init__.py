@@ -10,7 +10,6 @@ from sync.settings.declaration import UpstreamName
 DOMAIN = Domain(
     name="activities",
     noun="activity",
-    queue="activity",
     publisher=UpstreamName.ACTIVITIES,
     publisher_roles=frozenset({"NOMIS_ACTIVITIES"}),
     nomis_role="NOMIS_ACTIVITIES",

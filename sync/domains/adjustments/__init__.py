@@ -8,7 +8,6 @@ from sync.settings.declaration import UpstreamName
 DOMAIN = Domain(
     name="adjustments",
     noun="sentencing adjustment",
-    queue="sentencing",
     publisher=UpstreamName.SENTENCE_ADJUSTMENTS,
     publisher_roles=frozenset({"SENTENCE_ADJUSTMENTS_SYNCHRONISATION"}),
     nomis_role="NOMIS_SENTENCING",

@@ -8,7 +8,6 @@ from sync.settings.declaration import UpstreamName
 DOMAIN = Domain(
     name="appointments",
     noun="appointment",
-    queue="appointment",
     publisher=UpstreamName.APPOINTMENTS,
     nomis_role="NOMIS_APPOINTMENTS",
     creation=CREATION,

@@ -9,7 +9,6 @@ from sync.settings.declaration import UpstreamName
 DOMAIN = Domain(
     name="incentives",
     noun="incentive",
-    queue="incentive",
     publisher=UpstreamName.INCENTIVES,
     nomis_role="NOMIS_INCENTIVES",
     creation=CREATION,

@@ -8,7 +8,6 @@ from sync.settings.declaration import UpstreamName
 DOMAIN = Domain(
     name="visits",
     noun="visit",
-    queue="visit",
     publisher=UpstreamName.VISITS,
     publisher_roles=frozenset({"VISIT_SCHEDULER"}),
     nomis_role="NOMIS_VISITS",

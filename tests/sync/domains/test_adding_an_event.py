@@ -26,7 +26,7 @@ PAGE = Path(__file__).parents[3] / "doc" / "architecture.md"
 def page() -> str:
     """The part of the page on adding an event type."""
     text = PAGE.read_text(encoding="utf-8")
-    return text.partition("## Adding an event type")[2].partition("\n## ")[0]
+    return text.partition("## Adding an event\n")[2].partition("\n## ")[0]
 
 
 @pytest.fixture
