@@ -31,7 +31,7 @@ NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.O
 
 
 class Process:
-    """One process's breakers, on a clock that stands still until it is moved, with services that answer as told."""
+    """One process's breakers, on a clock that stands still until it is moved, with services that respond as set."""
 
     def __init__(self, database: Database) -> None:
         self.now = 1000.0
@@ -107,7 +107,7 @@ def test_it_opens_when_most_calls_fail_as_recoverable(process: Process, status: 
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 405, 413, 421])
-def test_it_opens_when_a_gateway_answers_for_the_service(process: Process, status: int) -> None:
+def test_it_opens_when_a_gateway_responds_for_the_service(process: Process, status: int) -> None:
     """What is not the service's own word is an outage of it."""
     process.fail(3, status, from_service=False)
     assert process.state is BreakerState.OPEN
@@ -160,8 +160,8 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
 
 
 @pytest.mark.parametrize("status", [400, 404, 409])
-def test_an_answer_that_refuses_is_no_outage(process: Process, status: int) -> None:
-    """A service that answers 4xx is there: nothing opens, whatever the number."""
+def test_a_response_that_refuses_is_no_outage(process: Process, status: int) -> None:
+    """A service that responds with 4xx is there: nothing opens, whatever the number."""
     process.fail(30, status)
     assert process.state is BreakerState.CLOSED
 

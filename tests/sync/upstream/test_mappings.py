@@ -62,13 +62,13 @@ def mapping(sandbox: Sandbox) -> Iterator[ServiceClient]:
 
 
 def answered(sandbox: Sandbox, body: object) -> None:
-    """From now on the mapping service gives this answer to every read."""
+    """From now on the mapping service gives this response to every read."""
     sandbox.clear_faults()
     sandbox.fault("mapping", "GET", kind="status", status=200, body=body)
 
 
 def refused(mapping: ServiceClient, look_up: LookUp) -> str:
-    """What a look-up says of an answer that it does not believe."""
+    """The error of a look-up that does not believe its response."""
     with pytest.raises(NotUnderstood, match=r"^mapping: GET /mapping/.*: status 200: ") as caught:
         look_up(mapping)
     assert caught.value.recoverable

@@ -99,7 +99,7 @@ def test_what_is_no_page_is_refused(sandbox: Sandbox, answer: object) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "null"])
-def test_an_empty_answer_is_no_page(sandbox: Sandbox, text: str) -> None:
+def test_an_empty_response_is_no_page(sandbox: Sandbox, text: str) -> None:
     """An empty body does not say that the list is empty."""
     sandbox.fault("nomis", "GET", IDS, kind="status", status=200, text=text)
     transport = Transport(load_settings(sandbox.environment()))

@@ -26,7 +26,7 @@ class Clock:
 
 
 def answer(sandbox: Sandbox, token: object, **more: object) -> None:
-    """Lets auth answer once with a token."""
+    """Makes auth respond once with a token."""
     body = {"access_token": token, "token_type": "bearer", **more}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=200, body=body, times=1)
 
@@ -97,7 +97,7 @@ def test_short_lived_token_is_used_more_than_once(sandbox: Sandbox) -> None:
 
 
 def test_missing_expiry_has_a_default(sandbox: Sandbox) -> None:
-    """An answer that does not say how long the token lives is good for some minutes."""
+    """A response that does not say how long the token lives is good for some minutes."""
     answer(sandbox, "one")
     answer(sandbox, "two")
     clock = Clock()
@@ -133,7 +133,7 @@ def test_bad_credentials_name_service_and_client(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
 @pytest.mark.parametrize("text", ["<html>Sign in</html>", "{}", "[]", "null", "", '{"error": "server_error"}'])
-def test_an_answer_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
+def test_a_response_without_a_token_may_heal(sandbox: Sandbox, status: int, text: str) -> None:
     """Whatever comes in place of a token, no message is to blame for it; no redirect is followed."""
     headers = {"Location": "/auth/health/ping"} if status == 302 else {}
     sandbox.fault("auth", "POST", "/auth/oauth/token", status=status, text=text, headers=headers)

@@ -56,8 +56,8 @@ VISIT_POST = "/prisoners/{offender_no}/visits"
 SESSION = AttendanceSession(schedule_date=date(2023, 5, 22), start_time="09:00", end_time="11:00")
 
 
-class Ear:
-    """An observer that keeps what it is told."""
+class RecordedCalls:
+    """An observer that records every call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
@@ -76,15 +76,15 @@ class Ear:
 
 
 @pytest.fixture
-def ear() -> Ear:
-    """What hears of every call."""
-    return Ear()
+def recorded() -> RecordedCalls:
+    """The calls that the observer saw."""
+    return RecordedCalls()
 
 
 @pytest.fixture
-def services(sandbox: Sandbox, ear: Ear) -> Iterator[Services]:
+def services(sandbox: Sandbox, recorded: RecordedCalls) -> Iterator[Services]:
     """The services of the sandbox, with time-outs of a second."""
-    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (ear,))
+    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
     yield connect(transport)
     transport.close()
 
@@ -95,12 +95,12 @@ def post_visit(services: Services) -> None:
 
 
 def statuses_of_pages(sandbox: Sandbox) -> list[int]:
-    """How NOMIS answered the calls for pages of prisoners."""
+    """The statuses of NOMIS's responses to calls for pages of prisoners."""
     return [each["status"] for each in sandbox.requests("nomis") if each["path"].startswith(nomis_prisoners.PATH)]
 
 
 def test_reads_and_decodes(sandbox: Sandbox, services: Services) -> None:
-    """An answer comes back decoded, page by page."""
+    """A response comes back decoded, page by page."""
     page = nomis_prisoners.prisoner_page(services.nomis, 1, 50)
     assert (page.number, page.total_elements, page.total_pages, page.last) == (1, 200, 4, False)
     first = nomis_prisoners.prisoner_page(services.nomis, 0, 50)
@@ -120,20 +120,20 @@ def test_404_is_none_where_it_means_none(services: Services) -> None:
     "text", ["", "default backend - 404", '{"status": 404, "error": "Not Found"}', '{"message": "no Route matched"}']
 )
 def test_404_of_somebody_else_is_not_none(sandbox: Sandbox, services: Services, text: str) -> None:
-    """A 404 without the service's own error body says nothing about the record: a gateway answers so for any path."""
+    """A 404 without the service's own error body says nothing about the record: a gateway sends it for any path."""
     sandbox.fault("mapping", kind="status", status=404, text=text)
     with pytest.raises(UpstreamError, match="status 404") as caught:
         VISIT_MAPPINGS.find(services.mapping, "no-such")
     assert not caught.value.absent
 
 
-def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, ear: Ear) -> None:
+def test_expired_token_is_renewed_once(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
     """A token that a service refuses is renewed and the call repeated, which the caller does not notice."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.expire_tokens()
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     assert statuses_of_pages(sandbox) == [200, 401, 200]
-    assert [call[2] for call in ear.calls] == [None, None]
+    assert [call[2] for call in recorded.calls] == [None, None]
 
 
 def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
@@ -146,8 +146,8 @@ def test_401_that_stays_is_raised(sandbox: Sandbox, services: Services) -> None:
 
 
 @pytest.mark.parametrize("kind", ["timeout_after_write", "timeout_before_write", "reset", "reset_after_write"])
-def test_lost_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """A write whose answer is lost may have been applied; it is not repeated."""
+def test_lost_response_of_a_write_is_unknown(sandbox: Sandbox, services: Services, kind: str) -> None:
+    """A write whose response is lost may have been applied; it is not repeated."""
     sandbox.fault("nomis", "POST", VISIT_POST, kind=kind, hold=3)
     with pytest.raises(UpstreamError) as caught:
         post_visit(services)
@@ -181,8 +181,8 @@ def test_no_write_is_sent_without_a_lease(sandbox: Sandbox) -> None:
     assert {each["method"] for each in sandbox.requests("nomis")} == {"GET"}
 
 
-def test_truncated_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A write whose answer breaks off may have been applied."""
+def test_truncated_response_of_a_write_is_unknown(sandbox: Sandbox, services: Services) -> None:
+    """A write whose response breaks off may have been applied."""
     sandbox.fault("mapping", "POST", kind="truncated")
     body = {"vsipId": "aa-bb", "nomisId": 1, "mappingType": "ONLINE"}
     with pytest.raises(UpstreamError) as caught:
@@ -191,7 +191,7 @@ def test_truncated_answer_of_a_write_is_unknown(sandbox: Sandbox, services: Serv
 
 
 def test_truncated_read_is_known_and_tried_again(sandbox: Sandbox, services: Services) -> None:
-    """A read whose answer breaks off is harmless: it is tried once more, and its outcome is never in doubt."""
+    """A read whose response breaks off is harmless: it is tried once more, and its outcome is never in doubt."""
     sandbox.fault("nomis", "GET", kind="truncated", times=1)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 1).total_elements == 200
     sandbox.fault("nomis", "GET", kind="truncated")
@@ -379,14 +379,14 @@ def test_retry_after_is_seconds_or_a_date(
 
 
 @pytest.mark.parametrize("kind", ["gzip", "chunked", "trickle"])
-def test_unusual_answers_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
-    """Compressed, chunked and slowly dripping answers are read like others."""
+def test_unusual_responses_are_read(sandbox: Sandbox, services: Services, kind: str) -> None:
+    """Compressed, chunked and slowly dripping responses are read like others."""
     sandbox.fault("nomis", kind=kind, ms=5)
     assert nomis_prisoners.prisoner_page(services.nomis, 0, 3).total_elements == 200
 
 
 def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
-    """A page in place of an answer is an error; after a create the outcome is unknown."""
+    """HTML instead of JSON is an error; after a create the outcome is unknown."""
     sandbox.fault("nomis", kind="html")
     with pytest.raises(UpstreamError, match="not valid JSON") as caught:
         nomis_prisoners.prisoner_page(services.nomis, 0, 1)
@@ -396,7 +396,7 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
 def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
     """Half of a body never counts as the whole, although its length is as the service said."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
-    with answering(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body, b"") as address:
+    with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body, b"") as address:
         transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
         with pytest.raises(UpstreamError) as caught:
             transport.client(UpstreamName.NOMIS).call("GET", "/x")
@@ -430,7 +430,7 @@ def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> 
 
 
 @pytest.mark.parametrize("text", ["", "null"])
-def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
+def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
     """Neither a look-up nor a read concludes anything from an empty 200, and the breaker hears of it."""
     for service in ("nomis", "mapping", "incentives", "activities", "appointments", "adjustments"):
         sandbox.fault(service, kind="status", status=200, text=text)
@@ -452,8 +452,8 @@ def test_an_empty_answer_of_a_read_is_never_none(sandbox: Sandbox, services: Ser
         assert caught.value.recoverable
 
 
-def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
-    """An answer that does not fit is told by service, call and field names, never by the values in it."""
+def test_unusable_response_names_fields_not_values(sandbox: Sandbox, services: Services) -> None:
+    """A response that does not fit is reported by service, call and field names, never by its values."""
     answer = {"id": "personal", "iepCode": "STD", "bookingId": 1, "iepDate": "2023-05-01", "comments": "secret words"}
     sandbox.fault("incentives", kind="status", status=200, body=answer)
     with pytest.raises(UpstreamError) as caught:
@@ -466,21 +466,21 @@ def test_unusable_answer_names_fields_not_values(sandbox: Sandbox, services: Ser
     assert "secret" not in text
 
 
-def test_unusable_answer_of_a_create_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A create that answers without the id has made something that nobody knows: its outcome is unknown."""
+def test_unusable_response_of_a_create_is_unknown(sandbox: Sandbox, services: Services) -> None:
+    """A create whose response lacks the id has made an unknown record: its outcome is unknown."""
     sandbox.fault("nomis", "POST", kind="status", status=201, body={"visit": 1})
     with pytest.raises(UpstreamError, match="visitId") as caught:
         nomis_visits.create_visit(services.nomis, "A1234BC", {})
     assert caught.value.outcome_unknown
 
 
-def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, ear: Ear) -> None:
-    """Observers are told of good and bad calls alike, with the service and the error."""
+def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, recorded: RecordedCalls) -> None:
+    """Observers learn of good and bad calls alike, with the service and the error."""
     nomis_prisoners.prisoner_page(services.nomis, 0, 1)
     sandbox.fault("mapping", kind="status", status=503, times=1)
     with pytest.raises(UpstreamError):
         VISIT_MAPPINGS.find(services.mapping, "x")
-    assert ear.calls == [(UpstreamName.NOMIS, "GET", None), (UpstreamName.MAPPING, "GET", 503)]
+    assert recorded.calls == [(UpstreamName.NOMIS, "GET", None), (UpstreamName.MAPPING, "GET", 503)]
 
 
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
@@ -512,8 +512,8 @@ def test_segments_are_quoted() -> None:
 
 
 @contextmanager
-def answering(*pieces: bytes) -> Iterator[str]:
-    """A server that answers with these bytes, again and again the last of them; its address."""
+def responding(*pieces: bytes) -> Iterator[str]:
+    """A server that sends these bytes, the last of them again and again; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -551,9 +551,9 @@ ENDLESS = {
 
 @pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
-def test_no_answer_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
-    """Calls, tokens and pings end at a limit of size, in whatever form the answer comes; a write is then in doubt."""
-    with answering(*pieces) as address:
+def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
+    """Calls, tokens and pings end at a limit of size, in whatever form the response comes; a write is then in doubt."""
+    with responding(*pieces) as address:
         what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
         transport = Transport(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -664,7 +664,7 @@ def test_another_record_than_the_one_asked_for_is_not_believed(
 
 
 def test_a_create_for_another_booking_is_unknown(sandbox: Sandbox, services: Services) -> None:
-    """A create that answers with another booking, or with a number that is none, leaves open what it made."""
+    """A create whose response names another booking or an invalid number leaves open what it made."""
     for answer in ({"bookingId": 9, "sequence": 1}, {"bookingId": 5, "sequence": 0}, {"bookingId": 5}, "ok", None):
         sandbox.clear_faults()
         sandbox.fault("nomis", "POST", kind="status", status=201, text=orjson.dumps(answer).decode())
