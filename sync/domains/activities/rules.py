@@ -147,12 +147,10 @@ class ActivityCreation(Creation):
         }
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:
-        schedule_id, course_id = mapping["activityScheduleId"], mapping["nomisCourseActivityId"]
-        existing = MAPPINGS.find(services.mapping, schedule_id)
+        existing = MAPPINGS.find(services.mapping, mapping["activityScheduleId"])
         if existing is None:
-            held = MAPPINGS.list_all(services.mapping)
-            return next((each for each in held if int(each["nomisCourseActivityId"]) == course_id), None)
-        return None if int(existing["nomisCourseActivityId"]) == course_id else existing
+            existing = MAPPINGS.find_by_nomis_ids(services.mapping, mapping["nomisCourseActivityId"])
+        return None if existing is None or self.same_records(existing, mapping) else existing
 
 
 CREATION = ActivityCreation()

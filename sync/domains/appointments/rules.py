@@ -171,7 +171,7 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
         except UpstreamError as error:
             if not error.absent:
                 raise
-            # Its deletion came first: what is not there takes place no more than what is cancelled.
+            # Its deletion came first: an absent appointment does not take place either.
             context.bind(**{"nomis-error": str(error)})
 
 
@@ -187,7 +187,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
                 return DELETE_IGNORED
             context.step("look up mapping")
             mapping = MAPPINGS.get(services.mapping, instance_id)
-        event_id = _noted(mapping, context)
+        event_id = _event_id(mapping, context)
         context.step("delete appointment")
         was_there = nomis_appointments.delete_appointment(services.nomis, event_id)
         context.step("delete mapping")
@@ -213,10 +213,10 @@ def _read(event: DomainEvent, context: HandlerContext) -> AppointmentInstance:
 
 def _mapped_event(event: DomainEvent, context: HandlerContext) -> int:
     context.step("look up mapping")
-    return _noted(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)), context)
+    return _event_id(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)), context)
 
 
-def _noted(mapping: Mapping[str, Any], context: HandlerContext) -> int:
+def _event_id(mapping: Mapping[str, Any], context: HandlerContext) -> int:
     event_id = int(mapping["nomisEventId"])
     context.bind(nomisEventId=event_id)
     return event_id

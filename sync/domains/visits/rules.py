@@ -21,7 +21,7 @@ from sync.upstream.services import Services
 
 NOMIS_VISIT_TYPES = {"SOCIAL": "SCON", "FAMILY": "SCON"}
 
-#: Whatever is not named here, or is missing, is an administrative cancellation.
+#: Any other outcome, or none, is an administrative cancellation.
 NOMIS_OUTCOMES = {
     "ADMINISTRATIVE_CANCELLATION": "ADMIN",
     "ADMINISTRATIVE_ERROR": "ADMIN",
@@ -37,7 +37,7 @@ NOMIS_OUTCOMES = {
 }
 DEFAULT_OUTCOME = "ADMIN"
 
-#: What may be said of the session; NOMIS takes every word but `CLOSED` for open.
+#: The restrictions of a session; NOMIS takes every word except `CLOSED` as open.
 RESTRICTIONS = frozenset({"OPEN", "CLOSED", "UNKNOWN"})
 
 
@@ -171,11 +171,11 @@ def _cancel(event: DomainEvent, context: HandlerContext) -> None:
             nomis_visits.cancel_visit(context.services.nomis, event.required_prisoner_id(), visit_id, body)
         except UpstreamError as error:
             if error.absent:
-                # What is not there takes place no more than what is cancelled.
+                # An absent visit does not take place either.
                 context.bind(**{"nomis-error": str(error)})
             elif not error.conflict:
                 raise
-            # It is cancelled already, or no longer scheduled: what was wanted holds.
+            # It is already cancelled, or no longer scheduled: nothing is left to do.
             reference = CREATION.dps_id(event)
             structlog.get_logger().warning("visit-cancelled-already", visitId=reference, nomisVisitId=visit_id)
 
