@@ -33,15 +33,8 @@ def _in_london(moment: datetime) -> datetime:
     return moment if moment.tzinfo is None else moment.astimezone(LONDON).replace(tzinfo=None)
 
 
-def _without_z(value: object) -> object:
-    return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
-
-
 #: A local date-time of London, as the services write it; one with an offset is converted to London time.
 LocalDateTime = Annotated[datetime, AfterValidator(_in_london)]
-
-#: The same for the activities API, the only one that ends local date-times with a meaningless `Z`.
-LooseLocalDateTime = Annotated[datetime, BeforeValidator(_without_z), AfterValidator(_in_london)]
 
 
 def _no_offset(moment: time) -> time:

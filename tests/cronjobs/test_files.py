@@ -8,7 +8,7 @@ import kubernetes_validate
 import pytest
 
 from sync.domains.registry import event_types
-from sync.settings.declaration import QUEUES, feature_variable
+from sync.settings.declaration import QUEUES, UpstreamName, feature_variable
 from sync.settings.listing import variables
 from tests.harness.manifests import KUBERNETES, OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
@@ -28,6 +28,13 @@ def test_each_setting_is_one_the_program_reads(path: Path) -> None:
     """A settings file names no variable that the program would silently not look at."""
     known = {variable.name for variable in variables()} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
     assert set(settings_file(path)) <= known
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_each_environment_has_the_address_of_every_service(overlay: str) -> None:
+    """No environment calls a service at the default address, which is that of a developer's machine."""
+    settings = settings_file(ROOT / "overlays" / overlay / "settings.env")
+    assert {name.address_variable for name in UpstreamName} <= set(settings)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -61,19 +68,9 @@ def test_the_credentials_come_from_the_secrets_that_are_there() -> None:
         entry["name"]: (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
         for entry in pod["containers"][0]["env"]
     }
-    expected = {
-        f"{prefix}_CLIENT_{part}": ("hmpps-prisoner-to-nomis-update", f"{prefix}_CLIENT_{part}")
-        for prefix in (
-            "SYSTEM",
-            "MAPPING",
-            "VISITS",
-            "INCENTIVES",
-            "ACTIVITIES",
-            "APPOINTMENTS",
-            "SENTENCE_ADJUSTMENTS",
-        )
-        for part in ("ID", "SECRET")
-    }
+    shared = "hmpps-prisoner-to-nomis-update"
+    services = [name for name in UpstreamName if name is not UpstreamName.PRISONER_SEARCH]
+    expected = {variable: (shared, variable) for name in services for variable in name.credential_variables}
     keys = (("NAME", "sqs_queue_name"), ("ACCESS_KEY_ID", "access_key_id"), ("SECRET_ACCESS_KEY", "secret_access_key"))
     for queue in QUEUES:
         for kind, secret in (

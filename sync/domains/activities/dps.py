@@ -6,9 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import LocalTime, LooseLocalDateTime, Response, parse_response
+from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_response
 from sync.upstream.transport import ServiceClient
 
+
+def _without_z(value: object) -> object:
+    return value[:-1] if isinstance(value, str) and value[-1:] in ("Z", "z") else value
+
+
+#: A local date-time; the activities API ends some with a meaningless `Z`.
+LooseLocalDateTime = Annotated[LocalDateTime, BeforeValidator(_without_z)]
 PayPerSession = Literal["H", "F"]
 
 
