@@ -1,1 +1,1 @@
-"""The rules, one module a domain."""
+"""What is special about each domain, one package for each."""

@@ -20,7 +20,7 @@ from sync.upstream.mappings import Mappings
 
 
 class Coalesce(Enum):
-    """Whether several events of one entity in a batch may become one piece of work."""
+    """Whether several events of one entity in a batch may become one task."""
 
     NEVER = "never"
     #: The handler fetches the current state, so one run serves all pending events that it is equal to.

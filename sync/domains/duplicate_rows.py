@@ -1,4 +1,4 @@
-"""Two rows in NOMIS where there may be one: recognised from its refusal, with the rows that our own telemetry knows.
+"""Two rows in NOMIS where one is allowed: recognised from its refusal, with the rows that our telemetry knows.
 
 Two creations of such a row at the same moment make two rows; every later change of the pair fails.
 """
@@ -25,7 +25,7 @@ CANDIDATES = "candidateIds"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowKind:
-    """A kind of row of which NOMIS may hold one for each key, without keeping to it.
+    """A kind of row of which NOMIS should hold one for each key, but does not enforce it.
 
     domain: the word for the domain in findings. what: what a person calls a row.
     key: the telemetry properties that name the one row there may be. number, dps: the properties that have the number

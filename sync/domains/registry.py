@@ -89,7 +89,7 @@ def required_roles(service: UpstreamName) -> frozenset[str]:
 
 
 def unknown_switches(settings: Settings) -> Mapping[str, bool]:
-    """The variables that look like the switch of an event and are that of none, and what they say.
+    """Variables that look like the switch of an event but belong to none, with their values.
 
     They switch nothing: one that says false was to stop an event, and does not.
     """
@@ -101,7 +101,7 @@ def unknown_switches(settings: Settings) -> Mapping[str, bool]:
 
 
 def warn_of_unknown_switches(settings: Settings) -> None:
-    """Logs a warning of switches that were to stop an event, and stop none, as after a slip of the keyboard."""
+    """Logs a warning about switches that are meant to stop an event but stop none, as after a typing error."""
     void = [name for name, on in unknown_switches(settings).items() if not on]
     if void:
         structlog.get_logger("sync.domains.registry").warning(
@@ -157,7 +157,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, writes it to a file, or checks that a file holds it; 1 when it does not."""
+    """Prints the table, writes it to a file, or checks that a file has it; returns 1 if it does not."""
     parser = argparse.ArgumentParser(description="The table of all events.")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")

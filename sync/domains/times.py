@@ -1,4 +1,4 @@
-"""How NOMIS and the telemetry write times, and since when a lost creation is looked for."""
+"""How NOMIS and the telemetry write times, and the earliest time of a creation of unknown outcome."""
 
 from datetime import datetime, time, timedelta
 

@@ -18,14 +18,14 @@ from sync.store.telemetry import Properties
 
 END_REASON = "PRG_END"
 _ENDED = "ENDED"
-#: With which word the comment of a suspension begins.
+#: The first word of the comment of a suspension.
 _SUSPENDED = {"SUSPENDED": "Suspended", "AUTO_SUSPENDED": "Suspended", "SUSPENDED_WITH_PAY": "SUSPENDED_WITH_PAY"}
 #: `PENDING` begins in the future.
 _STATUSES = frozenset({"ACTIVE", "PENDING", _ENDED, *_SUSPENDED})
 
 
 def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
-    """What NOMIS is to hold of an allocation; raises `RuleError` for an unknown status."""
+    """The NOMIS allocation; raises `RuleError` for an unknown status."""
     if allocation.status not in _STATUSES:
         raise RuleError(f"no NOMIS allocation for allocation status {allocation.status!r}")
     ended, suspended, band = allocation.status == _ENDED, _SUSPENDED.get(allocation.status), allocation.prison_pay_band
@@ -44,7 +44,7 @@ def nomis_allocation(allocation: Allocation) -> UpsertAllocation:
 
 
 def _end_comment(allocation: Allocation) -> str:
-    """Who ended it, when and why: as it was planned, where the service says so."""
+    """Who ended it, when and why; the plan, if the service gives one."""
     planned = allocation.planned_deallocation
     if planned is not None:
         return _comment("Deallocated", planned.planned_by, planned.planned_at, planned.planned_reason)
@@ -54,7 +54,7 @@ def _end_comment(allocation: Allocation) -> str:
 
 
 def _comment(what: str, who: str | None, when: datetime | None, why: str | None) -> str:
-    """A comment of NOMIS; whatever is unknown reads `null`."""
+    """A NOMIS comment; unknown values read `null`."""
     moment = None if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
     return f"{what} in DPS by {who or 'null'} at {moment or 'null'} for reason {why or 'null'}"
 
@@ -101,7 +101,7 @@ def _upsert(event: DomainEvent, context: HandlerContext) -> None:
 
 
 def _newest(allocation: Allocation, context: HandlerContext) -> Allocation:
-    """The allocation whose state NOMIS is to have: an ended one may have been followed by another.
+    """The allocation that NOMIS must show: an ended one may have been followed by another.
 
     NOMIS uses the one row of booking and activity for both, so a late event of the ended one would end the newer.
     """

@@ -66,10 +66,10 @@ def attendance_outcome(reason: str | None, *, paid: bool) -> AttendanceOutcome:
 
 
 def event_status(status: str, reason: str | None, nomis_status: str | None, *, is_over: bool = False) -> str:
-    """The status NOMIS is to have; `nomis_status` is the one it has now, None without an attendance.
+    """The NOMIS status to set; `nomis_status` is the present one, None without an attendance.
 
-    `is_over`: the day of the session has passed, so that one nobody recorded has expired. A locked attendance keeps its
-    status, and expires where nobody recorded it. Raises `RuleError` for an unknown status.
+    `is_over`: the day of the session has passed, so an attendance that was not recorded has expired. A locked
+    attendance keeps its status, and expires if it was not recorded. Raises `RuleError` for an unknown status.
     """
     if status == "WAITING":
         return "EXP" if is_over else "SCH"
@@ -92,7 +92,7 @@ def bonus_pay(bonus_amount: int | None) -> Decimal | None:
 def nomis_attendance(
     attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
 ) -> UpsertAttendance:
-    """What NOMIS is to hold of an attendance; `nomis_status` matters for locked ones alone, `today` is London's."""
+    """The NOMIS attendance; `nomis_status` matters for locked ones alone, `today` is London's."""
     paid = bool(attendance.issue_payment)
     reason, is_over = attendance.attendance_reason_code, attendance.session_date < today
     outcome = attendance_outcome(reason, paid=paid)
@@ -121,7 +121,7 @@ def _start(event: DomainEvent) -> Properties:
 
 
 def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | None:
-    """Writes the attendance; the name of the event where NOMIS needs, and takes, nothing any more."""
+    """Writes the attendance; returns the event name if NOMIS no longer needs or accepts it."""
     services = context.services
     with context.lease(f"write:{_entity(event)}"):
         context.step("read attendance")
@@ -166,7 +166,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
 
 
 def why_ignored(error: UpstreamError, session: AttendanceSession, today: date) -> str:
-    """Why nothing is left to do after NOMIS refused an attendance, in words; raises `error` where something is.
+    """Why a refused attendance needs no further work, in words; raises `error` if it does.
 
     Newer versions of NOMIS say by a code that the attendance has been paid, or that the prisoner moved on and the
     allocation ended. Paid on the day itself is what pay for the day brings with it; paid on another day is not, and is

@@ -20,7 +20,7 @@ PayPerSession = Literal["H", "F"]
 
 
 class Code(Response):
-    """Something that is known by its code."""
+    """A reference by its code."""
 
     code: str
 
@@ -122,7 +122,7 @@ class _Described(Response):
 
 
 def _reason(value: object) -> object:
-    """A reason as text: it came as such until May 2023, and as an object with a description since."""
+    """A reason as text: until May 2023 it was plain text, since then an object with a description."""
     return _Described.model_validate(value).description if isinstance(value, dict) else value
 
 
@@ -158,7 +158,7 @@ class Allocation(Response):
 
 
 class _Row(Response):
-    """Which allocation a row is, and whose, as far as it says so."""
+    """The ids of an allocation row, as far as it has them."""
 
     id: Any = None
     booking_id: Any = None

@@ -40,7 +40,7 @@ class ScheduleRule(Body):
 
 
 class UpdateActivity(Body):
-    """A course activity without what may not change."""
+    """The parts of a course activity that may change."""
 
     start_date: date
     end_date: date | None
@@ -133,7 +133,7 @@ class AttendanceStatus(Response):
 
 
 def create_activity(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Makes a course activity and returns its id; repeating makes another. `body` is a `CreateActivity` as JSON."""
+    """Creates a course activity and returns its id; repeating creates another. `body` is a `CreateActivity` as JSON."""
     path = "/activities"
     # NOMIS has no read of course activities.
     response = nomis.call("POST", path, body=body, no_look_up=True)
@@ -146,7 +146,7 @@ def update_activity(nomis: ServiceClient, course_activity_id: int, body: UpdateA
 
 
 def delete_activity(nomis: ServiceClient, course_activity_id: int) -> None:
-    """Deletes a course activity with all that hangs on it; an unknown one is nothing to do."""
+    """Deletes a course activity with everything that depends on it; an unknown one is ignored."""
     nomis.call("DELETE", f"/activities/{course_activity_id}")
 
 
@@ -158,21 +158,21 @@ def update_schedule(nomis: ServiceClient, course_activity_id: int, body: CourseS
 
 
 def upsert_allocation(nomis: ServiceClient, course_activity_id: int, body: UpsertAllocation) -> AllocationUpserted:
-    """Makes or changes the allocation of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
+    """Creates or changes the allocation of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
     path = f"/activities/{course_activity_id}/allocation"
     response = nomis.call("PUT", path, body=body.as_json())
     return parse_response(AllocationUpserted, response, nomis, "PUT", path, writes=True)
 
 
 def delete_allocation(nomis: ServiceClient, allocation_id: int) -> None:
-    """Deletes an allocation with its attendances; an unknown one is nothing to do. For repairs."""
+    """Deletes an allocation with its attendances; an unknown one is ignored. For repairs."""
     nomis.call("DELETE", f"/allocations/{allocation_id}")
 
 
 def attendance_status(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, session: AttendanceSession
 ) -> str | None:
-    """The status of a booking's attendance of a session, None when NOMIS has none."""
+    """The status of a booking's attendance of a session, None if NOMIS has none."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance-status"
     response = nomis.call("POST", path, body=session.as_json(), none_on_404=True)
     return None if response is None else parse_response(AttendanceStatus, response, nomis, "POST", path).event_status
@@ -181,12 +181,12 @@ def attendance_status(
 def upsert_attendance(
     nomis: ServiceClient, course_activity_id: int, booking_id: int, body: UpsertAttendance
 ) -> AttendanceUpserted:
-    """Makes or changes the attendance of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
+    """Creates or changes the attendance of a booking; concurrent calls create two, on which NOMIS fails afterwards."""
     path = f"/activities/{course_activity_id}/booking/{booking_id}/attendance"
     response = nomis.call("POST", path, body=body.as_json())
     return parse_response(AttendanceUpserted, response, nomis, "POST", path, writes=True)
 
 
 def delete_attendance(nomis: ServiceClient, event_id: int) -> None:
-    """Deletes an attendance; an unknown one is nothing to do. For repairs."""
+    """Deletes an attendance; an unknown one is ignored. For repairs."""
     nomis.call("DELETE", f"/attendances/{event_id}")

@@ -26,7 +26,7 @@ SUMMARY_LENGTH = 36
 
 
 def course_description(summary: str) -> str:
-    """The name of the course in NOMIS, the same whether the course is made or amended."""
+    """The name of the course in NOMIS, the same for new and amended courses."""
     return cut_to_bytes(DESCRIPTION_PREFIX + summary[:SUMMARY_LENGTH], LONGEST_DESCRIPTION)
 
 
@@ -64,7 +64,7 @@ def schedule_rule(slot: Slot) -> ScheduleRule:
 
 
 def amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
-    """What NOMIS is to hold of a schedule and its activity; the dates are those of the schedule."""
+    """The NOMIS course of a schedule and its activity; the dates are those of the schedule."""
     location = schedule.internal_location
     return UpdateActivity(
         start_date=schedule.start_date,
@@ -83,7 +83,7 @@ def amended_course(schedule: Schedule, activity: Activity) -> UpdateActivity:
 
 
 def new_course(schedule: Schedule, activity: Activity) -> CreateActivity:
-    """The course that is made for a schedule; dates and least level are those of the activity."""
+    """A new course for a schedule; dates and minimum level are those of the activity."""
     amended = dict(amended_course(schedule, activity))
     of_activity = {
         "code": str(schedule.id),
@@ -181,7 +181,7 @@ def _start_instance(event: DomainEvent) -> Properties:
 def _amend_instance(event: DomainEvent, context: HandlerContext) -> None:
     schedule_id = _read_instance(event, context).activity_schedule.id
     with context.lease(_course_lease(schedule_id)):
-        # Only what is read under the lease is written: an amend of the schedule may have come in between.
+        # Only what is read under the lease is written: the schedule may have been amended in between.
         instance = _read_instance(event, context)
         session = course_session(instance)
         context.bind(

@@ -15,7 +15,7 @@ _PATHS: Mapping[Category, str] = {"SENTENCE": "/sentence-adjustments", "KEY-DATE
 
 
 def category(word: object) -> Category:
-    """The family of that name; raises `RuleError` for an unknown one: in another family the number is another's."""
+    """The family of that name; raises `RuleError` for an unknown one, as numbers overlap between families."""
     for known in _PATHS:
         if word == known:
             return known
@@ -34,7 +34,7 @@ class AdjustmentBody(Body):
 
 
 class ChangedAdjustment(AdjustmentBody):
-    """An adjustment that NOMIS has; one of a sentence says of which, as newer versions of NOMIS want to know."""
+    """An adjustment that NOMIS has; one of a sentence names it, as newer versions of NOMIS require."""
 
     sentence_sequence: int | None
 
@@ -73,7 +73,7 @@ class _Listed(Response):
 def create_adjustment(
     nomis: ServiceClient, booking_id: int, sentence_sequence: int | None, body: Mapping[str, Any]
 ) -> int:
-    """Makes an adjustment of a sentence, or of a key date without one, and returns its id; repeating makes another."""
+    """Creates an adjustment of a sentence, or of a key date without one; returns its id. Repeating creates another."""
     sentence = "" if sentence_sequence is None else f"/sentences/{sentence_sequence}"
     path = f"/prisoners/booking-id/{booking_id}{sentence}/adjustments"
     response = nomis.call("POST", path, body=body)
@@ -86,7 +86,7 @@ def update_adjustment(nomis: ServiceClient, category: Category, adjustment_id: i
 
 
 def delete_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int) -> None:
-    """Deletes an adjustment; an unknown one is nothing to do."""
+    """Deletes an adjustment; an unknown one is ignored."""
     try:
         nomis.call("DELETE", f"{_PATHS[category]}/{adjustment_id}")
     except UpstreamError as error:

@@ -37,7 +37,7 @@ def category_of(adjustment: Adjustment) -> Category:
 
 
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
-    """What NOMIS is to hold of an adjustment; `today` is the date in London.
+    """The NOMIS adjustment; `today` is the date in London.
 
     A missing date is today; NOMIS wants a from-date for a key date, which is then the adjustment's date.
     """
@@ -90,7 +90,7 @@ class AdjustmentCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
-        # An event that came from NOMIS is ignored, and must not take one of DPS along when the two are coalesced.
+        # An event that came from NOMIS is ignored, and must not absorb one of DPS when the two are coalesced.
         return super().entity(event) + (":from-nomis" if _came_from_nomis(event) else "")
 
     def start(self, event: DomainEvent) -> Properties:
@@ -217,7 +217,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
 
 
 def _is_gone(adjustment_id: str, context: HandlerContext) -> bool:
-    """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
+    """Whether nothing is left to delete: DPS does not have it, and no creation of it is open."""
     if context.creation_open(CREATION.name, adjustment_id):
         return False
     context.step("read adjustment")

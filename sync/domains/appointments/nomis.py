@@ -49,7 +49,7 @@ class _EventId(Response):
 
 
 def create_appointment(nomis: ServiceClient, body: Mapping[str, Any]) -> int:
-    """Makes an appointment and returns its id; repeating makes another. `body` is a `CreateAppointment` as JSON."""
+    """Creates an appointment and returns its id; repeating creates another. `body` is a `CreateAppointment` as JSON."""
     path = "/appointments"
     refusal = _refusal(body.get("internalLocationId"))
     # Without a location there is no look-up (see `appointment_at`).
@@ -69,7 +69,7 @@ def cancel_appointment(nomis: ServiceClient, event_id: int) -> None:
 
 
 def delete_appointment(nomis: ServiceClient, event_id: int) -> bool:
-    """Deletes an appointment; False where there was none, which is what is wanted."""
+    """Deletes an appointment; False if there was none."""
     try:
         nomis.call("DELETE", f"/appointments/{event_id}")
     except UpstreamError as error:
@@ -98,7 +98,7 @@ def find_appointment(nomis: ServiceClient, event_id: int) -> NomisAppointment | 
 
 
 def appointment_ids(nomis: ServiceClient, prison_id: str | None, event_date: str) -> Iterator[int]:
-    """The ids of the appointments of a day, of one prison where it is given."""
+    """The ids of the appointments of a day, of one prison if it is given."""
     path = "/appointments/ids"
     query = {"prisonIds": prison_id, "fromDate": event_date, "toDate": event_date}
     for each in read_pages(nomis, path, query):

@@ -37,7 +37,7 @@ def location_of(appointment: AppointmentInstance) -> int | None:
 
 
 def nomis_appointment(appointment: AppointmentInstance) -> UpdateAppointment:
-    """What NOMIS is to hold of an appointment.
+    """The NOMIS appointment.
 
     NOMIS must have an end time and takes one equal to the start: an appointment without an end ends as it starts.
     """
@@ -199,7 +199,7 @@ def _delete(event: DomainEvent, context: HandlerContext) -> str | None:
 
 
 def _is_gone(instance_id: str, context: HandlerContext) -> bool:
-    """Whether nothing is left to delete: not in DPS, and no creation of it that NOMIS may have heard of."""
+    """Whether nothing is left to delete: DPS does not have it, and no creation of it is open."""
     if context.creation_open(CREATION.name, instance_id):
         return False
     context.step("read appointment")

@@ -31,7 +31,7 @@ class IepRecord(Response):
 
 
 class IepCreated(Response):
-    """Where a new IEP record stands."""
+    """The id of a new IEP record."""
 
     booking_id: int
     sequence: RecordNumber
@@ -47,7 +47,7 @@ class CreateIep(Body):
     comments: Comment | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """As of every body, but `userId` is always there: NOMIS wants the key, null or not."""
+        """Like every body, but `userId` is always present: NOMIS requires the key, even if null."""
         return {**super().as_json(), "userId": self.user_id}
 
 
@@ -87,7 +87,7 @@ class PrisonLevel(Body):
 
 
 def current_iep_body(nomis: ServiceClient, booking_id: int) -> Mapping[str, Any] | None:
-    """The current record of a booking as NOMIS gives it, None when there is none: for reads by the hundred thousand."""
+    """The current record of a booking as raw JSON, None if there is none; for bulk reading."""
     body: Mapping[str, Any] | None = nomis.call("GET", f"/incentives/booking-id/{booking_id}/current", none_on_404=True)
     return body
 
@@ -100,7 +100,7 @@ def current_iep(nomis: ServiceClient, booking_id: int) -> IepRecord | None:
 
 
 def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecord | None:
-    """One record of a booking, None where the sequence is a gap."""
+    """One record of a booking, None if the sequence is a gap."""
     path = f"/incentives/booking-id/{booking_id}/incentive-sequence/{sequence}"
     response = nomis.call("GET", path, none_on_404=True)
     asked = {"bookingId": booking_id, "incentiveSequence": sequence}
@@ -108,21 +108,21 @@ def iep_record(nomis: ServiceClient, booking_id: int, sequence: int) -> IepRecor
 
 
 def create_iep(nomis: ServiceClient, booking_id: int, body: Mapping[str, Any]) -> IepCreated:
-    """Makes a new record; repeating makes another. `body` is a `CreateIep` as JSON."""
+    """Creates a record; repeating creates another. `body` is a `CreateIep` as JSON."""
     path = f"/prisoners/booking-id/{booking_id}/incentives"
     response, asked = nomis.call("POST", path, body=body), {"bookingId": booking_id}
     return parse_response(IepCreated, response, nomis, "POST", path, writes=True, asked=asked)
 
 
 def find_global_level(nomis: ServiceClient, code: str) -> HeldLevel | None:
-    """The level, active or not, None when NOMIS does not know it."""
+    """The level, active or not, None if NOMIS does not know it."""
     path, asked = _global(code), {"code": code}
     response = nomis.call("GET", path, none_on_404=True)
     return None if response is None else parse_response(HeldLevel, response, nomis, "GET", path, asked=asked)
 
 
 def create_global_level(nomis: ServiceClient, level: GlobalLevel) -> None:
-    """Makes a level, the last in the order; one that exists is left as it is."""
+    """Creates a level, the last in the order; an existing one is left as it is."""
     nomis.call("POST", "/incentives/reference-codes", body=level.as_json())
 
 
@@ -147,12 +147,12 @@ def prison_level_exists(nomis: ServiceClient, prison_id: str, code: str) -> bool
 
 
 def create_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Sets a level up in a prison; one that is there is changed."""
+    """Sets up a level in a prison; an existing one is changed."""
     nomis.call("POST", f"/incentives/prison/{segment(prison_id)}", body=level.as_json())
 
 
 def update_prison_level(nomis: ServiceClient, prison_id: str, level: PrisonLevel) -> None:
-    """Changes a level of a prison; one that is missing is made."""
+    """Changes a level of a prison; a missing one is created."""
     nomis.call("PUT", _of_prison(prison_id, level.level_code), body=level.as_json())
 
 

@@ -17,13 +17,13 @@ from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response
 from sync.upstream.services import Services
 
-#: How the entity of a review begins: its prisoner's, or its own where the event names no prisoner.
+#: Prefixes of the entity of a review: its prisoner, or the review if the event names no prisoner.
 OF_PRISONER, OF_REVIEW = "incentive:", "incentive-review:"
 
 #: A review that a user made on the NOMIS screen is in NOMIS already.
 MADE_IN_NOMIS = "USER_CREATED_NOMIS"
 
-#: Support may have deleted records, so some sequences are missing; a longer row of missing ones is the end.
+#: Support may have deleted records, so some sequences are missing; more than this many in a row mean the end.
 _LONGEST_GAP = 3
 
 
@@ -57,7 +57,7 @@ class IncentiveCreation(Creation):
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:
-        # NOMIS orders the records of one day as they were written, so the reviews of a prisoner go one after the other.
+        # NOMIS orders the records of one day as they were written, so reviews of a prisoner are handled one at a time.
         offender_no = event.optional_text("nomsNumber")
         return f"{OF_PRISONER}{offender_no}" if offender_no else f"{OF_REVIEW}{self.dps_id(event)}"
 

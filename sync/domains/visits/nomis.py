@@ -26,7 +26,7 @@ class CreateVisit(Body):
 
 
 class UpdateVisit(Body):
-    """What of a visit may change."""
+    """The parts of a visit that may change."""
 
     start_date_time: str
     end_time: str
@@ -77,14 +77,14 @@ class _VisitId(Response):
 
 
 def create_visit(nomis: ServiceClient, offender_no: str, body: Mapping[str, Any]) -> int:
-    """Makes a visit and returns its id; repeating makes another. `body` is a `CreateVisit` as JSON."""
+    """Creates a visit and returns its id; repeating creates another. `body` is a `CreateVisit` as JSON."""
     path = f"/prisoners/{segment(offender_no)}/visits"
     response = nomis.call("POST", path, body=body)
     return parse_response(VisitCreated, response, nomis, "POST", path, writes=True).visit_id
 
 
 def existing_visit(error: UpstreamError) -> int | None:
-    """The equal visit for which NOMIS refused a new one with 409, as newer versions do; None where it names none."""
+    """The visit because of which NOMIS refused an equal one with 409, as newer versions do; None if not named."""
     if error.status != 409 or not error.from_service:
         return None
     visit_id = str(error.more_info)
