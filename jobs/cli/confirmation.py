@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from jobs.cli.output import plain, say
+from jobs.cli.output import say
 from jobs.errors import UsageError
+from reports.presentation.text import plain
 
 if TYPE_CHECKING:
     from sync.settings.declaration import Settings

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.cli.output import print_table, say
-from jobs.cli.progress import ProgressCallback, live_progress
+from jobs.cli.output import ProgressCallback, live_progress, print_table, say
 from jobs.demo.outcome import DemoOutcome
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.drain import send_pending

@@ -11,8 +11,8 @@ from jobs.errors import WorkError
 from jobs.health.page import serve_health
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
-from jobs.runtime.failure_log import FailureLog
 from jobs.runtime.job_runs import ActiveRun
+from jobs.runtime.logging import FailureLog
 from jobs.runtime.scheduler import DueJob, Scheduler, Workload
 from jobs.runtime.signals import stopping
 from sync.settings.declaration import QUEUES

@@ -23,7 +23,6 @@ from sync.store.leases import Leases
 
 if TYPE_CHECKING:
     from jobs.health.metrics import Metrics
-    from jobs.operations.reconcile import ProgressCallback
     from reports.delivery.outbox import OutboxSender
     from reports.engine.run import IncentiveReconciliation
     from reports.reconciliations.incentives.pending_messages import PendingMessages
@@ -212,7 +211,7 @@ class Application:
         """For each queue whose drain is open, the seconds since its last progress."""
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
-    def reconciliation(self, progress: "ProgressCallback") -> "IncentiveReconciliation":
+    def reconciliation(self, progress: Callable[[str, int, int], None]) -> "IncentiveReconciliation":
         """The incentive reconciliation, which reports its progress to `progress`."""
         from reports.engine.run import IncentiveReconciliation
 

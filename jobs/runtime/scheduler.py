@@ -19,9 +19,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from jobs.errors import StopRequested
 from jobs.runtime.cron import CronSchedule
-from jobs.runtime.failure_log import FailureLog
 from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, Status, Trigger, scheduled_run_id
-from jobs.runtime.logging import bound
+from jobs.runtime.logging import FailureLog, bound
 from sync import clock
 from sync.pipeline.drain import BatchSummary
 

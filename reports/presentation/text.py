@@ -21,6 +21,9 @@ _BOOKING = re.compile(r"(booking(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", 
 _HIDDEN = "•••••"
 #: Control characters, formats such as changes of direction, halves of characters. A NUL ends some readers.
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs"})
+#: The same, and the separators of lines and paragraphs.
+_STEERING_CATEGORIES = _CONTROL_CATEGORIES | {"Zl", "Zp"}
+_LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,14 @@ def without_control_characters(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(each for each in text if each == "\n" or unicodedata.category(each) not in _CONTROL_CATEGORIES)
+
+
+def plain(text: str) -> str:
+    """The text on one line, without what steers a terminal: no escapes, no change of direction."""
+    if text.isascii() and text.isprintable():
+        return text
+    spaced = _LINE_BREAKS.sub(" ", text)
+    return "".join(each for each in spaced if unicodedata.category(each) not in _STEERING_CATEGORIES)
 
 
 def thousands(number: int) -> str:

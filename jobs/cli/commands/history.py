@@ -91,7 +91,7 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     """
     from jobs.cli.commands.drain import show_drain
     from jobs.cli.commands.reconcile import show_reconciliation
-    from jobs.cli.progress import live_progress
+    from jobs.cli.output import live_progress
     from jobs.operations.drain import JOB as DRAIN
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.operations.housekeeping import JOB as HOUSEKEEPING

@@ -56,7 +56,7 @@ def incentives(
     number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
     is finished is kept, and the run can be resumed from there.
     """
-    from jobs.cli.progress import live_progress
+    from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
     from reports.engine.run import LAST, ReconciliationParameters

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.cli.arguments import parse_time
-from jobs.cli.output import counts_text, duration_text, plain, print_json, print_pairs, print_table, say
-from jobs.cli.progress import live_progress
+from jobs.cli.output import counts_text, duration_text, live_progress, print_json, print_pairs, print_table, say
 from jobs.errors import BAD_USAGE, WORK_FAILED, UsageError, WorkError, exit_code_for
+from reports.presentation.text import plain
 from sync.failures import UpstreamError
 from sync.settings.loading import SettingsError
 
