@@ -31,6 +31,7 @@ def installed(sandbox: Sandbox, tmp_path: Path) -> App:
             "RECONCILIATION_RECHECK_SECONDS": "0.1",
             "DRAIN_INTERVAL_SECONDS": "0.2",
             "EVENT_MINIMUM_AGE_SECONDS": "0",
+            "CREATION_SETTLING_SECONDS": "1",
             "DRAIN_GRACE_SECONDS": "20",
             "HEALTH_PORT": "0",
             "HEALTH_HOST": "127.0.0.1",

@@ -105,5 +105,7 @@ def own_logging() -> Iterator[None]:
         root.handlers = handlers
         root.setLevel(level)
         for name, each in root.manager.loggerDict.items():
-            if isinstance(each, logging.Logger):
-                each.setLevel(levels.get(name, logging.NOTSET))
+            kept = levels.get(name, logging.NOTSET)
+            # To set a level empties the caches of all loggers.
+            if isinstance(each, logging.Logger) and each.level != kept:
+                each.setLevel(kept)
