@@ -40,6 +40,28 @@ LONGEST_OUTAGE_SECONDS = 1_800.0
 #: The longest that a message waits on the queue for refused credentials to be put right, which takes a person.
 LONGEST_REFUSED_SECONDS = 43_200.0
 
+# The breaker of a service.
+#: The calls that decide whether a service is down: those of the last minute, twenty at most.
+BREAKER_WINDOW_SECONDS = 60.0
+#: Failures in a row for this long are an outage too, whatever succeeded before them: on a quiet day the successes of
+#: the last minute would outweigh the failures of the few messages there are.
+BREAKER_QUIET_SECONDS = 5.0
+#: The pause before the first ping, that between pings, and the longest: it doubles each time that a call fails although
+#: the ping succeeded.
+FIRST_PING_SECONDS = 0.5
+PING_SECONDS = 2.0
+MAX_PING_SECONDS = 20.0
+#: The longest pause that a service may ask for by `Retry-After`.
+MAX_RETRY_AFTER_SECONDS = 60.0
+#: How long a failed record is remembered, so that it does not count again.
+FAILED_RECORD_SECONDS = 600.0
+#: A trial without a result for this long is given to another call.
+MAX_TRIAL_SECONDS = 120.0
+#: A service that answers pings and that nobody calls for this long counts as up.
+UNTRIED_SECONDS = 60.0
+#: How often the state that processes share is read.
+BREAKER_POLL_SECONDS = 5.0
+
 # Copies of messages that wait on the queue.
 #: The first pause of a copy, and its longest; between them it is half of the time waited so far.
 FIRST_REQUEUE_SECONDS = 2

@@ -15,18 +15,12 @@ import structlog
 
 from sync.clock import now
 from sync.failures import BreakerOpen, UpstreamError
+from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.store.breakers import read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
 from sync.store.telemetry import Telemetry
 from sync.upstream.circuit import BreakerState, Circuit
-
-#: A trial without a result for this long is given to another call.
-MAX_TRIAL_SECONDS = 120.0
-#: A service that answers pings and that nobody calls for this long counts as up.
-UNTRIED_SECONDS = 60.0
-#: How often the state that processes share is read.
-SHARED_SECONDS = 5.0
 
 
 class Breakers:
@@ -156,7 +150,7 @@ class Breakers:
 
     def _try(self, service: UpstreamName, circuit: Circuit) -> None:
         tried_by_other = circuit.trial_thread not in (None, threading.get_ident())
-        if tried_by_other and self._monotonic() - circuit.trial_since < MAX_TRIAL_SECONDS:
+        if tried_by_other and self._monotonic() - circuit.trial_since < times.MAX_TRIAL_SECONDS:
             raise BreakerOpen(service)
         circuit.trial_thread = threading.get_ident()
         circuit.trial_since = self._monotonic()
@@ -176,7 +170,7 @@ class Breakers:
     def _close_when_untried(self, name: UpstreamName, circuit: Circuit) -> None:
         with self._lock:
             untried = circuit.state is BreakerState.HALF_OPEN and circuit.trial_thread is None
-            if not untried or self._monotonic() - circuit.half_open_since < UNTRIED_SECONDS:
+            if not untried or self._monotonic() - circuit.half_open_since < times.UNTRIED_SECONDS:
                 return
             circuit.close()
         self._announce(name, BreakerState.CLOSED, None)
@@ -196,7 +190,7 @@ class Breakers:
             self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
 
     def _read_shared_state(self) -> None:
-        self._next_reading = self._monotonic() + SHARED_SECONDS
+        self._next_reading = self._monotonic() + times.BREAKER_POLL_SECONDS
         try:
             with self._database.read() as connection:
                 rows = read_breakers(connection)

@@ -10,25 +10,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from sync.failures import UpstreamError
+from sync.settings import times
 
-#: The calls that are looked at, and the number of records that must have failed among them.
+#: The most calls that are looked at, and the number of records that must have failed among them.
 WINDOW_CALLS = 20
-WINDOW_SECONDS = 60.0
 FAILURES_TO_OPEN = 3
-#: Failures in a row for this long are an outage too, whatever succeeded before them: on a quiet day the successes of
-#: the last minute would outweigh the failures of the few messages there are.
-QUIET_SECONDS = 5.0
-#: The pause before the first ping, and that between pings, doubled each time a call fails although the ping succeeded.
-FIRST_PING_SECONDS = 0.5
-PING_SECONDS = 2.0
-MAX_PAUSE_SECONDS = 20.0
-#: The longest wait that a service may ask for.
-MAX_RETRY_AFTER_SECONDS = 60.0
 #: Records that may fail, one after the other, before a service that answers pings is left alone again: those that
 #: opened the breaker may be the only ones that it cannot handle. Failures of which no record is the cause always count.
 TRIALS = 5
-#: How long a failed record is remembered.
-REMEMBERED_SECONDS = 600.0
 
 
 class BreakerState(StrEnum):
@@ -50,7 +39,7 @@ class Circuit:
     #: The number of calls that failed since the last success, and when the first of them did.
     failed_in_a_row: int = 0
     failing_since: float = 0.0
-    pause: float = PING_SECONDS
+    pause: float = field(default_factory=lambda: times.PING_SECONDS)
     next_ping: float = 0.0
     half_open_since: float = 0.0
     #: The number of trials that failed since the last ping, of those that count.
@@ -65,9 +54,9 @@ class Circuit:
     def open(self, moment: float, retry_after: float | None) -> None:
         """Marks the service as down; the pause before the next ping grows if it was only being tried."""
         tried = self.state is BreakerState.HALF_OPEN
-        self.pause = min(self.pause * 2, MAX_PAUSE_SECONDS) if tried else PING_SECONDS
-        asked = min(retry_after or 0, MAX_RETRY_AFTER_SECONDS)
-        self.next_ping = moment + max(self.pause if tried else FIRST_PING_SECONDS, asked)
+        self.pause = min(self.pause * 2, times.MAX_PING_SECONDS) if tried else times.PING_SECONDS
+        asked = min(retry_after or 0, times.MAX_RETRY_AFTER_SECONDS)
+        self.next_ping = moment + max(self.pause if tried else times.FIRST_PING_SECONDS, asked)
         self.state = BreakerState.OPEN
         self._clear_window()
 
@@ -82,7 +71,7 @@ class Circuit:
         """Allows all calls."""
         self.state = BreakerState.CLOSED
         self.just_closed = True
-        self.pause = PING_SECONDS
+        self.pause = times.PING_SECONDS
         self._clear_window()
 
     def trial_failed(self, moment: float, record: str, method: str, error: UpstreamError) -> None:
@@ -114,12 +103,12 @@ class Circuit:
             self.failed.clear()
 
     def _is_first_failure(self, moment: float, record: str, method: str) -> bool:
-        _, last = self.failed.pop(record, ("", -REMEMBERED_SECONDS))
+        _, last = self.failed.pop(record, ("", -times.FAILED_RECORD_SECONDS))
         self.failed[record] = (method, moment)
         # The oldest come first.
-        while (oldest := next(iter(self.failed.items())))[1][1] <= moment - REMEMBERED_SECONDS:
+        while (oldest := next(iter(self.failed.items())))[1][1] <= moment - times.FAILED_RECORD_SECONDS:
             del self.failed[oldest[0]]
-        return last <= moment - REMEMBERED_SECONDS
+        return last <= moment - times.FAILED_RECORD_SECONDS
 
     def _clear_window(self) -> None:
         self.recent.clear()
@@ -136,8 +125,8 @@ class Circuit:
 
     def _is_failing(self, moment: float) -> bool:
         """Whether most of the recent calls failed, or all for a while, and enough of them."""
-        outcomes = [failed for time_, failed in self.recent if time_ >= moment - WINDOW_SECONDS]
+        outcomes = [failed for time_, failed in self.recent if time_ >= moment - times.BREAKER_WINDOW_SECONDS]
         failures = sum(outcomes)
         if failures >= FAILURES_TO_OPEN and 2 * failures > len(outcomes):
             return True
-        return self.failed_in_a_row >= FAILURES_TO_OPEN and moment - self.failing_since >= QUIET_SECONDS
+        return self.failed_in_a_row >= FAILURES_TO_OPEN and moment - self.failing_since >= times.BREAKER_QUIET_SECONDS

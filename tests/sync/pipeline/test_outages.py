@@ -20,9 +20,9 @@ from sync.domains.registry import DOMAINS
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.queues.queue import Message, Queue
+from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.store.failures import last_failure
-from sync.upstream import circuit
 from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import BOOKED, CHANGED, draining, nothing_lost, send, settle
@@ -86,8 +86,8 @@ def test_a_service_that_answers_pings_and_fails_its_calls_is_waited_for_no_longe
 ) -> None:
     """A drain that is to wait for two seconds gives up on it, and hands the messages back."""
     # By itself it is tried less and less often, so that the two seconds would pass before it is tried again.
-    for name in ("PING_SECONDS", "MAX_PAUSE_SECONDS"):
-        monkeypatch.setattr(circuit, name, 0.5)
+    for name in ("PING_SECONDS", "MAX_PING_SECONDS"):
+        monkeypatch.setattr(times, name, 0.5)
     sandbox.traffic(events=10, seed=22, queues=["visit"])
     sandbox.fault("nomis", method="POST", status=503)
     drain = one.open_drain("visit", hold_seconds=2)

@@ -14,14 +14,15 @@ import structlog
 
 from sandbox import Sandbox
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry, read_events
-from sync.upstream import breaker, circuit
+from sync.upstream import circuit
 from sync.upstream.breaker import Breakers
-from sync.upstream.circuit import FIRST_PING_SECONDS, MAX_PAUSE_SECONDS, TRIALS, BreakerState
+from sync.upstream.circuit import TRIALS, BreakerState
 from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page
 from sync.upstream.transport import Transport
@@ -117,11 +118,11 @@ def test_it_opens_when_a_gateway_responds_for_the_service(process: Process, stat
 def test_refused_credentials_are_tried_one_call_at_a_time(process: Process, status: int) -> None:
     """They open the breaker, and the first call after they were put right closes it."""
     process.fail(3, status)
-    assert process.later(FIRST_PING_SECONDS)
+    assert process.later(times.FIRST_PING_SECONDS)
     process.fail(TRIALS, status)
     with pytest.raises(BreakerOpen):
         process.call()
-    assert process.later(MAX_PAUSE_SECONDS)
+    assert process.later(times.MAX_PING_SECONDS)
     process.call()
     assert process.state is BreakerState.CLOSED
 
@@ -140,7 +141,7 @@ def test_an_outage_is_tried_no_faster_since_its_records_are_known(
                 process.fail(1, status, path=f"/{name}", from_service=from_service)
                 tries += 1
         process.later(0.5)
-    assert tries <= 2 * TRIALS * 3_600 / MAX_PAUSE_SECONDS
+    assert tries <= 2 * TRIALS * 3_600 / times.MAX_PING_SECONDS
 
 
 def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Process) -> None:
@@ -150,7 +151,7 @@ def test_finding_the_record_that_cannot_be_created_shows_nothing(process: Proces
         with process.breakers.working_on(f"visit:{number}"):
             process.breakers.before_call(NOMIS)
             process.breakers.after_call(NOMIS, "POST", error, 0.01)
-    assert process.later(FIRST_PING_SECONDS)
+    assert process.later(times.FIRST_PING_SECONDS)
     with process.breakers.working_on("visit:0"):
         process.call()
         assert process.breakers.trying([NOMIS])
@@ -178,7 +179,7 @@ def test_old_failures_are_forgotten(process: Process) -> None:
     """Failures that are minutes apart do not add up, as long as calls succeed between."""
     for _ in range(6):
         process.call(failing=True)
-        process.now += circuit.WINDOW_SECONDS
+        process.now += times.BREAKER_WINDOW_SECONDS
         process.call()
     assert process.state is BreakerState.CLOSED
 
@@ -288,7 +289,7 @@ def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process)
         assert not process.later(1)
     assert 250 <= process.pings[NOMIS] <= 310
     process.down.clear()
-    assert process.later(circuit.PING_SECONDS)
+    assert process.later(times.PING_SECONDS)
 
 
 def test_trials_that_fail_double_the_pause(process: Process) -> None:
@@ -304,7 +305,7 @@ def test_trials_that_fail_double_the_pause(process: Process) -> None:
         assert process.state is BreakerState.OPEN
     assert pauses == sorted(pauses)
     assert pauses[2] >= 2 * pauses[1] > 0
-    assert pauses[-1] <= MAX_PAUSE_SECONDS + 1
+    assert pauses[-1] <= times.MAX_PING_SECONDS + 1
 
 
 def test_a_service_without_tokens_is_as_good_as_down(process: Process) -> None:
@@ -339,7 +340,7 @@ def test_a_service_that_nobody_calls_counts_as_up_after_a_minute(process: Proces
     """With pings succeeding and nothing to try, the breaker closes by itself."""
     open_in(process)
     assert process.later(1)
-    process.later(breaker.UNTRIED_SECONDS - 1)
+    process.later(times.UNTRIED_SECONDS - 1)
     assert process.breakers.trying([NOMIS])
     process.later(1)
     assert process.state is BreakerState.CLOSED
@@ -352,7 +353,7 @@ def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> Non
     _in_a_thread(lambda: process.breakers.before_call(NOMIS))
     with pytest.raises(BreakerOpen):
         process.breakers.before_call(NOMIS)
-    process.now += breaker.MAX_TRIAL_SECONDS
+    process.now += times.MAX_TRIAL_SECONDS
     process.call()
     assert process.state is BreakerState.CLOSED
 
@@ -389,7 +390,7 @@ def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
     assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
     open_in(process)
     process.later(1)
-    process.later(breaker.UNTRIED_SECONDS)
+    process.later(times.UNTRIED_SECONDS)
     assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
 
 
@@ -435,7 +436,7 @@ def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: D
     assert not started.later(0)
     assert started.pings[NOMIS] == 1
     started.down.clear()
-    assert started.later(circuit.PING_SECONDS)
+    assert started.later(times.PING_SECONDS)
 
 
 def test_processes_tell_each_other(database: Database, process: Process) -> None:
@@ -443,11 +444,11 @@ def test_processes_tell_each_other(database: Database, process: Process) -> None
     other = Process(database)
     open_in(process)
     other.down.add(NOMIS)
-    assert not other.later(breaker.SHARED_SECONDS)
+    assert not other.later(times.BREAKER_POLL_SECONDS)
     assert other.breakers.open_services([NOMIS, MAPPING]) == [NOMIS]
     process.later(1)
     process.call()
-    assert other.later(breaker.SHARED_SECONDS)
+    assert other.later(times.BREAKER_POLL_SECONDS)
     assert other.state is BreakerState.CLOSED
     assert tracked(database, process) + tracked(database, other) >= Counter(
         {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
