@@ -85,7 +85,7 @@ def settle_creation(
     """Settles a creation by what a person found in NOMIS.
 
     Without --nomis-id or --not-created it says what to look for. The record is read and compared with what was asked
-    for. A course activity cannot be read: it is asked about twice, and --yes needs --unchecked. `creations reopen`
+    for. If NOMIS has no read of it, it is asked about twice, and --yes needs --unchecked. `creations reopen`
     takes a wrong mapping back.
     """
     from jobs.operations.creations import (

@@ -93,10 +93,10 @@ def resolve_finding(
 ) -> None:
     """Removes the duplicate record and closes the finding.
 
-    A visit is cancelled; an adjustment, appointment, course activity, allocation or attendance is deleted; an IEP
-    record stays, since only the support team of NOMIS can delete it. What will be done is shown first. Never touches a
-    record that is mapped. One that is not proved to be a duplicate (the same start, place, type, days, dates, as far as
-    it has them) stays too, unless --although-different is given, which is recorded.
+    The record is deleted, or cancelled where NOMIS does not delete; it stays where only the support team of NOMIS can
+    delete it. What will be done is shown first. Never touches a record that is mapped. One that is not proved to be a
+    duplicate (the same start, place, type, days, dates, as far as it has them) stays too, unless --although-different
+    is given, which is recorded.
     """
     from jobs.operations.duplicates import check_resolvable, close_by_hand, find_duplicate, resolve
     from jobs.operations.surplus_rows import TwoRows, resolve_rows
