@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.failures import Failure
@@ -234,22 +231,3 @@ def test_actions_are_recorded_with_who_and_how(database: Database) -> None:
     assert (done.who, done.action, done.target) == ("jane", "duplicates resolve", "visit 8811002")
     assert (done.state, done.outcome, done.details) == ("done", "cancelled", {"status": "CANC"})
     assert done.finished_at is not None
-
-
-def test_actions_of_older_versions_have_a_state(tmp_path: Path) -> None:
-    """The record of an installation that is upgraded says of each action whether it was done."""
-    database = Database(f"sqlite:///{tmp_path}/store.db")
-    row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
-    config = Config()
-    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    with database.begin() as connection:
-        connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))
-        connection.execute(text(row + "'incentives repair', 'prisoner', '{}', 'failed: nomis: POST')"))
-    assert not database.schema_is_current()
-    database.upgrade()
-    with database.read() as connection:
-        found = actions.list_actions(connection)
-    assert [each.state for each in found] == ["failed", "done"]

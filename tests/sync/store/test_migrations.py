@@ -1,0 +1,92 @@
+"""An installation of the released schema is upgraded to the current one, and keeps everything it has recorded."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Column, Connection, MetaData, insert, select, text
+from sqlalchemy.engine import URL
+
+from sync.store import actions, tables
+from sync.store.database import Database
+from tests.harness.databases import drop_database, make_database
+
+RELEASED = "0001"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with the released schema and nothing in it, once for each kind of database."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    server: URL | None = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    name = None
+    if server is not None:
+        made = make_database(server)
+        url, name = made.render_as_string(hide_password=False), made.database
+    database = Database(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(tables.__file__).parent / "migrations"))
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, RELEASED)
+    yield database
+    database.dispose()
+    if server is not None and name is not None:
+        drop_database(server, name)
+
+
+def some_value(column: Column[Any]) -> object:
+    """A value that the column can hold."""
+    kind = column.type.python_type
+    if kind is datetime:
+        return datetime(2023, 5, 1, 10, tzinfo=UTC)
+    values: dict[type, object] = {int: 7, str: "abc", bool: True, float: 1.5, bytes: b"abc", dict: {"a": 1}}
+    return values[kind]
+
+
+def everything(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """The rows of all tables."""
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return {
+        name: [dict(row) for row in connection.execute(select(table)).mappings()]
+        for name, table in metadata.tables.items()
+        if name != "alembic_version"
+    }
+
+
+def test_an_upgrade_keeps_every_row(released: Database) -> None:
+    """A row of every table has the same values after the upgrade, in the columns that it had."""
+    with released.begin() as connection:
+        metadata = MetaData()
+        metadata.reflect(connection)
+        for table in metadata.sorted_tables:
+            if table.name != "alembic_version":
+                connection.execute(insert(table), {column.name: some_value(column) for column in table.columns})
+    with released.read() as connection:
+        before = everything(connection)
+    assert not released.schema_is_current()
+    released.upgrade()
+    assert released.schema_is_current()
+    with released.read() as connection:
+        after = everything(connection)
+    assert len(before) > 10
+    for name, rows in before.items():
+        assert len(rows) == 1
+        assert [{column: row[column] for column in rows[0]} for row in after[name]] == rows
+
+
+def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:
+    """The record of an upgraded installation says of each action whether it was done."""
+    row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
+    with released.begin() as connection:
+        connection.execute(text(row + "'dlq purge', 'visit', '{}', '3 messages removed')"))
+        connection.execute(text(row + "'incentives repair', 'prisoner', '{}', 'failed: nomis: POST')"))
+    released.upgrade()
+    with released.read() as connection:
+        found = actions.list_actions(connection)
+    assert [each.state for each in found] == ["failed", "done"]
