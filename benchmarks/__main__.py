@@ -1,6 +1,6 @@
-"""All benchmarks one after the other, as ratios of one run each: `python -m benchmarks [NAME ...]`.
+"""Runs the benchmarks one after another: `python -m benchmarks [NAME ...]`.
 
-Each is a program of its own, `python -m benchmarks.NAME --help` says what it measures and takes.
+Each is a program too: `python -m benchmarks.NAME --help` shows what it measures and its options.
 """
 
 import argparse
@@ -12,13 +12,13 @@ BENCHMARKS = ("drain", "creates", "reconciliation", "comparison", "sandbox_throu
 
 
 def main() -> int:
-    """Runs the named benchmarks, all where none is named; 1 when one of them failed."""
+    """Runs the named benchmarks, or all; 1 if one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
     names = parser.parse_args().names
-    strange = sorted(set(names) - set(BENCHMARKS))
-    if strange:
-        parser.error(f"there is no benchmark {', '.join(strange)}; there are {', '.join(BENCHMARKS)}")
+    unknown = sorted(set(names) - set(BENCHMARKS))
+    if unknown:
+        parser.error(f"unknown benchmark: {', '.join(unknown)}; known: {', '.join(BENCHMARKS)}")
     failed = []
     for name in names or BENCHMARKS:
         print(f"== {name}", flush=True)

@@ -1,6 +1,7 @@
-"""How our comparison of two systems does beside datacompy (pandas and polars) and duckdb, on the same levels.
+"""Compares our comparison of two systems with datacompy (pandas and polars) and duckdb, on the same levels.
 
-Each engine runs in a process of its own, so that its memory can be told; the frames are made before the clock starts.
+Each engine runs in a separate process, so that its memory can be measured; the frames are built before the clock
+starts.
 Run it with `python -m benchmarks.comparison [--rows N] [--repeats N]`. Ratios hold better than seconds.
 """
 
@@ -128,19 +129,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--engine", choices=ENGINES, help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.engine:
-        print(json.dumps(measure(told.engine, told.rows)))
+    arguments = parser.parse_args()
+    if arguments.engine:
+        print(json.dumps(measure(arguments.engine, arguments.rows)))
         return
     figures: dict[str, dict[str, float]] = {}
     for engine in ENGINES:
-        command = [sys.executable, "-m", "benchmarks.comparison", "--engine", engine, "--rows", str(told.rows)]
+        command = [sys.executable, "-m", "benchmarks.comparison", "--engine", engine, "--rows", str(arguments.rows)]
         runs = [
-            json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(told.repeats)
+            json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+            for _ in range(arguments.repeats)
         ]
         figures[engine] = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     reference = figures["ours, codes"]
-    print(f"{told.rows:,} rows, medians of {told.repeats}")
+    print(f"{arguments.rows:,} rows, medians of {arguments.repeats}")
     print(f"{'engine':<18}{'seconds':>9}{'× ours':>8}{'MB':>9}{'× ours':>8}{'found':>9}")
     for engine, each in figures.items():
         slower = each["seconds"] / reference["seconds"]

@@ -42,7 +42,7 @@ Way = Callable[[Application, Queue, int], None]
 
 
 def book(sandbox: Sandbox, way: str, number: int) -> list[str]:
-    """The bodies of the events of so many new visits in visit-scheduler."""
+    """The bodies of the events of `number` new visits in visit-scheduler."""
     prisoners = sandbox.prisoners()
     bodies = []
     for place in range(number):
@@ -83,9 +83,9 @@ def queue_context(application: Application) -> QueueContext:
 
 
 def by_the_drain(application: Application, queue: Queue, _number: int) -> None:
-    """As this program does it."""
+    """The way of this program."""
     with Drain(queue_context(application), queue) as drain:
-        # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
+        # The last receive, which finds the queue empty, is a long poll of a second: it is not work.
         drain.run_until_empty(max_batches=1)
 
 
@@ -146,7 +146,7 @@ def measure(
 
 @contextmanager
 def stub_queue(bodies: list[str]) -> Iterator[str]:
-    """The address of an SQS, in a process of its own, that holds these messages."""
+    """The address of an SQS stub in a separate process that holds these messages."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, bodies))
@@ -176,15 +176,15 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--call-ms", type=float, default=20)
     parser.add_argument("--database", choices=KINDS, default="sqlite")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    call, flight, database = chosen.call_ms, chosen.in_flight, chosen.database
+    call, flight, database = arguments.call_ms, arguments.in_flight, arguments.database
     with Sandbox.start(moto=False) as sandbox:
         # One at a time takes long, so fewer of them make its rate.
-        one = measure(sandbox, "one", in_batches_of(1), chosen.creates // 10, flight, call, database)
-        ten = measure(sandbox, "ten", in_batches_of(10), chosen.creates, flight, call, database)
-        same = measure(sandbox, "same", by_the_drain, chosen.creates, 10, call, database)
-        ours = measure(sandbox, "ours", by_the_drain, chosen.creates, flight, call, database)
+        one = measure(sandbox, "one", in_batches_of(1), arguments.creates // 10, flight, call, database)
+        ten = measure(sandbox, "ten", in_batches_of(10), arguments.creates, flight, call, database)
+        same = measure(sandbox, "same", by_the_drain, arguments.creates, 10, call, database)
+        ours = measure(sandbox, "ours", by_the_drain, arguments.creates, flight, call, database)
     bound = flight / (CALLS * call / 1000)
     print(
         f"creates on {database}: {ours:,.0f}/s with {flight} in flight: "

@@ -1,7 +1,7 @@
-"""How near the drain comes to what its calls allow: 64 messages in flight, four calls a message, 20 ms a call.
+"""How close the drain comes to its bound: 64 messages in flight, four calls a message, 20 ms a call.
 
 With W messages in flight and four calls of L seconds each, no drain handles more than W / 4L messages a second. Run it
-with `python -m benchmarks.drain`; the queue and the services run in processes of their own on loopback.
+with `python -m benchmarks.drain`; the queue and the services run in a separate process on loopback.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ DOMAIN = replace(
 
 
 def bodies(messages: int) -> list[str]:
-    """The bodies of as many messages, each about a record of its own."""
+    """The bodies of `messages` messages, each about a different record."""
     made = []
     for number in range(messages):
         event = {
@@ -89,7 +89,7 @@ def bodies(messages: int) -> list[str]:
 
 
 def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sqs_seconds: float) -> None:
-    """What the process of the stubs does: SQS with so many messages, and services that take their time."""
+    """The process of the stubs: SQS with `messages` messages, and services with a delay for each call."""
 
     def upstream(call: Call) -> Answer:
         if call.path.endswith("/oauth/token"):
@@ -109,7 +109,7 @@ def _serve_until_closed(pipe: Connection, messages: int, call_seconds: float, sq
 
 @contextmanager
 def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tuple[Connection, str, str]]:
-    """The addresses of SQS and of the services; the pipe answers anything with the number of messages left."""
+    """The addresses of SQS and of the services; the pipe replies to anything with the number of messages left."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve_until_closed, args=(theirs, messages, call_seconds, sqs_seconds))
@@ -124,7 +124,7 @@ def stubs(messages: int, call_seconds: float, sqs_seconds: float) -> Iterator[tu
 
 @contextmanager
 def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int) -> Iterator[Drain]:
-    """A drain of the stubs' queue, with everything that a real one has."""
+    """A drain of the stub queue, with all parts of a real one."""
     names = ("OAUTH", "NOMIS", "MAPPING", "ACTIVITIES")
     settings = load_settings(
         {
@@ -174,7 +174,7 @@ def measure(
         drain_of(sqs_url, upstream_url, database_url, in_flight) as drain,
     ):
         started, cpu = time.perf_counter(), time.process_time()
-        # The last receive, which finds the queue empty, is a long poll of a second: it is no work.
+        # The last receive, which finds the queue empty, is a long poll of a second: it is not work.
         summary = drain.run_until_empty(max_batches=-(-messages // 1000))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         pipe.send("how many are left?")
@@ -193,19 +193,19 @@ def main() -> None:
     parser.add_argument("--sqs-ms", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--database", choices=KINDS, default="sqlite")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
-    bound = chosen.in_flight / (CALLS * chosen.call_ms / 1000)
-    call_seconds, sqs_seconds = chosen.call_ms / 1000, chosen.sqs_ms / 1000
+    bound = arguments.in_flight / (CALLS * arguments.call_ms / 1000)
+    call_seconds, sqs_seconds = arguments.call_ms / 1000, arguments.sqs_ms / 1000
     measured = [
-        measure(chosen.messages, chosen.in_flight, call_seconds, sqs_seconds, chosen.database)
-        for _ in range(chosen.rounds)
+        measure(arguments.messages, arguments.in_flight, call_seconds, sqs_seconds, arguments.database)
+        for _ in range(arguments.rounds)
     ]
     rate, cpu = (statistics.median(figures) for figures in zip(*measured, strict=True))
     print(
-        f"drain on {chosen.database}: {rate:,.0f} messages/s of at most {bound:,.0f} ({rate / bound:.0%}); "
-        f"{cpu:.2f} ms of CPU a message; {chosen.in_flight} in flight, {CALLS} calls of {chosen.call_ms:g} ms, "
-        f"median of {chosen.rounds}"
+        f"drain on {arguments.database}: {rate:,.0f} messages/s of at most {bound:,.0f} ({rate / bound:.0%}); "
+        f"{cpu:.2f} ms of CPU a message; {arguments.in_flight} in flight, {CALLS} calls of {arguments.call_ms:g} ms, "
+        f"median of {arguments.rounds}"
     )
 
 

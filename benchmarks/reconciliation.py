@@ -1,10 +1,10 @@
-"""How near a reconciliation comes to what its calls allow, how it does beside the old schedule, and its memory.
+"""How close a reconciliation comes to its bound, how it compares with the old schedule, and its memory.
 
 With N prisoners, W calls in flight and L seconds a call, no run that asks NOMIS for each prisoner takes less than
 N · L / W. A call takes longer than the latency of its service, by the way through two processes and their kernel: the
 share of what is possible with such calls, one of which is measured alone, is printed too. The old schedule read pages
 of twenty, one after another, and both levels of each prisoner by single calls. Run it with
-`python -m benchmarks.reconciliation`; the services run in a process of their own on loopback.
+`python -m benchmarks.reconciliation`; the services run in a separate process on loopback.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MOST_MEGABYTES = 300
 
 
 def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
-    """The settings of a run against the sandbox, without the wait before the second look."""
+    """The settings of a run against the sandbox, without the wait before the recheck."""
     environment = {
         **sandbox.environment(),
         "DATABASE_URL": f"sqlite:///{folder}/store.db",
@@ -53,7 +53,7 @@ def settings_for(sandbox: Sandbox, folder: str, in_flight: int) -> Settings:
 
 
 def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
-    """How long a call takes while there is no other, the median of fifty."""
+    """The median length of fifty calls, one at a time."""
     transport = Transport(settings)
     services = connect(transport)
     took = []
@@ -159,7 +159,7 @@ def schedules(repeats: int) -> None:
 
 
 def memory(prisoners: int) -> None:
-    """Runs with so many prisoners in a process of its own and prints the most memory that it took."""
+    """Runs with `prisoners` prisoners in a separate process and prints its peak memory."""
     with Sandbox.start(prisoners=prisoners, moto=False) as sandbox, tempfile.TemporaryDirectory() as folder:
         Path(folder, "environment").write_text(
             "\n".join(f"{name}={value}" for name, value in sandbox.environment().items()), encoding="utf-8"
@@ -174,7 +174,7 @@ def memory(prisoners: int) -> None:
 
 
 def inside(folder: str) -> None:
-    """The run whose memory is measured: in this process, which then says how much it took."""
+    """The run whose memory is measured: in this process, which then prints its peak."""
     lines = Path(folder, "environment").read_text(encoding="utf-8").splitlines()
     environment = dict(line.split("=", 1) for line in lines)
     environment |= {"DATABASE_URL": f"sqlite:///{folder}/store.db", "REPORTS_LOCATION": f"{folder}/reports"}
@@ -194,15 +194,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=("schedules", "memory"))
     parser.add_argument("--inside", help=argparse.SUPPRESS)
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    if told.inside:
-        inside(told.inside)
+    if arguments.inside:
+        inside(arguments.inside)
         return
-    if told.only != "memory":
-        schedules(told.repeats)
-    if told.only != "schedules":
+    if arguments.only != "memory":
+        schedules(arguments.repeats)
+    if arguments.only != "schedules":
         memory(MANY)
 
 

@@ -94,10 +94,10 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     started = time.perf_counter()
-    with Sandbox.start(prisoners=chosen.prisoners, moto=False) as sandbox:
-        print(f"{chosen.prisoners} prisoners answer after {time.perf_counter() - started:.2f} s")
+    with Sandbox.start(prisoners=arguments.prisoners, moto=False) as sandbox:
+        print(f"{arguments.prisoners} prisoners answer after {time.perf_counter() - started:.2f} s")
         environment = sandbox.environment()
         bookings = [prisoner["bookingId"] for prisoner in sandbox.prisoners()][:1000]
         without = _without_record(sandbox, environment, bookings)
@@ -121,10 +121,10 @@ def main() -> None:
             requests = [request_of(where.netloc, path, token) for path in paths]
             host, port = str(where.hostname), int(where.port or 80)
             rates = [
-                asyncio.run(measure(host, port, requests, chosen.connections, chosen.seconds))
-                for _ in range(chosen.rounds)
+                asyncio.run(measure(host, port, requests, arguments.connections, arguments.seconds))
+                for _ in range(arguments.rounds)
             ]
-            print(f"{name}: {statistics.median(rates):,.0f} requests/s (median of {chosen.rounds})")
+            print(f"{name}: {statistics.median(rates):,.0f} requests/s (median of {arguments.rounds})")
 
 
 def _without_record(sandbox: Sandbox, environment: dict[str, str], bookings: list[int]) -> set[int]:
