@@ -80,7 +80,7 @@ class Archive(Protocol):
         ...
 
     def probe(self) -> str | None:
-        """Keeps something here, and takes it away again; what of that could not be done although reports can be kept.
+        """Stores and removes a test file; returns what went wrong although reports can be kept.
 
         Raises `SettingsError` where that needs another setting, `ArchiveUnavailable` where it may be well later.
         """
@@ -135,7 +135,7 @@ class Folder:
         self._root = root
 
     def write(self, name: str, content: str, *, private: bool = False) -> None:
-        """Writes beside the target and renames, so that nobody ever reads half a file."""
+        """Writes a temporary file and renames it, so that a reader never sees half a file."""
         target = self._root / name
         temporary = target.parent / f".{target.name}.{uuid4().hex}"
         try:
@@ -163,7 +163,7 @@ class Folder:
         return str((self._root / name).resolve())
 
     def probe(self) -> str | None:
-        """Makes the folder and a file in it, and takes away again what was not there before."""
+        """Makes the folder and a file in it, and removes what was not there before."""
         missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -226,11 +226,11 @@ class Bucket:
         return found
 
     def location(self, name: str) -> str:
-        """The address in the manner of `s3://`."""
+        """The `s3://` address."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
     def probe(self) -> str | None:
-        """Asks for the names of what is kept, as the index does, then puts an object and deletes it."""
+        """Lists the objects, as the index does, then puts and deletes one."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         call = "ListObjectsV2"

@@ -57,8 +57,8 @@ class Mail:
         """Sends the report to each receiver who has not had it yet; who was refused for good, and by which words.
 
         Each receiver has a connection and an outcome of their own. All copies have the same message id, so that a copy
-        sent twice after a crash is one to mail clients. Raises `TryLater`, also when nobody took it: that is no fault
-        of the receivers, so that all of them are tried again.
+        sent twice after a crash is one to mail clients. Raises `TryLater`, also when every receiver was refused: that
+        is a fault of the server, so all of them are tried again.
         """
         message = self._message(key, report, written)
         sent: list[str] = list(progress.get("sent", ()))
@@ -84,7 +84,7 @@ class Mail:
             raise TryLater(f"mail: put off: {_listed(postponed)}", _REFUSED_SECONDS, whole_channel=False)
         if refused and not sent:
             note({"sent": [], "refused": {}})
-            raise TryLater(f"mail: nobody took it: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False)
+            raise TryLater(f"mail: all receivers refused: {_listed(refused)}", _REFUSED_SECONDS, whole_channel=False)
         return refused
 
     def check_connection(self) -> str:
@@ -123,7 +123,7 @@ class Mail:
                 server.login(self._user, self._password)
             yield server
         finally:
-            # Whatever becomes of the farewell, the outcome of the message is known.
+            # The outcome of the message is known, whatever becomes of QUIT.
             with suppress(smtplib.SMTPException, OSError):
                 server.quit()
             server.close()

@@ -1,4 +1,4 @@
-"""Sends what waits in the outbox, each delivery exactly once: through rate limits, outages, crashes and restarts."""
+"""Sends the deliveries in the outbox, each exactly once, through rate limits, outages, crashes and restarts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sync.store.database import Database
     from sync.store.outbox import Delivery
 
-#: How long a delivery belongs to the sender that claimed it; after that its process is taken to be dead.
+#: How long a delivery belongs to the sender that claimed it; after that its process counts as dead.
 CLAIM_SECONDS = 300.0
 #: What cannot be sent for so long is given up; a person can send it again.
 GIVEN_UP_AFTER = timedelta(days=14)
@@ -58,7 +58,7 @@ class OutboxSender:
 
     What is for a channel that is not set up in this process is left to a process in which it is.
 
-    `make_s3` makes a client of S3, when the archive is a bucket. `clock` tells the present moment.
+    `make_s3` makes a client of S3, when the archive is a bucket. `clock` gives the present moment.
     """
 
     def __init__(
@@ -76,27 +76,27 @@ class OutboxSender:
         self._slack: Slack | None = None
         self._mail: Mail | None = None
         self._channels = tuple(channel for channel in CHANNELS if is_set_up(settings, channel))
-        self._said_off: set[str] = set()
+        self._warned_off: set[str] = set()
         self._log = structlog.get_logger()
 
     def send_due(self) -> SendCounts:
-        """Sends what is due now. Nothing is waited for: what cannot be sent stays. Raises `StoreUnavailable`."""
+        """Sends what is due now, without waiting; what cannot be sent stays. Raises `StoreUnavailable`."""
         moment = self._clock()
         with self._database.read() as connection:
             waiting = outbox.due(connection, _AT_ONCE, moment, channels=self._channels)
             left_alone = outbox.due(connection, _AT_ONCE, moment, except_channels=self._channels)
-        self._say_off(left_alone)
+        self._warn_off(left_alone)
         counts = SendCounts()
-        away: set[str] = set()
+        unavailable: set[str] = set()
         for delivery in waiting:
-            if delivery.channel in away:
+            if delivery.channel in unavailable:
                 continue
             claimed = self._claim(delivery)
             if claimed is not None:
-                counts += self._send(claimed, away)
+                counts += self._send(claimed, unavailable)
         for delivery in left_alone:
             if self._is_too_old(delivery) and (claimed := self._claim(delivery)) is not None:
-                counts += self._give_up(claimed, f"nobody has sent it: {_off_text(delivery.channel)}")
+                counts += self._give_up(claimed, f"not sent: {_off_text(delivery.channel)}")
         return counts
 
     def flush(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> SendCounts:
@@ -121,7 +121,7 @@ class OutboxSender:
         with self._database.begin() as connection:
             return outbox.claim(connection, delivery, self._clock() + timedelta(seconds=CLAIM_SECONDS))
 
-    def _send(self, delivery: Delivery, away: set[str]) -> SendCounts:
+    def _send(self, delivery: Delivery, unavailable: set[str]) -> SendCounts:
         def note(progress: Mapping[str, Any]) -> None:
             with self._database.begin() as connection:
                 if not outbox.record_progress(connection, delivery, progress):
@@ -131,19 +131,19 @@ class OutboxSender:
             self._deliver(delivery, note)
         except TryLater as error:
             if error.whole_channel:
-                away.add(delivery.channel)
-            return self._put_off(delivery, str(error), error.seconds)
+                unavailable.add(delivery.channel)
+            return self._defer(delivery, str(error), error.seconds)
         except SettingsError as error:
-            away.add(delivery.channel)
-            return self._put_off(delivery, str(error), _WRONG_SETTING_SECONDS)
+            unavailable.add(delivery.channel)
+            return self._defer(delivery, str(error), _WRONG_SETTING_SECONDS)
         except ClaimLost as error:
             self._log.warning("delivery-claim-lost", key=delivery.key, reason=str(error))
             return SendCounts()
         except SyncError as error:
             if not error.recoverable:
                 return self._give_up(delivery, str(error))
-            away.add(delivery.channel)
-            return self._put_off(delivery, str(error), None)
+            unavailable.add(delivery.channel)
+            return self._defer(delivery, str(error), None)
         with self._database.begin() as connection:
             outbox.complete(connection, delivery)
         self._log.info("delivered", key=delivery.key, channel=delivery.channel, attempts=delivery.attempts)
@@ -204,23 +204,23 @@ class OutboxSender:
             self._slack = Slack(settings.slack_token.get_secret_value(), settings.slack_channel, settings.slack_api_url)
         return self._slack
 
-    def _say_off(self, left_alone: Sequence[Delivery]) -> None:
-        """Says once for each channel that is off that something waits for it."""
-        for channel in {delivery.channel for delivery in left_alone} - self._said_off:
-            self._said_off.add(channel)
+    def _warn_off(self, left_alone: Sequence[Delivery]) -> None:
+        """Warns once about each channel that is off and has deliveries."""
+        for channel in {delivery.channel for delivery in left_alone} - self._warned_off:
+            self._warned_off.add(channel)
             self._log.warning(f"{channel}-off", reason=f"{_off_text(channel)}; what is to be sent there waits")
 
     def _is_too_old(self, delivery: Delivery) -> bool:
         return self._clock() - delivery.created_at > GIVEN_UP_AFTER
 
-    def _put_off(self, delivery: Delivery, reason: str, seconds: float | None) -> SendCounts:
+    def _defer(self, delivery: Delivery, reason: str, seconds: float | None) -> SendCounts:
         if self._is_too_old(delivery):
             return self._give_up(delivery, reason)
         growing = min(_FIRST_WAIT_SECONDS * 2.0 ** min(delivery.attempts - 1, 10), _LONGEST_WAIT_SECONDS)
         when = self._clock() + timedelta(seconds=growing if seconds is None else seconds)
         with self._database.begin() as connection:
             outbox.retry_later(connection, delivery, when, reason)
-        self._log.warning("delivery-put-off", key=delivery.key, channel=delivery.channel, reason=reason)
+        self._log.warning("delivery-deferred", key=delivery.key, channel=delivery.channel, reason=reason)
         return SendCounts(later=1)
 
     def _give_up(self, delivery: Delivery, reason: str) -> SendCounts:
@@ -232,4 +232,4 @@ class OutboxSender:
 
 def _off_text(channel: str) -> str:
     needed = NEEDED_SETTINGS.get(channel)
-    return f"{channel} is off: {needed} is not set" if needed else f"{channel} is no channel of this version"
+    return f"{channel} is off: {needed} is not set" if needed else f"{channel} is not a channel of this version"

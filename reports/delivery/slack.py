@@ -1,6 +1,6 @@
 """Slack: messages, threads and files, each exactly once, through rate limits, outages and crashes.
 
-What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is looked for
+What is about to be posted is noted before, and what was posted after. A post whose outcome is unknown is searched for
 in the channel, by a key in its metadata, before it is posted again.
 """
 
@@ -22,7 +22,7 @@ METADATA_TYPE = "prisoner_to_nomis_delivery"
 LONGEST_WAIT_SECONDS = 3_600.0
 _PAGE = 200
 _MOST_PAGES = 5
-_AWAY_SECONDS = 30.0
+_UNAVAILABLE_SECONDS = 30.0
 _REFUSED = "slack refused: "
 _REFUSED_SECONDS = 600.0
 #: Refusals of a Slack, such as one for tests, that cannot be asked about tokens.
@@ -30,13 +30,13 @@ _CANNOT_BE_ASKED = frozenset({"unknown_method", "status 404", "status 405"})
 
 
 class Slack:
-    """One workspace, by a bot's token. Calls never wait for a rate limit: they say when to come back."""
+    """One workspace, by a bot's token. Calls never wait for a rate limit: they raise when to try again."""
 
     def __init__(self, token: str, channel: str, base_url: str | None = None) -> None:
         from slack_sdk import WebClient
 
         options: dict[str, Any] = {"base_url": _with_slash(base_url)} if base_url else {}
-        # Its own retries would post a second time after a lost answer.
+        # Its own retries would post a second time after a lost response.
         self._client = WebClient(token=token, timeout=TIMEOUT_SECONDS, retry_handlers=[], **options)
         self._channel = channel
 
@@ -58,7 +58,7 @@ class Slack:
         _Steps(self._client, self._channel, key, progress, note).post("message", text, None)
 
     def post_report(self, key: str, report: SlackReport, progress: Mapping[str, Any], note: Note) -> None:
-        """Posts a summary, the thread below it, and the CSV in the thread; goes on from `progress`."""
+        """Posts a summary, the thread below it, and the CSV in the thread; continues from `progress`."""
         steps = _Steps(self._client, self._channel, key, progress, note)
         thread = steps.post("summary", report.summary, None)
         for number, text in enumerate(report.thread, start=1):
@@ -84,7 +84,7 @@ class _Steps:
         metadata = {"event_type": METADATA_TYPE, "event_payload": {"key": self._key, "step": step}}
 
         def send() -> str:
-            answer = self._client.chat_postMessage(
+            response = self._client.chat_postMessage(
                 channel=self._channel,
                 text=text,
                 thread_ts=thread,
@@ -92,8 +92,8 @@ class _Steps:
                 unfurl_links=False,
                 unfurl_media=False,
             )
-            self._channel_id = self._channel = str(answer.get("channel") or self._channel)
-            return str(answer["ts"])
+            self._channel_id = self._channel = str(response.get("channel") or self._channel)
+            return str(response["ts"])
 
         def is_ours(message: Mapping[str, Any]) -> bool:
             found = message.get("metadata") or {}
@@ -103,13 +103,13 @@ class _Steps:
         return self._once(step, send, is_ours, thread)
 
     def upload(self, step: str, content: str, name: str, thread: str) -> None:
-        """Uploads a file into a thread unless it is there; its name is its own and tells."""
+        """Uploads a file into a thread unless one of its unique name is there."""
 
         def send() -> str:
-            answer = self._client.files_upload_v2(
+            response = self._client.files_upload_v2(
                 channel=self._channel, thread_ts=thread, content=content, filename=name, title=name
             )
-            files = answer.get("files") or [{}]
+            files = response.get("files") or [{}]
             return str(files[0].get("id", name))
 
         def is_ours(message: Mapping[str, Any]) -> bool:
@@ -123,7 +123,7 @@ class _Steps:
         if step in self._done:
             return self._done[step]
         if self._trying == step:
-            found = self._look(is_ours, thread)
+            found = self._find_posted(is_ours, thread)
             if found is not None:
                 return self._finished(step, found)
         self._trying = step
@@ -139,38 +139,38 @@ class _Steps:
                 self._save()
             raise later from error
 
-    def _look(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
-        """The time stamp of our message, None where it is not, or where Slack does not let us look."""
-        channel = self._looked_up()
+    def _find_posted(self, is_ours: Callable[[Mapping[str, Any]], bool], thread: str | None) -> str | None:
+        """The time stamp of our message; None if it is not there, or Slack does not let us search."""
+        channel = self._resolve_channel()
         if channel is None:
             return None
         options = {"channel": channel, "limit": _PAGE, "include_all_metadata": True}
         if thread is None:
-            answers = self._pages(self._client.conversations_history, **options)
+            pages = self._pages(self._client.conversations_history, **options)
         else:
-            answers = self._pages(self._client.conversations_replies, ts=thread, **options)
-        messages = (message for answer in answers for message in answer.get("messages") or ())
+            pages = self._pages(self._client.conversations_replies, ts=thread, **options)
+        messages = (message for response in pages for message in response.get("messages") or ())
         return next((str(message["ts"]) for message in messages if is_ours(message)), None)
 
-    def _looked_up(self) -> str | None:
-        """The id of the channel, by which alone its messages can be asked for; None where Slack does not tell."""
+    def _resolve_channel(self) -> str | None:
+        """The id of the channel, which reading its messages requires; None if Slack does not give it."""
         if not self._channel.startswith("#"):
             return self._channel
         name = self._channel.removeprefix("#")
         types = "public_channel,private_channel"
-        for answer in self._pages(self._client.conversations_list, types=types, exclude_archived=True, limit=1_000):
-            for each in answer.get("channels") or ():
+        for response in self._pages(self._client.conversations_list, types=types, exclude_archived=True, limit=1_000):
+            for each in response.get("channels") or ():
                 if each.get("name") == name:
                     self._channel_id = self._channel = str(each["id"])
                     return self._channel_id
         return None
 
     def _pages(self, method: Callable[..., Any], **options: Any) -> Iterator[Any]:
-        """The pages of an answer; none where Slack refuses to tell, as it does without the permission."""
+        """The pages of a response; none if Slack refuses, as it does without the permission."""
         cursor = None
         for _ in range(_MOST_PAGES):
             try:
-                answer = method(**options, **({"cursor": cursor} if cursor else {}))
+                response = method(**options, **({"cursor": cursor} if cursor else {}))
             except Exception as error:
                 later, _applied = _explained(error)
                 if later is None:
@@ -178,8 +178,8 @@ class _Steps:
                 if not later.whole_channel:
                     return
                 raise later from error
-            yield answer
-            cursor = (answer.get("response_metadata") or {}).get("next_cursor")
+            yield response
+            cursor = (response.get("response_metadata") or {}).get("next_cursor")
             if not cursor:
                 return
 
@@ -194,7 +194,7 @@ class _Steps:
 
 
 def _explained(error: Exception) -> tuple[TryLater | None, bool]:
-    """When to try again, and whether the call may have been applied all the same; None for no failure of Slack."""
+    """When to try again, and whether the call may have been applied; None for an error that is not Slack's."""
     from slack_sdk.errors import SlackClientError
 
     response = getattr(error, "response", None)
@@ -202,26 +202,26 @@ def _explained(error: Exception) -> tuple[TryLater | None, bool]:
         if isinstance(error, ConnectionRefusedError) or isinstance(
             getattr(error, "reason", None), ConnectionRefusedError
         ):
-            return TryLater("slack: connection refused", _AWAY_SECONDS), False
+            return TryLater("slack: connection refused", _UNAVAILABLE_SECONDS), False
         if isinstance(error, OSError | SlackClientError):
-            return TryLater(f"slack: no answer ({type(error).__name__})", _AWAY_SECONDS), True
+            return TryLater(f"slack: no response ({type(error).__name__})", _UNAVAILABLE_SECONDS), True
         return None, True
     status, headers, body = _parts(response)
     if status == 429:
-        wait = _seconds(headers.get("retry-after"), _AWAY_SECONDS)
+        wait = _seconds(headers.get("retry-after"), _UNAVAILABLE_SECONDS)
         return TryLater(f"slack: rate limited for {wait:g} s", wait), False
     if status is None or status >= 500:
-        return TryLater(f"slack: status {status}", _AWAY_SECONDS), True
+        return TryLater(f"slack: status {status}", _UNAVAILABLE_SECONDS), True
     reason = body.get("error", f"status {status}") if isinstance(body, dict) else f"status {status}"
     if reason in ("ratelimited", "rate_limited"):
-        return TryLater("slack: rate limited", _AWAY_SECONDS), False
+        return TryLater("slack: rate limited", _UNAVAILABLE_SECONDS), False
     if reason in ("internal_error", "fatal_error", "service_unavailable", "request_timeout"):
-        return TryLater(f"slack: {reason}", _AWAY_SECONDS), True
+        return TryLater(f"slack: {reason}", _UNAVAILABLE_SECONDS), True
     return TryLater(f"{_REFUSED}{reason}", _REFUSED_SECONDS, whole_channel=False), False
 
 
 def _parts(response: Any) -> tuple[int | None, dict[str, str], Any]:
-    """Status, headers and body, of an answer that slack-sdk could read and of one that it could not."""
+    """Status, headers and body of a response, whether slack-sdk could parse it or not."""
     if isinstance(response, dict):
         status, headers, body = response.get("status"), response.get("headers"), response.get("body")
     else:

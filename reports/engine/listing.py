@@ -18,29 +18,28 @@ if TYPE_CHECKING:
     from sync.upstream.transport import ServiceClient
 
 PAGES_AHEAD = 16
-#: How often the pages are read again, at most, to find who moved out of sight between two pages.
+#: How often the pages are read again, at most, to find prisoners who moved from one page to the next.
 MOST_SWEEPS = 4
 _FURTHEST_PAGE = 20_000
-#: How long a page waits for a service that is taken to be down, which those who read levels meanwhile may find it to
-#: be, before it counts as failed.
+#: How long a page waits while the breaker of NOMIS is open (the readers of levels share it) before it counts as failed.
 _LONGEST_HOLD_SECONDS = 60.0
 
 
 def no_progress(_done: int, _total: int) -> None:
-    """The progress that nobody follows."""
+    """Ignores the progress."""
 
 
 def everyone_first(_first: Sequence[PrisonerId]) -> None:
-    """Begins nothing before everyone is listed."""
+    """No-op: reading starts after listing."""
 
 
 class ListingFailed(SyncError):
-    """Not even the number of prisoners could be read, or too many pages failed."""
+    """The number of prisoners could not be read, or too many pages failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageFailure:
-    """A page of ids that could not be read, and why."""
+    """A page of the list that could not be read, and why."""
 
     page: int
     reason: str
@@ -50,10 +49,10 @@ class PageFailure:
 class Listing:
     """The active bookings, each once, by booking id ascending.
 
-    total_elements: what the service said last. repeats: bookings that came more than once. found_again: bookings that
-    only a further sweep found. failed_pages: what is missing from the list or contradicts itself, and why.
-    looked_again: it was read a second time. not_found: of the prisoners who were asked for by number, those who are not
-    active. unusable: rows by which nobody can be compared; their bookings are not among `prisoners`.
+    total_elements: the last count of the service. repeats: bookings that occurred more than once. found_again: bookings
+    that only a further sweep found. failed_pages: what is missing from the list or contradicts itself, and why.
+    looked_again: the list was read a second time. not_found: requested prisoners who are not active. unusable: invalid
+    rows; their bookings are not among `prisoners`.
     """
 
     prisoners: tuple[PrisonerId, ...]
@@ -67,7 +66,7 @@ class Listing:
 
     @property
     def bookings(self) -> frozenset[int]:
-        """Every booking that is known to be on the list, those of unusable rows included."""
+        """Every booking known to be on the list, those of unusable rows included."""
         unusable = [each.booking_id for each in self.unusable if each.booking_id is not None]
         return frozenset([*(each.booking_id for each in self.prisoners), *unusable])
 
@@ -81,10 +80,10 @@ def list_prisoners(
     sleep: Callable[[float], None] = time.sleep,
     begin: Callable[[Sequence[PrisonerId]], None] = everyone_first,
 ) -> Listing:
-    """Lists every active booking, and looks again when people were seen to move, or are missing from the total.
+    """Lists every active booking, and lists again if prisoners moved meanwhile or are missing from the total.
 
-    `begin` is told of those who were listed first, while the other pages are read. Raises `ListingFailed` when the
-    count cannot be read or more than `max_page_errors` pages fail.
+    `begin` gets the prisoners of the first page, while the other pages are read. Raises `ListingFailed` when the count
+    cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
     sweep = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
@@ -104,12 +103,11 @@ def list_prisoners(
 def relist(
     nomis: ServiceClient, listing: Listing, page_size: int, sleep: Callable[[float], None] = time.sleep
 ) -> Listing:
-    """The listing with those whom it missed, because they moved from one page to the next between two reads.
+    """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
-    The pages are read again, larger and cut elsewhere, until nobody else turns up below the highest booking known (what
-    lies above are receptions) and as many are found as the service counts. Pages that failed before are forgotten then,
-    for whoever was on them was seen. Where a page fails, or the pages do not hold as many as the service counts,
-    `failed_pages` says so.
+    The pages are read again, larger and with other boundaries, until nobody new turns up below the highest known
+    booking (above it are receptions) and as many are found as the service counts. Earlier failed pages are dropped
+    then: their prisoners were seen. If a page fails, or the count does not match, `failed_pages` says so.
     """
     found = {each.booking_id: each for each in listing.prisoners}
     unusable = {_identity(each, page_size): each for each in listing.unusable}
@@ -162,56 +160,56 @@ class _Sweep:
         self.total = 0
         self.moved = False
         self.repeats = 0
-        #: Bookings that one page holds twice: no movement between two reads explains those.
+        #: Bookings that one page holds twice, which no movement explains.
         self.twice = 0
         self.failures: list[PageFailure] = []
-        #: Rows by which nobody can be compared, by what tells them apart.
+        #: Invalid rows by their identity.
         self.unusable: dict[object, UnusableRow] = {}
         self._seen: dict[int, str] = {}
         self._last_read = -1
         self._more_follow = False
 
     def run(self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = everyone_first) -> None:
-        """Adds what the pages hold to `found`; `begin` is told of what is found first."""
+        """Adds the prisoners of all pages to `found`; `begin` gets those of the first page."""
         begun = self._begin(found)
         begin(tuple(found.values()))
         with ThreadPoolExecutor(PAGES_AHEAD, thread_name_prefix="listing") as pool:
             numbers = range(begun + 1, min(self._pages(), _FURTHEST_PAGE))
             try:
-                for answer in pool.map(self._read, numbers):
-                    self._take(answer, found)
+                for page in pool.map(self._read, numbers):
+                    self._take(page, found)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        # Receptions lengthen the list while it is read, and its count may be wrong: go on until a page is the last.
+        # Receptions lengthen the list while it is read, and its count may be wrong: continue until a page is the last.
         number = self._pages_seen(begun)
         while (number < self._pages() or self._more_follow) and number < _FURTHEST_PAGE:
-            before, answer = self.count, self._read(number)
-            self._take(answer, found)
+            before, page = self.count, self._read(number)
+            self._take(page, found)
             if number >= self._pages():
-                if isinstance(answer, PageFailure):
+                if isinstance(page, PageFailure):
                     break
                 if self._more_follow and self.count == before:
-                    why = "NOMIS says that more pages follow this one, which holds nobody that the others do not hold"
+                    why = "NOMIS says that more pages follow this one, which holds only bookings of the others"
                     self.failures.append(PageFailure(number, why))
                     break
             number += 1
 
     @property
     def count(self) -> int:
-        """How many bookings the pages hold, those that cannot be used included."""
+        """How many bookings the pages hold, those of unusable rows included."""
         return len(self._seen) + sum(each.booking_id not in self._seen for each in self.unusable.values())
 
     @property
     def bookings(self) -> tuple[int, frozenset[int]]:
-        """What tells whether anything moved since another sweep: how many the service counts, and who is there."""
+        """The count of the service and the bookings found: equal in two sweeps if nothing moved."""
         unusable = {each.booking_id for each in self.unusable.values()}
         return self.total, frozenset(self._seen.keys() - unusable)
 
     def miscounted(self, found: int, *, steady: bool) -> tuple[PageFailure, ...]:
-        """Where the pages do not hold as many as the service counts. `steady`: the sweep before saw just the same.
+        """A failure if the pages do not hold as many as the service counts. `steady`: the sweep before saw the same.
 
-        While people move, whoever one of the sweeps found is taken into account: `found` are those of all of them.
+        While prisoners move, those of all sweeps count: `found`.
         """
         lacking = self.total - self.count
         if lacking > 0 and not steady:
@@ -227,16 +225,16 @@ class _Sweep:
     def _begin(self, found: dict[int, PrisonerId]) -> int:
         """Reads the first page, or the second where the first fails, to learn the total; returns its number."""
         for number in (0, 1):
-            answer = self._read(number)
-            if not isinstance(answer, PageFailure):
-                self.total = answer.total_elements
-                # A service that gives smaller pages than it was asked for has more of them.
-                self._size = answer.size
-                if number and not answer.prisoners:
+            page = self._read(number)
+            if not isinstance(page, PageFailure):
+                self.total = page.total_elements
+                # A service may give smaller pages than requested, and then has more of them.
+                self._size = page.size
+                if number and not page.prisoners:
                     break
-                self._take(answer, found)
+                self._take(page, found)
                 return number
-            self._take(answer, found)
+            self._take(page, found)
         raise ListingFailed(f"the number of active prisoners could not be read: {self.failures[0].reason}")
 
     def _pages(self) -> int:
@@ -251,26 +249,26 @@ class _Sweep:
         except SyncError as error:
             return PageFailure(number, failed_read(error).reason)
 
-    def _take(self, answer: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
-        if isinstance(answer, PageFailure):
-            self.failures.append(answer)
+    def _take(self, page: PrisonerPage | PageFailure, found: dict[int, PrisonerId]) -> None:
+        if isinstance(page, PageFailure):
+            self.failures.append(page)
             if len(self.failures) > self._max_page_errors:
-                raise ListingFailed(f"more than {self._max_page_errors} pages failed; the last one: {answer.reason}")
+                raise ListingFailed(f"more than {self._max_page_errors} pages failed; the last one: {page.reason}")
             return
-        if answer.number > self._last_read:
-            self._last_read, self._more_follow = answer.number, not answer.last
-        if answer.total_elements != self.total:
+        if page.number > self._last_read:
+            self._last_read, self._more_follow = page.number, not page.last
+        if page.total_elements != self.total:
             self.moved = True
-            self.total = answer.total_elements
-        for row in answer.unusable:
+            self.total = page.total_elements
+        for row in page.unusable:
             self.unusable[_identity(row, self._size)] = row
         on_page: set[int] = set()
-        for place, prisoner in enumerate(answer.prisoners, start=1):
+        for place, prisoner in enumerate(page.prisoners, start=1):
             booking_id, offender_no = prisoner.booking_id, prisoner.offender_no
             known = self._seen.setdefault(booking_id, offender_no)
             if known != offender_no:
                 why = f"NOMIS lists the booking for {known} and for {offender_no}"
-                row = UnusableRow(answer.number, place, booking_id, known, why)
+                row = UnusableRow(page.number, place, booking_id, known, why)
                 self.unusable[_identity(row, self._size)] = row
             self.repeats += booking_id in found
             self.twice += booking_id in on_page
@@ -280,19 +278,19 @@ class _Sweep:
 
 
 def _identity(row: UnusableRow, page_size: int) -> object:
-    """What tells a row from another, also where it comes again: an id, or its place where it has none."""
+    """The identity of a row across sweeps: an id, or its position if it has none."""
     if row.booking_id is not None:
         return "booking", row.booking_id
     return ("prisoner", row.offender_no) if row.offender_no else ("place", row.page * page_size + row.row)
 
 
 def _other_size(page_size: int, turn: int) -> int:
-    """A larger page size, so that there are few cuts, and none where another sweep has one."""
+    """A larger page size, so that there are few boundaries, and none where another sweep has one."""
     return min(20_000 - turn, 5 * page_size + max(1, page_size // 3) * (turn + 1))
 
 
 def _named(failures: Iterable[PageFailure], size: int) -> tuple[PageFailure, ...]:
-    """Failures of a sweep whose pages have another size than those of the list."""
+    """Failures of a sweep, with its page size."""
     return tuple(PageFailure(each.page, f"second listing, {size} to a page: {each.reason}") for each in failures)
 
 

@@ -33,7 +33,7 @@ class Side(_Part):
 
 
 class EvidenceRow(_Part):
-    """One record of either history, as it stands in the report; `note` says what is remarkable about it."""
+    """One record of either history, as the report shows it, with remarks in `note`."""
 
     side: Literal["NOMIS", "DPS"]
     at: datetime
@@ -47,7 +47,7 @@ class EvidenceRow(_Part):
 
 
 class Arrival(_Part):
-    """A received event that DPS missed, as it is to be published again; `occurred_at` is local to London."""
+    """A received event that DPS missed, to be published again; `occurred_at` is local to London."""
 
     prison_id: str
     reason: str
@@ -55,11 +55,11 @@ class Arrival(_Part):
 
 
 class Diagnosis(_Part):
-    """Why two levels differ, which side is right, and what mends it.
+    """Why two levels differ, which side is right, and what fixes it.
 
     number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a
-    request to the NOMIS support team, where only they can mend it. arrival: the received event to be published again,
-    where that mends it.
+    request to the NOMIS support team, where only they can fix it. arrival: the received event to publish again, where
+    that fixes it.
     """
 
     number: int
@@ -100,7 +100,7 @@ class Mismatch(_Part):
 
 
 class InFlight(_Part):
-    """A difference that is only on its way: `why` says what is expected to settle it."""
+    """A difference that is expected to disappear; `why` says by what."""
 
     offender_no: str
     booking_id: int
@@ -110,7 +110,7 @@ class InFlight(_Part):
 
 
 class Excluded(_Part):
-    """A booking on the list of exclusions: still different, or equal by now so that the entry is no longer needed.
+    """A booking on the list of exclusions: still different, or equal, so that the entry is no longer needed.
 
     since: the date that the list gives for the entry. unread: why the booking could not be read, where it could not:
     then its entry is kept, and its levels are those that were seen, if any.
@@ -132,7 +132,7 @@ class Excluded(_Part):
 
 
 class Resolved(_Part):
-    """A mismatch of the last complete run that is none any more."""
+    """An earlier mismatch that no longer differs."""
 
     offender_no: str
     booking_id: int
@@ -143,7 +143,7 @@ class Resolved(_Part):
 
 
 class Unread(_Part):
-    """A prisoner whose levels could not be read. `network`: no answer came at all.
+    """A prisoner whose levels could not be read; `network`: no response came at all.
 
     page, row: where on the list of active prisoners (pages from 0, rows from 1) the prisoner stands, where that row
     cannot be used; the number or the booking that it lacks is `unknown` or None.
@@ -158,12 +158,12 @@ class Unread(_Part):
 
     @property
     def listed(self) -> bool:
-        """Whether it is somebody on the list of active prisoners, and not one who was asked for in vain."""
+        """Whether the prisoner is on the list of active prisoners, and not just unknown."""
         return self.booking_id is not None or self.page is not None
 
 
 class Unconfirmed(_Part):
-    """A difference that the first look saw and that could not be read again: seen, not confirmed.
+    """A difference of the first reading that could not be read again: seen, not confirmed.
 
     standing and since: as for a mismatch. The prisoner is among the unread too, with the same reason.
     """
@@ -178,7 +178,7 @@ class Unconfirmed(_Part):
 
 
 class UnreadPage(_Part):
-    """A page of prisoner ids that could not be read; whoever is on it was not checked."""
+    """A page of the list that could not be read; its prisoners were not checked."""
 
     page: int
     reason: str
@@ -216,8 +216,8 @@ class ReconciliationResult(_Part):
 
     listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are
     known on both sides. released: differences dropped because the booking left the list during the run.
-    empty_prisons: prisons that the run was to look at, and where nobody was found. unconfirmed: differences that were
-    seen and could not be read again.
+    empty_prisons: requested prisons without active prisoners. unconfirmed: differences that were seen and could not be
+    read again.
     """
 
     run_id: str

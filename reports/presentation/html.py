@@ -47,7 +47,7 @@ def render_report(result: ReconciliationResult) -> str:
             matrix=matrix,
             prisons=result.prisons,
             affected=affected,
-            # Prisoners without a record in NOMIS are no prison's.
+            # Prisoners without a record in NOMIS belong to no prison.
             places=sum(each.prison_id is not None for each in result.prisons),
             aside=len(result.in_flight) + sum(each.differs for each in result.excluded),
             rows=result.rows,

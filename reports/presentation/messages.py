@@ -1,4 +1,4 @@
-"""What Slack and email say of a run: a summary, and every mismatching prisoner."""
+"""The Slack messages and the email of a run: a summary, and every mismatch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_IN_EMAIL = 200
 
 @dataclass(frozen=True, slots=True)
 class SlackReport:
-    """The messages of a run: the summary, and the answers in its thread. `csv` is None when nothing differs."""
+    """The messages of a run: the summary, and the replies in its thread. `csv` is None when nothing differs."""
 
     summary: str
     thread: tuple[str, ...]
@@ -146,7 +146,7 @@ def _slack_line(number: int, mismatch: Mismatch, masking: Masking) -> str:
         return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"
     right = "" if found.right_side == "unknown" else f" ({found.right_side} is right)"
     second = f"      {found.number}. {slack_text(found.cause)}{right}. {slack_text(masking.text(found.action))}"
-    # A request alone mends such a difference; the command beside it only looks again.
+    # Only the request fixes such a difference; the command merely compares again.
     lines = [slack_code(masking.text(found.request))] if found.request else []
     if found.commands:
         lines.append(slack_code(masking.text(found.commands[0])))

@@ -84,7 +84,7 @@ RETRY_DLQ = command("dlq", "retry", "incentive")
 
 
 def reconcile_again(pair: PrisonerLevels) -> str:
-    """Looks again whether the levels agree, and tells nobody else."""
+    """Compares the levels again, without sending a report."""
     return command("reconcile", "incentives", "--prisoner", pair.offender_no, "--no-notify")
 
 
@@ -94,14 +94,14 @@ def explain(pair: PrisonerLevels) -> str:
 
 
 def receive_again(pair: PrisonerLevels, arrival: Arrival) -> tuple[str, ...]:
-    """Publishes a received event that was missed, then looks again."""
+    """Publishes a received event that was missed, then compares again."""
     moment = arrival.occurred_at.isoformat(timespec="seconds")
     of_arrival = ("--prison", arrival.prison_id, "--reason", arrival.reason, "--occurred-at", moment)
     return command("reconcile", "fix", "received", pair.offender_no, *of_arrival), reconcile_again(pair)
 
 
 def repair(pair: PrisonerLevels) -> tuple[str, ...]:
-    """Writes the current DPS level to NOMIS again, then looks again."""
+    """Writes the current DPS level to NOMIS again, then compares again."""
     return command("incentives", "repair", pair.offender_no), reconcile_again(pair)
 
 

@@ -72,7 +72,7 @@ class _Case:
 
 
 def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagnosis:
-    """The probable cause of a difference, which side is right, and what mends it: the first row of the table that fits.
+    """The probable cause of a difference, which side is right, and what fixes it: the first matching row of the table.
 
     `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
     """
@@ -335,7 +335,7 @@ def _found(
 def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagnosis:
     doubt = case.evidence.doubt
     if doubt is not None:
-        # Written by hand while its message waits, a review would stand in NOMIS twice.
+        # Written by hand while its message is pending, a review would be in NOMIS twice.
         return _found(
             2,
             confidence="low",

@@ -27,7 +27,7 @@ REPAIR = "incentives-repair"
 
 
 def level_text(level: str | None) -> str:
-    """A level as events write it: the text `null` when there is none."""
+    """A level as events write it: the text `null` for no level."""
     return "null" if level is None else level
 
 

@@ -35,7 +35,7 @@ DEEPEST_HISTORY = 10
 
 @dataclass(frozen=True, slots=True)
 class PrisonerLevels:
-    """The current level of both sides, read by the single calls; None where a side has none."""
+    """The current records of both sides, read by the single calls; None where a side has none."""
 
     offender_no: str
     booking_id: int
@@ -54,7 +54,7 @@ class PrisonerLevels:
 
     @property
     def equal(self) -> bool:
-        """Whether both sides agree; none on both sides is agreement."""
+        """Whether both sides agree; no level on both sides is agreement."""
         return self.nomis_level == self.dps_level
 
     @property
@@ -86,10 +86,10 @@ class ReviewMapping:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that the diagnosis of one difference goes by.
+    """Everything that the diagnosis of one difference uses.
 
-    history: NOMIS records below the current one, highest sequence first, as far back as was of use. written: the
-    mapping of DPS's current review, None when there is none. reviews_of: which review a NOMIS record was made from,
+    history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the
+    mapping of DPS's current review, None without one. reviews_of: which review a NOMIS record was made from,
     by sequence; a sequence that maps to None was looked up and has no mapping. pending_on: the queue that
     holds the message of DPS's current review. given_up: why nothing sends that message back from the DLQ. doubt: why it
     may be pending although nothing is known of it.
@@ -115,40 +115,40 @@ class Evidence:
 
 
 def read_levels(services: Services, booking_id: int, offender_no: str) -> PrisonerLevels:
-    """Reads both sides at once by the single calls. Raises `SyncError`, also for what is no code."""
-    with ThreadPoolExecutor(1, thread_name_prefix="dps") as beside:
-        dps = beside.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
+    """Reads both sides in parallel by the single calls. Raises `SyncError`, also for an invalid code."""
+    with ThreadPoolExecutor(1, thread_name_prefix="dps") as executor:
+        dps = executor.submit(incentives_api.booking_summary, services[UpstreamName.INCENTIVES], booking_id)
         nomis = nomis_incentives.current_iep(services.nomis, booking_id)
     pair = PrisonerLevels(offender_no, booking_id, nomis, dps.result())
     if pair.nomis is not None:
-        answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
-        level_code(pair.nomis_level, answer)
-        prison_code(pair.nomis.prison_id, answer)
+        response = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+        level_code(pair.nomis_level, response)
+        prison_code(pair.nomis.prison_id, response)
     if pair.dps is not None:
-        answer = f"incentives: GET /iep/reviews/booking/{booking_id}"
-        level_code(pair.dps_level, answer)
-        prison_code(pair.newest_review.agency_id if pair.newest_review else None, answer)
+        response = f"incentives: GET /iep/reviews/booking/{booking_id}"
+        level_code(pair.dps_level, response)
+        prison_code(pair.newest_review.agency_id if pair.newest_review else None, response)
     return pair
 
 
 def collect_evidence(
     services: Services, pair: PrisonerLevels, pending: PendingMessages, near: timedelta, *, whole: bool = False
 ) -> Evidence:
-    """Reads what the decision table asks for, and no more: the NOMIS history until before both sides' current records.
+    """Reads what the decision table needs: the NOMIS history back to before the current records of both sides.
 
     With `whole` the last ten records are read. Mappings are read while the history is. Raises `SyncError`.
     """
     review = pair.newest_review
     reviews_of: dict[int, Future[int | None]] = {}
-    with ThreadPoolExecutor(2, thread_name_prefix="mappings") as beside:
+    with ThreadPoolExecutor(2, thread_name_prefix="mappings") as executor:
 
         def look_up(record: IepRecord) -> None:
             # Only records that came through the API can have a review of DPS behind them.
             if record.audit_module == BY_API:
                 sequence = record.incentive_sequence
-                reviews_of[sequence] = beside.submit(_review_of, services, pair.booking_id, sequence)
+                reviews_of[sequence] = executor.submit(_review_of, services, pair.booking_id, sequence)
 
-        written = beside.submit(_written, services, review.id) if review else None
+        written = executor.submit(_written, services, review.id) if review else None
         history: list[IepRecord] = []
         if pair.nomis:
             look_up(pair.nomis)

@@ -1,4 +1,4 @@
-"""Texts as small numbers: level codes and prison codes are encoded as they arrive, so that columns stay small."""
+"""Codes of levels and prisons: validated, and encoded as category numbers so that columns stay small."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NONE = -1
 #: The longest code of a level, and of a prison.
 LONGEST_LEVEL = 12
 LONGEST_PRISON = 6
-#: More different texts than a column can have: whoever brings one more is not read.
+#: The most different codes of a column; a prisoner with one more is not read.
 MOST_TEXTS = 1_000
 
 
 class Codebook:
-    """Gives each text the next number, from 0; a number never changes. Safe to share between threads.
+    """Gives each code the next number, from 0; a number never changes. Safe to share between threads.
 
     There is room for `MOST_TEXTS`; `RuleError` is raised for a further one.
     """
@@ -69,7 +69,7 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
         if is_code(level.code, LONGEST_LEVEL):
             codes[level.name] = level.code
         else:
-            # Whoever has it is read singly, and named.
+            # A prisoner with this level is read singly, and reported.
             shared.add(level.name)
     return {name: code for name, code in codes.items() if name not in shared}
 
@@ -80,30 +80,30 @@ def is_code(text: str, longest: int) -> bool:
     return 0 < len(text) <= longest and text.isprintable() and " " not in text
 
 
-def level_code(code: object, answer: str) -> str:
-    """`code` as the code of a level; raises `RuleError`, which names the `answer` that has it, when it is none."""
+def level_code(code: object, response: str) -> str:
+    """A valid level code; raises `RuleError`, which names the `response`, for anything else."""
     if not isinstance(code, str) or not is_code(code, LONGEST_LEVEL):
-        raise RuleError(f"{answer}: the level is no code of 1 to {LONGEST_LEVEL} characters")
+        raise RuleError(f"{response}: the level is not a code of 1 to {LONGEST_LEVEL} characters")
     return code
 
 
-def prison_code(code: object, answer: str) -> str | None:
-    """`code` as the code of a prison, None for none; raises `RuleError` as `level_code` does."""
+def prison_code(code: object, response: str) -> str | None:
+    """A valid prison code, or None; raises `RuleError` as `level_code` does."""
     if code is None:
         return None
     if not isinstance(code, str) or not is_code(code, LONGEST_PRISON):
-        raise RuleError(f"{answer}: the prison is no code of 1 to {LONGEST_PRISON} characters")
+        raise RuleError(f"{response}: the prison is not a code of 1 to {LONGEST_PRISON} characters")
     return code
 
 
 def level_of_record(body: object, booking_id: int) -> tuple[str, str | None]:
     """Level code and prison of an IEP record as NOMIS gives it.
 
-    Raises `RuleError` when it is no record of this booking, or either is no code.
+    Raises `RuleError` for the record of another booking, or an invalid code.
     """
-    answer = f"nomis: GET /incentives/booking-id/{booking_id}/current"
+    response = f"nomis: GET /incentives/booking-id/{booking_id}/current"
     if not isinstance(body, dict) or body.get("bookingId") != booking_id:
-        raise RuleError(f"{answer}: the answer is no record of this booking")
+        raise RuleError(f"{response}: the response is not a record of this booking")
     level = body.get("iepLevel")
-    code = level_code(level.get("code") if isinstance(level, dict) else None, answer)
-    return code, prison_code(body.get("prisonId"), answer)
+    code = level_code(level.get("code") if isinstance(level, dict) else None, response)
+    return code, prison_code(body.get("prisonId"), response)

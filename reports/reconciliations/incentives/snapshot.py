@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from sync.upstream.prisoners import PrisonerId
     from sync.upstream.services import Services
 
-#: The bulk call takes at most so many bookings.
+#: Bookings of one bulk call at most.
 LARGEST_BULK = 1_000
 #: Bulk calls under way at once; each stands for hundreds of single ones.
 BULK_AHEAD = 4
 #: What the bulk call says of a level that has no name.
 UNNAMED = "Unmapped"
-#: The number by which readings know the witness, which is on no page.
+#: The item that stands for the witness, who is on no page.
 _WITNESS = -1
 _WITHDRAWN = frozenset({404, 405})
 
@@ -52,7 +52,7 @@ class PageLevels:
 
 
 class Snapshot:
-    """Reads the levels of many prisoners and gives back page after page, as they are finished.
+    """Reads the levels of many prisoners, page by page.
 
     Good for one round. `levels` and `prisons` are the codebooks.
     """
@@ -79,17 +79,17 @@ class Snapshot:
         self._witness = 0
         #: Each prisoner is finished when both sides are read, so a page counts down from twice its size.
         self._left: list[int] = []
-        self._nomis = self._nomis_reading()
-        self._dps = self._dps_reading()
+        self._nomis = self._nomis_reader()
+        self._dps = self._dps_reader()
         self._bulk = ThreadPoolExecutor(BULK_AHEAD, thread_name_prefix="dps-bulk")
 
     def trust(self, prisoner: PrisonerId) -> None:
-        """Names somebody whose levels could be read before, which tells a bad booking from a service that is down."""
+        """Sets the witness: a prisoner who could be read, which tells a bad booking from a service that is down."""
         self._witness = prisoner.booking_id
         self._nomis.witness = self._dps.witness = _WITNESS
 
     def begin(self, prisoners: Sequence[PrisonerId], first_number: int = 0) -> None:
-        """Begins to read these in NOMIS; `pages` goes on with them, or `stop` ends it."""
+        """Begins to read these in NOMIS; `pages` continues, `stop` ends it."""
         size = self._page_size
         for start in range(0, len(prisoners), size):
             place, some = len(self._pages), prisoners[start : start + size]
@@ -108,8 +108,8 @@ class Snapshot:
             self._nomis.close()
             # NOMIS is busy with the first prisoners while the names of the levels are asked for.
             names = self._names() if self._pages else {}
-            waiting = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
-            self._bulk.submit(_close_after, waiting, self._dps)
+            bulk_calls = [self._bulk.submit(self._read_bulk, place, names) for place in range(len(self._pages))]
+            self._bulk.submit(_close_after, bulk_calls, self._dps)
             for _ in self._pages:
                 finished = get_with_heartbeat(self._finished, self._tick, self._nomis, self._dps)
                 if isinstance(finished, Exception):
@@ -119,13 +119,13 @@ class Snapshot:
             self.stop()
 
     def stop(self) -> None:
-        """Ends the reading, if it goes on: calls under way are finished, the rest is left unread."""
+        """Ends the reading: calls under way finish, the rest is left unread."""
         self._stopped.set()
         self._bulk.shutdown(wait=True, cancel_futures=True)
-        for reading in (self._nomis, self._dps):
-            reading.stop()
-        for reading in (self._nomis, self._dps):
-            reading.join()
+        for reader in (self._nomis, self._dps):
+            reader.stop()
+        for reader in (self._nomis, self._dps):
+            reader.join()
 
     def _names(self) -> Mapping[str, str]:
         """The codes of the levels by name; none when they cannot be read, and then everyone is read singly."""
@@ -141,7 +141,7 @@ class Snapshot:
             return self._witness
         return self._pages[item // self._page_size].prisoners[item % self._page_size].booking_id
 
-    def _nomis_reading(self) -> ParallelReader[int, Any]:
+    def _nomis_reader(self) -> ParallelReader[int, Any]:
         client, size, pages = self._services.nomis, self._page_size, self._pages
         levels, prisons = self.levels, self.prisons
 
@@ -153,18 +153,18 @@ class Snapshot:
             code, prison = level_of_record(body, booking_id)
             return levels.number(code), prisons.number(prison)
 
-        def deliver(item: int, value: tuple[int, int] | FailedRead) -> None:
+        def on_result(item: int, value: tuple[int, int] | FailedRead) -> None:
             place, within = divmod(item, size)
             page = pages[place]
             if isinstance(value, FailedRead):
-                self._note_unreadable(page, within, value)
+                self._note_failed(page, within, value)
             else:
                 page.nomis[within], page.prisons[within] = value
             self._count_down(place, 1)
 
-        return ParallelReader("nomis", read, deliver, client.limit, self._outage_seconds)
+        return ParallelReader("nomis", read, on_result, client.limit, self._outage_seconds)
 
-    def _dps_reading(self) -> ParallelReader[int, Any]:
+    def _dps_reader(self) -> ParallelReader[int, Any]:
         client, size, pages = self._services[UpstreamName.INCENTIVES], self._page_size, self._pages
         levels = self.levels
 
@@ -175,50 +175,50 @@ class Snapshot:
                 return NONE
             return levels.number(level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}"))
 
-        def deliver(item: int, value: int | FailedRead) -> None:
+        def on_result(item: int, value: int | FailedRead) -> None:
             place, within = divmod(item, size)
             page = pages[place]
             if isinstance(value, FailedRead):
-                self._note_unreadable(page, within, value)
+                self._note_failed(page, within, value)
             else:
                 page.dps[within] = value
             self._count_down(place, 1)
 
-        return ParallelReader("dps", read, deliver, client.limit, self._outage_seconds)
+        return ParallelReader("dps", read, on_result, client.limit, self._outage_seconds)
 
     def _read_bulk(self, place: int, names: Mapping[str, str]) -> None:
-        """Reads a page's DPS levels in bulk; what the bulk call cannot tell is read one by one."""
+        """Reads the DPS levels of a page in bulk; what the bulk call lacks is read one by one."""
         page = self._pages[place]
         try:
-            unsettled = self._bulk_levels(page, names)
+            unknown = self._bulk_levels(page, names)
         except Exception as error:  # a page must be finished somehow, or the run would wait for ever
             self._finished.put(error)
             return
-        self._dps.add(place * self._page_size + within for within in unsettled)
-        self._count_down(place, len(page.prisoners) - len(unsettled))
+        self._dps.add(place * self._page_size + within for within in unknown)
+        self._count_down(place, len(page.prisoners) - len(unknown))
 
     def _bulk_levels(self, page: PageLevels, names: Mapping[str, str]) -> list[int]:
-        """Fills in the levels; returns the places to be read singly: no answer, or a level without a name.
+        """Fills in the levels; returns the places to be read singly: not in the response, or a level without a name.
 
         The flag that the bulk call goes by may be missing from every review of a booking.
         """
         places = {prisoner.booking_id: place for place, prisoner in enumerate(page.prisoners)}
         ids = list(places)
-        unsettled: list[int] = []
+        unknown: list[int] = []
         for start in range(0, len(ids), LARGEST_BULK):
             chunk = ids[start : start + LARGEST_BULK]
-            told = self._told_in_bulk(chunk)
+            names_by_booking = self._bulk_call(chunk)
             for booking_id in chunk:
-                name = told.get(booking_id, UNNAMED)
+                name = names_by_booking.get(booking_id, UNNAMED)
                 code = None if name == UNNAMED else names.get(name)
                 if code is None:
-                    unsettled.append(places[booking_id])
+                    unknown.append(places[booking_id])
                 else:
                     page.dps[places[booking_id]] = self.levels.number(code)
-        return unsettled
+        return unknown
 
-    def _told_in_bulk(self, booking_ids: Sequence[int]) -> Mapping[int, str]:
-        """One bulk call, tried again while that may help; empty when the levels have to be read singly."""
+    def _bulk_call(self, booking_ids: Sequence[int]) -> Mapping[int, str]:
+        """One bulk call with retries; empty when the levels have to be read singly."""
 
         def read() -> Mapping[int, str]:
             if self._bulk_withdrawn or self._stopped.is_set():
@@ -232,7 +232,7 @@ class Snapshot:
                 self._bulk_withdrawn = True
             return {}
 
-    def _note_unreadable(self, page: PageLevels, within: int, why: FailedRead) -> None:
+    def _note_failed(self, page: PageLevels, within: int, why: FailedRead) -> None:
         with self._lock:
             page.unreadable.setdefault(page.prisoners[within].booking_id, why)
 
@@ -251,8 +251,8 @@ def _unread(number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
     return PageLevels(number, prisoners, nomis=unset(), dps=unset(), prisons=unset())
 
 
-def _close_after(waiting: Sequence[Future[None]], reading: ParallelReader[int, Any]) -> None:
-    """Says that nothing more is to be read singly, once all bulk calls have been looked at."""
-    for each in waiting:
+def _close_after(bulk_calls: Sequence[Future[None]], reader: ParallelReader[int, Any]) -> None:
+    """Closes the reader of single levels once all bulk calls are done."""
+    for each in bulk_calls:
         each.result()
-    reading.close()
+    reader.close()

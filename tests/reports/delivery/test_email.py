@@ -214,8 +214,8 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
     for _ in range(2):
         with capture_logs() as logs:
             assert opened.sender(clock).send_due() == SendCounts(later=1)
-        (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-put-off")
-        assert reason.startswith("mail: nobody took it: ")
+        (reason,) = (each["reason"] for each in logs if each["event"] == "delivery-deferred")
+        assert reason.startswith("mail: all receivers refused: ")
         assert answer in reason
         clock.forward(3600)
     assert opened.sender(clock).send_due() == SendCounts(sent=1)

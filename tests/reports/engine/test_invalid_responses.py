@@ -113,12 +113,12 @@ def test_an_odd_row_of_the_list_costs_its_own_prisoner(
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"iepLevel": {"code": "THIRTEEN_LONG"}}, "the level is no code"),
-        ({"iepLevel": {"code": "S\x00D"}}, "the level is no code"),
-        ({"iepLevel": {"code": 7}}, "the level is no code"),
-        ({"iepLevel": None}, "the level is no code"),
-        ({"prisonId": "MOORLND"}, "the prison is no code"),
-        ({"prisonId": "M\x00I"}, "the prison is no code"),
+        ({"iepLevel": {"code": "THIRTEEN_LONG"}}, "the level is not a code"),
+        ({"iepLevel": {"code": "S\x00D"}}, "the level is not a code"),
+        ({"iepLevel": {"code": 7}}, "the level is not a code"),
+        ({"iepLevel": None}, "the level is not a code"),
+        ({"prisonId": "MOORLND"}, "the prison is not a code"),
+        ({"prisonId": "M\x00I"}, "the prison is not a code"),
         ({"bookingId": 4}, "this booking"),
     ],
 )
