@@ -1,4 +1,4 @@
-"""The W3C trace context of a message: its operation id in the log, and the header that passes it on to the services."""
+"""The W3C trace context of a message: its operation id in the log, and the header that passes it to the services."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,28 +9,28 @@ import structlog
 
 ATTRIBUTE = "traceparent"
 _FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-_present: ContextVar[str | None] = ContextVar("traceparent", default=None)
+_current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 @contextmanager
 def traced(traceparent: str | None) -> Iterator[None]:
-    """Works for the `with` block in the trace of a message: every log line of this thread has its `operation_id`.
+    """Runs the `with` block in the trace of a message: every log line of this thread has its `operation_id`.
 
-    What is no trace context is passed over.
+    A malformed trace context is ignored.
     """
     match = _FORM.fullmatch(traceparent or "")
     if match is None:
         yield
         return
-    token = _present.set(traceparent)
+    token = _current.set(traceparent)
     try:
         with structlog.contextvars.bound_contextvars(operation_id=match[1]):
             yield
     finally:
-        _present.reset(token)
+        _current.reset(token)
 
 
 def trace_headers() -> Mapping[str, str]:
-    """The headers that pass the present trace on; none outside of a trace."""
-    traceparent = _present.get()
+    """The headers that pass the current trace on; none outside a trace."""
+    traceparent = _current.get()
     return {} if traceparent is None else {ATTRIBUTE: traceparent}

@@ -9,11 +9,11 @@ from sync.settings.loading import SettingsError
 
 _CONNECTIONS = 50
 _CONNECT_SECONDS = 5
-#: Above the twenty seconds of the longest poll.
+#: Longer than the twenty seconds of the longest poll.
 _READ_SECONDS = 30
-#: The variables and files of botocore that mean nothing to an endpoint of one's own, each with no place to come from.
+#: The variables and files of botocore that a local endpoint ignores, each without a source.
 _NO_PROFILE = dict.fromkeys(("profile", "config_file", "credentials_file"), (None, None, None, None))
-#: Errors of AWS and of its client that other keys would mend.
+#: Errors of AWS and of its client that other keys would fix.
 _KEY_ERRORS = frozenset(
     {
         "AccessDenied",
@@ -34,7 +34,7 @@ _KEY_ERRORS = frozenset(
 
 
 class Aws:
-    """Makes clients of AWS services over one session; a client is made once for each set of keys and then shared."""
+    """Clients of AWS services over one session, each created once for a set of keys and then shared."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,10 +48,10 @@ class Aws:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> Any:
-        """A client of `service`, with the given keys or else those of the usual AWS chain (web identity).
+        """A client of `service`, with the given keys or else those of the AWS credential chain (web identity).
 
-        With the provider `localstack` the chain has the keys of the settings alone. Raises `SettingsError` when
-        `AWS_PROFILE` names no profile, or one part of the keys is missing.
+        With the provider `localstack` only the keys of the settings are used. Raises `SettingsError` if `AWS_PROFILE`
+        names an unknown profile, or one part of the keys is missing.
         """
         with self._lock:
             found = self._clients.get((service, access_key_id))
@@ -61,11 +61,11 @@ class Aws:
             return found
 
     def check_settings(self) -> None:
-        """Raises `SettingsError` when `AWS_PROFILE` names no profile, or keys are half set; nothing is called."""
-        if self._is_own_endpoint:
-            self._keys_of_own_endpoint()
+        """Raises `SettingsError` if `AWS_PROFILE` names an unknown profile, or one part of the keys is missing."""
+        if self._is_local:
+            self._local_keys()
         with self._lock:
-            self._opened_session()
+            self._get_session()
 
     def _make(self, service: str, access_key_id: str | None, secret_access_key: str | None) -> Any:
         from botocore.config import Config
@@ -73,18 +73,18 @@ class Aws:
         settings = self._settings
         options: dict[str, Any] = {"region_name": settings.hmpps_sqs_region}
         more: dict[str, Any] = {}
-        endpoint = settings.hmpps_sqs_localstack_url if self._is_own_endpoint else None
+        endpoint = settings.hmpps_sqs_localstack_url if self._is_local else None
         if service == "s3":
             endpoint = settings.aws_endpoint_url_s3 or endpoint
-        if self._is_own_endpoint:
-            # With `{}` the proxies of the environment, through which nobody reaches this machine, are not used.
+        if self._is_local:
+            # `{}` bypasses the proxies of the environment, which cannot reach this machine.
             more["proxies"] = {}
             if access_key_id is None:
-                options |= self._keys_of_own_endpoint()
+                options |= self._local_keys()
         if endpoint is not None:
             options["endpoint_url"] = endpoint
             if service == "s3":
-                # Other servers than that of AWS know neither buckets as host names nor the newer checksums.
+                # Servers other than AWS support neither buckets as host names nor the newer checksums.
                 more |= {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"}
                 more["response_checksum_validation"] = "when_required"
         if access_key_id is not None:
@@ -96,10 +96,10 @@ class Aws:
             retries={"mode": "standard", "total_max_attempts": 3},
             **more,
         )
-        return self._opened_session().client(service, config=config, **options)
+        return self._get_session().client(service, config=config, **options)
 
-    def _keys_of_own_endpoint(self) -> dict[str, str | None]:
-        """The keys of the settings, or invented ones: LocalStack takes any, and the client wants some."""
+    def _local_keys(self) -> dict[str, str | None]:
+        """The keys of the settings, or made-up ones: LocalStack accepts any, but the client needs some."""
         settings = self._settings
         key, secret, token = settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token
         if key is None and secret is None:
@@ -114,16 +114,16 @@ class Aws:
         }
 
     @property
-    def _is_own_endpoint(self) -> bool:
+    def _is_local(self) -> bool:
         return self._settings.hmpps_sqs_provider == "localstack"
 
-    def _opened_session(self) -> Any:
+    def _get_session(self) -> Any:
         import boto3
         import botocore.session
         from botocore.exceptions import BotoCoreError, ProfileNotFound
 
         if self._session is None:
-            core = botocore.session.Session(session_vars=_NO_PROFILE if self._is_own_endpoint else None)
+            core = botocore.session.Session(session_vars=_NO_PROFILE if self._is_local else None)
             try:
                 self._session = boto3.session.Session(botocore_session=core)
             except ProfileNotFound as error:
@@ -137,7 +137,7 @@ class Aws:
 
 
 def queue_remedy(settings: Settings, queue: str, error: QueueUnavailable) -> str:
-    """Where a queue was looked for that cannot be reached, and which settings may mend it."""
+    """Where a queue that cannot be reached was looked for, and which settings may fix that."""
     code = str(error).rpartition(": ")[2]
     prefix = f"HMPPS_SQS_QUEUES_{queue.upper()}_"
     if "NonExistentQueue" in code or "QueueDoesNotExist" in code:

@@ -1,6 +1,6 @@
 """One SQS queue: receive, delete, change visibility, send, count.
 
-Batch calls answer 200 although single entries failed, so every answer's `Failed` entries are looked at and tried again.
+Batch calls respond 200 even if single entries failed, so the `Failed` entries of each response are tried again.
 """
 
 import json
@@ -15,18 +15,18 @@ import structlog
 from sync.failures import SyncError
 from sync.settings import times
 
-#: SQS takes at most so many entries in a batch call, and gives at most so many messages in a receive.
+#: The most entries of a batch call, and the most messages of a receive.
 BATCH = 10
-#: The longest time a message can be hidden for, in seconds.
+#: The longest visibility timeout of a message, in seconds.
 MOST_VISIBILITY_SECONDS = 43_200
-#: The longest delay of a message that is sent, in seconds.
+#: The longest delay of a sent message, in seconds.
 MOST_DELAY_SECONDS = 900
-#: A batch call is made at most so often, for the entries that are left, with a pause that grows between.
+#: The most attempts of a batch call, each for the entries that are left.
 _TRIES = 4
 
 
 class QueueUnavailable(SyncError):
-    """SQS did not answer, or refused; the text names the queue and the call."""
+    """SQS did not respond, or refused; the text names the queue and the call."""
 
     recoverable = True
 
@@ -35,7 +35,7 @@ class QueueUnavailable(SyncError):
 class Message:
     """A received message. `receive_count` includes this receive.
 
-    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is the monotonic clock's, at this receive.
+    `sent_at` and `first_received_at` are by the clock of SQS; `received_at` is this receive on the monotonic clock.
     """
 
     message_id: str
@@ -50,7 +50,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
-    """SQS's approximate numbers."""
+    """The approximate numbers of messages that SQS reports."""
 
     visible: int
     in_flight: int
@@ -58,29 +58,29 @@ class QueueCounts:
 
     @property
     def total(self) -> int:
-        """All messages that are on the queue in whatever state."""
+        """All messages of the queue, in whatever state."""
         return self.visible + self.in_flight + self.delayed
 
 
 class Queue:
     """A main queue or a dead letter queue, over a boto3 SQS client. Safe to share between threads.
 
-    `make_again` makes the queue where it is found to be missing, and its topic and DLQ with it; None: it is not made.
+    `recreate` creates the queue, with its topic and DLQ, when it turns out to be missing; None leaves it missing.
     """
 
-    def __init__(self, client: Any, name: str, url: str, make_again: Callable[[], object] | None = None) -> None:
+    def __init__(self, client: Any, name: str, url: str, recreate: Callable[[], object] | None = None) -> None:
         self._client = client
-        self._make_again = make_again
+        self._recreate = recreate
         self.name = name
         self.url = url
 
     def receive(self, most: int = BATCH, wait_seconds: int = 0, visibility_seconds: int | None = None) -> list[Message]:
-        """Up to `most` (≤ 10) messages, waiting for the first one up to `wait_seconds` (≤ 20).
+        """Receives up to `most` (≤ 10) messages; waits for the first one up to `wait_seconds` (≤ 20).
 
-        `visibility_seconds`: how long they are hidden; the queue's own time where None. Raises `QueueUnavailable`.
+        `visibility_seconds`: how long they are hidden; None is the queue's own timeout. Raises `QueueUnavailable`.
         """
         options: dict[str, Any] = {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
-        answer = self._call(
+        response = self._call(
             "receive_message",
             MaxNumberOfMessages=most,
             WaitTimeSeconds=wait_seconds,
@@ -89,14 +89,14 @@ class Queue:
             **options,
         )
         received_at = time.monotonic()
-        return [_message(entry, received_at) for entry in answer.get("Messages", ())]
+        return [_message(entry, received_at) for entry in response.get("Messages", ())]
 
     def delete(self, messages: Sequence[Message]) -> list[Message]:
-        """Deletes messages in batches of ten; those that could not be deleted after several tries are given back."""
+        """Deletes messages in batches of ten; returns those that could not be deleted after several attempts."""
         return self._in_batches("delete_message_batch", messages, lambda _message: {})
 
     def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
-        """Lets messages come again after `seconds`; those for which it failed after several tries are given back."""
+        """Lets messages come again after `seconds`; returns those for which that failed after several attempts."""
         hidden = max(0, min(int(seconds), MOST_VISIBILITY_SECONDS))
         return self._in_batches(
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
@@ -104,15 +104,15 @@ class Queue:
 
     def send(self, body: str, attributes: Mapping[str, Mapping[str, Any]] | None = None) -> str:
         """Sends one message and returns its id. Raises `QueueUnavailable`."""
-        answer = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}))
-        return str(answer["MessageId"])
+        response = self._call("send_message", MessageBody=body, MessageAttributes=dict(attributes or {}))
+        return str(response["MessageId"])
 
     def copy(
         self, messages: Sequence[Message], attributes: Callable[[Message], Mapping[str, Any]], delay_seconds: int
     ) -> list[Message]:
-        """Sends copies of messages, which come after `delay_seconds` and have been received by nobody yet.
+        """Sends copies of messages that come after `delay_seconds`, with a receive count of zero.
 
-        `attributes` gives those of a copy. The messages of which none could be sent after several tries are given back.
+        `attributes` returns those of a copy. Returns the messages of which no copy could be sent after several tries.
         """
         delay = max(0, min(delay_seconds, MOST_DELAY_SECONDS))
         left: list[Message] = []
@@ -132,19 +132,19 @@ class Queue:
         return left
 
     def counts(self) -> QueueCounts:
-        """How many messages there are, by SQS's approximate numbers. Raises `QueueUnavailable`."""
+        """The approximate numbers of messages. Raises `QueueUnavailable`."""
         names = ("", "NotVisible", "Delayed")
         wanted = [f"ApproximateNumberOfMessages{name}" for name in names]
-        answer = self._call("get_queue_attributes", AttributeNames=wanted)["Attributes"]
-        return QueueCounts(*(int(answer.get(name, 0)) for name in wanted))
+        response = self._call("get_queue_attributes", AttributeNames=wanted)["Attributes"]
+        return QueueCounts(*(int(response.get(name, 0)) for name in wanted))
 
     def max_receives(self) -> int | None:
-        """After how many receives a message goes to a dead letter queue, None where there is none.
+        """After how many receives a message goes to a dead letter queue; None without one.
 
         Raises `QueueUnavailable`.
         """
-        answer = self._call("get_queue_attributes", AttributeNames=["RedrivePolicy"])
-        policy = answer.get("Attributes", {}).get("RedrivePolicy")
+        response = self._call("get_queue_attributes", AttributeNames=["RedrivePolicy"])
+        policy = response.get("Attributes", {}).get("RedrivePolicy")
         return int(json.loads(policy)["maxReceiveCount"]) if policy else None
 
     def _in_batches(
@@ -176,10 +176,10 @@ class Queue:
                 for place, message in enumerate(todo)
             ]
             try:
-                answer = self._call(call, Entries=entries)
+                response = self._call(call, Entries=entries)
             except QueueUnavailable:
                 continue
-            todo = [todo[int(failed["Id"])] for failed in answer.get("Failed", ())]
+            todo = [todo[int(failed["Id"])] for failed in response.get("Failed", ())]
             if not todo:
                 return []
         return todo
@@ -187,24 +187,24 @@ class Queue:
     def _call(self, name: str, **arguments: Any) -> dict[str, Any]:
         method = getattr(self._client, name)
         try:
-            return answer_of(self.name, name, method, QueueUrl=self.url, **arguments)
+            return call_aws(self.name, name, method, QueueUrl=self.url, **arguments)
         except QueueUnavailable as error:
-            if self._make_again is None or not is_missing(error):
+            if self._recreate is None or not is_missing(error):
                 raise
             structlog.get_logger("sync.queues.queue").warning("queue-missing", queue=self.name, reason=str(error))
-            self._make_again()
-        return answer_of(self.name, name, method, QueueUrl=self.url, **arguments)
+            self._recreate()
+        return call_aws(self.name, name, method, QueueUrl=self.url, **arguments)
 
 
 def is_missing(error: QueueUnavailable) -> bool:
-    """Whether the queue is not there, by what SQS answered."""
+    """Whether SQS responded that the queue does not exist."""
     response = getattr(error.__cause__, "response", None)
     code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
     return "NonExistentQueue" in code or "QueueDoesNotExist" in code
 
 
-def answer_of(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
-    """What AWS answers to a call about a queue. Raises `QueueUnavailable`, which names queue and call."""
+def call_aws(queue: str, call: str, function: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:
+    """Makes a call of AWS about a queue and returns the response. Raises `QueueUnavailable`, which names both."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -1,7 +1,7 @@
-"""Messages that wait on the queue without using up their receives: a copy comes after a pause, and they are deleted.
+"""Lets a message wait on the queue without using up its receives: a copy comes after a pause, and it is deleted.
 
-SQS counts every receive, and after some of them a message is a dead letter. Whatever cannot be handled yet, and is not
-to blame for that, therefore does not come again itself. The copy carries since when the message waits, and for what.
+SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
+through no fault of its own, is therefore replaced by a copy. The copy says since when the message waits, and for what.
 """
 
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ from sync.settings import times
 
 
 class WaitsFor(StrEnum):
-    """What messages wait for: the attribute that says since when, in ISO form."""
+    """What a message waits for; the value is the attribute that says since when, in ISO form."""
 
     #: Its record has no mapping yet.
     CREATION = "waitsForCreationSince"
-    #: Its record is being worked on elsewhere, or a write of it without an answer may be under way.
+    #: Its record is being worked on elsewhere, or a write whose outcome is unknown may be under way.
     LEASE = "waitsForLeaseSince"
-    #: A service takes no call.
+    #: A service is unavailable.
     SERVICE = "waitsForServiceSince"
 
 
-#: The attributes of messages that are this program's own.
+#: The attributes that this program adds to messages.
 WAITING_ATTRIBUTES = frozenset(WaitsFor)
 
 
 def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
-    """How long a message has waited for this already."""
+    """How long a message has waited for this so far."""
     return max(timedelta(), clock.now() - _since(message, waits_for)).total_seconds()
 
 
@@ -41,7 +41,7 @@ def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
 
 
 def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes of the copy of a message; None for one that was only handed back."""
+    """The attributes of the copy of a message; `waits_for` is None for a message that was only returned."""
     if waits_for is None:
         return message.attributes
     since = _since(message, waits_for).isoformat()
@@ -49,12 +49,12 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
 
 
 def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
-    """The attributes of a message without what says how long it has waited."""
+    """The attributes of a message without those that say how long it has waited."""
     return {name: value for name, value in message.attributes.items() if name not in WAITING_ATTRIBUTES}
 
 
 def _since(message: Message, waits_for: WaitsFor) -> datetime:
-    """Since when it waits for this; now, when it has not waited yet."""
+    """Since when a message waits for this; now, if it has not waited yet."""
     given = message.attributes.get(waits_for, {}).get("StringValue")
     try:
         since = datetime.fromisoformat(given or "")

@@ -1,4 +1,4 @@
-"""Opens the queues; with an endpoint of one's own, makes what is missing: topic, queues, DLQs, subscriptions."""
+"""Opens the queues; with a local endpoint, creates what is missing: topic, queues, DLQs, subscriptions."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from sync.queues.aws import Aws
-from sync.queues.queue import Queue, QueueUnavailable, answer_of, is_missing
+from sync.queues.queue import Queue, QueueUnavailable, call_aws, is_missing
 from sync.settings.declaration import Settings
 
 TOPIC = "hmpps-domain-events"
@@ -23,9 +23,9 @@ class QueuePair:
 
 
 class QueueOpener:
-    """Opens queues by their ids; with the provider `localstack` what is missing is made first, and again later.
+    """Opens queues by their ids; with the provider `localstack` whatever is missing is created, then and later.
 
-    `event_types` gives the event types that the subscription of a queue lets pass. Safe to share between threads.
+    `event_types` returns the event types that the subscription of a queue lets through. Safe to share between threads.
     """
 
     def __init__(self, settings: Settings, aws: Aws, event_types: Callable[[str], Iterable[str]]) -> None:
@@ -35,28 +35,28 @@ class QueueOpener:
         self._topic: _Topic | None = None
 
     def open(self, name: str) -> QueuePair:
-        """The queue of an id, with its DLQ. Raises `QueueUnavailable` when one cannot be opened."""
+        """The queue of an id with its DLQ. Raises `QueueUnavailable` if one cannot be opened."""
         queue = self._settings.queue(name)
         main_client = self._aws.client("sqs", queue.queue_access_key_id, queue.queue_secret_access_key)
         dlq_client = self._aws.client("sqs", queue.dlq_access_key_id, queue.dlq_secret_access_key)
         if self._settings.hmpps_sqs_provider != "localstack":
-            return QueuePair(_found(main_client, queue.queue_name), _found(dlq_client, queue.dlq_name))
+            return QueuePair(_look_up(main_client, queue.queue_name), _look_up(dlq_client, queue.dlq_name))
 
         def again() -> QueuePair:
             return self.open(name)
 
-        main = _existing(main_client, queue.queue_name, again)
-        # Where a queue is missing, the topic may be too, though it was there before.
-        topic = self._the_topic(anew=main is None)
-        # A DLQ that is there already is given back, since nothing else is wanted of it.
-        dlq = _made(dlq_client, queue.dlq_name, {}, again)
+        main = _find(main_client, queue.queue_name, again)
+        # If a queue is missing, the topic may be too, although it existed before.
+        topic = self._topic_of_events(anew=main is None)
+        # Creating a DLQ that exists returns it, since no attributes are asked for.
+        dlq = _create(dlq_client, queue.dlq_name, {}, again)
         if main is None:
-            main = _made(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq)), again)
+            main = _create(main_client, queue.queue_name, self._attributes(topic.arn_of(dlq)), again)
         topic.subscribe(main, self._event_types(name))
         return QueuePair(main, dlq)
 
-    def _the_topic(self, *, anew: bool) -> "_Topic":
-        # Threads that come at once each ask for it: none waits for another while SNS is slow.
+    def _topic_of_events(self, *, anew: bool) -> "_Topic":
+        # Threads that come at once each create it: none waits for another while SNS is slow.
         topic = None if anew else self._topic
         if topic is None:
             topic = self._topic = _Topic(self._aws.client("sns"))
@@ -72,23 +72,23 @@ class QueueOpener:
 
 
 class _Topic:
-    """The topic of the domain events, made where it is not there."""
+    """The topic of the domain events, created if it does not exist."""
 
     def __init__(self, sns: Any) -> None:
         self._sns = sns
-        self._arn: str = answer_of(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
+        self._arn: str = call_aws(TOPIC, "create_topic", sns.create_topic, Name=TOPIC)["TopicArn"]
 
     def arn_of(self, queue: Queue) -> str:
-        """The name by which AWS's other services know a queue: an endpoint of one's own has one account and region."""
+        """The ARN of a queue: a local endpoint has one account and region."""
         arn, partition, _, region, account, _ = self._arn.split(":")
         return ":".join((arn, partition, "sqs", region, account, queue.name))
 
     def subscribe(self, queue: Queue, event_types: Iterable[str]) -> None:
-        """Lets the events of these types come to the queue, unless it has a subscription already."""
+        """Subscribes the queue to events of these types, unless it has a subscription already."""
         arn = self.arn_of(queue)
         if arn in self._subscribed:
             return
-        answer_of(
+        call_aws(
             queue.name,
             "subscribe",
             self._sns.subscribe,
@@ -101,24 +101,24 @@ class _Topic:
     @cached_property
     def _subscribed(self) -> set[str]:
         pages = self._sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
-        listed = answer_of(TOPIC, "list_subscriptions_by_topic", pages.build_full_result)
+        listed = call_aws(TOPIC, "list_subscriptions_by_topic", pages.build_full_result)
         return {entry["Endpoint"] for entry in listed["Subscriptions"]}
 
 
-def _found(client: Any, name: str, again: Callable[[], object] | None = None) -> Queue:
-    answer = answer_of(name, "get_queue_url", client.get_queue_url, QueueName=name)
-    return Queue(client, name, answer["QueueUrl"], again)
+def _look_up(client: Any, name: str, again: Callable[[], object] | None = None) -> Queue:
+    response = call_aws(name, "get_queue_url", client.get_queue_url, QueueName=name)
+    return Queue(client, name, response["QueueUrl"], again)
 
 
-def _existing(client: Any, name: str, again: Callable[[], object]) -> Queue | None:
+def _find(client: Any, name: str, again: Callable[[], object]) -> Queue | None:
     try:
-        return _found(client, name, again)
+        return _look_up(client, name, again)
     except QueueUnavailable as error:
         if is_missing(error):
             return None
         raise
 
 
-def _made(client: Any, name: str, attributes: dict[str, str], again: Callable[[], object]) -> Queue:
-    answer = answer_of(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
-    return Queue(client, name, answer["QueueUrl"], again)
+def _create(client: Any, name: str, attributes: dict[str, str], again: Callable[[], object]) -> Queue:
+    response = call_aws(name, "create_queue", client.create_queue, QueueName=name, Attributes=attributes)
+    return Queue(client, name, response["QueueUrl"], again)
