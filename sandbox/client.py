@@ -33,7 +33,13 @@ class Sandbox:
 
     @classmethod
     def start(
-        cls, prisoners: int = 200, seed: int = 1, latency_ms: float = 0, moto: bool = True, **options: object
+        cls,
+        prisoners: int = 200,
+        seed: int = 1,
+        latency_ms: float = 0,
+        moto: bool = True,
+        patched: bool = True,
+        **options: object,
     ) -> Sandbox:
         """Start the processes and return once they answer.
 
@@ -42,6 +48,7 @@ class Sandbox:
             seed: of everything random.
             latency_ms: how long every call takes at least.
             moto: whether queues and topic are emulated too.
+            patched: whether moto is made quick and safe between threads (`sandbox.moto_patches`).
             **options: further options of the world (`sandbox.options.Options`).
 
         Raises:
@@ -50,7 +57,7 @@ class Sandbox:
         world = _world_options(prisoners, seed, options)
         server = emulator = None
         try:
-            emulator = spawn("sandbox.emulator") if moto else None
+            emulator = spawn("sandbox.emulator", *([] if patched else ["--unpatched"])) if moto else None
             server = spawn("sandbox.process", "--options", json.dumps(world))
             sandbox = cls(server, emulator, first_line(server, "the fake services")["ports"])
             if emulator is not None:

@@ -16,6 +16,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--unpatched", action="store_true", help="moto as it is, without sandbox.moto_patches")
     chosen = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
@@ -23,9 +24,10 @@ def main() -> None:
     watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
     from moto.server import ThreadedMotoServer
 
-    from sandbox.moto_patches import hasten
+    if not chosen.unpatched:
+        from sandbox.moto_patches import apply_patches
 
-    hasten()
+        apply_patches()
     server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
     server.start()
     _, port = server.get_host_and_port()

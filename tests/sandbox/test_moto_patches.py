@@ -18,8 +18,8 @@ from moto.sqs.models import sqs_backends
 import sys
 
 if sys.argv[1] == "quick":
-    from sandbox.moto_patches import hasten, milliseconds
-    hasten()
+    from sandbox.moto_patches import apply_patches, milliseconds
+    apply_patches()
     assert milliseconds(datetime(2023, 5, 22)) == unix_time_millis(datetime(2023, 5, 22))
 backend = sqs_backends["123456789012"]["eu-west-2"]
 queue = backend.create_queue("q", {})
@@ -74,8 +74,8 @@ import threading
 from moto.sqs.models import sqs_backends
 
 if sys.argv[1] == "quick":
-    from sandbox.moto_patches import hasten
-    hasten()
+    from sandbox.moto_patches import apply_patches
+    apply_patches()
 backend = sqs_backends["123456789012"]["eu-west-2"]
 queue = backend.create_queue("q", {})
 backend.send_message("q", "old")
@@ -114,9 +114,9 @@ RECEIVE_TOGETHER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from moto.sqs.models import sqs_backends
-from sandbox.moto_patches import hasten
+from sandbox.moto_patches import apply_patches
 
-hasten()
+apply_patches()
 # Threads take turns so often that what is not protected breaks at once.
 sys.setswitchinterval(1e-6)
 backend = sqs_backends["123456789012"]["eu-west-2"]
@@ -147,9 +147,9 @@ def test_many_may_receive_from_one_queue() -> None:
 SHOWN_AGAIN = """
 import threading
 from moto.sqs.models import sqs_backends
-from sandbox.moto_patches import hasten
+from sandbox.moto_patches import apply_patches
 
-hasten()
+apply_patches()
 backend = sqs_backends["123456789012"]["eu-west-2"]
 backend.create_queue("q", {})
 backend.send_message("q", "hello")

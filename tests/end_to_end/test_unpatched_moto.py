@@ -1,0 +1,25 @@
+"""The drain against moto as it is: what the sandbox changes of it for speed is no part of what other tests find."""
+
+from pathlib import Path
+
+from sandbox import Sandbox
+from sync.settings.declaration import QUEUES
+from tests.harness.app import application
+from tests.harness.pipeline import settle
+
+
+def test_every_queue_is_drained_from_unpatched_moto(tmp_path: Path) -> None:
+    """Each record is in NOMIS once and as DPS has it, and what cannot be read is a dead-letter message."""
+    with (
+        Sandbox.start(patched=False) as sandbox,
+        application(sandbox.environment(), f"sqlite:///{tmp_path}/app.db") as opened,
+    ):
+        pairs = {queue: opened.queue_pair(queue) for queue in QUEUES}
+        sandbox.traffic(events=60, seed=3, duplicates=5, out_of_order=5)
+        pairs["visit"].main.send("{not JSON")
+        for queue, pair in pairs.items():
+            settle(opened.open_drain(queue), pair.main)
+        assert sandbox.verify()["problems"] == []
+        assert [queue for queue, pair in pairs.items() if pair.dlq.counts().total] == ["visit"]
+        (dead,) = pairs["visit"].dlq.receive()
+        assert dead.body == "{not JSON"
