@@ -20,8 +20,10 @@ from reports.engine import runs
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
+from sandbox import Sandbox
 from sync.clock import now
-from sync.settings.declaration import Settings
+from sync.domains.incentives import dps as incentives_api
+from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry, read_events
@@ -158,3 +160,24 @@ def kept(office: Office, result: ReconciliationResult, *channels: str) -> Reconc
         for channel in channels:
             enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
     return result
+
+
+def planted_causes(world: Sandbox) -> list[dict[str, Any]]:
+    """The planted differences that have a row of the decision table."""
+    return [each for each in world.planted()["mismatches"] if isinstance(each["cause"], int)]
+
+
+def pending_on_dlq(world: Sandbox, office: Office) -> Callable[[], PendingMessages]:
+    """Finds the planted reviews of row 1 on the dead letter queue."""
+    waiting = [each["bookingId"] for each in planted_causes(world) if each["cause"] == 1]
+
+    def find_pending() -> PendingMessages:
+        summaries = [
+            incentives_api.booking_summary(office.services[UpstreamName.INCENTIVES], booking_id)
+            for booking_id in waiting
+        ]
+        return PendingMessages(
+            on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None)
+        )
+
+    return find_pending
