@@ -33,16 +33,13 @@ class ActivityRepair(Repair):
         nomis_activities.delete_activity(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The course activity's own id."""
         return {"nomisCourseActivityId": number}
 
     def look_for(self, request: Mapping[str, Any]) -> str:
-        """Code, prison and start date."""
         body = request["body"]
         return f"a course activity with code {body['code']} at {body['prisonId']}, from {body['startDate']}"
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The schedule's id."""
         return {"activityScheduleId": int(record.dps_id)}, None, None
 
 

@@ -18,7 +18,6 @@ class AdjustmentRepair(Repair):
     proof: ClassVar = {"sentenceSequence": False, "type": True, "days": True, "date": False, "from": False}
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The adjustment of a number and family."""
         number, family = ids.nomis_ids
         found = nomis_adjustments.find_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
         if found is None:
@@ -34,7 +33,6 @@ class AdjustmentRepair(Repair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the adjustment."""
         number, family = ids.nomis_ids
         nomis_adjustments.delete_adjustment(services.nomis, nomis_adjustments.category(family), int(number))
 
@@ -48,7 +46,6 @@ class AdjustmentRepair(Repair):
         return {"nomisAdjustmentId": number, "nomisAdjustmentCategory": request["category"]}
 
     def look_for(self, request: Mapping[str, Any]) -> str:
-        """Family, booking, type, days and date."""
         body = request["body"]
         return (
             f"a {request['category']} adjustment of booking {request['bookingId']}: type {body['adjustmentTypeCode']}, "
@@ -56,11 +53,9 @@ class AdjustmentRepair(Repair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The booking."""
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Sentence, type, days and dates."""
         body = request["body"]
         return {
             "sentenceSequence": as_text(request.get("sentenceSequence")),
@@ -71,7 +66,6 @@ class AdjustmentRepair(Repair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The adjustment's id and source, and its prisoner if known."""
         offender_no = known_offender(record)
         information = {"id": record.dps_id, "source": "DPS", **({"offenderNo": offender_no} if offender_no else {})}
         return information, None, None

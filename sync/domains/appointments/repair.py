@@ -19,7 +19,6 @@ class AppointmentRepair(Repair):
     proof: ClassVar = {"start": True, "location": False, "type": True}
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The appointment of an event id."""
         found = nomis_appointments.find_appointment(services.nomis, int(ids.nomis_ids[0]))
         if found is None:
             return None
@@ -34,15 +33,12 @@ class AppointmentRepair(Repair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Deletes the appointment."""
         nomis_appointments.delete_appointment(services.nomis, int(ids.nomis_ids[0]))
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The event id."""
         return {"nomisEventId": number}
 
     def look_for(self, request: Mapping[str, Any]) -> str:
-        """Booking, time, type and location."""
         body = request["body"]
         where = body.get("internalLocationId")
         return (
@@ -51,11 +47,9 @@ class AppointmentRepair(Repair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The booking."""
         return str(request["body"]["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Location, start and type."""
         body = request["body"]
         start = datetime.fromisoformat(f"{body['eventDate']}T{body['startTime']}")
         return {
@@ -65,7 +59,6 @@ class AppointmentRepair(Repair):
         }
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The instance's id."""
         return {"appointmentInstanceId": int(record.dps_id)}, None, None
 
 

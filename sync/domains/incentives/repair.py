@@ -27,7 +27,6 @@ class IncentiveRepair(Repair):
     removable = False
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
-        """The IEP record of a booking and sequence."""
         booking_id, sequence = (int(each) for each in ids.nomis_ids)
         found = nomis_incentives.iep_record(services.nomis, booking_id, sequence)
         if found is None:
@@ -53,7 +52,6 @@ class IncentiveRepair(Repair):
         return f"{level}; if a prison complains, send the request"
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
-        """Which of the two records is to be deleted, and why."""
         booking_id, sequence = duplicate.nomis_ids
         return (
             f"To {SUPPORT_CHANNEL}: please delete IEP record sequence {sequence} of prisoner "
@@ -66,7 +64,6 @@ class IncentiveRepair(Repair):
         return {"nomisBookingId": request["bookingId"], "nomisIncentiveSequence": number}
 
     def look_for(self, request: Mapping[str, Any]) -> str:
-        """Booking, level, time and prison."""
         body = request["body"]
         return (
             f"an IEP record of booking {request['bookingId']}: level {body['iepLevel']}, {body['iepDateTime']}, "
@@ -74,16 +71,13 @@ class IncentiveRepair(Repair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The booking."""
         return str(request["bookingId"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Level, time and prison."""
         body = request["body"]
         return {"level": body["iepLevel"], "date": body["iepDateTime"], "prisonId": body["prisonId"]}
 
     def event_parts(self, record: CreationRecord) -> EventParts:
-        """The review's id, and its prisoner if known."""
         offender_no = known_offender(record)
         return {"id": int(record.dps_id), **({"nomsNumber": offender_no} if offender_no else {})}, None, None
 

@@ -41,7 +41,6 @@ class VisitRepair(Repair):
         }
 
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Cancels the visit."""
         assert record is not None
         offender_no = record["offenderNo"]
         assert offender_no is not None
@@ -64,11 +63,9 @@ class VisitRepair(Repair):
             yield f"visit {ids.nomis_text} has status {record.get('status')}, not {_SCHEDULED}"
 
     def nomis_ids(self, number: int, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The visit's own id."""
         return {"nomisId": number}
 
     def look_for(self, request: Mapping[str, Any]) -> str:
-        """Prisoner, prison, time and reference."""
         body = request["body"]
         return (
             f"a visit of {request['offenderNo']} at {body['prisonId']} on {body['startDateTime']}, whose comment names "
@@ -76,11 +73,9 @@ class VisitRepair(Repair):
         )
 
     def owner_in(self, request: Mapping[str, Any]) -> str | None:
-        """The prisoner."""
         return str(request["offenderNo"])
 
     def expected(self, request: Mapping[str, Any]) -> Record:
-        """Prison and time."""
         body = request["body"]
         return {"prisonId": body["prisonId"], "start": body["startDateTime"]}
 

@@ -55,6 +55,14 @@ def test_every_queue_has_its_events() -> None:
     assert {queue: set(event_types(queue)) for queue in QUEUES} == EVENT_TYPES
 
 
+def test_a_domain_is_called_as_its_package() -> None:
+    """A domain has one name inside: that of the package which has everything about it."""
+    for name, domain in DOMAINS.items():
+        assert domain.name == name
+        declared = (domain.creation, domain.repair)
+        assert {type(each).__module__.split(".")[:3][-1] for each in declared} == {name}
+
+
 def test_names_that_are_irregular_stay_so() -> None:
     """Retry events keep the names that differ by domain."""
     told = {domain.queue: domain.creation.retry_success for domain in DOMAINS.values()}
