@@ -1,0 +1,157 @@
+"""Unusual messages: handled if their meaning is clear, otherwise a failure of that message alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.domains.registry import unknown_switches
+from sync.pipeline.envelope import write_mapping_retry
+from sync.repair.hints import hint
+from sync.store.failures import FailedAttempt, last_failure
+from sync.store.telemetry import read_events
+from tests.harness.app import application
+from tests.harness.pipeline import BOOKED, CHANGED, send, tracked
+from tests.harness.publishing import put_visit
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The address of a database that is made when first used."""
+    return f"sqlite:///{tmp_path}/failures.db"
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, url: str) -> Iterator[Application]:
+    """One process of the program; a message that failed is hidden for a minute, later ones for two."""
+    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
+        made.queue_pair("visit")
+        yield made
+
+
+def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
+    """The last failed attempt at a message."""
+    return last_failure(made.database, message_id=message_id)
+
+
+def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Application) -> None:
+    """It counts as malformed, is recorded with its type and its SNS id, and its domain tracks nothing."""
+    put_visit(sandbox, "aa-aa")
+    queue = one.queue_pair("visit").main
+    bad = send(queue, CHANGED, "bb", additionalInformation={})
+    send(queue, BOOKED, "aa-aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.applied, summary.unreadable) == (1, 1)
+    found = failure_of(one, bad)
+    assert found is not None
+    assert (found.event_type, found.sns_message_id) == (CHANGED, "sns-bb-0")
+    assert "reference is missing" in found.failure.reason
+    assert tracked(one) == {"visit-create-success": 1, "message-failed": 1}
+
+
+def test_messages_of_other_types_are_acknowledged_and_leave_a_trace(sandbox: Sandbox, one: Application) -> None:
+    """Unknown event types and other kinds of messages are deleted; their type and id are tracked, cut where long."""
+    queue = one.queue_pair("visit").main
+    named = send(queue, "prison-visit.renamed", "aa")
+    long = send(queue, "prison-visit." + "\x00" + "x" * 5_000, "bb")
+    other = queue.send(json.dumps({"Type": "SubscriptionConfirmation", "Message": "hello"}))
+    summary = one.open_drain("visit").run_batch()
+    assert summary.unhandled == summary.received == 3
+    assert queue.counts().total == 0
+    assert tracked(one) == {"message-unhandled": 3}
+    found = {each["properties"]["messageId"]: each["properties"] for each in read_events(one.database)}
+    assert found[named] == {"queue": "visit", "messageId": named, "eventType": "prison-visit.renamed"}
+    assert found[other]["eventType"] == "SubscriptionConfirmation"
+    assert len(found[long]["eventType"]) == 120
+    assert "\x00" not in found[long]["eventType"]
+
+
+@pytest.mark.parametrize("event_type", ["incentives.iep-review.inserted", " Incentives.IEP-review.inserted\n"])
+def test_an_event_of_another_queue_is_no_unknown_type(sandbox: Sandbox, one: Application, event_type: str) -> None:
+    """It would be lost here: it fails, and its reason names the queue on which it belongs."""
+    queue = one.queue_pair("visit").main
+    message_id = send(queue, event_type, "aa")
+    summary = one.open_drain("visit").run_batch()
+    assert (summary.failed, summary.unhandled) == (1, 0)
+    found = failure_of(one, message_id)
+    assert found is not None
+    assert "belongs on the incentive queue" in found.failure.reason
+    assert not found.failure.recoverable
+    assert "incentive queue" in hint(found.event_type, found.failure)
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        f"{BOOKED} ",
+        f"\t{BOOKED}\n",
+        f"\ufeff{BOOKED}\xa0",
+        f"\u2060{BOOKED}\u200d",
+        f"{BOOKED}\xad\x07",
+        "prison-visit.\u200bbooked",
+        BOOKED.upper(),
+    ],
+)
+def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: Application, event_type: str) -> None:
+    """The event is handled as the one that it plainly is."""
+    who = put_visit(sandbox, "blank")
+    send(one.queue_pair("visit").main, event_type, "blank", prisonerId=who)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+@pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with a Type of its own"])
+def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: dict[str, str]) -> None:
+    """With raw delivery the body is the event itself, and its attributes are those of the message."""
+    who = put_visit(sandbox, "raw")
+    event = {
+        "eventType": BOOKED,
+        "occurredAt": "2023-05-22T10:00:00+01:00",
+        "prisonerId": who,
+        "additionalInformation": {"reference": "raw"},
+        **more,
+    }
+    attributes = {"eventType": {"DataType": "String", "StringValue": BOOKED}}
+    one.queue_pair("visit").main.send(json.dumps(event), attributes)
+    assert one.open_drain("visit").run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1}
+
+
+def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Application) -> None:
+    """Neither that of a notification nor that of a mapping retry; both would be deleted as of an unknown type else."""
+    who = put_visit(sandbox, "envelope")
+    event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
+    told = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
+    queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
+    queue.send(json.dumps({"Type": "notification", "Message": told}))
+    assert drain.run_batch().applied == 1
+    retry = json.loads(write_mapping_retry({"nomisId": "987", "vsipId": "other"}, {}))
+    queue.send(json.dumps({**retry, "Type": retry["Type"].lower()}))
+    assert drain.run_batch().applied == 1
+    assert tracked(one) == {"visit-create-success": 1, "visit-retry-success": 1}
+
+
+def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -> None:
+    """With the mapping that could not be saved; other keys of the message, as a newer writer adds, do no harm."""
+    body = json.loads(write_mapping_retry({"nomisId": "7", "vsipId": "x"}, {}))
+    body["Message"] = json.dumps({**json.loads(body["Message"]), "entityName": "VISIT"})
+    one.queue_pair("visit").main.send(json.dumps(body))
+    sandbox.fault("mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"})
+    assert one.open_drain("visit").run_batch().failed == 1
+    one.telemetry.flush()
+    (told,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
+    assert json.loads(told["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
+
+
+def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:
+    """`feature.event.<queue>.<type>` switches as `feature.event.<type>` does, and is no unknown switch."""
+    settings = {"FEATURE_EVENT_VISIT_PRISON_VISIT_BOOKED": "false"}
+    with application(sandbox.environment(), url, **settings) as made:
+        send(made.queue_pair("visit").main, BOOKED, "off")
+        assert made.open_drain("visit").run_batch().switched_off == 1
+        assert unknown_switches(made.settings) == {}
