@@ -10,6 +10,7 @@ import typer
 
 from jobs.errors import UsageError
 from sync import clock
+from sync.settings.declaration import QUEUES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
@@ -23,6 +24,11 @@ Operator = Annotated[
     typer.Option(
         "--as", metavar="NAME", help="Who you are, for the record; OPERATOR where not given, else your login name."
     ),
+]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.")]
+Queues = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[QUEUE]...", help=f"{', '.join(QUEUES)}; all of them where none is named."),
 ]
 OffenderNo = Annotated[str, typer.Argument(metavar="OFFENDER_NO", help="The prisoner, such as A1234BC.")]
 
@@ -55,8 +61,6 @@ def parse_queue(name: str) -> str:
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
     """The named queues, each once, in their usual order; all of them where none is named. Raises `UsageError`."""
-    from sync.settings.declaration import QUEUES
-
     unknown = [name for name in names if name not in QUEUES]
     if unknown:
         raise UsageError(f"there is no queue {', '.join(unknown)}; QUEUE is one of {', '.join(QUEUES)}")

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import AsJson, DryRun, Operator, Yes, parse_queue
+from jobs.cli.arguments import AsJson, DryRun, Operator, Queue, Yes, parse_queue
 from jobs.cli.confirmation import confirm, confirm_on_terminal, find_operator_name, operator_name
 from jobs.cli.output import counts_text, duration_text, local_time, print_json, print_table, say
 from jobs.errors import WorkError
-from sync.settings.declaration import QUEUES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help=f"One of {', '.join(QUEUES)}.")]
 YesOnTerminal = Annotated[
     bool, typer.Option("--yes", help="Do it without asking. Without a terminal it is done without asking anyway.")
 ]

@@ -5,21 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import parse_queues
+from jobs.cli.arguments import Queues, parse_queues
 from jobs.cli.output import counts_text, duration_text, print_json, say
 from jobs.errors import WorkError
-from sync.settings.declaration import QUEUES
 
 if TYPE_CHECKING:
     from jobs.operations.drain import DrainResult
 
-QUEUE_HELP = f"Any of {', '.join(QUEUES)}; all if none is named."
 #: Reasons of failed messages that are named at the end of a command; the rest is in the telemetry.
 _MOST_REASONS = 5
 
 
 def drain(
-    queues: Annotated[list[str] | None, typer.Argument(metavar="[QUEUE]...", help=QUEUE_HELP)] = None,
+    queues: Queues = None,
     until_empty: Annotated[
         bool, typer.Option("--until-empty", help="Continue until a receive of every named queue comes back empty.")
     ] = False,

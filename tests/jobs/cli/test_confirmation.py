@@ -42,7 +42,7 @@ def test_an_answer_may_come_from_a_pipe(app: App) -> None:
 
 
 def test_a_re_drive_is_not_hindered_by_a_closed_keyboard(app: App) -> None:
-    """What harms nothing is done where nobody can answer, and ends well-told where a terminal is closed."""
+    """What harms nothing is done where nobody can answer, and ends with one clear line where a terminal is closed."""
     closed = app.run("dlq", "retry", "visit", "--as", "jane", answer=Terminal(""))
     assert (closed.code, closed.errors[-1]) == (2, NOBODY)
     assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit", "--as", "jane")

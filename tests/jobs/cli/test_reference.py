@@ -18,7 +18,7 @@ def test_pages_of_the_project_are_up_to_date() -> None:
 
 
 def test_stale_page_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page that differs, or is missing, fails the check by its name; writing it anew mends that."""
+    """A page that differs, or is missing, fails the check by its name; writing it again fixes that."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "doc").mkdir()
     (tmp_path / "doc" / "settings.md").write_text("old")

@@ -17,7 +17,7 @@ COMMAND: Any = typer.main.get_command(app)
 
 
 def typed() -> list[str]:
-    """What the page tells people to type, in blocks and within sentences."""
+    """The commands on the page, in blocks and within sentences."""
     blocks = [line.partition("#")[0] for line in PAGE.splitlines() if line.startswith(PROGRAM)]
     sentences = [found for found in re.findall(r"`([^`\n]+)`", PAGE) if found.split()[0] in COMMAND.commands]
     return sorted({line.removeprefix(PROGRAM).strip() for line in (*blocks, *sentences)})
@@ -25,7 +25,7 @@ def typed() -> list[str]:
 
 @pytest.mark.parametrize("line", typed())
 def test_command_exists_with_its_options(line: str) -> None:
-    """What the page tells people to type is a command, with the options it names."""
+    """Each command on the page exists, with the options it names."""
     command, words = COMMAND, line.split()
     while words and hasattr(command, "commands"):
         assert words[0] in command.commands, f"{line}: there is no {words[0]}"

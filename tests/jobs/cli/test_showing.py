@@ -19,7 +19,7 @@ def app(sandbox: Sandbox, tmp_path: Path, sqlite_template: Path) -> App:
 
 
 def run_with(app: App, run_id: str, counts: dict[str, object]) -> None:
-    """Puts a run with these counts into the ledger, newer than those before it."""
+    """Records a run with these counts, newer than those before it."""
     row = (
         run_id,
         "some-job",
@@ -88,7 +88,7 @@ def test_what_happened_on_a_queue_is_on_its_line(app: App) -> None:
 
 
 def test_id_of_the_reconciliation_is_shown_where_it_is_another(app: App) -> None:
-    """A run that began a reconciliation has its id; only a part of one, or what goes on with one, names it."""
+    """A run that began a reconciliation has its id; only a shard or a resumed run names it."""
     run_with(app, "r1", {"reconciliation": "r1", "prisoners": 7})
     run_with(app, "r2", {"reconciliation": "r1", "prisoners": 7})
     second, first = app.run_ok("runs", "list").splitlines()[1:]
@@ -103,7 +103,7 @@ def test_newest_events_are_shown_in_local_time(app: App) -> None:
     track(app, *((f"event-{hour}", f"2023-05-22 0{hour}:00:00.500000") for hour in range(5)))
     shown = app.run_ok("telemetry", "--limit", "2", TZ="Europe/London").splitlines()
     assert shown == ["2023-05-22 04:00:00  event-3  visitId=v1", "2023-05-22 05:00:00  event-4  visitId=v1"]
-    told = app.run_ok("telemetry", "--limit", "1", "--json", TZ="Europe/London")
-    assert told.startswith('{"name": "event-4", "time": "2023-05-22T04:00:00.500+00:00"')
+    printed = app.run_ok("telemetry", "--limit", "1", "--json", TZ="Europe/London")
+    assert printed.startswith('{"name": "event-4", "time": "2023-05-22T04:00:00.500+00:00"')
     assert len(app.run_ok("telemetry").splitlines()) == 5
     assert app.run("telemetry", "--limit", "0").code == 2

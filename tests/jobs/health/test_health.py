@@ -251,15 +251,15 @@ def gets_on(seconds: Callable[[], float]) -> None:
 
 
 def test_metrics_count_messages_calls_runs_and_breakers(app: App, sandbox: Sandbox) -> None:
-    """The figures tell of each message and call, of the last runs, and of the breakers."""
+    """The metrics count each message and call, and show the last runs and the breakers."""
     sandbox.traffic(events=3, queues=["appointment"], seed=2)
     with opened(app) as made:
         metrics = made.metrics
         assert metrics is not None
         metrics.add(lambda: breaker_metrics(made.breakers.states))
         metrics.add(lambda: run_metrics(made.job_runs, ["reconcile-incentives", "drain"]))
-        with made.job_runs.run("reconcile-incentives", {}) as in_hand:
-            in_hand.counts["mismatches"] = 7
+        with made.job_runs.run("reconcile-incentives", {}) as active_run:
+            active_run.counts["mismatches"] = 7
         with pytest.raises(RuntimeError), made.job_runs.run("reconcile-incentives", {}):
             raise RuntimeError("it broke")
         summary = made.open_drain("appointment").run_batch()

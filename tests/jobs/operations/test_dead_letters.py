@@ -72,7 +72,7 @@ def test_looking_hides_nothing(app: App) -> None:
 
 
 def test_unreadable_message_says_why(app: App) -> None:
-    """What nobody can read is shown as such, with the reason and the advice to tell the publisher."""
+    """A malformed message is shown as such, with the reason and the advice to tell the publisher."""
     app.queues()["visit"].dlq.send("this is no JSON")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["type"], message["class"], message["body"]) == ("unreadable", "unreadable", "this is no JSON")
@@ -89,7 +89,7 @@ def test_message_without_a_recorded_failure_is_worth_a_retry(app: App) -> None:
 
 
 def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
-    """A re-drive keeps the body and the attributes of a message, as a new message that nobody received yet."""
+    """A redrive keeps the body and the attributes of a message, as a new message that nobody received yet."""
     attributes: dict[str, Any] = {"traceparent": {"StringValue": "00-abc", "DataType": "String"}}
     app.queues()["visit"].dlq.send('{"Type": "Other", "Message": "{}"}', attributes)
     app.run_ok("dlq", "retry", "visit")
@@ -100,7 +100,7 @@ def test_body_and_attributes_are_sent_back_unchanged(app: App) -> None:
 
 
 def test_event_of_another_queue_is_sent_to_its_own(app: App) -> None:
-    """The advice names the queue, and the re-drive takes the message there."""
+    """The advice names the queue, and the redrive takes the message there."""
     app.queues()["incentive"].main.send(write_domain_event(BOOKED, {"reference": "lost"}, "A1234BC"))
     app.drain_out("incentive")
     (message,) = app.read_json("dlq", "show", "incentive")
@@ -158,7 +158,7 @@ def test_message_is_named_by_the_beginning_of_its_id(app: App) -> None:
 
 
 def test_unknown_id_is_refused_before_anything_is_recorded(app: App) -> None:
-    """A good id beside a wrong one is not sent back either."""
+    """A valid id given together with a wrong one is not sent back either."""
     bury(app, "visit-1")
     (message,) = app.read_json("dlq", "show", "visit")
     named = ("--message", message["messageId"], "--message", "no-such-id")
@@ -182,7 +182,7 @@ def test_single_messages_beside_mapping_retries_are_purged(app: App) -> None:
 
 
 def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
-    """Where no service was called, step and reason stand beside each other."""
+    """Where no service was called, step and reason are shown."""
     app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", "2023-05-22T09:00:00Z"))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
@@ -239,7 +239,7 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
 
 
 def test_housekeeping_run_can_be_repeated(app: App) -> None:
-    """A housekeeping run is repeated from the ledger like any other."""
+    """A housekeeping run can be rerun like any other."""
     app.run_ok("dlq", "retry-all")
     (first,) = app.read_json("runs", "list")
     bury(app, "visit-1")
@@ -385,7 +385,7 @@ def test_key_survives_a_re_drive() -> None:
 
 
 def test_scheduler_keeps_house(app: App) -> None:
-    """The scheduler's own housekeeping is the same re-drive, by its schedule, as a run of the ledger."""
+    """The scheduler's own housekeeping is the same redrive, by its schedule, as a job run."""
     import threading
 
     from jobs.operations.run_scheduler import due_jobs
@@ -398,9 +398,9 @@ def test_scheduler_keeps_house(app: App) -> None:
         jobs = {job.name: job for job in due_jobs(program, threading.Event())}
         job = jobs["dlq-housekeeping"]
         assert job.schedule.line == "*/10 * * * *"
-        with program.job_runs.run(job.name, {}) as in_hand:
-            job.run(in_hand)
-        assert in_hand.counts["retried"] == 1
+        with program.job_runs.run(job.name, {}) as active_run:
+            job.run(active_run)
+        assert active_run.counts["retried"] == 1
     finally:
         program.close()
     off = load_settings({**app.settings, "SCHEDULER_HOUSEKEEPING": "false", "SCHEDULER_RECONCILIATION": "false"})

@@ -1,4 +1,4 @@
-"""What the housekeeping gives up: it stays on the dead letter queue, is sent back no more, and a person is told."""
+"""What the housekeeping gives up stays on the dead letter queue, is not sent back, and alerts a person."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def test_mapping_retry_is_not_given_up_for_a_refusal(app: App) -> None:
 
 def test_missing_mapping_heals_with_its_creation(app: App, sandbox: Sandbox) -> None:
     """A change whose record is not created yet counts as recoverable, and is sent back when the creation succeeded."""
-    told = visit_booked(sandbox)
+    event = visit_booked(sandbox)
     app.queues()["visit"].main.send(
-        write_domain_event(CHANGED, dict(told.information), told.prisoner_id, "2023-05-22T10:00:00Z")
+        write_domain_event(CHANGED, dict(event.information), event.prisoner_id, "2023-05-22T10:00:00Z")
     )
     app.drain_out("visit")
     (message,) = app.read_json("dlq", "show", "visit")
     assert (message["class"], "never created in NOMIS" in message["hint"]) == ("recoverable", True)
-    told.publish()
+    event.publish()
     app.drain("visit")
     app.run_ok("dlq", "retry-all")
     assert app.drain("visit")["applied"] == 1

@@ -1,4 +1,4 @@
-"""The two fixes by command: carried out once, whoever else is at it and whatever message comes afterwards."""
+"""The two fixes by command: carried out once, whatever other operators and later messages do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people do is recorded before it is done: whatever ends the command in the middle, the record tells of it."""
+"""What people do is recorded before it is done: whatever interrupts the command, the record shows it."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def settle(app: App) -> list[str]:
 
 def resolve(app: App) -> list[str]:
     """An appointment that NOMIS has twice, of which the surplus one is deleted."""
-    told = appointment_created(app.sandbox)
-    told.publish()
+    event = appointment_created(app.sandbox)
+    event.publish()
     app.drain("appointment")
     app.use_new_database("second")
-    told.publish()
+    event.publish()
     path = "/mapping/appointments/appointment-instance-id/"
     body = {"status": 404, "userMessage": "Not found"}
     with faulty(app.sandbox, "mapping", "GET", path, kind="status", status=404, body=body, times=1):
@@ -189,7 +189,7 @@ def test_nothing_is_sent_that_cannot_be_recorded(app: App, own_postgres: Postgre
 def test_a_database_that_goes_away_at_the_call_leaves_the_action_started(
     app: App, own_postgres: PostgresServer
 ) -> None:
-    """What was done could not be recorded, which the operator is told; the record says that it was begun."""
+    """What was done could not be recorded, and the command says so; the record shows that it was started."""
     with stopped_at_its_call(app, WRITES[received], received(app)) as (command, hold):
         own_postgres.stop()
         hold.release()

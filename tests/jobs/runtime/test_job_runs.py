@@ -1,4 +1,4 @@
-"""The ledger knows what ran, how it ended, and which runs died."""
+"""Job runs record what ran, how it ended, and which runs died."""
 
 import subprocess
 import sys
@@ -20,8 +20,8 @@ MakeLedger = Callable[[str], JobRuns]
 
 
 @pytest.fixture
-def make_ledger(database: Database) -> MakeLedger:
-    """Makes the ledger of a process of the given name, on the one database."""
+def make_job_runs(database: Database) -> MakeLedger:
+    """Makes the job runs of a process of the given name, on the one database."""
     return lambda owner: JobRuns(database, Leases(database, owner, 60))
 
 
@@ -31,13 +31,13 @@ def only(runs: list[JobRun]) -> JobRun:
     return run
 
 
-def test_run_is_recorded_with_its_end(make_ledger: MakeLedger) -> None:
+def test_run_is_recorded_with_its_end(make_job_runs: MakeLedger) -> None:
     """A run that ends well is there with parameters, counts, times and the host."""
-    job_runs = make_ledger("one")
-    with job_runs.run("drain", {"queues": ["visit"]}) as in_hand:
-        in_hand.counts["received"] = 3
+    job_runs = make_job_runs("one")
+    with job_runs.run("drain", {"queues": ["visit"]}) as active_run:
+        active_run.counts["received"] = 3
         assert only(job_runs.recent()).status == Status.RUNNING
-    run = job_runs.find(in_hand.id)
+    run = job_runs.find(active_run.id)
     assert (run.job, run.trigger, run.status) == ("drain", Trigger.MANUAL, Status.SUCCESS)
     assert (run.parameters, run.counts, run.error) == ({"queues": ["visit"]}, {"received": 3}, None)
     assert run.finished_at is not None
@@ -46,13 +46,13 @@ def test_run_is_recorded_with_its_end(make_ledger: MakeLedger) -> None:
     assert run.host
 
 
-def test_failed_run_keeps_its_error(make_ledger: MakeLedger) -> None:
+def test_failed_run_keeps_its_error(make_job_runs: MakeLedger) -> None:
     """A run that raises is recorded as failed, with its error on one line and what it had counted."""
-    job_runs = make_ledger("one")
+    job_runs = make_job_runs("one")
 
     def work() -> None:
-        with job_runs.run("drain", {}) as in_hand:
-            in_hand.counts["received"] = 2
+        with job_runs.run("drain", {}) as active_run:
+            active_run.counts["received"] = 2
             raise WorkError("no\nqueue")
 
     with pytest.raises(WorkError):
@@ -61,12 +61,12 @@ def test_failed_run_keeps_its_error(make_ledger: MakeLedger) -> None:
     assert (run.status, run.error, run.counts) == (Status.FAILED, "no queue", {"received": 2})
 
 
-def test_interrupted_by_the_keyboard(make_ledger: MakeLedger) -> None:
+def test_interrupted_by_the_keyboard(make_job_runs: MakeLedger) -> None:
     """A run that is broken off is interrupted, not failed."""
-    job_runs = make_ledger("one")
-    with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as in_hand:
+    job_runs = make_job_runs("one")
+    with pytest.raises(KeyboardInterrupt), job_runs.run("drain", {}) as active_run:
         raise KeyboardInterrupt
-    assert job_runs.find(in_hand.id).status == Status.INTERRUPTED
+    assert job_runs.find(active_run.id).status == Status.INTERRUPTED
 
 
 def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
@@ -75,16 +75,16 @@ def test_run_of_a_dead_process_shows_as_interrupted(database: Database) -> None:
     dead = JobRuns(database, Leases(database, "dead", 60), lambda: now)
     living = JobRuns(database, Leases(database, "living", 60), lambda: now + timedelta(seconds=90))
     run = dead.run("drain", {})
-    in_hand = run.__enter__()
-    assert dead.find(in_hand.id).status == Status.RUNNING
-    assert living.find(in_hand.id).status == Status.INTERRUPTED
+    active_run = run.__enter__()
+    assert dead.find(active_run.id).status == Status.RUNNING
+    assert living.find(active_run.id).status == Status.INTERRUPTED
     run.__exit__(None, None, None)
-    assert living.find(in_hand.id).status == Status.SUCCESS
+    assert living.find(active_run.id).status == Status.SUCCESS
 
 
-def test_newest_runs_come_first(make_ledger: MakeLedger) -> None:
+def test_newest_runs_come_first(make_job_runs: MakeLedger) -> None:
     """The list is limited, newest first, and can be of one job."""
-    job_runs = make_ledger("one")
+    job_runs = make_job_runs("one")
     for job in ("drain", "reconcile-incentives", "drain"):
         with job_runs.run(job, {}):
             pass
@@ -94,9 +94,9 @@ def test_newest_runs_come_first(make_ledger: MakeLedger) -> None:
     assert len(job_runs.recent(limit=2)) == 2
 
 
-def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedger) -> None:
+def test_only_runs_over_everyone_are_measures_of_the_whole(make_job_runs: MakeLedger) -> None:
     """By the scope a run recorded, or by its parameters where it recorded none, as earlier versions did not."""
-    job_runs = make_ledger("one")
+    job_runs = make_job_runs("one")
     everyone = {"prisons": [], "prisoners": [], "shards": 1}
     for parameters, scope in (
         ({}, None),
@@ -106,18 +106,18 @@ def test_only_runs_over_everyone_are_measures_of_the_whole(make_ledger: MakeLedg
         (everyone | {"prisons": ["MDI"]}, None),
         (everyone, "prisoners"),
     ):
-        with job_runs.run("reconcile-incentives", parameters) as in_hand:
-            in_hand.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
+        with job_runs.run("reconcile-incentives", parameters) as active_run:
+            active_run.counts |= {"mismatches": 1} | ({} if scope is None else {"scope": scope})
         whole = parameters in ({}, everyone) and scope != "prisoners"
         for last in (job_runs.last_whole("reconcile-incentives"), job_runs.last_success("reconcile-incentives")):
             assert last is not None
-            assert (last.id == in_hand.id) == whole
+            assert (last.id == active_run.id) == whole
     assert job_runs.last_whole("drain") is None
 
 
-def test_run_is_found_by_the_beginning_of_its_id(make_ledger: MakeLedger) -> None:
+def test_run_is_found_by_the_beginning_of_its_id(make_job_runs: MakeLedger) -> None:
     """Enough of an id finds its run; what fits none, or several, is bad usage."""
-    job_runs = make_ledger("one")
+    job_runs = make_job_runs("one")
     for moment in ("a-1", "a-2"):
         with job_runs.run("drain", {}, run_id=moment):
             pass
@@ -128,14 +128,14 @@ def test_run_is_found_by_the_beginning_of_its_id(make_ledger: MakeLedger) -> Non
         job_runs.find("%")
 
 
-def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
+def test_scheduled_moment_is_run_once_by_many(make_job_runs: MakeLedger) -> None:
     """Of many processes that reach the same moment together, one runs it; later ones see that it is done."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
     together = threading.Barrier(6)
     results: list[str] = []
 
     def reach(owner: str) -> None:
-        job_runs = make_ledger(owner)
+        job_runs = make_job_runs(owner)
         together.wait(LONGEST_SECONDS)
         try:
             with job_runs.run("reconcile-incentives", {}, trigger=Trigger.SCHEDULE, run_id=run_id):
@@ -146,18 +146,18 @@ def test_scheduled_moment_is_run_once_by_many(make_ledger: MakeLedger) -> None:
     for reaching in [in_thread(reach, f"process {number}") for number in range(6)]:
         result_of(reaching)
     assert sorted(results) == ["left"] * 5 + ["ran"]
-    assert make_ledger("later").status_of(run_id) is Status.SUCCESS
+    assert make_job_runs("later").status_of(run_id) is Status.SUCCESS
 
 
-def test_interrupted_scheduled_run_is_taken_over(make_ledger: MakeLedger) -> None:
+def test_interrupted_scheduled_run_is_taken_over(make_job_runs: MakeLedger) -> None:
     """A scheduled run that another process could not finish is taken over, and is done after that."""
     run_id = scheduled_run_id("reconcile-incentives", datetime(2023, 5, 22, 3, 0, tzinfo=UTC))
-    first, second = make_ledger("first"), make_ledger("second")
+    first, second = make_job_runs("first"), make_job_runs("second")
     with pytest.raises(KeyboardInterrupt), first.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
     assert second.status_of(run_id) is Status.INTERRUPTED
-    with second.run("reconcile-incentives", {}, run_id=run_id) as in_hand:
-        assert in_hand.resumed
+    with second.run("reconcile-incentives", {}, run_id=run_id) as active_run:
+        assert active_run.resumed
     assert only(second.recent()).status == Status.SUCCESS
     with pytest.raises(AlreadyStarted), second.run("reconcile-incentives", {}, run_id=run_id):
         pass
@@ -182,8 +182,8 @@ def test_run_of_a_killed_process_is_interrupted_at_once(database: Database, data
         with pytest.raises(AlreadyStarted), job_runs.run("drain", {}, run_id="r-1"):
             pass
     assert job_runs.find("r-1").status == Status.INTERRUPTED
-    with job_runs.run("drain", {}, run_id="r-1") as in_hand:
-        assert in_hand.resumed
+    with job_runs.run("drain", {}, run_id="r-1") as active_run:
+        assert active_run.resumed
 
 
 _RUN_FOR_EVER = """

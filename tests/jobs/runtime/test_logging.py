@@ -55,7 +55,7 @@ def test_libraries_log_in_the_same_form() -> None:
 
 
 def test_exceptions_stay_on_one_line() -> None:
-    """A trace is a field of the one line; its text, which may quote what it met, is none of the log."""
+    """A trace is a field of the one line; its text, which may quote anything, is not logged."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     try:
@@ -89,7 +89,7 @@ def test_console_lines_are_plain_without_a_terminal() -> None:
 
 
 def test_a_tick_that_comes_during_a_batch_is_not_worth_a_line() -> None:
-    """The scheduler's library warns of each tick that it skips while a batch is at work; errors of it are told."""
+    """The scheduler's library warns of each tick that it skips while a batch is at work; its errors are logged."""
     stream = io.StringIO()
     configure_logging("json", "INFO", stream)
     log = logging.getLogger("apscheduler.scheduler")

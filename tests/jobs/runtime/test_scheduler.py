@@ -41,7 +41,7 @@ class CountingDrain:
         return BatchSummary("visit", received=received, applied=received, batches=1, seconds=0.001)
 
     def stop(self) -> None:
-        """Notes that it was told to stop."""
+        """Notes that it was stopped."""
         self.stopped.set()
 
 
@@ -66,7 +66,7 @@ class Clock:
 
 @pytest.fixture
 def job_runs(database: Database) -> JobRuns:
-    """A ledger of this process."""
+    """The job runs of this process."""
     return JobRuns(database, Leases(database, "this", 60))
 
 
@@ -137,12 +137,12 @@ def test_broken_queue_is_tried_again_and_stops_no_other(job_runs: JobRuns, start
 
 
 def test_due_job_runs_once_for_its_moment(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """The job of Monday 04:00 runs when a scheduler starts shortly after, once, and is in the ledger as scheduled."""
+    """The job of Monday 04:00 runs when a scheduler starts shortly after, once, and is recorded as scheduled."""
     ran: list[str] = []
 
-    def run(in_hand: ActiveRun) -> None:
-        ran.append(in_hand.id)
-        in_hand.counts["prisoners"] = 2000
+    def run(active_run: ActiveRun) -> None:
+        ran.append(active_run.id)
+        active_run.counts["prisoners"] = 2000
 
     start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
     until(lambda: ran != [] and job_runs.status_of(ran[0]) is Status.SUCCESS)
@@ -175,7 +175,7 @@ def test_moment_that_comes_is_met(job_runs: JobRuns, start: Callable[..., Runnin
 
 
 def test_run_of_a_dead_scheduler_is_taken_over(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A scheduled run that another scheduler left unfinished is finished by this one, told that it is resumed."""
+    """A scheduled run that another scheduler left unfinished is finished by this one, marked as resumed."""
     run_id = "reconcile-incentives-20230522T0300Z"
     with pytest.raises(KeyboardInterrupt), job_runs.run("reconcile-incentives", {}, run_id=run_id):
         raise KeyboardInterrupt
@@ -206,11 +206,11 @@ def test_two_schedulers_run_a_moment_once(
 
 
 def test_failed_job_is_recorded_and_not_repeated(job_runs: JobRuns, start: Callable[..., Running]) -> None:
-    """A job that fails is in the ledger as failed, and its moment is not tried again by itself."""
+    """A job that fails is recorded as failed, and its moment is not tried again by itself."""
     attempts: list[str] = []
 
-    def run(in_hand: ActiveRun) -> None:
-        attempts.append(in_hand.id)
+    def run(active_run: ActiveRun) -> None:
+        attempts.append(active_run.id)
         raise BreakerOpen("nomis")
 
     running = start(job_runs, job(run), now=Clock(MONDAY_FOUR + timedelta(minutes=5)))
