@@ -10,6 +10,8 @@ from itertools import pairwise
 from types import FrameType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sync.upstream.concurrency_limit import (
     BASELINE_SECONDS,
@@ -130,6 +132,37 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
             assert limit.waiting == 0
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+@given(
+    st.integers(1, 64),
+    st.lists(st.tuples(st.sampled_from(["read", "slow", "write", "throttled", "asked", "restart"]), st.floats(0, 3))),
+)
+def test_whatever_happens_a_call_is_allowed_and_never_more_than_the_maximum(
+    maximum: int, events: list[tuple[str, float]]
+) -> None:
+    """The limit stays between one and its maximum, and returns to the maximum once all is well."""
+    clock = Clock()
+    limit = ConcurrencyLimit("nomis", maximum, clock)
+    happen = {
+        "read": lambda: limit.on_success(0.02),
+        "slow": lambda: limit.on_success(5.0),
+        "write": limit.on_success,
+        "throttled": limit.on_throttled,
+        "asked": lambda: limit.on_throttled(retry_after=1.0),
+        "restart": limit.restart,
+    }
+    for event, seconds in events:
+        clock.now += seconds
+        happen[event]()
+        assert 1 <= limit.allowed <= maximum
+        with limit:
+            assert limit.waiting == 0
+    clock.now += BASELINE_SECONDS
+    for _ in range(400):
+        clock.now += SETTLE_SECONDS
+        limit.on_success(0.02)
+    assert limit.allowed == maximum
 
 
 def test_one_throttled_call_is_an_accident_and_a_burst_halves() -> None:
