@@ -10,7 +10,7 @@ from itertools import pairwise
 from types import FrameType
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.upstream.concurrency_limit import (
@@ -134,6 +134,7 @@ def test_a_wait_that_is_interrupted_leaves_no_slot_taken() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 64),
     st.lists(st.tuples(st.sampled_from(["read", "slow", "write", "throttled", "asked", "restart"]), st.floats(0, 3))),
