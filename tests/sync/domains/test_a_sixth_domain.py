@@ -202,7 +202,7 @@ def test_both_events_reach_nomis(program: Program, sandbox: Sandbox) -> None:
 
 
 def test_texts_and_documents_follow(program: Program) -> None:
-    """Events, settings, roles and alerts name the domain without having been told of it."""
+    """Events, settings, roles and alerts name the domain without further changes."""
     code = """
         from jobs.cli.reference import settings_page
         from reports.presentation.alerts import alert_title

@@ -53,7 +53,7 @@ def running(harness: Harness, prisoner: Prisoner) -> Harness:
 
 
 def test_schedule_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A schedule becomes a course activity with every field, mapped and told."""
+    """A schedule becomes a course activity with every field, mapped and tracked."""
     ends = (TODAY + timedelta(days=90)).isoformat()
     put_schedule(harness, prisoner, {"end": ends}, start=TODAY.isoformat(), runs_on_bank_holiday=False)
     assert create(harness) is Outcome.APPLIED
@@ -131,7 +131,7 @@ def test_amend_before_the_creation_fails_until_it_is_there(harness: Harness, pri
 
 
 def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """A pay line without a rate is a rule that cannot be met, told by its level and band."""
+    """A pay line without a rate is a rule that cannot be met, named by its level and band."""
     put_schedule(harness, prisoner)
     activity = harness.services[UpstreamName.ACTIVITIES].call("GET", f"/activities/{ACTIVITY}")
     del activity["pay"][0]["rate"]
@@ -142,7 +142,7 @@ def test_piece_work_is_refused_with_its_reason(harness: Harness, prisoner: Priso
 
 
 def test_lost_answer_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS cannot be asked for a course activity, so a lost answer is held for a person and nothing is made twice."""
+    """NOMIS cannot be asked for a course activity, so a lost response is left to a person and nothing is made twice."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
@@ -153,7 +153,7 @@ def test_lost_answer_needs_a_person(harness: Harness, prisoner: Prisoner) -> Non
 
 @pytest.mark.parametrize("existing", [{"activityScheduleId": SCHEDULE}, {}], ids=["same schedule", "same course"])
 def test_a_400_of_the_mapping_is_a_duplicate(harness: Harness, prisoner: Prisoner, existing: dict[str, int]) -> None:
-    """The mapping service's 400 for a pair that meets another one is recognised, and told as a duplicate with both."""
+    """The mapping service's 400 for a pair that meets another one is tracked as a duplicate with both."""
     put_schedule(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert create(harness) is Outcome.RETRY_QUEUED
@@ -179,7 +179,7 @@ def test_other_400_of_the_mapping_goes_into_the_retry(harness: Harness, prisoner
 
 
 def test_session_is_cancelled_and_scheduled_again(running: Harness) -> None:
-    """One session follows its state in DPS, and is told with both its ids."""
+    """One session follows its state in DPS, and is tracked with both its ids."""
     running.sandbox.put("instance", id=INSTANCE, cancelled=True)
     event = "activities.scheduled-instance.amended"
     assert running.handle(event, scheduledInstanceId=INSTANCE) == "activity-scheduled-instance-amend-success"
@@ -243,7 +243,7 @@ def test_session_waits_for_its_course(running: Harness) -> None:
 
 @pytest.mark.parametrize("word", ["allocated", "allocation-amended", "deallocated"])
 def test_allocation_is_upserted(running: Harness, prisoner: Prisoner, word: str) -> None:
-    """Each of the three events writes the allocation as DPS has it, and is told the same."""
+    """Each of the three events writes the allocation as DPS has it, and is tracked the same."""
     assert allocate(running, word) == "activity-allocation-success"
     row = one(running, "allocation")
     assert (row["booking_id"], row["end"], row["suspended"]) == (prisoner.booking_id, None, False)
@@ -333,7 +333,7 @@ def test_attendance_waits_for_the_booking_and_activity(running: Harness, prisone
 
 
 def test_attendance_is_upserted(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance is made, then changed, each told by the word of its event and with all properties."""
+    """An attendance is made, then changed, each tracked by the word of its event and with all properties."""
     allocate(running)
     put_attendance(running, prisoner)
     assert attend(running) == "activity-attendance-create-success"
@@ -382,7 +382,7 @@ def test_locked_attendance_keeps_or_expires(running: Harness, prisoner: Prisoner
 
 
 def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Prisoner) -> None:
-    """An attendance that payroll has paid is refused for good, and the failure is told with the step."""
+    """An attendance that payroll has paid is refused for good, and the failure is tracked with the step."""
     allocate(running)
     put_attendance(running, prisoner)
     attend(running)
@@ -395,7 +395,7 @@ def test_paid_attendance_fails_with_its_reason(running: Harness, prisoner: Priso
 
 
 def test_duplicate_rows_are_recognised(running: Harness) -> None:
-    """Where NOMIS holds a pair twice already, the failure is told as one that does not heal by itself."""
+    """Where NOMIS holds a pair twice already, the failure is tracked as one that does not heal by itself."""
     allocate(running)
     running.sandbox.control("POST", f"/nomis/duplicates/allocation/{one(running, 'allocation')['id']}")
     with pytest.raises(UpstreamError) as caught:
@@ -485,10 +485,10 @@ def test_an_attendance_refused_for_what_needs_nothing_is_ignored(
     for code, text in ((1001, "already been paid"), (1002, "moved on"), ("1001", "already been paid")):
         with faulty(running.sandbox, "nomis", "POST", "/attendance$", status=400, body=refusal(code)):
             assert attend(running, word) == name
-        told = running.tracked(name)[-1][1]
-        assert text in told["reason"]
-        assert f"{TODAY.isoformat()} at 08:30" in told["reason"]
-        assert told["dpsAttendanceId"] == str(ATTENDANCE)
+        properties = running.tracked(name)[-1][1]
+        assert text in properties["reason"]
+        assert f"{TODAY.isoformat()} at 08:30" in properties["reason"]
+        assert properties["dpsAttendanceId"] == str(ATTENDANCE)
 
 
 def test_an_attendance_paid_on_another_day_is_refused_for_good(running: Harness, prisoner: Prisoner) -> None:

@@ -34,7 +34,7 @@ def held(harness: Harness) -> dict[str, Any]:
 def test_inserted_and_mapped(
     harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str, category: str
 ) -> None:
-    """An adjustment of either family is created in it, mapped with its category, and told."""
+    """An adjustment of either family is created in it, mapped with its category, and tracked."""
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
     assert handle(harness, prisoner, "inserted") is Outcome.APPLIED
     (sent, mapped) = harness.sandbox.journal()
@@ -69,7 +69,7 @@ def test_inserted_and_mapped(
 
 
 def test_inactive_adjustment_is_inactive_in_nomis(harness: Harness, prisoner: Prisoner) -> None:
-    """Whether an adjustment is active is told to NOMIS, on creation and on update."""
+    """Whether an adjustment is active is sent to NOMIS, on creation and on update."""
     put_adjustment(harness, prisoner, active=False)
     handle(harness, prisoner, "inserted")
     assert held(harness)["active"] is False
@@ -92,9 +92,9 @@ def test_key_date_without_from_date_begins_on_its_date(harness: Harness, prisone
 
 def test_sentence_adjustment_keeps_its_missing_from_date() -> None:
     """A sentence adjustment may go without a from-date; a missing date is today in London."""
-    told = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
+    adjustment = Adjustment(booking_id=1, sentence_sequence=1, adjustment_type="RX", adjustment_days=1)
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
-    body = nomis_adjustment(told, today).as_json()
+    body = nomis_adjustment(adjustment, today).as_json()
     assert body == {"adjustmentTypeCode": "RX", "adjustmentDate": "2023-05-22", "adjustmentDays": 1, "active": True}
 
 
@@ -125,7 +125,7 @@ def test_ignored_events_have_a_group_of_their_own() -> None:
 
 @pytest.mark.parametrize(("sentence", "kind"), [(None, "ADA"), (1, "RX")], ids=["key date", "sentence"])
 def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, sentence: int | None, kind: str) -> None:
-    """An adjustment whose answer was lost is found in its family, not among those that NOMIS made and hides."""
+    """An adjustment whose response was lost is found in its family, not among those that NOMIS made and hides."""
     put_adjustment(harness, prisoner, OTHER, type="UAL")
     handle(harness, prisoner, "inserted", OTHER)
     put_adjustment(harness, prisoner, sentence=sentence, type=kind)
@@ -152,7 +152,7 @@ def test_the_same_adjustment_of_another_record_is_not_ours(harness: Harness, pri
 
 
 def test_retry_carries_its_telemetry(harness: Harness, prisoner: Prisoner) -> None:
-    """The retry of an adjustment is told under the name of the first success, with the properties of the message."""
+    """The retry of an adjustment is tracked under the name of the first success, with the properties of the message."""
     put_adjustment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     assert handle(harness, prisoner, "inserted") is Outcome.RETRY_QUEUED
@@ -280,8 +280,8 @@ def test_a_comment_longer_than_nomis_holds_is_cut(harness: Harness, prisoner: Pr
 def test_an_update_of_what_is_gone_on_both_sides_is_skipped(harness: Harness, prisoner: Prisoner) -> None:
     """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
     assert handle(harness, prisoner, "updated") == "sentencing-adjustment-updated-skipped"
-    ((_, told),) = harness.tracked()
-    assert told.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
+    ((_, properties),) = harness.tracked()
+    assert properties.keys() == {"adjustmentId", "offenderNo", "dps-error", "mapping-error"}
     put_adjustment(harness, prisoner)
     with pytest.raises(UpstreamError, match="mapping: GET"):
         handle(harness, prisoner, "updated")

@@ -24,7 +24,7 @@ def held(harness: Harness) -> dict[str, Any]:
 
 
 def test_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """An appointment is created with every field, mapped without a type of its own, and told with all properties."""
+    """An appointment is created with every field, mapped without a type of its own, and tracked with all properties."""
     put_appointment(harness, prisoner)
     assert handle(harness, "created") is Outcome.APPLIED
     sent, mapped = (each["body"] for each in harness.sandbox.journal())
@@ -64,7 +64,7 @@ def test_appointment_without_end_is_synchronised(harness: Harness, prisoner: Pri
 
 
 def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner: Prisoner) -> None:
-    """NOMIS's failure on an appointment in a cell is told as what it is, and as nothing that heals by waiting."""
+    """NOMIS's failure on an appointment in a cell is tracked as what it is, and as nothing that heals by waiting."""
     put_appointment(harness, prisoner, in_cell=True)
     with pytest.raises(NeverAccepted, match="takes no appointment without a location") as caught:
         handle(harness, "created")
@@ -74,7 +74,7 @@ def test_appointment_in_a_cell_fails_with_its_reason(harness: Harness, prisoner:
 
 
 def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, prisoner: Prisoner) -> None:
-    """Nothing but NOMIS's answer keeps an appointment in a cell from being created: it is sent without a location."""
+    """Nothing but NOMIS's response keeps an appointment in a cell from being created: it is sent without a location."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="status", status=201, body={"eventId": 5})
     assert handle(harness, "created") is Outcome.APPLIED
@@ -82,7 +82,7 @@ def test_appointment_in_a_cell_is_created_once_nomis_takes_it(harness: Harness, 
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """An appointment whose answer was lost is found by booking, location and start, among others of that day."""
+    """An appointment whose response was lost is found by booking, location and start, among others of that day."""
     put_appointment(harness, prisoner, INSTANCE + 1, start="13:00", end="14:00")
     handle(harness, "created", INSTANCE + 1)
     put_appointment(harness, prisoner)
@@ -123,7 +123,7 @@ def test_ours_beside_the_same_slot_of_another(harness: Harness, prisoner: Prison
 
 
 def test_lost_answer_of_one_in_a_cell_needs_a_person(harness: Harness, prisoner: Prisoner) -> None:
-    """Without a location NOMIS cannot be asked, so after a lost answer a person has to look."""
+    """Without a location NOMIS cannot be asked, so after a lost response a person has to look."""
     put_appointment(harness, prisoner, in_cell=True)
     harness.sandbox.fault("nomis", "POST", kind="reset", times=1)
     with pytest.raises(UpstreamError):
@@ -146,7 +146,7 @@ def test_retry_saves_the_ids_of_the_mapping(harness: Harness, prisoner: Prisoner
 
 
 def test_conflict_in_the_retry_is_a_duplicate(harness: Harness, prisoner: Prisoner) -> None:
-    """A conflict in a retry message is told as a duplicate and acknowledged; it does not go round for ever."""
+    """A conflict in a retry message is tracked as a duplicate and acknowledged; it does not go round for ever."""
     put_appointment(harness, prisoner)
     harness.sandbox.fault("mapping", "POST", kind="status", status=503, times=1)
     handle(harness, "created")
@@ -227,17 +227,17 @@ def test_deleted_again_is_ignored(harness: Harness, prisoner: Prisoner) -> None:
 
 
 def test_deleted_by_hand_in_nomis_is_done(harness: Harness, prisoner: Prisoner) -> None:
-    """A record that NOMIS no longer has counts as deleted, its mapping goes, and both are told."""
+    """A record that NOMIS no longer has counts as deleted, its mapping goes, and both are tracked."""
     put_appointment(harness, prisoner)
     handle(harness, "created")
     event_id = held(harness)["event_id"]
     harness.services.nomis.call("DELETE", f"/appointments/{event_id}")
     assert handle(harness, "deleted") == "appointment-delete-success"
     assert harness.sandbox.mappings("appointments") == []
-    told = {"appointmentInstanceId": str(INSTANCE), "nomisEventId": str(event_id)}
+    properties = {"appointmentInstanceId": str(INSTANCE), "nomisEventId": str(event_id)}
     assert harness.tracked()[-2:] == [
-        ("appointment-delete-missing-nomis-ignored", told),
-        ("appointment-delete-success", told),
+        ("appointment-delete-missing-nomis-ignored", properties),
+        ("appointment-delete-success", properties),
     ]
 
 
@@ -258,9 +258,9 @@ def test_cancelled_after_its_deletion_in_nomis_is_done(harness: Harness, prisone
     handle(harness, "created")
     harness.services.nomis.call("DELETE", f"/appointments/{held(harness)['event_id']}")
     assert handle(harness, "cancelled") == "appointment-cancel-success"
-    told = harness.tracked("appointment-cancel-success")[0][1]
-    assert told["nomis-error"].startswith("nomis: PUT /appointments/")
-    assert "status 404" in told["nomis-error"]
+    properties = harness.tracked("appointment-cancel-success")[0][1]
+    assert properties["nomis-error"].startswith("nomis: PUT /appointments/")
+    assert "status 404" in properties["nomis-error"]
 
 
 @pytest.mark.parametrize(
@@ -272,10 +272,10 @@ def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
 ) -> None:
     """Neither DPS nor the mapping service has it: nothing is written, and the event says what both answered."""
     assert handle(harness, word) == name
-    ((_, told),) = harness.tracked()
-    assert told.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
-    assert told["dps-error"].startswith(f"appointments: GET /appointment-instances/{INSTANCE}: status 404")
-    assert told["mapping-error"].startswith("mapping: GET /mapping/appointments/appointment-instance-id/")
+    ((_, properties),) = harness.tracked()
+    assert properties.keys() == {"appointmentInstanceId", "dps-error", "mapping-error"}
+    assert properties["dps-error"].startswith(f"appointments: GET /appointment-instances/{INSTANCE}: status 404")
+    assert properties["mapping-error"].startswith("mapping: GET /mapping/appointments/appointment-instance-id/")
     assert harness.sandbox.journal() == []
     put_appointment(harness, prisoner)
     with pytest.raises(UpstreamError, match="mapping: GET"):
@@ -290,7 +290,7 @@ def test_a_change_of_what_is_gone_on_both_sides_is_ignored(
 @pytest.mark.parametrize("word", ["updated", "cancelled"])
 @pytest.mark.parametrize("service", ["appointments", "mapping"])
 def test_what_a_gateway_lacks_is_not_gone(harness: Harness, service: str, word: str) -> None:
-    """Only the services' own word counts: a gateway's 404, or an empty answer, leaves the event to come again."""
+    """Only the services' own word counts: a gateway's 404, or an empty response, leaves the event to come again."""
     for status, text in ((404, "default backend - 404"), (200, ""), (200, "null")):
         with (
             faulty(harness.sandbox, service, "GET", kind="status", status=status, text=text),

@@ -42,7 +42,7 @@ def mapped_sequence(harness: Harness, review_id: int) -> int | None:
 
 
 def test_review_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A review becomes an IEP record with level, local time to the second, prison and user, mapped and told."""
+    """A review becomes an IEP record with level, local time to the second, prison and user, mapped and tracked."""
     review_id = review(harness, prisoner)
     before = len(records(harness, prisoner))
     assert insert(harness, review_id, prisoner) is Outcome.APPLIED
@@ -93,7 +93,7 @@ def test_lookup_errors_are_tracked(harness: Harness, prisoner: Prisoner, sandbox
 
 @pytest.mark.parametrize("at", ["2026-01-05T10:20:30", "2012-01-01T08:00:00"])
 def test_lost_answer_is_found_again(harness: Harness, prisoner: Prisoner, at: str) -> None:
-    """A record whose answer was lost is found again, also one of an earlier date, which is not the current record."""
+    """A record whose response was lost is found again, also one of an earlier date, which is not the current record."""
     review_id = review(harness, prisoner, at=at)
     before = len(records(harness, prisoner))
     harness.sandbox.fault("nomis", "POST", kind="reset_after_write", times=1)
@@ -183,12 +183,12 @@ def change(harness: Harness, code: str) -> Outcome | str:
 
 
 def orders_told(harness: Harness) -> int:
-    """How often NOMIS was told an order."""
+    """How often NOMIS was sent an order."""
     return len([each for each in harness.sandbox.journal("nomis") if each["path"].endswith("/reorder")])
 
 
 def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
-    """A level that NOMIS does not have is made, and takes its place even when the order was told before."""
+    """A level that NOMIS does not have is made, and takes its place even when the order was sent before."""
     assert harness.handle("incentives.levels.reordered") == "global-incentive-levels-reordered"
     assert change(harness, "EN3") == "global-incentive-level-inserted"
     assert order_in_nomis(harness) == CODES
@@ -204,7 +204,7 @@ def test_new_level_takes_its_place_in_the_order(harness: Harness) -> None:
     ids=["order refused", "order lost", "answer to the creation lost"],
 )
 def test_new_level_takes_its_place_when_it_comes_again(harness: Harness, path: str, kind: str) -> None:
-    """A new level whose place could not be told is put there by the next delivery, which finds it made."""
+    """A new level whose place could not be set is put there by the next delivery, which finds it made."""
     harness.handle("incentives.levels.reordered")
     harness.sandbox.fault("nomis", "POST", path, kind=kind, times=1)
     with pytest.raises(UpstreamError):

@@ -40,9 +40,9 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 ]
 
 
-def lose(harness: Harness, method: str, event_type: str, told: Told | None, information: Mapping[str, Any]) -> None:
+def lose(harness: Harness, method: str, event_type: str, event: Told | None, information: Mapping[str, Any]) -> None:
     """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
-    who = None if told is None else told.prisoner_id
+    who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)
     harness.sandbox.fault("nomis", method, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError, match="connection lost"):
@@ -56,9 +56,9 @@ def lose(harness: Harness, method: str, event_type: str, told: Told | None, info
 @pytest.mark.parametrize(("event_type", "method", "make"), WRITES, ids=[each[0] for each in WRITES])
 def test_a_record_is_left_alone(harness: Harness, event_type: str, method: str, make: Make) -> None:
     """Of every domain, by every event that changes, cancels or deletes."""
-    told = make(harness.sandbox)
-    harness.handle(told.event_type, told.prisoner_id, now(), **told.information)
-    lose(harness, method, event_type, told, told.information)
+    event = make(harness.sandbox)
+    harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
+    lose(harness, method, event_type, event, event.information)
 
 
 @pytest.mark.parametrize(("event_type", "method", "information"), LEVELS, ids=[each[0] for each in LEVELS])
@@ -69,10 +69,10 @@ def test_a_level_is_left_alone(harness: Harness, event_type: str, method: str, i
 
 def test_an_answer_of_the_service_ends_it(harness: Harness) -> None:
     """What NOMIS itself answers 500 to is not under way: the next attempt need not wait."""
-    told = visit_booked(harness.sandbox)
-    harness.handle(told.event_type, told.prisoner_id, now(), **told.information)
+    event = visit_booked(harness.sandbox)
+    harness.handle(event.event_type, event.prisoner_id, now(), **event.information)
     harness.set_grace_period(60)
     harness.sandbox.fault("nomis", "PUT", status=500, times=1)
     with pytest.raises(UpstreamError, match="500"):
-        harness.handle("prison-visit.changed", told.prisoner_id, **told.information)
-    assert harness.handle("prison-visit.changed", told.prisoner_id, **told.information) == "visit-changed-success"
+        harness.handle("prison-visit.changed", event.prisoner_id, **event.information)
+    assert harness.handle("prison-visit.changed", event.prisoner_id, **event.information) == "visit-changed-success"

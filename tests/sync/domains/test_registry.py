@@ -65,8 +65,8 @@ def test_a_domain_is_called_as_its_package() -> None:
 
 def test_names_that_are_irregular_stay_so() -> None:
     """Retry events keep the names that differ by domain."""
-    told = {domain.queue: domain.creation.retry_success for domain in DOMAINS.values()}
-    assert told == {
+    names = {domain.queue: domain.creation.retry_success for domain in DOMAINS.values()}
+    assert names == {
         "visit": "visit-retry-success",
         "incentive": "incentive-retry-success",
         "activity": "activity-create-mapping-retry-success",

@@ -58,11 +58,11 @@ def visit_at(text: str) -> Visit:
 
 def allocation_with(**changes: Any) -> Allocation:
     """An allocation as the activities API tells of it."""
-    told = {
+    record = {
         "id": 1, "prisonerNumber": "A1234BC", "bookingId": 2, "scheduleId": 3, "startDate": "2023-05-01",
         "prisonPayBand": {"nomisPayBand": 4}, "status": "ENDED",
     }  # fmt: skip
-    return Allocation.model_validate({**told, **changes})
+    return Allocation.model_validate({**record, **changes})
 
 
 @given(LOCAL_TIMES, st.integers(0, 9))
@@ -90,17 +90,17 @@ def test_a_time_with_an_offset_is_that_moment_in_london(moment: datetime, hours:
 @given(TIMES, st.sampled_from(["Z", "+00:00", "+01:00"]))
 def test_a_time_of_day_with_an_offset_is_not_read(moment: time, offset: str) -> None:
     """Without its date nobody can say which time of day in London that is."""
-    told = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
-    assert Instance.model_validate(told).start_time == moment
+    record = {"id": 1, "date": "2023-06-02", "startTime": moment.isoformat(), "endTime": "23:59", "cancelled": False}
+    assert Instance.model_validate(record).start_time == moment
     with pytest.raises(ValidationError, match="offset"):
-        Instance.model_validate({**told, "startTime": moment.isoformat() + offset})
+        Instance.model_validate({**record, "startTime": moment.isoformat() + offset})
 
 
 @given(LOCAL_TIMES, st.sampled_from(["", "Z"]))
 def test_the_z_of_the_activities_api_means_nothing(moment: datetime, zone: str) -> None:
     """That service alone writes local times with a `Z`, or without: both are the same."""
-    told = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
-    assert told.suspended_time == moment
+    record = allocation_with(suspendedTime=moment.isoformat() + zone, plannedDeallocation={"plannedAt": moment})
+    assert record.suspended_time == moment
 
 
 @given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2099, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
@@ -147,8 +147,8 @@ def test_comments_are_cut_at_a_character_within_the_bytes_that_nomis_holds(text:
     assert text.startswith(cut)
     assert len(cut.encode()) <= 240
     assert cut == text or len(text[: len(cut) + 1].encode()) > 240
-    told = allocation_with(deallocatedReason=text, deallocatedBy="Jane")
-    ending = nomis_allocation(told).end_comment
+    allocation = allocation_with(deallocatedReason=text, deallocatedBy="Jane")
+    ending = nomis_allocation(allocation).end_comment
     assert ending is not None
     assert len(ending.encode()) <= 240
     assert f"Deallocated in DPS by Jane at null for reason {text or 'null'}".startswith(ending)
@@ -182,8 +182,10 @@ def test_missing_values_are_left_out() -> None:
 )
 def test_allocations_say_what_their_status_needs(status: str, who: str | None, when: datetime | None) -> None:
     """The end's reason and comment go with an ended allocation alone, a suspension's with a suspended one."""
-    told = allocation_with(status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when)
-    body = nomis_allocation(told)
+    record = allocation_with(
+        status=status, deallocatedBy=who, deallocatedTime=when, suspendedBy=who, suspendedTime=when
+    )
+    body = nomis_allocation(record)
     moment = "null" if when is None else when.strftime("%Y-%m-%d %H:%M:%S")
     ended, suspended = status == "ENDED", "SUSPENDED" in status
     word = "SUSPENDED_WITH_PAY" if status == "SUSPENDED_WITH_PAY" else "Suspended"
@@ -197,7 +199,7 @@ def test_allocations_say_what_their_status_needs(status: str, who: str | None, w
 @given(TIMES, st.none() | TIMES, st.booleans(), st.none() | st.integers(1, 9))
 def test_appointments_always_have_an_end(start: time, end: time | None, in_cell: bool, location: int | None) -> None:
     """Every appointment that goes over has an end, and none in a cell has a location."""
-    told = AppointmentInstance.model_validate(
+    record = AppointmentInstance.model_validate(
         {
             "id": 1,
             "bookingId": 2,
@@ -209,7 +211,7 @@ def test_appointments_always_have_an_end(start: time, end: time | None, in_cell:
             "endTime": end,
         }
     )
-    body = nomis_appointment(told).as_json()
+    body = nomis_appointment(record).as_json()
     assert body["endTime"] == with_minutes(start if end is None else end)
     assert body.get("internalLocationId") == (None if in_cell else location)
 
@@ -271,13 +273,13 @@ def test_event_statuses(status: str, reason: str | None, in_nomis: str | None, e
 def test_what_nobody_recorded_expires_the_day_after(days: int, expected: str) -> None:
     """A waiting attendance is scheduled until its day has passed; others do not change with the days."""
     today = datetime(2023, 5, 22, tzinfo=LONDON).date()
-    told = {
+    record = {
         "attendanceId": 1, "scheduledInstanceId": 2, "activityScheduleId": 3, "status": "WAITING", "bookingId": 5,
         "sessionDate": today + timedelta(days=days), "sessionStartTime": "09:00", "sessionEndTime": "11:00",
         "prisonerNumber": "A1234BC",
     }  # fmt: skip
     session = AttendanceSession(schedule_date=today, start_time="09:00", end_time="11:00")
-    attendance = Attendance.model_validate(told)
+    attendance = Attendance.model_validate(record)
     assert nomis_attendance(attendance, session, None, today).event_status_code == expected
     done = attendance.model_copy(update={"status": "COMPLETED"})
     assert nomis_attendance(done, session, None, today).event_status_code == "COMP"
@@ -311,7 +313,7 @@ def test_an_unknown_outcome_of_a_visit_is_administrative(outcome: str | None) ->
 
 @pytest.mark.parametrize("field", ["deallocatedReason", "suspendedReason"])
 def test_a_reason_is_text_or_an_object(field: str) -> None:
-    """Reasons came as text and come as objects with a description; both are told in the same words."""
+    """Reasons came as text and come as objects with a description; both are written in the same words."""
     status = "ENDED" if field == "deallocatedReason" else "SUSPENDED"
     bodies = [
         nomis_allocation(allocation_with(status=status, **{field: reason}))
@@ -324,8 +326,10 @@ def test_a_reason_is_text_or_an_object(field: str) -> None:
 def test_who_planned_the_end_comes_first() -> None:
     """Where the service tells who planned the end of an allocation, its comment does."""
     planned = {"plannedBy": "Jane", "plannedAt": "2025-09-17T10:00:00", "plannedReason": {"description": "Released"}}
-    told = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
-    assert nomis_allocation(told).end_comment == "Deallocated in DPS by Jane at 2025-09-17 10:00:00 for reason Released"
+    record = allocation_with(deallocatedBy="Job", deallocatedReason="Expired", plannedDeallocation=planned)
+    assert (
+        nomis_allocation(record).end_comment == "Deallocated in DPS by Jane at 2025-09-17 10:00:00 for reason Released"
+    )
 
 
 def test_an_allocation_without_pay_band_is_unpaid() -> None:

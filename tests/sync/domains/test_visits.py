@@ -1,4 +1,4 @@
-"""Visits: from visit-scheduler to NOMIS, by the rules and through lost answers and events out of order."""
+"""Visits: from visit-scheduler to NOMIS, by the rules and through lost responses and events out of order."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def nomis_visit(harness: Harness) -> dict[str, Any]:
 
 
 def test_booked_visit_is_created_and_mapped(harness: Harness, prisoner: Prisoner) -> None:
-    """A booked visit is created in NOMIS with every field, mapped, and told with all properties."""
+    """A booked visit is created in NOMIS with every field, mapped, and tracked with all properties."""
     put(harness, restriction="CLOSED", visit_type="FAMILY")
     assert book(harness, prisoner) is Outcome.APPLIED
     sent = [each["body"] for each in harness.sandbox.journal("nomis") if each["path"].endswith("/visits")]
@@ -107,7 +107,7 @@ def test_second_delivery_is_a_duplicate(harness: Harness, prisoner: Prisoner) ->
 
 @pytest.mark.parametrize("kind", ["reset_after_write", "truncated"])
 def test_lost_answer_of_the_create_is_found_again(harness: Harness, prisoner: Prisoner, kind: str) -> None:
-    """A create whose answer was lost is found by its reference among the newest visits, and only mapped."""
+    """A create whose response was lost is found by its reference among the newest visits, and only mapped."""
     put(harness, "aa-bb-cc-dd")
     book(harness, prisoner, "aa-bb-cc-dd")
     put(harness)
@@ -351,8 +351,8 @@ def test_an_equal_visit_of_somebody_else_is_not_mapped(harness: Harness, prisone
     """A refusal that names no visit, or one that does not name our reference, stays a refusal."""
     put(harness)
     strange = equal_visit(harness, prisoner, f"{REFERENCE}-x")
-    for told in (more_info, str(strange)):
-        body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": told}
+    for properties in (more_info, str(strange)):
+        body = {"status": 409, "userMessage": "Visit already exists", "moreInfo": properties}
         with faulty(harness.sandbox, "nomis", "POST", status=409, body=body), pytest.raises(UpstreamError, match="409"):
             book(harness, prisoner)
     assert harness.sandbox.mappings("visits") == []
