@@ -55,8 +55,8 @@ class _NotFound(Enum):
     AMBIGUOUS = "ambiguous"
 
 
-class GracePeriod(LeaseBusy):
-    """An unknown outcome is too recent to be judged: the message waits, as it does for a lease."""
+class CreateUnderWay(LeaseBusy):
+    """The last create may still be under way in NOMIS: the message waits, as it does for a lease."""
 
     def __init__(self, key: str, seconds: float) -> None:
         super().__init__(key, free_in=seconds)
@@ -192,7 +192,7 @@ class CreationProtocol:
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
                     if match is _NotFound.ABSENT:
-                        self._wait_for_grace_period(creation, record)
+                        self._check_not_under_way(creation, record)
                         self._store.mapped_by_others(creation, record, mapping)
                     else:
                         # NOMIS may have one record too many, which nobody else would notice.
@@ -218,7 +218,7 @@ class CreationProtocol:
                 self._store.ambiguous(creation, record, context.properties)
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
-                self._wait_for_grace_period(creation, record)
+                self._check_not_under_way(creation, record)
                 # Recorded before the DPS record is read again: a deletion need not wait for what NOMIS never had.
                 record = self._store.not_applied(creation, record)
         return self._create(creation, event, record.dps_id, record, context)
@@ -240,7 +240,7 @@ class CreationProtocol:
             if subject is not None:
                 held.enter_context(self._leases.held(f"doubt:{creation.name}:{subject}"))
                 for intent in self._store.concurrent_intents(creation, record):
-                    self._wait_for_grace_period(creation, intent)
+                    self._check_not_under_way(creation, intent)
             yield self._locate(creation, record, context)
 
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
@@ -259,14 +259,14 @@ class CreationProtocol:
             return _NotFound.ABSENT
         return self._store.created(creation, record.dps_id, record.attempts, matches[0])
 
-    def _wait_for_grace_period(self, creation: Creation, record: CreationRecord) -> None:
-        """Raises `GracePeriod` while the create of this intent may still be under way in NOMIS."""
+    def _check_not_under_way(self, creation: Creation, record: CreationRecord) -> None:
+        """Raises `CreateUnderWay` while the create of this intent may still be under way in NOMIS."""
         last_news = record.updated_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)
         remaining = last_news + self._grace - clock.now()
         if remaining > timedelta():
-            raise GracePeriod(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
+            raise CreateUnderWay(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
 
 
 def _prepare(

@@ -13,7 +13,7 @@ from enum import Enum, auto
 import structlog
 
 from sync.creation.creation import Creation
-from sync.creation.protocol import GracePeriod
+from sync.creation.protocol import CreateUnderWay
 from sync.failures import BreakerOpen, Failure, LeaseBusy, MalformedMessage, SyncError, UpstreamError, describe_failure
 from sync.pipeline.acknowledge import TaskEnd
 from sync.pipeline.coalesce import MessageGroup, Task
@@ -185,7 +185,7 @@ class GroupRunner:
             return _park(replace(group, busy_since=since), Missing.LEASE, times.LEASE_POLL_SECONDS)
         self._log.info("lease-busy", queue=self._context.queue, key=error.key, tasks=len(group.tasks))
         seconds = None if error.free_in is None else math.ceil(error.free_in)
-        if not isinstance(error, GracePeriod):
+        if not isinstance(error, CreateUnderWay):
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
         # The first comes again itself, so that its receives count: a create that always fails would never end.
         first, *others = group.tasks
