@@ -77,7 +77,7 @@ def save_page(
         "prisons": page.prisons.tolist(),
         "levelCodes": list(levels.texts),
         "prisonCodes": list(prisons.texts),
-        "unreadable": [[booking, why.reason, why.network] for booking, why in page.unreadable.items()],
+        "unreadable": [[booking, why.reason, why.network] for booking, why in page.failed.items()],
     }
     values = {"run_id": run_id, "shard": shard, "page": page.number, "finished_at": now(), "rows": _packed(content)}
     connection.execute(insert(reconciliation_pages), values)
@@ -103,7 +103,7 @@ def load_pages(connection: Connection, run_id: str, levels: Codebook, prisons: C
             nomis=array("h", [level_numbers[each] for each in content["nomis"]]),
             dps=array("h", [level_numbers[each] for each in content["dps"]]),
             prisons=array("h", [prison_numbers[each] for each in content["prisons"]]),
-            unreadable={booking: FailedRead(reason, network) for booking, reason, network in content["unreadable"]},
+            failed={booking: FailedRead(reason, network) for booking, reason, network in content["unreadable"]},
         )
 
 

@@ -169,7 +169,7 @@ class ResultBuilder:
                 reason=why.reason,
                 network=why.network,
             )
-            for booking_id, why in frame.unreadable.items()
+            for booking_id, why in frame.failed.items()
         ]
         later = [
             Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network)

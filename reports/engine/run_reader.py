@@ -183,7 +183,7 @@ class RunReader:
         with self._database.read() as connection:
             next_page = checkpoints.next_page(connection, record.id, self._run.shard)
             for page in checkpoints.load_pages(connection, record.id, snapshot.levels, snapshot.prisons):
-                readable = [each for each in page.prisoners if each.booking_id not in page.unreadable]
+                readable = [each for each in page.prisoners if each.booking_id not in page.failed]
                 read.update(each.booking_id for each in readable)
                 if readable:
                     snapshot.trust(readable[0])
@@ -204,7 +204,7 @@ class RunReader:
                         connection, record.id, self._run.shard, page, snapshot.levels, snapshot.prisons
                     )
                 done += len(page.prisoners)
-                failed += len(page.unreadable.keys() - self._excluded)
+                failed += len(page.failed.keys() - self._excluded)
                 self._progress.report("reading", done, len(mine))
                 self._check_share(failed, len(mine))
         finally:

@@ -161,7 +161,7 @@ def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> No
     if plan.booking_id is None:
         return
     seen = fixes.verify(application.services, plan.offender_no, plan.booking_id, wait_seconds)
-    if seen.mended:
+    if seen.equal:
         say(f"both sides have {seen.dps_level or 'no level'} now")
         return
     levels = f"NOMIS {seen.nomis_level or 'none'}, DPS {seen.dps_level or 'none'}"

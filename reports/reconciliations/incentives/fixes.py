@@ -88,13 +88,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a second reading found: both levels, and whether they agree."""
+    """Both levels after a fix, and whether they agree."""
 
     nomis_level: str | None
     dps_level: str | None
 
     @property
-    def mended(self) -> bool:
+    def equal(self) -> bool:
         """Whether both sides agree."""
         return self.nomis_level == self.dps_level
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class LevelFrame:
     """The levels of everyone who was read, in parallel columns of category codes.
 
-    unreadable: the bookings whose levels could not be read.
+    failed: the bookings whose levels could not be read.
     """
 
     levels: Codebook
@@ -39,7 +39,7 @@ class LevelFrame:
     nomis: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
     dps: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
     prison: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
-    unreadable: dict[int, FailedRead] = field(default_factory=dict)
+    failed: dict[int, FailedRead] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -55,12 +55,12 @@ class LevelFrame:
                 if booking_id in without:
                     continue
                 found.offenders[booking_id] = prisoner.offender_no
-                why = page.unreadable.get(booking_id)
+                why = page.failed.get(booking_id)
                 if why is not None:
                     if booking_id not in places:
-                        found.unreadable[booking_id] = why
+                        found.failed[booking_id] = why
                     continue
-                found.unreadable.pop(booking_id, None)
+                found.failed.pop(booking_id, None)
                 place = places.setdefault(booking_id, len(bookings))
                 if place == len(bookings):
                     bookings.append(booking_id)
@@ -95,7 +95,7 @@ class LevelFrame:
             self.nomis[chosen],
             self.dps[chosen],
             self.prison[chosen],
-            self.unreadable,
+            self.failed,
         )
 
     def amended(self, pairs: Iterable[PrisonerLevels], without: Collection[int]) -> LevelFrame:
@@ -117,7 +117,7 @@ class LevelFrame:
             nomis[kept],
             dps[kept],
             self.prison[kept],
-            self.unreadable,
+            self.failed,
         )
 
     def at_prisons(self) -> frozenset[str | None]:

@@ -40,7 +40,7 @@ _WITHDRAWN = frozenset({404, 405})
 class PageLevels:
     """The levels of one page of prisoners, as numbers of the codebooks (`NONE` for none).
 
-    unreadable: bookings whose level could not be read, by booking id; their numbers mean nothing.
+    failed: bookings whose level could not be read, by booking id; their level numbers are meaningless.
     """
 
     number: int
@@ -48,7 +48,7 @@ class PageLevels:
     nomis: array[int]
     dps: array[int]
     prisons: array[int]
-    unreadable: dict[int, FailedRead] = field(default_factory=dict)
+    failed: dict[int, FailedRead] = field(default_factory=dict)
 
 
 class Snapshot:
@@ -93,7 +93,7 @@ class Snapshot:
         size = self._page_size
         for start in range(0, len(prisoners), size):
             place, some = len(self._pages), prisoners[start : start + size]
-            self._pages.append(_unread(first_number + place, some))
+            self._pages.append(_new_page(first_number + place, some))
             self._left.append(2 * len(some))
             self._nomis.add(range(place * size, place * size + len(some)))
 
@@ -234,7 +234,7 @@ class Snapshot:
 
     def _note_failed(self, page: PageLevels, within: int, why: FailedRead) -> None:
         with self._lock:
-            page.unreadable.setdefault(page.prisoners[within].booking_id, why)
+            page.failed.setdefault(page.prisoners[within].booking_id, why)
 
     def _count_down(self, place: int, by: int) -> None:
         with self._lock:
@@ -244,7 +244,7 @@ class Snapshot:
             self._finished.put(self._pages[place])
 
 
-def _unread(number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
+def _new_page(number: int, prisoners: Sequence[PrisonerId]) -> PageLevels:
     def unset() -> array[int]:
         return array("h", [NONE]) * len(prisoners)
 

@@ -52,8 +52,8 @@ def test_verifying_waits_for_the_other_side(world: Sandbox, office: OpenOffice) 
     world.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
     who = world.planted()["mismatches"][0]
     services = office().services
-    assert not fixes.verify(services, who["offenderNo"], who["bookingId"]).mended
-    assert fixes.verify(services, who["offenderNo"], who["bookingId"], within_seconds=20).mended
+    assert not fixes.verify(services, who["offenderNo"], who["bookingId"]).equal
+    assert fixes.verify(services, who["offenderNo"], who["bookingId"], within_seconds=20).equal
 
 
 def test_explains_one_prisoner_with_whole_histories(world: Sandbox, office: OpenOffice) -> None:

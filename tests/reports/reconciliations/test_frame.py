@@ -31,7 +31,7 @@ def frame_of(pages: list[list[Row]], without: set[int]) -> LevelFrame:
             nomis=array("h", [levels.number(row[1]) for row in rows]),
             dps=array("h", [levels.number(row[2]) for row in rows]),
             prisons=array("h", [prisons.number(row[3]) for row in rows]),
-            unreadable={row[0]: FailedRead("why", network=False) for row in rows if not row[4]},
+            failed={row[0]: FailedRead("why", network=False) for row in rows if not row[4]},
         )
         for number, rows in enumerate(pages)
     ]
@@ -45,7 +45,7 @@ def test_the_last_reading_of_a_booking_counts(pages: list[list[Row]], without: s
     last: dict[int, Row] = {row[0]: row for rows in pages for row in rows if row[4] and row[0] not in without}
     failed = {row[0] for rows in pages for row in rows} - last.keys() - without
     frame = frame_of(pages, without)
-    assert set(frame.unreadable) == failed
+    assert set(frame.failed) == failed
     assert {int(each) for each in frame.bookings} == set(last)
     assert list(frame.differences().items()) == sorted(
         (booking, (row[1], row[2])) for booking, row in last.items() if row[1] != row[2]

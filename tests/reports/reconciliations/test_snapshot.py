@@ -23,7 +23,7 @@ def read(office: Office, page_size: int = 50) -> tuple[Levels, list[PageLevels]]
         prisoner.booking_id: (snapshot.levels.text(page.nomis[place]), snapshot.levels.text(page.dps[place]))
         for page in pages
         for place, prisoner in enumerate(page.prisoners)
-        if prisoner.booking_id not in page.unreadable
+        if prisoner.booking_id not in page.failed
     }
     return levels, pages
 
@@ -89,7 +89,7 @@ def test_names_who_cannot_be_read_and_reads_the_others(world: Sandbox, office: O
     world.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
     world.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
     levels, pages = read(office())
-    unreadable = {booking: why for page in pages for booking, why in page.unreadable.items()}
+    unreadable = {booking: why for page in pages for booking, why in page.failed.items()}
     assert unreadable.keys() == {one, other}
     assert f"nomis: GET /incentives/booking-id/{one}/current: status 400" in unreadable[one].reason
     assert (unreadable[one].network, unreadable[other].network) == (False, True)
@@ -144,5 +144,5 @@ def test_gets_through_when_nomis_has_too_few_connections(world: Sandbox, office:
     assert any(each["status"] == 500 for each in world.requests("nomis"))
     assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
     assert len(levels) == 120
-    assert not any(page.unreadable for page in pages)
+    assert not any(page.failed for page in pages)
     assert not differing(levels).keys() - planted(world).keys()
