@@ -142,7 +142,7 @@ json_values = st.recursive(
 def test_no_event_breaks_the_reading(
     event_type: str, information: object, occurred_at: object, prisoner: object
 ) -> None:
-    """Whatever stands in the fields of an event, the message is a task of its own or of its entity."""
+    """Whatever stands in the fields of an event, the message is one task, alone or with its entity."""
     event = {
         "eventType": event_type,
         "occurredAt": occurred_at,

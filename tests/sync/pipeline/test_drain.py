@@ -129,7 +129,7 @@ def test_a_lost_answer_is_no_second_visit(sandbox: Sandbox, one: Application) ->
 
 
 def test_a_mapping_service_that_fails_is_healed_by_the_retry_message(sandbox: Sandbox, one: Application) -> None:
-    """The record is made once; the mapping comes by a message of its own, told by its events."""
+    """The record is created once; a separate message saves the mapping, and both are tracked."""
     created = sandbox.traffic(events=6, seed=2, queues=["visit"])["created"]
     sandbox.fault("mapping", "POST", "/mapping/visits", kind="status", status=500, times=4)
     summary = settle(one.open_drain("visit"), one.queue_pair("visit").main)
@@ -198,7 +198,7 @@ def test_a_slow_message_stays_hidden(sandbox: Sandbox, tmp_path: Path, monkeypat
 
 
 def test_stop_finishes_the_batch_in_hand_and_receives_no_more(sandbox: Sandbox, one: Application) -> None:
-    """What is in hand when it is told to stop is finished; what is published then stays on the queue."""
+    """What is in flight at the stop is finished; what is published afterwards stays on the queue."""
     sandbox.traffic(events=30, seed=1, queues=["visit"])
     drain, queue = one.open_drain("visit"), one.queue_pair("visit").main
     with held(sandbox, "nomis", "POST", VISITS, times=None) as creates:

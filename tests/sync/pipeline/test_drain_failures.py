@@ -182,8 +182,8 @@ def test_coalesced_updates_are_told_and_fail_together(sandbox: Sandbox, one: App
     summary = drain.run_batch()
     assert (summary.applied, summary.coalesced) == (1, 2)
     one.telemetry.flush()
-    told = [each["properties"] for each in read_events(one.database, "message-coalesced")]
-    assert told == [{"eventType": CHANGED, "entity": "visit:aa-aa", "messageId": each} for each in ids[:2]]
+    properties = [each["properties"] for each in read_events(one.database, "message-coalesced")]
+    assert properties == [{"eventType": CHANGED, "entity": "visit:aa-aa", "messageId": each} for each in ids[:2]]
     sandbox.fault("nomis", "PUT", kind="status", status=400)
     ids = [send(queue, CHANGED, "aa-aa", minute) for minute in (4, 5)]
     assert drain.run_batch().failed == 2
@@ -191,7 +191,7 @@ def test_coalesced_updates_are_told_and_fail_together(sandbox: Sandbox, one: App
 
 
 def test_a_lease_held_elsewhere_is_waited_for(sandbox: Sandbox, url: str) -> None:
-    """A message whose record another process works on stays in hand, and is done when that one is ready."""
+    """A message whose record another process works on is parked, and handled when that process has finished."""
     with application(sandbox.environment(), url, DRAIN_CONCURRENCY="1") as one:
         queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
         for reference in ("aa-aa", "bb-bb"):

@@ -1,4 +1,4 @@
-"""A very young event waits in hand: what it tells of may not be committed by its publisher yet."""
+"""A very young event is parked: its publisher may not have committed the change yet."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: 
 
 
 def test_stop_leaves_time_for_young_events(sandbox: Sandbox, one: Application) -> None:
-    """They are not handed back, which would cost them an attempt, but handled within the time of grace."""
+    """They are not returned, which would cost them an attempt, but handled within the grace period."""
     queue = one.queue_pair("visit").main
     who = put_visit(sandbox, "stop")
     send(queue, BOOKED, "stop", prisonerId=who)

@@ -105,7 +105,7 @@ def test_blanks_and_case_of_an_event_type_do_not_matter(sandbox: Sandbox, one: A
     assert tracked(one) == {"visit-create-success": 1}
 
 
-@pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with a Type of its own"])
+@pytest.mark.parametrize("more", [{}, {"Type": "visit"}], ids=["bare", "with its own Type"])
 def test_raw_message_delivery_is_read(sandbox: Sandbox, one: Application, more: dict[str, str]) -> None:
     """With raw delivery the body is the event itself, and its attributes are those of the message."""
     who = put_visit(sandbox, "raw")
@@ -126,9 +126,9 @@ def test_the_case_of_an_envelope_does_not_matter(sandbox: Sandbox, one: Applicat
     """Neither that of a notification nor that of a mapping retry; both would be deleted as of an unknown type else."""
     who = put_visit(sandbox, "envelope")
     event = {"eventType": BOOKED, "occurredAt": "2023-05-22T10:00:00+01:00", "prisonerId": who}
-    told = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
+    message = json.dumps({**event, "additionalInformation": {"reference": "envelope"}})
     queue, drain = one.queue_pair("visit").main, one.open_drain("visit")
-    queue.send(json.dumps({"Type": "notification", "Message": told}))
+    queue.send(json.dumps({"Type": "notification", "Message": message}))
     assert drain.run_batch().applied == 1
     retry = json.loads(write_mapping_retry({"nomisId": "987", "vsipId": "other"}, {}))
     queue.send(json.dumps({**retry, "Type": retry["Type"].lower()}))
@@ -144,8 +144,8 @@ def test_a_failed_mapping_retry_is_tracked(sandbox: Sandbox, one: Application) -
     sandbox.fault("mapping", "POST", kind="status", status=400, body={"status": 400, "userMessage": "broken"})
     assert one.open_drain("visit").run_batch().failed == 1
     one.telemetry.flush()
-    (told,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
-    assert json.loads(told["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
+    (failure,) = [each for each in read_events(one.database) if each["name"] == "create-mapping-retry-failure"]
+    assert json.loads(failure["properties"]["retryMessage"]) == {"nomisId": "7", "vsipId": "x"}
 
 
 def test_a_switch_may_name_the_queue(sandbox: Sandbox, url: str) -> None:

@@ -22,31 +22,31 @@ from tests.harness.waiting import until
 YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
-def dead_letter_of(made: Application, told: Told) -> FailedAttempt:
+def dead_letter_of(made: Application, event: Told) -> FailedAttempt:
     """Drains until the event is a dead letter; why it is one."""
-    pair, drain = made.queue_pair(told.queue), made.open_drain(told.queue)
-    told.publish()
+    pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
+    event.publish()
     until(lambda: drain.run_until_empty() and pair.dlq.counts().total == 1)
     (letter,) = pair.dlq.receive()
-    found = last_failure(made.database, queue=told.queue, message_id=letter.message_id)
+    found = last_failure(made.database, queue=event.queue, message_id=letter.message_id)
     assert found is not None
     return found
 
 
-def without_a_booking(sandbox: Sandbox, told: Told) -> None:
+def without_a_booking(sandbox: Sandbox, event: Told) -> None:
     """The prisoner is released before the visit is written."""
-    assert told.prisoner_id is not None
-    sandbox.release(told.prisoner_id)
+    assert event.prisoner_id is not None
+    sandbox.release(event.prisoner_id)
 
 
-def at_no_prison(sandbox: Sandbox, told: Told) -> None:
+def at_no_prison(sandbox: Sandbox, event: Told) -> None:
     """The visit is at a prison that NOMIS does not know."""
-    put_visit(sandbox, told.dps_id, prison_id="XXX")
+    put_visit(sandbox, event.dps_id, prison_id="XXX")
 
 
-def by_nobody(sandbox: Sandbox, told: Told) -> None:
+def by_nobody(sandbox: Sandbox, event: Told) -> None:
     """The visitor is a person that NOMIS does not know."""
-    put_visit(sandbox, told.dps_id, person_ids=[1])
+    put_visit(sandbox, event.dps_id, person_ids=[1])
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_a_refused_create_is_a_dead_letter_with_its_reason(
 ) -> None:
     """Service, method, path, status and the answer's words are recorded; it does not count as worth repeating."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
-        told = visit_booked(sandbox)
-        spoil(sandbox, told)
-        found = dead_letter_of(made, told)
+        event = visit_booked(sandbox)
+        spoil(sandbox, event)
+        found = dead_letter_of(made, event)
     failure = found.failure
     assert (failure.service, failure.method, failure.status) == ("nomis", "POST", status)
-    assert failure.path == f"/prisoners/{told.prisoner_id}/visits"
+    assert failure.path == f"/prisoners/{event.prisoner_id}/visits"
     assert failure.reason.startswith(reason)
     assert (failure.step, failure.recoverable, found.attempt) == ("create visit", False, 3)
 
@@ -147,7 +147,7 @@ def an_end_after_a_transfer(harness: Harness, prisoner: Prisoner) -> Outcome | s
 def test_a_change_that_nomis_never_takes_says_why(
     harness: Harness, prisoner: Prisoner, change: Callable[[Harness, Prisoner], Outcome | str], event: str
 ) -> None:
-    """NOMIS's 400 fails for good, is told by the failed event, and carries NOMIS's own words."""
+    """NOMIS's 400 fails for good, is tracked by the failed event, and carries NOMIS's own words."""
     with pytest.raises(UpstreamError, match=r"^nomis: PUT .*: status 400: Bad request: .") as caught:
         change(harness, prisoner)
     assert not caught.value.recoverable

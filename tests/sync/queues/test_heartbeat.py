@@ -1,4 +1,4 @@
-"""The heartbeat: what is in hand stays hidden, what was let go does not. The queue's clock is put forward by hand."""
+"""The heartbeat: tracked messages stay hidden, released ones do not. The tests advance the clock of the queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NEARLY = 0.9
 
 
 def test_messages_in_hand_stay_hidden() -> None:
-    """Twelve messages outlive their visibility, and nobody else sees one."""
+    """Twelve messages outlive their visibility timeout, and nobody else receives one."""
     with stubbed(messages=12) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         for _ in range(2):
             heartbeat.track(made.queue.receive(visibility_seconds=_VISIBILITY))
@@ -21,7 +21,7 @@ def test_messages_in_hand_stay_hidden() -> None:
 
 
 def test_messages_that_were_let_go_come_again() -> None:
-    """A message that is let go is renewed no more: it comes again when its visibility ends."""
+    """A released message is not renewed: it comes again when its visibility timeout ends."""
     with stubbed(messages=2) as made, Heartbeat(made.queue, _VISIBILITY) as heartbeat:
         first, second = made.queue.receive(visibility_seconds=_VISIBILITY)
         heartbeat.track([first, second])

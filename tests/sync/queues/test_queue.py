@@ -35,7 +35,7 @@ def test_entries_that_fail_are_tried_again() -> None:
 
 
 def test_entries_that_fail_for_ever_are_given_back() -> None:
-    """What could not be deleted in several tries is told, and everything else is deleted."""
+    """Messages that could not be deleted in several tries are returned; all others are deleted."""
 
     def fails(action: str, number: int) -> bool:
         return action == "DeleteMessageBatch" and number > 10
@@ -47,7 +47,7 @@ def test_entries_that_fail_for_ever_are_given_back() -> None:
 
 
 def test_visibility_is_changed_in_batches_and_failed_entries_again() -> None:
-    """Messages that are let go come again at once, although some entries failed at first."""
+    """Returned messages come again at once, although some entries failed at first."""
     with stubbed(lambda _action, number: number in (2, 5), messages=12) as made:
         messages = receive_all(made.queue)
         assert made.queue.receive() == []
@@ -79,7 +79,7 @@ def test_a_refusal_names_queue_and_call() -> None:
 
 
 def test_no_answer_names_queue_and_call() -> None:
-    """So does a queue that nobody serves; a batch gives its messages back instead of losing them."""
+    """So does a queue without a server; a batch returns its messages instead of losing them."""
     settings = load_settings({"HMPPS_SQS_PROVIDER": "localstack", "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1"})
     queue = Queue(Aws(settings).client("sqs"), "gone", "http://127.0.0.1:1/gone")
     with pytest.raises(QueueUnavailable, match=r"^queue gone: send_message: EndpointConnectionError$"):

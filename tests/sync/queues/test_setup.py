@@ -71,8 +71,8 @@ def test_an_endpoint_that_starts_again_empty_is_set_up_by_whoever_comes_first(sa
             pair.main.send("a message")
         else:
             assert (pair.main.receive() if first == "receive" else pair.main.counts().total) in ([], 0)
-    (told,) = (each for each in logs if each["event"] == "queue-missing")
-    assert "NonExistentQueue" in told["reason"]
+    (logged,) = (each for each in logs if each["event"] == "queue-missing")
+    assert "NonExistentQueue" in logged["reason"]
     sandbox.publish("incentives.level.changed", {"incentiveLevel": "STD"})
     assert len(pair.main.receive()) == (2 if first == "send" else 1)
     assert pair.main.max_receives() == 3

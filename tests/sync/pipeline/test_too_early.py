@@ -139,7 +139,7 @@ def test_a_dead_letter_that_is_sent_back_waits_anew(sandbox: Sandbox, one: Appli
 def test_a_creation_that_was_begun_is_waited_for_longer(
     sandbox: Sandbox, one: Application, state: str, *, waits: bool
 ) -> None:
-    """By whichever process; not one that nobody goes on with."""
+    """By any process; not one that no process continues."""
     who = put_visit(sandbox, REFERENCE)
     pair, drain = one.queue_pair("visit"), one.open_drain("visit")
     creation, store = DOMAINS["visits"].creation, CreationStore(one.database, one.telemetry)

@@ -1,4 +1,4 @@
-"""What nobody could try, or no service could take, waits: it never becomes a dead letter for that."""
+"""Messages that could not be tried, or that no service could take, wait: none becomes a dead letter for that."""
 
 from __future__ import annotations
 
@@ -112,12 +112,12 @@ def test_a_write_that_is_always_in_doubt_ends(
     monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
     settings = {"API_TIMEOUT_SECONDS": "0.4", "CREATION_SETTLING_SECONDS": "1"}
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/doubt.db", **settings) as made:
-        pair, told = made.queue_pair("visit"), visit_booked(sandbox)
-        told.publish()
+        pair, event = made.queue_pair("visit"), visit_booked(sandbox)
+        event.publish()
         with draining(made, "visit"):
             if method == "PUT":
                 until(lambda: sandbox.nomis("visit") and pair.main.counts().total == 0)
-                sandbox.publish("prison-visit.changed", dict(told.information), told.prisoner_id)
+                sandbox.publish("prison-visit.changed", dict(event.information), event.prisoner_id)
             fault = sandbox.fault("nomis", method, "/prisoners/", **response)
 
             def is_dead_letter() -> bool:
@@ -144,8 +144,7 @@ def test_drains_by_command_while_only_the_pings_are_fine(
     sandbox: Sandbox, one: Application, impatient_breaker: None
 ) -> None:
     """However many of them give up: no booking is a dead letter, and why the tried ones failed is recorded."""
-    told = [visit_booked(sandbox) for _ in range(4)]
-    for each in told:
+    for each in [visit_booked(sandbox) for _ in range(4)]:
         each.publish()
     sandbox.fault("nomis", "POST", status=503)
     pair = one.queue_pair("visit")
@@ -234,7 +233,7 @@ def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path, monke
 def test_a_database_locked_in_the_midst_of_the_work(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is in hand when the database stops taking writes stays there, and goes on when it takes them again."""
+    """Messages in flight when the database stops taking writes are parked, and handled when it takes them again."""
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
@@ -257,12 +256,12 @@ def test_a_database_locked_in_the_midst_of_the_work(
 
 
 def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message whose record a living process works on is handed back, but not into the dead letter queue."""
+    """A message whose record a living process works on is returned, but never to the dead letter queue."""
     for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0)
-    pair, told = one.queue_pair("visit"), visit_booked(sandbox)
-    told.publish()
-    other, key = Leases(one.database, "living", 300), creation_lease("visit", told.dps_id)
+    pair, event = one.queue_pair("visit"), visit_booked(sandbox)
+    event.publish()
+    other, key = Leases(one.database, "living", 300), creation_lease("visit", event.dps_id)
     assert other.acquire(key)
     with capture_logs() as logs, draining(one, "visit"):
         # It has three receives.
@@ -273,7 +272,7 @@ def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monke
 
 
 def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
-    """When it is known how long NOMIS may still be at work, nothing is held in hand or looked at in vain meanwhile."""
+    """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
     url = f"sqlite:///{tmp_path}/settling.db"
     with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
