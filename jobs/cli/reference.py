@@ -93,9 +93,9 @@ _COMMANDS_HEAD = """\
 # Commands
 
 Every command exits 0 on success, 1 when the work itself failed, 2 on bad usage or bad settings, and says why in one
-line on stderr. Whatever changes something outside asks first (`dlq retry` and `dlq retry-all` on a terminal only),
-takes `--dry-run` and `--yes`, and is recorded with who and when; where nobody can answer the question, it does nothing
-and exits 2.
+line on stderr. Commands that change an external system ask for confirmation (`dlq retry` and `dlq retry-all` on a
+terminal only), take `--dry-run` and `--yes`, and are recorded with who and when; where nobody can answer the question,
+they do nothing and exit 2.
 Made from the code by `make docs`.
 """
 _SCHEDULE_HEAD = """

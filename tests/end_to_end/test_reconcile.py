@@ -164,7 +164,7 @@ def test_incomplete_reconciliation_exits_1(installed: App, sandbox: Sandbox) -> 
     assert kept["status"] == "incomplete"
 
 
-def test_one_prisoner_is_explained_and_mended(installed: App, sandbox: Sandbox) -> None:
+def test_one_prisoner_is_explained_and_fixed(installed: App, sandbox: Sandbox) -> None:
     """The causes of two prisoners are explained; a dry run changes nothing; the fixes are done, recorded and seen."""
     sandbox.reset(prisoners=50, mismatches={"4": 1, "8": 1})
     installed.make_queues()
@@ -184,9 +184,12 @@ def test_one_prisoner_is_explained_and_mended(installed: App, sandbox: Sandbox) 
     elsewhere = installed.run_process("reconcile", "fix", "received", missed, "--prison", "XXX", "--yes")
     assert (elsewhere.code, ", not at XXX; --force sends it all the same" in elsewhere.error) == (1, True)
     assert installed.run_process("reconcile", "fix", "received", missed, "--yes").code == 0
+    # The review that DPS made of the event is on the queue, and could be that of the next prisoner.
+    waiting = installed.run_process("incentives", "repair", edited, "--yes")
+    assert (waiting.code, "may wait: the incentive queue holds 1 message" in waiting.error) == (1, True)
+    assert installed.run_process("drain", "incentive", "--until-empty").code == 0
     repaired = installed.run_process("incentives", "repair", edited, "--yes")
     assert "both sides have" in repaired.out, repaired.err
-    assert installed.run_process("drain", "incentive", "--until-empty").code == 0
     again = installed.run_process("reconcile", "incentives", "--prisoner", missed, "--prisoner", edited, "--no-notify")
     assert (again.code, "compared 2, mismatches 0" in again.out) == (0, True), again.out
 
