@@ -15,7 +15,7 @@ from tests.harness.databases import (
     spare_databases,
     sqlite_template,
 )
-from tests.harness.sandboxes import caller, running_sandbox, sandbox
+from tests.harness.sandboxes import caller, quiet_sandbox, running_sandbox, sandbox
 
 __all__ = [
     "app",
@@ -24,6 +24,7 @@ __all__ = [
     "database_url",
     "postgres",
     "postgres_template",
+    "quiet_sandbox",
     "running_sandbox",
     "sandbox",
     "spare_databases",

@@ -1,4 +1,4 @@
-"""What the tests of the reports work with: the program's parts against a sandbox, on a database of its own."""
+"""Reconciliations by the composition root, against a sandbox without queues."""
 
 from __future__ import annotations
 
@@ -7,41 +7,34 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-import structlog
 
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
 from reports.engine import runs
 from reports.engine.result import Mismatch, ReconciliationResult
-from reports.engine.run import IncentiveReconciliation, ReconciliationOutcome, ReconciliationParameters
+from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
 from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.incentives import dps as incentives_api
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.loading import load_settings
-from sync.store.database import Database
-from sync.store.telemetry import Telemetry, read_events
-from sync.upstream.services import Services, connect
-from sync.upstream.transport import Transport
+from sync.store.telemetry import read_events
+from tests.harness.parts import Parts
 
 _RUN_NUMBERS = itertools.count(1)
 
 
-@dataclass
-class Office:
-    """The parts, for one set of settings."""
+class ReportsApp(Parts):
+    """The parts that reconcile and deliver; `stages` is the progress that was reported."""
 
-    settings: Settings
-    database: Database
-    services: Services
-    telemetry: Telemetry
-    stages: list[tuple[str, int, int]] = field(default_factory=list)
+    def __init__(self, settings: Settings, *, with_breakers: bool = False) -> None:
+        super().__init__(settings, with_breakers=with_breakers)
+        self.stages: list[tuple[str, int, int]] = []
 
     def reconcile(
         self,
@@ -53,17 +46,12 @@ class Office:
         outage_seconds: float = 5.0,
         sleep: Callable[[float], None] = lambda _seconds: None,
     ) -> ReconciliationOutcome:
-        """Runs the reconciliation, without waiting before the second look."""
-        reconciliation = IncentiveReconciliation(
-            self.settings,
-            self.database,
-            self.services,
-            self.telemetry,
-            find_pending,
-            progress or (lambda *told: self.stages.append(told)),
-            now,
-            sleep,
-            outage_seconds,
+        """Runs the reconciliation, without waiting before the recheck."""
+        reconciliation = replace(
+            self.reconciliation(progress or (lambda *stage: self.stages.append(stage))),
+            find_pending=find_pending,
+            sleep=sleep,
+            outage_seconds=outage_seconds,
         )
         return reconciliation.run(run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
 
@@ -92,11 +80,17 @@ class Clock:
         self._ahead += timedelta(seconds=seconds)
 
 
+#: Opens the parts with further settings, on the same database each time.
+OpenApp = Callable[..., ReportsApp]
+
+
 @contextmanager
-def open_office(surroundings: Mapping[str, str], folder: Path, database_url: str, **settings: str) -> Iterator[Office]:
+def open_reports_app(
+    environment: Mapping[str, str], folder: Path, database_url: str, *, with_breakers: bool = False, **settings: str
+) -> Iterator[ReportsApp]:
     """The parts with the settings of a sandbox and those given, in upper case; reports go below `folder`."""
-    environment = {
-        **surroundings,
+    values = {
+        **environment,
         "DATABASE_URL": database_url,
         "REPORTS_LOCATION": str(folder / "reports"),
         "RECONCILIATION_RECHECK_SECONDS": "0",
@@ -104,15 +98,11 @@ def open_office(surroundings: Mapping[str, str], folder: Path, database_url: str
         "LEASE_SECONDS": "5",
         **{name.upper(): value for name, value in settings.items()},
     }
-    loaded = load_settings(environment)
-    database = Database(loaded.database_url)
-    transport = Transport(loaded)
-    telemetry = Telemetry(database, structlog.get_logger())
+    app = ReportsApp(load_settings(values), with_breakers=with_breakers)
     try:
-        yield Office(loaded, database, connect(transport), telemetry)
+        yield app
     finally:
-        transport.close()
-        database.dispose()
+        app.close()
 
 
 def causes(mismatches: tuple[Mismatch, ...]) -> dict[int, int]:
@@ -130,7 +120,7 @@ def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
 
 
 @contextmanager
-def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
+def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) -> Iterator[None]:
     """A run that is in the middle of its reading for as long as the `with` block lasts."""
     reading, go_on = threading.Event(), threading.Event()
 
@@ -140,7 +130,7 @@ def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -
             assert go_on.wait(60)
 
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(opened.reconcile, parameters, run_id=run_id, progress=wait)
+        run = pool.submit(app.reconcile, parameters, run_id=run_id, progress=wait)
         try:
             assert reading.wait(60)
             yield
@@ -152,9 +142,9 @@ def at_work(opened: Office, parameters: ReconciliationParameters, run_id: str) -
 HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in (0, 1))
 
 
-def kept(office: Office, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
+def kept(app: ReportsApp, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
     """Keeps a result as a run leaves it, with its deliveries to the named channels."""
-    with office.database.begin() as connection:
+    with app.database.begin() as connection:
         runs.create_run(connection, result.run_id, {}, 1)
         runs.save_result(connection, result)
         for channel in channels:
@@ -162,19 +152,18 @@ def kept(office: Office, result: ReconciliationResult, *channels: str) -> Reconc
     return result
 
 
-def planted_causes(world: Sandbox) -> list[dict[str, Any]]:
+def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
     """The planted differences that have a row of the decision table."""
-    return [each for each in world.planted()["mismatches"] if isinstance(each["cause"], int)]
+    return [each for each in upstream.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 
-def pending_on_dlq(world: Sandbox, office: Office) -> Callable[[], PendingMessages]:
+def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> Callable[[], PendingMessages]:
     """Finds the planted reviews of row 1 on the dead letter queue."""
-    waiting = [each["bookingId"] for each in planted_causes(world) if each["cause"] == 1]
+    waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 
     def find_pending() -> PendingMessages:
         summaries = [
-            incentives_api.booking_summary(office.services[UpstreamName.INCENTIVES], booking_id)
-            for booking_id in waiting
+            incentives_api.booking_summary(app.services[UpstreamName.INCENTIVES], booking_id) for booking_id in waiting
         ]
         return PendingMessages(
             on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None)

@@ -70,6 +70,13 @@ def running_sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.fixture(scope="session")
+def quiet_sandbox() -> Iterator[Sandbox]:
+    """The process of a sandbox without queues, for as long as the worker lives."""
+    with Sandbox.start(prisoners=20, moto=False) as sandbox:
+        yield sandbox
+
+
 @pytest.fixture
 def sandbox(running_sandbox: Sandbox) -> Sandbox:
     """A sandbox with a new world of 200 prisoners, without faults, messages and logs."""

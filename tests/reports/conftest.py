@@ -1,42 +1,33 @@
-"""A sandbox without queues for the tests of the reports, and a set of parts against it for each test."""
+"""A sandbox without queues for the tests of the reports, and the parts against it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox
-from tests.harness.reconciliations import Office, open_office
-
-OpenOffice = Callable[..., Office]
-
-
-@pytest.fixture(scope="session")
-def reports_sandbox() -> Iterator[Sandbox]:
-    """The processes, for as long as the worker lives."""
-    with Sandbox.start(prisoners=20, moto=False) as started:
-        yield started
+from tests.harness.reconciliations import OpenApp, ReportsApp, open_reports_app
 
 
 @pytest.fixture
-def world(reports_sandbox: Sandbox) -> Sandbox:
-    """A sandbox that the test gives a world of its own, by `reset`."""
-    reports_sandbox.reset(prisoners=20)
-    return reports_sandbox
+def upstream(quiet_sandbox: Sandbox) -> Sandbox:
+    """A sandbox without queues, with a new world of 20 prisoners; a test that needs another resets it."""
+    quiet_sandbox.reset(prisoners=20)
+    return quiet_sandbox
 
 
 @pytest.fixture
-def office(world: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenOffice]:
-    """Opens the program's parts against the world, with further settings; the same database each time."""
-    path = tmp_path / "store.db"
-    shutil.copyfile(sqlite_template, path)
+def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterator[OpenApp]:
+    """Opens the parts against the sandbox, with further settings; on the same database each time."""
+    url = f"sqlite:///{shutil.copyfile(sqlite_template, tmp_path / 'store.db')}"
     with ExitStack() as stack:
 
-        def open_one(**settings: str) -> Office:
-            return stack.enter_context(open_office(world.environment(), tmp_path, f"sqlite:///{path}", **settings))
+        def open_one(*, with_breakers: bool = False, **settings: str) -> ReportsApp:
+            opening = open_reports_app(upstream.environment(), tmp_path, url, with_breakers=with_breakers, **settings)
+            return stack.enter_context(opening)
 
         yield open_one

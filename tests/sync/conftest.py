@@ -14,18 +14,18 @@ __all__ = ["harness", "prisoner"]
 
 
 @pytest.fixture(scope="module")
-def quiet_sandbox() -> Iterator[Sandbox]:
+def module_sandbox(quiet_sandbox: Sandbox) -> Sandbox:
     """Its world lives as long as the module: every test uses records of its own."""
-    with Sandbox.start(prisoners=20, moto=False) as sandbox:
-        yield sandbox
+    quiet_sandbox.reset(prisoners=20)
+    return quiet_sandbox
 
 
 @pytest.fixture
-def upstream(quiet_sandbox: Sandbox) -> Iterator[Sandbox]:
+def upstream(module_sandbox: Sandbox) -> Iterator[Sandbox]:
     """That sandbox without faults."""
-    quiet_sandbox.clear_faults()
-    yield quiet_sandbox
-    quiet_sandbox.clear_faults()
+    module_sandbox.clear_faults()
+    yield module_sandbox
+    module_sandbox.clear_faults()
 
 
 @pytest.fixture

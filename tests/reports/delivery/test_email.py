@@ -21,9 +21,8 @@ from reports.delivery.outbox import SendCounts
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.certificates import write_certificate
-from tests.harness.reconciliations import Clock, kept
+from tests.harness.reconciliations import Clock, OpenApp, kept
 from tests.harness.results import made_result
-from tests.reports.conftest import OpenOffice
 
 RECEIVERS = "governor@example.org,dps@example.org"
 
@@ -115,10 +114,12 @@ def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Lo
     return AuthResult(success=known, handled=False)
 
 
-def test_sends_text_html_and_csv_to_each_receiver_once(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """Both receivers get the same message, which has all that mail clients may want; a repeat sends nothing."""
     mailbox, port = serve()
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x")
+    opened = open_app(
+        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS, reports_url="https://r.example/x"
+    )
     result = kept(opened, made_result(3), "email")
     sender = opened.sender()
     assert sender.send_due() == SendCounts(sent=1)
@@ -141,11 +142,11 @@ def test_sends_text_html_and_csv_to_each_receiver_once(world: Sandbox, office: O
 
 
 def test_tells_the_place_of_a_report_that_has_no_address(
-    world: Sandbox, office: OpenOffice, serve: Serve, tmp_path: Path
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, tmp_path: Path
 ) -> None:
     """Without `REPORTS_URL` there is nothing to click on, so nothing looks like a link."""
     mailbox, port = serve()
-    kept_in = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
+    kept_in = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org")
     kept(kept_in, made_result(0), "email")
     kept_in.sender().send_due()
     text, html = (mailbox.messages[0][1].get_body((kind,)) for kind in ("plain", "html"))
@@ -158,12 +159,12 @@ def test_tells_the_place_of_a_report_that_has_no_address(
     assert "<a " not in html.get_content()
 
 
-def test_goes_on_with_those_who_have_not_had_it(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+def test_goes_on_with_those_who_have_not_had_it(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """A receiver who is put off gets it later, one who is unknown never, and the others not twice."""
     mailbox, port = serve()
     mailbox.answers = {"b@example.org": ["451 try later", "451 try later"], "c@example.org": ["550 unknown"] * 5}
     receivers = "a@example.org,b@example.org,c@example.org"
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
+    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=receivers)
     kept(opened, made_result(1), "email")
     clock = Clock()
     outcomes = []
@@ -180,13 +181,13 @@ REFUSED = "554 5.7.1 Service unavailable; message looks like spam"
 @pytest.mark.parametrize("answer", [REFUSED, "552 5.3.4 too big", "421 4.3.2 going down", "451 try later", "999 what"])
 @pytest.mark.parametrize("first", ["RCPT", "DATA"])
 def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
-    world: Sandbox, office: OpenOffice, serve: Serve, first: str, answer: str
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, first: str, answer: str
 ) -> None:
     """Each receiver has an outcome of their own, whichever step refuses one, whatever the server does then."""
     mailbox, port = serve()
     refusing = mailbox.data_answers if first == "DATA" else mailbox.answers
     refusing["a@example.org"] = [answer] * 3
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
+    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org,c@example.org")
     kept(opened, made_result(1), "email")
     opened.sender().send_due()
     assert [address for address, _ in mailbox.messages] == ["b@example.org", "c@example.org"]
@@ -197,7 +198,7 @@ def test_one_receiver_who_is_refused_keeps_the_report_from_nobody(
 )
 @pytest.mark.parametrize("step", ["MAIL", "RCPT", "DATA"])
 def test_what_nobody_took_is_not_sent_and_tried_again(
-    world: Sandbox, office: OpenOffice, serve: Serve, step: str, answer: str
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, step: str, answer: str
 ) -> None:
     """A report that every receiver was refused waits in the outbox with the words of the mail server."""
     mailbox, port = serve()
@@ -208,7 +209,7 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
     else:
         refusing = mailbox.data_answers if step == "DATA" else mailbox.answers
         refusing |= {address: list(answers) for address in receivers}
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
+    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to=RECEIVERS)
     kept(opened, made_result(1), "email")
     clock = Clock()
     for _ in range(2):
@@ -222,11 +223,11 @@ def test_what_nobody_took_is_not_sent_and_tried_again(
     assert [address for address, _ in mailbox.messages] == receivers
 
 
-def test_keeps_why_a_receiver_was_refused(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """Status and text of the mail server are kept and logged, on one line and not without end."""
     mailbox, port = serve()
     mailbox.answers["b@example.org"] = ["550-5.1.1 no such user\r\n550 5.1.1 see https://mail.example/" + "x" * 300]
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
+    opened = open_app(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org,b@example.org")
     result = kept(opened, made_result(1), "email")
     with capture_logs() as logs:
         assert opened.sender().send_due() == SendCounts(sent=1)
@@ -242,24 +243,24 @@ def test_keeps_why_a_receiver_was_refused(world: Sandbox, office: OpenOffice, se
 
 
 def test_uses_starttls_where_it_is_offered_and_logs_in(
-    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
 ) -> None:
     """The password goes over TLS alone, to a server whose certificate is trusted."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
     mailbox, port = serve(**options, auth_required=True, authenticator=login)
     url = f"smtp://report%40er:pass%2Fword@127.0.0.1:{port}"
-    opened = office(smtp_url=url, reports_email_to=RECEIVERS, api_ca_bundle=str(certificate))
+    opened = open_app(smtp_url=url, reports_email_to=RECEIVERS, api_ca_bundle=str(certificate))
     kept(opened, made_result(1), "email")
     assert opened.sender().send_due() == SendCounts(sent=1)
     assert len(mailbox.messages) == 2
 
 
 def test_speaks_tls_at_once_where_the_address_says_so(
-    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path
 ) -> None:
     """`smtps://` is TLS from the first byte."""
     mailbox, port = serve(ssl_context=server_context(certificate))
-    opened = office(
+    opened = open_app(
         smtp_url=f"smtps://127.0.0.1:{port}", reports_email_to="a@example.org", api_ca_bundle=str(certificate)
     )
     kept(opened, made_result(0), "email")
@@ -269,7 +270,7 @@ def test_speaks_tls_at_once_where_the_address_says_so(
 
 @pytest.mark.parametrize("trouble", ["untrusted", "password", "away"])
 def test_puts_it_off_when_the_server_cannot_be_used(
-    world: Sandbox, office: OpenOffice, serve: Serve, certificate: Path, trouble: str
+    upstream: Sandbox, open_app: OpenApp, serve: Serve, certificate: Path, trouble: str
 ) -> None:
     """An untrusted certificate, a refused password and a closed port are reasons to try again, and nothing is sent."""
     options = {"tls_context": server_context(certificate), "require_starttls": True}
@@ -277,16 +278,18 @@ def test_puts_it_off_when_the_server_cannot_be_used(
     user = "report%40er:wrong" if trouble == "password" else "report%40er:pass%2Fword"
     url = f"smtp://{user}@127.0.0.1:{1 if trouble == 'away' else port}"
     trusted = {} if trouble == "untrusted" else {"api_ca_bundle": str(certificate)}
-    opened = office(smtp_url=url, reports_email_to=RECEIVERS, **trusted)
+    opened = open_app(smtp_url=url, reports_email_to=RECEIVERS, **trusted)
     kept(opened, made_result(1), "email")
     assert opened.sender().send_due() == SendCounts(later=1)
     assert mailbox.messages == []
 
 
-def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffice, serve: Serve) -> None:
+def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp, serve: Serve) -> None:
     """No whole prisoner number leaves by email."""
     mailbox, port = serve()
-    opened = office(smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true")
+    opened = open_app(
+        smtp_url=f"smtp://127.0.0.1:{port}", reports_email_to="a@example.org", alerts_mask_prisoners="true"
+    )
     result = kept(opened, made_result(5), "email")
     opened.sender().send_due()
     message = mailbox.messages[0][1]

@@ -21,28 +21,27 @@ from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.faults import held
 from tests.harness.processes import child, kill
-from tests.harness.reconciliations import Clock, Office, kept, open_office
+from tests.harness.reconciliations import Clock, OpenApp, ReportsApp, kept, open_reports_app
 from tests.harness.results import made_result
 from tests.harness.waiting import in_thread, result_of
-from tests.reports.conftest import OpenOffice
 
 
-def alert(office: Office, key: str = "1", event: str = "to-nomis-synch-visit-duplicate") -> None:
+def alert(app: ReportsApp, key: str = "1", event: str = "to-nomis-synch-visit-duplicate") -> None:
     """Records a finding with its alert."""
     properties = {"duplicateNomisId": key, "offenderNo": "A1234BC", "note": "<b>&"}
-    with office.database.begin() as connection:
+    with app.database.begin() as connection:
         record_finding(connection, key, FindingKind.DUPLICATE, "visit", "serious", event, properties, SHOW_DUPLICATE)
 
 
-def texts(world: Sandbox) -> list[str]:
+def texts(upstream: Sandbox) -> list[str]:
     """The first lines of what was posted."""
-    return [message["text"].splitlines()[0] for message in world.slack()["messages"]]
+    return [message["text"].splitlines()[0] for message in upstream.slack()["messages"]]
 
 
-def send_all(office: Office, clock: Clock, rounds: int = 12) -> None:
+def send_all(app: ReportsApp, clock: Clock, rounds: int = 12) -> None:
     """Sends, again and again, with the clock put forward in between, as a scheduler does."""
     for _ in range(rounds):
-        office.sender(clock).send_due()
+        app.sender(clock).send_due()
         clock.forward(CLAIM_SECONDS + 600)
 
 
@@ -62,12 +61,12 @@ def send_all(office: Office, clock: Clock, rounds: int = 12) -> None:
         ),
     ],
 )
-def test_alerts_in_the_words_that_operators_know(world: Sandbox, office: OpenOffice, event: str, text: str) -> None:
+def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: OpenApp, event: str, text: str) -> None:
     """The text of the runbook, and below it event, properties, domain, severity and the command."""
-    opened = office()
+    opened = open_app()
     alert(opened, event=event)
     assert opened.sender().send_due() == SendCounts(sent=1)
-    [message] = world.slack()["messages"]
+    [message] = upstream.slack()["messages"]
     assert message["text"].splitlines()[0] == f"*{text}*"
     for part in (event, "duplicateNomisId: 1", "visit", "serious", "`prisoner-to-nomis duplicates show 1`"):
         assert part in message["text"]
@@ -75,12 +74,12 @@ def test_alerts_in_the_words_that_operators_know(world: Sandbox, office: OpenOff
     assert message["channel"] == "#sycon-alerts"
 
 
-def test_posts_a_summary_a_thread_and_the_csv(world: Sandbox, office: OpenOffice) -> None:
+def test_posts_a_summary_a_thread_and_the_csv(upstream: Sandbox, open_app: OpenApp) -> None:
     """One message in the channel whatever the number; every prisoner in as few answers as the limit allows."""
-    opened = office()
+    opened = open_app()
     result = kept(opened, made_result(400), "slack")
     assert opened.sender().send_due() == SendCounts(sent=1)
-    summary, *thread = world.slack()["messages"]
+    summary, *thread = upstream.slack()["messages"]
     assert summary["thread_ts"] is None
     assert summary["text"].startswith("*NOMIS IEP level does not match DPS Incentive level in Production*\n")
     assert "400 of 87,012 prisoners" in summary["text"]
@@ -89,31 +88,31 @@ def test_posts_a_summary_a_thread_and_the_csv(world: Sandbox, office: OpenOffice
     told = "\n".join(message["text"] for message in thread)
     assert all(f"*{each.offender_no}* booking {each.booking_id}" in told for each in result.mismatches)
     assert len(thread) == -(-len(told) // LONGEST_SLACK_TEXT)
-    [file] = world.slack()["files"]
+    [file] = upstream.slack()["files"]
     assert (file["complete"], file["thread_ts"]) == (True, summary["ts"])
     assert file["content"].count("\r\n") == 401
 
 
 @pytest.mark.parametrize("reached", [False, True])
-def test_says_where_the_report_is(world: Sandbox, office: OpenOffice, tmp_path: Path, reached: bool) -> None:
+def test_says_where_the_report_is(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
     """A link where people reach the reports by one; else the file, told as a place and not as something to click."""
-    opened = office(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
+    opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
-    lines = world.slack()["messages"][0]["text"].splitlines()
+    lines = upstream.slack()["messages"][0]["text"].splitlines()
     link = "Report: https://reports.example/weekly/run-of-today/report.html"
     place = f"The report is in `{tmp_path}/reports/run-of-today/report.html`"
     assert [line for line in lines if "report.html" in line] == [link if reached else place]
 
 
-def test_says_in_one_message_that_all_is_well(world: Sandbox, office: OpenOffice) -> None:
+def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without differences there is no thread and no file."""
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
-    assert len(world.slack()["messages"]) == 1
-    assert "All 87,012 prisoners have the same" in world.slack()["messages"][0]["text"]
-    assert world.slack()["files"] == []
+    assert len(upstream.slack()["messages"]) == 1
+    assert "All 87,012 prisoners have the same" in upstream.slack()["messages"][0]["text"]
+    assert upstream.slack()["files"] == []
 
 
 @pytest.mark.parametrize(
@@ -132,31 +131,31 @@ def test_says_in_one_message_that_all_is_well(world: Sandbox, office: OpenOffice
     ],
 )
 def test_sends_each_part_once_whatever_slack_does(
-    world: Sandbox, office: OpenOffice, path: str, kind: str, parameters: dict[str, Any]
+    upstream: Sandbox, open_app: OpenApp, path: str, kind: str, parameters: dict[str, Any]
 ) -> None:
     """Refused, lost before, lost after: in the end every message and one file are there, each once."""
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(3), "slack")
     alert(opened)
-    world.fault("slack", path=path, kind=kind, **parameters)
+    upstream.fault("slack", path=path, kind=kind, **parameters)
     send_all(opened, Clock())
-    assert world.faults()[0]["hits"] > 0
-    assert Counter(texts(world)).most_common(1)[0][1] == 1
-    assert len(world.slack()["messages"]) == 3
-    assert [file["complete"] for file in world.slack()["files"]].count(True) == 1
+    assert upstream.faults()[0]["hits"] > 0
+    assert Counter(texts(upstream)).most_common(1)[0][1] == 1
+    assert len(upstream.slack()["messages"]) == 3
+    assert [file["complete"] for file in upstream.slack()["files"]].count(True) == 1
     with opened.database.read() as connection:
         assert outbox.counts(connection)[outbox.DeliveryState.PENDING] == 0
 
 
-def test_comes_back_when_slack_says_and_waits_for_nothing(world: Sandbox, office: OpenOffice) -> None:
+def test_comes_back_when_slack_says_and_waits_for_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """A rate limit puts the delivery off by its `Retry-After`; the other deliveries to Slack are not even tried."""
-    opened = office()
+    opened = open_app()
     clock = Clock()
     for key in ("1", "2", "3"):
         alert(opened, key)
-    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=45, times=1)
+    upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=45, times=1)
     assert opened.sender(clock).send_due() == SendCounts(later=1)
-    assert world.faults()[0]["hits"] == 1
+    assert upstream.faults()[0]["hits"] == 1
     with opened.database.read() as connection:
         first = outbox.find(connection, "finding:1")
     assert first is not None
@@ -167,7 +166,7 @@ def test_comes_back_when_slack_says_and_waits_for_nothing(world: Sandbox, office
 
 def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> None:
     """What a child process does: sends what is due once."""
-    with open_office(environment, Path(folder), url) as opened:
+    with open_reports_app(environment, Path(folder), url) as opened:
         opened.sender().send_due()
 
 
@@ -183,55 +182,55 @@ def send_in_a_process(environment: dict[str, str], folder: str, url: str) -> Non
     ],
 )
 def test_goes_on_after_a_crash_at_any_step(
-    world: Sandbox, office: OpenOffice, tmp_path: Path, path: str, skip: int, taken: bool
+    upstream: Sandbox, open_app: OpenApp, tmp_path: Path, path: str, skip: int, taken: bool
 ) -> None:
     """Wherever the process dies, before or after Slack took a message, another one finishes without a repeat."""
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(3), "slack")
     kind = "timeout_after_write" if taken else "timeout_before_write"
     with (
-        held(world, "slack", path=path, kind=kind, skip=skip) as call,
-        child(send_in_a_process, world.environment(), str(tmp_path), opened.settings.database_url) as process,
+        held(upstream, "slack", path=path, kind=kind, skip=skip) as call,
+        child(send_in_a_process, upstream.environment(), str(tmp_path), opened.settings.database_url) as process,
     ):
         call.wait_for_request()
         kill(process)
     clock = Clock()
     clock.forward(CLAIM_SECONDS + 1)
     send_all(opened, clock, 2)
-    assert Counter(texts(world)).most_common(1)[0][1] == 1
-    assert len(world.slack()["messages"]) == 2
-    assert [file["complete"] for file in world.slack()["files"]].count(True) == 1
+    assert Counter(texts(upstream)).most_common(1)[0][1] == 1
+    assert len(upstream.slack()["messages"]) == 2
+    assert [file["complete"] for file in upstream.slack()["files"]].count(True) == 1
 
 
-def test_sends_again_rather_than_lose_where_it_may_not_look(world: Sandbox, office: OpenOffice) -> None:
+def test_sends_again_rather_than_lose_where_it_may_not_look(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the permission to read the channel a message whose answer was lost is posted once more."""
-    opened = office(slack_channel="#unheard-of")
+    opened = open_app(slack_channel="#unheard-of")
     alert(opened)
-    world.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
+    upstream.fault("slack", path="/api/chat.postMessage", kind="reset_after_write", times=1)
     send_all(opened, Clock(), 3)
-    assert len(world.slack()["messages"]) == 2
+    assert len(upstream.slack()["messages"]) == 2
 
 
-def test_two_senders_do_not_send_one_thing_twice(world: Sandbox, office: OpenOffice) -> None:
+def test_two_senders_do_not_send_one_thing_twice(upstream: Sandbox, open_app: OpenApp) -> None:
     """Senders in several threads claim what they send."""
-    opened = office()
+    opened = open_app()
     for key in range(12):
         alert(opened, str(key))
     for sending in [in_thread(opened.sender().send_due) for _ in range(4)]:
         result_of(sending)
-    posted = [message["text"] for message in world.slack()["messages"]]
+    posted = [message["text"] for message in upstream.slack()["messages"]]
     assert len(posted) == len(set(posted)) == 12
 
 
-def pending(office: Office) -> int:
+def pending(app: ReportsApp) -> int:
     """How many deliveries wait."""
-    with office.database.read() as connection:
+    with app.database.read() as connection:
         return outbox.counts(connection)[outbox.DeliveryState.PENDING]
 
 
-def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOffice) -> None:
+def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without a token nothing is posted and no report is enqueued; the log says it once, and nobody waits for it."""
-    opened = office(slack_token="")
+    opened = open_app(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
     result = made_result(1)
@@ -243,33 +242,33 @@ def test_is_off_without_a_token_and_says_so_once(world: Sandbox, office: OpenOff
         assert sender.send_due() == SendCounts(sent=1)
         assert sender.flush(60, sleep=lambda _seconds: pytest.fail("there is nothing to wait for")) == SendCounts()
     assert [each["log_level"] for each in logs if each["event"] == "slack-off"] == ["warning"]
-    assert world.slack()["messages"] == []
+    assert upstream.slack()["messages"] == []
 
 
 @pytest.mark.parametrize(
     "elsewhere",
     [{"slack_token": "", "smtp_url": ""}, {"slack_token": "", "reports_email_to": ""}, {"slack_token": "xoxb-wrong"}],
 )
-def test_leaves_what_others_can_send(world: Sandbox, office: OpenOffice, elsewhere: dict[str, str]) -> None:
+def test_leaves_what_others_can_send(upstream: Sandbox, open_app: OpenApp, elsewhere: dict[str, str]) -> None:
     """A process in which Slack or email is not set up, or wrongly, leaves alerts and reports to one in which it is."""
     mail = {"smtp_url": "smtp://127.0.0.1:1", "reports_email_to": "a@example.com"}
-    alert(office(**mail))
-    kept(office(**mail), made_result(1), "email", "slack")
-    assert office(**{**mail, **elsewhere}).sender().send_due().given_up == 0
-    opened = office(**mail)
+    alert(open_app(**mail))
+    kept(open_app(**mail), made_result(1), "email", "slack")
+    assert open_app(**{**mail, **elsewhere}).sender().send_due().given_up == 0
+    opened = open_app(**mail)
     assert pending(opened) == 3
     clock = Clock()
     clock.forward(CLAIM_SECONDS + 600)
     assert opened.sender(clock).send_due() == SendCounts(sent=2, later=1)
-    assert len(world.slack()["messages"]) == 3
+    assert len(upstream.slack()["messages"]) == 3
 
 
 def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
-    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many deliveries wait for a channel that is off, those behind them are sent."""
     monkeypatch.setattr("reports.delivery.outbox._AT_ONCE", 3)
-    opened = office(slack_token="")
+    opened = open_app(slack_token="")
     for key in range(5):
         alert(opened, str(key))
     kept(opened, made_result(1), "archive")
@@ -277,14 +276,14 @@ def test_what_waits_for_a_channel_that_is_off_holds_up_no_other(
 
 
 def test_puts_off_what_a_wrong_setting_keeps_back(
-    world: Sandbox, office: OpenOffice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A setting that cannot be used here destroys nothing: with the right one the report is stored."""
 
     def wrong(*_arguments: object) -> None:
         raise SettingsError("REPORTS_LOCATION: nonsense")
 
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(1), "archive")
     monkeypatch.setattr("reports.delivery.outbox.open_archive", wrong)
     assert opened.sender().send_due() == SendCounts(later=1)
@@ -296,10 +295,10 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 
 @pytest.mark.parametrize("token", ["", "xoxb-wrong"])
 def test_gives_up_after_a_fortnight_and_says_so(
-    world: Sandbox, office: OpenOffice, capsys: pytest.CaptureFixture[str], token: str
+    upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
     """What nobody could send for fourteen days is given up, not an hour sooner, and each giving-up is logged."""
-    opened = office(slack_token=token)
+    opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")
     clock = Clock()
@@ -311,9 +310,9 @@ def test_gives_up_after_a_fortnight_and_says_so(
     assert pending(opened) == 0
 
 
-def test_keeps_trying_what_slack_refuses_without_holding_up_others(world: Sandbox, office: OpenOffice) -> None:
+def test_keeps_trying_what_slack_refuses_without_holding_up_others(upstream: Sandbox, open_app: OpenApp) -> None:
     """A refused token is tried again later, and the archive gets its report meanwhile."""
-    opened = office(slack_token="xoxb-wrong")
+    opened = open_app(slack_token="xoxb-wrong")
     kept(opened, made_result(1), "slack", "archive")
     assert opened.sender().send_due() == SendCounts(sent=1, later=1)
     with opened.database.read() as connection:
@@ -322,14 +321,14 @@ def test_keeps_trying_what_slack_refuses_without_holding_up_others(world: Sandbo
     assert "invalid_auth" in str(delivery.last_error)
 
 
-def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffice) -> None:
+def test_masks_prisoners_where_the_setting_says(upstream: Sandbox, open_app: OpenApp) -> None:
     """No whole prisoner number and no booking id reaches Slack: neither in texts, nor in commands, nor in the CSV."""
-    opened = office(alerts_mask_prisoners="true")
+    opened = open_app(alerts_mask_prisoners="true")
     result = kept(opened, made_result(12), "slack")
     alert(opened)
     opened.sender().send_due()
-    sent = "\n".join(message["text"] for message in world.slack()["messages"])
-    sent += "\n".join(file["content"] for file in world.slack()["files"])
+    sent = "\n".join(message["text"] for message in upstream.slack()["messages"])
+    sent += "\n".join(file["content"] for file in upstream.slack()["files"])
     for each in result.mismatches:
         assert each.offender_no not in sent
         assert str(each.booking_id) not in sent
@@ -337,9 +336,9 @@ def test_masks_prisoners_where_the_setting_says(world: Sandbox, office: OpenOffi
     assert "A1234BC" not in sent
 
 
-def test_stores_the_report_and_an_index_of_what_is_kept(world: Sandbox, office: OpenOffice, tmp_path: Path) -> None:
+def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
     """The three files of each run, and an index that links only runs whose report is there."""
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(3), "archive")
     kept(opened, made_result(0, run_id="unkept"))
     assert opened.sender().send_due() == SendCounts(sent=1)
@@ -354,10 +353,10 @@ def test_stores_the_report_and_an_index_of_what_is_kept(world: Sandbox, office: 
     assert ReconciliationResult.from_json(stored) == made_result(3)
 
 
-def test_puts_off_an_archive_that_cannot_be_written(world: Sandbox, office: OpenOffice, tmp_path: Path) -> None:
+def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
     """A full or missing disk is an outage like any other."""
     (tmp_path / "reports").write_text("in the way")
-    opened = office()
+    opened = open_app()
     kept(opened, made_result(1), "archive")
     clock = Clock()
     assert opened.sender(clock).send_due() == SendCounts(later=1)
@@ -366,22 +365,22 @@ def test_puts_off_an_archive_that_cannot_be_written(world: Sandbox, office: Open
     assert opened.sender(clock).send_due() == SendCounts(sent=1)
 
 
-def test_flush_stays_until_all_is_sent_that_can_be(world: Sandbox, office: OpenOffice) -> None:
+def test_flush_stays_until_all_is_sent_that_can_be(upstream: Sandbox, open_app: OpenApp) -> None:
     """At the end of a command what was put off shortly is waited for, and what is put off for long is left."""
-    opened = office()
+    opened = open_app()
     clock = Clock()
     alert(opened)
-    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3, times=2)
+    upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3, times=2)
     counts = opened.sender(clock).flush(60, sleep=clock.forward)
     assert counts == SendCounts(sent=1)
     alert(opened, "2")
-    world.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3000)
+    upstream.fault("slack", path="/api/chat.postMessage", kind="rate_limited", retry_after=3000)
     assert opened.sender(clock).flush(10, sleep=clock.forward) == SendCounts(later=1)
 
 
-def test_gives_up_what_nobody_can_deliver(world: Sandbox, office: OpenOffice) -> None:
+def test_gives_up_what_nobody_can_deliver(upstream: Sandbox, open_app: OpenApp) -> None:
     """A delivery without a result, or of an unknown kind, is marked and not tried for ever."""
-    opened = office(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
+    opened = open_app(smtp_url="smtp://127.0.0.1:1", reports_email_to="a@example.com")
     with opened.database.begin() as connection:
         outbox.enqueue(connection, "a", "slack", {"kind": "reconciliation", "run_id": "none"})
         outbox.enqueue(connection, "b", "slack", {"kind": "song"})

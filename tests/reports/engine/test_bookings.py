@@ -12,21 +12,21 @@ from reports.engine.listing import ListingFailed, list_prisoners
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from tests.harness.faults import held
+from tests.harness.reconciliations import OpenApp
 from tests.harness.waiting import in_thread, result_of
-from tests.reports.conftest import OpenOffice
 
 
 @pytest.mark.parametrize("listed_before", [False, True])
-def test_finds_out_who_is_still_listed(world: Sandbox, office: OpenOffice, listed_before: bool) -> None:
+def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, listed_before: bool) -> None:
     """Present ones are found on their page, a released one and unknown ones nowhere, whatever the list said before."""
-    world.reset(prisoners=200)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=200)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10) if listed_before else None
-    everyone = sorted(world.prisoners(), key=lambda each: int(each["bookingId"]))
+    everyone = sorted(upstream.prisoners(), key=lambda each: int(each["bookingId"]))
     is_active = ActiveBookingLookup(nomis, 10, listing)
     assert all(is_active(each["bookingId"]) for each in everyone[::17])
     leaver = everyone[50]
-    world.release(leaver["offenderNo"])
+    upstream.release(leaver["offenderNo"])
     is_active = ActiveBookingLookup(nomis, 10, listing)
     assert is_active(everyone[51]["bookingId"])
     assert not is_active(leaver["bookingId"])
@@ -34,69 +34,69 @@ def test_finds_out_who_is_still_listed(world: Sandbox, office: OpenOffice, liste
     assert not is_active(everyone[-1]["bookingId"] + 1)
 
 
-def test_whoever_was_listed_is_looked_for_on_the_same_page_first(world: Sandbox, office: OpenOffice) -> None:
+def test_whoever_was_listed_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
     """One call tells that somebody is still on the list."""
-    world.reset(prisoners=200)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=200)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
-    world.clear_records()
+    upstream.clear_records()
     is_active = ActiveBookingLookup(nomis, 10, listing)
     assert all(is_active(each.booking_id) for each in (listing.prisoners[3], listing.prisoners[157]))
-    pages = [parse_qs(urlsplit(each["path"]).query)["page"] for each in world.requests("nomis")]
+    pages = [parse_qs(urlsplit(each["path"]).query)["page"] for each in upstream.requests("nomis")]
     assert pages == [["0"], ["15"]]
 
 
-def test_those_who_ask_at_once_share_a_page(world: Sandbox, office: OpenOffice) -> None:
+def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page is read once for all who want it."""
-    world.reset(prisoners=50)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=50)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 50)
-    world.clear_records()
+    upstream.clear_records()
     is_active = ActiveBookingLookup(nomis, 50, listing)
-    with held(world, "nomis", path="/prisoners/ids") as hold:
+    with held(upstream, "nomis", path="/prisoners/ids") as hold:
         asking = [in_thread(is_active, each.booking_id) for each in listing.prisoners[:3]]
         hold.wait_for_request()
     assert [result_of(each) for each in asking] == [True, True, True]
-    assert len(world.requests("nomis")) == 1
+    assert len(upstream.requests("nomis")) == 1
 
 
-def test_a_page_that_failed_is_read_again_for_the_next(world: Sandbox, office: OpenOffice) -> None:
+def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever asks for a page that cannot be read is told so; it is not taken to be unreadable from then on."""
-    world.reset(prisoners=50)
-    is_active = ActiveBookingLookup(office().services.nomis, 50)
-    booking_id = world.prisoners()[0]["bookingId"]
-    world.fault("nomis", path="/prisoners/ids", kind="status", status=400, times=1)
+    upstream.reset(prisoners=50)
+    is_active = ActiveBookingLookup(open_app().services.nomis, 50)
+    booking_id = upstream.prisoners()[0]["bookingId"]
+    upstream.fault("nomis", path="/prisoners/ids", kind="status", status=400, times=1)
     with pytest.raises(UpstreamError, match="400"):
         is_active(booking_id)
     assert is_active(booking_id)
 
 
-def test_whoever_moved_to_a_page_that_was_read_before_is_found(world: Sandbox, office: OpenOffice) -> None:
+def test_whoever_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
     """A release moves those behind it up, also to a page that is known from before: only fresh pages tell absence."""
-    world.reset(prisoners=50)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=50)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
     is_active = ActiveBookingLookup(nomis, 10, listing)
     assert is_active(listing.prisoners[15].booking_id)
-    world.release(listing.prisoners[0].offender_no)
+    upstream.release(listing.prisoners[0].offender_no)
     assert is_active(listing.prisoners[20].booking_id)
 
 
-def test_a_list_without_anybody_tells_no_release(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: OpenApp) -> None:
     """Where there were prisoners before, that nobody is listed is a failure of the list."""
-    world.reset(prisoners=30)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=30)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
-    world.reset(prisoners=0)
+    upstream.reset(prisoners=0)
     with pytest.raises(ListingFailed, match="NOMIS lists no active prisoner, where it listed 30 before"):
         ActiveBookingLookup(nomis, 10, listing)(listing.prisoners[3].booking_id)
     assert not ActiveBookingLookup(nomis, 10)(listing.prisoners[3].booking_id)
 
 
-def test_a_list_that_has_grown_hides_nobody(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_that_has_grown_hides_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever is on a page that the list has only now is found, though it was known as shorter."""
-    world.reset(prisoners=30)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=30)
+    nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
     shorter = replace(listing, prisoners=listing.prisoners[:20], total_elements=20)
     assert ActiveBookingLookup(nomis, 10, shorter)(listing.prisoners[-1].booking_id)

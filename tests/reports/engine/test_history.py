@@ -10,22 +10,22 @@ from reports.engine.run import (
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
     CURRENT,
+    OpenApp,
     result_of,
 )
-from tests.reports.conftest import OpenOffice
 
 
-def test_knows_new_ones_from_old_ones_and_from_resolved_ones(world: Sandbox, office: OpenOffice) -> None:
+def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, open_app: OpenApp) -> None:
     """Against the last complete run over everyone: new, persisting since its first run, and resolved."""
-    world.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
-    opened = office()
+    upstream.reset(prisoners=100, mismatches={"4": 1, "5": 1, "7": 1})
+    opened = open_app()
     first = result_of(opened.reconcile(run_id="first"))
     assert (first.new, first.persisting, first.compared_with) == (3, 0, None)
     twice = next(each for each in first.mismatches if each.diagnosis and each.diagnosis.number == 5)
     assert twice.nomis is not None
-    assert world.delete_nomis_incentive(twice.booking_id, twice.nomis.record)
+    assert upstream.delete_nomis_incentive(twice.booking_id, twice.nomis.record)
     gone = next(each for each in first.mismatches if each.diagnosis and each.diagnosis.number == 7)
-    world.release(gone.offender_no)
+    upstream.release(gone.offender_no)
     alone = result_of(opened.reconcile(ReconciliationParameters(offender_nos=(twice.offender_no,))))
     assert alone.mismatches == ()
     second = result_of(opened.reconcile(run_id="second"))
@@ -39,14 +39,14 @@ def test_knows_new_ones_from_old_ones_and_from_resolved_ones(world: Sandbox, off
     assert [point.run_id for point in second.trend] == ["first", "second"]
 
 
-def test_never_calls_unread_ones_resolved_nor_claims_success(world: Sandbox, office: OpenOffice) -> None:
+def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, open_app: OpenApp) -> None:
     """A mismatch that could not be read again stays what it was; the run is incomplete."""
-    world.reset(prisoners=100, mismatches={"7": 3})
-    opened = office()
+    upstream.reset(prisoners=100, mismatches={"7": 3})
+    opened = open_app()
     first = result_of(opened.reconcile(run_id="first"))
     unread = first.mismatches[0]
     path = CURRENT.replace("{b}", str(unread.booking_id))
-    world.fault("nomis", "GET", path, kind="status", status=400)
+    upstream.fault("nomis", "GET", path, kind="status", status=400)
     outcome = opened.reconcile(run_id="second")
     second = result_of(outcome)
     assert outcome.status == "incomplete"
@@ -55,7 +55,7 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(world: Sandbox, off
     assert second.compared == 99
     assert opened.events("report")[-1]["success"] == "false"
     assert opened.events("mismatch-error") == [{"offenderNo": unread.offender_no, "bookingId": str(unread.booking_id)}]
-    world.clear_faults()
+    upstream.clear_faults()
     third = result_of(opened.reconcile(run_id="third"))
     assert third.compared_with == "second"
     # Whoever was not read in between keeps the earlier state.
@@ -63,65 +63,65 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(world: Sandbox, off
     assert {each.since for each in third.mismatches} == {each.since for each in first.mismatches}
 
 
-def test_names_a_page_it_could_not_read_and_resumes_with_it(world: Sandbox, office: OpenOffice) -> None:
+def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, open_app: OpenApp) -> None:
     """The page is counted and named; resuming reads that page's prisoners and nobody else again."""
-    world.reset(prisoners=200, mismatches={"7": 2})
-    opened = office()
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    upstream.reset(prisoners=200, mismatches={"7": 2})
+    opened = open_app()
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     outcome = opened.reconcile(run_id="paged")
     result = result_of(outcome)
     assert outcome.status == "incomplete"
     assert [each.page for each in result.unread_pages] == [1]
     assert opened.events("mismatch-page-error") == [{"page": "1"}]
     assert result.compared == 150
-    world.clear_faults()
-    world.clear_records()
+    upstream.clear_faults()
+    upstream.clear_records()
     resumed = opened.reconcile(ReconciliationParameters(resume="paged"))
     assert (resumed.status, resumed.run_id) == ("complete", "paged")
     assert result_of(resumed).compared == 200
     assert len(result_of(resumed).mismatches) == 2
-    again = [each for each in world.requests("nomis") if each["path"].endswith("/current")]
+    again = [each for each in upstream.requests("nomis") if each["path"].endswith("/current")]
     assert len(again) <= 50 + 2
 
 
-def test_gives_up_with_what_it_has_when_too_much_fails(world: Sandbox, office: OpenOffice) -> None:
+def test_gives_up_with_what_it_has_when_too_much_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """Past the threshold the run fails visibly, says why, and is not taken for a measure."""
-    world.reset(prisoners=300, mismatches={"7": 2})
-    world.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
-    opened = office()
+    upstream.reset(prisoners=300, mismatches={"7": 2})
+    upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
+    opened = open_app()
     outcome = opened.reconcile()
     assert outcome.status == "failed"
     assert "more than 5 % of 300 prisoners could not be read" in str(result_of(outcome).failure)
     assert opened.events("report")[-1]["success"] == "false"
-    world.clear_faults()
+    upstream.clear_faults()
     assert result_of(opened.reconcile()).compared_with is None
 
 
-def test_fails_visibly_when_nothing_can_be_listed(world: Sandbox, office: OpenOffice) -> None:
+def test_fails_visibly_when_nothing_can_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the list there is a failed result, not an empty success."""
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
-    opened = office()
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
+    opened = open_app()
     outcome = opened.reconcile()
     assert outcome.status == "failed"
     assert "number of active prisoners" in str(result_of(outcome).failure)
     assert [each["success"] for each in opened.events("report")] == ["false"]
 
 
-def test_tells_network_errors_by_their_own_event(world: Sandbox, office: OpenOffice) -> None:
+def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: OpenApp) -> None:
     """No answer at all is another finding than a bad answer."""
-    world.reset(prisoners=60, mismatch_rate=0)
-    booking = world.prisoners()[5]["bookingId"]
-    world.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")
-    opened = office()
+    upstream.reset(prisoners=60, mismatch_rate=0)
+    booking = upstream.prisoners()[5]["bookingId"]
+    upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="reset")
+    opened = open_app()
     assert opened.reconcile().status == "incomplete"
     assert [each["bookingId"] for each in opened.events("network-error")] == [str(booking)]
     assert opened.events("mismatch-error") == []
 
 
-def test_tracks_the_unforeseen_and_lets_it_be_seen(world: Sandbox, office: OpenOffice) -> None:
+def test_tracks_the_unforeseen_and_lets_it_be_seen(upstream: Sandbox, open_app: OpenApp) -> None:
     """An error that nobody thought of is raised, and the summary event says nothing but that there was no success."""
-    world.reset(prisoners=60)
-    opened = office()
+    upstream.reset(prisoners=60)
+    opened = open_app()
 
     def fail(stage: str, _done: int, _total: int) -> None:
         if stage == "reading":

@@ -16,55 +16,55 @@ from sandbox import Sandbox
 from sync.clock import LONDON, now
 from sync.failures import RuleError
 from tests.harness.reconciliations import (
+    OpenApp,
     causes,
     pending_on_dlq,
     planted_causes,
     result_of,
 )
-from tests.reports.conftest import OpenOffice
 
 
 @pytest.mark.parametrize("where", ["queue", "dlq"])
-def test_passes_over_what_is_on_its_way_and_what_is_excluded(world: Sandbox, office: OpenOffice, where: str) -> None:
+def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, open_app: OpenApp, where: str) -> None:
     """Fresh reviews and waiting messages are no mismatches; excluded bookings are told apart, needed or not."""
-    world.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
-    listed = world.planted()["excludedBookings"]
-    opened = office(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
-    waiting = pending_on_dlq(world, opened)().on_dlq
+    upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
+    listed = upstream.planted()["excludedBookings"]
+    opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
+    waiting = pending_on_dlq(upstream, opened)().on_dlq
     peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
     result = result_of(opened.reconcile(find_pending=lambda: peeked))
-    assert Counter(each["cause"] for each in planted_causes(world)) == {1: 1, 7: 1}
+    assert Counter(each["cause"] for each in planted_causes(upstream)) == {1: 1, 7: 1}
     assert [each.diagnosis.number for each in result.mismatches if each.diagnosis] == [7]
     assert len(result.in_flight) == 3
     assert {each.booking_id for each in result.excluded} == set(listed)
-    assert [each.booking_id for each in result.excluded if not each.still_differs] == world.planted()[
+    assert [each.booking_id for each in result.excluded if not each.still_differs] == upstream.planted()[
         "excludedMatching"
     ]
     assert len(opened.events("excluded-booking")) == 2
     assert opened.events("excluded-booking")[0]["reason"] == "merged by hand"
     resolved = opened.events("mismatch-excluded-booking-resolved")
-    assert [each["bookingId"] for each in resolved] == [str(each) for each in world.planted()["excludedMatching"]]
+    assert [each["bookingId"] for each in resolved] == [str(each) for each in upstream.planted()["excludedMatching"]]
     assert "remove" in resolved[0]["reason"]
 
 
-def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(world: Sandbox, office: OpenOffice) -> None:
+def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox, open_app: OpenApp) -> None:
     """A transfer of this minute is no missed arrival; it is one when its event has not come for some time."""
-    world.reset(prisoners=50, mismatch_rate=0)
-    for each in world.prisoners()[:6]:
-        world.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
-    opened = office()
+    upstream.reset(prisoners=50, mismatch_rate=0)
+    for each in upstream.prisoners()[:6]:
+        upstream.control("POST", f"/prisoners/{each['offenderNo']}/transfer", {"prisonId": "LEI", "publish": False})
+    opened = open_app()
     result = result_of(opened.reconcile())
     assert result.mismatches == ()
     assert {each.why for each in result.in_flight} == {JUST_RECORDED}
-    later = result_of(office(reconciliation_in_flight_minutes="0").reconcile())
+    later = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
 
 
 def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks(
-    world: Sandbox, office: OpenOffice
+    upstream: Sandbox, open_app: OpenApp
 ) -> None:
     """A review or record dated in the future is a difference in every run, save by a few minutes' clock difference."""
-    world.reset(prisoners=60, mismatch_rate=0)
+    upstream.reset(prisoners=60, mismatch_rate=0)
     present = now().astimezone(LONDON).replace(tzinfo=None)
     moments = {
         "years ahead": present + timedelta(days=1600),
@@ -74,10 +74,10 @@ def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks
         "eleven minutes ago": present - timedelta(minutes=11),
     }
     bookings = {}
-    for (name, moment), each in zip(moments.items(), world.prisoners(), strict=False):
-        world.add_review(each["offenderNo"], "EN3", publish=False, at=moment.isoformat(timespec="seconds"))
+    for (name, moment), each in zip(moments.items(), upstream.prisoners(), strict=False):
+        upstream.add_review(each["offenderNo"], "EN3", publish=False, at=moment.isoformat(timespec="seconds"))
         bookings[each["bookingId"]] = name
-    result = result_of(office().reconcile())
+    result = result_of(open_app().reconcile())
     assert {bookings[each.booking_id] for each in result.mismatches} == {
         "years ahead",
         "an hour ahead",
@@ -88,12 +88,12 @@ def test_in_flight_ends_ten_minutes_ago_and_begins_with_the_difference_of_clocks
 
 @pytest.mark.parametrize(("where", "status"), [("dlq", "mismatch"), ("queue", "in flight")])
 def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
-    world: Sandbox, office: OpenOffice, where: str, status: str
+    upstream: Sandbox, open_app: OpenApp, where: str, status: str
 ) -> None:
     """What lies on the DLQ since before the last complete run is a difference; a newer review is in flight."""
-    world.reset(prisoners=60, mismatches={"1": 1})
-    opened = office()
-    waiting = pending_on_dlq(world, opened)().on_dlq
+    upstream.reset(prisoners=60, mismatches={"1": 1})
+    opened = open_app()
+    waiting = pending_on_dlq(upstream, opened)().on_dlq
     peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
     first = result_of(opened.reconcile(find_pending=lambda: peeked))
     assert (first.status, len(first.in_flight), first.mismatches) == ("complete", 1, ())
@@ -104,16 +104,16 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
         mismatches = {each.booking_id: "mismatch" for each in result.mismatches}
         assert mismatches | {each.booking_id: "in flight" for each in result.in_flight} == {booking.booking_id: status}
         assert causes(result.mismatches) in ({}, {booking.booking_id: 1})
-    newer = world.add_review(booking.offender_no, "EN2", publish=False)
+    newer = upstream.add_review(booking.offender_no, "EN2", publish=False)
     third = result_of(opened.reconcile(find_pending=lambda: PendingMessages(on_dlq=frozenset({*waiting, newer}))))
     assert (third.mismatches, [each.booking_id for each in third.in_flight]) == ((), [booking.booking_id])
 
 
-def test_a_dead_letter_that_is_given_up_is_a_difference(world: Sandbox, office: OpenOffice) -> None:
+def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_app: OpenApp) -> None:
     """Nothing sends it back, so that nothing is on its way; the report says why, and how to look."""
-    world.reset(prisoners=60, mismatches={"1": 1})
-    opened = office()
-    (review,) = pending_on_dlq(world, opened)().on_dlq
+    upstream.reset(prisoners=60, mismatches={"1": 1})
+    opened = open_app()
+    (review,) = pending_on_dlq(upstream, opened)().on_dlq
     why = "it came back 7 times, and housekeeping does not send it back any more"
     given_up = PendingMessages(on_dlq=frozenset({review}), given_up={review: why})
     result = result_of(opened.reconcile(find_pending=lambda: given_up))
@@ -124,29 +124,29 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(world: Sandbox, office: 
     assert diagnosis.commands[0] == "prisoner-to-nomis dlq show incentive"
 
 
-def test_counts_what_is_excluded_and_on_its_way_once(world: Sandbox, office: OpenOffice) -> None:
+def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """A booking on the list of exclusions is told of there alone, with the date of its entry."""
-    world.reset(prisoners=50, mismatches={"1": 1})
-    (booking,) = (each["bookingId"] for each in planted_causes(world))
-    opened = office(reconciliation_exclusions=f"{booking},known,2020-01-31")
-    result = result_of(opened.reconcile(find_pending=pending_on_dlq(world, opened)))
+    upstream.reset(prisoners=50, mismatches={"1": 1})
+    (booking,) = (each["bookingId"] for each in planted_causes(upstream))
+    opened = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")
+    result = result_of(opened.reconcile(find_pending=pending_on_dlq(upstream, opened)))
     assert result.in_flight == ()
     assert [(each.booking_id, each.since) for each in result.excluded] == [(booking, date(2020, 1, 31))]
 
 
-def test_drops_what_agrees_when_read_again(world: Sandbox, office: OpenOffice) -> None:
+def test_drops_what_agrees_when_read_again(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference that has settled when it is read for the second time is not reported."""
-    world.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
-    result = result_of(office(reconciliation_in_flight_minutes="0").reconcile())
+    upstream.reset(prisoners=100, in_flight=3, in_flight_seconds=0, mismatch_rate=0)
+    result = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert result.mismatches == ()
     assert result.settled_on_recheck == 3
 
 
-def test_a_difference_stays_while_a_message_may_still_bring_it(world: Sandbox, office: OpenOffice) -> None:
+def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox, open_app: OpenApp) -> None:
     """Messages on the incentive queue hide no difference: its evidence says that they may bring it."""
-    world.reset(prisoners=100, mismatches={"2": 1})
+    upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
-    [mismatch] = result_of(office().reconcile(find_pending=lambda: PendingMessages(doubt=doubt))).mismatches
+    [mismatch] = result_of(open_app().reconcile(find_pending=lambda: PendingMessages(doubt=doubt))).mismatches
     [current] = [row for row in mismatch.evidence if row.side == "DPS" and row.current]
     assert current.note == f"not written to NOMIS; its message may be pending: {doubt}"
     assert mismatch.diagnosis is not None
@@ -154,11 +154,11 @@ def test_a_difference_stays_while_a_message_may_still_bring_it(world: Sandbox, o
     assert not [command for command in mismatch.diagnosis.commands if "repair" in command]
 
 
-def test_reports_when_the_queues_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:
+def test_reports_when_the_queues_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the queues a run reports every difference that it found."""
-    world.reset(prisoners=100, mismatches={"7": 1})
+    upstream.reset(prisoners=100, mismatches={"7": 1})
 
     def find_pending() -> PendingMessages:
         raise RuleError("no queue")
 
-    assert len(result_of(office().reconcile(find_pending=find_pending)).mismatches) == 1
+    assert len(result_of(open_app().reconcile(find_pending=find_pending)).mismatches) == 1

@@ -11,17 +11,16 @@ from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
 from sync.settings.declaration import UpstreamName
-from tests.harness.reconciliations import Office
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp, ReportsApp
 
 IDS = "/prisoners/ids"
 BULK = "/iep/reviews/bookings"
 Rows = list[dict[str, Any]]
 
 
-def rows_of(world: Sandbox) -> Rows:
+def rows_of(upstream: Sandbox) -> Rows:
     """The list of active prisoners, as NOMIS gives it."""
-    rows = [{"bookingId": each["bookingId"], "offenderNo": each["offenderNo"]} for each in world.prisoners()]
+    rows = [{"bookingId": each["bookingId"], "offenderNo": each["offenderNo"]} for each in upstream.prisoners()]
     return sorted(rows, key=lambda row: int(row["bookingId"]))
 
 
@@ -33,17 +32,17 @@ def page_of(rows: Rows, number: int, size: int, **told: Any) -> dict[str, Any]:
     return {"content": rows[number * size : (number + 1) * size], **truth, **last, **told}
 
 
-def lists(world: Sandbox, rows: Rows, size: int = 50, **told: Any) -> None:
+def lists(upstream: Sandbox, rows: Rows, size: int = 50, **told: Any) -> None:
     """Makes NOMIS list these rows to whoever asks for pages of a size; all pages tell the same odd things."""
     for number in range(-(-len(rows) // size)):
-        fake(world, page_of(rows, number, size, **told), f"page={number}")
+        fake(upstream, page_of(rows, number, size, **told), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
-    fake(world, page_of(rows, 0, size, **told) | {"content": []} | beyond, f"page={beyond['number']}")
+    fake(upstream, page_of(rows, 0, size, **told) | {"content": []} | beyond, f"page={beyond['number']}")
 
 
-def fake(world: Sandbox, body: object, query: str) -> None:
+def fake(upstream: Sandbox, body: object, query: str) -> None:
     """One page in place of the real one."""
-    world.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
+    upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body, query=query)
 
 
 def record(booking_id: int, **changes: Any) -> dict[str, Any]:
@@ -63,16 +62,16 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
     return {**truth, **changes}
 
 
-def reconciled(office: Office, **parameters: Any) -> ReconciliationResult:
+def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
     """The result of a run."""
-    result = office.reconcile(ReconciliationParameters(**parameters)).result
+    result = app.reconcile(ReconciliationParameters(**parameters)).result
     assert result is not None
     return result
 
 
-def planted(world: Sandbox) -> set[int]:
+def planted(upstream: Sandbox) -> set[int]:
     """The bookings that differ."""
-    return {each["bookingId"] for each in world.planted()["mismatches"]}
+    return {each["bookingId"] for each in upstream.planted()["mismatches"]}
 
 
 @pytest.mark.parametrize(
@@ -91,18 +90,18 @@ def planted(world: Sandbox) -> set[int]:
     ],
 )
 def test_an_odd_row_of_the_list_costs_its_own_prisoner(
-    world: Sandbox, office: OpenOffice, changes: dict[str, Any], named: str
+    upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any], named: str
 ) -> None:
     """It is named by the id it has and by its place; everybody else is compared."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    rows = rows_of(world)
-    place = next(place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(world))
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    rows = rows_of(upstream)
+    place = next(place for place, row in enumerate(rows) if place > 60 and row["bookingId"] not in planted(upstream))
     truth = rows[place]
     rows[place] = truth | changes
-    lists(world, rows)
-    result = reconciled(office())
+    lists(upstream, rows)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 119)
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
     (unread,) = result.unread
     assert unread.reason == f"row {place - 49} of page 1 of the active prisoners: {named}"
     assert unread.booking_id == (None if "bookingId" in changes else truth["bookingId"])
@@ -124,17 +123,17 @@ def test_an_odd_row_of_the_list_costs_its_own_prisoner(
 )
 @pytest.mark.parametrize("at_first", [True, False])
 def test_an_odd_record_costs_its_own_prisoner(
-    world: Sandbox, office: OpenOffice, changes: dict[str, Any], named: str, at_first: bool
+    upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any], named: str, at_first: bool
 ) -> None:
     """At the first look or at the second: that prisoner is unread and named, the others are compared and kept."""
-    world.reset(prisoners=60, mismatches={"7": 2})
-    booking_id = min(planted(world))
+    upstream.reset(prisoners=60, mismatches={"7": 2})
+    booking_id = min(planted(upstream))
     body = record(booking_id, **changes)
     path = f"/incentives/booking-id/{booking_id}/current$"
-    world.fault("nomis", "GET", path, kind="status", status=200, body=body, skip=0 if at_first else 1)
-    result = reconciled(office())
+    upstream.fault("nomis", "GET", path, kind="status", status=200, body=body, skip=0 if at_first else 1)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 59)
-    assert {each.booking_id for each in result.mismatches} == planted(world) - {booking_id}
+    assert {each.booking_id for each in result.mismatches} == planted(upstream) - {booking_id}
     assert [each.booking_id for each in result.unread] == [booking_id]
     reason = result.unread[0].reason
     by_the_reader = ("the response cannot be used: iepLevel", "the response is about another record")
@@ -144,17 +143,17 @@ def test_an_odd_record_costs_its_own_prisoner(
 @pytest.mark.parametrize(
     "changes", [{"iepCode": "THIRTEEN_LONG"}, {"iepCode": "S\x00D"}, {"bookingId": 4}, {"iepCode": None}]
 )
-def test_an_odd_review_costs_its_own_prisoner(world: Sandbox, office: OpenOffice, changes: dict[str, Any]) -> None:
+def test_an_odd_review_costs_its_own_prisoner(upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any]) -> None:
     """The same for what DPS says of one booking."""
-    world.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
-    booking_id = min(planted(world))
+    upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
+    booking_id = min(planted(upstream))
     truth = {"id": 1, "iepCode": "STD", "bookingId": booking_id, "iepDetails": []}
     path = f"/iep/reviews/booking/{booking_id}$"
-    world.fault("incentives", "GET", path, kind="status", status=200, body=truth | changes)
-    result = reconciled(office())
+    upstream.fault("incentives", "GET", path, kind="status", status=200, body=truth | changes)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 59)
     assert [each.booking_id for each in result.unread] == [booking_id]
-    assert {each.booking_id for each in result.mismatches} == planted(world) - {booking_id}
+    assert {each.booking_id for each in result.mismatches} == planted(upstream) - {booking_id}
 
 
 @pytest.mark.parametrize(
@@ -168,165 +167,167 @@ def test_an_odd_review_costs_its_own_prisoner(world: Sandbox, office: OpenOffice
     ],
 )
 def test_an_odd_row_of_the_bulk_answer_is_read_singly(
-    world: Sandbox, office: OpenOffice, spoil: Callable[[dict[str, Any]], object]
+    upstream: Sandbox, open_app: OpenApp, spoil: Callable[[dict[str, Any]], object]
 ) -> None:
     """One row that cannot be read costs one more call, not the whole answer."""
-    world.reset(prisoners=50, mismatch_rate=0, every_cause=False)
-    opened = office()
-    bookings = [each["bookingId"] for each in rows_of(world)]
+    upstream.reset(prisoners=50, mismatch_rate=0, every_cause=False)
+    opened = open_app()
+    bookings = [each["bookingId"] for each in rows_of(upstream)]
     answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     answer[3] = spoil(answer[3])
-    world.clear_records()
-    world.fault("incentives", "POST", BULK, kind="status", status=200, body=answer)
+    upstream.clear_records()
+    upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=answer)
     assert reconciled(opened).status == "complete"
-    assert sum(each["path"].startswith("/iep/reviews/booking/") for each in world.requests("incentives")) <= 3
+    assert sum(each["path"].startswith("/iep/reviews/booking/") for each in upstream.requests("incentives")) <= 3
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(world: Sandbox, office: OpenOffice, order: int) -> None:
+def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(
+    upstream: Sandbox, open_app: OpenApp, order: int
+) -> None:
     """Two levels of one booking: neither is believed, whichever comes last, and rows not asked for are passed over."""
-    world.reset(prisoners=50, mismatches={"7": 2})
-    opened = office()
-    bookings = [row["bookingId"] for row in rows_of(world)]
+    upstream.reset(prisoners=50, mismatches={"7": 2})
+    opened = open_app()
+    bookings = [row["bookingId"] for row in rows_of(upstream)]
     answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
-    told = {each["bookingId"]: each["nomis"] for each in world.planted()["mismatches"]}
+    told = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
     # As if both sides agreed, beside the truth: believing either row of these two by its place would be chance.
     twice = [{"bookingId": each, "iepLevel": by_code[told[each] or "STD"]} for each in told if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
-    world.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
+    upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
     result = reconciled(opened)
     assert (result.status, result.compared) == ("complete", 50)
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
 
-def test_a_row_out_of_order_hides_no_difference(world: Sandbox, office: OpenOffice) -> None:
+def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever stands on another page than the order says is no released prisoner; only the whole list tells that."""
-    world.reset(prisoners=200, mismatches={"7": 3})
-    rows = rows_of(world)
-    moved = [row for row in rows if row["bookingId"] in planted(world)]
+    upstream.reset(prisoners=200, mismatches={"7": 3})
+    rows = rows_of(upstream)
+    moved = [row for row in rows if row["bookingId"] in planted(upstream)]
     others = [row for row in rows if row not in moved]
-    lists(world, [moved[0], *others[:90], moved[2], *others[90:], moved[1]], 20)
-    result = reconciled(office(reports_incentives_reconciliation_page_size="20"))
+    lists(upstream, [moved[0], *others[:90], moved[2], *others[90:], moved[1]], 20)
+    result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
     assert result.released == ()
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
     assert result.compared == 200
 
 
 @pytest.mark.parametrize("told", [{"totalElements": 26, "totalPages": 2, "last": False}, {"totalElements": 0}])
-def test_a_total_that_is_too_low_leaves_nobody_out(world: Sandbox, office: OpenOffice, told: dict[str, Any]) -> None:
+def test_a_total_that_is_too_low_leaves_nobody_out(upstream: Sandbox, open_app: OpenApp, told: dict[str, Any]) -> None:
     """The pages are read until one holds nobody; everyone is compared, and the contradiction is named."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    lists(world, rows_of(world), 20, **told)
-    result = reconciled(office(reports_incentives_reconciliation_page_size="20"))
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    lists(upstream, rows_of(upstream), 20, **told)
+    result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
     assert result.status == "incomplete"
     assert result.compared == 120
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
     assert result.unread_pages
 
 
 @pytest.mark.parametrize("told", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
 def test_a_total_that_cannot_be_is_refused_in_one_sentence(
-    world: Sandbox, office: OpenOffice, told: dict[str, Any]
+    upstream: Sandbox, open_app: OpenApp, told: dict[str, Any]
 ) -> None:
     """A few calls, not forty thousand: the run fails and says why."""
-    world.reset(prisoners=60, mismatches={"7": 2})
-    lists(world, rows_of(world), **told)
-    result = reconciled(office())
+    upstream.reset(prisoners=60, mismatches={"7": 2})
+    lists(upstream, rows_of(upstream), **told)
+    result = reconciled(open_app())
     assert (result.status, result.compared, result.mismatches) == ("failed", 0, ())
     assert "the number of active prisoners could not be read" in str(result.failure)
     assert "page 1 cannot be right" in str(result.failure) or "page 0 cannot be right" in str(result.failure)
-    assert len(world.requests("nomis")) < 20
+    assert len(upstream.requests("nomis")) < 20
 
 
 @pytest.mark.parametrize("same_page", [True, False])
-def test_a_row_that_comes_twice_hides_nobody(world: Sandbox, office: OpenOffice, same_page: bool) -> None:
+def test_a_row_that_comes_twice_hides_nobody(upstream: Sandbox, open_app: OpenApp, same_page: bool) -> None:
     """As many rows as the service counts, but one twice and one missing: the run is incomplete and says so."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    rows = rows_of(world)
-    place = next(place for place in range(60, 120) if rows[place]["bookingId"] not in planted(world))
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    rows = rows_of(upstream)
+    place = next(place for place in range(60, 120) if rows[place]["bookingId"] not in planted(upstream))
     rows[place] = rows[place - 1 if same_page else 3]
     for size in (266, 282, 298, 314):  # as the list is read again
-        fake(world, page_of(rows, 0, size), f"size={size}")
-    lists(world, rows)
-    result = reconciled(office())
+        fake(upstream, page_of(rows, 0, size), f"size={size}")
+    lists(upstream, rows)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 119)
     assert "1 of the 120 active prisoners that NOMIS counts are on none of its pages" in result.unread_pages[0].reason
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
 
-def test_a_booking_of_two_prisoners_is_nobodys(world: Sandbox, office: OpenOffice) -> None:
+def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: OpenApp) -> None:
     """Nobody can say whose levels those are: the booking is named with both, and not compared."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    rows = rows_of(world)
-    booking_id, other = min(planted(world)), next(r for r in rows if r["bookingId"] not in planted(world))
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    rows = rows_of(upstream)
+    booking_id, other = min(planted(upstream)), next(r for r in rows if r["bookingId"] not in planted(upstream))
     place = next(place for place, row in enumerate(rows) if row["bookingId"] == booking_id)
     rows.insert(place + 1, {"bookingId": booking_id, "offenderNo": other["offenderNo"]})
-    lists(world, rows, totalElements=120)
-    result = reconciled(office())
+    lists(upstream, rows, totalElements=120)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 119)
     (unread,) = result.unread
     both = f"NOMIS lists the booking for {rows[place]['offenderNo']} and for {other['offenderNo']}"
     assert (unread.booking_id, both in unread.reason) == (booking_id, True)
-    assert {each.booking_id for each in result.mismatches} == planted(world) - {booking_id}
+    assert {each.booking_id for each in result.mismatches} == planted(upstream) - {booking_id}
 
 
 @pytest.mark.parametrize("without", [("last",), ("last", "totalPages"), ("number", "size")])
 @pytest.mark.parametrize("inner", [True, False])
 def test_both_formats_of_a_page_are_read(
-    world: Sandbox, office: OpenOffice, without: tuple[str, ...], inner: bool
+    upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
     """What a page tells of itself may stand beside its content or in an object; what it leaves out is worked out."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    rows = rows_of(world)
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    rows = rows_of(upstream)
     for number in range(4):
         page = page_of(rows, number, 50)
         told = {name: page[name] for name in ("number", "size", "totalElements", "totalPages", "last")}
         told = {name: value for name, value in told.items() if name not in without}
-        fake(world, {"content": page["content"], **({"page": told} if inner else told)}, f"page={number}")
-    result = reconciled(office())
+        fake(upstream, {"content": page["content"], **({"page": told} if inner else told)}, f"page={number}")
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("complete", 120)
-    assert {each.booking_id for each in result.mismatches} == planted(world)
+    assert {each.booking_id for each in result.mismatches} == planted(upstream)
 
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
-def test_what_is_no_page_is_no_empty_list(world: Sandbox, office: OpenOffice, body: object) -> None:
+def test_what_is_no_page_is_no_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
     """A list that is not understood fails; it does not tell that nobody is there."""
-    world.reset(prisoners=60)
-    world.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
-    result = reconciled(office())
+    upstream.reset(prisoners=60)
+    upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("failed", 0)
 
 
-def test_smaller_pages_than_asked_for_are_all_read(world: Sandbox, office: OpenOffice) -> None:
+def test_smaller_pages_than_asked_for_are_all_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """A service may cap the size of its pages; there are more of them then."""
-    world.reset(prisoners=120, mismatches={"7": 2})
-    lists(world, rows_of(world), 20)
-    result = reconciled(office(reports_incentives_reconciliation_page_size="50"))
+    upstream.reset(prisoners=120, mismatches={"7": 2})
+    lists(upstream, rows_of(upstream), 20)
+    result = reconciled(open_app(reports_incentives_reconciliation_page_size="50"))
     assert (result.status, result.compared) == ("complete", 120)
 
 
-def test_a_page_in_place_of_another_is_not_taken(world: Sandbox, office: OpenOffice) -> None:
+def test_a_page_in_place_of_another_is_not_taken(upstream: Sandbox, open_app: OpenApp) -> None:
     """Page 1 where page 2 was asked for: those of page 2 are not read, and it is named."""
-    world.reset(prisoners=120, mismatch_rate=0)
-    rows = rows_of(world)
+    upstream.reset(prisoners=120, mismatch_rate=0)
+    rows = rows_of(upstream)
     for number, given in ((0, 0), (1, 1), (2, 1)):
-        fake(world, page_of(rows, given, 50), f"page={number}")
-    result = reconciled(office())
+        fake(upstream, page_of(rows, given, 50), f"page={number}")
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 100)
     assert "it is page 1" in result.unread_pages[0].reason
 
 
-def test_the_reviews_of_another_prisoner_choose_nobody(world: Sandbox, office: OpenOffice) -> None:
+def test_the_reviews_of_another_prisoner_choose_nobody(upstream: Sandbox, open_app: OpenApp) -> None:
     """A run over one prisoner reads that one: what DPS says of somebody else must not stand for them."""
-    world.reset(prisoners=60, mismatches={"7": 3})
-    opened = office()
-    wrong = next(each for each in world.prisoners() if each["bookingId"] in planted(world))
-    other = next(each for each in world.prisoners() if each["bookingId"] not in planted(world))
+    upstream.reset(prisoners=60, mismatches={"7": 3})
+    opened = open_app()
+    wrong = next(each for each in upstream.prisoners() if each["bookingId"] in planted(upstream))
+    other = next(each for each in upstream.prisoners() if each["bookingId"] not in planted(upstream))
     path = "/iep/reviews/prisoner"
     body = opened.services[UpstreamName.INCENTIVES].call("GET", f"{path}/{other['offenderNo']}")
-    world.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
+    upstream.fault("incentives", "GET", f"{path}/{wrong['offenderNo']}$", kind="status", status=200, body=body)
     result = reconciled(opened, offender_nos=(wrong["offenderNo"],))
     assert result.status != "complete"
     assert "about another prisoner" in str(result.failure)

@@ -14,30 +14,30 @@ from sync.upstream.breaker import Breakers
 from sync.upstream.prisoners import prisoner_page
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp
 
 
-def bookings(world: Sandbox) -> set[int]:
+def bookings(upstream: Sandbox) -> set[int]:
     """The bookings that are active now."""
-    return {each["bookingId"] for each in world.prisoners()}
+    return {each["bookingId"] for each in upstream.prisoners()}
 
 
 def quick(_seconds: float) -> None:
     """Does not wait."""
 
 
-def test_waits_while_the_service_is_taken_to_be_down(world: Sandbox, office: OpenOffice) -> None:
+def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app: OpenApp) -> None:
     """An outage shorter than a minute costs no page of the list."""
-    world.reset(prisoners=100)
-    world.fault("nomis", kind="status", status=503)
-    one = office()
+    upstream.reset(prisoners=100)
+    upstream.fault("nomis", kind="status", status=503)
+    one = open_app()
     passed = 0.0
 
     def wait(seconds: float) -> None:
         nonlocal passed
         passed += seconds
         if passed > 20:
-            world.clear_faults()
+            upstream.clear_faults()
 
     breakers = Breakers(one.database, one.telemetry, lambda name: transport.reach(name), lambda: passed)
     with closing(Transport(one.settings, (breakers,))) as transport:
@@ -52,65 +52,65 @@ def test_waits_while_the_service_is_taken_to_be_down(world: Sandbox, office: Ope
 
 
 @pytest.mark.parametrize("size", [7, 50, 300])
-def test_lists_everyone_once_and_in_order(world: Sandbox, office: OpenOffice, size: int) -> None:
+def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, size: int) -> None:
     """Every active booking, each once, by booking id; one call a page, one more at most."""
-    world.reset(prisoners=300)
-    listing = list_prisoners(office().services.nomis, size)
+    upstream.reset(prisoners=300)
+    listing = list_prisoners(open_app().services.nomis, size)
     found = [each.booking_id for each in listing.prisoners]
-    assert found == sorted(bookings(world))
+    assert found == sorted(bookings(upstream))
     assert listing.total_elements == 300
-    assert len(world.requests("nomis")) <= -(-300 // size) + 1
+    assert len(upstream.requests("nomis")) <= -(-300 // size) + 1
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_misses_nobody_who_stayed_while_others_moved(world: Sandbox, office: OpenOffice, seed: int) -> None:
+def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """With releases and receptions at every page, whoever was active all the time is listed, and nobody twice."""
-    world.reset(prisoners=400, seed=seed, moving=2)
-    before = bookings(world)
-    nomis = office().services.nomis
+    upstream.reset(prisoners=400, seed=seed, moving=2)
+    before = bookings(upstream)
+    nomis = open_app().services.nomis
     listing = relist(nomis, list_prisoners(nomis, 20), 20)
     found = [each.booking_id for each in listing.prisoners]
     assert len(found) == len(set(found))
-    assert before & bookings(world) <= set(found)
-    assert world.planted()["movements"]
+    assert before & bookings(upstream) <= set(found)
+    assert upstream.planted()["movements"]
 
 
-def test_names_the_page_that_fails_and_reads_the_others(world: Sandbox, office: OpenOffice) -> None:
+def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page that cannot be read costs its own prisoners only; it can be read again later."""
-    world.reset(prisoners=100)
-    nomis = office().services.nomis
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
+    upstream.reset(prisoners=100)
+    nomis = open_app().services.nomis
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
     listing = list_prisoners(nomis, 20, sleep=quick)
     assert [each.page for each in listing.failed_pages] == [2]
     assert "503" in listing.failed_pages[0].reason
     assert len(listing.prisoners) == 80
-    world.clear_faults()
+    upstream.clear_faults()
     again = relist(nomis, listing, 20)
     assert not again.failed_pages
-    assert {each.booking_id for each in again.prisoners} == bookings(world)
+    assert {each.booking_id for each in again.prisoners} == bookings(upstream)
 
 
-def test_reads_on_when_the_first_page_fails(world: Sandbox, office: OpenOffice) -> None:
+def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """The count can be learnt from another page than the first."""
-    world.reset(prisoners=100)
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
-    listing = list_prisoners(office().services.nomis, 20, sleep=quick)
+    upstream.reset(prisoners=100)
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
+    listing = list_prisoners(open_app().services.nomis, 20, sleep=quick)
     assert [each.page for each in listing.failed_pages] == [0]
     assert len(listing.prisoners) == 80
 
 
 @pytest.mark.parametrize("most", [0, 2])
-def test_gives_up_when_too_many_pages_fail(world: Sandbox, office: OpenOffice, most: int) -> None:
+def test_gives_up_when_too_many_pages_fail(upstream: Sandbox, open_app: OpenApp, most: int) -> None:
     """More failed pages than allowed end the listing."""
-    world.reset(prisoners=100)
+    upstream.reset(prisoners=100)
     for page in (1, 2, 3, 4):
-        world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
+        upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
     with pytest.raises(ListingFailed, match=f"more than {most} pages failed"):
-        list_prisoners(office().services.nomis, 20, max_page_errors=most, sleep=quick)
+        list_prisoners(open_app().services.nomis, 20, max_page_errors=most, sleep=quick)
 
 
-def test_says_that_not_even_the_count_can_be_read(world: Sandbox, office: OpenOffice) -> None:
+def test_says_that_not_even_the_count_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without any page there is no listing."""
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
-        list_prisoners(office().services.nomis, 20, sleep=quick)
+        list_prisoners(open_app().services.nomis, 20, sleep=quick)

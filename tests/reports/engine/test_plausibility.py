@@ -12,38 +12,37 @@ from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
-from tests.harness.reconciliations import Office
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp, ReportsApp
 
 CURRENT = "/incentives/booking-id/{b}/current"
 SINGLE = "/iep/reviews/booking/{b}"
 BULK = "/iep/reviews/bookings"
 
 
-def reconciled(office: Office, **parameters: Any) -> ReconciliationResult:
+def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
     """The result of a run."""
-    result = office.reconcile(ReconciliationParameters(**parameters)).result
+    result = app.reconcile(ReconciliationParameters(**parameters)).result
     assert result is not None
     return result
 
 
-def without_levels(world: Sandbox, *sides: str, **how: Any) -> None:
+def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
     """Makes each of the sides say, in the words of the service unless told otherwise, that there is no level."""
     how = {"status": 404, **how}
     if "DPS" in sides:
-        world.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
-        world.fault("incentives", "GET", SINGLE, kind="status", **how)
+        upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
+        upstream.fault("incentives", "GET", SINGLE, kind="status", **how)
     if "NOMIS" in sides:
-        world.fault("nomis", "GET", CURRENT, kind="status", **how)
+        upstream.fault("nomis", "GET", CURRENT, kind="status", **how)
 
 
-def listed_to_few(world: Sandbox) -> None:
+def listed_to_few(upstream: Sandbox) -> None:
     """Makes NOMIS list twelve prisoners of those who do not differ, as if those were all."""
-    differ = {each["bookingId"] for each in world.planted()["mismatches"]}
-    rows = [{name: each[name] for name in ("bookingId", "offenderNo")} for each in world.prisoners()]
+    differ = {each["bookingId"] for each in upstream.planted()["mismatches"]}
+    rows = [{name: each[name] for name in ("bookingId", "offenderNo")} for each in upstream.prisoners()]
     few = sorted((row for row in rows if row["bookingId"] not in differ), key=lambda row: int(row["bookingId"]))[:12]
     page = {"content": few, "number": 0, "totalElements": 12, "totalPages": 1, "last": True}
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=200, body=page)
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=200, body=page)
 
 
 def claims_nothing(result: ReconciliationResult) -> bool:
@@ -56,14 +55,14 @@ def claims_nothing(result: ReconciliationResult) -> bool:
 @pytest.mark.parametrize("prisoners", [8, 120])
 @pytest.mark.parametrize("first", [True, False])
 def test_nobody_is_believed_to_have_a_level(
-    world: Sandbox, office: OpenOffice, sides: tuple[str, ...], prisoners: int, first: bool
+    upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...], prisoners: int, first: bool
 ) -> None:
     """A side that says of everyone that there is no level, in its own words: the run fails and claims nothing."""
-    world.reset(prisoners=prisoners, mismatches={"7": 2})
-    opened = office()
+    upstream.reset(prisoners=prisoners, mismatches={"7": 2})
+    opened = open_app()
     if not first:
         assert reconciled(opened).status == "complete"
-    without_levels(world, *sides)
+    without_levels(upstream, *sides)
     result = reconciled(opened, notify=False)
     assert claims_nothing(result)
     side = "NOMIS" if "NOMIS" in sides else "DPS"
@@ -73,54 +72,54 @@ def test_nobody_is_believed_to_have_a_level(
     assert against in str(result.failure)
 
 
-def test_a_share_far_above_that_of_the_last_run_is_not_believed(world: Sandbox, office: OpenOffice) -> None:
+def test_a_share_far_above_that_of_the_last_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
     """One of several servers has lost sight of its data: a quarter without a level is no quarter of mismatches."""
-    world.reset(prisoners=200, mismatches={"3": 3, "7": 2})
-    opened = office()
+    upstream.reset(prisoners=200, mismatches={"3": 3, "7": 2})
+    opened = open_app()
     before = reconciled(opened)
     assert before.status == "complete"
-    world.fault("nomis", "GET", CURRENT, kind="status", status=404, probability=0.25, seed=5)
+    upstream.fault("nomis", "GET", CURRENT, kind="status", status=404, probability=0.25, seed=5)
     assert claims_nothing(reconciled(opened))
-    world.clear_faults()
+    upstream.clear_faults()
     after = reconciled(opened)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 5)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_large_share_of_few_is_not_believed(world: Sandbox, office: OpenOffice, first: bool) -> None:
+def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenApp, first: bool) -> None:
     """Fewer than twenty, but every third: the same fault of a service in a small population."""
-    world.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
-    opened = office()
+    upstream.reset(prisoners=50, mismatches={"7": 2}, bulk="404")
+    opened = open_app()
     if not first:
         assert reconciled(opened).status == "complete"
-    for each in world.prisoners()[:16]:
+    for each in upstream.prisoners()[:16]:
         path = SINGLE.replace("{b}", str(each["bookingId"]))
-        world.fault("incentives", "GET", f"{path}$", kind="status", status=404)
+        upstream.fault("incentives", "GET", f"{path}$", kind="status", status=404)
     result = reconciled(opened)
     assert claims_nothing(result)
     assert "DPS has no level for 16 of 50 prisoners" in str(result.failure)
 
 
-def test_a_list_that_is_suddenly_short_resolves_nothing(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
     """A list that agrees with its own total, but lacks nine of ten: nobody was released who is not on it."""
-    world.reset(prisoners=120, mismatches={"7": 4})
-    opened = office()
+    upstream.reset(prisoners=120, mismatches={"7": 4})
+    opened = open_app()
     before = reconciled(opened)
-    listed_to_few(world)
+    listed_to_few(upstream)
     result = reconciled(opened)
     assert (result.status, result.resolved) == ("failed", ())
     assert "NOMIS lists 12 active prisoners, where the last complete run compared 120" in str(result.failure)
-    world.clear_faults()
+    upstream.clear_faults()
     after = reconciled(opened)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)
 
 
-def test_a_list_that_is_as_short_a_day_later_is_believed(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open_app: OpenApp) -> None:
     """As after a refresh of the data in a test environment: the next run but one goes on with those there are."""
-    world.reset(prisoners=120, mismatches={"7": 4})
-    opened = office()
+    upstream.reset(prisoners=120, mismatches={"7": 4})
+    opened = open_app()
     reconciled(opened)
-    listed_to_few(world)
+    listed_to_few(upstream)
     assert reconciled(opened).status == "failed"
     assert reconciled(opened).status == "failed"
     with opened.database.begin() as connection:
@@ -131,21 +130,21 @@ def test_a_list_that_is_as_short_a_day_later_is_believed(world: Sandbox, office:
     assert reconciled(opened).status == "complete"
 
 
-def test_some_without_a_level_are_believed(world: Sandbox, office: OpenOffice) -> None:
+def test_some_without_a_level_are_believed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Admissions that DPS missed are findings, in a first run and in later ones."""
-    world.reset(prisoners=200, mismatches={"3": 8, "2": 4})
-    opened = office()
+    upstream.reset(prisoners=200, mismatches={"3": 8, "2": 4})
+    opened = open_app()
     assert [len(reconciled(opened).mismatches) for _ in range(2)] == [12, 12]
 
 
-def test_whoever_goes_on_reads_everyone_again(world: Sandbox, office: OpenOffice) -> None:
+def test_whoever_goes_on_reads_everyone_again(upstream: Sandbox, open_app: OpenApp) -> None:
     """What was not believed is not kept: resumed when the service is itself again, the run finds what there is."""
-    world.reset(prisoners=100, mismatches={"7": 2})
-    opened = office()
-    without_levels(world, "DPS")
+    upstream.reset(prisoners=100, mismatches={"7": 2})
+    opened = open_app()
+    without_levels(upstream, "DPS")
     failed = opened.reconcile(run_id="failed")
     assert failed.status == "failed"
-    world.clear_faults()
+    upstream.clear_faults()
     resumed = opened.reconcile(ReconciliationParameters(resume="failed"))
     assert resumed.status == "complete"
     assert resumed.result is not None
@@ -165,11 +164,11 @@ def test_whoever_goes_on_reads_everyone_again(world: Sandbox, office: OpenOffice
         {"status": 204, "text": ""},
     ],
 )
-def test_what_the_service_does_not_say_is_no_none(world: Sandbox, office: OpenOffice, how: dict[str, Any]) -> None:
+def test_what_the_service_does_not_say_is_no_none(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
     """A wrong address, a withdrawn route, an empty answer: nobody was read, and the run says so."""
-    world.reset(prisoners=30, mismatches={"7": 2})
-    without_levels(world, "DPS", "NOMIS", **how)
-    result = reconciled(office())
+    upstream.reset(prisoners=30, mismatches={"7": 2})
+    without_levels(upstream, "DPS", "NOMIS", **how)
+    result = reconciled(open_app())
     assert (result.status, result.compared, result.mismatches) == ("failed", 0, ())
     assert "could not be read" in str(result.failure)
 
@@ -177,14 +176,14 @@ def test_what_the_service_does_not_say_is_no_none(world: Sandbox, office: OpenOf
 @pytest.mark.parametrize(
     "how", [{"status": 200, "text": ""}, {"status": 200, "text": "null"}, {"text": "no such page"}]
 )
-def test_one_empty_answer_is_one_unread(world: Sandbox, office: OpenOffice, how: dict[str, Any]) -> None:
+def test_one_empty_answer_is_one_unread(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
     """Not a prisoner without a level: a difference does not vanish, nor is it made."""
-    world.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
-    bookings = sorted(each["bookingId"] for each in world.planted()["mismatches"])
+    upstream.reset(prisoners=60, mismatches={"7": 2, "2": 1}, bulk="404")
+    bookings = sorted(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):
         one = path.replace("{b}", str(bookings[0]))
-        world.fault(service, "GET", f"{one}$", kind="status", **{"status": 404, **how})
-    result = reconciled(office())
+        upstream.fault(service, "GET", f"{one}$", kind="status", **{"status": 404, **how})
+    result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 59)
     assert [each.booking_id for each in result.unread] == bookings[:1]
     assert {each.booking_id for each in result.mismatches} == set(bookings[1:])
@@ -192,16 +191,16 @@ def test_one_empty_answer_is_one_unread(world: Sandbox, office: OpenOffice, how:
 
 @pytest.mark.parametrize("sides", [("nomis",), ("incentives",), ("nomis", "incentives")])
 def test_a_level_that_the_second_look_does_not_find_is_not_gone(
-    world: Sandbox, office: OpenOffice, sides: tuple[str, ...]
+    upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
     """Both sides without a level would agree; but nobody loses a level between two looks."""
-    world.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
-    booking_id = min(each["bookingId"] for each in world.planted()["mismatches"])
+    upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
+    booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):
         if service in sides:
             one = path.replace("{b}", str(booking_id))
-            world.fault(service, "GET", f"{one}$", kind="status", status=404, skip=1)
-    result = reconciled(office())
+            upstream.fault(service, "GET", f"{one}$", kind="status", status=404, skip=1)
+    result = reconciled(open_app())
     assert (result.status, result.settled_on_recheck, len(result.mismatches)) == ("incomplete", 0, 1)
     assert [each.booking_id for each in result.unread] == [booking_id]
     assert "when first read and none in the recheck" in result.unread[0].reason

@@ -12,49 +12,49 @@ from sqlalchemy.exc import DBAPIError
 
 from sandbox import Sandbox
 from tests.harness.faults import held
+from tests.harness.reconciliations import OpenApp
 from tests.harness.waiting import in_thread, result_of, until
-from tests.reports.conftest import OpenOffice
 
 PAGED = {"REPORTS_INCENTIVES_RECONCILIATION_PAGE_SIZE": "20", "RECONCILIATION_CONCURRENCY": "4"}
 LIST = "/prisoners/ids"
 CURRENT = "/incentives/booking-id/{b}/current"
 
 
-def reads(world: Sandbox) -> Counter[str]:
+def reads(upstream: Sandbox) -> Counter[str]:
     """How often the level of each prisoner was read in NOMIS, by path."""
-    return Counter(each["path"] for each in world.requests("nomis") if each["path"].endswith("/current"))
+    return Counter(each["path"] for each in upstream.requests("nomis") if each["path"].endswith("/current"))
 
 
-def test_the_first_page_is_read_while_the_others_are_listed(world: Sandbox, office: OpenOffice) -> None:
+def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Before the second page has come; in the end everyone was read once."""
-    world.reset(prisoners=100)
-    with held(world, "nomis", path=LIST, skip=1) as second_page:
-        run = in_thread(office(**PAGED).reconcile)
+    upstream.reset(prisoners=100)
+    with held(upstream, "nomis", path=LIST, skip=1) as second_page:
+        run = in_thread(open_app(**PAGED).reconcile)
         second_page.wait_for_request()
-        until(lambda: len(reads(world)) == 20, "the prisoners of the first page are read")
+        until(lambda: len(reads(upstream)) == 20, "the prisoners of the first page are read")
     outcome = result_of(run)
     assert outcome.result is not None
     assert (outcome.status, outcome.result.compared) == ("complete", 100)
-    assert len(reads(world)) == 100
-    assert [path for path, times in reads(world).items() if times > 1] == []
+    assert len(reads(upstream)) == 100
+    assert [path for path, times in reads(upstream).items() if times > 1] == []
 
 
-def test_what_was_begun_ends_when_the_listing_fails(world: Sandbox, office: OpenOffice) -> None:
+def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """A run that gives up reads nobody any more."""
-    world.reset(prisoners=100)
-    world.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
-    world.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
-    outcome = office(**PAGED, RECONCILIATION_MAX_PAGE_ERRORS="0").reconcile()
+    upstream.reset(prisoners=100)
+    upstream.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
+    upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
+    outcome = open_app(**PAGED, RECONCILIATION_MAX_PAGE_ERRORS="0").reconcile()
     assert outcome.status == "failed"
-    assert 0 < len(reads(world)) < 20
+    assert 0 < len(reads(upstream)) < 20
     assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
 
 
-def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(world: Sandbox, office: OpenOffice) -> None:
+def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(upstream: Sandbox, open_app: OpenApp) -> None:
     """Also before the run has come to read by itself: here the database has no place for its pages any more."""
-    world.reset(prisoners=100)
-    world.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
-    one = office(**PAGED)
+    upstream.reset(prisoners=100)
+    upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
+    one = open_app(**PAGED)
 
     def break_the_database(_stage: str, done: int, total: int) -> None:
         if done == total:
@@ -63,5 +63,5 @@ def test_what_was_begun_ends_when_the_run_breaks_after_the_listing(world: Sandbo
 
     with pytest.raises(DBAPIError, match="reconciliation_pages"):
         one.reconcile(progress=break_the_database)
-    assert 0 < len(reads(world)) < 20
+    assert 0 < len(reads(upstream)) < 20
     assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []

@@ -14,18 +14,18 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import UpstreamError
 from sync.upstream.prisoners import PrisonerId
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp
 
 
-def test_what_was_read_twice_stands_though_the_list_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:
+def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference does not vanish because nobody can say whether the prisoner was released meanwhile; that is told."""
-    world.reset(prisoners=200, mismatch_rate=0.05)
-    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
+    upstream.reset(prisoners=200, mismatch_rate=0.05)
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in upstream.planted()["mismatches"]]
 
     def not_to_be_had(_: int) -> bool:
         raise UpstreamError("nomis", "GET", "/prisoners/ids", status=500, message="no")
 
-    look = Recheck(office().services, timedelta(0), no_pending_messages, now, not_to_be_had)
+    look = Recheck(open_app().services, timedelta(0), no_pending_messages, now, not_to_be_had)
     with capture_logs() as logs:
         found = look(planted)
     assert {pair.booking_id for pair in found.confirmed} == {each.booking_id for each in planted}
@@ -33,15 +33,15 @@ def test_what_was_read_twice_stands_though_the_list_cannot_be_read(world: Sandbo
     assert [each["event"] for each in logs].count("release-not-checked") == len(planted) > 0
 
 
-def test_one_refusal_by_the_list_brings_back_no_released_prisoner(world: Sandbox, office: OpenOffice) -> None:
+def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
     """Many wait for one page; where reading it fails in passing it is read again, and those released are told apart."""
-    world.reset(prisoners=200, mismatch_rate=0.08)
-    services = office().services
+    upstream.reset(prisoners=200, mismatch_rate=0.08)
+    services = open_app().services
     listing = list_prisoners(services.nomis, 200)
-    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in upstream.planted()["mismatches"]]
     for each in planted:
-        world.release(each.offender_no)
-    world.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
+        upstream.release(each.offender_no)
+    upstream.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
     look = Recheck(services, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing))
     found = look(planted)
     assert found.confirmed == []
@@ -49,15 +49,15 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(world: Sandbox
     assert len(planted) > 8
 
 
-def test_the_list_is_asked_when_all_pairs_were_read(world: Sandbox, office: OpenOffice) -> None:
+def test_the_list_is_asked_when_all_pairs_were_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """No page of the list is older than a pair it is asked about."""
-    world.reset(prisoners=200, mismatch_rate=0.05)
-    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in world.planted()["mismatches"]]
-    services = office().services
+    upstream.reset(prisoners=200, mismatch_rate=0.05)
+    planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in upstream.planted()["mismatches"]]
+    services = open_app().services
     read_before: list[int] = []
 
     def is_active(_: int) -> bool:
-        read_before.append(sum("/current" in each["path"] for each in world.requests("nomis")))
+        read_before.append(sum("/current" in each["path"] for each in upstream.requests("nomis")))
         return True
 
     Recheck(services, timedelta(0), no_pending_messages, now, is_active)(planted)

@@ -14,40 +14,40 @@ from reports.engine.run import (
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.reconciliations import (
+    OpenApp,
     causes,
     pending_on_dlq,
     planted_causes,
     result_of,
 )
-from tests.reports.conftest import OpenOffice
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_finds_exactly_what_was_planted_with_its_cause(world: Sandbox, office: OpenOffice, seed: int) -> None:
+def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """Every planted difference, no other, each with the row of the decision table that was planted."""
     rows = {str(row): 3 for row in range(1, 11)}
-    world.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
-    opened = office()
-    outcome = opened.reconcile(find_pending=pending_on_dlq(world, opened))
+    upstream.reset(prisoners=400, seed=seed, mismatches=rows, every_cause=True)
+    opened = open_app()
+    outcome = opened.reconcile(find_pending=pending_on_dlq(upstream, opened))
     result = result_of(outcome)
     assert outcome.status == "complete"
     # What waits on a queue is told apart: it differs only until its message is handled.
     reported = causes(result.mismatches) | {each.booking_id: 1 for each in result.in_flight}
-    assert reported == {each["bookingId"]: each["cause"] for each in planted_causes(world)}
+    assert reported == {each["bookingId"]: each["cause"] for each in planted_causes(upstream)}
     assert {"dlq retry incentive" in each.why for each in result.in_flight} == {True}
     levels = {each.booking_id: (each.nomis_level, each.dps_level) for each in result.mismatches}
     levels |= {each.booking_id: (each.nomis_level, each.dps_level) for each in result.in_flight}
-    assert levels == {each["bookingId"]: (each["nomis"], each["dps"]) for each in planted_causes(world)}
+    assert levels == {each["bookingId"]: (each["nomis"], each["dps"]) for each in planted_causes(upstream)}
     assert result.compared == 400
     assert sum(cell.count for cell in result.matrix) == 400
     assert sum(prison.compared for prison in result.prisons) == 400
     assert ReconciliationResult.from_json(result.to_json()) == result
 
 
-def test_tells_everyone_by_the_old_events(world: Sandbox, office: OpenOffice) -> None:
+def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) -> None:
     """One event at the start, one for each mismatch, and a summary with a property for each prisoner."""
-    world.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
-    opened = office()
+    upstream.reset(prisoners=100, mismatches={"2": 1, "3": 1, "4": 1})
+    opened = open_app()
     opened.reconcile()
     assert opened.events("requested") == [{"active-prisoners": "100"}]
     told = {each["offenderNo"]: each for each in opened.events("mismatch")}
@@ -58,7 +58,7 @@ def test_tells_everyone_by_the_old_events(world: Sandbox, office: OpenOffice) ->
             "nomisIncentiveLevel": each["nomis"] or "null",
             "dpsIncentiveLevel": each["dps"] or "null",
         }
-        for each in planted_causes(world)
+        for each in planted_causes(upstream)
     }
     assert told == expected
     summary = {
@@ -72,46 +72,46 @@ def test_tells_everyone_by_the_old_events(world: Sandbox, office: OpenOffice) ->
     assert opened.events("report") == [summary | levels]
 
 
-def test_names_exclusions_of_bookings_that_are_gone(world: Sandbox, office: OpenOffice) -> None:
+def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app: OpenApp) -> None:
     """An entry whose booking is not active may go too, unless the list of active ones is not whole."""
-    world.reset(prisoners=120, mismatch_rate=0)
-    opened = office(reconciliation_exclusions="99999999,merged long ago")
+    upstream.reset(prisoners=120, mismatch_rate=0)
+    opened = open_app(reconciliation_exclusions="99999999,merged long ago")
     assert result_of(opened.reconcile()).unneeded_exclusions == ("booking 99999999, which is not active",)
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     assert result_of(opened.reconcile()).unneeded_exclusions == ()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_compares_a_population_that_moves(world: Sandbox, office: OpenOffice, seed: int) -> None:
+def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """Nobody is compared twice, and whoever stayed is compared; the released are no mismatches."""
-    world.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
-    before = {each["bookingId"] for each in world.prisoners()}
-    opened = office(reports_incentives_reconciliation_page_size="20")
+    upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
+    before = {each["bookingId"] for each in upstream.prisoners()}
+    opened = open_app(reports_incentives_reconciliation_page_size="20")
     result = result_of(opened.reconcile(run_id="moving"))
-    after = {each["bookingId"] for each in world.prisoners()}
+    after = {each["bookingId"] for each in upstream.prisoners()}
     with opened.database.read() as connection:
         population = checkpoints.load_population(connection, "moving")
     assert population is not None
     listed = [each.booking_id for each in population.prisoners]
     assert len(listed) == len(set(listed))
     assert before & after <= set(listed)
-    mismatching = {each["bookingId"] for each in planted_causes(world)}
+    mismatching = {each["bookingId"] for each in planted_causes(upstream)}
     assert mismatching & after <= {each.booking_id for each in result.mismatches} <= mismatching
 
 
-def test_leaves_out_whom_the_run_saw_released(world: Sandbox, office: OpenOffice) -> None:
+def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference of somebody who was released meanwhile is told apart."""
-    world.reset(prisoners=100, mismatches={"7": 2})
-    leaver = planted_causes(world)[0]
-    result = result_of(office().reconcile(sleep=lambda _seconds: world.release(leaver["offenderNo"])))
+    upstream.reset(prisoners=100, mismatches={"7": 2})
+    leaver = planted_causes(upstream)[0]
+    result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
     assert result.released == (leaver["offenderNo"],)
     assert len(result.mismatches) == 1
     assert result.compared == 99
 
 
-def test_enqueues_its_report_once_for_each_channel(world: Sandbox, office: OpenOffice) -> None:
+def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: OpenApp) -> None:
     """The report goes to what is set up, and to nothing with `notify` off."""
-    opened = office(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
+    opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
     opened.reconcile(ReconciliationParameters(notify=False))
     with opened.database.read() as connection:
         assert outbox.due(connection, 10) == []
@@ -120,19 +120,19 @@ def test_enqueues_its_report_once_for_each_channel(world: Sandbox, office: OpenO
         assert [each.channel for each in outbox.due(connection, 10)] == ["archive", "slack", "email"]
 
 
-def test_keeps_a_mismatch_whose_evidence_cannot_be_read(world: Sandbox, office: OpenOffice) -> None:
+def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """A difference is reported although nobody can say why."""
-    world.reset(prisoners=100, mismatches={"7": 1})
-    world.fault("mapping", "GET", kind="status", status=400)
-    mismatch = result_of(office().reconcile()).mismatches[0]
+    upstream.reset(prisoners=100, mismatches={"7": 1})
+    upstream.fault("mapping", "GET", kind="status", status=400)
+    mismatch = result_of(open_app().reconcile()).mismatches[0]
     assert mismatch.diagnosis is None
     assert "mapping: GET" in str(mismatch.evidence_missing)
     assert mismatch.nomis_level != mismatch.dps_level
 
 
-def test_reports_its_progress_from_one_thread(world: Sandbox, office: OpenOffice) -> None:
+def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever follows the progress may raise to stop the run, so it is told by the thread that runs it."""
-    world.reset(prisoners=120, mismatches={"7": 2})
+    upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []
 
@@ -140,17 +140,17 @@ def test_reports_its_progress_from_one_thread(world: Sandbox, office: OpenOffice
         threads.add(threading.get_ident())
         stages.append((stage, done, total))
 
-    office().reconcile(progress=note)
+    open_app().reconcile(progress=note)
     assert threads == {threading.get_ident()}
     assert [each for each in stages if each[0] == "reading"][-1] == ("reading", 120, 120)
     assert {stage for stage, _, _ in stages} == {"listing", "reading", "rechecking", "finding causes"}
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
-def test_brings_every_stage_to_its_end(world: Sandbox, office: OpenOffice, seconds: str, steps: int) -> None:
+def test_brings_every_stage_to_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
     """Whoever follows a run sees each bar filled, that of the wait before the second look too."""
-    world.reset(prisoners=60, mismatches={"7": 2})
-    opened = office(reconciliation_recheck_seconds=seconds)
+    upstream.reset(prisoners=60, mismatches={"7": 2})
+    opened = open_app(reconciliation_recheck_seconds=seconds)
     waits: list[float] = []
     opened.reconcile(sleep=waits.append)
     last = {stage: (done, total) for stage, done, total in opened.stages}

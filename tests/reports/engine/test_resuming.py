@@ -17,16 +17,24 @@ from reports.reconciliations.incentives.levels import Codebook
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store import outbox
-from tests.harness.reconciliations import CURRENT, HALF, OTHER_HALF, Office, at_work, open_office, result_of
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import (
+    CURRENT,
+    HALF,
+    OTHER_HALF,
+    OpenApp,
+    ReportsApp,
+    at_work,
+    open_reports_app,
+    result_of,
+)
 
 
-def active(world: Sandbox) -> set[int]:
+def active(upstream: Sandbox) -> set[int]:
     """The bookings that are active now."""
-    return {each["bookingId"] for each in world.prisoners()}
+    return {each["bookingId"] for each in upstream.prisoners()}
 
 
-def listed(opened: Office, run_id: str) -> set[int]:
+def listed(opened: ReportsApp, run_id: str) -> set[int]:
     """The bookings that a run has listed."""
     with opened.database.read() as connection:
         population = checkpoints.load_population(connection, run_id)
@@ -34,23 +42,23 @@ def listed(opened: Office, run_id: str) -> set[int]:
     return {each.booking_id for each in population.prisoners}
 
 
-def level_reads(world: Sandbox) -> int:
+def level_reads(upstream: Sandbox) -> int:
     """How many levels were read from NOMIS."""
-    return sum(each["path"].endswith("/current") for each in world.requests("nomis"))
+    return sum(each["path"].endswith("/current") for each in upstream.requests("nomis"))
 
 
-def break_one(world: Sandbox, remainder: int = 0) -> int:
+def break_one(upstream: Sandbox, remainder: int = 0) -> int:
     """Lets NOMIS refuse to tell one prisoner's level; the booking, which leaves this remainder when halved."""
-    booking = next(each["bookingId"] for each in world.prisoners() if each["bookingId"] % 2 == remainder)
-    world.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
+    booking = next(each["bookingId"] for each in upstream.prisoners() if each["bookingId"] % 2 == remainder)
+    upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return int(booking)
 
 
-def fail_looking_again(world: Sandbox, page_size: int) -> None:
+def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
     """Lets every page of a second listing fail; the first one has pages of `page_size`."""
     for turn in range(4):
         size = 5 * page_size + page_size // 3 * (turn + 1)
-        world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}")
+        upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}")
 
 
 def stop_at(stage: str, last: int = 0) -> Any:
@@ -63,99 +71,99 @@ def stop_at(stage: str, last: int = 0) -> Any:
     return stop
 
 
-def deliveries(opened: Office) -> list[str]:
+def deliveries(opened: ReportsApp) -> list[str]:
     """The channels of all deliveries, in their order."""
     with opened.database.read() as connection:
         return [each.channel for each in outbox.due(connection, 100)]
 
 
-def test_lists_everyone_who_moved_while_the_run_lay(world: Sandbox, office: OpenOffice) -> None:
+def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app: OpenApp) -> None:
     """Prisoners who moved to pages that had been read are found when the run is resumed, and the total is new."""
-    world.reset(prisoners=200, mismatches={"7": 2})
-    opened = office()
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    upstream.reset(prisoners=200, mismatches={"7": 2})
+    opened = open_app()
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     assert opened.reconcile(run_id="paged").status == "incomplete"
-    world.clear_faults()
-    for leaver in sorted(world.prisoners(), key=lambda each: int(each["bookingId"]))[:10]:
-        world.release(leaver["offenderNo"])
+    upstream.clear_faults()
+    for leaver in sorted(upstream.prisoners(), key=lambda each: int(each["bookingId"]))[:10]:
+        upstream.release(leaver["offenderNo"])
     resumed = opened.reconcile(ReconciliationParameters(resume="paged"))
     assert resumed.status == "complete"
-    assert active(world) <= listed(opened, "paged")
+    assert active(upstream) <= listed(opened, "paged")
     assert (result_of(resumed).total, result_of(resumed).compared) == (190, 200)
 
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
-def test_looks_again_when_it_died_before_it_could(world: Sandbox, office: OpenOffice, seed: int) -> None:
+def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """A run that died while its list was read again reads it again when it is resumed: whoever stayed is compared."""
-    world.reset(prisoners=400, moving=4, seed=seed)
-    before = active(world)
-    opened = office()
+    upstream.reset(prisoners=400, moving=4, seed=seed)
+    before = active(upstream)
+    opened = open_app()
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(run_id="killed", progress=stop_at("reading"))
     assert opened.reconcile(ReconciliationParameters(resume="killed")).status == "complete"
-    assert before & active(world) <= listed(opened, "killed")
+    assert before & active(upstream) <= listed(opened, "killed")
 
 
 @pytest.mark.parametrize("seed", [1, 3])
-def test_is_incomplete_when_it_cannot_look_again(world: Sandbox, office: OpenOffice, seed: int) -> None:
+def test_is_incomplete_when_it_cannot_look_again(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
     """Prisoners moved, and the second list fails: the run says so, names the page, and is whole when resumed."""
-    world.reset(prisoners=400, moving=4, seed=seed)
-    before = active(world)
-    fail_looking_again(world, 50)
-    opened = office()
+    upstream.reset(prisoners=400, moving=4, seed=seed)
+    before = active(upstream)
+    fail_looking_again(upstream, 50)
+    opened = open_app()
     outcome = opened.reconcile(run_id="short")
     assert outcome.status == "incomplete"
     assert "second listing, 266 to a page" in result_of(outcome).unread_pages[0].reason
     assert opened.events("report")[-1]["success"] == "false"
-    world.clear_faults()
+    upstream.clear_faults()
     assert opened.reconcile(ReconciliationParameters(resume="short")).status == "complete"
-    assert before & active(world) <= listed(opened, "short")
+    assert before & active(upstream) <= listed(opened, "short")
 
 
-def test_looks_again_once_more_when_nomis_is_back(world: Sandbox, office: OpenOffice) -> None:
+def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: OpenApp) -> None:
     """A second list that failed for a while is read after the prisoners."""
-    world.reset(prisoners=200)
+    upstream.reset(prisoners=200)
     for turn in range(4):
         size = 5 * 50 + 16 * (turn + 1)
-        world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}", times=2)
-    assert office().reconcile().status == "complete"
+        upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"size={size}", times=2)
+    assert open_app().reconcile().status == "complete"
 
 
 @pytest.mark.parametrize("scope", ["prisoner", "prison"])
-def test_keeps_the_pages_of_another_run(world: Sandbox, office: OpenOffice, scope: str) -> None:
+def test_keeps_the_pages_of_another_run(upstream: Sandbox, open_app: OpenApp, scope: str) -> None:
     """A look at one prisoner or prison takes nothing from the weekly run that waits to be resumed."""
-    world.reset(prisoners=200, mismatches={"7": 2})
-    opened = office()
-    broken = break_one(world)
+    upstream.reset(prisoners=200, mismatches={"7": 2})
+    opened = open_app()
+    broken = break_one(upstream)
     assert opened.reconcile(run_id="weekly").status == "incomplete"
-    world.clear_faults()
-    other = next(each for each in world.prisoners() if each["bookingId"] != broken)
+    upstream.clear_faults()
+    other = next(each for each in upstream.prisoners() if each["bookingId"] != broken)
     single = ReconciliationParameters(offender_nos=(other["offenderNo"],))
     part = single if scope == "prisoner" else ReconciliationParameters(prisons=(other["prisonId"],))
     assert opened.reconcile(part).status == "complete"
-    world.clear_records()
+    upstream.clear_records()
     assert opened.reconcile(ReconciliationParameters(resume="weekly")).status == "complete"
-    assert level_reads(world) <= 1 + 2
+    assert level_reads(upstream) <= 1 + 2
 
 
-def test_drops_the_pages_of_older_runs_over_everyone(world: Sandbox, office: OpenOffice) -> None:
+def test_drops_the_pages_of_older_runs_over_everyone(upstream: Sandbox, open_app: OpenApp) -> None:
     """A complete run over everyone leaves no pages behind, neither its own nor those of an older run that waits."""
-    opened = office()
-    break_one(world)
+    opened = open_app()
+    break_one(upstream)
     opened.reconcile(run_id="older")
-    world.clear_faults()
+    upstream.clear_faults()
     opened.reconcile(run_id="newer")
     with opened.database.read() as connection:
         assert connection.execute(text("SELECT count(*) FROM reconciliation_pages")).scalar() == 0
 
 
-def test_finds_the_last_weekly_run_behind_many_small_ones(world: Sandbox, office: OpenOffice) -> None:
+def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, open_app: OpenApp) -> None:
     """However many prisoners were looked at since: measure, trend and index have the runs over everyone."""
-    world.reset(prisoners=60, mismatches={"7": 3})
-    opened = office()
+    upstream.reset(prisoners=60, mismatches={"7": 3})
+    opened = open_app()
     opened.reconcile(run_id="week-1")
     opened.reconcile(run_id="week-2")
-    single = ReconciliationParameters(offender_nos=(world.prisoners()[0]["offenderNo"],))
+    single = ReconciliationParameters(offender_nos=(upstream.prisoners()[0]["offenderNo"],))
     looked = result_of(opened.reconcile(single))
     with opened.database.begin() as connection:
         for number in range(600):
@@ -169,87 +177,87 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(world: Sandbox, office
     assert len(ended) == 2 + runs.INDEXED_PARTIAL_RUNS
 
 
-def test_gives_a_shard_that_comes_again_what_the_run_found(world: Sandbox, office: OpenOffice) -> None:
+def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, open_app: OpenApp) -> None:
     """A retry of a shard whose run is complete has the same outcome, without a single call."""
-    world.reset(prisoners=100, mismatches={"7": 2})
-    opened = office()
+    upstream.reset(prisoners=100, mismatches={"7": 2})
+    opened = open_app()
     opened.reconcile(HALF)
     ended = opened.reconcile(OTHER_HALF)
-    world.clear_records()
+    upstream.clear_records()
     again = opened.reconcile(OTHER_HALF)
     assert (ended.status, again) == ("complete", ended)
-    assert world.requests("nomis") == []
+    assert upstream.requests("nomis") == []
     assert len(opened.events("report")) == 1
 
 
 @pytest.mark.parametrize("remainder", [0, 1])
-def test_goes_on_with_an_incomplete_run_of_shards(world: Sandbox, office: OpenOffice, remainder: int) -> None:
+def test_goes_on_with_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, remainder: int) -> None:
     """A retry of the last shard reads what is left of every shard, and is incomplete for as long as something is."""
-    world.reset(prisoners=200, mismatches={"7": 2})
-    opened = office()
-    booking = break_one(world, remainder)
+    upstream.reset(prisoners=200, mismatches={"7": 2})
+    opened = open_app()
+    booking = break_one(upstream, remainder)
     opened.reconcile(HALF)
     ended = opened.reconcile(OTHER_HALF)
     assert ended.status == "incomplete"
     again = opened.reconcile(OTHER_HALF)
     assert (again.status, again.run_id) == ("incomplete", ended.run_id)
     assert [each.booking_id for each in result_of(again).unread] == [booking]
-    world.clear_faults()
-    world.clear_records()
+    upstream.clear_faults()
+    upstream.clear_records()
     whole = opened.reconcile(OTHER_HALF)
     assert (whole.status, whole.run_id) == ("complete", ended.run_id)
     assert result_of(whole).compared == 200
-    assert level_reads(world) <= 1 + 2
+    assert level_reads(upstream) <= 1 + 2
 
 
-def test_goes_on_with_a_run_that_one_shard_gave_up(world: Sandbox, office: OpenOffice) -> None:
+def test_goes_on_with_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: OpenApp) -> None:
     """A shard that gave up and is tried again belongs to the run it gave up, and so does a shard that comes later."""
-    world.reset(prisoners=200)
-    opened = office()
-    odd = [each["bookingId"] for each in world.prisoners() if each["bookingId"] % 2]
+    upstream.reset(prisoners=200)
+    opened = open_app()
+    odd = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] % 2]
     for booking in odd[:30]:
-        world.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
+        upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     failed = opened.reconcile(OTHER_HALF)
     assert failed.status == "failed"
-    world.clear_faults()
+    upstream.clear_faults()
     assert opened.reconcile(OTHER_HALF).status == "unfinished shard"
     ended = opened.reconcile(HALF)
     assert (ended.status, ended.run_id) == ("complete", failed.run_id)
     assert result_of(ended).compared == 200
 
 
-def test_goes_on_with_the_last_run_and_tells_it_once(world: Sandbox, office: OpenOffice) -> None:
+def test_goes_on_with_the_last_run_and_tells_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` begins a run, goes on with it while it is incomplete, delivers what is new, and begins the next."""
     last = ReconciliationParameters(resume=LAST)
-    world.reset(prisoners=100, mismatches={"7": 1})
-    opened = office(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
-    break_one(world)
+    upstream.reset(prisoners=100, mismatches={"7": 1})
+    opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
+    break_one(upstream)
     first = opened.reconcile(last, run_id="monday")
-    world.clear_records()
+    upstream.clear_records()
     again = opened.reconcile(last, run_id="retry")
     assert [(each.status, each.run_id) for each in (first, again)] == [("incomplete", "monday")] * 2
-    assert level_reads(world) <= 1 + 1
+    assert level_reads(upstream) <= 1 + 1
     channels = ["archive", "slack", "email"]
     assert deliveries(opened) == channels
     assert len(opened.events("report")) == len(opened.events("mismatch")) == 1
-    world.clear_faults()
+    upstream.clear_faults()
     whole = opened.reconcile(last, run_id="second retry")
     assert (whole.status, whole.run_id) == ("complete", "monday")
     assert deliveries(opened) == channels * 2
     assert opened.reconcile(last, run_id="next").run_id == "next"
 
 
-def test_goes_on_with_a_last_run_that_died(world: Sandbox, office: OpenOffice) -> None:
+def test_goes_on_with_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp) -> None:
     """`LAST` takes up what a process left that died, and nothing that looked at others."""
     last = ReconciliationParameters(resume=LAST)
-    world.reset(prisoners=200)
-    opened = office()
+    upstream.reset(prisoners=200)
+    opened = open_app()
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(last, run_id="monday", progress=stop_at("reading", 100))
     assert opened.reconcile(ReconciliationParameters(prisons=("MDI",), resume=LAST), run_id="other").run_id == "other"
-    world.clear_records()
+    upstream.clear_records()
     assert opened.reconcile(last, run_id="retry").run_id == "monday"
-    assert level_reads(world) <= 100
+    assert level_reads(upstream) <= 100
 
 
 @pytest.mark.parametrize(
@@ -259,10 +267,10 @@ def test_goes_on_with_a_last_run_that_died(world: Sandbox, office: OpenOffice) -
         "INSERT ON telemetry_events WHEN NEW.name LIKE '%-mismatch'",
     ],
 )
-def test_tells_its_events_with_its_result_or_not_at_all(world: Sandbox, office: OpenOffice, moment: str) -> None:
+def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
     """When result or events cannot be kept there are neither, so that the resumed run tells them, and once."""
-    world.reset(prisoners=60, mismatches={"7": 2})
-    opened = office()
+    upstream.reset(prisoners=60, mismatches={"7": 2})
+    opened = open_app()
     with opened.database.begin() as connection:
         connection.execute(text(f"CREATE TRIGGER refuse BEFORE {moment} BEGIN SELECT RAISE(ABORT, 'refused'); END"))
     with pytest.raises(Exception, match="refused"):
@@ -275,48 +283,48 @@ def test_tells_its_events_with_its_result_or_not_at_all(world: Sandbox, office: 
     assert len(opened.events("report")) == len(opened.events("requested")) == 1
 
 
-def test_remembers_whom_it_did_not_find(world: Sandbox, office: OpenOffice) -> None:
+def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) -> None:
     """A resumed look at single prisoners still tells of the number that nobody active has."""
-    opened = office()
-    someone = world.prisoners()[0]
-    world.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
+    opened = open_app()
+    someone = upstream.prisoners()[0]
+    upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
     numbers = (someone["offenderNo"], "Z9999ZZ")
     assert opened.reconcile(ReconciliationParameters(offender_nos=numbers), run_id="some").status == "failed"
-    world.clear_faults()
+    upstream.clear_faults()
     resumed = opened.reconcile(ReconciliationParameters(resume="some"))
     assert resumed.status == "incomplete"
     assert [each.offender_no for each in result_of(resumed).unread] == ["Z9999ZZ"]
     assert result_of(resumed).compared == 1
 
 
-def test_goes_on_on_either_database(world: Sandbox, database_url: str, tmp_path: Path) -> None:
+def test_goes_on_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
     """Shards join, end incomplete, and are gone on with, on PostgreSQL as on SQLite."""
-    world.reset(prisoners=100, mismatches={"7": 2})
-    with open_office(world.environment(), tmp_path, database_url) as opened:
-        break_one(world)
+    upstream.reset(prisoners=100, mismatches={"7": 2})
+    with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
+        break_one(upstream)
         with at_work(opened, HALF, "first"), pytest.raises(ReconciliationBusy):
             opened.reconcile()
         assert opened.reconcile(OTHER_HALF).status == "incomplete"
-        world.clear_faults()
+        upstream.clear_faults()
         whole = opened.reconcile(OTHER_HALF)
         assert (whole.status, whole.run_id, result_of(whole).compared) == ("complete", "first", 100)
         assert result_of(opened.reconcile()).compared_with == "first"
 
 
 @pytest.mark.parametrize("filters", [{"prisons": ("MDI",)}, {"offender_nos": ("A1234BC",)}])
-def test_refuses_to_resume_with_a_filter(world: Sandbox, office: OpenOffice, filters: dict[str, Any]) -> None:
+def test_refuses_to_resume_with_a_filter(upstream: Sandbox, open_app: OpenApp, filters: dict[str, Any]) -> None:
     """A resumed run covers those it began with, and says so when others are named."""
-    opened = office()
-    break_one(world)
+    opened = open_app()
+    break_one(upstream)
     opened.reconcile(run_id="weekly")
     with pytest.raises(UnknownRun, match="give no prison and no prisoner"):
         opened.reconcile(ReconciliationParameters(resume="weekly", **filters))
 
 
-def test_counts_a_booking_once_that_was_read_twice(world: Sandbox, office: OpenOffice) -> None:
+def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: OpenApp) -> None:
     """Pages of two processes that overlap, as those of an older version may, do not keep a run from its end."""
-    world.reset(prisoners=60)
-    opened = office()
+    upstream.reset(prisoners=60)
+    opened = open_app()
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(run_id="twice", progress=stop_at("reading"))
     levels, prisons = Codebook(), Codebook()
@@ -327,10 +335,10 @@ def test_counts_a_booking_once_that_was_read_twice(world: Sandbox, office: OpenO
     assert (outcome.status, result_of(outcome).compared) == ("complete", 60)
 
 
-def test_does_not_let_a_prisoner_look_read_whom_nobody_read(world: Sandbox, office: OpenOffice) -> None:
+def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever is on the list and on no page is named, and the run is incomplete."""
-    world.reset(prisoners=100, mismatch_rate=0)
-    opened = office()
+    upstream.reset(prisoners=100, mismatch_rate=0)
+    opened = open_app()
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(HALF, run_id="parts", progress=stop_at("reading"))
     with opened.database.begin() as connection:

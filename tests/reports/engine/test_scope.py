@@ -7,28 +7,28 @@ from reports.engine.run import (
 )
 from sandbox import Sandbox
 from tests.harness.reconciliations import (
+    OpenApp,
     planted_causes,
     result_of,
 )
-from tests.reports.conftest import OpenOffice
 
 
-def test_looks_at_one_prison_alone(world: Sandbox, office: OpenOffice) -> None:
+def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None:
     """Only that prison's prisoners are counted, and its mismatches shown, those without a NOMIS record too."""
-    world.reset(prisoners=400, mismatches={"2": 6, "7": 6})
-    prison = next(each["prisonId"] for each in planted_causes(world) if each["cause"] == 2)
-    expected = {each["bookingId"] for each in planted_causes(world) if each["prisonId"] == prison}
-    result = result_of(office().reconcile(ReconciliationParameters(prisons=(prison,))))
+    upstream.reset(prisoners=400, mismatches={"2": 6, "7": 6})
+    prison = next(each["prisonId"] for each in planted_causes(upstream) if each["cause"] == 2)
+    expected = {each["bookingId"] for each in planted_causes(upstream) if each["prisonId"] == prison}
+    result = result_of(open_app().reconcile(ReconciliationParameters(prisons=(prison,))))
     assert {each.booking_id for each in result.mismatches} == expected
     assert {each.prison_id for each in result.prisons} <= {prison, None}
     assert len(expected) <= result.compared < 400
 
 
-def test_a_prison_where_nobody_is_makes_the_run_incomplete(world: Sandbox, office: OpenOffice) -> None:
+def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
     """A mistyped prison is no all-clear: it is named, also beside one whose prisoners were compared."""
-    world.reset(prisoners=100)
-    there = world.prisoners()[0]["prisonId"]
-    opened = office()
+    upstream.reset(prisoners=100)
+    there = upstream.prisoners()[0]["prisonId"]
+    opened = open_app()
     alone = result_of(opened.reconcile(ReconciliationParameters(prisons=("XXX",))))
     assert (alone.status, alone.compared, alone.empty_prisons) == ("incomplete", 0, ("XXX",))
     beside = result_of(opened.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
@@ -37,64 +37,65 @@ def test_a_prison_where_nobody_is_makes_the_run_incomplete(world: Sandbox, offic
     assert result_of(opened.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
 
 
-def test_a_list_that_is_suddenly_empty_is_not_believed(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Nobody listed, where there were prisoners a week ago: the run fails, and resolves nothing."""
-    world.reset(prisoners=20, mismatches={"7": 2})
-    opened = office()
+    upstream.reset(prisoners=20, mismatches={"7": 2})
+    opened = open_app()
     assert result_of(opened.reconcile()).status == "complete"
-    world.reset(prisoners=0)
+    upstream.reset(prisoners=0)
     emptied = result_of(opened.reconcile())
     assert (emptied.status, emptied.resolved) == ("failed", ())
     assert emptied.failure == "NOMIS lists no active prisoner, where the last complete run compared 20"
 
 
-def test_a_list_that_empties_during_the_run_is_not_believed(world: Sandbox, office: OpenOffice) -> None:
+def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Before the second look, and before a run is gone on with: differences stand, and none is resolved."""
-    world.reset(prisoners=40, mismatches={"7": 2})
-    opened = office(reports_incentives_reconciliation_page_size="10")
-    everyone = [each["offenderNo"] for each in world.prisoners()]
+    upstream.reset(prisoners=40, mismatches={"7": 2})
+    opened = open_app(reports_incentives_reconciliation_page_size="10")
+    everyone = [each["offenderNo"] for each in upstream.prisoners()]
 
     def empty(_seconds: float = 0) -> None:
         for offender_no in everyone:
-            world.release(offender_no)
+            upstream.release(offender_no)
 
     looked_again = result_of(opened.reconcile(sleep=empty))
     assert (looked_again.released, len(looked_again.mismatches)) == ((), 2)
 
-    world.reset(prisoners=40, mismatches={"7": 2})
-    world.fault("nomis", "GET", f"/incentives/booking-id/{world.prisoners()[3]['bookingId']}/current$", status=400)
+    upstream.reset(prisoners=40, mismatches={"7": 2})
+    booking_id = upstream.prisoners()[3]["bookingId"]
+    upstream.fault("nomis", "GET", f"/incentives/booking-id/{booking_id}/current$", status=400)
     begun = opened.reconcile(run_id="begun")
     assert begun.status == "incomplete"
-    world.clear_faults()
+    upstream.clear_faults()
     empty()
     resumed = result_of(opened.reconcile(ReconciliationParameters(resume="begun")))
     assert (resumed.status, resumed.resolved) == ("failed", ())
     assert resumed.failure == "NOMIS lists no active prisoner, where this run had found 40 before"
 
 
-def test_a_prison_counts_as_empty_only_where_everybody_was_read(world: Sandbox, office: OpenOffice) -> None:
+def test_a_prison_counts_as_empty_only_where_everybody_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Whoever could not be read may be there."""
-    world.reset(prisoners=60)
-    prison = world.prisoners()[0]["prisonId"]
-    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
-    patient = office(reconciliation_max_unreadable_percent="100")
+    upstream.reset(prisoners=60)
+    prison = upstream.prisoners()[0]["prisonId"]
+    upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=400)
+    patient = open_app(reconciliation_max_unreadable_percent="100")
     result = result_of(patient.reconcile(ReconciliationParameters(prisons=(prison,))))
     assert result.status == "incomplete"
     assert result.empty_prisons == ()
 
 
-def test_nobody_at_all_is_complete_where_nobody_was_before(world: Sandbox, office: OpenOffice) -> None:
+def test_nobody_at_all_is_complete_where_nobody_was_before(upstream: Sandbox, open_app: OpenApp) -> None:
     """An environment without prisoners has nothing to compare."""
-    world.reset(prisoners=0)
-    result = result_of(office().reconcile())
+    upstream.reset(prisoners=0)
+    result = result_of(open_app().reconcile())
     assert (result.status, result.compared) == ("complete", 0)
 
 
-def test_looks_at_single_prisoners_whatever_dps_knows_of_them(world: Sandbox, office: OpenOffice) -> None:
+def test_looks_at_single_prisoners_whatever_dps_knows_of_them(upstream: Sandbox, open_app: OpenApp) -> None:
     """The active booking is found by the review, or by the list where there is none; an unknown number is said."""
-    world.reset(prisoners=100, mismatches={"3": 1, "7": 1})
-    wanted = tuple(each["offenderNo"] for each in planted_causes(world))
-    opened = office()
+    upstream.reset(prisoners=100, mismatches={"3": 1, "7": 1})
+    wanted = tuple(each["offenderNo"] for each in planted_causes(upstream))
+    opened = open_app()
     outcome = opened.reconcile(ReconciliationParameters(offender_nos=(*wanted, "Z9999ZZ")))
     result = result_of(outcome)
     assert {each.offender_no for each in result.mismatches} == set(wanted)

@@ -22,12 +22,12 @@ from tests.harness.processes import exit_codes
 from tests.harness.reconciliations import (
     HALF,
     OTHER_HALF,
+    OpenApp,
     at_work,
-    open_office,
+    open_reports_app,
     planted_causes,
     result_of,
 )
-from tests.reports.conftest import OpenOffice
 
 WHOLE = ReconciliationParameters()
 THIRD = ReconciliationParameters(shards=3, shard=1)
@@ -37,31 +37,31 @@ THIRD = ReconciliationParameters(shards=3, shard=1)
     ("first", "second"), [(WHOLE, WHOLE), (WHOLE, HALF), (HALF, WHOLE), (HALF, THIRD), (HALF, HALF)]
 )
 def test_leaves_when_another_run_is_under_way(
-    world: Sandbox, office: OpenOffice, first: ReconciliationParameters, second: ReconciliationParameters
+    upstream: Sandbox, open_app: OpenApp, first: ReconciliationParameters, second: ReconciliationParameters
 ) -> None:
     """A second run does nothing, in one piece or in parts; looking at one prisoner is allowed."""
-    world.reset(prisoners=100)
-    opened = office()
+    upstream.reset(prisoners=100)
+    opened = open_app()
     with at_work(opened, first, "first"):
         with pytest.raises(ReconciliationBusy, match="under way"):
             opened.reconcile(second, run_id="second")
-        someone = world.prisoners()[0]["offenderNo"]
+        someone = upstream.prisoners()[0]["offenderNo"]
         assert opened.reconcile(ReconciliationParameters(offender_nos=(someone,))).status == "complete"
     with opened.database.read() as connection:
         assert runs.find_run(connection, "second") is None
 
 
-def test_lets_the_other_shards_of_its_run_work(world: Sandbox, office: OpenOffice) -> None:
+def test_lets_the_other_shards_of_its_run_work(upstream: Sandbox, open_app: OpenApp) -> None:
     """Shards of one run work side by side."""
-    world.reset(prisoners=100)
-    opened = office()
+    upstream.reset(prisoners=100)
+    opened = open_app()
     with at_work(opened, HALF, "first"):
         assert opened.reconcile(OTHER_HALF, run_id="second").run_id == "first"
 
 
-def test_refuses_to_resume_what_cannot_be_resumed(world: Sandbox, office: OpenOffice) -> None:
+def test_refuses_to_resume_what_cannot_be_resumed(upstream: Sandbox, open_app: OpenApp) -> None:
     """An unknown run, a complete one, and another number of shards are said in words."""
-    opened = office()
+    opened = open_app()
     opened.reconcile(run_id="done")
     for parameters in (ReconciliationParameters(resume="none"), ReconciliationParameters(resume="done")):
         with pytest.raises(UnknownRun):
@@ -75,34 +75,34 @@ def _run_until_killed(environment: dict[str, str], folder: str, url: str) -> Non
         if stage == "reading" and done >= 100:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with open_office(environment, Path(folder), url) as opened:
+    with open_reports_app(environment, Path(folder), url) as opened:
         opened.reconcile(run_id="killed", progress=die)
 
 
-def test_loses_no_finished_page_when_it_is_killed(world: Sandbox, office: OpenOffice, tmp_path: Path) -> None:
+def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:
     """After a kill the finished pages are there and are not read again; the resumed run is as good as any."""
-    world.reset(prisoners=300, mismatches={"7": 3, "4": 2})
-    opened = office()
-    arguments = (world.environment(), str(tmp_path), opened.settings.database_url)
+    upstream.reset(prisoners=300, mismatches={"7": 3, "4": 2})
+    opened = open_app()
+    arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)
     assert exit_codes(_run_until_killed, arguments) == [-signal.SIGKILL]
     with opened.database.read() as connection:
         pages = list(checkpoints.load_pages(connection, "killed", Codebook(), Codebook()))
     finished = {each.booking_id for page in pages for each in page.prisoners}
     assert len(finished) >= 100
-    world.clear_records()
+    upstream.clear_records()
     outcome = opened.reconcile(ReconciliationParameters(resume="killed"))
     assert outcome.status == "complete"
-    read_again = {int(each["path"].split("/")[3]) for each in world.requests("nomis") if "/current" in each["path"]}
-    mismatching = {each["bookingId"] for each in planted_causes(world)}
+    read_again = {int(each["path"].split("/")[3]) for each in upstream.requests("nomis") if "/current" in each["path"]}
+    mismatching = {each["bookingId"] for each in planted_causes(upstream)}
     assert read_again & finished <= mismatching
     assert {each.booking_id for each in result_of(outcome).mismatches} == mismatching
     assert result_of(outcome).compared == 300
 
 
-def test_stops_between_pages_when_asked_and_goes_on(world: Sandbox, office: OpenOffice) -> None:
+def test_stops_between_pages_when_asked_and_goes_on(upstream: Sandbox, open_app: OpenApp) -> None:
     """What is raised out of the progress ends the run at once and without an event; it can be resumed."""
-    world.reset(prisoners=300)
-    opened = office()
+    upstream.reset(prisoners=300)
+    opened = open_app()
 
     def stop(stage: str, done: int, _total: int) -> None:
         if stage == "reading" and done >= 100:
@@ -115,10 +115,10 @@ def test_stops_between_pages_when_asked_and_goes_on(world: Sandbox, office: Open
     assert result_of(resumed).compared == 300
 
 
-def test_is_finished_once_by_whichever_shard_ends_last(world: Sandbox, office: OpenOffice) -> None:
+def test_is_finished_once_by_whichever_shard_ends_last(upstream: Sandbox, open_app: OpenApp) -> None:
     """Shards under ids of their own join one run, share one list, and one of them draws the result."""
-    world.reset(prisoners=300, mismatches={"7": 3, "4": 3})
-    opened = office()
+    upstream.reset(prisoners=300, mismatches={"7": 3, "4": 3})
+    opened = open_app()
     parameters = [ReconciliationParameters(shards=3, shard=shard) for shard in range(3)]
     with ThreadPoolExecutor(3) as pool:
         outcomes = list(pool.map(opened.reconcile, parameters))
@@ -126,23 +126,23 @@ def test_is_finished_once_by_whichever_shard_ends_last(world: Sandbox, office: O
     assert sorted(each.status for each in outcomes).count("unfinished shard") == 2
     result = result_of(next(each for each in outcomes if each.status == "complete"))
     assert result.compared == 300
-    assert {each.booking_id for each in result.mismatches} == {each["bookingId"] for each in planted_causes(world)}
+    assert {each.booking_id for each in result.mismatches} == {each["bookingId"] for each in planted_causes(upstream)}
     assert len(opened.events("requested")) == 1
     assert len(opened.events("report")) == 1
-    reads = Counter(each["path"] for each in world.requests("nomis") if each["path"].endswith("/current"))
+    reads = Counter(each["path"] for each in upstream.requests("nomis") if each["path"].endswith("/current"))
     assert max(reads.values()) <= 2
 
 
-def test_a_shard_that_is_tried_again_neither_reads_nor_finishes_twice(world: Sandbox, office: OpenOffice) -> None:
+def test_a_shard_that_is_tried_again_neither_reads_nor_finishes_twice(upstream: Sandbox, open_app: OpenApp) -> None:
     """A repeated shard of an open run leaves; one that died before the end finishes what is left."""
-    world.reset(prisoners=100)
-    opened = office()
+    upstream.reset(prisoners=100)
+    opened = open_app()
     first = opened.reconcile(ReconciliationParameters(shards=2, shard=0))
-    world.clear_records()
+    upstream.clear_records()
     again = opened.reconcile(ReconciliationParameters(shards=2, shard=0))
     assert (first.status, again.status) == ("unfinished shard", "unfinished shard")
     assert again.run_id == first.run_id
-    assert world.requests("nomis") == []
+    assert upstream.requests("nomis") == []
 
     def die_at_the_end(stage: str, done: int, total: int) -> None:
         if stage == "rechecking" or (stage == "reading" and done == total):

@@ -13,8 +13,8 @@ from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
 from sandbox import Sandbox
 from tests.harness.html import Tags
+from tests.harness.reconciliations import OpenApp
 from tests.harness.results import STARTED, made_result, with_everything
-from tests.reports.conftest import OpenOffice
 
 CURRENT = "/incentives/booking-id/{b}/current"
 #: What a hurried reader would take for good news, or for a figure that was counted.
@@ -70,10 +70,10 @@ def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
         assert "--resume" not in text, where
 
 
-def test_of_a_run_that_compared_nobody_nothing_is_claimed(world: Sandbox, office: OpenOffice) -> None:
+def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the list there is the reason, in a whole sentence, and the word that nothing is known: no zeros."""
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
-    result = office().reconcile().result
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
+    result = open_app().reconcile().result
     assert result is not None
     for where, text in told(result).items():
         assert not ALL_CLEAR.search(text), where
@@ -84,11 +84,11 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(world: Sandbox, office
     assert "<h2" not in render_report(result)
 
 
-def test_of_a_run_that_gave_up_only_what_it_saw_is_said(world: Sandbox, office: OpenOffice) -> None:
+def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_app: OpenApp) -> None:
     """What was compared before the failure is shown as that, and how many were not read."""
-    world.reset(prisoners=300)
-    world.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
-    result = office().reconcile().result
+    upstream.reset(prisoners=300)
+    upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
+    result = open_app().reconcile().result
     assert result is not None
     assert result.compared > 0
     assert result.mismatches == ()
@@ -118,11 +118,11 @@ def test_of_a_failed_run_the_differences_are_told_as_found_before() -> None:
     assert "3 of 4 prisons have differences among the prisoners compared" in told(result)["page"]
 
 
-def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(world: Sandbox, office: OpenOffice) -> None:
+def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """A page of the list is missing, and nobody differs among the others: the headline says both."""
-    world.reset(prisoners=200)
-    world.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
-    result = office().reconcile().result
+    upstream.reset(prisoners=200)
+    upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
+    result = open_app().reconcile().result
     assert result is not None
     assert (result.status, result.mismatches) == ("incomplete", ())
     for where, text in told(result).items():

@@ -14,29 +14,29 @@ from reports.reconciliations.incentives.pending_messages import no_pending_messa
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp
 
 NEAR = timedelta(hours=24)
 
 
-def planted(world: Sandbox, row: int) -> dict[str, Any]:
+def planted(upstream: Sandbox, row: int) -> dict[str, Any]:
     """The prisoner with this cause."""
-    return next(each for each in world.planted()["mismatches"] if each["cause"] == row)
+    return next(each for each in upstream.planted()["mismatches"] if each["cause"] == row)
 
 
-def test_a_repair_that_would_not_become_current_is_objected_to(world: Sandbox, office: OpenOffice) -> None:
+def test_a_repair_that_would_not_become_current_is_objected_to(upstream: Sandbox, open_app: OpenApp) -> None:
     """A NOMIS record of a later day would stay current whatever is written."""
-    world.reset(prisoners=60, mismatches={"7": 1})
-    plan = fixes.plan_repair(office().services, planted(world, 7)["offenderNo"])
+    upstream.reset(prisoners=60, mismatches={"7": 1})
+    plan = fixes.plan_repair(open_app().services, planted(upstream, 7)["offenderNo"])
     assert "would not become current" in str(plan.objection)
 
 
-def test_refuses_what_makes_no_sense(world: Sandbox, office: OpenOffice) -> None:
+def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> None:
     """A reason without a review, a prisoner without one, and nobody at all are said in words."""
-    world.reset(prisoners=60, mismatches={"3": 1})
-    services = office().services
+    upstream.reset(prisoners=60, mismatches={"3": 1})
+    services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
-    offender_no = planted(world, 3)["offenderNo"]
+    offender_no = planted(upstream, 3)["offenderNo"]
     with pytest.raises(RuleError, match="RETURN_FROM_COURT makes no review"):
         fixes.plan_received(services, offender_no, "LEI", "RETURN_FROM_COURT", moment)
     with pytest.raises(RuleError, match="no review in DPS"):
@@ -47,27 +47,28 @@ def test_refuses_what_makes_no_sense(world: Sandbox, office: OpenOffice) -> None
     assert "would not become current" in str(early.objection)
 
 
-def test_verifying_waits_for_the_other_side(world: Sandbox, office: OpenOffice) -> None:
+def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp) -> None:
     """Reads again until both agree, but no longer than told."""
-    world.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
-    who = world.planted()["mismatches"][0]
-    services = office().services
+    upstream.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
+    who = upstream.planted()["mismatches"][0]
+    services = open_app().services
     assert not fixes.verify(services, who["offenderNo"], who["bookingId"]).equal
     assert fixes.verify(services, who["offenderNo"], who["bookingId"], within_seconds=20).equal
 
 
-def test_explains_one_prisoner_with_whole_histories(world: Sandbox, office: OpenOffice) -> None:
+def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app: OpenApp) -> None:
     """Cause and evidence as in the report; of somebody whose levels agree the histories alone."""
-    world.reset(prisoners=60, mismatches={"5": 1})
-    opened = office()
-    told = explain(opened.services, opened.database, no_pending_messages, planted(world, 5)["offenderNo"], NEAR, now())
+    upstream.reset(prisoners=60, mismatches={"5": 1})
+    opened = open_app()
+    offender_no = planted(upstream, 5)["offenderNo"]
+    told = explain(opened.services, opened.database, no_pending_messages, offender_no, NEAR, now())
     assert not told.equal
     assert told.mismatch.diagnosis is not None
     assert told.mismatch.diagnosis.number == 5
     assert {row.side for row in told.mismatch.evidence} == {"NOMIS", "DPS"}
     assert [row.current for row in told.mismatch.evidence].count(True) == 2
-    differing = {each["offenderNo"] for each in world.planted()["mismatches"]}
-    agreeing = next(each["offenderNo"] for each in world.prisoners() if each["offenderNo"] not in differing)
+    differing = {each["offenderNo"] for each in upstream.planted()["mismatches"]}
+    agreeing = next(each["offenderNo"] for each in upstream.prisoners() if each["offenderNo"] not in differing)
     equal = explain(opened.services, opened.database, no_pending_messages, agreeing, NEAR, now())
     assert equal.equal
     assert equal.mismatch.diagnosis is None

@@ -8,16 +8,15 @@ from structlog.testing import capture_logs
 from reports.engine.listing import list_prisoners
 from reports.reconciliations.incentives.snapshot import PageLevels, Snapshot
 from sandbox import Sandbox
-from tests.harness.reconciliations import Office
-from tests.reports.conftest import OpenOffice
+from tests.harness.reconciliations import OpenApp, ReportsApp
 
 Levels = dict[int, tuple[str | None, str | None]]
 
 
-def read(office: Office, page_size: int = 50) -> tuple[Levels, list[PageLevels]]:
+def read(app: ReportsApp, page_size: int = 50) -> tuple[Levels, list[PageLevels]]:
     """Everyone's levels as the snapshot sees them, and its pages."""
-    prisoners = list_prisoners(office.services.nomis, 500).prisoners
-    snapshot = Snapshot(office.services, page_size, outage_seconds=2.0)
+    prisoners = list_prisoners(app.services.nomis, 500).prisoners
+    snapshot = Snapshot(app.services, page_size, outage_seconds=2.0)
     pages = list(snapshot.pages(prisoners))
     levels = {
         prisoner.booking_id: (snapshot.levels.text(page.nomis[place]), snapshot.levels.text(page.dps[place]))
@@ -33,62 +32,63 @@ def differing(levels: Levels) -> Levels:
     return {booking_id: pair for booking_id, pair in levels.items() if pair[0] != pair[1]}
 
 
-def planted(world: Sandbox) -> Levels:
+def planted(upstream: Sandbox) -> Levels:
     """The differences that were planted."""
-    return {each["bookingId"]: (each["nomis"], each["dps"]) for each in world.planted()["mismatches"]}
+    return {each["bookingId"]: (each["nomis"], each["dps"]) for each in upstream.planted()["mismatches"]}
 
 
 @pytest.mark.parametrize("bulk", ["on", "404", "405"])
-def test_sees_the_same_with_and_without_the_bulk_call(world: Sandbox, office: OpenOffice, bulk: str) -> None:
+def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
     """Where the bulk call was withdrawn every level is read singly, and the differences are those planted."""
-    world.reset(prisoners=300, every_cause=True, bulk=bulk)
-    levels, pages = read(office())
+    upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
+    levels, pages = read(open_app())
     assert len(levels) == 300
     assert sorted(page.number for page in pages) == list(range(6))
     found = differing(levels)
-    assert planted(world).items() <= found.items()
+    assert planted(upstream).items() <= found.items()
     # The bulk call goes by a flag that single calls do not know: what it alone tells is settled by the second look.
-    assert found.keys() - planted(world).keys() <= (set(world.planted()["bulkDiffers"]) if bulk == "on" else set())
-    assert found.keys().isdisjoint(world.planted()["unmapped"])
+    bulk_only = set(upstream.planted()["bulkDiffers"]) if bulk == "on" else set()
+    assert found.keys() - planted(upstream).keys() <= bulk_only
+    assert found.keys().isdisjoint(upstream.planted()["unmapped"])
 
 
-def test_needs_hardly_more_than_one_call_a_prisoner(world: Sandbox, office: OpenOffice) -> None:
+def test_needs_hardly_more_than_one_call_a_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
     """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk answer tells no level."""
-    world.reset(prisoners=1000, mismatch_rate=0.0)
-    opened = office(reports_incentives_reconciliation_page_size="500")
+    upstream.reset(prisoners=1000, mismatch_rate=0.0)
+    opened = open_app(reports_incentives_reconciliation_page_size="500")
     opened.reconcile()
-    assert len(world.requests("nomis")) + len(world.requests("incentives")) <= 1.02 * 1000
+    assert len(upstream.requests("nomis")) + len(upstream.requests("incentives")) <= 1.02 * 1000
 
 
-def test_never_has_more_calls_in_flight_than_allowed(world: Sandbox, office: OpenOffice) -> None:
+def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app: OpenApp) -> None:
     """NOMIS sees no more calls at once than the setting says, also while the bulk call is withdrawn."""
-    world.reset(prisoners=300, bulk="404", latency_ms=10)
-    read(office(reconciliation_concurrency="7"))
-    load = world.load()
+    upstream.reset(prisoners=300, bulk="404", latency_ms=10)
+    read(open_app(reconciliation_concurrency="7"))
+    load = upstream.load()
     assert load["nomis"] <= 7
     assert load["incentives"] <= 7
     assert load["nomis"] > 3
 
 
-def test_gets_through_bursts_of_refusals(world: Sandbox, office: OpenOffice) -> None:
+def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -> None:
     """Refusals for a while make it slower, but nobody is left out."""
-    world.reset(prisoners=200)
-    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
-    world.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
+    upstream.reset(prisoners=200)
+    upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
+    upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
     with capture_logs() as logs:
-        levels, _ = read(office())
+        levels, _ = read(open_app())
     assert len(levels) == 200
     assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
-    assert not differing(levels).keys() - planted(world).keys()
+    assert not differing(levels).keys() - planted(upstream).keys()
 
 
-def test_names_who_cannot_be_read_and_reads_the_others(world: Sandbox, office: OpenOffice) -> None:
+def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
     """An error of one prisoner is that prisoner's alone; a lost connection is told from an answer."""
-    world.reset(prisoners=120)
-    one, other = (each["bookingId"] for each in world.prisoners()[:2])
-    world.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
-    world.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
-    levels, pages = read(office())
+    upstream.reset(prisoners=120)
+    one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
+    upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
+    upstream.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
+    levels, pages = read(open_app())
     unreadable = {booking: why for page in pages for booking, why in page.failed.items()}
     assert unreadable.keys() == {one, other}
     assert f"nomis: GET /incentives/booking-id/{one}/current: status 400" in unreadable[one].reason
@@ -96,53 +96,53 @@ def test_names_who_cannot_be_read_and_reads_the_others(world: Sandbox, office: O
     assert len(levels) == 118
 
 
-def test_falls_back_to_single_calls_when_the_bulk_call_fails(world: Sandbox, office: OpenOffice) -> None:
+def test_falls_back_to_single_calls_when_the_bulk_call_fails(upstream: Sandbox, open_app: OpenApp) -> None:
     """A bulk call that keeps failing costs time, not prisoners."""
-    world.reset(prisoners=100)
-    world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
-    levels, _ = read(office())
+    upstream.reset(prisoners=100)
+    upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=400)
+    levels, _ = read(open_app())
     assert len(levels) == 100
 
 
-def test_reads_singly_whom_the_bulk_answer_leaves_out(world: Sandbox, office: OpenOffice) -> None:
+def test_reads_singly_whom_the_bulk_answer_leaves_out(upstream: Sandbox, open_app: OpenApp) -> None:
     """A bulk answer without anybody hides no level that DPS has and NOMIS has not."""
-    world.reset(prisoners=100, mismatches={"2": 3})
-    world.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
-    levels, _ = read(office())
-    assert differing(levels) == planted(world)
+    upstream.reset(prisoners=100, mismatches={"2": 3})
+    upstream.fault("incentives", "POST", "/iep/reviews/bookings", kind="status", status=200, body=[])
+    levels, _ = read(open_app())
+    assert differing(levels) == planted(upstream)
 
 
 @pytest.mark.parametrize("bulk", ["on", "404"])
-def test_reads_singly_when_the_names_of_the_levels_are_away(world: Sandbox, office: OpenOffice, bulk: str) -> None:
+def test_reads_singly_when_the_names_of_the_levels_are_away(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
     """Without the names the bulk answer means nothing: every level is read singly, and nobody is left out."""
-    world.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
-    world.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
-    levels, _ = read(office())
+    upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
+    upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
+    levels, _ = read(open_app())
     assert len(levels) == 60
-    assert planted(world).items() <= differing(levels).items()
-    assert not any(each["path"] == "/iep/reviews/bookings" for each in world.requests("incentives"))
+    assert planted(upstream).items() <= differing(levels).items()
+    assert not any(each["path"] == "/iep/reviews/bookings" for each in upstream.requests("incentives"))
 
 
-def test_stops_when_it_is_closed(world: Sandbox, office: OpenOffice) -> None:
+def test_stops_when_it_is_closed(upstream: Sandbox, open_app: OpenApp) -> None:
     """A reader that goes away leaves no thread behind that calls on."""
-    world.reset(prisoners=400, latency_ms=20)
-    few = office(reconciliation_concurrency="4")
+    upstream.reset(prisoners=400, latency_ms=20)
+    few = open_app(reconciliation_concurrency="4")
     prisoners = list_prisoners(few.services.nomis, 500).prisoners
     pages = Snapshot(few.services, 20).pages(prisoners)
     next(pages)
     pages.close()
-    seen = len(world.requests("nomis"))
+    seen = len(upstream.requests("nomis"))
     assert seen < 300
-    assert len(world.requests("nomis")) == seen
+    assert len(upstream.requests("nomis")) == seen
 
 
-def test_gets_through_when_nomis_has_too_few_connections(world: Sandbox, office: OpenOffice) -> None:
+def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open_app: OpenApp) -> None:
     """NOMIS answers 500 to what is above its pool: the snapshot slows down, and nobody is left out."""
-    world.reset(prisoners=120, nomis_pool=12, latency_ms=20)
+    upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
-        levels, pages = read(office())
-    assert any(each["status"] == 500 for each in world.requests("nomis"))
+        levels, pages = read(open_app())
+    assert any(each["status"] == 500 for each in upstream.requests("nomis"))
     assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
     assert len(levels) == 120
     assert not any(page.failed for page in pages)
-    assert not differing(levels).keys() - planted(world).keys()
+    assert not differing(levels).keys() - planted(upstream).keys()
