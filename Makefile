@@ -26,14 +26,14 @@ lint: $(VENV)/.tested ## format, lint, types, direction of imports, generated do
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo >.lint-imports.log || { cat .lint-imports.log; exit 1; }
-	@$(BIN)/python -m sync.domains.registry --check doc/events.md
+	@$(BIN)/python -m sync.domains.event_table --check doc/events.md
 	@$(BIN)/python -m jobs.cli.reference --check
 
 format: $(VENV)/.tested ## put the code into the common form
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 docs: $(VENV)/.tested ## write the generated documents again (events, settings, commands)
-	@$(BIN)/python -m sync.domains.registry --write doc/events.md
+	@$(BIN)/python -m sync.domains.event_table --write doc/events.md
 	@$(BIN)/python -m jobs.cli.reference --write
 
 bench: $(VENV)/.benched ## the benchmarks, as ratios of one run

@@ -1,20 +1,13 @@
-"""Every event type: its queue, what handles it, what it tracks, and its switch.
+"""The domains, and what follows from them: queues, event types, roles, switches, and rows that NOMIS may hold twice."""
 
-`python -m sync.domains.registry` prints the table; with `--check FILE` it checks that FILE has the present table.
-"""
-
-import argparse
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import structlog
 
-from sync.creation.creation import Creation
 from sync.domains import activities, adjustments, appointments, incentives, visits
-from sync.domains.declaration import Coalesce, Domain, Update
+from sync.domains.declaration import Domain
 from sync.domains.duplicate_rows import RowKind
-from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variable, feature_variables
+from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
 
 #: One package for each domain.
 _PACKAGES = (visits, incentives, activities, appointments, adjustments)
@@ -26,29 +19,6 @@ _OTHER_ROLES: Mapping[UpstreamName, frozenset[str]] = {
     UpstreamName.NOMIS: frozenset({"SYNCHRONISATION_REPORTING"}),
     UpstreamName.PRISONER_SEARCH: frozenset({"EVENTS_ADMIN"}),
 }
-
-_HEADER = """\
-# Events
-
-What arrives on which queue, what handles it, which telemetry events that tracks, and the variable that switches it off
-(`FEATURE_EVENT_<QUEUE>_<EVENT_TYPE>`, with the queue before the type, does so too). `…-failed` has its `reason`.
-Made from the code by `make docs`.
-
-| event type | queue | handler | telemetry events | feature switch |
-| --- | --- | --- | --- | --- |
-"""
-
-_FOOTER = """
-## Of every queue
-
-| telemetry event | what happened |
-| --- | --- |
-| `message-failed` | an attempt at a message failed: where, why, and whether a retry may help |
-| `message-unhandled` | a message of an unknown type (`eventType`, cut where it is long) was acknowledged |
-| `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
-| `dead-letter-given-up` | the housekeeping no longer sends a message back; `advice` says what a person must do |
-| `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
-"""
 
 
 def domain_of_queue(queue: str) -> Domain:
@@ -107,72 +77,3 @@ def warn_of_unknown_switches(settings: Settings) -> None:
         structlog.get_logger("sync.domains.registry").warning(
             "unknown-feature-switch", variables=void, reason="no event has it; doc/events.md names those there are"
         )
-
-
-def tracked_events(handler: Creation | Update) -> tuple[str, ...]:
-    """The names of the telemetry events that a handler's messages may track."""
-    return tuple(dict.fromkeys(_of_creation(handler) if isinstance(handler, Creation) else _of_update(handler)))
-
-
-def _of_creation(handler: Creation) -> Iterator[str]:
-    name, queue = handler.name, handler.queue
-    yield f"{name}-create-success"
-    yield f"{name}-create-failed"
-    if handler.may_be_ignored:
-        yield f"{name}-create-ignored"
-    yield f"{name}-create-duplicate"
-    yield f"{name}-create-ambiguous"
-    yield f"to-nomis-synch-{name}-duplicate"
-    yield f"{name}-mapping-create-failed"
-    yield f"{queue}-create-mapping-retry"
-    yield f"{queue}-create-mapping-retry-ignored"
-    yield handler.retry_success
-
-
-def _of_update(handler: Update) -> Iterator[str]:
-    yield handler.success
-    yield from handler.others
-    if handler.failed is not None:
-        yield handler.failed
-    if handler.rows is not None:
-        yield handler.rows.event_name
-    if handler.coalesce is not Coalesce.NEVER:
-        yield "message-coalesced"
-
-
-def event_table() -> str:
-    """The table of all events as a Markdown page."""
-    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER
-
-
-def _rows() -> Iterator[tuple[str, ...]]:
-    for domain in DOMAINS.values():
-        for event_type, handler in domain.handlers.items():
-            function = handler.prepare if isinstance(handler, Creation) else handler.apply
-            module = function.__module__.removeprefix("sync.domains.")
-            does = "creates" if isinstance(handler, Creation) else function.__name__.strip("_").replace("_", " ")
-            names = ", ".join(f"`{name}`" for name in tracked_events(handler))
-            switch = f"`{feature_variable(event_type)}`"
-            yield f"`{event_type}`", f"`{domain.queue}`", f"`{module}`: {does}", names, switch
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Prints the table, writes it to a file, or checks that a file has it; returns 1 if it does not."""
-    parser = argparse.ArgumentParser(description="The table of all events.")
-    group = parser.add_mutually_exclusive_group()
-    group.add_argument("--write", type=Path, metavar="FILE", help="write the table to FILE")
-    group.add_argument("--check", type=Path, metavar="FILE", help="exit 1 unless FILE holds the table as it is now")
-    chosen = parser.parse_args(arguments)
-    table = event_table()
-    if chosen.write is not None:
-        chosen.write.write_text(table, encoding="utf-8")
-    elif chosen.check is None:
-        sys.stdout.write(table)
-    elif not chosen.check.exists() or chosen.check.read_text(encoding="utf-8") != table:
-        sys.stderr.write(f"{chosen.check} is out of date; run `make docs`\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

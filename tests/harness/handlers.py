@@ -13,7 +13,8 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.declaration import Update
-from sync.domains.registry import DOMAINS, domain_of_queue, tracked_events
+from sync.domains.event_table import tracked_events
+from sync.domains.registry import DOMAINS, domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.envelope import write_domain_event
 from sync.pipeline.handle import handle, start_context

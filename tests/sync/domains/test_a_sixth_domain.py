@@ -206,7 +206,8 @@ def test_texts_and_documents_follow(program: Program) -> None:
     code = """
         from jobs.cli.reference import settings_page
         from reports.presentation.alerts import alert_title
-        from sync.domains.registry import event_table, required_roles
+        from sync.domains.event_table import event_table
+        from sync.domains.registry import required_roles
         from sync.settings.declaration import UpstreamName
         print(event_table(), settings_page())
         print(alert_title("to-nomis-synch-certificate-duplicate", "Test"))

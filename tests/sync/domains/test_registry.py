@@ -1,4 +1,4 @@
-"""The catalogue: every event type, its queue, its switch and what it tracks, as the document says."""
+"""The registry: every event type, its queue, its switch and what it tracks, as the document says."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from sync.creation import protocol, store
 from sync.creation.creation import Creation
-from sync.domains import registry as catalogue
 from sync.domains.declaration import Coalesce
-from sync.domains.registry import DOMAINS, event_table, event_types, row_kinds, tracked_events
+from sync.domains.event_table import event_table, main, tracked_events
+from sync.domains.registry import DOMAINS, event_types, row_kinds
 from sync.pipeline import handle
 from sync.settings.declaration import QUEUES, feature_variable
 
@@ -139,11 +139,11 @@ def test_the_table_names_whatever_the_code_tracks() -> None:
 def test_check_finds_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The check passes for the written table and fails for any other text, saying what to do."""
     document = tmp_path / "events.md"
-    assert catalogue.main(["--check", str(document)]) == 1
-    assert catalogue.main(["--write", str(document)]) == 0
-    assert catalogue.main(["--check", str(document)]) == 0
+    assert main(["--check", str(document)]) == 1
+    assert main(["--write", str(document)]) == 0
+    assert main(["--check", str(document)]) == 0
     document.write_text(document.read_text() + "\n")
-    assert catalogue.main(["--check", str(document)]) == 1
+    assert main(["--check", str(document)]) == 1
     assert "make docs" in capsys.readouterr().err
-    assert catalogue.main([]) == 0
+    assert main([]) == 0
     assert capsys.readouterr().out == event_table()
