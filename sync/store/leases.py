@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from sqlalchemy import ColumnElement, Connection, Interval, TextClause, bindparam, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Interval, TextClause, bindparam, delete, func, select, text, update
 
 from sync.clock import now
 from sync.failures import LeaseBusy
@@ -104,8 +104,7 @@ class Leases:
         try:
             if self._unreleased:
                 self._release_left_over()
-            with self._database.begin() as connection:
-                taken = self._take(connection, key, owner, length, take_over=take_over)
+            taken = self._take(key, owner, length, take_over=take_over)
         except StoreUnavailable:
             # It may be taken all the same: the connection may have been lost during the commit.
             with self._lock:
@@ -123,8 +122,7 @@ class Leases:
         if held is None:
             return
         try:
-            with self._database.begin() as connection:
-                connection.execute(_RELEASE, {"the_key": key, "the_owner": held.owner})
+            self._database.execute(_RELEASE, {"the_key": key, "the_owner": held.owner})
         except StoreUnavailable:
             with self._lock:
                 self._unreleased.add((key, held.owner))
@@ -141,8 +139,7 @@ class Leases:
             return
         times = self._times(timedelta(seconds=seconds))
         try:
-            with self._database.begin() as connection:
-                connection.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
+            self._database.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
         except StoreUnavailable as error:
             structlog.get_logger().debug("lease-expiry-not-set", key=key, reason=str(error))
 
@@ -202,14 +199,17 @@ class Leases:
             except StoreUnavailable as error:
                 structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
-    def _take(self, connection: Connection, key: str, owner: str, length: timedelta, *, take_over: bool) -> bool:
+    def _take(self, key: str, owner: str, length: timedelta, *, take_over: bool) -> bool:
         values: dict[str, object] = {"the_key": key, "the_owner": owner, **self._times(length)}
-        if connection.execute(self._acquisition, values).rowcount == 1:
+        if self._database.execute(self._acquisition, values) == 1:
             return True
-        holder = connection.execute(_HOLDER, values).scalar() if take_over else None
+        if not take_over:
+            return False
+        with self._database.read() as connection:
+            holder = connection.execute(_HOLDER, values).scalar()
         if holder is None or not holder_is_gone(holder):
             return False
-        return connection.execute(self._taking_over, values | {"the_holder": holder}).rowcount == 1
+        return self._database.execute(self._taking_over, values | {"the_holder": holder}) == 1
 
     def _release_left_over(self) -> None:
         """Releases what could not be released while the database was unavailable."""
