@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         from importlib.metadata import version
 
         say(f"{PROGRAM} {version(PROGRAM)}")
@@ -51,7 +51,7 @@ def program(
 ) -> None:
     """Keeps NOMIS in step with the digital prison services, and shows every week where the two disagree.
 
-    Settings are environment variables; `prisoner-to-nomis check` says whether they work.
+    Settings are environment variables; `prisoner-to-nomis check` shows whether they work.
     """
 
 
@@ -77,13 +77,13 @@ def main() -> None:
     """Runs the command that the process was started with, and ends the process with its exit code."""
     try:
         app(prog_name=PROGRAM)
-    except Exception as error:  # the last resort: whatever it is, the person gets one line and the right exit code
+    except Exception as error:  # every error ends as one line with the right exit code
         code, line = exit_code_for(error)
-        _explain(error, line)
+        _print_error(error, line)
         sys.exit(code)
 
 
-def _explain(error: Exception, line: str) -> None:
+def _print_error(error: Exception, line: str) -> None:
     from jobs.runtime.logging import trace_of, traces_wanted
 
     if traces_wanted():

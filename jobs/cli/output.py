@@ -91,7 +91,7 @@ def counts_text(counts: Mapping[str, Any], *, in_words: bool = True, always: Col
 
 
 def local_time(moment: datetime | None, zone: Any) -> str:
-    """A moment as people read it, in `zone`, to the second."""
+    """A time as people read it, in `zone`, to the second."""
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}" if moment else ""
 
 

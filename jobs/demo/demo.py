@@ -55,7 +55,7 @@ class DemoOptions:
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Runs the demo and prints its table. Raises `WorkError` when something is not as it should be.
+    """Runs the demo and prints its table. Raises `WorkError` when something is wrong.
 
     Signals while work is running are handled here; others are the caller's.
     """
@@ -81,7 +81,7 @@ def run_demo(options: DemoOptions) -> None:
         Sandbox.start(options.prisoners, options.seed, options.latency_ms, **options_of_sandbox) as sandbox,
         open_application(_environment(sandbox, folder), log_to=log) as application,
     ):
-        outcome = _Demo(options, folder, sandbox, application, progress).play(started)
+        outcome = _Demo(options, folder, sandbox, application, progress).run(started)
     _show(outcome, open_report=options.open_report)
 
 
@@ -124,7 +124,7 @@ class _Demo:
         self._drained: Counter[str] = Counter()
         self._errors: list[str] = []
 
-    def play(self, started: float) -> DemoOutcome:
+    def run(self, started: float) -> DemoOutcome:
         """Publishes, drains, verifies, reconciles."""
         for queue in QUEUES:
             self._application.queue_pair(queue)

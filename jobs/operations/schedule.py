@@ -22,7 +22,7 @@ class ScheduledJob:
 
     name: the job of its runs. command: what an operator or a CronJob types for it. setting: the variable with its cron
     line. switch: the variable that decides whether the scheduler runs it. catch_up: how long after its time a run that
-    was missed or interrupted is still worth starting. run: does the work of one moment, puts counts into the run, and
+    was missed or interrupted is still worth starting. run: does the work, puts counts into the run, and
     raises when it fails; `StopRequested` when the event is set before the work is done, which the next process resumes.
     """
 

@@ -21,7 +21,7 @@ _EXAMPLE = "give the five fields of a cron line: minute, hour, day of month, mon
 
 
 class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no types
-    """The moments of one cron line in one time zone; also the trigger that APScheduler asks for the next one."""
+    """The times of one cron line in one time zone; also the trigger that APScheduler asks for the next one."""
 
     def __init__(self, line: str, zone: ZoneInfo) -> None:
         """Raises `ValueError`, whose text says what is wrong with the line."""
@@ -40,12 +40,12 @@ class CronSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler carries no
         ]
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
-        """The first moment after `previous_fire_time`, or from `now` on where that is None; None when none comes."""
+        """The first time after `previous_fire_time`, or from `now` on where that is None; None when none comes."""
         moments = [self._next(trigger, previous_fire_time, now) for trigger in self._triggers]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def latest(self, now: datetime, within: timedelta) -> datetime | None:
-        """The last moment not after `now`, None when there was none since `now - within`."""
+        """The last time not after `now`, None when there was none since `now - within`."""
         latest = None
         for moment in self._moments(now - within):
             if moment > now:

@@ -126,7 +126,7 @@ class JobRuns:
     ) -> Iterator[ActiveRun]:
         """Records a run of `job`: success unless the block sets another status, failed when it raises.
 
-        With a `run_id` (a scheduled moment has one) the run is started only once: `AlreadyStarted` is raised when
+        With a `run_id` (a scheduled one has it) the run is started only once: `AlreadyStarted` is raised when
         another process runs it or has finished it. An interrupted one is taken over.
         """
         started, began = self._now(), time.monotonic()
@@ -256,9 +256,9 @@ def new_run_id(moment: datetime) -> str:
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
-def scheduled_run_id(job: str, moment: datetime) -> str:
-    """The id of the run of `job` due at `moment`: the same in every process, so that only one can start it."""
-    return f"{job}-{moment.astimezone(UTC):%Y%m%dT%H%MZ}"
+def scheduled_run_id(job: str, due: datetime) -> str:
+    """The id of the run of `job` due at that time: the same in every process, so that only one can start it."""
+    return f"{job}-{due.astimezone(UTC):%Y%m%dT%H%MZ}"
 
 
 def _job_run(row: Any) -> JobRun:

@@ -1,6 +1,6 @@
 """The scheduler: drains, scheduled jobs and deliveries, each at its time, in one process.
 
-Every scheduled moment has one job run, whichever process starts it. What was missed while no scheduler ran, or was
+Every scheduled time has one job run, whichever process starts it. What was missed while no scheduler ran, or was
 interrupted by the death of one, is caught up within the job's `catch_up` time.
 """
 
@@ -49,8 +49,8 @@ class QueueDrain(Protocol):
 class DueJob:
     """A job as the scheduler runs it.
 
-    run: does the work of one moment, puts counts into the run, and raises when it fails; `StopRequested` when the
-    process is to end before the work is done. catch_up: how long after its moment a run is still worth starting.
+    run: does the work, puts counts into the run, and raises when it fails; `StopRequested` when the
+    process is to end before the work is done. catch_up: how long after its time a run is still worth starting.
     """
 
     name: str
@@ -178,13 +178,13 @@ class Scheduler:
         self._log.info("batch", **counts, seconds=round(summary.seconds, 3))
 
     def _run_due(self, job: DueJob) -> None:
-        """Runs `job` for its latest moment, unless that was done before or is being done, here or elsewhere."""
-        moment = job.schedule.latest(self._now(), job.catch_up)
-        if self._stopping.is_set() or moment is None or self._done.get(job.name) == moment:
+        """Runs `job` for its latest scheduled time, unless that run is done or in progress, here or elsewhere."""
+        due = job.schedule.latest(self._now(), job.catch_up)
+        if self._stopping.is_set() or due is None or self._done.get(job.name) == due:
             return
         if time.monotonic() < self._recheck_at.get(job.name, 0):
             return
-        run_id = scheduled_run_id(job.name, moment)
+        run_id = scheduled_run_id(job.name, due)
         with bound(run_id=run_id):
             try:
                 status = self._job_runs.status_of(run_id)
@@ -195,7 +195,7 @@ class Scheduler:
                 return
             except AlreadyStarted:
                 status = Status.RUNNING
-            except Exception as error:  # recorded with the run where that is possible; the next moment is tried
+            except Exception as error:  # recorded with the run where that is possible; the next time is tried
                 self._failures[job.name].failed(error)
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return
@@ -203,7 +203,7 @@ class Scheduler:
             # In another process, which may yet die before it is done.
             self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
         else:
-            self._done[job.name] = moment
+            self._done[job.name] = due
         self._failures[job.name].worked()
 
     def _run(self, job: DueJob, run_id: str) -> None:
