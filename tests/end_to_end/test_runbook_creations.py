@@ -7,7 +7,7 @@ from tests.harness.app import App
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
 from tests.harness.publishing import (
-    Told,
+    DpsEvent,
     adjustment_inserted,
     appointment_created,
     review_inserted,
@@ -35,7 +35,7 @@ NUMBERS = {
 SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
 
 
-def lose(app: App, told: Told, *, applied: bool) -> None:
+def lose(app: App, told: DpsEvent, *, applied: bool) -> None:
     """A create whose answer never comes; whether NOMIS applied it is only known there."""
     told.publish()
     with faulty(app.sandbox, "nomis", "POST", kind="reset_after_write" if applied else "reset", times=1):
@@ -93,7 +93,7 @@ def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None
     assert app.read_json("creations", "list") == []
 
 
-def doubt_beside_a_mapping(app: App, told: Told, *, applied: bool) -> str:
+def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
     """A create without an answer, whose record another installation made and mapped meanwhile; the open creation."""
     lose(app, told, applied=applied)
     app.use_new_database("second")

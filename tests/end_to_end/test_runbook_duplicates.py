@@ -10,7 +10,7 @@ from tests.harness.app import App, application
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
 from tests.harness.publishing import (
-    Told,
+    DpsEvent,
     adjustment_inserted,
     allocated,
     appointment_created,
@@ -29,7 +29,7 @@ LOOK_UPS = {
 }
 
 
-def plant(app: App, told: Told) -> int:
+def plant(app: App, told: DpsEvent) -> int:
     """Makes a record twice, as two installations that know nothing of each other do; the number of the finding."""
     told.publish()
     app.drain(told.queue)
@@ -246,7 +246,7 @@ def test_a_mapping_left_from_before_a_refresh_gives_way(app: App, sandbox: Sandb
     assert app.read_json("duplicates", "list") == []
 
 
-def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, Told], Told], kind: str) -> Told:
+def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str) -> DpsEvent:
     """An allocation or attendance that NOMIS has twice, and a message about it on the dead letter queue."""
     sandbox = app.sandbox
     schedule = schedule_created(sandbox)
@@ -271,7 +271,7 @@ def plant_two_rows(app: App, of_schedule: Callable[[Sandbox, Told], Told], kind:
     ids=["allocation", "attendance"],
 )
 def test_second_row_is_deleted_by_its_number(
-    app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, Told], Told], kind: str, number: str
+    app: App, sandbox: Sandbox, of_schedule: Callable[[Sandbox, DpsEvent], DpsEvent], kind: str, number: str
 ) -> None:
     """NOMIS stumbles over two rows: one alert, advice on the queue; with one of them deleted the retry heals."""
     plant_two_rows(app, of_schedule, kind)

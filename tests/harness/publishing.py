@@ -15,7 +15,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DpsEvent:
     """An event about a record: what publishes it, on which queue it arrives, and what the record is called."""
 
     sandbox: Sandbox
@@ -63,22 +63,22 @@ def put_visit(sandbox: Sandbox, reference: str, **changes: Any) -> str:
     return str(values["prisoner_id"])
 
 
-def visit_booked(sandbox: Sandbox) -> Told:
+def visit_booked(sandbox: Sandbox) -> DpsEvent:
     """A visit, and that it was booked."""
     reference = f"visit-{next(_numbers)}"
     offender_no = put_visit(sandbox, reference)
-    return Told(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, offender_no)
+    return DpsEvent(sandbox, "visit", "prison-visit.booked", {"reference": reference}, reference, offender_no)
 
 
-def review_inserted(sandbox: Sandbox) -> Told:
+def review_inserted(sandbox: Sandbox) -> DpsEvent:
     """An incentive review, and that it was inserted."""
     who = person(sandbox)
     review = sandbox.add_review(who.offender_no, "BAS", publish=False)
     information = {"id": review, "nomsNumber": who.offender_no}
-    return Told(sandbox, "incentive", "incentives.iep-review.inserted", information, str(review))
+    return DpsEvent(sandbox, "incentive", "incentives.iep-review.inserted", information, str(review))
 
 
-def schedule_created(sandbox: Sandbox) -> Told:
+def schedule_created(sandbox: Sandbox) -> DpsEvent:
     """An activity schedule with one session tomorrow, and that it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     tomorrow = (london_today() + timedelta(days=1)).isoformat()
@@ -107,10 +107,10 @@ def schedule_created(sandbox: Sandbox) -> Told:
         instances=[{"id": number, "schedule_id": number, "day": tomorrow, "start": "08:30", "end": "11:45"}],
     )
     event_type = "activities.activity-schedule.created"
-    return Told(sandbox, "activity", event_type, {"activityScheduleId": number}, str(number))
+    return DpsEvent(sandbox, "activity", event_type, {"activityScheduleId": number}, str(number))
 
 
-def allocated(sandbox: Sandbox, schedule: Told) -> Told:
+def allocated(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
     """An allocation to a schedule, and that it was made."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
@@ -122,18 +122,20 @@ def allocated(sandbox: Sandbox, schedule: Told) -> Told:
         band=1,
         start="2023-05-01",
     )
-    return Told(sandbox, "activity", "activities.prisoner.allocated", {"allocationId": number}, str(number))
+    return DpsEvent(sandbox, "activity", "activities.prisoner.allocated", {"allocationId": number}, str(number))
 
 
-def attended(sandbox: Sandbox, schedule: Told) -> Told:
+def attended(sandbox: Sandbox, schedule: DpsEvent) -> DpsEvent:
     """An attendance of the session of a schedule, and that it was recorded."""
     number = 1000 + next(_numbers)
     who = person(sandbox)
     sandbox.put("attendance", id=number, instance_id=int(schedule.dps_id), prisoner_number=who.offender_no)
-    return Told(sandbox, "activity", "activities.prisoner.attendance-created", {"attendanceId": number}, str(number))
+    return DpsEvent(
+        sandbox, "activity", "activities.prisoner.attendance-created", {"attendanceId": number}, str(number)
+    )
 
 
-def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> Told:
+def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> DpsEvent:
     """An appointment, and that it was created."""
     who, number = person(sandbox), 1000 + next(_numbers)
     sandbox.put(
@@ -150,10 +152,10 @@ def appointment_created(sandbox: Sandbox, *, in_cell: bool = False) -> Told:
         end="10:00",
     )
     event_type = "appointments.appointment-instance.created"
-    return Told(sandbox, "appointment", event_type, {"appointmentInstanceId": number}, str(number))
+    return DpsEvent(sandbox, "appointment", event_type, {"appointmentInstanceId": number}, str(number))
 
 
-def adjustment_inserted(sandbox: Sandbox) -> Told:
+def adjustment_inserted(sandbox: Sandbox) -> DpsEvent:
     """An adjustment of a key date, and that it was inserted."""
     who, number = person(sandbox), f"b1b9c9d0-0000-4000-8000-{next(_numbers):012}"
     sandbox.put(
@@ -169,4 +171,4 @@ def adjustment_inserted(sandbox: Sandbox) -> Told:
         comment=None,
     )
     information = {"id": number, "offenderNo": who.offender_no, "source": "DPS"}
-    return Told(sandbox, "sentencing", "release-date-adjustments.adjustment.inserted", information, number)
+    return DpsEvent(sandbox, "sentencing", "release-date-adjustments.adjustment.inserted", information, number)

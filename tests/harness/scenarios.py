@@ -1,4 +1,4 @@
-"""Stories: changes in DPS, with deliveries of their events in any order, repeated, and with answers lost."""
+"""Scenarios: changes in DPS, with deliveries of their events in any order, repeated, and with answers lost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOUNDED = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     print_blob=True,
 )
-#: A number of its own for each story of one world.
+#: A number for each scenario of one world.
 NUMBERS = itertools.count(1)
 
 
@@ -51,7 +51,7 @@ LOSSES = (
     Loss("mapping", "POST", written=False),
     MAPPING_DELETE,
 )
-#: Nobody can tell whether NOMIS has a course: where its creation loses the answer a person is asked, and no story ends.
+#: Nobody can tell whether NOMIS has a course: if its creation loses the response, a person is asked, and nothing ends.
 LOSSES_OF_A_COURSE = (NOMIS_WRITE, MAPPING_POST, Loss("mapping", "POST", written=False))
 
 
@@ -65,7 +65,7 @@ class Step:
 
 
 #: The steps, and the order in which what is left of them is delivered at the end.
-Story: TypeAlias = tuple[Sequence[Step], Sequence[int]]
+Scenario: TypeAlias = tuple[Sequence[Step], Sequence[int]]
 
 
 def delivery(change: int, loss: Loss | None = None) -> Step:
@@ -74,7 +74,7 @@ def delivery(change: int, loss: Loss | None = None) -> Step:
 
 
 @st.composite
-def stories(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Story:
+def scenarios(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> Scenario:
     """Changes in their order, deliveries between them, repeated and out of order, and the order of the last ones."""
     steps: list[Step] = []
     lost = st.none() | st.sampled_from(losses)
@@ -86,14 +86,14 @@ def stories(draw: st.DrawFn, changes: int, losses: Sequence[Loss] = LOSSES) -> S
 
 
 def play(
-    harness: Harness, story: Story, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
+    harness: Harness, scenario: Scenario, changes: Sequence[Callable[[], object]], deliver: Callable[[int], object]
 ) -> set[int]:
-    """Plays a story: what fails is delivered again, after all changes, until nothing succeeds in two rounds.
+    """Plays a scenario: what fails is delivered again, after all changes, until nothing succeeds in two rounds.
 
     Two, since an attempt that fails may yet settle what another waited for before it in the round.
     Returns the changes whose events never came through; every event is delivered at least once after its change.
     """
-    steps, last = story
+    steps, last = scenario
     pending = set(range(len(changes)))
     for step in steps:
         if not step.delivers:

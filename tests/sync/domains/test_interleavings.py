@@ -22,39 +22,42 @@ from tests.harness.scenarios import (
     NOMIS_DELETE,
     NOMIS_WRITE,
     NUMBERS,
+    Scenario,
     Step,
-    Story,
     delivery,
     play,
-    stories,
+    scenarios,
 )
 
 IN_TURN = (0, 1, 2, 3)
 #: The last change is delivered with an answer lost, after everything else went well.
-CANCEL_UNANSWERED: Story = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_WRITE)], IN_TURN)
-DELETION_UNANSWERED: Story = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_DELETE)], IN_TURN)
-MAPPING_DELETION_UNANSWERED: Story = (
+CANCEL_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_WRITE)], IN_TURN)
+DELETION_UNANSWERED: Scenario = ([Step(0), delivery(0), Step(1), Step(2), Step(3), delivery(3, NOMIS_DELETE)], IN_TURN)
+MAPPING_DELETION_UNANSWERED: Scenario = (
     [Step(0), delivery(0, MAPPING_POST), Step(1), Step(2), Step(3), delivery(3, MAPPING_DELETE)],
     IN_TURN,
 )
 #: NOMIS has the record, nobody knows of it yet, and it is deleted: the deletion comes first, and has to wait.
-DELETED_WHILE_IN_DOUBT: Story = (
+DELETED_WHILE_IN_DOUBT: Scenario = (
     [Step(0), delivery(0, NOMIS_CREATE), Step(1), Step(2), Step(3), delivery(3)],
     (3, 0, 1, 2),
 )
 #: Nobody knows whether NOMIS has the record when it is deleted, and it has not.
-DELETED_UNHEARD: Story = ([Step(0), delivery(0, NOMIS_CREATE_UNHEARD), Step(1), Step(2), Step(3), delivery(3)], IN_TURN)
+DELETED_UNHEARD: Scenario = (
+    [Step(0), delivery(0, NOMIS_CREATE_UNHEARD), Step(1), Step(2), Step(3), delivery(3)],
+    IN_TURN,
+)
 #: The same, and what settles it comes after the deletion.
-DELETED_BEFORE_IT_SETTLES: Story = (
+DELETED_BEFORE_IT_SETTLES: Scenario = (
     [Step(0), Step(1), Step(2), delivery(0, NOMIS_CREATE_UNHEARD), Step(3)],
     (1, 2, 3, 0),
 )
 
 
 @BOUNDED
-@given(story=stories(4), cancels=st.booleans())
-@example(story=CANCEL_UNANSWERED, cancels=True)
-def test_visits(harness: Harness, prisoner: Prisoner, story: Story, cancels: bool) -> None:
+@given(scenario=scenarios(4), cancels=st.booleans())
+@example(scenario=CANCEL_UNANSWERED, cancels=True)
+def test_visits(harness: Harness, prisoner: Prisoner, scenario: Scenario, cancels: bool) -> None:
     """A visit that is booked, changed twice and perhaps cancelled ends in NOMIS as it is in visit-scheduler, once."""
     reference = f"vv-{next(NUMBERS)}"
     states: list[dict[str, Any]] = [
@@ -71,7 +74,7 @@ def test_visits(harness: Harness, prisoner: Prisoner, story: Story, cancels: boo
         moment = datetime(2023, 5, 22, tzinfo=UTC) + timedelta(minutes=change)
         return harness.handle(f"prison-visit.{words[change]}", prisoner.offender_no, moment, reference=reference)
 
-    assert play(harness, story, changes, deliver) == set()
+    assert play(harness, scenario, changes, deliver) == set()
     (visit,) = [each for each in harness.sandbox.nomis("visit") if each["comment"].endswith(f" {reference}")]
     assert (visit["start"], visit["person_ids"]) == ("2023-06-04T09:00:00", [])
     assert visit["status"] == ("CANC" if cancels else "SCH")
@@ -79,12 +82,12 @@ def test_visits(harness: Harness, prisoner: Prisoner, story: Story, cancels: boo
 
 
 @BOUNDED
-@given(story=stories(4), ending=st.sampled_from(["updated", "cancelled", "deleted"]))
-@example(story=DELETION_UNANSWERED, ending="deleted")
-@example(story=MAPPING_DELETION_UNANSWERED, ending="deleted")
-@example(story=DELETED_WHILE_IN_DOUBT, ending="deleted")
-@example(story=DELETED_UNHEARD, ending="deleted")
-def test_appointments(harness: Harness, prisoner: Prisoner, story: Story, ending: str) -> None:
+@given(scenario=scenarios(4), ending=st.sampled_from(["updated", "cancelled", "deleted"]))
+@example(scenario=DELETION_UNANSWERED, ending="deleted")
+@example(scenario=MAPPING_DELETION_UNANSWERED, ending="deleted")
+@example(scenario=DELETED_WHILE_IN_DOUBT, ending="deleted")
+@example(scenario=DELETED_UNHEARD, ending="deleted")
+def test_appointments(harness: Harness, prisoner: Prisoner, scenario: Scenario, ending: str) -> None:
     """An appointment ends in NOMIS as it is in DPS, once, cancelled, or gone with its mapping."""
     number = 500_000 + next(NUMBERS)
     day = (london_today() + timedelta(days=number % 5_000)).isoformat()
@@ -110,7 +113,7 @@ def test_appointments(harness: Harness, prisoner: Prisoner, story: Story, ending
     words = ["created", "updated", "updated", ending]
     pending = play(
         harness,
-        story,
+        scenario,
         [partial(change, place) for place in range(4)],
         lambda place: harness.handle(f"appointments.appointment-instance.{words[place]}", appointmentInstanceId=number),
     )
@@ -130,13 +133,15 @@ def test_appointments(harness: Harness, prisoner: Prisoner, story: Story, ending
 
 
 @BOUNDED
-@given(story=stories(4), deletes=st.booleans(), sentence=st.sampled_from([None, 1]))
-@example(story=DELETION_UNANSWERED, deletes=True, sentence=None)
-@example(story=MAPPING_DELETION_UNANSWERED, deletes=True, sentence=1)
-@example(story=DELETED_WHILE_IN_DOUBT, deletes=True, sentence=1)
-@example(story=DELETED_UNHEARD, deletes=True, sentence=None)
-@example(story=DELETED_BEFORE_IT_SETTLES, deletes=True, sentence=None)
-def test_adjustments(harness: Harness, prisoner: Prisoner, story: Story, deletes: bool, sentence: int | None) -> None:
+@given(scenario=scenarios(4), deletes=st.booleans(), sentence=st.sampled_from([None, 1]))
+@example(scenario=DELETION_UNANSWERED, deletes=True, sentence=None)
+@example(scenario=MAPPING_DELETION_UNANSWERED, deletes=True, sentence=1)
+@example(scenario=DELETED_WHILE_IN_DOUBT, deletes=True, sentence=1)
+@example(scenario=DELETED_UNHEARD, deletes=True, sentence=None)
+@example(scenario=DELETED_BEFORE_IT_SETTLES, deletes=True, sentence=None)
+def test_adjustments(
+    harness: Harness, prisoner: Prisoner, scenario: Scenario, deletes: bool, sentence: int | None
+) -> None:
     """An adjustment of either family ends in NOMIS as it is in DPS, once, or is gone with its mapping."""
     number, place = str(uuid.uuid4()), next(NUMBERS)
     base: dict[str, Any] = {
@@ -158,7 +163,7 @@ def test_adjustments(harness: Harness, prisoner: Prisoner, story: Story, deletes
     words = ["inserted", "updated", "updated", "deleted" if deletes else "updated"]
     pending = play(
         harness,
-        story,
+        scenario,
         [partial(change, step) for step in range(4)],
         lambda step: harness.handle(
             f"release-date-adjustments.adjustment.{words[step]}",
@@ -180,9 +185,9 @@ def test_adjustments(harness: Harness, prisoner: Prisoner, story: Story, deletes
 
 
 @BOUNDED
-@given(story=stories(3))
-@example(story=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
-def test_reviews(harness: Harness, prisoner: Prisoner, story: Story) -> None:
+@given(scenario=scenarios(3))
+@example(scenario=([Step(0), delivery(0, NOMIS_CREATE), Step(1), delivery(1, NOMIS_CREATE), Step(2)], (2, 1, 0)))
+def test_reviews(harness: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
     """Three reviews of a prisoner, told in any order, are three records of NOMIS, each mapped to its own."""
     first, reviews = next(NUMBERS), {}
 
@@ -193,7 +198,7 @@ def test_reviews(harness: Harness, prisoner: Prisoner, story: Story) -> None:
     inserted, owner = "incentives.iep-review.inserted", prisoner.offender_no
     changes = [partial(change, place) for place in range(3)]
     pending = play(
-        harness, story, changes, lambda place: harness.handle(inserted, id=reviews[place][0], nomsNumber=owner)
+        harness, scenario, changes, lambda place: harness.handle(inserted, id=reviews[place][0], nomsNumber=owner)
     )
     assert pending == set()
     sequences = {each["incentiveId"]: each["nomisIncentiveSequence"] for each in harness.sandbox.mappings("incentives")}
@@ -204,10 +209,10 @@ def test_reviews(harness: Harness, prisoner: Prisoner, story: Story) -> None:
 
 
 @BOUNDED
-@given(story=stories(4))
-@example(story=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
-@example(story=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
-def test_levels(harness: Harness, story: Story) -> None:
+@given(scenario=scenarios(4))
+@example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3)], IN_TURN))
+@example(scenario=([Step(0), Step(1), Step(2), Step(3), delivery(1), delivery(3), delivery(0, NOMIS_CREATE)], IN_TURN))
+def test_levels(harness: Harness, scenario: Scenario) -> None:
     """A new level that is put among the others, renamed and moved ends in NOMIS with its name and in its place."""
     number = next(NUMBERS)
     code = f"L{number}"
@@ -223,7 +228,7 @@ def test_levels(harness: Harness, story: Story) -> None:
             return harness.handle("incentives.levels.reordered")
         return harness.handle("incentives.level.changed", incentiveLevel=code)
 
-    assert play(harness, story, changes, deliver) == set()
+    assert play(harness, scenario, changes, deliver) == set()
     held = {each["code"]: each for each in harness.sandbox.nomis("level")}
     assert held[code]["description"] == "Second"
     levels = harness.services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels?with-inactive=true")
@@ -232,8 +237,8 @@ def test_levels(harness: Harness, story: Story) -> None:
 
 
 @BOUNDED
-@given(story=stories(3))
-def test_prison_levels(harness: Harness, story: Story) -> None:
+@given(scenario=scenarios(3))
+def test_prison_levels(harness: Harness, scenario: Scenario) -> None:
     """A level that a prison takes on and changes ends in NOMIS as the prison has it."""
     code = f"L{next(NUMBERS)}"
     harness.sandbox.put("level", code=code, name="New", order=90)
@@ -247,7 +252,7 @@ def test_prison_levels(harness: Harness, story: Story) -> None:
     event = "incentives.prison-level.changed"
     pending = play(
         harness,
-        story,
+        scenario,
         [partial(harness.sandbox.put, "prison-level", **base, **state) for state in states],
         lambda _: harness.handle(event, incentiveLevel=code, prisonId="LEI"),
     )

@@ -17,11 +17,11 @@ from tests.harness.scenarios import (
     LOSSES_OF_A_COURSE,
     MAPPING_POST,
     NUMBERS,
+    Scenario,
     Step,
-    Story,
     delivery,
     play,
-    stories,
+    scenarios,
 )
 
 
@@ -60,9 +60,9 @@ SESSION = {"start": "08:30", "end": "11:45"}
 
 
 @BOUNDED
-@given(story=stories(4, LOSSES_OF_A_COURSE))
-@example(story=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
-def test_schedules(scheduled: Harness, prisoner: Prisoner, story: Story) -> None:
+@given(scenario=scenarios(4, LOSSES_OF_A_COURSE))
+@example(scenario=([Step(0), Step(1), Step(2), delivery(2), delivery(0, MAPPING_POST), Step(3)], (3, 2, 1, 0)))
+def test_schedules(scheduled: Harness, prisoner: Prisoner, scenario: Scenario) -> None:
     """A schedule that is made, amended, and has a session cancelled ends in NOMIS as one course in its last state."""
     number = 1_000 + next(NUMBERS)
     put, tomorrow = scheduled.sandbox.put, (london_today() + timedelta(days=1)).isoformat()
@@ -81,7 +81,7 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, story: Story) -> None
         word = "created" if change == 0 else "amended"
         return scheduled.handle(f"activities.activity-schedule.{word}", activityScheduleId=number)
 
-    assert play(scheduled, story, changes, deliver) == set()
+    assert play(scheduled, scenario, changes, deliver) == set()
     (course,) = [each for each in scheduled.sandbox.nomis("course") if each["code"] == str(number)]
     mapped = [each for each in scheduled.sandbox.mappings("activities") if each["activityScheduleId"] == number]
     assert [each["nomisCourseActivityId"] for each in mapped] == [course["id"]]
@@ -90,8 +90,8 @@ def test_schedules(scheduled: Harness, prisoner: Prisoner, story: Story) -> None
 
 
 @BOUNDED
-@given(story=stories(4), ends=st.booleans())
-def test_allocations(scheduled: Harness, prisoner: Prisoner, story: Story, ends: bool) -> None:
+@given(scenario=scenarios(4), ends=st.booleans())
+def test_allocations(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, ends: bool) -> None:
     """Two allocations of a prisoner to one schedule, one after the other, end in NOMIS as the newer one is."""
     first = 10_000 + 2 * next(NUMBERS)
     second, today = first + 1, london_today().isoformat()
@@ -111,7 +111,7 @@ def test_allocations(scheduled: Harness, prisoner: Prisoner, story: Story, ends:
     words = ["allocated", "deallocated", "allocated", "allocation-amended"]
     pending = play(
         scheduled,
-        story,
+        scenario,
         [partial(scheduled.sandbox.put, "allocation", **base, **state) for state in states],
         lambda step: scheduled.handle(f"activities.prisoner.{words[step]}", allocationId=states[step]["id"]),
     )
@@ -123,8 +123,8 @@ def test_allocations(scheduled: Harness, prisoner: Prisoner, story: Story, ends:
 
 
 @BOUNDED
-@given(story=stories(4), locks=st.booleans())
-def test_attendances(scheduled: Harness, prisoner: Prisoner, story: Story, locks: bool) -> None:
+@given(scenario=scenarios(4), locks=st.booleans())
+def test_attendances(scheduled: Harness, prisoner: Prisoner, scenario: Scenario, locks: bool) -> None:
     """An attendance that is expected, recorded, corrected and perhaps locked ends in NOMIS as it is in DPS, once."""
     number = 20_000 + next(NUMBERS)
     sandbox, day = scheduled.sandbox, (london_today() + timedelta(days=number % 5_000)).isoformat()
@@ -143,7 +143,7 @@ def test_attendances(scheduled: Harness, prisoner: Prisoner, story: Story, locks
     words = ["created", "amended", "amended", "amended"]
     pending = play(
         scheduled,
-        story,
+        scenario,
         [partial(sandbox.put, "attendance", **base, **state) for state in states],
         lambda step: scheduled.handle(f"activities.prisoner.attendance-{words[step]}", attendanceId=number),
     )

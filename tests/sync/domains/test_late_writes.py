@@ -12,14 +12,14 @@ from sync.clock import now
 from sync.failures import LeaseBusy, UpstreamError
 from tests.harness.handlers import Harness
 from tests.harness.publishing import (
-    Told,
+    DpsEvent,
     adjustment_inserted,
     appointment_created,
     schedule_created,
     visit_booked,
 )
 
-Make = Callable[[Sandbox], Told]
+Make = Callable[[Sandbox], DpsEvent]
 
 
 WRITES: list[tuple[str, str, Make]] = [
@@ -40,7 +40,9 @@ LEVELS: list[tuple[str, str, Mapping[str, Any]]] = [
 ]
 
 
-def lose(harness: Harness, method: str, event_type: str, event: Told | None, information: Mapping[str, Any]) -> None:
+def lose(
+    harness: Harness, method: str, event_type: str, event: DpsEvent | None, information: Mapping[str, Any]
+) -> None:
     """An update whose write gets no answer; the same event is then refused by the lease, until the write is over."""
     who = None if event is None else event.prisoner_id
     harness.set_grace_period(60)

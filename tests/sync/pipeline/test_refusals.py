@@ -16,13 +16,13 @@ from sync.store.failures import FailedAttempt, last_failure
 from tests.harness import activities
 from tests.harness.app import application
 from tests.harness.handlers import Harness, Prisoner
-from tests.harness.publishing import Told, appointment_created, put_visit, visit_booked
+from tests.harness.publishing import DpsEvent, appointment_created, put_visit, visit_booked
 from tests.harness.waiting import until
 
 YESTERDAY = (activities.TODAY - timedelta(days=1)).isoformat()
 
 
-def dead_letter_of(made: Application, event: Told) -> FailedAttempt:
+def dead_letter_of(made: Application, event: DpsEvent) -> FailedAttempt:
     """Drains until the event is a dead letter; why it is one."""
     pair, drain = made.queue_pair(event.queue), made.open_drain(event.queue)
     event.publish()
@@ -33,18 +33,18 @@ def dead_letter_of(made: Application, event: Told) -> FailedAttempt:
     return found
 
 
-def without_a_booking(sandbox: Sandbox, event: Told) -> None:
+def without_a_booking(sandbox: Sandbox, event: DpsEvent) -> None:
     """The prisoner is released before the visit is written."""
     assert event.prisoner_id is not None
     sandbox.release(event.prisoner_id)
 
 
-def at_no_prison(sandbox: Sandbox, event: Told) -> None:
+def at_no_prison(sandbox: Sandbox, event: DpsEvent) -> None:
     """The visit is at a prison that NOMIS does not know."""
     put_visit(sandbox, event.dps_id, prison_id="XXX")
 
 
-def by_nobody(sandbox: Sandbox, event: Told) -> None:
+def by_nobody(sandbox: Sandbox, event: DpsEvent) -> None:
     """The visitor is a person that NOMIS does not know."""
     put_visit(sandbox, event.dps_id, person_ids=[1])
 
@@ -58,7 +58,7 @@ def by_nobody(sandbox: Sandbox, event: Told) -> None:
     ],
 )
 def test_a_refused_create_is_a_dead_letter_with_its_reason(
-    sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, Told], None], status: int, reason: str
+    sandbox: Sandbox, tmp_path: Path, spoil: Callable[[Sandbox, DpsEvent], None], status: int, reason: str
 ) -> None:
     """Service, method, path, status and the answer's words are recorded; it does not count as worth repeating."""
     with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
