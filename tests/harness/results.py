@@ -79,7 +79,7 @@ def mismatch(number: int, **changes: object) -> Mismatch:
 
 
 def made_result(mismatches: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run with so many mismatches, after eleven earlier ones."""
+    """A complete run with `mismatches` mismatches, after eleven earlier ones."""
     found = tuple(mismatch(number) for number in range(mismatches))
     earlier = tuple(
         TrendPoint(

@@ -62,7 +62,7 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
 
 
 def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
-    """S3 lists so many objects at a time, and has to be asked for the rest."""
+    """S3 lists a limited number of objects at a time; the rest is requested."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
     assert len(Bucket(s3, "reports", "", listed_at_once=2).run_ids()) == 5
@@ -111,7 +111,7 @@ def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
 
 
 def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails leaves the old file whole and nothing beside it."""
+    """A write that fails leaves the old file intact and no temporary file."""
     folder = Folder(tmp_path)
     folder.write("run/report.html", "old")
 
@@ -143,7 +143,7 @@ def test_looking_at_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_wrong_setting_and_a_full_disk_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What another folder would mend is told as a setting; what time may mend is not."""
+    """An error that another folder would fix names the setting; one that may pass does not."""
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: the folder .*/file/reports cannot be made or written"):
         Folder(tmp_path / "file" / "reports").probe()
@@ -179,7 +179,7 @@ def test_reports_are_for_whom_the_umask_says(tmp_path: Path, umask: int, mode: i
     before = os.umask(umask)
     try:
         Folder(tmp_path).write("run/report.html", "read by many")
-        Folder(tmp_path).write("run/export.json", "read by nobody else", private=True)
+        Folder(tmp_path).write("run/export.json", "private", private=True)
     finally:
         os.umask(before)
     assert [(tmp_path / "run" / name).stat().st_mode & 0o777 for name in ("report.html", "export.json")] == [

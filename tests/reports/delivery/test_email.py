@@ -28,7 +28,7 @@ RECEIVERS = "governor@example.org,dps@example.org"
 
 
 class Mailbox:
-    """Takes messages; refuses receivers, the sender or what is sent to a receiver, with the answers it was told."""
+    """Takes messages; refuses receivers, the sender or what is sent to a receiver, with the given responses."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -231,13 +231,13 @@ def test_keeps_why_a_receiver_was_refused(upstream: Sandbox, open_app: OpenApp, 
     result = kept(opened, made_result(1), "email")
     with capture_logs() as logs:
         assert opened.sender().send_due() == SendCounts(sent=1)
-    (told,) = (each for each in logs if each["event"] == "email-refused")
-    assert told["log_level"] == "error"
+    (line,) = (each for each in logs if each["event"] == "email-refused")
+    assert line["log_level"] == "error"
     with opened.database.read() as connection:
         delivery = outbox.find(connection, f"reconciliation:{result.run_id}:now:email")
     assert delivery is not None
     progress = delivery.progress
-    assert told["reasons"] == refusals(progress)
+    assert line["reasons"] == refusals(progress)
     assert progress["refused"]["b@example.org"].startswith("550 5.1.1 no such user 5.1.1 see https://mail.example/xxx")
     assert len(progress["refused"]["b@example.org"]) == 200
 

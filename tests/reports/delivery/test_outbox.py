@@ -85,9 +85,9 @@ def test_posts_a_summary_a_thread_and_the_csv(upstream: Sandbox, open_app: OpenA
     assert "400 of 87,012 prisoners" in summary["text"]
     assert "200 new" in summary["text"]
     assert {message["thread_ts"] for message in thread} == {summary["ts"]}
-    told = "\n".join(message["text"] for message in thread)
-    assert all(f"*{each.offender_no}* booking {each.booking_id}" in told for each in result.mismatches)
-    assert len(thread) == -(-len(told) // LONGEST_SLACK_TEXT)
+    posted = "\n".join(message["text"] for message in thread)
+    assert all(f"*{each.offender_no}* booking {each.booking_id}" in posted for each in result.mismatches)
+    assert len(thread) == -(-len(posted) // LONGEST_SLACK_TEXT)
     [file] = upstream.slack()["files"]
     assert (file["complete"], file["thread_ts"]) == (True, summary["ts"])
     assert file["content"].count("\r\n") == 401
@@ -95,7 +95,7 @@ def test_posts_a_summary_a_thread_and_the_csv(upstream: Sandbox, open_app: OpenA
 
 @pytest.mark.parametrize("reached", [False, True])
 def test_says_where_the_report_is(upstream: Sandbox, open_app: OpenApp, tmp_path: Path, reached: bool) -> None:
-    """A link where people reach the reports by one; else the file, told as a place and not as something to click."""
+    """A link where people reach the reports by one; else the path, which cannot be clicked."""
     opened = open_app(**({"reports_url": "https://reports.example/weekly"} if reached else {}))
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
@@ -229,7 +229,7 @@ def pending(app: ReportsApp) -> int:
 
 
 def test_is_off_without_a_token_and_says_so_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Without a token nothing is posted and no report is enqueued; the log says it once, and nobody waits for it."""
+    """Without a token nothing is posted and no report is enqueued; the log warns once, and no flush waits for it."""
     opened = open_app(slack_token="")
     alert(opened, "1")
     alert(opened, "2")
@@ -297,7 +297,7 @@ def test_puts_off_what_a_wrong_setting_keeps_back(
 def test_gives_up_after_a_fortnight_and_says_so(
     upstream: Sandbox, open_app: OpenApp, capsys: pytest.CaptureFixture[str], token: str
 ) -> None:
-    """What nobody could send for fourteen days is given up, not an hour sooner, and each giving-up is logged."""
+    """A delivery that fails for fourteen days is given up, not an hour sooner, and that is logged."""
     opened = open_app(slack_token=token)
     alert(opened, "1")
     alert(opened, "2")

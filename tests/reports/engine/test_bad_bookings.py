@@ -71,15 +71,15 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
     result = reconciled(open_app())
     assert (result.status, result.compared) == ("incomplete", 59)
     assert [each.booking_id for each in result.mismatches] == [confirmed]
-    (told,) = result.unconfirmed
+    (found,) = result.unconfirmed
     expected = next(each for each in upstream.planted()["mismatches"] if each["bookingId"] == seen)
-    assert (told.booking_id, told.nomis_level, told.dps_level) == (seen, expected["nomis"], expected["dps"])
-    assert (told.standing, result.counts()["unconfirmed"]) == ("new", 1)
+    assert (found.booking_id, found.nomis_level, found.dps_level) == (seen, expected["nomis"], expected["dps"])
+    assert (found.standing, result.counts()["unconfirmed"]) == ("new", 1)
     assert ReconciliationResult.from_json(result.to_json()).unconfirmed == result.unconfirmed
     mail, slack = email_report(result, None, "x", Masking()), slack_report(result, None, "x", Masking())
     for text in (render_report(result), mail.text, mail.html, "\n".join([slack.summary, *slack.thread])):
         assert "not confirmed" in text
-        assert told.offender_no in text
+        assert found.offender_no in text
     row = next(row for row in csv.DictReader(io.StringIO(render_csv(result))) if row["standing"] == "unconfirmed")
     assert (row["booking_id"], row["nomis_level"], row["row"]) == (str(seen), expected["nomis"], "")
 
@@ -116,24 +116,24 @@ def test_an_excluded_booking_need_not_be_read(upstream: Sandbox, open_app: OpenA
 
 
 def test_history_goes_on_for_everyone_who_was_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One bad booking in every run: new, persisting, resolved and the trend are told of all others; hers stays."""
+    """One bad booking in every run: new, persisting, resolved and the trend go on for the others; its state stays."""
     upstream.reset(prisoners=100, mismatches={"7": 3})
     opened = open_app()
-    bad, mended, staying = planted(upstream)
+    bad, fixed, staying = planted(upstream)
     first = reconciled(opened)
     spoil(upstream, [bad], status=400)
     second = reconciled(opened)
     standings = {each.booking_id: each.standing for each in second.mismatches}
-    assert standings == {mended: "persisting", staying: "persisting"}
+    assert standings == {fixed: "persisting", staying: "persisting"}
     assert second.compared_with == first.run_id
-    level = next(each["dps"] for each in upstream.planted()["mismatches"] if each["bookingId"] == mended)
-    body = opened.services.nomis.call("GET", f"/incentives/booking-id/{mended}/current")
+    level = next(each["dps"] for each in upstream.planted()["mismatches"] if each["bookingId"] == fixed)
+    body = opened.services.nomis.call("GET", f"/incentives/booking-id/{fixed}/current")
     equal = {**body, "iepLevel": {"code": level, "description": level}}
-    path = f"/incentives/booking-id/{mended}/current$"
+    path = f"/incentives/booking-id/{fixed}/current$"
     upstream.fault("nomis", "GET", path, kind="status", status=200, body=equal)
     third = reconciled(opened)
     assert (third.status, third.compared_with) == ("incomplete", second.run_id)
-    assert [each.booking_id for each in third.resolved] == [mended]
+    assert [each.booking_id for each in third.resolved] == [fixed]
     assert [point.run_id for point in third.trend] == [first.run_id, second.run_id, third.run_id]
     assert [point.unread for point in third.trend] == [0, 1, 1]
     fourth = reconciled(opened)
@@ -144,7 +144,7 @@ def test_history_goes_on_for_everyone_who_was_read(upstream: Sandbox, open_app: 
     assert {each.booking_id: each.standing for each in fifth.mismatches} == {
         bad: "persisting",
         staying: "persisting",
-        mended: "new",
+        fixed: "new",
     }
     since = {each.booking_id: each.since for each in fifth.mismatches}
     assert since[bad] == since[staying] == first.mismatches[0].since

@@ -35,7 +35,7 @@ def test_finds_out_who_is_still_listed(upstream: Sandbox, open_app: OpenApp, lis
 
 
 def test_whoever_was_listed_is_looked_for_on_the_same_page_first(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One call tells that somebody is still on the list."""
+    """One call shows that a booking is still active."""
     upstream.reset(prisoners=200)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -61,7 +61,7 @@ def test_those_who_ask_at_once_share_a_page(upstream: Sandbox, open_app: OpenApp
 
 
 def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever asks for a page that cannot be read is told so; it is not taken to be unreadable from then on."""
+    """A page that cannot be read raises, and is read again on the next call."""
     upstream.reset(prisoners=50)
     is_active = ActiveBookingLookup(open_app().services.nomis, 50)
     booking_id = upstream.prisoners()[0]["bookingId"]
@@ -72,7 +72,7 @@ def test_a_page_that_failed_is_read_again_for_the_next(upstream: Sandbox, open_a
 
 
 def test_whoever_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A release moves those behind it up, also to a page that is known from before: only fresh pages tell absence."""
+    """A release moves those behind it up, also to a page that is known from before: only fresh pages show absence."""
     upstream.reset(prisoners=50)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)
@@ -83,7 +83,7 @@ def test_whoever_moved_to_a_page_that_was_read_before_is_found(upstream: Sandbox
 
 
 def test_a_list_without_anybody_tells_no_release(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Where there were prisoners before, that nobody is listed is a failure of the list."""
+    """An empty list where there were prisoners before is a failure of the list."""
     upstream.reset(prisoners=30)
     nomis = open_app().services.nomis
     listing = list_prisoners(nomis, 10)

@@ -64,7 +64,7 @@ def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, 
 
 
 def test_names_a_page_it_could_not_read_and_resumes_with_it(upstream: Sandbox, open_app: OpenApp) -> None:
-    """The page is counted and named; resuming reads that page's prisoners and nobody else again."""
+    """The page is counted and named; resuming reads only the prisoners of that page again."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
@@ -119,7 +119,7 @@ def test_tells_network_errors_by_their_own_event(upstream: Sandbox, open_app: Op
 
 
 def test_tracks_the_unforeseen_and_lets_it_be_seen(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error that nobody thought of is raised, and the summary event says nothing but that there was no success."""
+    """An unexpected error is raised, and the summary event says nothing but that there was no success."""
     upstream.reset(prisoners=60)
     opened = open_app()
 

@@ -26,7 +26,7 @@ from tests.harness.reconciliations import (
 
 @pytest.mark.parametrize("where", ["queue", "dlq"])
 def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, open_app: OpenApp, where: str) -> None:
-    """Fresh reviews and waiting messages are no mismatches; excluded bookings are told apart, needed or not."""
+    """Fresh reviews and pending messages are not mismatches; excluded bookings are listed apart, needed or not."""
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
     opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
@@ -125,7 +125,7 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
 
 
 def test_counts_what_is_excluded_and_on_its_way_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A booking on the list of exclusions is told of there alone, with the date of its entry."""
+    """An excluded booking is listed only there, with the date of its entry."""
     upstream.reset(prisoners=50, mismatches={"1": 1})
     (booking,) = (each["bookingId"] for each in planted_causes(upstream))
     opened = open_app(reconciliation_exclusions=f"{booking},known,2020-01-31")

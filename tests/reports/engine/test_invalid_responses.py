@@ -24,20 +24,20 @@ def rows_of(upstream: Sandbox) -> Rows:
     return sorted(rows, key=lambda row: int(row["bookingId"]))
 
 
-def page_of(rows: Rows, number: int, size: int, **told: Any) -> dict[str, Any]:
-    """A page of `rows`, with whatever else it tells of itself in place of the truth."""
+def page_of(rows: Rows, number: int, size: int, **claims: Any) -> dict[str, Any]:
+    """A page of `rows`, with false `claims` about itself."""
     pages = -(-len(rows) // size)
     truth = {"number": number, "size": size, "totalElements": len(rows), "totalPages": pages}
     last = {"last": number + 1 >= pages}
-    return {"content": rows[number * size : (number + 1) * size], **truth, **last, **told}
+    return {"content": rows[number * size : (number + 1) * size], **truth, **last, **claims}
 
 
-def lists(upstream: Sandbox, rows: Rows, size: int = 50, **told: Any) -> None:
-    """Makes NOMIS list these rows to whoever asks for pages of a size; all pages tell the same odd things."""
+def lists(upstream: Sandbox, rows: Rows, size: int = 50, **claims: Any) -> None:
+    """Makes NOMIS list these rows in pages of a size; all pages make the same `claims`."""
     for number in range(-(-len(rows) // size)):
-        fake(upstream, page_of(rows, number, size, **told), f"page={number}")
+        fake(upstream, page_of(rows, number, size, **claims), f"page={number}")
     beyond = {"number": -(-len(rows) // size), "last": True}
-    fake(upstream, page_of(rows, 0, size, **told) | {"content": []} | beyond, f"page={beyond['number']}")
+    fake(upstream, page_of(rows, 0, size, **claims) | {"content": []} | beyond, f"page={beyond['number']}")
 
 
 def fake(upstream: Sandbox, body: object, query: str) -> None:
@@ -125,7 +125,7 @@ def test_an_odd_row_of_the_list_costs_its_own_prisoner(
 def test_an_odd_record_costs_its_own_prisoner(
     upstream: Sandbox, open_app: OpenApp, changes: dict[str, Any], named: str, at_first: bool
 ) -> None:
-    """At the first look or at the second: that prisoner is unread and named, the others are compared and kept."""
+    """In the first reading or in the recheck: that prisoner is unread and named, the others are compared and kept."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     booking_id = min(planted(upstream))
     body = record(booking_id, **changes)
@@ -191,10 +191,10 @@ def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(
     bookings = [row["bookingId"] for row in rows_of(upstream)]
     answer = opened.services[UpstreamName.INCENTIVES].call("POST", BULK, body=bookings)
     names = {row["bookingId"]: row["iepLevel"] for row in answer}
-    told = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
+    claims = {each["bookingId"]: each["nomis"] for each in upstream.planted()["mismatches"]}
     by_code = {"BAS": "Basic", "STD": "Standard", "ENH": "Enhanced"}
-    # As if both sides agreed, beside the truth: believing either row of these two by its place would be chance.
-    twice = [{"bookingId": each, "iepLevel": by_code[told[each] or "STD"]} for each in told if each in names]
+    # As if both sides agreed, besides the truth: believing either row of these two by its place would be chance.
+    twice = [{"bookingId": each, "iepLevel": by_code[claims[each] or "STD"]} for each in claims if each in names]
     body = [{"bookingId": 4, "iepLevel": "Basic"}, *[*answer, *twice][::order]]
     upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=body)
     result = reconciled(opened)
@@ -203,7 +203,7 @@ def test_a_bulk_answer_that_contradicts_itself_is_asked_singly(
 
 
 def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever stands on another page than the order says is no released prisoner; only the whole list tells that."""
+    """A prisoner on another page than the order says was not released; only the whole list shows a release."""
     upstream.reset(prisoners=200, mismatches={"7": 3})
     rows = rows_of(upstream)
     moved = [row for row in rows if row["bookingId"] in planted(upstream)]
@@ -215,11 +215,13 @@ def test_a_row_out_of_order_hides_no_difference(upstream: Sandbox, open_app: Ope
     assert result.compared == 200
 
 
-@pytest.mark.parametrize("told", [{"totalElements": 26, "totalPages": 2, "last": False}, {"totalElements": 0}])
-def test_a_total_that_is_too_low_leaves_nobody_out(upstream: Sandbox, open_app: OpenApp, told: dict[str, Any]) -> None:
-    """The pages are read until one holds nobody; everyone is compared, and the contradiction is named."""
+@pytest.mark.parametrize("claims", [{"totalElements": 26, "totalPages": 2, "last": False}, {"totalElements": 0}])
+def test_a_total_that_is_too_low_leaves_nobody_out(
+    upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
+) -> None:
+    """The pages are read until one is empty; everyone is compared, and the contradiction is named."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
-    lists(upstream, rows_of(upstream), 20, **told)
+    lists(upstream, rows_of(upstream), 20, **claims)
     result = reconciled(open_app(reports_incentives_reconciliation_page_size="20"))
     assert result.status == "incomplete"
     assert result.compared == 120
@@ -227,13 +229,13 @@ def test_a_total_that_is_too_low_leaves_nobody_out(upstream: Sandbox, open_app: 
     assert result.unread_pages
 
 
-@pytest.mark.parametrize("told", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
+@pytest.mark.parametrize("claims", [{"totalElements": -1}, {"totalElements": 2_000_000_000}, {"totalElements": None}])
 def test_a_total_that_cannot_be_is_refused_in_one_sentence(
-    upstream: Sandbox, open_app: OpenApp, told: dict[str, Any]
+    upstream: Sandbox, open_app: OpenApp, claims: dict[str, Any]
 ) -> None:
     """A few calls, not forty thousand: the run fails and says why."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
-    lists(upstream, rows_of(upstream), **told)
+    lists(upstream, rows_of(upstream), **claims)
     result = reconciled(open_app())
     assert (result.status, result.compared, result.mismatches) == ("failed", 0, ())
     assert "the number of active prisoners could not be read" in str(result.failure)
@@ -278,14 +280,14 @@ def test_a_booking_of_two_prisoners_is_nobodys(upstream: Sandbox, open_app: Open
 def test_both_formats_of_a_page_are_read(
     upstream: Sandbox, open_app: OpenApp, without: tuple[str, ...], inner: bool
 ) -> None:
-    """What a page tells of itself may stand beside its content or in an object; what it leaves out is worked out."""
+    """The figures of a page may be next to its content or in an object; missing ones are worked out."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     rows = rows_of(upstream)
     for number in range(4):
         page = page_of(rows, number, 50)
-        told = {name: page[name] for name in ("number", "size", "totalElements", "totalPages", "last")}
-        told = {name: value for name, value in told.items() if name not in without}
-        fake(upstream, {"content": page["content"], **({"page": told} if inner else told)}, f"page={number}")
+        claims = {name: page[name] for name in ("number", "size", "totalElements", "totalPages", "last")}
+        claims = {name: value for name, value in claims.items() if name not in without}
+        fake(upstream, {"content": page["content"], **({"page": claims} if inner else claims)}, f"page={number}")
     result = reconciled(open_app())
     assert (result.status, result.compared) == ("complete", 120)
     assert {each.booking_id for each in result.mismatches} == planted(upstream)
@@ -293,7 +295,7 @@ def test_both_formats_of_a_page_are_read(
 
 @pytest.mark.parametrize("body", [[], {"items": []}, {"content": None}, {"content": {}}, "ok", 7])
 def test_what_is_no_page_is_no_empty_list(upstream: Sandbox, open_app: OpenApp, body: object) -> None:
-    """A list that is not understood fails; it does not tell that nobody is there."""
+    """A list that is not understood fails; it is not an empty list."""
     upstream.reset(prisoners=60)
     upstream.fault("nomis", "GET", IDS, kind="status", status=200, body=body)
     result = reconciled(open_app())

@@ -64,7 +64,7 @@ def test_lists_everyone_once_and_in_order(upstream: Sandbox, open_app: OpenApp, 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_misses_nobody_who_stayed_while_others_moved(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """With releases and receptions at every page, whoever was active all the time is listed, and nobody twice."""
+    """With releases and receptions at every page, everyone active all the time is listed exactly once."""
     upstream.reset(prisoners=400, seed=seed, moving=2)
     before = bookings(upstream)
     nomis = open_app().services.nomis

@@ -133,7 +133,7 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
     down = threading.Event()
     down.set()
     failing = threading.Event()
-    told: list[str | None] = []
+    reported: list[str | None] = []
     answers: SimpleQueue[int | FailedRead] = SimpleQueue()
 
     def read(item: int) -> int:
@@ -144,7 +144,7 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
         return item
 
     def tick(waits_for: str | None) -> None:
-        told.append(waits_for)
+        reported.append(waits_for)
         if waits_for and "down" in waits_for:
             failing.set()
             down.clear()
@@ -156,5 +156,5 @@ def test_whoever_follows_it_is_told_what_is_waited_for() -> None:
     reading.close()
     assert get_with_heartbeat(answers, tick, reading) == 1
     reading.join()
-    assert "waiting for nomis, which is down" in told
-    assert "retrying what could not be read" in told
+    assert "waiting for nomis, which is down" in reported
+    assert "retrying what could not be read" in reported

@@ -27,7 +27,7 @@ def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
-    """Makes each of the sides say, in the words of the service unless told otherwise, that there is no level."""
+    """Makes each of the sides say, in the words of the service by default, that there is no level."""
     how = {"status": 404, **how}
     if "DPS" in sides:
         upstream.fault("incentives", "POST", BULK, kind="status", status=200, body=[])
@@ -101,7 +101,7 @@ def test_a_large_share_of_few_is_not_believed(upstream: Sandbox, open_app: OpenA
 
 
 def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A list that agrees with its own total, but lacks nine of ten: nobody was released who is not on it."""
+    """A list that agrees with its own total, but lacks nine of ten: the missing were not released."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     before = reconciled(opened)
@@ -115,7 +115,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
 
 
 def test_a_list_that_is_as_short_a_day_later_is_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """As after a refresh of the data in a test environment: the next run but one goes on with those there are."""
+    """As after a refresh of the data in a test environment: the next run but one accepts the new list."""
     upstream.reset(prisoners=120, mismatches={"7": 4})
     opened = open_app()
     reconciled(opened)
@@ -165,7 +165,7 @@ def test_whoever_goes_on_reads_everyone_again(upstream: Sandbox, open_app: OpenA
     ],
 )
 def test_what_the_service_does_not_say_is_no_none(upstream: Sandbox, open_app: OpenApp, how: dict[str, Any]) -> None:
-    """A wrong address, a withdrawn route, an empty answer: nobody was read, and the run says so."""
+    """A wrong address, a withdrawn route, an empty answer: no one was read, and the run says so."""
     upstream.reset(prisoners=30, mismatches={"7": 2})
     without_levels(upstream, "DPS", "NOMIS", **how)
     result = reconciled(open_app())
@@ -193,7 +193,7 @@ def test_one_empty_answer_is_one_unread(upstream: Sandbox, open_app: OpenApp, ho
 def test_a_level_that_the_second_look_does_not_find_is_not_gone(
     upstream: Sandbox, open_app: OpenApp, sides: tuple[str, ...]
 ) -> None:
-    """Both sides without a level would agree; but nobody loses a level between two looks."""
+    """Both sides without a level would agree; but no one loses a level between two readings."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk="404")
     booking_id = min(each["bookingId"] for each in upstream.planted()["mismatches"])
     for service, path in (("nomis", CURRENT), ("incentives", SINGLE)):

@@ -1,4 +1,4 @@
-"""Prisoners are read while others are still listed: nobody is read twice, and nothing goes on when listing fails."""
+"""Prisoners are read while others are still listed: no one is read twice, and reading stops when listing fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_first_page_is_read_while_the_others_are_listed(upstream: Sandbox, o
 
 
 def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A run that gives up reads nobody any more."""
+    """A run that gives up stops reading."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", LIST, kind="status", status=400, skip=1)
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)

@@ -1,4 +1,4 @@
-"""The second look at what differs."""
+"""The recheck of what differs."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tests.harness.reconciliations import OpenApp
 
 
 def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference does not vanish because nobody can say whether the prisoner was released meanwhile; that is told."""
+    """A difference stays if it cannot be checked whether the prisoner was released meanwhile; that is logged."""
     upstream.reset(prisoners=200, mismatch_rate=0.05)
     planted = [PrisonerId(each["bookingId"], each["offenderNo"]) for each in upstream.planted()["mismatches"]]
 
     def not_to_be_had(_: int) -> bool:
         raise UpstreamError("nomis", "GET", "/prisoners/ids", status=500, message="no")
 
-    look = Recheck(open_app().services, timedelta(0), no_pending_messages, now, not_to_be_had)
+    recheck = Recheck(open_app().services, timedelta(0), no_pending_messages, now, not_to_be_had)
     with capture_logs() as logs:
-        found = look(planted)
+        found = recheck(planted)
     assert {pair.booking_id for pair in found.confirmed} == {each.booking_id for each in planted}
     assert found.unread == []
     assert [each["event"] for each in logs].count("release-not-checked") == len(planted) > 0
 
 
 def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Many wait for one page; where reading it fails in passing it is read again, and those released are told apart."""
+    """Many lookups share one page; a passing failure is retried, and released prisoners are recognised."""
     upstream.reset(prisoners=200, mismatch_rate=0.08)
     services = open_app().services
     listing = list_prisoners(services.nomis, 200)
@@ -42,8 +42,10 @@ def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sand
     for each in planted:
         upstream.release(each.offender_no)
     upstream.fault("nomis", path="/prisoners/ids", kind="status", status=503, times=1)
-    look = Recheck(services, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing))
-    found = look(planted)
+    recheck = Recheck(
+        services, timedelta(0), no_pending_messages, now, ActiveBookingLookup(services.nomis, 200, listing)
+    )
+    found = recheck(planted)
     assert found.confirmed == []
     assert {each.booking_id for each in found.released} == {each.booking_id for each in planted}
     assert len(planted) > 8

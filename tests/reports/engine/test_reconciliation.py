@@ -31,7 +31,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
     outcome = opened.reconcile(find_pending=pending_on_dlq(upstream, opened))
     result = result_of(outcome)
     assert outcome.status == "complete"
-    # What waits on a queue is told apart: it differs only until its message is handled.
+    # A pending message is in flight: the levels differ only until it is handled.
     reported = causes(result.mismatches) | {each.booking_id: 1 for each in result.in_flight}
     assert reported == {each["bookingId"]: each["cause"] for each in planted_causes(upstream)}
     assert {"dlq retry incentive" in each.why for each in result.in_flight} == {True}
@@ -50,7 +50,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
     opened = open_app()
     opened.reconcile()
     assert opened.events("requested") == [{"active-prisoners": "100"}]
-    told = {each["offenderNo"]: each for each in opened.events("mismatch")}
+    tracked = {each["offenderNo"]: each for each in opened.events("mismatch")}
     expected = {
         each["offenderNo"]: {
             "offenderNo": each["offenderNo"],
@@ -60,7 +60,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
         }
         for each in planted_causes(upstream)
     }
-    assert told == expected
+    assert tracked == expected
     summary = {
         "mismatch-count": "3",
         "success": "true",
@@ -68,7 +68,7 @@ def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) 
         "prisoners-failed": "0",
         "pages-failed": "0",
     }
-    levels = {number: f"{each['nomisIncentiveLevel']}:{each['dpsIncentiveLevel']}" for number, each in told.items()}
+    levels = {number: f"{each['nomisIncentiveLevel']}:{each['dpsIncentiveLevel']}" for number, each in tracked.items()}
     assert opened.events("report") == [summary | levels]
 
 
@@ -83,7 +83,7 @@ def test_names_exclusions_of_bookings_that_are_gone(upstream: Sandbox, open_app:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """Nobody is compared twice, and whoever stayed is compared; the released are no mismatches."""
+    """Everyone who stayed is compared once; released prisoners are not mismatches."""
     upstream.reset(prisoners=300, seed=seed, moving=2, mismatches={"7": 4})
     before = {each["bookingId"] for each in upstream.prisoners()}
     opened = open_app(reports_incentives_reconciliation_page_size="20")
@@ -100,7 +100,7 @@ def test_compares_a_population_that_moves(upstream: Sandbox, open_app: OpenApp, 
 
 
 def test_leaves_out_whom_the_run_saw_released(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference of somebody who was released meanwhile is told apart."""
+    """A difference of a prisoner released meanwhile is not a mismatch."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     leaver = planted_causes(upstream)[0]
     result = result_of(open_app().reconcile(sleep=lambda _seconds: upstream.release(leaver["offenderNo"])))
@@ -121,7 +121,7 @@ def test_enqueues_its_report_once_for_each_channel(upstream: Sandbox, open_app: 
 
 
 def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A difference is reported although nobody can say why."""
+    """A difference is reported although its cause is unknown."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
     upstream.fault("mapping", "GET", kind="status", status=400)
     mismatch = result_of(open_app().reconcile()).mismatches[0]
@@ -131,7 +131,7 @@ def test_keeps_a_mismatch_whose_evidence_cannot_be_read(upstream: Sandbox, open_
 
 
 def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Whoever follows the progress may raise to stop the run, so it is told by the thread that runs it."""
+    """The progress callback may raise to stop the run, so it is called by the thread that runs it."""
     upstream.reset(prisoners=120, mismatches={"7": 2})
     threads = set()
     stages = []
@@ -148,7 +148,7 @@ def test_reports_its_progress_from_one_thread(upstream: Sandbox, open_app: OpenA
 
 @pytest.mark.parametrize(("seconds", "steps"), [("0.4", 1), ("2.5", 3), ("3", 3)])
 def test_brings_every_stage_to_its_end(upstream: Sandbox, open_app: OpenApp, seconds: str, steps: int) -> None:
-    """Whoever follows a run sees each bar filled, that of the wait before the second look too."""
+    """Every stage is reported to its end, that of the wait before the recheck too."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app(reconciliation_recheck_seconds=seconds)
     waits: list[float] = []

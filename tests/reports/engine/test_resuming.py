@@ -1,4 +1,4 @@
-"""Runs that are gone on with: after a death, a failure or a retry, by whoever comes, in one piece or in parts."""
+"""Resumed runs: after a crash, a failure or a retry, by any process, whole or in shards."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def level_reads(upstream: Sandbox) -> int:
 
 
 def break_one(upstream: Sandbox, remainder: int = 0) -> int:
-    """Lets NOMIS refuse to tell one prisoner's level; the booking, which leaves this remainder when halved."""
+    """Lets NOMIS refuse one prisoner's level; the booking, which leaves this remainder when halved."""
     booking = next(each["bookingId"] for each in upstream.prisoners() if each["bookingId"] % 2 == remainder)
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     return int(booking)
@@ -62,10 +62,10 @@ def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
 
 
 def stop_at(stage: str, last: int = 0) -> Any:
-    """A progress that ends the run, as a stop would, as soon as it tells of so many of a stage."""
+    """A progress that ends the run, as a stop would, once `last` of a stage are done."""
 
-    def stop(told: str, done: int, _total: int) -> None:
-        if told == stage and done >= last:
+    def stop(reported: str, done: int, _total: int) -> None:
+        if reported == stage and done >= last:
             raise KeyboardInterrupt
 
     return stop
@@ -94,7 +94,7 @@ def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app:
 
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: OpenApp, seed: int) -> None:
-    """A run that died while its list was read again reads it again when it is resumed: whoever stayed is compared."""
+    """A run that died while its list was read again lists again when it is resumed: everyone who stayed is compared."""
     upstream.reset(prisoners=400, moving=4, seed=seed)
     before = active(upstream)
     opened = open_app()
@@ -227,7 +227,7 @@ def test_goes_on_with_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: 
 
 
 def test_goes_on_with_the_last_run_and_tells_it_once(upstream: Sandbox, open_app: OpenApp) -> None:
-    """`LAST` begins a run, goes on with it while it is incomplete, delivers what is new, and begins the next."""
+    """`LAST` begins a run, resumes it while it is incomplete, delivers what is new, and begins the next."""
     last = ReconciliationParameters(resume=LAST)
     upstream.reset(prisoners=100, mismatches={"7": 1})
     opened = open_app(smtp_url="smtp://localhost:1", reports_email_to="a@example.org")
@@ -268,7 +268,7 @@ def test_goes_on_with_a_last_run_that_died(upstream: Sandbox, open_app: OpenApp)
     ],
 )
 def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_app: OpenApp, moment: str) -> None:
-    """When result or events cannot be kept there are neither, so that the resumed run tells them, and once."""
+    """When result or events cannot be kept there are neither, so that the resumed run records them, once."""
     upstream.reset(prisoners=60, mismatches={"7": 2})
     opened = open_app()
     with opened.database.begin() as connection:
@@ -284,7 +284,7 @@ def test_tells_its_events_with_its_result_or_not_at_all(upstream: Sandbox, open_
 
 
 def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A resumed look at single prisoners still tells of the number that nobody active has."""
+    """A resumed run over single prisoners still names the number that no active prisoner has."""
     opened = open_app()
     someone = upstream.prisoners()[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(someone["bookingId"])), kind="status", status=400)
@@ -298,7 +298,7 @@ def test_remembers_whom_it_did_not_find(upstream: Sandbox, open_app: OpenApp) ->
 
 
 def test_goes_on_on_either_database(upstream: Sandbox, database_url: str, tmp_path: Path) -> None:
-    """Shards join, end incomplete, and are gone on with, on PostgreSQL as on SQLite."""
+    """Shards join, end incomplete, and are resumed, on PostgreSQL as on SQLite."""
     upstream.reset(prisoners=100, mismatches={"7": 2})
     with open_reports_app(upstream.environment(), tmp_path, database_url) as opened:
         break_one(upstream)

@@ -1,4 +1,4 @@
-"""Runs over chosen prisons and prisoners, and lists on which nobody is."""
+"""Runs over chosen prisons and prisoners, and empty lists."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def test_looks_at_one_prison_alone(upstream: Sandbox, open_app: OpenApp) -> None
 
 
 def test_a_prison_where_nobody_is_makes_the_run_incomplete(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A mistyped prison is no all-clear: it is named, also beside one whose prisoners were compared."""
+    """A mistyped prison does not pass as fine: it is named, also next to one whose prisoners were compared."""
     upstream.reset(prisoners=100)
     there = upstream.prisoners()[0]["prisonId"]
     opened = open_app()
     alone = result_of(opened.reconcile(ReconciliationParameters(prisons=("XXX",))))
     assert (alone.status, alone.compared, alone.empty_prisons) == ("incomplete", 0, ("XXX",))
-    beside = result_of(opened.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
-    assert (beside.status, beside.empty_prisons) == ("incomplete", ("XXX",))
-    assert beside.compared > 0
+    both = result_of(opened.reconcile(ReconciliationParameters(prisons=(there, "XXX"))))
+    assert (both.status, both.empty_prisons) == ("incomplete", ("XXX",))
+    assert both.compared > 0
     assert result_of(opened.reconcile(ReconciliationParameters(prisons=(there,)))).status == "complete"
 
 
@@ -49,7 +49,7 @@ def test_a_list_that_is_suddenly_empty_is_not_believed(upstream: Sandbox, open_a
 
 
 def test_a_list_that_empties_during_the_run_is_not_believed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Before the second look, and before a run is gone on with: differences stand, and none is resolved."""
+    """Before the recheck, and before a run is resumed: differences stay, and none is resolved."""
     upstream.reset(prisoners=40, mismatches={"7": 2})
     opened = open_app(reports_incentives_reconciliation_page_size="10")
     everyone = [each["offenderNo"] for each in upstream.prisoners()]

@@ -31,7 +31,7 @@ def text_of(html: str) -> str:
     return " ".join(Tags(bare).text.split())
 
 
-def told(result: ReconciliationResult) -> dict[str, str]:
+def texts(result: ReconciliationResult) -> dict[str, str]:
     """Everything that people read of a run."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
@@ -51,11 +51,11 @@ def figures(result: ReconciliationResult) -> list[tuple[str, str]]:
 
 def test_a_run_that_failed_says_how_it_is_repeated() -> None:
     """Once what was down is up again; a prisoner who was not found is nothing to go on with."""
-    for where, text in told(made_result(0, status="failed", failure="nomis is down")).items():
+    for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
-    nobody = (Unread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
-    for where, text in told(made_result(0, status="incomplete", unread=nobody)).items():
+    no_one = (Unread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
+    for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():
         assert "incomplete: 1 prisoner asked for is not among the active ones." in text, where
         assert "--resume" not in text, where
 
@@ -63,7 +63,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
 def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
     """Beside one that was compared without a difference, an empty prison is no all-clear."""
     changes = {"parameters": {"prisons": ["MDI", "XXX"]}, "empty_prisons": ("XXX",)}
-    for where, text in told(made_result(0, status="incomplete", **changes)).items():
+    for where, text in texts(made_result(0, status="incomplete", **changes)).items():
         assert not ALL_CLEAR.search(text), where
         assert "incomplete: no active prisoner was found at XXX." in text, where
         assert "Nothing is known about XXX." in text, where
@@ -75,7 +75,7 @@ def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, ope
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
     result = open_app().reconcile().result
     assert result is not None
-    for where, text in told(result).items():
+    for where, text in texts(result).items():
         assert not ALL_CLEAR.search(text), where
         assert "failed before any prisoner was compared" in text, where
         assert "run failed: the number of active prisoners could not be read" in text, where
@@ -92,7 +92,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
     assert result is not None
     assert result.compared > 0
     assert result.mismatches == ()
-    for where, text in told(result).items():
+    for where, text in texts(result).items():
         assert not ALL_CLEAR.search(text), where
         assert f"failed after it had compared {result.compared} of 300 prisoners" in text, where
         assert "not the whole picture" in text, where
@@ -102,30 +102,30 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
         ("Different", "0"),
         ("Could not be read", str(len(result.unread))),
     ]
-    page = told(result)["page"]
+    page = texts(result)["page"]
     assert f"No difference was found among the {result.compared} prisoners compared" in page
     assert "of 300 before the run failed" in page
 
 
 def test_of_a_failed_run_the_differences_are_told_as_found_before() -> None:
-    """They are shown whole, and nobody takes their number for that of all."""
+    """They are shown whole, and no_one takes their number for that of all."""
     result = made_result(3, status="failed", failure="nomis is down", compared=900, trend=made_result(3).trend[:-1])
-    for where, text in told(result).items():
+    for where, text in texts(result).items():
         assert "failed; before that it found 3 differences among 900 of 87,012 prisoners" in text, where
         assert "2 new, 1 persisting" in text or where == "page", where
         assert not ALL_CLEAR.search(text), where
     assert figures(result) == [("Compared", "900"), ("Different", "3"), ("New", "2"), ("Persisting", "1")]
-    assert "3 of 4 prisons have differences among the prisoners compared" in told(result)["page"]
+    assert "3 of 4 prisons have differences among the prisoners compared" in texts(result)["page"]
 
 
 def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A page of the list is missing, and nobody differs among the others: the headline says both."""
+    """A page of the list is missing, and no_one differs among the others: the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
     result = open_app().reconcile().result
     assert result is not None
     assert (result.status, result.mismatches) == ("incomplete", ())
-    for where, text in told(result).items():
+    for where, text in texts(result).items():
         assert "Incomplete: no difference found among 150 prisoners" in text, where
         assert "1 page of prisoners could not be read" in text, where
         assert not ALL_CLEAR.search(text), where
@@ -135,22 +135,22 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream:
 def test_the_headline_of_an_incomplete_run_says_so_first() -> None:
     """The subject of an email is all that some people read."""
     result = with_everything(3)
-    for where, text in told(result).items():
+    for where, text in texts(result).items():
         assert "Incomplete: 3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS" in text, where
     alone = made_result(0, status="incomplete", compared=1, unread=result.unread)
-    nobody = made_result(0, status="incomplete", compared=0, unread=result.unread, prisons=(), matrix=())
-    for where, text in told(alone).items():
+    no_one = made_result(0, status="incomplete", compared=0, unread=result.unread, prisons=(), matrix=())
+    for where, text in texts(alone).items():
         assert "Incomplete: no difference found among 1 prisoner" in text, where
         assert not ALL_CLEAR.search(text), where
-    for where, text in told(nobody).items():
+    for where, text in texts(no_one).items():
         assert "Incomplete: no prisoner was compared" in text, where
         assert not ALL_CLEAR.search(text), where
 
 
 def test_a_complete_run_over_nobody_is_no_all_clear() -> None:
-    """Where a prison has nobody, nobody has the same level either."""
-    nobody = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
-    for where, text in told(nobody).items():
+    """Where a prison has no_one, no_one has the same level either."""
+    no_one = made_result(0, compared=0, total=0, listed=0, prisons=(), matrix=())
+    for where, text in texts(no_one).items():
         assert "No prisoner was compared" in text, where
         assert not ALL_CLEAR.search(text), where
 
@@ -160,13 +160,13 @@ def test_the_trend_of_an_unfinished_run_does_not_show_it(status: str) -> None:
     """The last bar is another run's then, so it is not marked as this one, and the page says why."""
     result = made_result(3, status=status, failure="nomis is down", trend=made_result(3).trend[:-1])
     assert 'class="now" x=' not in render_report(result)
-    assert "This run is not in the trend" in told(result)["page"]
+    assert "This run is not in the trend" in texts(result)["page"]
     assert 'class="now" x=' in render_report(made_result(3))
-    assert "This run is not in the trend" not in told(made_result(3))["page"]
+    assert "This run is not in the trend" not in texts(made_result(3))["page"]
 
 
 def test_the_index_gives_no_figures_where_nothing_was_counted() -> None:
-    """A failed run that compared nobody has dashes, read out as not known; an incomplete one its pages too."""
+    """A failed run that compared no_one has dashes, read out as not known; an incomplete one its pages too."""
     failed = EndedRun("a", "failed", STARTED, 0, 0, 0, 0, {})
     incomplete = EndedRun("b", "incomplete", STARTED, 150, 0, 0, 0, {}, unread_pages=1)
     [first, second] = re.findall(

@@ -132,7 +132,7 @@ def test_links_differences_only_of_a_run_that_looked() -> None:
 
 
 def test_differences_that_do_not_count_are_no_agreement() -> None:
-    """With nobody to be listed, those in flight and the excluded are still said to differ."""
+    """Without a mismatch, differences in flight and excluded ones are still mentioned."""
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
@@ -310,7 +310,7 @@ def test_says_in_every_message_how_an_incomplete_run_is_resumed() -> None:
 
 
 def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
-    """A command that only looks again mends nothing: the request is in Slack and in the email too."""
+    """A command that only compares again fixes nothing: the request is in Slack and in the email too."""
     result = made_result(3)
     [asked] = [each for each in result.mismatches if each.diagnosis and each.diagnosis.request]
     assert asked.diagnosis is not None
@@ -321,7 +321,7 @@ def test_gives_the_request_where_only_nomis_support_can_mend() -> None:
 
 
 def test_says_in_the_csv_why_evidence_is_missing() -> None:
-    """Empty cells of a cause have a reason beside them."""
+    """Empty cells of a cause are explained in the row."""
     result = made_result(0).model_copy(update={"mismatches": (mismatch(1, diagnosis=None, evidence_missing="busy"),)})
     [row] = csv.DictReader(io.StringIO(render_csv(result)))
     assert (row["cause"], row["evidence_missing"]) == ("", "busy")
@@ -348,7 +348,7 @@ def without_markup(text: str) -> str:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
-    """Whatever a service puts into a number, level, prison or text mentions nobody, links nowhere, breaks no line."""
+    """Whatever a service puts into a number, level, prison or text mentions no user, is no link and breaks no line."""
     found = mismatch(2).diagnosis
     assert found is not None
     hostile = found.model_copy(update=dict.fromkeys(("cause", "action", "request"), HOSTILE) | {"commands": (HOSTILE,)})

@@ -73,8 +73,8 @@ def test_names_every_part_of_the_page() -> None:
 
 def test_names_every_cause_in_the_words_of_the_report() -> None:
     """The causes by their numbers, each with its text, the right side and what is done about it."""
-    told = [[str(number), each.text, each.right_side, each.action] for number, each in CAUSES.items()]
-    assert table("The causes") == told
+    rows = [[str(number), each.text, each.right_side, each.action] for number, each in CAUSES.items()]
+    assert table("The causes") == rows
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))

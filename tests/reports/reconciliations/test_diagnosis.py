@@ -279,7 +279,7 @@ def test_does_not_propose_a_repair_that_could_not_become_current() -> None:
 
 
 def test_writes_nothing_while_the_message_may_still_wait() -> None:
-    """A review written by hand whose message comes later would stand in NOMIS twice: look again first."""
+    """A review written by hand whose message comes later would be in NOMIS twice: compare again first."""
     lost = evidence([], [review(70, "STD", "2023-05-20T10:00:00")])
     assert diagnose(lost).commands[:2] == (
         "prisoner-to-nomis dlq show incentive",

@@ -32,7 +32,7 @@ def test_a_repair_that_would_not_become_current_is_objected_to(upstream: Sandbox
 
 
 def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reason without a review, a prisoner without one, and nobody at all are said in words."""
+    """A reason without a review, a prisoner without one, and an unknown prisoner are refused in words."""
     upstream.reset(prisoners=60, mismatches={"3": 1})
     services = open_app().services
     moment = datetime.fromisoformat("2023-05-20T15:22:00")
@@ -48,7 +48,7 @@ def test_refuses_what_makes_no_sense(upstream: Sandbox, open_app: OpenApp) -> No
 
 
 def test_verifying_waits_for_the_other_side(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Reads again until both agree, but no longer than told."""
+    """Reads again until both agree or the time is up."""
     upstream.reset(prisoners=60, in_flight=1, in_flight_seconds=0.5, mismatch_rate=0)
     who = upstream.planted()["mismatches"][0]
     services = open_app().services
@@ -61,12 +61,12 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
-    told = explain(opened.services, opened.database, no_pending_messages, offender_no, NEAR, now())
-    assert not told.equal
-    assert told.mismatch.diagnosis is not None
-    assert told.mismatch.diagnosis.number == 5
-    assert {row.side for row in told.mismatch.evidence} == {"NOMIS", "DPS"}
-    assert [row.current for row in told.mismatch.evidence].count(True) == 2
+    explained = explain(opened.services, opened.database, no_pending_messages, offender_no, NEAR, now())
+    assert not explained.equal
+    assert explained.mismatch.diagnosis is not None
+    assert explained.mismatch.diagnosis.number == 5
+    assert {row.side for row in explained.mismatch.evidence} == {"NOMIS", "DPS"}
+    assert [row.current for row in explained.mismatch.evidence].count(True) == 2
     differing = {each["offenderNo"] for each in upstream.planted()["mismatches"]}
     agreeing = next(each["offenderNo"] for each in upstream.prisoners() if each["offenderNo"] not in differing)
     equal = explain(opened.services, opened.database, no_pending_messages, agreeing, NEAR, now())

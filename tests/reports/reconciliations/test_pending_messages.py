@@ -109,7 +109,7 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(
     waiting = pending(one)
     assert (waiting.where(review_id, offender_no), waiting.where(review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
-    # When it can be seen again, or lies on the DLQ, or was purged, the failure tells nothing any more.
+    # When it can be seen again, or lies on the DLQ, or was purged, the failure explains nothing.
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
     assert pending(one, after - 5).where(review_id, offender_no) == "queue"
     assert pending(one, after + 5).where(review_id, offender_no) is None

@@ -46,14 +46,14 @@ def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_ap
     assert sorted(page.number for page in pages) == list(range(6))
     found = differing(levels)
     assert planted(upstream).items() <= found.items()
-    # The bulk call goes by a flag that single calls do not know: what it alone tells is settled by the second look.
+    # The bulk call goes by a flag that single calls do not know: what it alone says is resolved by the recheck.
     bulk_only = set(upstream.planted()["bulkDiffers"]) if bulk == "on" else set()
     assert found.keys() - planted(upstream).keys() <= bulk_only
     assert found.keys().isdisjoint(upstream.planted()["unmapped"])
 
 
 def test_needs_hardly_more_than_one_call_a_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
-    """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk answer tells no level."""
+    """One call to NOMIS each, one bulk call a page, and single DPS calls only where the bulk call lacks the level."""
     upstream.reset(prisoners=1000, mismatch_rate=0.0)
     opened = open_app(reports_incentives_reconciliation_page_size="500")
     opened.reconcile()
@@ -71,7 +71,7 @@ def test_never_has_more_calls_in_flight_than_allowed(upstream: Sandbox, open_app
 
 
 def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -> None:
-    """Refusals for a while make it slower, but nobody is left out."""
+    """Refusals for a while make it slower, but no one is left out."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="status", status=503, times=40)
     upstream.fault("nomis", "GET", "/incentives/booking-id/{b}/current", kind="rate_limited", retry_after=0.3, times=3)
@@ -83,7 +83,7 @@ def test_gets_through_bursts_of_refusals(upstream: Sandbox, open_app: OpenApp) -
 
 
 def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_app: OpenApp) -> None:
-    """An error of one prisoner is that prisoner's alone; a lost connection is told from an answer."""
+    """An error of one prisoner is that prisoner's alone; a lost connection is distinguished from a response."""
     upstream.reset(prisoners=120)
     one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
@@ -114,7 +114,7 @@ def test_reads_singly_whom_the_bulk_answer_leaves_out(upstream: Sandbox, open_ap
 
 @pytest.mark.parametrize("bulk", ["on", "404"])
 def test_reads_singly_when_the_names_of_the_levels_are_away(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
-    """Without the names the bulk answer means nothing: every level is read singly, and nobody is left out."""
+    """Without the names the bulk response means nothing: every level is read singly, and no one is left out."""
     upstream.reset(prisoners=60, mismatches={"7": 2}, bulk=bulk)
     upstream.fault("incentives", "GET", "/incentive/levels", kind="status", status=404)
     levels, _ = read(open_app())
@@ -137,7 +137,7 @@ def test_stops_when_it_is_closed(upstream: Sandbox, open_app: OpenApp) -> None:
 
 
 def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open_app: OpenApp) -> None:
-    """NOMIS answers 500 to what is above its pool: the snapshot slows down, and nobody is left out."""
+    """NOMIS answers 500 to what is above its pool: the snapshot slows down, and no one is left out."""
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
         levels, pages = read(open_app())
