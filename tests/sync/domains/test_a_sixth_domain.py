@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import takewhile
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -30,31 +31,57 @@ TOUCHED = {Path("sync/domains/registry.py"), Path("sync/settings/declaration.py"
 BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
+#: Drains the new queue once for each line that it reads.
+DRAINS = """
+import sys
+from jobs.cli.app import app
+for _ in sys.stdin:
+    app(["drain", "certificate", "--json"], standalone_mode=False)
+    print(flush=True)
+"""
+
+
 class Program:
     """A copy of the program to which the page's example was added."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self._environment = environment
+        self._drains: subprocess.Popen[str] | None = None
 
-    def python(self, *arguments: str) -> str:
-        """What Python prints in the copy; it must succeed."""
-        done = subprocess.run(
-            [sys.executable, *arguments],
+    def start(self, code: str) -> subprocess.Popen[str]:
+        """Starts Python in the copy."""
+        return subprocess.Popen(
+            [sys.executable, "-c", code],
             cwd=self.folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder), **self._environment},
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            timeout=120,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+
+    def python(self, code: str) -> str:
+        """What Python prints in the copy; it must succeed."""
+        process = self.start(code)
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0
+        return printed
 
     def drain(self) -> Any:
         """Drains the new queue once; the counts."""
-        command = "from jobs.cli.app import main; main()"
-        return json.loads(self.python("-c", command, "drain", "certificate", "--json"))
+        if self._drains is None:
+            self._drains = self.start(DRAINS)
+        process = self._drains
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("again\n")
+        process.stdin.flush()
+        return json.loads("".join(takewhile(lambda line: line != "\n", process.stdout)))
+
+    def close(self) -> None:
+        """Ends the process that drains."""
+        if self._drains is not None:
+            self._drains.communicate(timeout=60)
 
     def telemetry(self) -> dict[str, dict[str, str]]:
         """The properties of the last event of each name."""
@@ -124,7 +151,7 @@ def services() -> Iterator[str]:
 
 
 @pytest.fixture
-def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Program:
+def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program]:
     """The program with the example added."""
     for room in ("jobs", "reports", "sync", "templates"):
         shutil.copytree(ROOT / room, tmp_path / room)
@@ -141,7 +168,9 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Program:
         "CERTIFICATES_CLIENT_SECRET": "secret",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
     }
-    return Program(tmp_path, environment)
+    made = Program(tmp_path, environment)
+    yield made
+    made.close()
 
 
 def change(path: Path, block: str, language: str) -> None:
@@ -214,7 +243,7 @@ def test_texts_and_documents_follow(program: Program) -> None:
         print("NOMIS_CERTIFICATES" in required_roles(UpstreamName.MAPPING))
         print(*required_roles(UpstreamName.CERTIFICATES))
     """
-    printed = program.python("-c", textwrap.dedent(code))
+    printed = program.python(textwrap.dedent(code))
     assert "| `certificates.certificate.awarded` | `certificate` |" in printed
     assert "`FEATURE_EVENT_CERTIFICATES_CERTIFICATE_AMENDED`" in printed
     assert "`API_BASE_URL_CERTIFICATES`" in printed
