@@ -1,4 +1,4 @@
-"""Waiting for what comes about by itself: looked for often, given up so late that only a fault can be the reason."""
+"""Waits for what happens by itself: polled often, and given up so late that only a fault can be the reason."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from typing import ParamSpec, TypeVar
 
 #: The guard of every wait, below the time limit of a test; a slow machine must not come near it.
 LONGEST_SECONDS = 90
-_LOOK_SECONDS = 0.01
+_POLL_SECONDS = 0.01
 
 Found = TypeVar("Found")
 Given = ParamSpec("Given")
 
 
-def until(look: Callable[[], Found | None], what: str = "what is waited for") -> Found:
-    """What `look` gives, as soon as it gives something true."""
+def until(poll: Callable[[], Found | None], what: str = "what is waited for") -> Found:
+    """The result of `poll`, as soon as it is true."""
     deadline = monotonic() + LONGEST_SECONDS
     while True:
-        found = look()
+        found = poll()
         if found:
             return found
         assert monotonic() < deadline, f"it did not happen: {what}"
-        sleep(_LOOK_SECONDS)
+        sleep(_POLL_SECONDS)
 
 
 def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Given.kwargs) -> Future[Found]:
-    """Has a call made in a thread of its own, which keeps no process alive; ask what came of it with `result_of`."""
+    """Runs a call in a daemon thread; its result is that of `result_of`."""
     future: Future[Found] = Future()
 
     def work() -> None:
         try:
             future.set_result(call(*arguments, **named))
-        except BaseException as error:  # for whoever asks for the result
+        except BaseException as error:  # raised again by `result_of`
             future.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()
@@ -42,10 +42,10 @@ def in_thread(call: Callable[Given, Found], *arguments: Given.args, **named: Giv
 
 
 def result_of(future: Future[Found]) -> Found:
-    """What a call in a thread gave, once it has ended; raises what it raised."""
+    """The result of a call in a thread, once it has ended; raises what it raised."""
     return future.result(LONGEST_SECONDS)
 
 
 def failure_of(future: Future[Found]) -> BaseException | None:
-    """What a call in a thread raised, once it has ended; None when it went well."""
+    """What a call in a thread raised, once it has ended; None if it succeeded."""
     return future.exception(LONGEST_SECONDS)
