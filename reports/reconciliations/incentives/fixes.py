@@ -178,7 +178,10 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
     if where is not None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_PENDING} {plan.review_id} waits on {place}"
-    return None if pending.doubt is None else f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
+    if pending.doubt is None or plan.review_is_mapped:
+        # The message of a review that is mapped was handled; delivered again, it would change nothing.
+        return None
+    return f"{_PENDING} {plan.review_id} may wait: {pending.doubt}"
 
 
 def publication_objection(plan: Plan, earlier: Iterable[Action], now: datetime) -> str | None:
