@@ -27,7 +27,8 @@ class Repair(ABC):
     owner: the field of a record that says whose it is.
     proof: the other fields in which the double of a record equals it; False if a field may be missing in both.
     removal: what `remove` does, to be put before noun and id.
-    readable: whether NOMIS has a read of the record. removable: whether this program can remove one.
+    readable: whether NOMIS has a read of the record. removable: whether this program can remove one; if not, the class
+        must override `advice_if_not_removable`.
     deletes_mappings: whether the mapping service can delete a single mapping.
     """
 
@@ -39,6 +40,12 @@ class Repair(ABC):
     readable: ClassVar[bool] = True
     removable: ClassVar[bool] = True
     deletes_mappings: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """Raises `TypeError` for a class that can neither remove a duplicate nor say what to do about it."""
+        super().__init_subclass__()
+        if not cls.removable and cls.advice_if_not_removable is Repair.advice_if_not_removable:
+            raise TypeError(f"{cls.__name__} is not removable: it must override advice_if_not_removable")
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
@@ -61,8 +68,12 @@ class Repair(ABC):
         yield from ()
 
     def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """What to do about a duplicate that this program cannot remove."""
-        return "investigate"
+        """What to do about a duplicate that this program cannot remove; `removable = False` requires it."""
+        raise NotImplementedError
+
+    def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
+        """Whether a duplicate that cannot be removed may stay; a finding about any other is closed by hand."""
+        return False
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
         """What to write to the support team of NOMIS, if they alone can delete the duplicate."""

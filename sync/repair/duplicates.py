@@ -79,7 +79,19 @@ class NomisView:
 
 
 def obstacles(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
-    """Why the refused record must never be removed, as sentences."""
+    """Why the refused record must never be removed, or cannot be by this program, as sentences."""
+    found = [*_reasons_to_keep(repair, duplicate, existing, view)]
+    is_gone = view.readable and repair.is_gone(view.surplus)
+    if not (found or repair.removable or is_gone or repair.is_harmless(view.surplus, view.mapped)):
+        advice = repair.advice_if_not_removable(view.surplus, view.mapped)
+        found.append(
+            f"this program cannot remove {repair.noun} {duplicate.nomis_text}: {advice}. Close the finding with "
+            "--by-hand when nothing more is to be done"
+        )
+    return found
+
+
+def _reasons_to_keep(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: NomisView) -> list[str]:
     noun, found = repair.noun, []
     if view.surplus_belongs_to is not None:
         found.append(f"{noun} {duplicate.nomis_text} is mapped to {view.surplus_belongs_to}: it is not surplus")
@@ -101,7 +113,7 @@ def unproved(repair: Repair, duplicate: MappingIds, existing: MappingIds, view: 
 
     A person may know better: the mapped record may have been changed since.
     """
-    if view.surplus is None or view.mapped is None or repair.is_gone(view.surplus):
+    if not repair.removable or view.surplus is None or view.mapped is None or repair.is_gone(view.surplus):
         return []
     found = []
     for name, required in repair.proof.items():

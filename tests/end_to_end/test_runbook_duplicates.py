@@ -6,6 +6,7 @@ import pytest
 
 from sandbox import Sandbox
 from sync.domains.appointments.rules import MAPPINGS as APPOINTMENT_MAPPINGS
+from sync.settings.declaration import QUEUES
 from tests.harness.app import App, application
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
@@ -19,6 +20,7 @@ from tests.harness.publishing import (
     schedule_created,
     visit_booked,
 )
+from tests.harness.sandboxes import Caller
 
 LOOK_UPS = {
     "visit": "/mapping/visits/vsipId/",
@@ -27,6 +29,11 @@ LOOK_UPS = {
     "appointment": "/mapping/appointments/appointment-instance-id/",
     "sentencing": "/mapping/sentencing/adjustments/adjustment-id/",
 }
+
+
+def test_no_domain_is_left_out() -> None:
+    """The table of this module has a row for each queue."""
+    assert tuple(LOOK_UPS) == QUEUES
 
 
 def plant(app: App, told: DpsEvent) -> int:
@@ -89,8 +96,6 @@ def test_visit_that_was_cancelled_before_is_only_recorded(app: App, sandbox: San
 
 def operator_call(app: App, path: str) -> None:
     """Cancels a visit by the hand of somebody else."""
-    from tests.harness.sandboxes import Caller
-
     answer = Caller(app.sandbox).call("nomis", "PUT", path, json={"outcome": "VISCANC"})
     assert answer.status_code == 200
 
@@ -106,8 +111,6 @@ def test_duplicate_adjustment_is_deleted_in_its_family(app: App, sandbox: Sandbo
 
 def change_adjustment(app: App, number: int, days: int) -> None:
     """Changes an adjustment of a key date by the hand of somebody else."""
-    from tests.harness.sandboxes import Caller
-
     body = {
         "adjustmentTypeCode": "ADA",
         "adjustmentDate": "2023-05-20",
@@ -184,12 +187,29 @@ def test_duplicate_incentive_is_information(app: App, sandbox: Sandbox) -> None:
     assert sandbox.nomis("incentive") == before
 
 
+def test_duplicate_incentive_of_another_level_stays_open(app: App, sandbox: Sandbox) -> None:
+    """Nothing here can delete the record, so nothing claims that it is resolved until a person says so."""
+    finding = plant(app, review_inserted(sandbox))
+    booking, sequence = app.read_json("duplicates", "show", str(finding))["surplusNomisId"].split()
+    sandbox.delete_nomis_incentive(int(booking), int(sequence))
+    prison = sandbox.prisoners()[0]["prisonId"]
+    body = {"iepLevel": "ENH", "iepDateTime": "2023-05-22T10:14:31", "prisonId": prison}
+    path = f"/prisoners/booking-id/{booking}/incentives"
+    assert Caller(sandbox).call("nomis", "POST", path, json={**body, "userId": None}).status_code == 201
+    shown = app.read_json("duplicates", "show", str(finding))
+    assert (shown["surplus"]["level"], shown["mapped"]["level"]) == ("ENH", "BAS")
+    assert "the records differ in level" in shown["proposal"]
+    refused = app.run("duplicates", "resolve", str(finding), "--yes")
+    assert (refused.code, "--by-hand" in refused.error) == (1, True)
+    assert [each["id"] for each in app.read_json("duplicates", "list")] == [finding]
+    app.run_ok("duplicates", "resolve", str(finding), "--by-hand", "deleted by the support team", "--yes")
+    assert app.read_json("duplicates", "list") == []
+
+
 def test_record_that_is_mapped_is_never_touched(app: App, sandbox: Sandbox) -> None:
     """When both NOMIS records turn out to be mapped, nothing is deleted and a person has to look."""
     finding = plant(app, appointment_created(sandbox))
     second = max(each["event_id"] for each in sandbox.nomis("appointment"))
-    from tests.harness.sandboxes import Caller
-
     body = {"appointmentInstanceId": 999_999, "nomisEventId": second}
     assert Caller(sandbox).call("mapping", "POST", "/mapping/appointments", json=body).status_code == 201
     refused = app.run("duplicates", "resolve", str(finding), "--yes")

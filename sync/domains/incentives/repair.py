@@ -45,11 +45,13 @@ class IncentiveRepair(Repair):
         raise NotImplementedError(self.removal)
 
     def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """A second record of the same level changes nothing for the prisoner."""
-        level = "both records have the same level, so nothing is wrong"
-        if duplicate is not None and mapped is not None and duplicate["level"] != mapped["level"]:
-            level = "the records differ in level"
+        same = self.is_harmless(duplicate, mapped)
+        level = "both records have the same level, so nothing is wrong" if same else "the records differ in level"
         return f"{level}; if a prison complains, send the request"
+
+    def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:
+        """A second record of the same level changes nothing for the prisoner."""
+        return duplicate is not None and mapped is not None and duplicate["level"] == mapped["level"]
 
     def support_request(self, duplicate: MappingIds, mapped: MappingIds, offender_no: str | None) -> str | None:
         booking_id, sequence = duplicate.nomis_ids

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.domains.duplicate_rows import recognise
+from sync.domains.incentives.repair import IncentiveRepair
 from sync.domains.registry import DOMAINS, domain_of_record, row_kinds
+from sync.domains.repair import Repair
 from sync.failures import NON_UNIQUE_TEXT, UpstreamError
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, differences, obstacles, read_duplicate, unproved
 from sync.store.findings import Finding, FindingKind
@@ -157,6 +159,38 @@ def test_every_doubt_keeps_a_record(
     view = NomisView(surplus, mapped, readable=True, surplus_belongs_to=belongs_to)
     (obstacle,) = obstacles(DOMAINS["visits"].repair, ONE, OTHER, view)
     assert word in obstacle
+
+
+IEP_RECORD: dict[str, str | None] = {"bookingId": "1249358", "level": "STD"}
+
+
+def test_two_iep_records_of_one_level_are_left_as_they_are() -> None:
+    """They are nothing wrong, so the finding about them may be closed."""
+    view = NomisView(IEP_RECORD, dict(IEP_RECORD), readable=True, surplus_belongs_to=None)
+    assert obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view) == []
+
+
+def test_a_duplicate_that_stays_is_not_resolved() -> None:
+    """What this program cannot remove and is not harmless is left to a person, with the advice of the domain."""
+    view = NomisView({**IEP_RECORD, "level": "ENH"}, IEP_RECORD, readable=True, surplus_belongs_to=None)
+    (obstacle,) = obstacles(DOMAINS["incentives"].repair, ONE, OTHER, view)
+    assert "cannot remove IEP record 11: the records differ in level" in obstacle
+    assert "--by-hand" in obstacle
+
+
+def test_a_repair_that_cannot_remove_says_what_to_do() -> None:
+    """The class is refused as soon as it is declared, so that no operator meets a duplicate without advice."""
+    with pytest.raises(TypeError, match="Silent is not removable: it must override advice_if_not_removable"):
+        type("Silent", (Repair,), {"removable": False})
+
+
+def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:
+    """Whether it was deleted is known to a person alone; one that is mapped is not to be deleted at all."""
+    repair = type("Unreadable", (IncentiveRepair,), {"readable": False})()
+    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to=None))
+    assert "--by-hand" in obstacle
+    (obstacle,) = obstacles(repair, ONE, OTHER, NomisView(None, None, readable=False, surplus_belongs_to="dps-9"))
+    assert "is mapped to dps-9" in obstacle
 
 
 def test_request_names_prisoner_and_sequence_alone() -> None:
