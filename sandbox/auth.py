@@ -14,9 +14,10 @@ from urllib.parse import parse_qs, unquote_plus
 
 import orjson
 
+from sandbox.mapping_shapes import SHAPES
 from sandbox.serving import Holder, Refused, Reply, Request, Route
 
-NOMIS_ROLES = ("NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES", "NOMIS_APPOINTMENTS", "NOMIS_SENTENCING")
+NOMIS_ROLES = tuple(shape.role for shape in SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ class Client:
     def client_id(self) -> str:
         """The public name of the client."""
         return f"prisoner-to-nomis-{self.service}"
+
+    @property
+    def address_variable(self) -> str:
+        """The variable of the service's address; only that of NOMIS is not named as its credentials."""
+        return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
 
     @property
     def secret(self) -> str:

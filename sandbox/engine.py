@@ -135,14 +135,7 @@ class Engine:
         """Return the settings with which the program runs against this sandbox."""
         settings = {
             "API_BASE_URL_OAUTH": f"{self.url('auth')}/auth",
-            "API_BASE_URL_NOMIS": self.url("nomis"),
-            "API_BASE_URL_MAPPING": self.url("mapping"),
-            "API_BASE_URL_VISITS": self.url("visits"),
-            "API_BASE_URL_INCENTIVES": self.url("incentives"),
-            "API_BASE_URL_ACTIVITIES": self.url("activities"),
-            "API_BASE_URL_APPOINTMENTS": self.url("appointments"),
-            "API_BASE_URL_SENTENCE_ADJUSTMENTS": self.url("adjustments"),
-            "API_BASE_URL_PRISONER_SEARCH": self.url("prisoner-search"),
+            **{client.address_variable: self.url(client.service) for client in CLIENTS},
             "SLACK_TOKEN": self.slack.token,
             "SLACK_CHANNEL": self.slack.channel,
             "SLACK_API_URL": f"{self.url('slack')}/api/",
@@ -211,6 +204,7 @@ def _request(
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
 
 
+#: A new service comes last: the ports follow this order, and `compose.yaml` names them.
 NAMES = (
     "auth",
     "nomis",

@@ -10,17 +10,10 @@ import pytest
 import requests
 
 from sandbox import Sandbox
+from sandbox.auth import CLIENTS
 
-PREFIXES = {
-    "nomis": "SYSTEM",
-    "mapping": "MAPPING",
-    "visits": "VISITS",
-    "incentives": "INCENTIVES",
-    "activities": "ACTIVITIES",
-    "appointments": "APPOINTMENTS",
-    "adjustments": "SENTENCE_ADJUSTMENTS",
-    "prisoner-search": "PRISONER_SEARCH",
-}
+#: What the names of each client's credentials begin with.
+PREFIXES = {client.service: client.prefix for client in CLIENTS}
 
 
 class Caller:
