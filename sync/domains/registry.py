@@ -4,13 +4,25 @@ from collections.abc import Mapping
 
 import structlog
 
-from sync.domains import activities, adjustments, appointments, incentives, visits
+from sync.domains import (
+    activities,
+    adjustments,
+    appointments,
+    incentives,
+    visits,
+)
 from sync.domains.declaration import Domain
 from sync.domains.duplicate_rows import RowKind
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
 
-#: One package for each domain.
-_PACKAGES = (visits, incentives, activities, appointments, adjustments)
+#: One package for each domain, in the order of their queues.
+_PACKAGES = (
+    visits,
+    incentives,
+    activities,
+    appointments,
+    adjustments,
+)
 #: The domains by name.
 DOMAINS: Mapping[str, Domain] = {package.DOMAIN.name: package.DOMAIN for package in _PACKAGES}
 

@@ -37,7 +37,13 @@ from sync.settings.parsing import (
 )
 
 #: The queues, by the names that commands and variables use.
-QUEUES = ("visit", "incentive", "activity", "appointment", "sentencing")
+QUEUES = (
+    "visit",
+    "incentive",
+    "activity",
+    "appointment",
+    "sentencing",
+)
 
 #: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
 CONNECT_SECONDS = 5.0

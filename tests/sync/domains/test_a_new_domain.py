@@ -174,12 +174,13 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program
 
 
 def change(path: Path, block: str, language: str) -> None:
-    """Writes a new file, or changes the lines that a diff shows."""
+    """Writes a new file, or changes the lines that a diff shows; those that stay show the place."""
     if language == "python":
         path.parent.mkdir(exist_ok=True)
         path.write_text(block, encoding="utf-8")
         return
-    lines = block.splitlines(keepends=True)
+    # An empty line that stays has lost the space before it.
+    lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
     old = "".join(line[1:] for line in lines if not line.startswith("+"))
     new = "".join(line[1:] for line in lines if not line.startswith("-"))
     text = path.read_text(encoding="utf-8")
