@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
+from sync.domains.registry import required_roles
+from sync.settings.declaration import UpstreamName
 from tests.harness.app import App
 
 
@@ -48,7 +50,8 @@ def test_what_is_down_is_named_with_its_remedy(installed: App, sandbox: Sandbox)
 
 def test_a_missing_role_is_named(installed: App, sandbox: Sandbox) -> None:
     """A client without a role that its calls need is down in one line, which names client and role."""
-    sandbox.grant("nomis", ["NOMIS_VISITS", "NOMIS_INCENTIVES", "NOMIS_ACTIVITIES", "SYNCHRONISATION_REPORTING"])
+    lacked = {"NOMIS_APPOINTMENTS", "NOMIS_SENTENCING"}
+    sandbox.grant("nomis", sorted(required_roles(UpstreamName.NOMIS) - lacked))
     sandbox.grant("visits", [])
     checked = installed.run_process("check", "--json")
     assert checked.code == 1

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
+from sync.settings.declaration import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created
@@ -32,7 +33,7 @@ def test_drain_brings_everything_to_nomis_and_is_in_the_ledger(installed: App, s
 
     again = installed.run_process("runs", "rerun", told["run"])
     assert again.code == 0
-    assert again.out.startswith("drained visit, incentive, activity, appointment, sentencing: nothing received")
+    assert again.out.startswith(f"drained {', '.join(QUEUES)}: nothing received")
     newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["trigger"], newest["rerunOf"], newest["parameters"]) == (
         "rerun",

@@ -3,6 +3,7 @@
 import pytest
 
 from sandbox import Sandbox
+from sync.settings.declaration import QUEUES
 from tests.harness.app import App
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty
@@ -33,6 +34,11 @@ NUMBERS = {
 }
 #: NOMIS has no read of courses, which is said.
 SURE = {queue: ("--unchecked",) if queue == "activity" else () for queue in MAKERS}
+
+
+def test_no_domain_is_left_out() -> None:
+    """The tables of this module have a row for each queue."""
+    assert tuple(MAKERS) == tuple(NUMBERS) == QUEUES
 
 
 def lose(app: App, told: DpsEvent, *, applied: bool) -> None:

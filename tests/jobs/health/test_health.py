@@ -18,7 +18,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
-from sync.settings.declaration import UpstreamName
+from sync.settings.declaration import QUEUES, UpstreamName
 from sync.settings.loading import SettingsError
 from sync.upstream.transport import Transport
 from tests.harness.app import App, application
@@ -180,7 +180,7 @@ def test_every_part_of_the_program_is_shown(app: App, sandbox: Sandbox) -> None:
     assert {part["status"] for part in found.values()} == {"UP"}
     assert set(found) == {
         *(str(name) for name in UpstreamName),
-        *(f"{queue}-health" for queue in ("visit", "incentive", "activity", "appointment", "sentencing")),
+        *(f"{queue}-health" for queue in QUEUES),
         "database",
         "breakers",
     }

@@ -14,6 +14,7 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import read_dead_letter
 from sync.repair.redrive import DeadLetterQueue
+from sync.settings.declaration import QUEUES
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from tests.harness.app import App, make_app
@@ -45,13 +46,13 @@ def test_unknown_queue_is_bad_usage(app: App, command: str) -> None:
     """A queue that does not exist is refused with the names of those that do."""
     done = app.run("dlq", command, "prisons")
     assert (done.code, done.out) == (2, "")
-    assert done.error.endswith("QUEUE is one of visit, incentive, activity, appointment, sentencing")
+    assert done.error.endswith(f"QUEUE is one of {', '.join(QUEUES)}")
 
 
 def test_empty_queues_are_listed_as_such(app: App) -> None:
     """Every queue has its line, whether anything is on it."""
     states = app.read_json("dlq", "list")
-    assert [state["queue"] for state in states] == ["visit", "incentive", "activity", "appointment", "sentencing"]
+    assert [state["queue"] for state in states] == list(QUEUES)
     assert {(state["messagesOnDlq"], state["oldest"]) for state in states} == {(0, None)}
     assert "The dead letter queue of visit is empty." in app.run_ok("dlq", "show", "visit")
 

@@ -19,6 +19,7 @@ import pytest
 import time_machine
 
 from sandbox import Sandbox
+from sandbox.auth import CLIENTS
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
@@ -30,6 +31,8 @@ from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
+from sync.domains.registry import DOMAINS
+from sync.domains.visits import dps as visits_api
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.rules import MAPPINGS as VISIT_MAPPINGS
 from sync.failures import LeaseBusy, NotUnderstood, UpstreamError, describe_failure
@@ -37,7 +40,7 @@ from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
 from sync.upstream import prisoners as nomis_prisoners
 from sync.upstream.services import Services, connect
-from sync.upstream.transport import Transport, segment
+from sync.upstream.transport import ServiceClient, Transport, segment
 from tests.harness.faults import hits
 
 IEP = {
@@ -429,19 +432,43 @@ def test_the_body_of_an_error_with_200(sandbox: Sandbox, services: Services) -> 
     assert (caught.value.recoverable, caught.value.outcome_unknown) == (True, True)
 
 
+#: A read of each publisher.
+PUBLISHER_READS: dict[UpstreamName, Callable[[ServiceClient], object]] = {
+    UpstreamName.VISITS: lambda client: visits_api.visit(client, "vv-1"),
+    UpstreamName.INCENTIVES: lambda client: incentives_api.booking_summary(client, 1),
+    UpstreamName.ACTIVITIES: lambda client: activities_api.later_allocations(client, ALLOCATION),
+    UpstreamName.APPOINTMENTS: lambda client: appointments_api.appointment_exists(client, 1),
+    UpstreamName.SENTENCE_ADJUSTMENTS: lambda client: adjustments_api.adjustment_exists(client, "1"),
+}
+
+
+def test_no_domain_is_left_out() -> None:
+    """The table has a read of the publisher of each domain."""
+    assert list(PUBLISHER_READS) == [domain.publisher for domain in DOMAINS.values()]
+
+
+@pytest.mark.parametrize("text", ["", "null"])
+@pytest.mark.parametrize("publisher", PUBLISHER_READS)
+def test_an_empty_response_of_a_publisher_is_never_none(
+    sandbox: Sandbox, services: Services, publisher: UpstreamName, text: str
+) -> None:
+    """No read of a DPS record concludes anything from an empty 200, and the breaker hears of it."""
+    (name,) = (client.service for client in CLIENTS if client.address_variable == publisher.address_variable)
+    sandbox.fault(name, kind="status", status=200, text=text)
+    with pytest.raises(NotUnderstood, match="status 200: the response is empty") as caught:
+        PUBLISHER_READS[publisher](services[publisher])
+    assert caught.value.recoverable
+
+
 @pytest.mark.parametrize("text", ["", "null"])
 def test_an_empty_response_of_a_read_is_never_none(sandbox: Sandbox, services: Services, text: str) -> None:
     """Neither a look-up nor a read concludes anything from an empty 200, and the breaker hears of it."""
-    for service in ("nomis", "mapping", "incentives", "activities", "appointments", "adjustments"):
+    for service in ("nomis", "mapping"):
         sandbox.fault(service, kind="status", status=200, text=text)
     for read in (
         lambda: nomis_incentives.current_iep(services.nomis, 1),
         lambda: nomis_incentives.prison_level_exists(services.nomis, "LEI", "STD"),
         lambda: nomis_visits.find_visit(services.nomis, 1),
-        lambda: incentives_api.booking_summary(services[UpstreamName.INCENTIVES], 1),
-        lambda: activities_api.later_allocations(services[UpstreamName.ACTIVITIES], ALLOCATION),
-        lambda: appointments_api.appointment_exists(services[UpstreamName.APPOINTMENTS], 1),
-        lambda: adjustments_api.adjustment_exists(services[UpstreamName.SENTENCE_ADJUSTMENTS], "1"),
         lambda: VISIT_MAPPINGS.find(services.mapping, "no-such"),
         lambda: ACTIVITY_MAPPINGS.list_all(services.mapping),
         lambda: nomis_prisoners.prisoner_page(services.nomis, 0, 1),
