@@ -5,6 +5,8 @@ import re
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+#: The longest time that a writer may wait for its turn by the option `timeout` of a SQLite address.
+_LONGEST_WAIT_SECONDS = 3_600
 _ADVICE = "give an address such as sqlite:///file.db or postgresql://user:password@host/name"
 #: The name of the database is shown; a password that slipped into it must not be.
 _NOT_IN_NAME = re.compile(r"[;&#=\s\x00-\x1f]")
@@ -27,6 +29,8 @@ def parse_database_address(text: str) -> URL:
     if backend == "sqlite":
         if address.host or address.username or address.password or address.port:
             raise ValueError(f"a SQLite file needs a third slash; {_ADVICE}")
+        if not _is_a_time(address.query.get("timeout", "0")):
+            raise ValueError(f"timeout is no number of seconds from 0 to {_LONGEST_WAIT_SECONDS}")
         return address.set(drivername="sqlite")
     if backend not in ("postgresql", "postgres"):
         raise ValueError(f"only sqlite and postgresql are supported; {_ADVICE}")
@@ -55,6 +59,13 @@ def without_secrets(text: str, address: URL) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
+
+
+def _is_a_time(value: str | tuple[str, ...]) -> bool:
+    try:
+        return 0 <= float(str(value)) <= _LONGEST_WAIT_SECONDS
+    except ValueError:
+        return False
 
 
 def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from sync.settings.database_address import parse_database_address, shown_address
 from sync.settings.loading import SettingsError
 from sync.store.engine import (
     BEGIN,
-    BUSY_SECONDS,
     READING,
     SINGLE,
+    busy_seconds,
     follow_sqlite_clock,
     is_unavailable,
     postgresql_engine,
@@ -50,6 +50,7 @@ class Database:
         self._in_memory = False
         # SQLite allows one writer: threads queue here, fairly and without polling; processes poll.
         self._writer = threading.Lock() if self.dialect == "sqlite" else None
+        self._busy_seconds = busy_seconds(self._url)
         if self.dialect == "sqlite":
             self._in_memory = self._url.database in (None, "", ":memory:")
             # An address in SQLite's own form may name anything.
@@ -180,8 +181,8 @@ class Database:
         if self._writer is None:
             yield
             return
-        if not self._writer.acquire(timeout=BUSY_SECONDS):
-            raise StoreUnavailable(f"database {self.url_without_password}: locked for {BUSY_SECONDS:.0f} s")
+        if not self._writer.acquire(timeout=self._busy_seconds):
+            raise StoreUnavailable(f"database {self.url_without_password}: locked for {self._busy_seconds:g} s")
         try:
             yield
         finally:

@@ -19,7 +19,8 @@ from sqlalchemy.pool import StaticPool
 from sync.store.shared_clock import shared_clock
 from sync.store.types import written_json
 
-#: How long a writer waits for its turn before the database counts as unavailable.
+#: How long a writer waits for its turn before the database counts as unavailable; an address of SQLite may say
+#: otherwise by its option `timeout`.
 BUSY_SECONDS = 30.0
 CONNECT_SECONDS = 5
 #: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
@@ -48,11 +49,16 @@ _OPTIONS: dict[str, Any] = {
 _POOL: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": POOL_OVERFLOW, "pool_timeout": BUSY_SECONDS}
 
 
+def busy_seconds(url: URL) -> float:
+    """How long a writer waits for its turn."""
+    return float(str(url.query.get("timeout", BUSY_SECONDS))) if url.get_backend_name() == "sqlite" else BUSY_SECONDS
+
+
 def sqlite_engine(url: URL, file: Path | None) -> Engine:
     """The engine of a SQLite database; `file` is None in memory and for addresses in SQLite's own form."""
     in_memory = url.database in (None, "", ":memory:")
     pool: dict[str, Any] = {"poolclass": StaticPool} if in_memory else _POOL
-    connect: dict[str, Any] = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    connect: dict[str, Any] = {"timeout": busy_seconds(url), "check_same_thread": False}
     engine = create_engine(url, **_OPTIONS, **pool, connect_args=connect)
     if file is not None:
         event.listen(engine, "do_connect", lambda *_given: _create_private(file))

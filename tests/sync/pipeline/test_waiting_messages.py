@@ -19,7 +19,7 @@ from sync.failures import UpstreamError
 from sync.pipeline.drain import UpstreamsUnavailable
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
-from sync.store import database, failures
+from sync.store import failures
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from tests.harness.app import application
@@ -35,17 +35,10 @@ MANY = 15
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """One process of the program on a SQLite file."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
-        made.queue_pair("visit")
-        yield made
-
-
-@pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that asks again and again at once."""
-    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
+    """A breaker that asks again and again at once, and messages that try the service as soon as it is let."""
+    pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
+    for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.02)
 
 
@@ -215,10 +208,14 @@ def locked(path: Path) -> Iterator[None]:
     other.close()
 
 
-def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(path: Path) -> str:
+    """The address of a SQLite file whose writers wait a moment for their turn."""
+    return f"sqlite:///{path}?timeout=0.05"
+
+
+def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
     """With the database locked for writers nothing is received, however often it is tried."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
         drain, main = made.open_drain("visit"), made.queue_pair("visit").main
         sandbox.traffic(events=5, seed=4, queues=["visit"])
         with locked(tmp_path / "one.db"):
@@ -234,18 +231,21 @@ def test_a_database_locked_in_the_midst_of_the_work(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages in flight when the database stops taking writes are parked, and handled when it takes them again."""
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
     monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
     waits: list[int] = []
 
     def seen(made: Application) -> bool:
         waits.append(made.queue_pair("visit").main.counts().in_flight)
-        return len(waits) > MANY
+        return len(waits) > MANY and any(each["event"] == "database-unavailable" for each in logs)
 
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+    with application(sandbox.environment(), impatient(tmp_path / "one.db"), DRAIN_CONCURRENCY="1") as made:
         made.queue_pair("visit")
         sandbox.traffic(events=5, seed=4, queues=["visit"])
-        with held(sandbox, "nomis", "POST", VISITS) as create, draining(made, "visit"):
+        with (
+            capture_logs() as logs,
+            held(sandbox, "nomis", "POST", VISITS) as create,
+            draining(made, "visit"),
+        ):
             create.wait_for_request()
             with locked(tmp_path / "one.db"):
                 create.release()

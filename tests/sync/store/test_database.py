@@ -217,18 +217,23 @@ def test_a_faulty_statement_is_no_outage(database: Database) -> None:
         connection.execute(text("SELECT * FROM nowhere"))
 
 
-def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that does not get its turn fails as unavailable instead of waiting for ever."""
-    # Waiting for the half minute of production would only make this test slow.
-    monkeypatch.setattr("sync.store.database.BUSY_SECONDS", 0.1)
-    url = f"sqlite:///{tmp_path}/store.db"
+def test_a_write_lock_held_too_long_is_unavailable(tmp_path: Path) -> None:
+    """A writer that does not get its turn, in the time that the address allows it, fails as unavailable."""
+    url = f"sqlite:///{tmp_path}/store.db?timeout=0.1"
     first, second = Database(url), Database(url)
     first.upgrade()
     with first.begin():
-        with pytest.raises(StoreUnavailable, match="locked"), second.begin():
+        with pytest.raises(StoreUnavailable, match="database is locked"), second.begin():
             pass
-        with pytest.raises(StoreUnavailable, match="locked"), first.begin():
+        with pytest.raises(StoreUnavailable, match=r"locked for 0\.1 s"), first.begin():
             pass
+
+
+@pytest.mark.parametrize("timeout", ["soon", "-1", "nan", "inf", "1&timeout=2"])
+def test_an_address_whose_timeout_is_no_time_is_refused(timeout: str) -> None:
+    """It is found when the settings are read, not when the first writer has to wait."""
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: timeout is no number of seconds from 0 to 3600$"):
+        Database(f"sqlite:///store.db?timeout={timeout}")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://user:secret@host/name", "sqlite:////proc/1/nowhere/store.db"])
