@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -399,7 +399,7 @@ def test_html_in_place_of_json(sandbox: Sandbox, services: Services) -> None:
 def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
     """Half of a body never counts as the whole, although its length is as the service said."""
     body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
-    with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body, b"") as address:
+    with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
         transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
         with pytest.raises(UpstreamError) as caught:
             transport.client(UpstreamName.NOMIS).call("GET", "/x")
@@ -539,8 +539,8 @@ def test_segments_are_quoted() -> None:
 
 
 @contextmanager
-def responding(*pieces: bytes) -> Iterator[str]:
-    """A server that sends these bytes, the last of them again and again; its address."""
+def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
+    """A server that sends the first bytes and then `again` without end, or waits for the end; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -549,8 +549,10 @@ def responding(*pieces: bytes) -> Iterator[str]:
                 connection, _ = listening.accept()
                 with connection, suppress(OSError):
                     connection.recv(65_536)
-                    for piece in chain(pieces, repeat(pieces[-1])):
-                        connection.sendall(piece)
+                    connection.sendall(first)
+                    while again:
+                        connection.sendall(again)
+                    connection.recv(1)
 
     serving = threading.Thread(target=serve, daemon=True)
     serving.start()
@@ -558,6 +560,7 @@ def responding(*pieces: bytes) -> Iterator[str]:
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
     serving.join(10)
+    assert not serving.is_alive()
 
 
 def zipped_zeros(megabytes: int) -> bytes:
@@ -569,7 +572,7 @@ def zipped_zeros(megabytes: int) -> bytes:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 BOMB = zipped_zeros(200)
 ENDLESS = {
-    "gzip": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB, b""),
+    "gzip": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB,),
     "without a length": (HEAD + b"\r\n", bytes(1_000_000)),
     "in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + bytes(0x100000) + b"\r\n"),
     "a head": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 65_536),
