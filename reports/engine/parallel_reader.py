@@ -13,6 +13,7 @@ from queue import Empty
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.settings import times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,8 +31,6 @@ _BREAKER_PAUSE_SECONDS = 1.0
 _TURN_SECONDS = 0.05
 #: How often a waiting reader checks for cancellation.
 _TICK_SECONDS = 0.5
-#: Seconds before the 2nd, 3rd, … attempt at one read, before jitter.
-_WAITS = (0.1, 0.4, 1.6)
 #: The longest `Retry-After` that is honoured.
 _LONGEST_ASKED_SECONDS = 60.0
 #: Seconds between attempts while the breaker of the service is open, before jitter.
@@ -257,10 +256,10 @@ class ParallelReader(Generic[Item, Value]):
 
 def seconds_to_retry(error: Exception, attempt: int) -> float | None:
     """Seconds from the failed `attempt` (from 0) to the next; None if there should be none."""
-    if not isinstance(error, SyncError) or not error.recoverable or attempt >= len(_WAITS):
+    if not isinstance(error, SyncError) or not error.recoverable or attempt >= len(times.READ_RETRY_SECONDS):
         return None
     asked = (error.retry_after if isinstance(error, UpstreamError) else None) or 0.0
-    return max(_with_jitter(_WAITS[attempt]), min(asked, _LONGEST_ASKED_SECONDS))
+    return max(_with_jitter(times.READ_RETRY_SECONDS[attempt]), min(asked, _LONGEST_ASKED_SECONDS))
 
 
 def retry(read: Callable[[], Value], wait: Callable[[float], object], hold_seconds: float = 0.0) -> Value:

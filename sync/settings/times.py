@@ -1,4 +1,4 @@
-"""The times that an operator may have to tune and that are not settings: waits, limits and poll intervals of the drain.
+"""The times that an operator may have to tune and that are not settings: waits, limits and poll intervals.
 
 All are in seconds. What has an environment variable is in `sync.settings.declaration` instead. Use them as
 `times.NAME`, so that a change here is a change everywhere.
@@ -66,6 +66,10 @@ BREAKER_POLL_SECONDS = 5.0
 #: The first pause of a copy, and its longest; between them it is half of the time waited so far.
 FIRST_REQUEUE_SECONDS = 2
 LONGEST_REQUEUE_SECONDS = 60
+
+# Reading for a report.
+#: The pauses before the 2nd, 3rd, … attempt at one read, before jitter.
+READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
 
 # SQS.
 #: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
+from sync.settings import times
 from tests.harness.reconciliations import OpenApp, ReportsApp, open_reports_app
 
 
@@ -31,3 +32,9 @@ def open_app(upstream: Sandbox, tmp_path: Path, sqlite_template: Path) -> Iterat
             return stack.enter_context(opening)
 
         yield open_one
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that failed is tried again as often as in production, but soon."""
+    monkeypatch.setattr(times, "READ_RETRY_SECONDS", tuple(each / 20 for each in times.READ_RETRY_SECONDS))

@@ -18,7 +18,10 @@ from reports.presentation.html import render_report
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
 from sandbox import Sandbox
+from sync.settings import times
+from sync.settings.declaration import UpstreamName
 from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.waiting import until
 
 #: Far below what waiting for an outage would take, and far above what the attempts take.
 SOON = 60.0
@@ -33,10 +36,12 @@ def spoil(upstream: Sandbox, bookings: list[int], **how: Any) -> None:
 
 def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
     """The result of a run that would wait ten minutes for a service that is down."""
-    # A page of the list waits for a breaker in steps: without any pause it would have waited before anything happened.
-    result = app.reconcile(
-        ReconciliationParameters(**parameters), outage_seconds=600, sleep=lambda _seconds: time.sleep(0.1)
-    ).result
+
+    def wait(_seconds: float) -> None:
+        # A page of the list waits for a breaker in steps, which are over when its service responds again.
+        until(lambda: app.breakers.probe(UpstreamName), "the services are up")
+
+    result = app.reconcile(ReconciliationParameters(**parameters), outage_seconds=600, sleep=wait).result
     assert result is not None
     return result
 
@@ -47,8 +52,12 @@ def planted(upstream: Sandbox) -> list[int]:
 
 
 @pytest.mark.parametrize("bad", [3, 12])
-def test_bad_bookings_are_no_outage(upstream: Sandbox, open_app: OpenApp, bad: int) -> None:
+def test_bad_bookings_are_no_outage(
+    upstream: Sandbox, open_app: OpenApp, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
     """They are unread after their attempts, soon; everybody else is compared, and their differences are found."""
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS"):
+        monkeypatch.setattr(times, name, 0.05)
     upstream.reset(prisoners=200, mismatches={"7": 4})
     others = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] not in planted(upstream)]
     spoil(upstream, others[:bad])

@@ -16,6 +16,11 @@ from tests.harness.waiting import in_thread, result_of
 WORKERS = 16
 
 
+@pytest.fixture(autouse=True)
+def quick_retries() -> None:
+    """Not here: tests look at a reader while it waits for the next attempt."""
+
+
 def test_the_last_item_is_tried_to_the_end_though_the_limit_gave_way() -> None:
     """The limit halves with one item left: the turn of the thread that failed may never come, but another's does."""
     together = threading.Barrier(WORKERS)
