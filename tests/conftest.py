@@ -15,7 +15,7 @@ from tests.harness.databases import (
     spare_databases,
     sqlite_template,
 )
-from tests.harness.sandboxes import caller, quiet_sandbox, running_sandbox, sandbox
+from tests.harness.sandboxes import caller, quiet_sandbox, running_sandbox, sandbox, unpatched_sandbox
 
 __all__ = [
     "app",
@@ -29,6 +29,7 @@ __all__ = [
     "sandbox",
     "spare_databases",
     "sqlite_template",
+    "unpatched_sandbox",
 ]
 
 # A process of the program makes its clients of AWS once, a worker of the tests makes hundreds.

@@ -64,6 +64,13 @@ def running_sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture(scope="session")
+def unpatched_sandbox() -> Iterator[Sandbox]:
+    """A sandbox whose emulator of AWS is moto as it is: a module that tests how queues behave runs against it."""
+    with Sandbox.start(patched=False) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="session")
 def quiet_sandbox() -> Iterator[Sandbox]:
     """The process of a sandbox without queues, for as long as the worker lives."""
     with Sandbox.start(prisoners=20, moto=False) as sandbox:

@@ -1,7 +1,6 @@
 """The drain through the front door: real SQS protocol, real HTTP, a real database."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,9 @@ VISITS = "/prisoners/{offenderNo}/visits"
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """One process of the program on a SQLite file, with its queues made."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
-        for queue in ("visit", "activity", "incentive"):
-            made.queue_pair(queue)
-        yield made
+def queues() -> tuple[str, ...]:
+    """The queues that are used here."""
+    return ("visit", "activity", "incentive")
 
 
 def visits(sandbox: Sandbox, number: int) -> list[dict[str, Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from jobs.runtime.application import Application
@@ -24,18 +21,16 @@ from tests.harness.waiting import in_thread, result_of, until
 REFUSAL = {"status": 400, "userMessage": "No room"}
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """The address of a database that is made when first used."""
-    return f"sqlite:///{tmp_path}/failures.db"
+@pytest.fixture(scope="session")
+def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
+    """Queues as moto has them, without the changes that make it quick."""
+    return unpatched_sandbox
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, url: str) -> Iterator[Application]:
-    """One process of the program; a message that failed is hidden for a minute, later ones for two."""
-    with application(sandbox.environment(), url, HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT="60,120") as made:
-        made.queue_pair("visit")
-        yield made
+def settings() -> dict[str, str]:
+    """A message that failed is hidden for a minute, later ones for two."""
+    return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
 
 
 def failure_of(made: Application, message_id: str) -> FailedAttempt | None:

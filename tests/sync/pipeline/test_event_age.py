@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +14,6 @@ from sandbox import Sandbox
 from sync.pipeline.envelope import write_mapping_retry
 from sync.pipeline.too_early import seconds_until_old_enough
 from sync.queues.queue import Message
-from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
@@ -26,12 +23,9 @@ AGE = 4.0
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """A process of the program that lets events grow old enough."""
-    settings = {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/young.db", **settings) as made:
-        made.queue_pair("visit")
-        yield made
+def settings() -> dict[str, str]:
+    """Events must grow old enough."""
+    return {"EVENT_MINIMUM_AGE_SECONDS": str(AGE), "DRAIN_CONCURRENCY": "1"}
 
 
 def test_state_that_is_committed_after_its_event_is_read(sandbox: Sandbox, one: Application) -> None:

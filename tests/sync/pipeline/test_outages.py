@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,15 @@ from tests.harness.waiting import until
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """One process of the program on a SQLite file, with the queues that are used made."""
-    # Changes wait for bookings that an outage keeps back.
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", CREATION_WAIT_SECONDS="300") as made:
-        for queue in ("visit", "incentive", "appointment"):
-            made.queue_pair(queue)
-        yield made
+def queues() -> tuple[str, ...]:
+    """The queues that are used here."""
+    return ("visit", "incentive", "appointment")
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """Changes wait for bookings that an outage keeps back."""
+    return {"CREATION_WAIT_SECONDS": "300"}
 
 
 def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Application) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +18,6 @@ from sync.queues.requeue import WaitsFor
 from sync.repair.redrive import DeadLetterQueue
 from sync.settings import times
 from sync.store.failures import FailedAttempt, last_failure
-from tests.harness.app import application
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created
 from tests.harness.waiting import until
@@ -37,13 +34,15 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
-    """One process of the program; messages are received three times before they are dead letters."""
-    url = f"sqlite:///{tmp_path}/one.db"
-    with application(sandbox.environment(), url, CREATION_WAIT_SECONDS=str(PATIENCE)) as made:
-        for queue in ("visit", "activity"):
-            made.queue_pair(queue)
-        yield made
+def queues() -> tuple[str, ...]:
+    """The queues that are used here."""
+    return ("visit", "activity")
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    """An event waits for the creation of its record."""
+    return {"CREATION_WAIT_SECONDS": str(PATIENCE)}
 
 
 def failure_of(made: Application, reference: str, minute: int) -> FailedAttempt | None:

@@ -17,6 +17,12 @@ from sync.settings.declaration import QUEUES, Settings
 from sync.settings.loading import load_settings
 
 
+@pytest.fixture(scope="session")
+def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
+    """Queues as moto has them, without the changes that make it quick."""
+    return unpatched_sandbox
+
+
 def settings(sandbox: Sandbox, **more: str) -> Settings:
     """The settings of the sandbox."""
     return load_settings({**sandbox.environment(), **more})
