@@ -6,7 +6,7 @@ Each step is in the database before the next is taken, so the next delivery carr
 | died …                                          | mapping | record   | NOMIS    | next delivery              |
 | ----------------------------------------------- | ------- | -------- | -------- | -------------------------- |
 | before the intent                               | no      | none     | nothing  | creates                    |
-| after the intent, before NOMIS has the write    | no      | intended | nothing  | looks, waits, creates      |
+| after the intent, before NOMIS has the write    | no      | intended | nothing  | waits, looks, creates      |
 | after NOMIS has the write, before its response  | no      | intended | a record | looks, finds it, maps it   |
 | … where no read exists (courses)                | no      | intended | a record | asks a person, never again |
 | after the response, before it is recorded       | no      | intended | a record | as the two above           |
@@ -20,7 +20,7 @@ A create whose outcome is unknown without a death is the same: the intent stays.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from sync import clock
@@ -192,7 +192,6 @@ class CreationProtocol:
             with self._located(creation, record, context) as match:
                 if isinstance(match, _NotFound):
                     if match is _NotFound.ABSENT:
-                        self._check_not_under_way(creation, record)
                         self._store.mapped_by_others(creation, record, mapping)
                     else:
                         # NOMIS may have one record too many, which nobody else would notice.
@@ -218,7 +217,6 @@ class CreationProtocol:
                 self._store.ambiguous(creation, record, context.properties)
                 return Outcome.AMBIGUOUS
             if record.state is CreationState.INTENDED:
-                self._check_not_under_way(creation, record)
                 # Recorded before the DPS record is read again: a deletion need not wait for what NOMIS never had.
                 record = self._store.not_applied(creation, record)
         return self._create(creation, event, record.dps_id, record, context)
@@ -239,11 +237,17 @@ class CreationProtocol:
             subject = creation.subject(record.request)
             if subject is not None:
                 held.enter_context(self._leases.held(f"doubt:{creation.name}:{subject}"))
-                for intent in self._store.concurrent_intents(creation, record):
-                    self._check_not_under_way(creation, intent)
             yield self._locate(creation, record, context)
 
     def _locate(self, creation: Creation, record: CreationRecord, context: HandlerContext) -> Json | _NotFound:
+        """Looks for the record in NOMIS.
+
+        A look-up takes many calls, and a create that is applied meanwhile may be missing in what was read: so the
+        record is absent only if its create had ended when the look-up began. Raises `CreateUnderWay` otherwise, and
+        while other creates of the subject are under way.
+        """
+        began_at = clock.now()
+        self._check_others_not_under_way(creation, record, began_at)
         context.step("look for the record in NOMIS")
         with _tracking_failure(creation, context):
             candidates = creation.locate(record.request, record.intended_at, context.services)
@@ -252,20 +256,31 @@ class CreationProtocol:
             unmapped = [
                 ids for ids in candidates if not creation.is_mapped_to_another(ids, record.dps_id, context.services)
             ]
+        if unmapped:
+            # What was found may come of a create that began after the look-up.
+            self._check_others_not_under_way(creation, record, began_at)
         matches = self._store.unclaimed(creation, record.dps_id, unmapped)
         if len(matches) > 1:
             return _NotFound.AMBIGUOUS
         if not matches:
+            if record.state is CreationState.INTENDED:
+                self._check_not_under_way(creation, record, began_at)
             return _NotFound.ABSENT
         return self._store.created(creation, record.dps_id, record.attempts, matches[0])
 
-    def _check_not_under_way(self, creation: Creation, record: CreationRecord) -> None:
-        """Raises `CreateUnderWay` while the create of this intent may still be under way in NOMIS."""
+    def _check_others_not_under_way(self, creation: Creation, record: CreationRecord, moment: datetime) -> None:
+        """Raises `CreateUnderWay` if another create of the record's subject may have been under way at `moment`."""
+        for intent in self._store.concurrent_intents(creation, record):
+            self._check_not_under_way(creation, intent, moment)
+
+    def _check_not_under_way(self, creation: Creation, record: CreationRecord, moment: datetime) -> None:
+        """Raises `CreateUnderWay` if the create of this intent may have been under way in NOMIS at `moment`."""
         last_news = record.updated_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)
-        remaining = last_news + self._grace - clock.now()
-        if remaining > timedelta():
+        ended_at = last_news + self._grace
+        if moment < ended_at:
+            remaining = max(timedelta(), ended_at - clock.now())
             raise CreateUnderWay(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
 
 

@@ -64,8 +64,10 @@ class CreationStore:
             return find(connection, creation.name, dps_id)
 
     def concurrent_intents(self, creation: Creation, record: CreationRecord) -> list[CreationRecord]:
-        """The other intents of the record's subject, whose outcomes are unknown too."""
+        """The other intents of the record's subject, whose outcomes are unknown too; none where it has no subject."""
         subject = creation.subject(record.request)
+        if subject is None:
+            return []
         with self._database.read() as connection:
             intents = list_intents(connection, creation.name)
         return [each for each in intents if each.dps_id != record.dps_id and creation.subject(each.request) == subject]
@@ -140,11 +142,15 @@ class CreationStore:
         return self._ended.get((record.domain, record.dps_id)) == record.attempts
 
     def not_applied(self, creation: Creation, record: CreationRecord) -> CreationRecord:
-        """Records that NOMIS does not have the record of an intent; the record as it is then."""
+        """Records that NOMIS does not have the record of an intent; the record as it is then.
+
+        Raises `LeaseBusy` if the create has turned out otherwise meanwhile, in a process that had lost its lease.
+        """
         with self._database.begin() as connection:
             _refuse(connection, creation, record.dps_id, record.attempts, "NOMIS does not have it")
             changed = find(connection, creation.name, record.dps_id)
-        assert changed is not None
+        if changed is None or changed.state is not CreationState.REFUSED:
+            raise LeaseBusy(creation_lease(creation.name, record.dps_id))
         return changed
 
     def created(self, creation: Creation, dps_id: str, attempt: int, nomis_ids: Json) -> Json:

@@ -22,6 +22,7 @@ from tests.harness.creations import (
 from tests.harness.faults import faulty, held, hits
 from tests.harness.handlers import Harness, Prisoner
 from tests.harness.processes import child, kill
+from tests.harness.waiting import failure_of, in_thread, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 INSERTED = "release-date-adjustments.adjustment.inserted"
@@ -107,6 +108,34 @@ def test_an_unknown_outcome_waits_for_creates_of_the_same_booking(harness: Harne
     with pytest.raises(LeaseBusy):
         appointments.handle(harness, "created", one)
     harness.set_grace_period(0)
+    for instance_id in (one, other):
+        assert appointments.handle(harness, "created", instance_id) is Outcome.APPLIED
+    assert len(harness.sandbox.nomis("appointment")) == 2
+    assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
+
+
+def test_a_create_that_began_after_the_look_up_keeps_its_record(harness: Harness, prisoner: Prisoner) -> None:
+    """An equal appointment that is created in the course of a look-up, and not yet recorded, belongs to neither."""
+    one, other = appointments.INSTANCE, appointments.INSTANCE + 1
+    for instance_id in (one, other):
+        appointments.put_appointment(harness, prisoner, instance_id)
+    with (
+        faulty(harness.sandbox, "nomis", "POST", "/appointments", kind="reset"),
+        pytest.raises(UpstreamError),
+    ):
+        appointments.handle(harness, "created", one)
+    with (
+        held(harness.sandbox, "nomis", "GET", "/appointments/booking/") as look_up,
+        held(harness.sandbox, "nomis", "POST", "/appointments", kind="timeout_after_write") as create,
+    ):
+        resolving = in_thread(appointments.handle, harness, "created", one)
+        look_up.wait_for_request()
+        creating = in_thread(appointments.handle, harness, "created", other)
+        until(lambda: harness.sandbox.nomis("appointment"))
+        look_up.release()
+        assert isinstance(failure_of(resolving), LeaseBusy)
+        create.release()
+        assert isinstance(failure_of(creating), UpstreamError)
     for instance_id in (one, other):
         assert appointments.handle(harness, "created", instance_id) is Outcome.APPLIED
     assert len(harness.sandbox.nomis("appointment")) == 2

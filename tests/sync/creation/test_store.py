@@ -99,6 +99,16 @@ def test_an_overtaken_attempt_changes_nothing(store: CreationStore) -> None:
     assert read(store) == created
 
 
+def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore) -> None:
+    """A process that had lost its lease recorded the response while another one looked in NOMIS."""
+    intend(store)
+    intended = read(store)
+    store.created(VISIT, "bq", 1, IDS)
+    with pytest.raises(LeaseBusy):
+        store.not_applied(VISIT, intended)
+    assert read(store).state is CreationState.CREATED
+
+
 def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStore) -> None:
     """A retry message of another origin neither completes the creation nor makes it a duplicate."""
     other = VISIT.mapping("bq", {"nomisId": 5})

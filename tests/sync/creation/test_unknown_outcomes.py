@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from sandbox import Sandbox
+from sync.clock import now
 from sync.creation import records as creations
 from sync.creation.records import CreationState
 from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
@@ -27,7 +30,7 @@ from tests.harness.creations import (
     visits_of,
 )
 from tests.harness.faults import faulty, held
-from tests.harness.waiting import until
+from tests.harness.waiting import failure_of, in_thread, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 COURSE_MAPPINGS = "/mapping/activities"
@@ -103,6 +106,33 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
         until(lambda: visits_of(upstream, booking))
         assert consumer.deliver(booking) is Outcome.APPLIED
         assert len(visits_of(upstream, booking)) == 1
+
+
+def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, database_url: str) -> None:
+    """NOMIS lists its visits, then applies the create; the grace period ends while the listed visits are read."""
+    listed, booking = book_visit(upstream), book_visit(upstream)
+    with (
+        consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
+        consuming(upstream, database_url, grace_seconds=60) as consumer,
+    ):
+        assert consumer.deliver(listed) is Outcome.APPLIED
+        with (
+            held(upstream, "nomis", "POST", VISITS) as create,
+            held(upstream, "nomis", "GET", r"/visits/\d+$") as read,
+        ):
+            while not create.requests:
+                # On a slow machine the calls before the create may take too long as well.
+                with pytest.raises(UpstreamError):
+                    hurried.deliver(booking)
+            delivery = in_thread(consumer.deliver, booking)
+            read.wait_for_request()
+            create.release()
+            until(lambda: visits_of(upstream, booking))
+            with time_machine.travel(now() + timedelta(minutes=2)):
+                read.release()
+                assert isinstance(failure_of(delivery), LeaseBusy)
+        assert consumer.deliver(booking) is Outcome.APPLIED
+    assert [mapped_to(upstream, booking)] == visits_of(upstream, booking)
 
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
