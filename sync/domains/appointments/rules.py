@@ -90,7 +90,6 @@ class AppointmentCreation(Creation):
             start=with_minutes(appointment.start_time),
         )
         body = CreateAppointment(booking_id=appointment.booking_id, **dict(nomis_appointment(appointment)))
-        context.step("create appointment")
         return Prepared(
             {
                 "appointmentInstanceId": appointment.id,

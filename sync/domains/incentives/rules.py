@@ -85,7 +85,6 @@ class IncentiveCreation(Creation):
             user_id=review.user_id,
             comments=review.comments,
         )
-        context.step("create incentive")
         request = {"incentiveId": review.id, "bookingId": review.booking_id, "body": body.as_json()}
         return Prepared(request, leases=(f"incentive-booking:{review.booking_id}",))
 

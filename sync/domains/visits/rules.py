@@ -107,7 +107,6 @@ class VisitCreation(Creation):
             room=visit.visit_room,
             open_closed_status=open_closed_status(visit.visit_restriction),
         )
-        context.step("create visit")
         request = {"reference": self.dps_id(event), "offenderNo": visit.prisoner_id, "body": body.as_json()}
         return Prepared(request)
 
