@@ -24,6 +24,7 @@ from benchmarks.databases import KINDS, empty_database
 from benchmarks.stub_http import Answer, Call, serve
 from benchmarks.stub_sqs import StubSqs
 from sync.creation.protocol import CreationProtocol
+from sync.creation.store import CreationStore
 from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
 from sync.pipeline.context import HandlerContext
@@ -144,7 +145,13 @@ def drain_of(sqs_url: str, upstream_url: str, database_url: str, in_flight: int)
     breakers = Breakers(database, telemetry, lambda _name: None)
     transport = Transport(settings, (breakers,))
     queue = Queue(Aws(settings).client("sqs"), QUEUE_NAME, f"http://stub/{QUEUE_NAME}")
-    protocol = CreationProtocol(database, leases, telemetry, lambda _queue, body: queue.send(body))
+    protocol = CreationProtocol(
+        CreationStore(database, telemetry),
+        leases,
+        lambda _queue, body: queue.send(body),
+        grace_seconds=settings.creation_settling_seconds,
+        call_seconds=settings.longest_call_seconds,
+    )
     context = QueueContext(
         domain=DOMAIN,
         settings=settings,

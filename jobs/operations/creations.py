@@ -11,7 +11,7 @@ from sync.creation import records as creations
 from sync.creation.conflicts import Conflict, save_mapping
 from sync.creation.creation import creation_lease
 from sync.creation.records import OPEN_STATES, CreationRecord, CreationState
-from sync.creation.store import CreationStore, ambiguous_key
+from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
 from sync.repair.creations import compare, event_again
@@ -132,7 +132,7 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
                 ]
             else:
                 _check_conflict(plan, conflict)
-                store = CreationStore(application.database, application.telemetry)
+                store = application.creation_store
                 store.conflicting(creation, record.dps_id, plan.mapping, conflict, properties, failed=None)
                 outcome = f"{plan.target} is a duplicate of the mapped record: see `duplicates list`"
             ongoing.outcome = outcome

@@ -170,7 +170,7 @@ def _context(application: Application) -> HandlerContext:
         application.leases,
         application.telemetry,
         application.database,
-        application.settings.longest_request_seconds,
+        request_seconds=application.settings.longest_request_seconds,
     )
 
 

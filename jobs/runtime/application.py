@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from reports.engine.run import IncentiveReconciliation
     from reports.reconciliations.incentives.pending_messages import PendingMessages
     from sync.creation.protocol import CreationProtocol
+    from sync.creation.store import CreationStore
     from sync.pipeline.drain import Drain
     from sync.pipeline.queue_context import QueueContext
     from sync.queues.aws import Aws
@@ -142,17 +143,23 @@ class Application:
         return Aws(self.settings)
 
     @_Lazy
+    def creation_store(self) -> "CreationStore":
+        """Where the steps of creations are recorded."""
+        from sync.creation.store import CreationStore
+
+        return CreationStore(self.database, self.telemetry)
+
+    @_Lazy
     def creations(self) -> "CreationProtocol":
         """The protocol by which records are created in NOMIS."""
         from sync.creation.protocol import CreationProtocol
 
         return CreationProtocol(
-            self.database,
+            self.creation_store,
             self.leases,
-            self.telemetry,
             self.send_retry,
-            self.settings.creation_settling_seconds,
-            self.settings.longest_call_seconds,
+            grace_seconds=self.settings.creation_settling_seconds,
+            call_seconds=self.settings.longest_call_seconds,
         )
 
     @_Lazy

@@ -32,13 +32,9 @@ from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, desc
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry, write_mapping_retry
 from sync.pipeline.outcome import Outcome
-from sync.store.database import Database, StoreUnavailable
+from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
-from sync.store.telemetry import Telemetry, text_properties
-
-#: How long after the longest call NOMIS is not believed when it says that it does not have a record: the request whose
-#: response was lost may still be under way there.
-GRACE_SECONDS = 10.0
+from sync.store.telemetry import text_properties
 
 #: NOMIS certainly does not have the record.
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
@@ -67,21 +63,21 @@ class CreationProtocol:
     """Creates records in NOMIS exactly once. Safe to share between threads.
 
     `send_retry` puts a message body on the main queue of a queue id and returns its SQS message id. `grace_seconds`:
-    NOMIS is believed that it lacks a record this long after the last news of the create, and after the longest call
-    (`call_seconds`) would have ended, since a process that died left no news. Once NOMIS has responded, the call is
-    known to have ended.
+    a look-up that finds no record in NOMIS is believed if it began this long after the last news of the create, and
+    after the longest call (`call_seconds`) would have ended, since a process that died left no news. Once NOMIS has
+    responded, the call is known to have ended.
     """
 
     def __init__(
         self,
-        database: Database,
+        store: CreationStore,
         leases: Leases,
-        telemetry: Telemetry,
         send_retry: Callable[[str, str], str],
-        grace_seconds: float = GRACE_SECONDS,
-        call_seconds: float = 0.0,
+        *,
+        grace_seconds: float,
+        call_seconds: float,
     ) -> None:
-        self._store = CreationStore(database, telemetry)
+        self._store = store
         self._leases = leases
         self._send_retry = send_retry
         self._grace = timedelta(seconds=grace_seconds)

@@ -111,6 +111,10 @@ class CreationStore:
                 elif not _replace(connection, previous, values):
                     raise LeaseBusy(creation_lease(creation.name, dps_id))
         except IntegrityError:
+            with self._database.read() as connection:
+                was_faster = previous is None and find(connection, creation.name, dps_id) is not None
+            if not was_faster:
+                raise
             raise LeaseBusy(creation_lease(creation.name, dps_id)) from None
         except StoreUnavailable:
             # The connection may have been lost in the very commit: whatever the record says, nothing was sent.

@@ -26,7 +26,8 @@ class HandlerContext:
         leases: Leases,
         telemetry: Telemetry,
         database: Database,
-        request_seconds: float = 0.0,
+        *,
+        request_seconds: float,
     ) -> None:
         self.services = services
         self.properties: dict[str, object] = {}

@@ -32,7 +32,7 @@ _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 def start_context(queue: QueueContext, task: Task) -> HandlerContext:
     """The context of one task, with the properties of its event; it shows afterwards how far the task came."""
     seconds = queue.settings.longest_request_seconds
-    context = HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, seconds)
+    context = HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, request_seconds=seconds)
     context.bind(**task.properties)
     return context
 

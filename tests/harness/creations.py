@@ -199,7 +199,8 @@ class Consumer:
             return None
 
     def _work(self) -> HandlerContext:
-        return HandlerContext(self.services, self.leases, self.parts.telemetry, self.database)
+        seconds = self.parts.settings.longest_request_seconds
+        return HandlerContext(self.services, self.leases, self.parts.telemetry, self.database, request_seconds=seconds)
 
 
 def other_number() -> int:

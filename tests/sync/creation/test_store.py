@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from sync.creation import records
 from sync.creation.conflicts import Conflict
@@ -107,6 +109,20 @@ def test_a_create_that_was_recorded_late_is_not_overwritten(store: CreationStore
     with pytest.raises(LeaseBusy):
         store.not_applied(VISIT, intended)
     assert read(store).state is CreationState.CREATED
+
+
+def test_an_intent_that_is_refused_for_another_reason_raises(store: CreationStore, database: Database) -> None:
+    """Only a second intent of one DPS record means that another process was faster."""
+    intend(store)
+    with database.begin() as connection:
+        connection.execute(text("CREATE UNIQUE INDEX one_each ON creations (domain)"))
+    try:
+        with pytest.raises(IntegrityError):
+            intend(store, dps_id="another")
+    finally:
+        # Databases are used again.
+        with database.begin() as connection:
+            connection.execute(text("DROP INDEX one_each"))
 
 
 def test_a_mapping_of_another_record_leaves_the_record_alone(store: CreationStore) -> None:
