@@ -63,7 +63,7 @@ DOMAIN = replace(
     DOMAINS["activities"],
     updates=(
         Update(
-            EVENT_TYPE,
+            event_type=EVENT_TYPE,
             entity=lambda event: f"record:{event.text('id')}",
             start=lambda event: {"recordId": event.text("id")},
             apply=four_calls,

@@ -27,7 +27,7 @@ class Coalesce(Enum):
     LATEST = "latest"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
     """An event that changes, cancels, deletes or upserts: idempotent, and safe to repeat.
 

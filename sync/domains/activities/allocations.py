@@ -127,12 +127,12 @@ ALLOCATION_ROWS = RowKind(
 
 ALLOCATION_UPDATES = tuple(
     Update(
-        event_type,
-        _entity,
-        _start,
-        _upsert,
-        "activity-allocation-success",
-        "activity-allocation-failed",
+        event_type=event_type,
+        entity=_entity,
+        start=_start,
+        apply=_upsert,
+        success="activity-allocation-success",
+        failed="activity-allocation-failed",
         rows=ALLOCATION_ROWS,
     )
     for event_type in (

@@ -214,12 +214,12 @@ def _update(event_type: str, word: str) -> Update:
         return _upsert(event, context, ignored)
 
     return Update(
-        event_type,
-        _entity,
-        _start,
-        apply,
-        f"{name}-success",
-        f"{name}-failed",
+        event_type=event_type,
+        entity=_entity,
+        start=_start,
+        apply=apply,
+        success=f"{name}-success",
+        failed=f"{name}-failed",
         others=(ignored,),
         rows=ATTENDANCE_ROWS,
     )

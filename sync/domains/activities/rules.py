@@ -228,19 +228,19 @@ def _read_activity(schedule: Schedule, context: HandlerContext) -> Activity:
 
 UPDATES = (
     Update(
-        "activities.activity-schedule.amended",
-        CREATION.entity,
-        CREATION.start,
-        _amend,
-        "activity-amend-success",
-        "activity-amend-failed",
+        event_type="activities.activity-schedule.amended",
+        entity=CREATION.entity,
+        start=CREATION.start,
+        apply=_amend,
+        success="activity-amend-success",
+        failed="activity-amend-failed",
     ),
     Update(
-        "activities.scheduled-instance.amended",
-        _instance_entity,
-        _start_instance,
-        _amend_instance,
-        "activity-scheduled-instance-amend-success",
-        "activity-scheduled-instance-amend-failed",
+        event_type="activities.scheduled-instance.amended",
+        entity=_instance_entity,
+        start=_start_instance,
+        apply=_amend_instance,
+        success="activity-scheduled-instance-amend-success",
+        failed="activity-scheduled-instance-amend-failed",
     ),
 )

@@ -193,20 +193,20 @@ def _read_visit(event: DomainEvent, context: HandlerContext) -> visit_scheduler.
 
 UPDATES = (
     Update(
-        "prison-visit.changed",
-        CREATION.entity,
-        CREATION.start,
-        _change,
-        "visit-changed-success",
-        "visit-changed-failed",
+        event_type="prison-visit.changed",
+        entity=CREATION.entity,
+        start=CREATION.start,
+        apply=_change,
+        success="visit-changed-success",
+        failed="visit-changed-failed",
     ),
     Update(
-        "prison-visit.cancelled",
-        CREATION.entity,
-        CREATION.start,
-        _cancel,
-        "visit-cancelled-success",
-        "visit-cancelled-failed",
+        event_type="prison-visit.cancelled",
+        entity=CREATION.entity,
+        start=CREATION.start,
+        apply=_cancel,
+        success="visit-cancelled-success",
+        failed="visit-cancelled-failed",
         coalesce=Coalesce.NEVER,
     ),
 )
