@@ -3,12 +3,12 @@
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Executable, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -18,9 +18,7 @@ from sync.outage_log import OutageLog
 from sync.settings.database_address import parse_database_address, shown_address, without_secrets
 from sync.settings.loading import SettingsError
 from sync.store.engine import (
-    BEGIN,
     READING,
-    SINGLE,
     busy_seconds,
     follow_sqlite_clock,
     is_unavailable,
@@ -59,8 +57,7 @@ class Database:
             self._engine = sqlite_engine(self._url, self._file)
         else:
             self._engine = postgresql_engine(self._url)
-        self._reading_engine = self._engine.execution_options(**{BEGIN: READING})
-        self._single_engine = self._engine.execution_options(**{BEGIN: SINGLE})
+        self._reading_engine = self._engine.execution_options(**{READING: True})
         self._reads, self._writes = (
             OutageLog("sync.store.database", "database-unavailable", "database-available", transactions=kind)
             for kind in ("reading", "writing")
@@ -95,14 +92,6 @@ class Database:
         """
         with self._transaction(self._engine, self._turn(), self._writes) as connection:
             yield connection
-
-    def execute(self, statement: Executable, values: Mapping[str, Any]) -> int:
-        """Runs one statement that writes, without a transaction around it; the number of rows it changed.
-
-        Raises `StoreUnavailable` as `begin` does. Half the round trips of a transaction of one statement.
-        """
-        with self._transaction(self._single_engine, self._turn(), self._writes) as connection:
-            return connection.execute(statement, values).rowcount
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

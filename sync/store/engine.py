@@ -26,12 +26,8 @@ CONNECT_SECONDS = 5
 #: Connections kept open by a process, and further ones under load; transactions are short, so threads take turns.
 POOL_SIZE = 5
 POOL_OVERFLOW = 15
-#: The execution option with the statement that begins a transaction; without it the transaction is one of a writer.
-BEGIN = "sync_begin"
-#: Begins a transaction that only reads.
-READING = "BEGIN"
-#: Begins none: the connection commits each statement by itself.
-SINGLE = ""
+#: The execution option of connections that only read.
+READING = "sync_reading"
 
 _SQLITE_GENERIC_ERROR = 1
 _READ_ONLY_TRANSACTION = "25006"
@@ -64,7 +60,7 @@ def sqlite_engine(url: URL, file: Path | None) -> Engine:
         event.listen(engine, "do_connect", lambda *_given: _create_private(file))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "connect", lambda connection, _record: follow_sqlite_clock(engine.dialect, connection))
-    event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -80,7 +76,7 @@ def postgresql_engine(url: URL) -> Engine:
         "application_name": "prisoner-to-nomis",
         # A pooler gives each transaction another connection to the server, which does not know prepared statements.
         "prepare_threshold": None,
-        # Transactions are begun by `_begin`.
+        # Transactions are begun by `_begin_postgresql`.
         "autocommit": True,
     }
     engine = create_engine(
@@ -94,7 +90,7 @@ def postgresql_engine(url: URL) -> Engine:
     )
     clock = shared_clock(engine.dialect)
     event.listen(engine, "connect", lambda connection, _record: clock.follow_postgresql(connection))
-    event.listen(engine, "begin", lambda connection: _begin(connection, _BEGIN_WRITING))
+    event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -127,7 +123,7 @@ def _create_private(file: Path) -> None:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Transactions are begun by `_begin`, so that DDL is transactional and writers queue at their start.
+    # Transactions are begun by `_begin_sqlite`, so that DDL is transactional and writers queue at their start.
     connection.isolation_level = None
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
@@ -142,7 +138,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _begin(connection: Connection, writing: str) -> None:
-    statement = connection.get_execution_options().get(BEGIN, writing)
-    if statement:
-        connection.exec_driver_sql(statement)
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN" if _is_reading(connection) else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN" if _is_reading(connection) else _BEGIN_WRITING)
+
+
+def _is_reading(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get(READING, False))

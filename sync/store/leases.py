@@ -15,13 +15,14 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
-from sqlalchemy import ColumnElement, Interval, TextClause, bindparam, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, Interval, TextClause, bindparam, delete, func, select, text, update
 
 from sync.clock import now
 from sync.failures import LeaseBusy
@@ -43,6 +44,20 @@ _ACQUIRE = (
 _MINE = (leases.c.key == bindparam("the_key")) & (leases.c.owner == bindparam("the_owner"))
 _RELEASE = delete(leases).where(_MINE)
 _HOLDER = select(leases.c.owner).where(leases.c.key == bindparam("the_key"))
+
+
+@dataclass(slots=True)
+class _Request:
+    """What a thread wants of the database: the lease of `key` for `length`, or its release (`length` None).
+
+    `taken` is whether the lease is held now.
+    """
+
+    key: str
+    owner: str
+    length: timedelta | None = None
+    take_over: bool = False
+    taken: Future[bool] = field(default_factory=Future)
 
 
 @dataclass(slots=True)
@@ -83,6 +98,9 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, _Held] = {}
         self._unreleased: set[tuple[str, str]] = set()
+        #: Requests that no thread has begun to commit, and the lock of the thread that commits.
+        self._waiting: list[_Request] = []
+        self._committing = threading.Lock()
         self._stopping = threading.Event()
         self._renewing: threading.Thread | None = None
 
@@ -104,7 +122,11 @@ class Leases:
         try:
             if self._unreleased:
                 self._release_left_over()
-            taken = self._take(key, owner, length, take_over=take_over)
+            request = _Request(key, owner, length, take_over)
+            with self._lock:
+                self._waiting.append(request)
+            self._commit_waiting(wait=True)
+            taken = request.taken.result()
         except StoreUnavailable:
             # It may be taken all the same: the connection may have been lost during the commit.
             with self._lock:
@@ -118,16 +140,14 @@ class Leases:
     def release(self, key: str) -> None:
         """Gives the lease of `key` back; if the database is unavailable, as soon as it is back."""
         with self._lock:
-            held = self._held.get(key)
-        if held is None:
-            return
-        try:
-            self._database.execute(_RELEASE, {"the_key": key, "the_owner": held.owner})
-        except StoreUnavailable:
-            with self._lock:
-                self._unreleased.add((key, held.owner))
-        finally:
-            self._forget(key)
+            held = self._held.pop(key, None)
+            if held is None:
+                return
+            request = _Request(key, held.owner)
+            request.taken.add_done_callback(lambda taken: self._keep_unreleased(request, taken))
+            # Before another thread of this process can ask for the same lease.
+            self._waiting.append(request)
+        self._commit_waiting(wait=False)
 
     def expire_after(self, key: str, seconds: float) -> None:
         """Lets the lease of `key` expire in `seconds`: until then nobody can take it, this process included.
@@ -139,7 +159,8 @@ class Leases:
             return
         times = self._times(timedelta(seconds=seconds))
         try:
-            self._database.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
+            with self._database.begin() as connection:
+                connection.execute(self._renewal, {"the_key": key, "the_owner": held.owner} | times)
         except StoreUnavailable as error:
             structlog.get_logger().debug("lease-expiry-not-set", key=key, reason=str(error))
 
@@ -199,17 +220,57 @@ class Leases:
             except StoreUnavailable as error:
                 structlog.get_logger().debug("leases-not-renewed", reason=str(error))
 
-    def _take(self, key: str, owner: str, length: timedelta, *, take_over: bool) -> bool:
-        values: dict[str, object] = {"the_key": key, "the_owner": owner, **self._times(length)}
-        if self._database.execute(self._acquisition, values) == 1:
-            return True
-        if not take_over:
+    def _commit_waiting(self, *, wait: bool) -> None:
+        """Commits the requests of all threads together. A thread that does not `wait` leaves them to the one at it.
+
+        With 64 messages in flight, a transaction for each request took a fifth more CPU for each message of a drain on
+        SQLite, and a third more on PostgreSQL.
+        """
+        # Looked at again after each commit: a thread that did not wait relies on the one that was committing.
+        while self._waiting and self._committing.acquire(blocking=wait):
+            try:
+                with self._lock:
+                    requests, self._waiting = self._waiting, []
+                # In the order of their keys, so that transactions of different processes never deadlock.
+                self._commit_together(sorted(requests, key=lambda each: each.key))
+            finally:
+                self._committing.release()
+
+    def _commit_together(self, requests: list[_Request]) -> None:
+        if not requests:
+            return
+        try:
+            with self._database.begin() as connection:
+                taken = [self._apply(connection, each) for each in requests]
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StoreUnavailable) and len(requests) > 1:
+                # What is wrong with one of them does not concern the others.
+                for each in requests:
+                    self._commit_together([each])
+                return
+            for each in requests:
+                each.taken.set_exception(error)
+            return
+        for each, result in zip(requests, taken, strict=True):
+            each.taken.set_result(result)
+
+    def _apply(self, connection: Connection, request: _Request) -> bool:
+        values: dict[str, object] = {"the_key": request.key, "the_owner": request.owner}
+        if request.length is None:
+            connection.execute(_RELEASE, values)
             return False
-        with self._database.read() as connection:
-            holder = connection.execute(_HOLDER, values).scalar()
+        values |= self._times(request.length)
+        if connection.execute(self._acquisition, values).rowcount == 1:
+            return True
+        holder = connection.execute(_HOLDER, values).scalar() if request.take_over else None
         if holder is None or not holder_is_gone(holder):
             return False
-        return self._database.execute(self._taking_over, values | {"the_holder": holder}) == 1
+        return connection.execute(self._taking_over, values | {"the_holder": holder}).rowcount == 1
+
+    def _keep_unreleased(self, request: _Request, taken: Future[bool]) -> None:
+        if taken.exception() is not None:
+            with self._lock:
+                self._unreleased.add((request.key, request.owner))
 
     def _release_left_over(self) -> None:
         """Releases what could not be released while the database was unavailable."""
