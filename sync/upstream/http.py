@@ -70,7 +70,9 @@ class _TotalTimeout(socket.socket):
         """Sets the limit for all that follows, in seconds."""
         self._deadline = math.inf if value is None else time.monotonic() + value
         self._first_piece = True
-        super().settimeout(value)
+        if value != self.gettimeout():
+            # Two system calls for each response otherwise, since urllib3 sets the same timeout again and again.
+            super().settimeout(value)
 
     def recv_into(self, *args: Any) -> int:
         """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
@@ -216,6 +218,10 @@ def _read(response: urllib3.BaseHTTPResponse) -> HttpResponse:
         # http.client skips 100 alone. The real response to this request may still follow on this connection.
         response.close()
         raise ConnectionLost(f"status {response.status}")
+    length = response.length_remaining
+    if length is not None and length <= MAX_BODY_BYTES and "content-encoding" not in response.headers:
+        # Most responses: the size is known, and one read costs a tenth less CPU for each call than reading in pieces.
+        return HttpResponse(response.status, response.headers, response.read())
     pieces, size = [], 0
     for piece in response.stream(_PIECE_BYTES, decode_content=True):
         size += len(piece)
