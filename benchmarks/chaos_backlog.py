@@ -24,8 +24,8 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
 from sync.queues.queue import BATCH
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
+from sync.settings.queue_names import QUEUES
 from sync.store.tables import failures
 
 #: The defaults of the program, except a shorter pause and without the jobs that do not drain.

@@ -18,7 +18,7 @@ from jobs.cli.app import PROGRAM, main
 from jobs.runtime.application import Application
 from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
 from sandbox.postgres import PostgresServer
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 
 
 def database_of(kind: str, folder: Path, stack: ExitStack) -> tuple[str, PostgresServer | None]:

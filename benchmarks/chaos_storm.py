@@ -30,8 +30,8 @@ from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
+from sync.settings.queue_names import QUEUES
 from sync.store import outbox
 
 VISIBILITY_SECONDS = 3

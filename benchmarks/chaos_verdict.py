@@ -16,7 +16,7 @@ from sync.creation.records import OPEN_STATES, CreationRecord, CreationState, li
 from sync.domains.registry import domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox

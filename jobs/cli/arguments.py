@@ -10,7 +10,7 @@ import typer
 
 from jobs.errors import UsageError
 from sync import clock
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]

@@ -16,8 +16,9 @@ from jobs.cli.app import PROGRAM, app
 from jobs.cli.output import duration_text
 from jobs.operations.schedule import SCHEDULE
 from sync.domains.registry import DOMAINS
-from sync.settings.declaration import QUEUES, feature_variable
+from sync.settings.declaration import feature_variable
 from sync.settings.listing import QUEUE_VARIABLES, variables
+from sync.settings.queue_names import QUEUES
 
 DOCUMENTS = Path("doc")
 _WIDTH = 100

@@ -22,8 +22,8 @@ from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.run import ReconciliationParameters
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import forget_proxies, has_display
+from sync.settings.queue_names import QUEUES
 
 if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult

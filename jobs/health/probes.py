@@ -18,7 +18,8 @@ from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import QUEUES, Settings, UpstreamName
+from sync.settings.declaration import Settings, UpstreamName
+from sync.settings.queue_names import QUEUES
 from sync.store.breakers import read_breakers
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport

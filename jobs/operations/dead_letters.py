@@ -21,8 +21,8 @@ from sync.queues.queue import QueueCounts
 from sync.repair.dead_letter_report import DeadLetterReport, not_chosen, report_on
 from sync.repair.dead_letters import DeadLetter
 from sync.repair.redrive import DeadLetterQueue, RetryResult
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import SettingsError
+from sync.settings.queue_names import QUEUES
 
 #: How many messages are read to find the oldest.
 _MOST_SAMPLED = 100

@@ -18,8 +18,8 @@ from jobs.runtime.signals import stopping
 from sync.pipeline.drain import BatchSummary, UpstreamsUnavailable
 from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import SettingsError
+from sync.settings.queue_names import QUEUES
 
 if TYPE_CHECKING:
     from sync.pipeline.drain import Drain

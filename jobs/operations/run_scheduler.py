@@ -15,7 +15,7 @@ from jobs.runtime.job_runs import ActiveRun
 from jobs.runtime.logging import FailureLog
 from jobs.runtime.scheduler import DueJob, Scheduler, Workload
 from jobs.runtime.signals import stopping
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 from sync.store.database import StoreUnavailable
 
 JOB = "scheduler"

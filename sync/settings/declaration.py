@@ -3,8 +3,8 @@
 A setting is the environment variable of the same name in upper case. The names of the replaced service are kept, so
 that its Kubernetes secrets and values carry over.
 
-A new upstream service is one member of `UpstreamName`, a new queue one entry of `QUEUES`, anything else one field of
-`Settings`; `doc/settings.md` follows by itself.
+A new upstream service is one member of `UpstreamName`, a new queue one entry of `QUEUES` in `queue_names.py`, anything
+else one field of `Settings`; `doc/settings.md` follows by itself.
 """
 
 from collections.abc import Mapping
@@ -35,15 +35,7 @@ from sync.settings.parsing import (
     parse_flag,
     parse_waits,
 )
-
-#: The queues, by the names that commands and variables use.
-QUEUES = (
-    "visit",
-    "incentive",
-    "activity",
-    "appointment",
-    "sentencing",
-)
+from sync.settings.queue_names import QUEUES
 
 #: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
 CONNECT_SECONDS = 5.0

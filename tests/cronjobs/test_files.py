@@ -8,8 +8,9 @@ import kubernetes_validate
 import pytest
 
 from sync.domains.registry import event_types
-from sync.settings.declaration import QUEUES, UpstreamName, feature_variable
+from sync.settings.declaration import UpstreamName, feature_variable
 from sync.settings.listing import variables
+from sync.settings.queue_names import QUEUES
 from tests.harness.manifests import KUBERNETES, OVERLAYS, ROOT, Manifest, pod_of, raw_manifests, settings_file
 
 RAW = list(raw_manifests())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held
 from tests.harness.publishing import schedule_created

@@ -10,8 +10,8 @@ from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
 from sandbox.postgres import PostgresServer
 from sync.queues.aws import Aws
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
+from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import held
 from tests.harness.waiting import LONGEST_SECONDS, until

@@ -27,8 +27,8 @@ from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener, QueuePair
-from sync.settings.declaration import QUEUES
 from sync.settings.loading import load_settings
+from sync.settings.queue_names import QUEUES
 from tests.harness.commands import Ended, Terminal, run_here
 from tests.harness.processes import run_command, start_command
 

@@ -1,5 +1,7 @@
 """Every command and every option says what it is for, and every promised command is there."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from jobs.cli.app import app
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 
 PROMISED = {
     "demo": {"--dir", "--prisoners", "--events", "--seed", "--latency-ms", "--no-open"},
@@ -73,6 +75,14 @@ def test_help_names_the_queues() -> None:
     """The help of the drain names every queue."""
     (queues,) = (each for each in COMMANDS["drain"].params if each.name == "queues")
     assert all(queue in queues.help for queue in QUEUES)
+
+
+def test_help_imports_nothing_that_is_slow_to_import() -> None:
+    """What a command needs is imported inside it: neither help nor version waits for pydantic and the like."""
+    code = "import sys, jobs.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "typer" in loaded
+    assert {"boto3", "numpy", "pydantic", "sqlalchemy", "structlog", "urllib3"}.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize("columns", [80, 100])

@@ -18,8 +18,9 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
-from sync.settings.declaration import QUEUES, UpstreamName
+from sync.settings.declaration import UpstreamName
 from sync.settings.loading import SettingsError
+from sync.settings.queue_names import QUEUES
 from sync.upstream.transport import Transport
 from tests.harness.app import App, application
 from tests.harness.faults import faulty, held

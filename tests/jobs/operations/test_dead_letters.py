@@ -14,7 +14,7 @@ from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import read_dead_letter
 from sync.repair.redrive import DeadLetterQueue
-from sync.settings.declaration import QUEUES
+from sync.settings.queue_names import QUEUES
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 from tests.harness.app import App, make_app

@@ -13,8 +13,9 @@ from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import QueueUnavailable
 from sync.queues.setup import TOPIC, QueueOpener, QueuePair
-from sync.settings.declaration import QUEUES, Settings
+from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
+from sync.settings.queue_names import QUEUES
 
 
 @pytest.fixture(scope="session")
