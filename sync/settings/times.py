@@ -57,8 +57,9 @@ MAX_RETRY_AFTER_SECONDS = 60.0
 FAILED_RECORD_SECONDS = 600.0
 #: A trial without a result for this long is given to another call.
 MAX_TRIAL_SECONDS = 120.0
-#: A service that answers pings and that nobody calls for this long counts as up.
-UNTRIED_SECONDS = 60.0
+#: A service that answers pings and that no process calls for this long counts as up. A message that waits for it
+#: tries it at least once a minute.
+UNTRIED_SECONDS = 90.0
 #: How often the state that processes share is read.
 BREAKER_POLL_SECONDS = 5.0
 

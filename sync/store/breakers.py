@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from sync.clock import now
 from sync.store.tables import breakers, insert_into
@@ -11,7 +11,7 @@ from sync.store.tables import breakers, insert_into
 
 @dataclass(frozen=True, slots=True)
 class BreakerRow:
-    """The state of one service's breaker: `open` (down), `half-open` (being tried) or `closed`."""
+    """The state of one service's breaker, `open` (down) or `closed`, and when it was last found so."""
 
     service: str
     state: str
@@ -35,3 +35,9 @@ def set_breaker(
         index_elements=[breakers.c.service], set_=values, where=breakers.c.state != state
     )
     return connection.execute(statement).rowcount == 1
+
+
+def note_failed_trial(connection: Connection, service: str) -> None:
+    """Renews the time of an open breaker, so that other processes see that the service was tried and failed again."""
+    still_open = (breakers.c.service == service) & (breakers.c.state == "open")
+    connection.execute(update(breakers).where(still_open).values(changed_at=now()))

@@ -2,8 +2,8 @@
 
 While it is open no call is made and the drain receives nothing, so that an outage leaves messages waiting on the queue,
 not on the dead letter queue. After a successful health ping one call at a time tries the service; when one succeeds,
-the breaker closes. The state is kept in the database: processes inform each other, and one that starts during an outage
-pings before it receives. The rules of when to open and close are in `circuit.py`.
+the breaker closes. The state is kept in the database: processes inform each other, also of trials that fail, and one
+that starts during an outage pings before it receives. The rules of when to open and close are in `circuit.py`.
 """
 
 import threading
@@ -17,7 +17,7 @@ from sync.clock import now
 from sync.failures import BreakerOpen, UpstreamError
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
-from sync.store.breakers import read_breakers, set_breaker
+from sync.store.breakers import note_failed_trial, read_breakers, set_breaker
 from sync.store.database import Database, StoreUnavailable
 from sync.store.telemetry import Telemetry
 from sync.upstream.circuit import BreakerState, Circuit
@@ -81,12 +81,13 @@ class Breakers:
         circuit = self._circuits[service]
         record = getattr(self._working_on, "record", None)
         with self._lock:
-            moment, before = self._monotonic(), circuit.state
+            moment, before, trial_failed = self._monotonic(), circuit.state, False
             # A look-up for a record whose create failed may succeed while creates go on failing: that shows nothing.
             conclusive = failed or not circuit.failed_otherwise(record, method)
             if before is BreakerState.HALF_OPEN and circuit.trial_thread == threading.get_ident():
                 circuit.trial_thread = None
                 if error is not None and failed:
+                    trial_failed = True
                     circuit.trial_failed(moment, self._record(error), method, error)
                 elif conclusive:
                     circuit.close()
@@ -98,7 +99,9 @@ class Breakers:
                 circuit.recovered(record, method)
             after = circuit.state
         # A trial that failed leaves the service down, as it was.
-        if after is not before and not (before is BreakerState.HALF_OPEN and after is BreakerState.OPEN):
+        if trial_failed:
+            self._share_failed_trial(service)
+        elif after is not before:
             self._announce(service, after, str(error) if error else None)
 
     def not_called(self, service: UpstreamName) -> None:
@@ -189,6 +192,14 @@ class Breakers:
             # Of several processes in one outage, the first sends the event.
             self._telemetry.track(f"upstream-breaker-{'opened' if opened else 'closed'}", {"service": service})
 
+    def _share_failed_trial(self, service: UpstreamName) -> None:
+        """Keeps processes that make no calls from closing the breaker because nobody tries the service."""
+        try:
+            with self._database.begin() as connection:
+                note_failed_trial(connection, service)
+        except StoreUnavailable as error:
+            self._log.debug("breaker-state-not-kept", service=service, reason=str(error))
+
     def _read_shared_state(self) -> None:
         self._next_reading = self._monotonic() + times.BREAKER_POLL_SECONDS
         try:
@@ -201,6 +212,9 @@ class Breakers:
             for name, circuit in self._circuits.items():
                 row = rows.get(name)
                 if row is not None and circuit.shared != (row.state, row.changed_at):
+                    if circuit.shared is not None and circuit.shared[0] == row.state:
+                        # A trial of some process failed since.
+                        circuit.half_open_since = self._monotonic()
                     circuit.shared = (row.state, row.changed_at)
                     self._adopt(circuit, row.state)
 

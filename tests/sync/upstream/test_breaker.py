@@ -336,7 +336,7 @@ def test_a_call_pings_by_itself_when_a_ping_is_due(process: Process) -> None:
     assert process.state is BreakerState.CLOSED
 
 
-def test_a_service_that_nobody_calls_counts_as_up_after_a_minute(process: Process) -> None:
+def test_a_service_that_nobody_calls_counts_as_up_after_a_while(process: Process) -> None:
     """With pings succeeding and nothing to try, the breaker closes by itself."""
     open_in(process)
     assert process.later(1)
@@ -456,6 +456,27 @@ def test_processes_tell_each_other(database: Database, process: Process) -> None
     other.fail()
     with database.read() as connection:
         assert read_breakers(connection)["nomis"].state == "open"
+
+
+def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
+    """Its pings succeed and it calls nothing, while each trial of the other fails: both keep to single trials."""
+    idle = Process(database)
+    for name in "abc":
+        process.fail(1, status=500, path=f"/{name}")
+    # The message of the record that failed comes again once a minute.
+    for _ in range(5):
+        for _ in range(12):
+            process.later(times.BREAKER_POLL_SECONDS)
+            idle.later(times.BREAKER_POLL_SECONDS)
+            assert not process.breakers.all_up([NOMIS])
+            assert not idle.breakers.all_up([NOMIS])
+        process.fail(1, status=500, path="/a")
+    # Then nobody tries the service any more.
+    for _ in range(round(times.UNTRIED_SECONDS / times.BREAKER_POLL_SECONDS) + 2):
+        idle.later(times.BREAKER_POLL_SECONDS)
+    assert idle.breakers.all_up([NOMIS])
+    assert process.later(times.BREAKER_POLL_SECONDS)
+    assert process.breakers.all_up([NOMIS])
 
 
 def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
