@@ -101,6 +101,9 @@ class GroupRunner:
         queue, task = self._context, group.tasks[0]
         if task.handler is not None and queue.breakers.open_services(queue.upstreams):
             return _park(group, Missing.SERVICE, 0)
+        if task.handler is not None and queue.breakers.tried_elsewhere(queue.upstreams):
+            # What comes before its call to that service would be done again at each attempt.
+            return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
         context = start_context(queue, task)

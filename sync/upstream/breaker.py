@@ -127,6 +127,10 @@ class Breakers:
         """Whether one of `services` is being tried, so that work is best started one message at a time."""
         return any(self._circuits[name].state is BreakerState.HALF_OPEN for name in services)
 
+    def tried_elsewhere(self, services: Iterable[UpstreamName]) -> bool:
+        """Whether another thread is trying one of `services`, so that a call to it would raise `BreakerOpen`."""
+        return any(self._is_tried_elsewhere(self._circuits[name]) for name in services)
+
     def probe(self, services: Iterable[UpstreamName]) -> bool:
         """Pings those of `services` that are down and due; True if none of them is down any more.
 
@@ -152,11 +156,15 @@ class Breakers:
         return getattr(self._working_on, "record", None) or f"{error.method} {error.path}?{error.query}"
 
     def _try(self, service: UpstreamName, circuit: Circuit) -> None:
-        tried_by_other = circuit.trial_thread not in (None, threading.get_ident())
-        if tried_by_other and self._monotonic() - circuit.trial_since < times.MAX_TRIAL_SECONDS:
+        if self._is_tried_elsewhere(circuit):
             raise BreakerOpen(service)
         circuit.trial_thread = threading.get_ident()
         circuit.trial_since = self._monotonic()
+
+    def _is_tried_elsewhere(self, circuit: Circuit) -> bool:
+        if circuit.state is not BreakerState.HALF_OPEN or circuit.trial_thread in (None, threading.get_ident()):
+            return False
+        return self._monotonic() - circuit.trial_since < times.MAX_TRIAL_SECONDS
 
     def _ping_when_due(self, name: UpstreamName, circuit: Circuit) -> None:
         with self._lock:

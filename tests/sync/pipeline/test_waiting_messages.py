@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,10 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.creation.creation import creation_lease
 from sync.failures import UpstreamError
+from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import UpstreamsUnavailable
+from sync.pipeline.groups import GroupRunner, Missing
+from sync.pipeline.outcome import Outcome
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.store import failures
@@ -26,7 +30,7 @@ from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.publishing import visit_booked
-from tests.harness.waiting import in_thread, result_of, until
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -184,6 +188,35 @@ def test_one_message_at_a_time_tries_a_service(sandbox: Sandbox, one: Applicatio
         assert main.counts().visible == 4
         create.release()
         assert result_of(working).applied == 1
+
+
+def test_a_message_is_not_begun_while_another_thread_tries_a_service(sandbox: Sandbox, one: Application) -> None:
+    """Whatever it needs beforehand is not read again and again until the other call has ended."""
+    visit_booked(sandbox).publish()
+    drain, main = one.open_drain("visit"), one.queue_pair("visit").main
+    (group,) = coalesce(main.receive(), drain._context.domain)
+    for number in range(3):
+        error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
+        one.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+    until(lambda: one.breakers.probe([UpstreamName.NOMIS]))
+    trying, ended = threading.Event(), threading.Event()
+
+    def try_it() -> None:
+        one.breakers.before_call(UpstreamName.NOMIS)
+        trying.set()
+        ended.wait(LONGEST_SECONDS)
+        one.breakers.after_call(UpstreamName.NOMIS, "GET", None, 0.01)
+
+    other = in_thread(try_it)
+    assert trying.wait(LONGEST_SECONDS)
+    runner = GroupRunner(drain._context, drain._control)
+    result = runner.run(group)
+    assert result.parked is not None
+    assert result.parked.missing is Missing.SERVICE
+    assert sandbox.requests("visits") == []
+    ended.set()
+    result_of(other)
+    assert [end.outcome for end in runner.run(group).ended] == [Outcome.APPLIED]
 
 
 def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Application) -> None:
