@@ -5,6 +5,7 @@ multiplicatively (AIMD), as TCP does: it halves when the service throttles calls
 step. After an outage it starts again from a few calls, one more for each that succeeds.
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,10 +19,11 @@ BURST = 3
 BURST_SECONDS = 1.0
 #: A throttled call among this number of successes is about its own record, and no sign of overload.
 RARE = 20
-#: A service is slow when its responses take this many times as long as usual, and this many seconds longer.
+#: A service is slow when its responses take this many times as long as usual, and this many seconds longer, for
+#: `SETTLE_SECONDS`: a moment without CPU makes all calls in flight look slow.
 SLOW_FACTOR = 4.0
 SLOW_SECONDS = 0.25
-#: The wait after each change of the limit, in which the service settles.
+#: The wait after each change of the limit, in which the service settles, and before one because it is slow.
 SETTLE_SECONDS = 1.0
 #: The number of steps in which the limit returns from 0 to its maximum.
 STEPS_BACK = 8
@@ -66,6 +68,7 @@ class ConcurrencyLimit:
         self._smoothed = 0.0
         self._baseline = 0.0
         self._baseline_at = 0.0
+        self._slow_since = math.inf
 
     @property
     def waiting(self) -> int:
@@ -106,12 +109,18 @@ class ConcurrencyLimit:
             self._smoothed += (seconds - self._smoothed) / min(self._successes, _WARM_UP_RESPONSES)
             self._baseline, self._baseline_at = self._smoothed, now
             return
-        self._smoothed += _SMOOTHING * (seconds - self._smoothed)
+        slow = max(SLOW_FACTOR * self._baseline, self._baseline + SLOW_SECONDS)
+        # However long a single response took, it is one of many.
+        self._smoothed += _SMOOTHING * (min(seconds, 2 * slow) - self._smoothed)
         if self._smoothed < self._baseline or now - self._baseline_at >= BASELINE_SECONDS:
             self._baseline, self._baseline_at = self._smoothed, now
-        if self._smoothed > SLOW_FACTOR * self._baseline and self._smoothed > self._baseline + SLOW_SECONDS:
-            self._halve(now)
-        elif self.allowed < self.maximum:
+        if self._smoothed > slow:
+            self._slow_since = min(self._slow_since, now)
+            if now - self._slow_since >= SETTLE_SECONDS:
+                self._halve(now)
+            return
+        self._slow_since = math.inf
+        if self.allowed < self.maximum:
             self._grow(max(1, self.maximum // STEPS_BACK), now, SETTLE_SECONDS)
 
     def on_throttled(self, retry_after: float | None = None) -> None:
@@ -163,6 +172,7 @@ class ConcurrencyLimit:
             self._starting = False
             # What was measured before is about the former limit.
             self._smoothed = min(self._smoothed, SLOW_FACTOR * self._baseline)
+            self._slow_since = math.inf
             self._set(max(1, self.allowed // 2), now)
         self._log.info("concurrency_reduced", allowed=self.allowed)
 

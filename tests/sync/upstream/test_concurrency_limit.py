@@ -240,6 +240,31 @@ def test_slow_responses_halve_down_to_one_at_a_time() -> None:
     assert limit.allowed == 1
 
 
+def test_a_moment_without_cpu_is_no_slow_service() -> None:
+    """On a busy machine all calls in flight may look slow at once, but not those that follow."""
+    clock = Clock()
+    limit = warm(64, clock)
+    for _ in range(20):
+        clock.now += SETTLE_SECONDS
+        for _ in range(64):
+            limit.on_success(2.0)
+        clock.now += SETTLE_SECONDS / 2
+        for _ in range(100):
+            limit.on_success(0.02)
+        assert limit.allowed == 64
+
+
+def test_one_slow_response_is_an_accident() -> None:
+    """Even if it took half a minute, and few come after it."""
+    clock = Clock()
+    limit = warm(40, clock)
+    limit.on_success(30.0)
+    for _ in range(60):
+        assert limit.allowed == 40
+        clock.now += SETTLE_SECONDS
+        limit.on_success(0.02)
+
+
 def test_what_is_usual_is_learnt_again() -> None:
     """A service that is slower by day than by night is not held at one call for good."""
     clock = Clock()
