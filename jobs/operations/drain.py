@@ -34,7 +34,7 @@ class DrainParameters:
     """What a drain was asked for.
 
     max_batches: the most micro-batches of each queue. wait_seconds: how long a service that is down is waited for
-    before its messages are handed back.
+    before its messages are returned to the queue.
     """
 
     queues: tuple[str, ...] = QUEUES

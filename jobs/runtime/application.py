@@ -209,8 +209,9 @@ class Application:
     def open_drain(self, queue: str, hold_seconds: float | None = None) -> "Drain":
         """The drain of a queue.
 
-        While an upstream is down its messages are held for `hold_seconds` and then handed back; None holds them until
-        it is up. Raises `QueueUnavailable`.
+        While a service or the database is unavailable its messages are held for `hold_seconds` and then returned to
+        the queue; None holds them until it is back. There is one drain for each queue: once it is open, `hold_seconds`
+        is ignored. Raises `QueueUnavailable`.
         """
         return self.build_once(f"drain {queue}", lambda: self._make_drain(queue, hold_seconds))
 

@@ -2,11 +2,12 @@
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
+from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.domains.registry import queue_of
@@ -19,19 +20,25 @@ from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable
-from sync.queues.requeue import WaitsFor, attributes_of_copy, pause_seconds
+from sync.queues.requeue import WaitsFor, attributes_of_copy, has_waited, pause_seconds
 from sync.store.database import StoreUnavailable
 from sync.store.failures import FailedAttempt, record_failures
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """How a task ended.
+    """How a task ended, and when its messages come again if they are not deleted.
+
+    `wait_seconds` goes before the pause that follows from `waits_for`, and both before the configured wait, which is
+    `least_seconds` at least.
 
     failure: recorded, except while a creation is awaited, for then nothing has failed yet.
-    wait_seconds: when its messages come again, instead of the configured wait.
+    wait_seconds: when its messages come again.
     waits_for: its messages wait on the queue as copies, without using up their receives.
-    least_seconds: its messages come again no earlier than that.
+    least_seconds: its messages come again no earlier than that after a failure.
+    is_copied: its messages are returned as copies although they wait for nothing.
+    failure_at_last_receive: at its last receive the message is replaced by a copy once only; the next time this is
+        recorded, and it becomes a dead letter.
     """
 
     task: Task
@@ -40,19 +47,40 @@ class TaskEnd:
     wait_seconds: int | None = None
     waits_for: WaitsFor | None = None
     least_seconds: int = 0
+    is_copied: bool = False
+    failure_at_last_receive: Failure | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has a failure to record: a creation that is awaited is none."""
+        return self.failure is not None and self.waits_for is not WaitsFor.CREATION
 
 
-#: Recorded for a message that was returned untried and may become a dead letter for it.
+#: Recorded for a message of which no copy could be sent, and which may become a dead letter for that.
 _NOT_COPIED = Failure(
-    "hand back", None, None, None, None, "handed back at its last receive, and no copy could be sent", recoverable=True
+    step="return to the queue",
+    service=None,
+    method=None,
+    path=None,
+    status=None,
+    reason="returned untried, and no copy could be sent to keep its receives",
+    recoverable=True,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """The copy that is to replace a message: for what it waits, and in how many seconds it comes."""
+
+    waits_for: WaitsFor | None
+    delay: int
 
 
 class Acknowledger:
     """Acknowledges the messages of one queue. `failures` counts why attempts failed."""
 
-    def __init__(self, context: QueueContext, main: Queue, heartbeat: Heartbeat) -> None:
-        self._context = context
+    def __init__(self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat) -> None:
+        self._queue_context = queue_context
         self._queue = main
         self._heartbeat = heartbeat
         self.failures = FailureCounts()
@@ -65,7 +93,7 @@ class Acknowledger:
 
     def return_untried(self, messages: Sequence[Message]) -> None:
         """Returns messages that were not tried to the queue, where others can receive them at once."""
-        copies = {each.receipt_handle: (None, 0) for each in messages if each.receive_count >= self._most_receives()}
+        copies = {each.receipt_handle: _Copy(None, 0) for each in messages if self._is_last_receive(each)}
         copied = self._send_copies(copies, messages)
         done = [each for each in messages if each.receipt_handle in copied]
         self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
@@ -73,24 +101,20 @@ class Acknowledger:
     def acknowledge(self, ends: Sequence[TaskEnd]) -> Counter[Outcome]:
         """Records what is to be recorded, then deletes messages or returns them; the outcomes counted by message.
 
+        Copies are sent first: what is recorded of a message depends on whether a copy takes its place.
+
         Without the database nothing is deleted, for its telemetry could be lost: the messages come again, and their
         effects are then found done. A message that was not tried to its end, or whose failure is not recorded, must not
         become a dead letter: at its last receive a copy takes its place.
         """
-        recorded = self._record(ends)
-        if not recorded:
+        ends = [self._end_at_last_receive(end) for end in ends]
+        ends, copied = self._copy(ends, self._copy_of)
+        if not self._record(ends, copied):
             ends = [replace(end, outcome=Outcome.DEFERRED) if end.outcome.is_final else end for end in ends]
-        copies = {
-            message.receipt_handle: (end.waits_for, delay)
-            for end in ends
-            for message in end.task.messages
-            if (delay := self._delay_of_copy(end, message, recorded=recorded)) is not None
-        }
-        copied = self._send_copies(copies, [message for end in ends for message in end.task.messages])
-        not_copied = copies.keys() - copied
-        ends = [_failed_if(end, not_copied) for end in ends]
-        if not_copied:
-            self._record([end for end in ends if _handles(end.task) & not_copied])
+            before = ends
+            ends, more = self._copy(ends, self._copy_of_unrecorded, copied)
+            copied |= more
+            self._record([end for end, old in zip(ends, before, strict=True) if end.failure is not old.failure], copied)
         outcomes: Counter[Outcome] = Counter()
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
@@ -104,86 +128,141 @@ class Acknowledger:
         self._finish(done, waiting)
         return outcomes
 
-    def _delay_of_copy(self, end: TaskEnd, message: Message, *, recorded: bool) -> int | None:
-        """In how many seconds a copy replaces a message; None for a message that comes again itself."""
+    def _end_at_last_receive(self, end: TaskEnd) -> TaskEnd:
+        """The end as a failure, if a message at its last receive may not be replaced by a copy once more."""
+        message = end.task.message
+        if end.failure_at_last_receive is None or not self._is_last_receive(message):
+            return end
+        if not has_waited(message, WaitsFor.LEASE):
+            return end
+        return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
+
+    def _copy_of(self, end: TaskEnd, message: Message) -> _Copy | None:
+        """The copy that replaces a message; None for a message that is deleted or comes again itself."""
         if end.waits_for is not None:
-            return pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
-        untried = end.outcome is Outcome.DEFERRED or not (recorded or end.outcome.is_final)
-        if untried and message.receive_count >= self._most_receives():
-            return self._wait(end, message)
+            pause = pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
+            return _Copy(end.waits_for, pause)
+        if end.is_copied or (end.outcome is Outcome.DEFERRED and self._is_last_receive(message)):
+            return _Copy(WaitsFor.LEASE if end.failure_at_last_receive else None, self._wait(end, message))
         return None
 
-    def _send_copies(self, copies: Mapping[str, tuple[WaitsFor | None, int]], messages: Sequence[Message]) -> set[str]:
+    def _copy_of_unrecorded(self, end: TaskEnd, message: Message) -> _Copy | None:
+        """The copy that replaces a message whose failure, or effect, is not recorded."""
+        return _Copy(None, self._wait(end, message)) if self._is_last_receive(message) else None
+
+    def _copy(
+        self,
+        ends: Sequence[TaskEnd],
+        copy_of: Callable[[TaskEnd, Message], _Copy | None],
+        copied_before: Set[str] = frozenset(),
+    ) -> tuple[list[TaskEnd], set[str]]:
+        """Sends the copies that are wanted of the messages of `ends`, by `copy_of`.
+
+        The ends, as failures where no copy could be sent, and the receipt handles of the messages that were copied.
+        """
+        copies = {
+            message.receipt_handle: copy
+            for end in ends
+            for message in end.task.messages
+            if message.receipt_handle not in copied_before and (copy := copy_of(end, message)) is not None
+        }
+        copied = self._send_copies(copies, [message for end in ends for message in end.task.messages])
+        not_copied = copies.keys() - copied
+        return [_failed_if(end, not_copied) for end in ends], copied
+
+    def _send_copies(self, copies: Mapping[str, _Copy], messages: Sequence[Message]) -> set[str]:
         """Sends copies, wanted by receipt handle; the handles of the messages of which a copy was sent.
 
         A death before the deletion of the originals delivers both, as SQS itself may deliver a message twice.
         """
-        groups: defaultdict[tuple[WaitsFor | None, int], list[Message]] = defaultdict(list)
+        groups: defaultdict[_Copy, list[Message]] = defaultdict(list)
         for message in messages:
             if message.receipt_handle in copies:
                 groups[copies[message.receipt_handle]].append(message)
         copied: set[str] = set()
-        for (waits_for, delay), group in groups.items():
-            left = self._queue.copy(group, partial(attributes_of_copy, waits_for=waits_for), delay)
+        for copy, group in groups.items():
+            left = self._queue.copy(group, partial(attributes_of_copy, waits_for=copy.waits_for), copy.delay)
             copied |= {message.receipt_handle for message in group if message not in left}
-            properties = {"waits_for": waits_for and waits_for.name.lower(), "messages": len(group), "seconds": delay}
-            self._log.info("messages-wait", queue=self._context.queue, **properties)
+            properties = {"waits_for": copy.waits_for and copy.waits_for.name.lower(), "messages": len(group)}
+            self._log.info("messages-wait", queue=self._queue_context.queue, **properties, seconds=copy.delay)
             _note(self._copying, left)
         return copied
 
-    def _record(self, ends: Sequence[TaskEnd]) -> bool:
-        """Writes telemetry and failures; whether they are in the database."""
-        failed = self._failed_attempts(ends)
+    def _record(self, ends: Sequence[TaskEnd], copied: Set[str]) -> bool:
+        """Writes telemetry and failures; whether they are in the database.
+
+        `copied`: the receipt handles of the messages that a copy replaces, which do not become dead letters.
+        """
+        failed = [(task.message, self._attempt(end, task)) for end in ends if end.has_failed for task in _tasks(end)]
+        last = [
+            attempt
+            for message, attempt in failed
+            if self._is_last_receive(message) and message.receipt_handle not in copied
+        ]
         try:
-            for attempt in failed:
+            for _, attempt in failed:
                 self.failures.add(attempt.failure)
-                self._context.telemetry.track("message-failed", attempt.properties())
-                self._track_last(attempt)
-            self._context.telemetry.flush()
-            if failed:
-                with self._context.database.begin() as connection:
-                    record_failures(connection, failed)
+                self._queue_context.telemetry.track("message-failed", attempt.properties())
+            self._queue_context.telemetry.flush()
+            self._write_failures([attempt for _, attempt in failed])
+            if last:
+                # Not buffered: if it cannot be written now, copies take the place of these messages.
+                with self._queue_context.database.begin() as connection:
+                    for attempt in last:
+                        self._track_last(connection, attempt)
         except StoreUnavailable as error:
-            self._log.debug("database-unavailable", queue=self._context.queue, reason=str(error), messages=len(ends))
+            self._log.debug(
+                "database-unavailable", queue=self._queue_context.queue, reason=str(error), messages=len(ends)
+            )
             return False
         except Exception:  # a fault in one record must not keep the others from being acknowledged
-            self._log.exception("failures-not-recorded", queue=self._context.queue, messages=len(ends))
+            self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(ends))
         return True
 
-    def _failed_attempts(self, ends: Sequence[TaskEnd]) -> list[FailedAttempt]:
-        return [
-            FailedAttempt(
-                time=now(),
-                queue=self._context.queue,
-                message_id=task.message.message_id,
-                sns_message_id=task.sns_message_id,
-                event_type=task.event_type,
-                entity=task.entity,
-                attempt=task.message.receive_count,
-                failure=end.failure,
-            )
-            for end in ends
-            if end.failure is not None and end.waits_for is not WaitsFor.CREATION
-            for task in (*end.task.coalesced, end.task)
-        ]
-
-    def _track_last(self, attempt: FailedAttempt) -> None:
-        """Tracks that SQS moves a message to the dead letter queue, if this was its last attempt."""
-        most = self._most_receives()
-        if attempt.attempt < most:
+    def _write_failures(self, attempts: Sequence[FailedAttempt]) -> None:
+        """Writes failed attempts. Raises `StoreUnavailable`; a fault in a record is only logged."""
+        if not attempts:
             return
+        try:
+            with self._queue_context.database.begin() as connection:
+                record_failures(connection, attempts)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            self._log.exception("failures-not-recorded", queue=self._queue_context.queue, messages=len(attempts))
+
+    def _attempt(self, end: TaskEnd, task: Task) -> FailedAttempt:
+        assert end.failure is not None
+        return FailedAttempt(
+            time=now(),
+            queue=self._queue_context.queue,
+            message_id=task.message.message_id,
+            sns_message_id=task.sns_message_id,
+            event_type=task.event_type,
+            entity=task.entity,
+            attempt=task.message.receive_count,
+            failure=end.failure,
+        )
+
+    def _track_last(self, connection: Connection, attempt: FailedAttempt) -> None:
+        """Tracks that SQS moves a message to the dead letter queue after this, its last attempt."""
         event_type = attempt.event_type or ""
         # Text from elsewhere must not become the name of a telemetry event.
         known = event_type == MAPPING_RETRY or queue_of(event_type) is not None
-        settings, queue = self._context.settings, self._context.queue
+        settings, queue = self._queue_context.settings, self._queue_context.queue
         properties = {
             "queueName": self._queue.name,
             "dlqName": settings.queue(queue).dlq_name,
             "messageId": attempt.message_id,
-            "maxReceiveCount": most,
+            "maxReceiveCount": self._most_receives(),
             "timeouts": ",".join(map(str, settings.event_visibility_timeouts(queue, event_type))),
         }
-        self._context.telemetry.track(f"{event_type if known else 'message'}-sent-to-dlq", properties)
+        name = f"{event_type if known else 'message'}-sent-to-dlq"
+        self._queue_context.telemetry.track_with(connection, name, properties)
+
+    def _is_last_receive(self, message: Message) -> bool:
+        """Whether SQS moves the message to the dead letter queue instead of delivering it again."""
+        return message.receive_count >= self._most_receives()
 
     def _most_receives(self) -> int:
         """After how many receives a message becomes a dead letter: the redrive policy of the queue, read once."""
@@ -192,7 +271,7 @@ class Acknowledger:
                 most = self._queue.max_receives()
             except QueueUnavailable as error:
                 self._reading_policy.failed(str(error))
-                return self._context.settings.hmpps_sqs_max_receive_count
+                return self._queue_context.settings.hmpps_sqs_max_receive_count
             self._reading_policy.worked()
             self._max_receives = sys.maxsize if most is None else most
         return self._max_receives
@@ -201,13 +280,15 @@ class Acknowledger:
         coalesced = Outcome.COALESCED if end.outcome.is_final else end.outcome
         for task, outcome in (*((each, coalesced) for each in end.task.coalesced), (end.task, end.outcome)):
             outcomes[outcome] += 1
-            if self._context.on_message_end is not None:
-                self._context.on_message_end(self._context.queue, outcome, task.message.receive_count)
+            if self._queue_context.on_message_end is not None:
+                self._queue_context.on_message_end(self._queue_context.queue, outcome, task.message.receive_count)
 
     def _wait(self, end: TaskEnd, message: Message) -> int:
         if end.wait_seconds is not None:
             return end.wait_seconds
-        waits = self._context.settings.event_visibility_timeouts(self._context.queue, end.task.event_type or "")
+        waits = self._queue_context.settings.event_visibility_timeouts(
+            self._queue_context.queue, end.task.event_type or ""
+        )
         return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
@@ -222,16 +303,16 @@ class Acknowledger:
                 _note(self._hiding, self._queue.change_visibility(messages, seconds))
 
     def _outage_log(self, fails: str, works: str) -> OutageLog:
-        return OutageLog("sync.pipeline.acknowledge", fails, works, queue=self._context.queue)
+        return OutageLog("sync.pipeline.acknowledge", fails, works, queue=self._queue_context.queue)
 
 
-def _handles(task: Task) -> set[str]:
-    return {message.receipt_handle for message in task.messages}
+def _tasks(end: TaskEnd) -> tuple[Task, ...]:
+    return (*end.task.coalesced, end.task)
 
 
-def _failed_if(end: TaskEnd, not_copied: set[str]) -> TaskEnd:
+def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
     """The end as a failure if a message of it is among those of which no copy could be sent."""
-    if not _handles(end.task) & not_copied:
+    if not_copied.isdisjoint(message.receipt_handle for message in end.task.messages):
         return end
     return replace(end, outcome=Outcome.FAILED, failure=end.failure or _NOT_COPIED, waits_for=None)
 

@@ -6,7 +6,7 @@ A group is ready, running or parked. Each turn of a group is a future that retur
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -14,7 +14,7 @@ from sync.pipeline.acknowledge import Acknowledger, TaskEnd
 from sync.pipeline.coalesce import MessageGroup
 from sync.pipeline.control import DrainControl
 from sync.pipeline.groups import GroupResult, GroupRunner, Missing, Parked
-from sync.pipeline.outages import Outage
+from sync.pipeline.outages import OutageWatch
 from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import BATCH
@@ -27,13 +27,13 @@ class Batch:
     def __init__(
         self,
         groups: Iterable[MessageGroup],
-        context: QueueContext,
+        queue_context: QueueContext,
         acknowledger: Acknowledger,
-        outage: Outage,
+        outage: OutageWatch,
         control: DrainControl,
     ) -> None:
-        self._context = context
-        self._runner = GroupRunner(context, control)
+        self._queue_context = queue_context
+        self._runner = GroupRunner(queue_context, control)
         self._acknowledger = acknowledger
         self._outage = outage
         self._control = control
@@ -41,6 +41,8 @@ class Batch:
         self._ready = deque(sorted(groups, key=lambda group: -len(group.tasks)))
         self._running: dict[Future[GroupResult], MessageGroup] = {}
         self._parked: list[Parked] = []
+        #: The groups that met the database unavailable, and have not got through it since.
+        self._barred: set[MessageGroup] = set()
         self._ended: list[TaskEnd] = []
         self._acknowledging: Future[Counter[Outcome]] | None = None
         self._acknowledged_at = time.monotonic()
@@ -50,7 +52,7 @@ class Batch:
 
     def run(self) -> Counter[Outcome]:
         """Works until every message is acknowledged or returned; the outcomes counted by message."""
-        queue, threads = self._context.queue, self._context.settings.drain_concurrency
+        queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
         workers = ThreadPoolExecutor(threads, thread_name_prefix=f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
         try:
@@ -66,6 +68,8 @@ class Batch:
                     self.gave_up = True
                     self._return_parked(lambda _parked: True)
                     self._return_ready()
+                else:
+                    self._replace_long_hidden()
         finally:
             acknowledging.shutdown()
             # A handler that hangs in a call past the grace period is not waited for here.
@@ -74,12 +78,11 @@ class Batch:
 
     def _unpark(self) -> None:
         """Makes ready the parked groups that need not wait any longer."""
-        database_unavailable = any(each.missing is Missing.DATABASE for each in self._parked)
-        self._outage.note(database_unavailable=database_unavailable)
+        self._outage.note()
         if not self._parked:
             return
         services_usable = self._control.stopping or self._outage.services_usable()
-        if not services_usable or database_unavailable:
+        if not services_usable or any(each.missing is Missing.DATABASE for each in self._parked):
             # An outage that is waited for is no hang.
             self._control.note_progress()
         moment = time.monotonic()
@@ -107,8 +110,23 @@ class Batch:
         elif self._ready or self._parked:
             time.sleep(times.POLL_SECONDS)
         for future in [future for future in self._running if future.done()]:
-            del self._running[future]
-            self._take(future.result())
+            group, result = self._running.pop(future), future.result()
+            self._note_database(group, result)
+            self._take(result)
+
+    def _note_database(self, group: MessageGroup, result: GroupResult) -> None:
+        """Notes what a turn shows of the database: that it is unavailable, or that a group got through it at last."""
+        missing = None if result.parked is None else result.parked.missing
+        if result.parked is not None and missing is Missing.DATABASE:
+            self._barred.discard(group)
+            self._barred.add(result.parked.group)
+            self._outage.note_database(available=False)
+        elif group in self._barred:
+            if missing in (Missing.SERVICE, Missing.AGE) and not result.ended:
+                # Parked before it needed the database.
+                return
+            self._barred.clear()
+            self._outage.note_database(available=True)
 
     def _take(self, result: GroupResult) -> None:
         if result.ended:
@@ -149,6 +167,14 @@ class Batch:
             self._return(list(self._running.values()))
             self._running.clear()
 
+    def _replace_long_hidden(self) -> None:
+        """Lets copies replace the messages that SQS will soon no longer keep hidden, whatever they wait for."""
+        oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
+        groups = self._take_parked(lambda each: _is_older(each.group, oldest))
+        groups += [group for group in self._ready if _is_older(group, oldest)]
+        self._ready = deque(group for group in self._ready if not _is_older(group, oldest))
+        self._return(groups, is_copied=True)
+
     def _return_parked(self, wanted: Callable[[Parked], bool]) -> None:
         self._return(self._take_parked(wanted))
 
@@ -161,6 +187,15 @@ class Batch:
         self._parked = [each for each in self._parked if each not in taken]
         return [each.group for each in taken]
 
-    def _return(self, groups: Sequence[MessageGroup] | deque[MessageGroup]) -> None:
+    def _return(self, groups: Iterable[MessageGroup], *, is_copied: bool = False) -> None:
         """Returns groups to the queue, where others can receive them at once."""
-        self._ended.extend(TaskEnd(task, Outcome.DEFERRED, wait_seconds=0) for group in groups for task in group.tasks)
+        self._ended.extend(
+            TaskEnd(task, Outcome.DEFERRED, wait_seconds=0, is_copied=is_copied)
+            for group in groups
+            for task in group.tasks
+        )
+
+
+def _is_older(group: MessageGroup, moment: float) -> bool:
+    """Whether a message of the group was received before `moment`, on the monotonic clock."""
+    return any(message.received_at < moment for task in group.tasks for message in task.messages)

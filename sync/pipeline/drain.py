@@ -3,8 +3,7 @@
 | step | module | what it does |
 | --- | --- | --- |
 | receive | `receive` | gathers a micro-batch; the heartbeat keeps its messages hidden from then on |
-| parse | `envelope` | reads the body: a domain event, a mapping retry, or an unknown type |
-| group | `coalesce` | one group for each entity, in the order of its events; updates are coalesced |
+| group | `coalesce` | reads each body (`envelope`); one group for each entity, in the order of its events |
 | handle | `batch`, `groups`, `handle` | works the groups side by side, by the rules of the domain |
 | acknowledge | `acknowledge` | deletes what is done, and lets what failed come again after its wait |
 
@@ -26,11 +25,13 @@ from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.control import DrainControl
-from sync.pipeline.outages import Outage
+from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import QueueContext
 from sync.pipeline.receive import Receiver
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue
+from sync.settings import times
+from sync.store.database import StoreUnavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +81,19 @@ class UpstreamsUnavailable(SyncError):
 class Drain:
     """Drains the main queue of one domain. Use as a context manager; `stop` may be called from any thread.
 
-    `hold_seconds`: how long messages are held while a required service is unavailable before they are returned to the
-    queue; None holds them until it is back.
+    `hold_seconds`: how long messages are held while a required service or the database is unavailable before they are
+    returned to the queue; None holds them until it is back.
     """
 
-    def __init__(self, context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:
-        settings = context.settings
-        self.queue = context.queue
-        self._context = context
+    def __init__(self, queue_context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:
+        settings = queue_context.settings
+        self.queue = queue_context.queue
+        self._queue_context = queue_context
         self._control = DrainControl(settings.drain_grace_seconds)
-        self._outage = Outage(context, hold_seconds)
+        self._outage = OutageWatch(queue_context, hold_seconds)
         self._heartbeat = Heartbeat(main, settings.hmpps_sqs_visibility_timeout_seconds)
-        self._receiver = Receiver(context, main, self._heartbeat, self._outage, self._control)
-        self._acknowledger = Acknowledger(context, main, self._heartbeat)
+        self._receiver = Receiver(queue_context, main, self._heartbeat, self._outage, self._control)
+        self._acknowledger = Acknowledger(queue_context, main, self._heartbeat)
         self._closing = ExitStack()
         self._log = structlog.get_logger("sync.pipeline.drain")
 
@@ -107,7 +108,11 @@ class Drain:
         self._closing.close()
 
     def stop(self) -> None:
-        """Receives no more; work in flight is finished or, past `DRAIN_GRACE_SECONDS`, returned to the queue."""
+        """Receives no more; what was received is worked for `DRAIN_GRACE_SECONDS`, and the rest returned to the queue.
+
+        Groups that are ready are still started during the grace period. Parked groups are returned at once, except for
+        those whose event is too young.
+        """
         self._control.stop()
 
     @property
@@ -122,13 +127,14 @@ class Drain:
     def run_batch(self) -> BatchSummary:
         """Drains one micro-batch.
 
-        Raises `QueueUnavailable`, `StoreUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage.
+        Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
+        without a limit raises `StoreUnavailable` instead when it cannot receive without the database.
         """
         started = monotonic()
         if not self._receiver.wait_for_services():
             self._end_if_too_long()
             return BatchSummary(self.queue)
-        summary = self._work(self._receiver.receive_batch(), started)
+        summary = self._work(self._receive(None), started)
         if self._outage.has_limit and summary.deferred and not self._outage.all_up():
             raise self._unavailable(summary)
         return summary
@@ -147,8 +153,8 @@ class Drain:
                     self._end_if_too_long()
                     continue
                 received_now = ahead is None
-                messages = self._receiver.receive_batch() if ahead is None else ahead.result()
-                ahead = None
+                receiving, ahead = ahead, None
+                messages = self._receive(receiving)
                 up = self._outage.all_up()
                 if not messages and received_now and (up or not self._outage.has_limit):
                     break
@@ -164,11 +170,34 @@ class Drain:
             self._return_to_queue(ahead)
         return total
 
+    def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
+        """The next batch, from `ahead` if it is being received already.
+
+        A drain that waits for a limited time waits for the database too. Raises as `run_batch` does.
+        """
+        while True:
+            try:
+                messages = self._receiver.receive_batch() if ahead is None else ahead.result()
+            except StoreUnavailable:
+                self._outage.note_database(available=False)
+                if not self._outage.has_limit:
+                    raise
+                self._end_if_too_long()
+                if self._control.stopping:
+                    return []
+                # An outage that is waited for is no hang.
+                self._control.note_progress()
+                self._control.wait(times.DATABASE_POLL_SECONDS)
+                ahead = None
+            else:
+                self._outage.note_database(available=True)
+                return messages
+
     def _work(self, messages: list[Message], started: float) -> BatchSummary:
         if not messages:
             return BatchSummary(self.queue)
-        groups = coalesce(messages, self._context.domain)
-        batch = Batch(groups, self._context, self._acknowledger, self._outage, self._control)
+        groups = coalesce(messages, self._queue_context.domain)
+        batch = Batch(groups, self._queue_context, self._acknowledger, self._outage, self._control)
         try:
             outcomes = batch.run()
         finally:

@@ -30,7 +30,7 @@ from sync.tracing import traced
 
 
 class Missing(Enum):
-    """What a parked group waits for."""
+    """What a parked group waits for in the batch, hidden. What a message waits for on the queue is `WaitsFor`."""
 
     SERVICE = auto()
     DATABASE = auto()
@@ -61,8 +61,8 @@ class GroupResult:
 class GroupRunner:
     """Works the groups of one queue. Safe to share between threads, each with its own group."""
 
-    def __init__(self, context: QueueContext, control: DrainControl) -> None:
-        self._context = context
+    def __init__(self, queue_context: QueueContext, control: DrainControl) -> None:
+        self._queue_context = queue_context
         self._control = control
         self._log = structlog.get_logger("sync.pipeline.groups")
 
@@ -72,19 +72,19 @@ class GroupRunner:
             # Looked at before the lease is taken, since it costs nothing.
             if (young := self._park_if_young(group)) is not None:
                 return young
-            with nullcontext() if group.key is None else self._context.leases.held(self._lease_key(group.key)):
+            with nullcontext() if group.key is None else self._queue_context.leases.held(self._lease_key(group.key)):
                 return self._run(group)
         except LeaseBusy as error:
             return self._wait_for_lease(group, error)
         except StoreUnavailable as error:
             return self._wait_for_database(group, error)
         except BaseException as error:  # whatever it is, no message is left without an end
-            self._log.exception("group-failed", queue=self._context.queue)
+            self._log.exception("group-failed", queue=self._queue_context.queue)
             failure = describe_failure(error)
             return GroupResult(tuple(TaskEnd(task, Outcome.FAILED, failure) for task in group.tasks))
 
     def _lease_key(self, key: str) -> str:
-        return f"{self._context.queue}:{key}"
+        return f"{self._queue_context.queue}:{key}"
 
     def _run(self, group: MessageGroup) -> GroupResult:
         ended: tuple[TaskEnd, ...] = ()
@@ -98,18 +98,19 @@ class GroupRunner:
 
     def _run_first(self, group: MessageGroup) -> GroupResult:
         """Works the first task of a group."""
-        queue, task = self._context, group.tasks[0]
-        if task.handler is not None and queue.breakers.open_services(queue.upstreams):
+        queue_context, task = self._queue_context, group.tasks[0]
+        breakers, upstreams = queue_context.breakers, queue_context.upstreams
+        if task.handler is not None and breakers.open_services(upstreams):
             return _park(group, Missing.SERVICE, 0)
-        if task.handler is not None and queue.breakers.tried_elsewhere(queue.upstreams):
+        if task.handler is not None and breakers.tried_elsewhere(upstreams):
             # What comes before its call to that service would be done again at each attempt.
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
-        context = start_context(queue, task)
+        context = start_context(queue_context, task)
         try:
-            with queue.breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
-                outcome = handle(queue, task, context)
+            with breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
+                outcome = handle(queue_context, task, context)
         except LeaseBusy as error:
             return self._wait_for_lease(group, error)
         except StoreUnavailable as error:
@@ -130,7 +131,7 @@ class GroupRunner:
 
     def _park_if_young(self, group: MessageGroup) -> GroupResult | None:
         """Parks a group whose first event may tell of a change that its publisher has not committed yet."""
-        task, minimum = group.tasks[0], self._context.settings.event_minimum_age_seconds
+        task, minimum = group.tasks[0], self._queue_context.settings.event_minimum_age_seconds
         if task.handler is None:
             return None
         seconds = max(seconds_until_old_enough(message, minimum) for message in task.messages)
@@ -140,11 +141,13 @@ class GroupRunner:
         """What the failure of the first task means for it and for the others of its group."""
         task, failure = group.tasks[0], describe_failure(error, step)
         if isinstance(error, SyncError):
-            if is_outage(error, task.message, self._context):
+            if is_outage(error, task.message, self._queue_context):
                 # On the queue it keeps nobody waiting who has not been tried yet.
                 return GroupResult(_wait_on_queue(group.tasks, WaitsFor.SERVICE, failure))
         else:
-            self._log.error("handler-error", queue=self._context.queue, event_type=task.event_type, exc_info=error)
+            self._log.error(
+                "handler-error", queue=self._queue_context.queue, event_type=task.event_type, exc_info=error
+            )
         if isinstance(task.handler, Creation):
             # The next attempt asks NOMIS first, which mostly has the record.
             return self._fail_creation(group, failure)
@@ -159,7 +162,9 @@ class GroupRunner:
         if it may succeed: one that needs a person must not keep them back.
         """
         first, *others = group.tasks
-        waits = self._context.settings.event_visibility_timeouts(self._context.queue, first.event_type or "")
+        waits = self._queue_context.settings.event_visibility_timeouts(
+            self._queue_context.queue, first.event_type or ""
+        )
         wait = waits[min(first.message.receive_count, len(waits)) - 1]
         ended, rest = [TaskEnd(first, Outcome.FAILED, failure)], []
         for task in others:
@@ -177,7 +182,7 @@ class GroupRunner:
         """
         if not isinstance(error, UpstreamError) or not error.under_way:
             return 0
-        return math.ceil(self._context.settings.longest_request_seconds)
+        return math.ceil(self._queue_context.settings.longest_request_seconds)
 
     def _wait_for_lease(self, group: MessageGroup, error: LeaseBusy) -> GroupResult:
         """Parks a group whose lease is held elsewhere; returns it to the queue when that takes long."""
@@ -186,17 +191,20 @@ class GroupRunner:
         left = times.LEASE_WAIT_SECONDS - (moment - since)
         if left > 0 and (error.free_in is None or error.free_in <= left):
             return _park(replace(group, busy_since=since), Missing.LEASE, times.LEASE_POLL_SECONDS)
-        self._log.info("lease-busy", queue=self._context.queue, key=error.key, tasks=len(group.tasks))
+        self._log.info("lease-busy", queue=self._queue_context.queue, key=error.key, tasks=len(group.tasks))
         seconds = None if error.free_in is None else math.ceil(error.free_in)
         if not isinstance(error, CreateUnderWay):
             return GroupResult(_wait_on_queue(group.tasks, WaitsFor.LEASE, wait_seconds=seconds))
-        # The first comes again itself, so that its receives count: a create that always fails would never end.
+        # The first comes again itself, so that the receives in which it was tried add up: replaced by a copy each time,
+        # a create that always fails would never end. At its last receive one copy lets NOMIS be asked once more.
         first, *others = group.tasks
-        ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds)
+        ended = TaskEnd(first, Outcome.DEFERRED, wait_seconds=seconds, failure_at_last_receive=describe_failure(error))
         return GroupResult((ended, *_wait_on_queue(others, WaitsFor.LEASE, wait_seconds=seconds)))
 
     def _wait_for_database(self, group: MessageGroup, error: StoreUnavailable) -> GroupResult:
-        self._log.debug("database-unavailable", queue=self._context.queue, reason=str(error), messages=len(group.tasks))
+        self._log.debug(
+            "database-unavailable", queue=self._queue_context.queue, reason=str(error), messages=len(group.tasks)
+        )
         return _park(group, Missing.DATABASE, times.DATABASE_POLL_SECONDS)
 
 

@@ -25,55 +25,62 @@ _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500
 #: The endings of telemetry events of an update that had nothing to do.
 _IGNORED = ("-ignored", "-skipped")
-#: Nothing was tried against the record itself, so neither the update nor the mapping retry has failed.
+#: Says nothing of the record, so the telemetry events of a failed update or mapping retry are not tracked: the message
+#: was not tried to its end, or cannot be read.
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
-def start_context(queue: QueueContext, task: Task) -> HandlerContext:
+def start_context(queue_context: QueueContext, task: Task) -> HandlerContext:
     """The context of one task, with the properties of its event; it shows afterwards how far the task came."""
-    seconds = queue.settings.longest_request_seconds
-    context = HandlerContext(queue.services, queue.leases, queue.telemetry, queue.database, request_seconds=seconds)
+    seconds = queue_context.settings.longest_request_seconds
+    context = HandlerContext(
+        queue_context.services,
+        queue_context.leases,
+        queue_context.telemetry,
+        queue_context.database,
+        request_seconds=seconds,
+    )
     context.bind(**task.properties)
     return context
 
 
-def handle(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
+def handle(queue_context: QueueContext, task: Task, context: HandlerContext) -> Outcome:
     """Handles one task and returns how it ended. Raises whatever made the attempt fail."""
-    if _is_switched_off(queue, task):
+    if _is_switched_off(queue_context, task):
         _log().warning("event-switched-off", event_type=task.event_type, message_id=task.message.message_id)
         return Outcome.SWITCHED_OFF
     if task.malformed is not None:
         raise task.malformed
     content, handler = task.content, task.handler
     if isinstance(content, MappingRetry):
-        return _retry_mapping(queue, content, context)
+        return _retry_mapping(queue_context, content, context)
     if not isinstance(content, DomainEvent) or handler is None:
-        return _pass_over(queue, task, context)
+        return _pass_over(queue_context, task, context)
     if isinstance(handler, Creation):
-        return queue.creations.create(handler, content, context)
-    return _update(queue, handler, content, task, context)
+        return queue_context.creations.create(handler, content, context)
+    return _update(queue_context, handler, content, task, context)
 
 
-def _is_switched_off(queue: QueueContext, task: Task) -> bool:
+def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
     """Whether its event type is switched off, even if the message is malformed otherwise."""
     event_type = task.event_type
-    if event_type is None or event_type not in queue.domain.handlers:
+    if event_type is None or event_type not in queue_context.domain.handlers:
         return False
-    return not queue.settings.event_enabled(event_type)
+    return not queue_context.settings.event_enabled(event_type)
 
 
-def _retry_mapping(queue: QueueContext, retry: MappingRetry, context: HandlerContext) -> Outcome:
+def _retry_mapping(queue_context: QueueContext, retry: MappingRetry, context: HandlerContext) -> Outcome:
     try:
-        return queue.creations.retry_mapping(queue.domain.creation, retry, context)
+        return queue_context.creations.retry_mapping(queue_context.domain.creation, retry, context)
     except _NOT_TRIED:
         raise
     except Exception:
         text = orjson.dumps(retry.mapping).decode()[:_LONGEST_MAPPING]
-        context.track("create-mapping-retry-failure", {"queue": queue.queue, "retryMessage": text})
+        context.track("create-mapping-retry-failure", {"queue": queue_context.queue, "retryMessage": text})
         raise
 
 
-def _pass_over(queue: QueueContext, task: Task, context: HandlerContext) -> Outcome:
+def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext) -> Outcome:
     """Tracks a message of an unknown type, which is then acknowledged.
 
     Raises `RuleError` for an event that belongs on another queue: it would be lost here.
@@ -83,25 +90,27 @@ def _pass_over(queue: QueueContext, task: Task, context: HandlerContext) -> Outc
     owner = queue_of(event_type)
     if owner is not None:
         context.step(ROUTING_STEP)
-        raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {queue.queue} queue")
+        raise RuleError(f"{event_type} belongs on the {owner} queue, and came on the {queue_context.queue} queue")
     message_id = task.message.message_id
-    context.track("message-unhandled", {"queue": queue.queue, "messageId": message_id, "eventType": event_type})
+    context.track("message-unhandled", {"queue": queue_context.queue, "messageId": message_id, "eventType": event_type})
     _log().info("message-unhandled", type=event_type, message_id=message_id)
     return Outcome.UNHANDLED
 
 
-def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task, context: HandlerContext) -> Outcome:
+def _update(
+    queue_context: QueueContext, handler: Update, event: DomainEvent, task: Task, context: HandlerContext
+) -> Outcome:
     try:
         name = handler.apply(event, context)
     except _NOT_TRIED:
         raise
     except Exception as error:
-        if isinstance(error, UpstreamError) and may_still_be_created(error, task.message, queue):
+        if isinstance(error, UpstreamError) and may_still_be_created(error, task.message, queue_context):
             raise CreationAwaited(error) from error
         if handler.failed is not None:
             context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
         if handler.rows is not None:
-            _record_duplicate_rows(queue, handler.rows, error, context)
+            _record_duplicate_rows(queue_context, handler.rows, error, context)
         raise
     context.track(name or handler.success, context.properties)
     for each in task.coalesced:
@@ -114,18 +123,20 @@ def _update(queue: QueueContext, handler: Update, event: DomainEvent, task: Task
     return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
 
-def _record_duplicate_rows(queue: QueueContext, kind: RowKind, error: Exception, context: HandlerContext) -> None:
+def _record_duplicate_rows(
+    queue_context: QueueContext, kind: RowKind, error: Exception, context: HandlerContext
+) -> None:
     """Records a finding, with its alert, if NOMIS failed because it has two rows where one is allowed."""
     duplicate_rows = recognise(kind, error, context.properties)
     if duplicate_rows is None:
         return
     try:
-        with queue.database.read() as connection:
+        with queue_context.database.read() as connection:
             key = free_key(connection, duplicate_rows)
             rows = [] if key is None else known_rows(connection, duplicate_rows)
         if key is not None:
             context.track(kind.event_name, context.properties)
-            with queue.database.begin() as connection:
+            with queue_context.database.begin() as connection:
                 record_duplicate_rows(connection, key, kind, context.properties, rows)
     except StoreUnavailable as unavailable:
         # The message fails again, and the finding is recorded then.

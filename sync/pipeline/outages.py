@@ -11,20 +11,26 @@ Suppose that NOMIS answers 503 to every call:
 3. **Messages that were not tried yet** stay in the batch, parked and hidden by the heartbeat (`sync.pipeline.batch`).
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
 5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may answer pings and fail all
-   else. One message is received, one group is worked, and between two of them is a pause: `Outage.most_to_receive` and
-   `Outage.groups_to_start`. When a call succeeds, the breaker closes and all goes on; when more fail, it opens again.
+   else. One message is received, one group is worked, and between two of them is a pause (`most_to_receive` and
+   `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and all goes on; when more fail, it
+   opens again.
 
 How long that may last:
 
 - A message waits on the queue for `LONGEST_OUTAGE_SECONDS`, or `LONGEST_REFUSED_SECONDS` when NOMIS refuses our
-  credentials. The pauses of its copies grow to a minute. After that it fails like any other message.
+  credentials. The pauses of its copies grow to a minute. After that it fails like any other message: a NOMIS that
+  answers pings and fails calls for two hours leaves the messages that were tried in the first hours on the dead letter
+  queue, each failure recorded. They are redriven when NOMIS works again.
+- A message that was not tried stays in the batch for `LONGEST_HIDDEN_SECONDS`, since SQS hides none for longer than 12
+  hours. Then a copy takes its place, so that no receive is used up.
 - The scheduler waits without a limit. A `drain` command waits for `hold_seconds`; then its messages are returned to the
-  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`).
+  queue and it ends with `UpstreamsUnavailable` (`sync.pipeline.drain`). The same holds for the database.
 - On SIGTERM parked messages are returned at once.
 
 While the database is unavailable nothing is received, for a receive would only bring messages nearer to the dead letter
-queue. Groups in the batch are parked until it is back. Nothing is deleted whose record could not be written
-(`sync.pipeline.acknowledge`).
+queue. Groups in the batch are parked until it is back. Its outage ends when one of them, or a receive, got through it:
+while it hangs, a group that tries it again looks like work under way. Nothing is deleted whose record could not be
+written (`sync.pipeline.acknowledge`).
 
 All times stand in `sync.settings.times`.
 """
@@ -34,34 +40,33 @@ import time
 from sync.failures import SyncError, UpstreamError
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
-from sync.queues.requeue import WaitsFor, seconds_waited
+from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings import times
 
 
-def is_outage(error: SyncError, message: Message, context: QueueContext) -> bool:
+def is_outage(error: SyncError, message: Message, queue_context: QueueContext) -> bool:
     """Whether `error` blames the service and not the record, so that the message waits on the queue for the service.
 
     False once the message has waited for as long as it may.
     """
     if not isinstance(error, UpstreamError) or not error.recoverable:
         return False
-    waited = seconds_waited(message, WaitsFor.SERVICE)
     if error.credentials_refused:
-        return waited < times.LONGEST_REFUSED_SECONDS
-    blames_service = error.unavailable or not context.breakers.all_up(context.upstreams)
-    return blames_service and waited < times.LONGEST_OUTAGE_SECONDS
+        return may_wait(message, WaitsFor.SERVICE, times.LONGEST_REFUSED_SECONDS)
+    blames_service = error.unavailable or not queue_context.breakers.all_up(queue_context.upstreams)
+    return blames_service and may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
 
 
-class Outage:
+class OutageWatch:
     """Whether the drain of one queue has to wait for a service or the database, and for how long it has.
 
     `hold_seconds`: how long it may wait before its messages are returned to the queue; None waits without a limit. Used
     by the thread of the drain alone.
     """
 
-    def __init__(self, context: QueueContext, hold_seconds: float | None) -> None:
-        self._breakers = context.breakers
-        self._upstreams = context.upstreams
+    def __init__(self, queue_context: QueueContext, hold_seconds: float | None) -> None:
+        self._breakers = queue_context.breakers
+        self._upstreams = queue_context.upstreams
         self._hold_seconds = hold_seconds
         self._since: float | None = None
         self._database_unavailable = False
@@ -94,13 +99,17 @@ class Outage:
         self._next_trial = moment + times.TRIAL_SECONDS
         return 1
 
-    def note(self, *, database_unavailable: bool = False) -> None:
+    def note_database(self, *, available: bool) -> None:
+        """Notes whether work got through the database, or met it unavailable. Only the former ends its outage."""
+        self._database_unavailable = not available
+        self.note()
+
+    def note(self) -> None:
         """Notes whether anything is unavailable at present, to measure for how long.
 
         A ping alone does not end an outage: a service that answers it may fail every call.
         """
-        self._database_unavailable = database_unavailable
-        if self.all_up() and not database_unavailable:
+        if self.all_up() and not self._database_unavailable:
             self._since = None
         elif self._since is None:
             self._since = time.monotonic()

@@ -7,7 +7,7 @@ import structlog
 
 from sync.outage_log import OutageLog
 from sync.pipeline.control import DrainControl
-from sync.pipeline.outages import Outage
+from sync.pipeline.outages import OutageWatch
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
@@ -21,16 +21,18 @@ class Receiver:
     """Receives the messages of one queue; the heartbeat keeps them hidden from then on."""
 
     def __init__(
-        self, context: QueueContext, main: Queue, heartbeat: Heartbeat, outage: Outage, control: DrainControl
+        self, queue_context: QueueContext, main: Queue, heartbeat: Heartbeat, outage: OutageWatch, control: DrainControl
     ) -> None:
-        self._context = context
+        self._queue_context = queue_context
         self._main = main
         self._heartbeat = heartbeat
         self._outage = outage
         self._control = control
-        self._threads = ThreadPoolExecutor(_RECEIVERS + 1, thread_name_prefix=f"receive {context.queue}")
+        self._threads = ThreadPoolExecutor(_RECEIVERS + 1, thread_name_prefix=f"receive {queue_context.queue}")
         self._paused = False
-        self._failing = OutageLog("sync.pipeline.receive", "receive-failed", "receive-works-again", queue=context.queue)
+        self._failing = OutageLog(
+            "sync.pipeline.receive", "receive-failed", "receive-works-again", queue=queue_context.queue
+        )
         self._log = structlog.get_logger("sync.pipeline.receive")
 
     def close(self) -> None:
@@ -53,7 +55,7 @@ class Receiver:
             self._outage.note()
             if self._outage.too_long():
                 return False
-            if not self._outage.has_limit and monotonic() - since > self._context.settings.drain_interval_seconds:
+            if not self._outage.has_limit and monotonic() - since > self._queue_context.settings.drain_interval_seconds:
                 return False
             self._control.wait(times.POLL_SECONDS)
         return False
@@ -68,14 +70,14 @@ class Receiver:
         Raises `QueueUnavailable`, and `StoreUnavailable` before anything is received: without the database a receive
         would only bring its messages nearer to the dead letter queue.
         """
-        self._context.database.ping(writing=True)
+        self._queue_context.database.ping(writing=True)
         most = self._outage.most_to_receive()
         if most is not None:
             return self._receive(times.LONG_POLL_SECONDS, most)
         messages = self._receive(times.LONG_POLL_SECONDS)
         deadline = monotonic() + times.BATCH_RECEIVE_SECONDS
         more = bool(messages)
-        while more and len(messages) < self._context.settings.drain_batch_size and monotonic() < deadline:
+        while more and len(messages) < self._queue_context.settings.drain_batch_size and monotonic() < deadline:
             if self._control.stopping:
                 break
             received = self._receive_at_once()
@@ -95,12 +97,17 @@ class Receiver:
             except QueueUnavailable as error:
                 self._failing.failed(str(error))
                 received.append([])
+            except Exception:  # whatever it is: what the others received is tracked, and stays hidden until handled
+                self._log.exception("receive-failed", queue=self._queue_context.queue)
+                received.append([])
             else:
                 self._failing.worked()
         return received
 
     def _receive(self, wait_seconds: int, most: int = BATCH) -> list[Message]:
-        messages = self._main.receive(most, wait_seconds, self._context.settings.hmpps_sqs_visibility_timeout_seconds)
+        messages = self._main.receive(
+            most, wait_seconds, self._queue_context.settings.hmpps_sqs_visibility_timeout_seconds
+        )
         self._heartbeat.track(messages)
         self._control.note_progress()
         return messages
@@ -109,6 +116,6 @@ class Receiver:
         if paused == self._paused:
             return
         self._paused = paused
-        down = self._context.breakers.open_services(self._context.upstreams)
+        down = self._queue_context.breakers.open_services(self._queue_context.upstreams)
         event = "receiving-paused" if paused else "receiving-resumed"
-        self._log.warning(event, queue=self._context.queue, down=down)
+        self._log.warning(event, queue=self._queue_context.queue, down=down)

@@ -15,7 +15,7 @@ from sync.creation.records import CreationState, find
 from sync.failures import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
-from sync.queues.requeue import WaitsFor, seconds_waited
+from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings.declaration import UpstreamName
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
@@ -36,25 +36,24 @@ class CreationAwaited(SyncError):
         self.missing = missing
 
 
-def may_still_be_created(error: UpstreamError, message: Message, context: QueueContext) -> bool:
+def may_still_be_created(error: UpstreamError, message: Message, queue_context: QueueContext) -> bool:
     """Whether `error` says that a mapping or an allocation is missing that may still come.
 
     Raises `StoreUnavailable`.
     """
-    patience = context.settings.creation_wait_seconds
-    waited = seconds_waited(message, WaitsFor.CREATION)
-    is_awaited = context.domain.is_awaited
+    patience = queue_context.settings.creation_wait_seconds
+    is_awaited = queue_context.domain.is_awaited
     if error.from_service and is_awaited is not None and is_awaited(describe_failure(error)):
-        return waited < patience
+        return may_wait(message, WaitsFor.CREATION, patience)
     dps_id = _unmapped_id(error)
     if dps_id is None or patience <= 0:
         return False
-    with context.database.read() as connection:
-        record = find(connection, context.domain.creation.name, dps_id)
+    with queue_context.database.read() as connection:
+        record = find(connection, queue_context.domain.creation.name, dps_id)
     if record is not None and record.state in _HOPELESS:
         return False
     begun = record is not None and record.state in _BEGUN
-    return waited < patience * (BEGUN_FACTOR if begun else 1)
+    return may_wait(message, WaitsFor.CREATION, patience * (BEGUN_FACTOR if begun else 1))
 
 
 def _unmapped_id(error: UpstreamError) -> str | None:

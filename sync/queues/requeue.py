@@ -2,6 +2,10 @@
 
 SQS counts every receive, and after a few of them a message becomes a dead letter. A message that cannot be handled yet,
 through no fault of its own, is therefore replaced by a copy. The copy says since when the message waits, and for what.
+
+When a message waits for something else than before, that wait is measured anew. So that a message cannot wait for ever
+by turns, its copies also say since when it has waited at all: after `LONGEST_WAIT_SECONDS`, or after the limit of what
+it waits for if that is longer, it fails like any other message.
 """
 
 from collections.abc import Mapping
@@ -15,7 +19,10 @@ from sync.settings import times
 
 
 class WaitsFor(StrEnum):
-    """What a message waits for; the value is the attribute that says since when, in ISO form."""
+    """What a message waits for on the queue; the value is the attribute that says since when, in ISO form.
+
+    What a message group waits for in a batch, hidden, is `sync.pipeline.groups.Missing`.
+    """
 
     #: Its record has no mapping yet.
     CREATION = "waitsForCreationSince"
@@ -25,13 +32,26 @@ class WaitsFor(StrEnum):
     SERVICE = "waitsForServiceSince"
 
 
+#: Says since when a message has waited for anything; it outlives a change of what the message waits for.
+WAITS_SINCE = "waitsSince"
 #: The attributes that this program adds to messages.
-WAITING_ATTRIBUTES = frozenset(WaitsFor)
+WAITING_ATTRIBUTES = frozenset({*WaitsFor, WAITS_SINCE})
 
 
 def seconds_waited(message: Message, waits_for: WaitsFor) -> float:
     """How long a message has waited for this so far."""
-    return max(timedelta(), clock.now() - _since(message, waits_for)).total_seconds()
+    return _seconds_since(message, waits_for)
+
+
+def has_waited(message: Message, waits_for: WaitsFor) -> bool:
+    """Whether a message is a copy that waited for this, and for nothing else afterwards."""
+    return waits_for in message.attributes
+
+
+def may_wait(message: Message, waits_for: WaitsFor, longest: float) -> bool:
+    """Whether a message may wait for this, for which it may wait `longest` seconds, or has waited for long enough."""
+    total = _seconds_since(message, WAITS_SINCE)
+    return seconds_waited(message, waits_for) < longest and total < max(longest, times.LONGEST_WAIT_SECONDS)
 
 
 def pause_seconds(message: Message, waits_for: WaitsFor) -> int:
@@ -44,8 +64,12 @@ def attributes_of_copy(message: Message, waits_for: WaitsFor | None) -> Mapping[
     """The attributes of the copy of a message; `waits_for` is None for a message that was only returned."""
     if waits_for is None:
         return message.attributes
-    since = _since(message, waits_for).isoformat()
-    return {**message.attributes, waits_for: {"DataType": "String", "StringValue": since}}
+    now = clock.now()
+    # A copy of a version that did not say so has waited since the first of its waits.
+    first = min(_since(message, name, now) for name in WAITING_ATTRIBUTES)
+    since = {str(waits_for): _since(message, waits_for, now), WAITS_SINCE: first}
+    times_of_copy = {name: {"DataType": "String", "StringValue": time.isoformat()} for name, time in since.items()}
+    return {**attributes_anew(message), **times_of_copy}
 
 
 def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
@@ -53,11 +77,16 @@ def attributes_anew(message: Message) -> Mapping[str, Mapping[str, Any]]:
     return {name: value for name, value in message.attributes.items() if name not in WAITING_ATTRIBUTES}
 
 
-def _since(message: Message, waits_for: WaitsFor) -> datetime:
-    """Since when a message waits for this; now, if it has not waited yet."""
-    given = message.attributes.get(waits_for, {}).get("StringValue")
+def _seconds_since(message: Message, attribute: str) -> float:
+    now = clock.now()
+    return max(timedelta(), now - _since(message, attribute, now)).total_seconds()
+
+
+def _since(message: Message, attribute: str, now: datetime) -> datetime:
+    """The time that an attribute of a message says; `now` if it has none."""
+    given = message.attributes.get(attribute, {}).get("StringValue")
     try:
         since = datetime.fromisoformat(given or "")
     except ValueError:
-        return clock.now()
-    return since if since.tzinfo is not None else clock.now()
+        return now
+    return since if since.tzinfo is not None else now

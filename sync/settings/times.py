@@ -29,6 +29,9 @@ LEASE_WAIT_SECONDS = 10.0
 LEASE_POLL_SECONDS = 1.0
 
 # Outages.
+#: How long a message stays in a batch, parked or ready, before a copy replaces it: SQS hides a message for 12 hours at
+#: most after a receive, however often that is renewed.
+LONGEST_HIDDEN_SECONDS = 39_600.0
 #: The pause before the message group that met an open breaker is tried again.
 UPSTREAM_POLL_SECONDS = 0.25
 #: The pause before a message group is tried again after the database was unavailable.
@@ -64,6 +67,8 @@ UNTRIED_SECONDS = 90.0
 BREAKER_POLL_SECONDS = 5.0
 
 # Copies of messages that wait on the queue.
+#: The longest that a message waits on the queue altogether, whatever for; longer only where one wait may be longer.
+LONGEST_WAIT_SECONDS = 86_400.0
 #: The first pause of a copy, and its longest; between them it is half of the time waited so far.
 FIRST_REQUEUE_SECONDS = 2
 LONGEST_REQUEUE_SECONDS = 60

@@ -27,7 +27,7 @@ def drain(
     ] = None,
     wait_seconds: Annotated[
         float,
-        typer.Option(min=0, help="How long to wait for a service that is down before its messages are handed back."),
+        typer.Option(min=0, help="How long to wait for a service that is down before its messages are returned."),
     ] = 30,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object: totals, and the same for each queue.")
@@ -37,7 +37,7 @@ def drain(
 
     A message that fails goes back to its queue and is counted; the command still exits 0, because the queue's own
     retries and its dead letter queue look after it. It exits 1 when the work itself failed: a queue or the database
-    could not be reached, or an upstream service is down and its messages were handed back. SIGTERM finishes the work
+    could not be reached, or an upstream service is down and its messages were returned. SIGTERM finishes the work
     in progress; a second one ends at once.
     """
     from jobs.operations.drain import DrainParameters, run_drain

@@ -1,0 +1,132 @@
+"""What happens to a message at its last receive: a copy replaces it, or it is a dead letter with its cause recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.failures import Failure
+from sync.pipeline.acknowledge import Acknowledger, TaskEnd
+from sync.pipeline.coalesce import Task, read_task
+from sync.pipeline.outcome import Outcome
+from sync.queues.heartbeat import Heartbeat
+from sync.queues.queue import Queue
+from sync.queues.requeue import WaitsFor
+from sync.settings import times
+from sync.store.failures import last_failure
+from tests.harness.app import application
+from tests.harness.faults import hits
+from tests.harness.pipeline import BOOKED, draining, send, tracked
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import until
+
+MOST = 3
+SENT_TO_DLQ = f"{BOOKED}-sent-to-dlq"
+FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 503, "busy", recoverable=True)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that wait come again at once."""
+    for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
+        monkeypatch.setattr(times, name, 0)
+
+
+def test_a_copy_at_the_last_receive_is_no_dead_letter(sandbox: Sandbox, one: Application) -> None:
+    """A message that meets a 503 at its last receive waits as a copy, and is not reported as sent to the DLQ."""
+    pair = one.queue_pair("visit")
+    visit_booked(sandbox).publish()
+    for _ in range(MOST - 1):
+        pair.main.change_visibility(pair.main.receive(), 0)
+    sandbox.fault("nomis", "POST", status=503)
+    assert one.open_drain("visit").run_batch().deferred == 1
+    assert (pair.main.counts().total, pair.dlq.counts().total) == (1, 0)
+    found = tracked(one)
+    assert found["message-failed"] == 1
+    assert found[SENT_TO_DLQ] == 0
+
+
+class NoCopies:
+    """A client of SQS that takes no messages."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def send_message_batch(self, **arguments: Any) -> dict[str, Any]:
+        """Refuses every message."""
+        return {"Failed": [{"Id": each["Id"]} for each in arguments["Entries"]]}
+
+
+@contextmanager
+def last_received(one: Application, client: Any) -> Iterator[tuple[Acknowledger, Task]]:
+    """An acknowledger, over this client of SQS, and a booking at its last receive."""
+    made = one.queue_pair("visit").main
+    send(made, BOOKED, "aa-aa")
+    for _ in range(MOST):
+        (message,) = made.receive(visibility_seconds=0)
+    queue = Queue(client, made.name, made.url)
+    with Heartbeat(queue, 60) as heartbeat:
+        context = one.queue_context("visit")
+        yield Acknowledger(context, queue, heartbeat), read_task(message, context.domain)
+
+
+@pytest.mark.parametrize("waits_for", [WaitsFor.SERVICE, WaitsFor.CREATION])
+def test_a_failure_is_recorded_once_when_no_copy_can_be_sent(
+    one: Application, monkeypatch: pytest.MonkeyPatch, waits_for: WaitsFor
+) -> None:
+    """The message that could not be copied fails: one record, one event of each kind."""
+    monkeypatch.setattr(times, "SQS_RETRY_SECONDS", 0)
+    with last_received(one, NoCopies(one.aws.client("sqs"))) as (acknowledger, task):
+        end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=waits_for)
+        assert acknowledger.acknowledge([end]) == {Outcome.FAILED: 1}
+        assert acknowledger.failures.counts().total() == 1
+    found = tracked(one)
+    assert found["message-failed"] == 1
+    assert found[SENT_TO_DLQ] == 1
+
+
+def test_an_awaited_creation_is_no_failure_at_the_last_receive(one: Application) -> None:
+    """While its copy can be sent, nothing is recorded."""
+    with last_received(one, one.aws.client("sqs")) as (acknowledger, task):
+        end = TaskEnd(task, Outcome.DEFERRED, FAILURE, waits_for=WaitsFor.CREATION)
+        assert acknowledger.acknowledge([end]) == {Outcome.DEFERRED: 1}
+    assert one.queue_pair("visit").main.counts().total == 1
+    assert not tracked(one)
+
+
+def test_a_create_that_is_always_in_doubt_ends_with_two_receives(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last receive finds the create under way each time: a copy asks NOMIS once more, and then it is dead."""
+    monkeypatch.setattr(times, "LEASE_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(times, "LONGEST_OUTAGE_SECONDS", 0.0)
+    settings = {
+        "API_TIMEOUT_SECONDS": "0.4",
+        "CREATION_SETTLING_SECONDS": "1",
+        "HMPPS_SQS_MAX_RECEIVE_COUNT": "2",
+    }
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/two.db", **settings) as made:
+        pair = made.queue_pair("visit")
+        visit_booked(sandbox).publish()
+        fault = sandbox.fault("nomis", "POST", "/prisoners/", status=504, text="<html>Gateway Timeout</html>")
+
+        def is_dead_letter() -> bool:
+            # If copies of it went round for ever, this would never end.
+            assert hits(sandbox, fault) <= 2, "it is tried more often than it may be received"
+            return pair.dlq.counts().total == 1
+
+        with draining(made, "visit"):
+            until(is_dead_letter)
+        found = last_failure(made.database, message_id=pair.dlq.receive()[0].message_id)
+        assert found is not None
+        assert "the outcome of the last create is unknown" in found.failure.reason
+        assert tracked(made)[SENT_TO_DLQ] == 1
