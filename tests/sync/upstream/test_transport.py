@@ -542,11 +542,13 @@ def test_segments_are_quoted() -> None:
 def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
     """A server that sends the first bytes and then `again` without end, or waits for the end; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
+    accepted: list[socket.socket] = []
 
     def serve() -> None:
         with suppress(OSError):
             while True:
                 connection, _ = listening.accept()
+                accepted.append(connection)
                 with connection, suppress(OSError):
                     connection.recv(65_536)
                     connection.sendall(first)
@@ -559,6 +561,10 @@ def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     listening.shutdown(socket.SHUT_RDWR)
     listening.close()
+    for connection in accepted:
+        # A client may keep a connection whose response it has read to its end.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
     serving.join(10)
     assert not serving.is_alive()
 
