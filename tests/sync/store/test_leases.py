@@ -233,6 +233,21 @@ def test_a_lease_that_the_database_rejects_fails_alone(database: Database) -> No
                 connection.exec_driver_sql("ALTER TABLE leases DROP CONSTRAINT bad")
 
 
+def test_a_release_during_the_commit_of_another_thread_is_not_left_over(database: Database, database_url: str) -> None:
+    """A thread that releases waits for nobody; the thread that is committing gives the lease back too."""
+    mine, other, blocker = Leases(database, "mine", 600), Leases(database, "other", 600), Database(database_url)
+    assert mine.acquire("a")
+    with blocker.begin() as connection:
+        expired = {"key": "b", "owner": "gone", "expires_at": now() - timedelta(hours=1)}
+        connection.execute(leases.insert().values(**expired))
+        acquiring = in_thread(mine.acquire, "b")
+        until(mine._committing.locked)
+        result_of(in_thread(mine.release, "a"))
+    assert result_of(acquiring)
+    until(partial(other.acquire, "a"))
+    blocker.dispose()
+
+
 def test_processes_are_told_apart() -> None:
     """The present process is there; one that ended, or whose number was used again, is gone; others cannot be told."""
     mine = this_process()
