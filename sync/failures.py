@@ -39,7 +39,8 @@ class UpstreamError(SyncError):
     sent, or does not say that the write was rejected. `from_service` means that the response comes from the service
     itself: it has the error body of the HMPPS services and concerns the request, unlike that of a gateway, a proxy or
     another server at its address, or one about a path that the service does not have. `error_code` is the service's
-    number for the reason, where one status has several.
+    number for the reason, where one status has several. `no_route` means that the service says it does not have the
+    path.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class UpstreamError(SyncError):
         retry_after: float | None = None,
         from_service: bool = False,
         error_code: int | None = None,
+        no_route: bool = False,
     ) -> None:
         super().__init__()
         self.service = service
@@ -69,6 +71,7 @@ class UpstreamError(SyncError):
         self.retry_after = retry_after
         self.from_service = from_service
         self.error_code = error_code
+        self.no_route = no_route
         #: The query of the call, if any: the pages of a list differ in nothing else.
         self.query = ""
 

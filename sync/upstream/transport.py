@@ -255,6 +255,7 @@ class ServiceClient:
             retry_after=parse_retry_after(response.headers.get("retry-after")),
             from_service=body.from_service and not body.no_route,
             error_code=body.error_code,
+            no_route=status == 404 and body.no_route,
         )
         if none_on_404 and error.absent:
             return None

@@ -1,0 +1,55 @@
+"""Which rows of a frame differ, and in which fields: whole columns are compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reports.engine.contract import Field
+
+
+def differing(frame: pd.DataFrame, fields: Sequence[Field], kinds: tuple[str, str, str]) -> pd.DataFrame:
+    """The rows with a record on one side only, or with a compared field that is not the same on both.
+
+    frame: as `reports.engine.contract.Reading` has it. kinds: what a record is called that only NOMIS has, that only
+    DPS has, and that differs. Two values that are NA are the same. Returns the rows, in the order and with the index of
+    the frame, with the columns `kind` (`string`) and `differs` (tuples of the names of the fields that differ) added.
+    """
+    compared = [field for field in fields if field.compared]
+    in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))
+    unequal = [_unequal(frame[f"nomis_{field.name}"], frame[f"dps_{field.name}"]) for field in compared]
+    differs = np.logical_or.reduce([in_nomis != in_dps, *unequal])
+    places = np.flatnonzero(differs)
+    rows = frame.iloc[places].copy()
+    nomis, dps = in_nomis[places], in_dps[places]
+    rows["kind"] = pd.array(np.select([nomis & ~dps, dps & ~nomis], kinds[:2], kinds[2]), dtype="string")
+    rows["differs"] = _names([column[places] for column in unequal], [field.name for field in compared], len(places))
+    return rows
+
+
+def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Where two columns of one dtype have different values, or only one has none."""
+    if isinstance(nomis.dtype, pd.CategoricalDtype):
+        categories = nomis.cat.categories.union(dps.cat.categories)
+        nomis_codes, dps_codes = (side.cat.set_categories(categories).cat.codes for side in (nomis, dps))
+        return (nomis_codes != dps_codes).to_numpy()
+    nomis_na, dps_na = nomis.isna().to_numpy(), dps.isna().to_numpy()
+    unequal = (nomis != dps).to_numpy(dtype=bool, na_value=False)
+    found: NDArray[np.bool_] = (unequal & ~nomis_na & ~dps_na) | (nomis_na != dps_na)
+    return found
+
+
+def _names(unequal: Sequence[NDArray[np.bool_]], names: Sequence[str], rows: int) -> list[tuple[str, ...]]:
+    """For each row the names of its unequal fields; rows with the same ones share a tuple."""
+    if not unequal:
+        return [()] * rows
+    patterns, which = np.unique(np.column_stack(unequal), axis=0, return_inverse=True)
+    tuples = [tuple(name for name, differs in zip(names, pattern, strict=True) if differs) for pattern in patterns]
+    return [tuples[each] for each in which.ravel()]

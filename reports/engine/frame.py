@@ -1,0 +1,107 @@
+"""The frame of a run: one typed row for each record, with the columns of both sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from reports.engine.contract import Reconciliation
+
+#: The columns that every frame has, besides those of its reconciliation.
+COMMON: Mapping[str, str] = {
+    "prison_id": "string",
+    "offender_no": "string",
+    "booking_id": "Int64",
+    "in_nomis": "boolean",
+    "in_dps": "boolean",
+    "nomis_changed_at": "datetime64[s, UTC]",
+    "dps_changed_at": "datetime64[s, UTC]",
+}
+
+
+def columns_of(reconciliation: type[Reconciliation] | Reconciliation) -> dict[str, str]:
+    """The columns of the frame of a reconciliation with their dtypes: key, common ones, both sides, further ones."""
+    sides = {f"{side}_{field.name}": field.dtype for field in reconciliation.fields for side in ("nomis", "dps")}
+    # A key column keeps its place and its dtype, also where it is a common one.
+    return {**reconciliation.key, **COMMON, **reconciliation.key, **sides, **reconciliation.extra}
+
+
+def typed(
+    reconciliation: type[Reconciliation] | Reconciliation, rows: pd.DataFrame | Iterable[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Rows as a frame of the reconciliation: its columns in their order and dtypes, NA for columns that are missing.
+
+    rows: a frame, or mappings of columns. `in_nomis` and `in_dps` are false where missing. Raises `ValueError` for a
+    column that the reconciliation does not have.
+    """
+    columns = columns_of(reconciliation)
+    if not isinstance(rows, pd.DataFrame):
+        listed = list(rows)
+        rows = pd.DataFrame({name: [row.get(name) for row in listed] for name in _named(listed)}, dtype=object)
+    unknown = sorted(set(rows.columns) - columns.keys())
+    if unknown:
+        raise ValueError(f"{reconciliation.name} has no column {', '.join(unknown)}")
+    frame = pd.DataFrame(
+        {name: _column(rows, name, dtype) for name, dtype in columns.items()}, index=pd.RangeIndex(len(rows))
+    )
+    for side in ("in_nomis", "in_dps"):
+        frame[side] = frame[side].fillna(value=False)
+    return frame
+
+
+def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """The outer join of both sides by `key`, one row for each record, with `in_nomis` and `in_dps`.
+
+    Columns that both have besides the key (`prison_id`) are taken from NOMIS, from DPS where it has none; the columns
+    of fields are named `nomis_…` and `dps_…` already. Raises `pandas.errors.MergeError` for a key that a side has
+    twice.
+    """
+    joined = nomis.merge(
+        dps, how="outer", on=list(key), suffixes=("", "__dps"), indicator="side", validate="one_to_one"
+    )
+    for name in [name for name in joined.columns if str(name).endswith("__dps")]:
+        ours = str(name).removesuffix("__dps")
+        joined[ours] = joined[ours].combine_first(joined[name])
+        joined = joined.drop(columns=name)
+    joined["in_nomis"] = joined["side"] != "right_only"
+    joined["in_dps"] = joined["side"] != "left_only"
+    return joined.drop(columns="side")
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as mappings of plain values, None for NA; times are aware `datetime`s."""
+    columns = {str(name): _plain(frame[name]) for name in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _named(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _column(rows: pd.DataFrame, name: str, dtype: Any) -> pd.Series[Any]:
+    if name not in rows.columns:
+        column = pd.Series([None] * len(rows), dtype=object)
+    else:
+        column = rows[name].reset_index(drop=True)
+    if dtype.endswith("UTC]"):
+        column = pd.to_datetime(column, utc=True)
+    converted: pd.Series[Any] = column.astype(dtype)
+    return converted
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    return [_plain_value(each) for each in column]
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, tuple | list | dict):
+        return value
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.to_pydatetime()
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,64 @@
+"""The reconciliations: one line each, from which commands, jobs, settings and documents follow.
+
+Importing this module imports no reconciliation: pandas takes long to import, and most commands need none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from reports.engine.contract import Reconciliation
+
+#: Which days can be chosen: none, one (`--date`), or a first and a last one (`--from`, `--to`).
+Days = Literal["none", "one", "range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A reconciliation, as it is listed.
+
+    name, title: as its class has them. implementation: where the class is, `module:name`. cron: when it runs by
+    default, in the time zone of the schedules. days: which days can be chosen.
+    """
+
+    name: str
+    title: str
+    implementation: str
+    cron: str
+    days: Days = "none"
+
+    @property
+    def job(self) -> str:
+        """The name of its job runs."""
+        return f"reconcile-{self.name}"
+
+    @property
+    def schedule_setting(self) -> str:
+        """The variable of its schedule."""
+        return "RECONCILIATION_SCHEDULE" if self.name == "incentives" else f"RECONCILIATION_{self._upper}_SCHEDULE"
+
+    @property
+    def switch_setting(self) -> str:
+        """The variable that decides whether the scheduler runs it."""
+        return "SCHEDULER_RECONCILIATION" if self.name == "incentives" else f"SCHEDULER_RECONCILIATION_{self._upper}"
+
+    def load(self) -> type[Reconciliation]:
+        """Its class: constructed with the services, the settings and the scope of a run."""
+        module, _, name = self.implementation.partition(":")
+        found: type[Reconciliation] = getattr(import_module(module), name)
+        return found
+
+    @property
+    def _upper(self) -> str:
+        return self.name.upper().replace("-", "_")
+
+
+_HERE = "reports.reconciliations"
+_LISTED = (Entry("incentives", "Incentive levels", f"{_HERE}.incentives.reconciliation:Incentives", "0 4 * * 1"),)
+#: The reconciliations by name.
+RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
