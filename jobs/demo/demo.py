@@ -26,7 +26,7 @@ from sync.settings.loading import forget_proxies, has_display
 from sync.settings.queue_names import QUEUES
 
 if TYPE_CHECKING:
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
     from sandbox import Sandbox
     from sync.pipeline.drain import Drain
 
@@ -211,7 +211,7 @@ class _Demo:
             handled = sum(self._drained[name] for name in _HANDLED)
         self._progress("draining", min(handled, messages - 1), messages)
 
-    def _reconcile(self) -> "ReconciliationResult":
+    def _reconcile(self) -> "IncentiveResult":
         parameters = ReconciliationParameters()
         with (
             self._application.job_runs.run(JOB, parameters_as_dict(parameters)) as active_run,

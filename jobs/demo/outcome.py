@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.engine.result import ReconciliationResult
+from reports.reconciliations.incentives.result import IncentiveResult
 
 #: The number of the cause of a difference whose message waits on a queue.
 _WAITS_ON_A_QUEUE = 1
@@ -24,7 +24,7 @@ class DemoOutcome:
     planted: Sequence[Mapping[str, Any]]
     bulk_differs: int
     truth: Mapping[str, Any]
-    result: ReconciliationResult
+    result: IncentiveResult
     slack: int
     report: str
     seconds: float

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from jobs.errors import UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from reports.engine.result import Arrival
 from reports.reconciliations.incentives import events, fixes
 from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.mismatches import Explanation, explain
+from reports.reconciliations.incentives.result import Arrival
 from sync import clock
 from sync.creation.records import CreationRecord, find
 from sync.domains.incentives.repair import create_late, write_again

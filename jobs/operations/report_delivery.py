@@ -18,9 +18,9 @@ from reports.delivery.archive import ArchiveUnavailable, open_archive, report_pa
 from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up, report_deliveries
 from reports.delivery.email import refusals
 from reports.engine import runs
-from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.reconciliations.incentives.events import NOT_RUN
+from reports.reconciliations.incentives.result import IncentiveResult
 from sync import clock
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
@@ -106,7 +106,7 @@ class Delivered:
     late: tuple[str, ...] = ()
 
 
-def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
+def report_delivered(application: Application, result: IncentiveResult | None) -> Delivered:
     """What became of the report of a run, once every channel was tried; waits for deliveries of other processes."""
     if result is None:
         return Delivered()
@@ -125,7 +125,7 @@ def report_delivered(application: Application, result: ReconciliationResult | No
     return Delivered(place, shortfall, (*missing.values(), *unsent))
 
 
-def _tried_deliveries(application: Application, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
+def _tried_deliveries(application: Application, result: IncentiveResult) -> Mapping[Channel, Delivery]:
     deadline = time.monotonic() + _ELSEWHERE_SECONDS
     while True:
         with application.database.read() as connection:
@@ -164,7 +164,7 @@ class Sending:
     channels: where it goes. before: the earlier sendings by hand, the last one first.
     """
 
-    result: ReconciliationResult
+    result: IncentiveResult
     channels: tuple[Channel, ...]
     before: tuple[Action, ...]
 
@@ -212,7 +212,7 @@ def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:
     return tuple(each for each in sent if each.may_have_been_done)
 
 
-def find_result(application: Application, run_id: str) -> ReconciliationResult:
+def find_result(application: Application, run_id: str) -> IncentiveResult:
     """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` without one."""
     with application.database.read() as connection:
         result = runs.load_result(connection, run_id)

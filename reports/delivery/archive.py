@@ -21,8 +21,8 @@ from sync.settings.loading import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
+    from reports.reconciliations.incentives.result import IncentiveResult
 
 REPORT = "report.html"
 CSV = "mismatches.csv"
@@ -96,7 +96,7 @@ def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
     return Bucket(make_s3(), parts.netloc, parts.path.strip("/"))
 
 
-def store_report(archive: Archive, result: ReconciliationResult) -> str:
+def store_report(archive: Archive, result: IncentiveResult) -> str:
     """Writes the three files of a run; where its report is then. Raises `ArchiveUnavailable`."""
     if not _RUN_ID.match(result.run_id):
         raise ValueError(f"{result.run_id!r} cannot be the name of a folder")

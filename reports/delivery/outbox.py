@@ -24,7 +24,7 @@ from sync.store import outbox
 if TYPE_CHECKING:
     from reports.delivery.email import Mail
     from reports.delivery.slack import Slack
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
     from sync.settings.declaration import Settings
     from sync.store.database import Database
     from sync.store.outbox import Delivery
@@ -167,7 +167,7 @@ class OutboxSender:
         else:
             self._mail_out(delivery, result, note)
 
-    def _store(self, result: ReconciliationResult) -> None:
+    def _store(self, result: IncentiveResult) -> None:
         archive = open_archive(self._settings, self._make_s3)
         place = store_report(archive, result)
         with self._database.read() as connection:
@@ -175,9 +175,7 @@ class OutboxSender:
         store_index(archive, ended, self._settings.environment_name)
         self._log.info("report-stored", run_id=result.run_id, place=place)
 
-    def _mail_out(
-        self, delivery: Delivery, result: ReconciliationResult, note: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def _mail_out(self, delivery: Delivery, result: IncentiveResult, note: Callable[[Mapping[str, Any]], None]) -> None:
         from reports.delivery.email import Mail
 
         if self._mail is None:
@@ -188,7 +186,7 @@ class OutboxSender:
         if refused:
             self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
 
-    def _result(self, run_id: str) -> ReconciliationResult:
+    def _result(self, run_id: str) -> IncentiveResult:
         with self._database.read() as connection:
             result = runs.load_result(connection, run_id)
         if result is None:

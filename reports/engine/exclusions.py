@@ -9,15 +9,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.engine.result import Excluded
+from reports.reconciliations.incentives.result import IncentiveExcluded
 from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from reports.engine.recheck import Levels, Rechecked
-    from reports.engine.result import Unread
     from reports.reconciliations.incentives.frame import LevelFrame
+    from reports.reconciliations.incentives.result import IncentiveUnread
 
 NO_LONGER_NEEDED = "the levels agree now: remove the booking from the list of exclusions"
 _SETTING = "RECONCILIATION_EXCLUSIONS"
@@ -153,9 +153,9 @@ def excluded_bookings(
     exclusions: Mapping[int, Exclusion],
     rechecked: Rechecked,
     final: LevelFrame,
-    unread: Sequence[Unread],
+    unread: Sequence[IncentiveUnread],
     first_levels: Mapping[int, Levels],
-) -> tuple[Excluded, ...]:
+) -> tuple[IncentiveExcluded, ...]:
     """What a run found of the bookings on the list, by booking id; those it did not see are left out.
 
     final: the levels after the recheck. first_levels: those that differed before it.
@@ -175,7 +175,7 @@ def excluded_bookings(
         if booking_id in failed:
             nomis, dps = first_levels.get(booking_id, (None, None))
             found.append(
-                Excluded(
+                IncentiveExcluded(
                     offender_no=failed[booking_id].offender_no,
                     booking_id=booking_id,
                     nomis_level=nomis,
@@ -188,7 +188,7 @@ def excluded_bookings(
             )
         elif pair is not None or booking_id in levels:
             found.append(
-                Excluded(
+                IncentiveExcluded(
                     offender_no=final.offenders[booking_id],
                     booking_id=booking_id,
                     nomis_level=pair.nomis_level if pair else levels[booking_id],
@@ -202,7 +202,7 @@ def excluded_bookings(
 
 
 def unneeded_exclusions(
-    exclusions: Mapping[int, Exclusion], excluded: Sequence[Excluded], active: Collection[int] | None
+    exclusions: Mapping[int, Exclusion], excluded: Sequence[IncentiveExcluded], active: Collection[int] | None
 ) -> tuple[str, ...]:
     """The entries that may be removed: the levels agree, or the booking is not `active` (None: that is not known)."""
     agree = [f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs]

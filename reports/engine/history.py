@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, Row, select
 
 from reports.engine.plausibility import Without
-from reports.engine.result import MatrixCell, Resolved, Standing, TrendPoint
+from reports.engine.result import Standing, TrendPoint
 from reports.engine.runs import Scope, result_content
+from reports.reconciliations.incentives.result import IncentiveResolved, MatrixCell
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
 
 #: Runs in the trend: half a year of weeks.
 TREND_RUNS = 26
@@ -61,7 +62,7 @@ class Baseline:
 
     def resolved(
         self, equal: Callable[[int], bool], gone: Callable[[int], bool], examined: Callable[[int], bool]
-    ) -> tuple[Resolved, ...]:
+    ) -> tuple[IncentiveResolved, ...]:
         """Earlier mismatches that no longer differ: read and `equal`, or `gone` from the list.
 
         A booking that was not read, or is not `examined` in this run, keeps its state.
@@ -142,12 +143,12 @@ def read_listed_before(connection: Connection, before: datetime) -> int | None:
     return connection.execute(query.order_by(columns.started_at.desc()).limit(1)).scalar_one_or_none()
 
 
-def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
+def ended_differently(result: IncentiveResult, previous: IncentiveResult) -> bool:
     """Whether the resumed run ended differently."""
     return _findings(result) != _findings(previous)
 
 
-def _findings(result: ReconciliationResult) -> tuple[object, ...]:
+def _findings(result: IncentiveResult) -> tuple[object, ...]:
     levels = {(each.booking_id, each.nomis_level, each.dps_level) for each in result.mismatches}
     unread = {(each.offender_no, each.booking_id) for each in result.unread}
     pages = {each.page for each in result.unread_pages}
@@ -171,8 +172,8 @@ def _earlier_runs(connection: Connection, before: datetime, limit: int) -> Seque
     return connection.execute(query.order_by(columns.started_at.desc()).limit(limit)).all()
 
 
-def _resolved(earlier: Earlier, how: Literal["equal", "released"]) -> Resolved:
-    return Resolved(
+def _resolved(earlier: Earlier, how: Literal["equal", "released"]) -> IncentiveResolved:
+    return IncentiveResolved(
         offender_no=earlier.offender_no,
         booking_id=earlier.booking_id,
         nomis_level=earlier.nomis_level,

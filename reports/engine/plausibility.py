@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from reports.engine.listing import Listing
-    from reports.engine.result import MatrixCell, TrendPoint
+    from reports.engine.result import TrendPoint
     from reports.reconciliations.incentives.frame import LevelFrame
+    from reports.reconciliations.incentives.result import MatrixCell
 
 #: From this many without a level, their share may exceed that of the last complete run by `MOST_MORE`, or in a first
 #: run be `MOST_AT_FIRST`.

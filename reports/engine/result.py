@@ -1,86 +1,118 @@
-"""The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views."""
+"""The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views.
+
+What a reconciliation knows beyond this is in a subclass of its own, as for incentive levels. A stored result is loaded
+by `reports.reconciliations.results.parse_result`, which knows the subclasses.
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 Status = Literal["complete", "incomplete", "failed"]
 Standing = Literal["new", "persisting"]
 Confidence = Literal["high", "medium", "low"]
 RightSide = Literal["NOMIS", "DPS", "unknown"]
+#: A compared value as it is shown; moments and dates are texts in ISO 8601, local to London.
+Value = bool | int | str | None
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a result: frozen, snake_case inside, camelCase in JSON."""
+
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore", ser_json_inf_nan="null"
     )
 
 
-class Side(_Part):
-    """The current level of one side; `at` is local to London, `origin` the audit module or the kind of review."""
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
 
-    level: str
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
+
+
+#: The name of a column that identifies records, such as `booking_id`.
+ColumnName = Annotated[str, BeforeValidator(_snake), PlainSerializer(_camel)]
+#: The identifying columns of a record, in their order.
+Key = dict[ColumnName, str | int]
+
+
+class FieldName(Part):
+    """A field that is compared or shown, and what reports call it."""
+
+    name: str
+    label: str
+
+
+class KindName(Part):
+    """A kind of difference, and what it says of a record, after "is" or "are": `not in NOMIS`."""
+
+    code: str
+    label: str
+
+
+class FieldValues(Part):
+    """Both values of a field; None for none, or for a side without the record."""
+
+    field: str
+    nomis: Value = None
+    dps: Value = None
+
+
+class Record(Part):
+    """A record that differs or did: what identifies it, whose it is, and how the sides differ.
+
+    kind: a code of the reconciliation, empty where nothing differs. missing_in: the side without the record, None where
+    both have it. differences: the fields that differ. other_fields: those that are equal, or shown but not compared.
+    """
+
+    key: Key = {}
+    offender_no: str | None = None
+    booking_id: int | None = None
+    prison_id: str | None = None
+    kind: str = ""
+    missing_in: Literal["NOMIS", "DPS"] | None = None
+    differences: tuple[FieldValues, ...] = ()
+    other_fields: tuple[FieldValues, ...] = ()
+
+
+class EvidenceRow(Part):
+    """Something that was read about a difference, as the report shows it.
+
+    side: where it was found: NOMIS, DPS, the mapping service, a queue. at: when it happened, local to London.
+    """
+
+    side: str
     at: datetime | None = None
-    prison_id: str | None = None
-    origin: str | None = None
-    user_id: str | None = None
-    #: The sequence of the IEP record in NOMIS, or the id of the review in DPS.
-    record: int
-
-
-class EvidenceRow(_Part):
-    """One record of either history, as the report shows it, with remarks in `note`."""
-
-    side: Literal["NOMIS", "DPS"]
-    at: datetime
-    level: str
-    prison_id: str | None = None
-    origin: str | None = None
-    user_id: str | None = None
-    record: int
-    current: bool = False
+    text: str = ""
     note: str = ""
 
 
-class Arrival(_Part):
-    """A received event that DPS missed, to be published again; `occurred_at` is local to London."""
+class Diagnosis(Part):
+    """Why a record differs, which side is right, and what fixes it.
 
-    prison_id: str
-    reason: str
-    occurred_at: datetime
-
-
-class Diagnosis(_Part):
-    """Why two levels differ, which side is right, and what fixes it.
-
-    number: the row of the decision table, 1 to 10. commands: what to run, in this order. request: the text of a
-    request to the NOMIS support team, where only they can fix it. arrival: the received event to publish again, where
-    that fixes it.
+    cause: in words that are the same for every difference of that cause. commands: what to run, in this order. request:
+    the text of a request to the NOMIS support team, where only they can fix it.
     """
 
-    number: int
     cause: str
     confidence: Confidence
     right_side: RightSide
-    explanation: str
+    explanation: str = ""
     action: str
     commands: tuple[str, ...] = ()
     request: str | None = None
-    arrival: Arrival | None = None
 
 
-class Mismatch(_Part):
-    """A prisoner whose levels differ, confirmed by reading both again."""
+class Mismatch(Record):
+    """A record that differs, confirmed by reading both sides again."""
 
-    offender_no: str
-    booking_id: int
-    prison_id: str | None = None
-    nomis: Side | None = None
-    dps: Side | None = None
     standing: Standing = "new"
     since: datetime
     diagnosis: Diagnosis | None = None
@@ -88,38 +120,20 @@ class Mismatch(_Part):
     #: Why the evidence could not be read, where it could not.
     evidence_missing: str | None = None
 
-    @property
-    def nomis_level(self) -> str | None:
-        """The level in NOMIS, None for none."""
-        return self.nomis.level if self.nomis else None
 
-    @property
-    def dps_level(self) -> str | None:
-        """The level in DPS, None for none."""
-        return self.dps.level if self.dps else None
-
-
-class InFlight(_Part):
+class InFlight(Record):
     """A difference that is expected to disappear; `why` says by what."""
 
-    offender_no: str
-    booking_id: int
-    nomis_level: str | None = None
-    dps_level: str | None = None
     why: str
 
 
-class Excluded(_Part):
-    """A booking on the list of exclusions: still different, or equal, so that the entry is no longer needed.
+class Excluded(Record):
+    """A record on the list of exclusions: still different, or equal, so that the entry is no longer needed.
 
-    since: the date that the list gives for the entry. unread: why the booking could not be read, where it could not:
-    then its entry is kept, and its levels are those that were seen, if any.
+    since: the date that the list gives for the entry. unread: why the record could not be read, where it could not:
+    then its entry is kept, and its differences are those that were seen, if any.
     """
 
-    offender_no: str
-    booking_id: int
-    nomis_level: str | None = None
-    dps_level: str | None = None
     reason: str
     still_differs: bool
     since: date | None = None
@@ -127,65 +141,58 @@ class Excluded(_Part):
 
     @property
     def differs(self) -> bool:
-        """Whether the levels were read, and differ."""
+        """Whether the record was read, and differs."""
         return self.still_differs and self.unread is None
 
 
-class Resolved(_Part):
-    """An earlier mismatch that no longer differs."""
+class Resolved(Record):
+    """An earlier mismatch that no longer differs; `gone` or `released`: no longer among the records compared."""
 
-    offender_no: str
-    booking_id: int
-    nomis_level: str | None = None
-    dps_level: str | None = None
     since: datetime
-    how: Literal["equal", "released"]
+    how: Literal["equal", "gone", "released"]
 
 
-class Unread(_Part):
-    """A prisoner whose levels could not be read; `network`: no response came at all.
+class Unread(Part):
+    """A record of which one side could not be read; `network`: no response came at all.
 
-    page, row: where on the list of active prisoners (pages from 0, rows from 1) the prisoner stands, where that row
-    cannot be used; the number or the booking that it lacks is `unknown` or None.
+    unit: what was to be read as a whole, such as a prison, where its records are not known; `key` is empty then.
     """
 
-    offender_no: str
-    booking_id: int | None
+    key: Key = {}
+    offender_no: str | None = None
+    booking_id: int | None = None
+    prison_id: str | None = None
+    side: str | None = None
+    unit: str | None = None
     reason: str
     network: bool = False
-    page: int | None = None
-    row: int | None = None
 
     @property
     def listed(self) -> bool:
-        """Whether the prisoner is on the list of active prisoners, and not just unknown."""
-        return self.booking_id is not None or self.page is not None
+        """Whether a resumed run can read it: it is among the records to compare, and not just asked for."""
+        return bool(self.key) or self.unit is not None
 
 
-class Unconfirmed(_Part):
+class Unconfirmed(Record):
     """A difference of the first reading that could not be read again: seen, not confirmed.
 
-    standing and since: as for a mismatch. The prisoner is among the unread too, with the same reason.
+    standing and since: as for a mismatch. The record is among the unread too, with the same reason.
     """
 
-    offender_no: str
-    booking_id: int
-    nomis_level: str | None = None
-    dps_level: str | None = None
     standing: Standing = "new"
     since: datetime
     reason: str
 
 
-class UnreadPage(_Part):
-    """A page of the list that could not be read; its prisoners were not checked."""
+class Gap(Part):
+    """A part of the population that could not be listed; its records were not compared."""
 
-    page: int
+    what: str
     reason: str
 
 
-class PrisonCount(_Part):
-    """One prison: prisoners compared, mismatches, and how many of those are new."""
+class PrisonCount(Part):
+    """One prison: records compared, mismatches, and how many of those are new."""
 
     prison_id: str | None
     compared: int
@@ -193,16 +200,8 @@ class PrisonCount(_Part):
     new: int
 
 
-class MatrixCell(_Part):
-    """How many prisoners have this pair of levels; None for no level."""
-
-    nomis_level: str | None
-    dps_level: str | None
-    count: int
-
-
-class TrendPoint(_Part):
-    """An earlier run over everyone, or this one; `unread` are the prisoners that it could not read."""
+class TrendPoint(Part):
+    """An earlier run over everyone, or this one; `unread` are the records that it could not read."""
 
     run_id: str
     started_at: datetime
@@ -211,15 +210,23 @@ class TrendPoint(_Part):
     unread: int = 0
 
 
-class ReconciliationResult(_Part):
-    """Everything a run found. Frozen; `to_json` and `from_json` are inverse to each other.
+class ReconciliationResult(Part):
+    """Everything a run found. Frozen; `to_json` and `parse_result` are inverse to each other.
 
-    listed: active bookings found. total: how many the service said there are. compared: prisoners whose levels are
-    known on both sides. released: differences dropped because the booking left the list during the run.
-    empty_prisons: requested prisons without active prisoners. unconfirmed: differences that were seen and could not be
-    read again.
+    reconciliation: its name. counted: what is counted as compared, in the plural. key_columns, fields, kinds: what
+    identifies a record, what is compared, how records differ. total: how many records the services say there are, None
+    if unknown. listed: records found. compared: records of which both sides are known. released: records that differed
+    and were no longer among those to compare when read again. empty_prisons: requested prisons without records.
+    unconfirmed: differences that were seen and could not be read again. suspicious: why there are more differences than
+    is plausible, None if there are not.
     """
 
+    reconciliation: str
+    title: str
+    counted: str
+    key_columns: tuple[ColumnName, ...]
+    fields: tuple[FieldName, ...] = ()
+    kinds: tuple[KindName, ...] = ()
     run_id: str
     status: Status
     environment: str
@@ -227,7 +234,8 @@ class ReconciliationResult(_Part):
     finished_at: datetime
     parameters: dict[str, object] = {}
     failure: str | None = None
-    total: int
+    suspicious: str | None = None
+    total: int | None
     listed: int
     compared: int
     settled_on_recheck: int = 0
@@ -238,21 +246,17 @@ class ReconciliationResult(_Part):
     unneeded_exclusions: tuple[str, ...] = ()
     resolved: tuple[Resolved, ...] = ()
     unread: tuple[Unread, ...] = ()
-    unread_pages: tuple[UnreadPage, ...] = ()
+    gaps: tuple[Gap, ...] = ()
     unconfirmed: tuple[Unconfirmed, ...] = ()
     empty_prisons: tuple[str, ...] = ()
     prisons: tuple[PrisonCount, ...] = ()
-    matrix: tuple[MatrixCell, ...] = ()
     trend: tuple[TrendPoint, ...] = ()
     compared_with: str | None = None
 
     @property
     def rows(self) -> tuple[tuple[int, Mismatch], ...]:
-        """The mismatches as every view lists them, numbered from 1: new ones first, then by prison and prisoner."""
-        ordered = sorted(
-            self.mismatches, key=lambda each: (each.standing != "new", each.prison_id or "~", each.offender_no)
-        )
-        return tuple(enumerate(ordered, start=1))
+        """The mismatches as every view lists them, numbered from 1: new first, then by prison, prisoner and key."""
+        return tuple(enumerate(sorted(self.mismatches, key=_place), start=1))
 
     @property
     def new(self) -> int:
@@ -267,7 +271,7 @@ class ReconciliationResult(_Part):
     def counts(self) -> dict[str, int]:
         """The figures of the run, by plain names, for the ledger and for summaries."""
         return {
-            "prisoners": self.total,
+            self.counted: self.listed if self.total is None else self.total,
             "compared": self.compared,
             "mismatches": len(self.mismatches),
             "new": self.new,
@@ -277,15 +281,20 @@ class ReconciliationResult(_Part):
             "excluded": sum(each.still_differs for each in self.excluded),
             "released": len(self.released),
             "unconfirmed": len(self.unconfirmed),
-            "unread_prisoners": len(self.unread),
-            "unread_pages": len(self.unread_pages),
+            f"unread_{self.counted}": len(self.unread),
+            "gaps": len(self.gaps),
         }
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The whole result as JSON, with camelCase names."""
         return self.model_dump_json(by_alias=True, indent=indent)
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """A result from its JSON; raises `pydantic.ValidationError`."""
-        return cls.model_validate_json(text)
+
+def _place(mismatch: Mismatch) -> tuple[object, ...]:
+    # Numbers in the key sort as numbers; a column holds either numbers or texts.
+    return (
+        mismatch.standing != "new",
+        mismatch.prison_id or "~",
+        mismatch.offender_no or "~",
+        [(str(type(value)), value) for value in mismatch.key.values()],
+    )

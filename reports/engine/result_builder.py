@@ -8,19 +8,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reports.engine.exclusions import excluded_bookings, unneeded_exclusions
-from reports.engine.result import (
-    InFlight,
-    Mismatch,
-    ReconciliationResult,
-    Resolved,
-    Status,
-    TrendPoint,
-    Unconfirmed,
-    Unread,
-    UnreadPage,
-)
+from reports.engine.result import Status, TrendPoint
 from reports.reconciliations.incentives.mismatches import explain_all
 from reports.reconciliations.incentives.pending_messages import PendingMessages
+from reports.reconciliations.incentives.result import (
+    IncentiveInFlight,
+    IncentiveMismatch,
+    IncentiveResolved,
+    IncentiveResult,
+    IncentiveUnconfirmed,
+    IncentiveUnread,
+    UnreadPage,
+)
 from sync.upstream.prisoners import PrisonerId
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class ResultBuilder:
         self._clock = clock
         self._progress = progress
 
-    def build(self, frame: LevelFrame, wait: Callable[[], None]) -> ReconciliationResult:
+    def build(self, frame: LevelFrame, wait: Callable[[], None]) -> IncentiveResult:
         """The result. `wait` gives messages in flight time to arrive; it is called only if something differs."""
         context = self._context
         if context.prisons:
@@ -111,7 +110,7 @@ class ResultBuilder:
         in_flight = [
             _in_flight(pair, why) for pair, why in rechecked.in_flight if pair.booking_id not in context.exclusions
         ]
-        return ReconciliationResult(
+        return IncentiveResult(
             run_id=context.run_id,
             status=status,
             environment=context.environment,
@@ -150,20 +149,20 @@ class ResultBuilder:
                 candidates, lambda done, total: self._progress("rechecking", done, total), first_levels, witness
             )
 
-    def _status(self, unread: Sequence[Unread], empty: Sequence[str]) -> Status:
+    def _status(self, unread: Sequence[IncentiveUnread], empty: Sequence[str]) -> Status:
         if self._context.failure is not None:
             return "failed"
         return "incomplete" if unread or empty or self._context.listing.failed_pages else "complete"
 
-    def _empty_prisons(self, found_at: Collection[str | None], unread: Sequence[Unread]) -> tuple[str, ...]:
+    def _empty_prisons(self, found_at: Collection[str | None], unread: Sequence[IncentiveUnread]) -> tuple[str, ...]:
         """Requested prisons without active prisoners; empty if anyone was unread, as they may be held there."""
         if self._context.failure is not None or unread or self._context.listing.failed_pages:
             return ()
         return tuple(prison for prison in self._context.prisons if prison not in found_at)
 
-    def _unread(self, frame: LevelFrame, rechecked: Rechecked) -> tuple[Unread, ...]:
+    def _unread(self, frame: LevelFrame, rechecked: Rechecked) -> tuple[IncentiveUnread, ...]:
         first_levels = [
-            Unread(
+            IncentiveUnread(
                 offender_no=frame.offenders[booking_id],
                 booking_id=booking_id,
                 reason=why.reason,
@@ -172,15 +171,19 @@ class ResultBuilder:
             for booking_id, why in frame.failed.items()
         ]
         later = [
-            Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network)
+            IncentiveUnread(
+                offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network
+            )
             for each, why in rechecked.unread
         ]
         never = [
-            Unread(offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS")
+            IncentiveUnread(
+                offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS"
+            )
             for each in self._context.listing.not_found
         ]
         unusable = [
-            Unread(
+            IncentiveUnread(
                 offender_no=each.offender_no or "unknown",
                 booking_id=each.booking_id,
                 reason=f"row {each.row} of page {each.page} of the active prisoners: {each.reason}",
@@ -191,13 +194,17 @@ class ResultBuilder:
         ]
         # Listed but never read, e.g. after a crash: counts as unread.
         left = [
-            Unread(offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run")
+            IncentiveUnread(
+                offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run"
+            )
             for each in (self._context.listing.prisoners if self._context.failure is None else ())
             if each.booking_id not in frame.offenders
         ]
         return tuple(sorted([*first_levels, *later, *left, *unusable, *never], key=lambda each: each.booking_id or 0))
 
-    def _unconfirmed(self, rechecked: Rechecked, first_levels: Mapping[int, Levels]) -> tuple[Unconfirmed, ...]:
+    def _unconfirmed(
+        self, rechecked: Rechecked, first_levels: Mapping[int, Levels]
+    ) -> tuple[IncentiveUnconfirmed, ...]:
         found = []
         for each, why in rechecked.unread:
             if each.booking_id in self._context.exclusions:
@@ -205,7 +212,7 @@ class ResultBuilder:
             nomis, dps = first_levels[each.booking_id]
             standing, since = self._context.baseline.standing(each.booking_id, self._context.started_at)
             found.append(
-                Unconfirmed(
+                IncentiveUnconfirmed(
                     offender_no=each.offender_no,
                     booking_id=each.booking_id,
                     nomis_level=nomis,
@@ -232,8 +239,12 @@ class ResultBuilder:
         return all(each.booking_id is not None for each in context.listing.unusable)
 
     def _resolved(
-        self, final: LevelFrame, mismatches: Sequence[Mismatch], rechecked: Rechecked, unread: Sequence[Unread]
-    ) -> tuple[Resolved, ...]:
+        self,
+        final: LevelFrame,
+        mismatches: Sequence[IncentiveMismatch],
+        rechecked: Rechecked,
+        unread: Sequence[IncentiveUnread],
+    ) -> tuple[IncentiveResolved, ...]:
         context = self._context
         if not context.baseline.mismatches:
             return ()
@@ -269,8 +280,8 @@ class ResultBuilder:
         return (*context.trend, point)
 
 
-def _in_flight(pair: PrisonerLevels, why: str) -> InFlight:
-    return InFlight(
+def _in_flight(pair: PrisonerLevels, why: str) -> IncentiveInFlight:
+    return IncentiveInFlight(
         offender_no=pair.offender_no,
         booking_id=pair.booking_id,
         nomis_level=pair.nomis_level,

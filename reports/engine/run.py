@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from reports.engine.exclusions import Exclusion
     from reports.engine.recheck import Recheck
-    from reports.engine.result import ReconciliationResult
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages
+    from reports.reconciliations.incentives.result import IncentiveResult
     from sync.settings.declaration import Settings
     from sync.store.database import Database
     from sync.store.telemetry import Telemetry
@@ -69,7 +69,7 @@ class ReconciliationOutcome:
     """How a run, or this shard of it, ended. `run_id` is that of the run, also if it was resumed or joined."""
 
     status: Literal["complete", "incomplete", "failed", "unfinished shard"]
-    result: ReconciliationResult | None
+    result: IncentiveResult | None
     run_id: str
 
 
@@ -174,7 +174,7 @@ class _Run:
                 result = self._conclude(failure)
         return ReconciliationOutcome(result.status, result, run_id)
 
-    def _conclude(self, failure: str | None) -> ReconciliationResult:
+    def _conclude(self, failure: str | None) -> IncentiveResult:
         # pandas takes long to import, and a run that is busy elsewhere needs none of it.
         from reports.engine.result_builder import ResultBuilder, RunContext
         from reports.reconciliations.incentives.frame import LevelFrame

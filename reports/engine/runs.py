@@ -12,7 +12,8 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
 
 from reports.engine.checkpoints import load_population, save_population
-from reports.engine.result import ReconciliationResult
+from reports.reconciliations.incentives.result import IncentiveResult
+from reports.reconciliations.results import parse_result
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
@@ -163,7 +164,7 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
     return get_run(connection, run_id)
 
 
-def save_result(connection: Connection, result: ReconciliationResult) -> None:
+def save_result(connection: Connection, result: IncentiveResult) -> None:
     """Records how a run ended.
 
     A complete run drops its pages. A complete run over everyone also drops those of earlier runs over everyone, which
@@ -201,10 +202,14 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
         connection.execute(insert(reconciliation_mismatches), rows)
 
 
-def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
+def load_result(connection: Connection, run_id: str) -> IncentiveResult | None:
     """The result of a run; None if it has none yet or is unknown."""
     packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
-    return None if packed is None else ReconciliationResult.from_json(zlib.decompress(packed))
+    if packed is None:
+        return None
+    result = parse_result(zlib.decompress(packed))
+    assert isinstance(result, IncentiveResult)
+    return result
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:

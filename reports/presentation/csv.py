@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reports.presentation.text import Masking, without_control_characters
 
 if TYPE_CHECKING:
-    from reports.engine.result import Mismatch, ReconciliationResult, Unconfirmed
+    from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult, IncentiveUnconfirmed
 
 #: The columns, in their order. Times are local to London, ISO 8601 to the second, save `since`, which is UTC.
 COLUMNS = (
@@ -46,7 +46,7 @@ COLUMNS = (
 _FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
-def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> str:
+def render_csv(result: IncentiveResult, masking: Masking | None = None) -> str:
     """One line for each mismatch in the order of the report, under a heading of `COLUMNS`; missing values are empty.
 
     Differences that were seen and not confirmed come last, without a row number; their standing is `unconfirmed`.
@@ -62,7 +62,7 @@ def render_csv(result: ReconciliationResult, masking: Masking | None = None) -> 
     return out.getvalue()
 
 
-def _row(result: ReconciliationResult, number: int, mismatch: Mismatch, shown: Masking) -> list[object]:
+def _row(result: IncentiveResult, number: int, mismatch: IncentiveMismatch, shown: Masking) -> list[object]:
     nomis, dps, found = mismatch.nomis, mismatch.dps, mismatch.diagnosis
     sides: list[object] = []
     for side in (nomis, dps):
@@ -99,7 +99,7 @@ def _row(result: ReconciliationResult, number: int, mismatch: Mismatch, shown: M
     ]
 
 
-def _unconfirmed_row(result: ReconciliationResult, seen: Unconfirmed, shown: Masking) -> list[object]:
+def _unconfirmed_row(result: IncentiveResult, seen: IncentiveUnconfirmed, shown: Masking) -> list[object]:
     values: dict[str, object] = {
         "run_id": result.run_id,
         "offender_no": shown.offender(seen.offender_no),

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     import jinja2
 
-    from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
+    from reports.reconciliations.incentives.result import IncentiveResult
 
 
-def render_report(result: ReconciliationResult) -> str:
+def render_report(result: IncentiveResult) -> str:
     """The report of a run: one self-contained page that works without its script."""
     levels = _levels(result)
     matrix = {(row, column): 0 for row in levels for column in levels}
@@ -114,7 +114,7 @@ def _printable(value: object) -> object:
     return without_control_characters(value) if type(value) is str else value
 
 
-def _levels(result: ReconciliationResult) -> list[str | None]:
+def _levels(result: IncentiveResult) -> list[str | None]:
     """The levels that occur: the usual ones first and in their order, "none" last."""
     found = {code for cell in result.matrix for code in (cell.nomis_level, cell.dps_level)}
     usual = [code for code in ("BAS", "ENT", "STD", "ENH", "EN2", "EN3") if code in found]

@@ -13,7 +13,7 @@ from reports.presentation.text import Masking, day, short_moment
 from reports.reconciliations.incentives.events import REPORT
 
 if TYPE_CHECKING:
-    from reports.engine.result import Mismatch, ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
 
 #: Slack takes 40,000 characters in a message, and cuts off what is longer.
 LONGEST_SLACK_TEXT = 39_000
@@ -51,7 +51,7 @@ class _Line:
     request: str | None = None
 
 
-def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
+def slack_report(result: IncentiveResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run; `path` is where its report is kept, `link` its address where people reach it."""
     lines = [f"*{slack_text(_title(result))}*", slack_text(summary.headline(result))]
     warning = summary.warning(result)
@@ -72,7 +72,7 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
     return SlackReport("\n".join(lines), thread, _csv(result, masking), csv_name(result))
 
 
-def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
+def email_report(result: IncentiveResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, as HTML that mail clients show and as plain text; `link` and `path` as for Slack."""
     shown = result.rows[:MOST_IN_EMAIL]
     headline = summary.headline(result)
@@ -100,7 +100,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
     )
 
 
-def _unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
+def _unconfirmed_lines(result: IncentiveResult, masking: Masking) -> list[str]:
     """The differences that were seen and could not be read again, a line for each."""
     return [
         f"{masking.offender(each.offender_no)} booking {masking.booking(each.booking_id)}"
@@ -109,16 +109,16 @@ def _unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[s
     ]
 
 
-def csv_name(result: ReconciliationResult) -> str:
+def csv_name(result: IncentiveResult) -> str:
     """The name of the CSV where it stands alone."""
     return f"incentive-mismatches-{result.run_id}.csv"
 
 
-def _csv(result: ReconciliationResult, masking: Masking) -> str | None:
+def _csv(result: IncentiveResult, masking: Masking) -> str | None:
     return render_csv(result, masking) if result.mismatches or result.unconfirmed else None
 
 
-def _title(result: ReconciliationResult) -> str:
+def _title(result: IncentiveResult) -> str:
     if result.status == "failed":
         return f"The incentive reconciliation failed in {result.environment}"
     if result.mismatches:
@@ -126,13 +126,13 @@ def _title(result: ReconciliationResult) -> str:
     return f"Incentive reconciliation in {result.environment}"
 
 
-def _severity(result: ReconciliationResult) -> str:
+def _severity(result: IncentiveResult) -> str:
     if result.status == "failed":
         return "high"
     return "medium" if result.mismatches or result.status == "incomplete" else "info"
 
 
-def _slack_line(number: int, mismatch: Mismatch, masking: Masking) -> str:
+def _slack_line(number: int, mismatch: IncentiveMismatch, masking: Masking) -> str:
     found = mismatch.diagnosis
     state = "new" if mismatch.standing == "new" else f"since {day(mismatch.since)}"
     first = (
@@ -164,7 +164,7 @@ def _packed(lines: list[str]) -> tuple[str, ...]:
     return tuple(messages)
 
 
-def _email_line(number: int, mismatch: Mismatch, masking: Masking) -> _Line:
+def _email_line(number: int, mismatch: IncentiveMismatch, masking: Masking) -> _Line:
     found = mismatch.diagnosis
     cells = (
         str(number),

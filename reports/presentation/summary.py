@@ -12,7 +12,7 @@ from reports.reconciliations.incentives.causes import CAUSES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class CauseCount:
     action: str
 
 
-def headline(result: ReconciliationResult) -> str:
+def headline(result: IncentiveResult) -> str:
     """What the run found, in one line. An incomplete or failed run never sounds like a success."""
     if result.status == "failed":
         return _headline_of_failure(result)
@@ -44,7 +44,7 @@ def headline(result: ReconciliationResult) -> str:
     return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
 
 
-def _headline_of_failure(result: ReconciliationResult) -> str:
+def _headline_of_failure(result: IncentiveResult) -> str:
     different, compared = len(result.mismatches), result.compared
     if not compared:
         return "The reconciliation failed before any prisoner was compared"
@@ -62,7 +62,7 @@ def _have_different_levels(different: int, compared: int) -> str:
     return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
 
 
-def _have_the_same_level(result: ReconciliationResult) -> str:
+def _have_the_same_level(result: IncentiveResult) -> str:
     compared, besides = result.compared, _besides(result)
     if besides:
         return f"no difference among {count(compared, 'prisoner')}, besides {besides}"
@@ -71,7 +71,7 @@ def _have_the_same_level(result: ReconciliationResult) -> str:
     return f"all {thousands(compared)} prisoners have the same incentive level in NOMIS and in DPS"
 
 
-def _besides(result: ReconciliationResult) -> str:
+def _besides(result: IncentiveResult) -> str:
     """The differences that do not count; empty without any."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
@@ -80,13 +80,13 @@ def _besides(result: ReconciliationResult) -> str:
     return " and ".join(parts)
 
 
-def of_listed(result: ReconciliationResult) -> str:
+def of_listed(result: IncentiveResult) -> str:
     """`of 87,012`, the prisoners the run set out to compare; empty if unknown, or if it compared all of them."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
-def summary(result: ReconciliationResult) -> str:
+def summary(result: IncentiveResult) -> str:
     """New, persisting, resolved, what was left out of the count, and what is not known."""
     finished = result.status == "complete" and result.compared > 0
     different = bool(result.mismatches)
@@ -109,7 +109,7 @@ def summary(result: ReconciliationResult) -> str:
     return " ".join(sentences)
 
 
-def warning(result: ReconciliationResult) -> str | None:
+def warning(result: IncentiveResult) -> str | None:
     """What is wrong with the run itself, None when it is complete."""
     if result.status == "failed":
         return f"The run failed: {result.failure}."
@@ -118,7 +118,7 @@ def warning(result: ReconciliationResult) -> str | None:
     return None
 
 
-def reach(result: ReconciliationResult) -> str | None:
+def reach(result: IncentiveResult) -> str | None:
     """About whom the run says nothing; None if it covers everyone."""
     if not result.compared:
         return "No prisoner was compared, so nothing is known about differences."
@@ -133,7 +133,7 @@ def reach(result: ReconciliationResult) -> str | None:
     return None
 
 
-def none_found(result: ReconciliationResult) -> str:
+def none_found(result: IncentiveResult) -> str:
     """The sentence that no difference was found, and among whom."""
     limits = reach(result)
     if limits is None:
@@ -151,7 +151,7 @@ def none_found(result: ReconciliationResult) -> str:
     return f"No difference was found among {who}. About the others nothing is known."
 
 
-def since(result: ReconciliationResult) -> str:
+def since(result: IncentiveResult) -> str:
     """The note on since when a difference counts as new."""
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
@@ -169,7 +169,7 @@ class Step:
     command: str
 
 
-def next_step(result: ReconciliationResult) -> Step | None:
+def next_step(result: IncentiveResult) -> Step | None:
     """The command that reads what this run could not read; None where no command would."""
     if result.status == "failed":
         command = f"prisoner-to-nomis runs rerun {result.run_id}"
@@ -181,7 +181,7 @@ def next_step(result: ReconciliationResult) -> Step | None:
     return None
 
 
-def shortfall(result: ReconciliationResult) -> str:
+def shortfall(result: IncentiveResult) -> str:
     """What an incomplete run lacks: who could not be read or found, and prisons without anybody."""
     unread = []
     listed = sum(each.listed for each in result.unread)
@@ -212,7 +212,7 @@ def scope(parameters: Mapping[str, object]) -> str:
     return ""
 
 
-def causes(result: ReconciliationResult) -> list[CauseCount]:
+def causes(result: IncentiveResult) -> list[CauseCount]:
     """The causes of the differences, the most frequent first."""
     counts = Counter(each.diagnosis.number for each in result.mismatches if each.diagnosis)
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -223,7 +223,7 @@ def causes(result: ReconciliationResult) -> list[CauseCount]:
     ]
 
 
-def duration(result: ReconciliationResult) -> str:
+def duration(result: IncentiveResult) -> str:
     """How long the run took."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     if seconds < 90:
@@ -240,7 +240,7 @@ class Figure:
     note: str
 
 
-def figures(result: ReconciliationResult) -> list[Figure]:
+def figures(result: IncentiveResult) -> list[Figure]:
     """The figures at the top of the report; a run that is not complete has no zeros for what it cannot know."""
     complete, different = result.status == "complete", len(result.mismatches)
     found = []
@@ -262,7 +262,7 @@ def figures(result: ReconciliationResult) -> list[Figure]:
     return found
 
 
-def _unread_figure(result: ReconciliationResult) -> Figure:
+def _unread_figure(result: IncentiveResult) -> Figure:
     prisoners, pages = len(result.unread), len(result.unread_pages)
     noun = "prisoner" if prisoners == 1 else "prisoners"
     of_prisoners = f"page{'' if pages == 1 else 's'} of prisoners"

@@ -15,9 +15,9 @@ from typing import Any
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
 from reports.engine import runs
-from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
+from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
 from sandbox import Sandbox
 from sync.clock import now
 from sync.domains.incentives import dps as incentives_api
@@ -105,7 +105,7 @@ def open_reports_app(
         app.close()
 
 
-def causes(mismatches: tuple[Mismatch, ...]) -> dict[int, int]:
+def causes(mismatches: tuple[IncentiveMismatch, ...]) -> dict[int, int]:
     """The number of the cause found, by booking."""
     return {each.booking_id: each.diagnosis.number for each in mismatches if each.diagnosis}
 
@@ -113,7 +113,7 @@ def causes(mismatches: tuple[Mismatch, ...]) -> dict[int, int]:
 CURRENT = "/incentives/booking-id/{b}/current"
 
 
-def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
+def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
     """The result, which must be there."""
     assert outcome.result is not None
     return outcome.result
@@ -142,7 +142,7 @@ def at_work(app: ReportsApp, parameters: ReconciliationParameters, run_id: str) 
 HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in (0, 1))
 
 
-def kept(app: ReportsApp, result: ReconciliationResult, *channels: str) -> ReconciliationResult:
+def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveResult:
     """Keeps a result as a run leaves it, with its deliveries to the named channels."""
     with app.database.begin() as connection:
         runs.create_run(connection, result.run_id, {}, 1)

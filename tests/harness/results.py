@@ -4,33 +4,32 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-from reports.engine.result import (
-    Diagnosis,
-    EvidenceRow,
-    Excluded,
-    InFlight,
+from reports.engine.result import PrisonCount, TrendPoint
+from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.result import (
+    IncentiveDiagnosis,
+    IncentiveEvidenceRow,
+    IncentiveExcluded,
+    IncentiveInFlight,
+    IncentiveMismatch,
+    IncentiveResolved,
+    IncentiveResult,
+    IncentiveUnconfirmed,
+    IncentiveUnread,
     MatrixCell,
-    Mismatch,
-    PrisonCount,
-    ReconciliationResult,
-    Resolved,
     Side,
-    TrendPoint,
-    Unconfirmed,
-    Unread,
     UnreadPage,
 )
-from reports.reconciliations.incentives.causes import CAUSES
 
 STARTED = datetime(2023, 5, 22, 3, 0, tzinfo=UTC)
 LETTERS = "ABCDEFGHJK"
 
 
-def mismatch(number: int, **changes: object) -> Mismatch:
+def mismatch(number: int, **changes: object) -> IncentiveMismatch:
     """The mismatch of a made-up prisoner; causes, prisons and levels alternate with the number."""
     offender_no = f"A{number:04d}{LETTERS[number % 10]}{LETTERS[number // 10 % 10]}"
     cause = (4, 5, 7)[number % 3]
-    made = Mismatch(
+    made = IncentiveMismatch(
         offender_no=offender_no,
         booking_id=1_200_000 + number,
         prison_id=("LEI", "MDI", "PVI")[number % 3],
@@ -46,7 +45,7 @@ def mismatch(number: int, **changes: object) -> Mismatch:
         else Side(level="ENH", at=datetime.fromisoformat("2023-03-02T09:00:00"), origin="REVIEW", record=70 + number),
         standing="new" if number % 2 == 0 else "persisting",
         since=STARTED if number % 2 == 0 else STARTED - timedelta(days=14),
-        diagnosis=Diagnosis(
+        diagnosis=IncentiveDiagnosis(
             number=cause,
             cause=CAUSES[cause].text,
             confidence="high",
@@ -57,7 +56,7 @@ def mismatch(number: int, **changes: object) -> Mismatch:
             request=f"To #dps-appsupport: please delete sequence 7 of prisoner {offender_no}." if cause == 5 else None,
         ),
         evidence=(
-            EvidenceRow(
+            IncentiveEvidenceRow(
                 side="NOMIS",
                 at=datetime.fromisoformat("2023-05-20T15:22:07"),
                 level="BAS",
@@ -65,7 +64,7 @@ def mismatch(number: int, **changes: object) -> Mismatch:
                 record=7,
                 current=True,
             ),
-            EvidenceRow(
+            IncentiveEvidenceRow(
                 side="DPS",
                 at=datetime.fromisoformat("2023-03-02T09:00:00"),
                 level="ENH",
@@ -78,7 +77,7 @@ def mismatch(number: int, **changes: object) -> Mismatch:
     return made.model_copy(update=changes)
 
 
-def made_result(mismatches: int = 3, **changes: object) -> ReconciliationResult:
+def made_result(mismatches: int = 3, **changes: object) -> IncentiveResult:
     """A complete run with `mismatches` mismatches, after eleven earlier ones."""
     found = tuple(mismatch(number) for number in range(mismatches))
     earlier = tuple(
@@ -99,7 +98,7 @@ def made_result(mismatches: int = 3, **changes: object) -> ReconciliationResult:
         )
         for prison in ("LEI", "MDI", "PVI", "WII")
     )
-    made = ReconciliationResult(
+    made = IncentiveResult(
         run_id="run-of-today",
         status="complete",
         environment="Production",
@@ -122,14 +121,16 @@ def made_result(mismatches: int = 3, **changes: object) -> ReconciliationResult:
     return made.model_copy(update=changes)
 
 
-def with_everything(mismatches: int = 3) -> ReconciliationResult:
+def with_everything(mismatches: int = 3) -> IncentiveResult:
     """An incomplete run in which everything happened that can."""
     return made_result(
         mismatches,
         status="incomplete",
-        in_flight=(InFlight(offender_no="A1111AA", booking_id=1, nomis_level=None, dps_level="STD", why="on its way"),),
+        in_flight=(
+            IncentiveInFlight(offender_no="A1111AA", booking_id=1, nomis_level=None, dps_level="STD", why="on its way"),
+        ),
         excluded=(
-            Excluded(
+            IncentiveExcluded(
                 offender_no="A2222BB",
                 booking_id=2,
                 nomis_level="STD",
@@ -138,16 +139,18 @@ def with_everything(mismatches: int = 3) -> ReconciliationResult:
                 still_differs=True,
                 since=date(2023, 4, 3),
             ),
-            Excluded(offender_no="A3333CC", booking_id=3, reason="no longer needed", still_differs=False),
+            IncentiveExcluded(offender_no="A3333CC", booking_id=3, reason="no longer needed", still_differs=False),
         ),
         unneeded_exclusions=("A3333CC, booking 3",),
-        resolved=(Resolved(offender_no="A4444DD", booking_id=4, since=STARTED - timedelta(days=7), how="equal"),),
+        resolved=(
+            IncentiveResolved(offender_no="A4444DD", booking_id=4, since=STARTED - timedelta(days=7), how="equal"),
+        ),
         unconfirmed=(
-            Unconfirmed(
+            IncentiveUnconfirmed(
                 offender_no="A5555EE", booking_id=5, nomis_level="BAS", since=STARTED, reason="status 503: busy"
             ),
         ),
-        unread=(Unread(offender_no="A5555EE", booking_id=5, reason="nomis: GET /x: status 503: busy"),),
+        unread=(IncentiveUnread(offender_no="A5555EE", booking_id=5, reason="nomis: GET /x: status 503: busy"),),
         unread_pages=(UnreadPage(page=17, reason="nomis: GET /prisoners/ids: no answer: timed out"),),
         released=("A6666FF",),
     )

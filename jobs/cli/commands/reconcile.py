@@ -13,7 +13,7 @@ from jobs.errors import UsageError, WorkError
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
     from reports.delivery.channels import Channel
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
 report = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
@@ -104,7 +104,7 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
         raise WorkError(done.problem)
 
 
-def _print_result(result: "ReconciliationResult") -> None:
+def _print_result(result: "IncentiveResult") -> None:
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
     if result.mismatches:
         _print_mismatches(result)
@@ -116,7 +116,7 @@ def _print_result(result: "ReconciliationResult") -> None:
         say(f"and {len(unread) - _MOST_UNREAD} more that could not be read")
 
 
-def _print_mismatches(result: "ReconciliationResult") -> None:
+def _print_mismatches(result: "IncentiveResult") -> None:
     rows = [
         (
             row,

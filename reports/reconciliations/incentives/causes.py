@@ -11,8 +11,9 @@ from sync.domains.incentives.repair import SUPPORT_CHANNEL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.result import Arrival, RightSide
+    from reports.engine.result import RightSide
     from reports.reconciliations.incentives.evidence import PrisonerLevels
+    from reports.reconciliations.incentives.result import Arrival
     from sync.domains.incentives.nomis import IepRecord
 
 

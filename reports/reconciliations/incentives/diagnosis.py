@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from reports.engine.result import Arrival, Confidence, Diagnosis
+from reports.engine.result import Confidence
 from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.evidence import (
@@ -21,6 +21,7 @@ from reports.reconciliations.incentives.evidence import (
     LEGITIMATE,
     near_each_other,
 )
+from reports.reconciliations.incentives.result import Arrival, IncentiveDiagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class _Case:
         return None
 
 
-def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagnosis:
+def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> IncentiveDiagnosis:
     """The probable cause of a difference, which side is right, and what fixes it: the first matching row of the table.
 
     `near` is how far apart two records of one event may lie; the same calendar day always counts as near.
@@ -84,7 +85,7 @@ def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Diagn
     return _unexplained(case)
 
 
-def _message_pending(case: _Case) -> Diagnosis | None:
+def _message_pending(case: _Case) -> IncentiveDiagnosis | None:
     pending_on = case.evidence.pending_on
     if pending_on is None:
         return None
@@ -107,13 +108,13 @@ def _message_pending(case: _Case) -> Diagnosis | None:
     )
 
 
-def _event_lost(case: _Case) -> Diagnosis | None:
+def _event_lost(case: _Case) -> IncentiveDiagnosis | None:
     if case.nomis is not None or case.review is None or case.evidence.written is not None:
         return None
     return _not_written(case, "NOMIS has no record, and the current DPS review has no mapping.", "high")
 
 
-def _admission_missed(case: _Case) -> Diagnosis | None:
+def _admission_missed(case: _Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or case.evidence.pair.dps is not None:
         return None
@@ -136,7 +137,7 @@ def _admission_missed(case: _Case) -> Diagnosis | None:
     )
 
 
-def _reception_missed(case: _Case) -> Diagnosis | None:
+def _reception_missed(case: _Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or nomis.audit_module in LEGITIMATE or case.near_review(nomis) is not None:
         return None
@@ -166,7 +167,7 @@ def _reception_missed(case: _Case) -> Diagnosis | None:
     )
 
 
-def _received_twice(case: _Case) -> Diagnosis | None:
+def _received_twice(case: _Case) -> IncentiveDiagnosis | None:
     nomis = case.nomis
     if nomis is None or nomis.audit_module in LEGITIMATE:
         return None
@@ -195,7 +196,7 @@ def _received_twice(case: _Case) -> Diagnosis | None:
     )
 
 
-def _wrong_order(case: _Case) -> Diagnosis | None:
+def _wrong_order(case: _Case) -> IncentiveDiagnosis | None:
     nomis, review, written = case.nomis, case.review, case.evidence.written
     if nomis is None or review is None or written is None or nomis.audit_module != BY_API:
         return None
@@ -217,7 +218,7 @@ def _wrong_order(case: _Case) -> Diagnosis | None:
     )
 
 
-def _changed_on_screen(case: _Case) -> Diagnosis | None:
+def _changed_on_screen(case: _Case) -> IncentiveDiagnosis | None:
     nomis, review = case.nomis, case.review
     if nomis is None or nomis.audit_module != BY_SCREEN or review is None or nomis.iep_date_time <= review.iep_time:
         return None
@@ -232,7 +233,7 @@ def _changed_on_screen(case: _Case) -> Diagnosis | None:
     )
 
 
-def _edited_or_deleted(case: _Case) -> Diagnosis | None:
+def _edited_or_deleted(case: _Case) -> IncentiveDiagnosis | None:
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or nomis.audit_module != BY_API:
         return None
@@ -254,7 +255,7 @@ def _edited_or_deleted(case: _Case) -> Diagnosis | None:
     )
 
 
-def _merged(case: _Case) -> Diagnosis | None:
+def _merged(case: _Case) -> IncentiveDiagnosis | None:
     pair = case.evidence.pair
     others = sorted({each.booking_id for each in case.evidence.reviews if each.booking_id != pair.booking_id})
     numbers = sorted(
@@ -274,7 +275,7 @@ def _merged(case: _Case) -> Diagnosis | None:
     )
 
 
-def _overtaken(case: _Case) -> Diagnosis | None:
+def _overtaken(case: _Case) -> IncentiveDiagnosis | None:
     """Row 2 in its wider form: NOMIS has an older record, and the newer DPS review never reached it."""
     nomis, review = case.nomis, case.review
     if nomis is None or review is None or case.evidence.written is not None or nomis.iep_date_time >= review.iep_time:
@@ -284,7 +285,7 @@ def _overtaken(case: _Case) -> Diagnosis | None:
     )
 
 
-def _unexplained(case: _Case) -> Diagnosis:
+def _unexplained(case: _Case) -> IncentiveDiagnosis:
     return _found(
         10,
         confidence="low",
@@ -294,7 +295,7 @@ def _unexplained(case: _Case) -> Diagnosis:
     )
 
 
-_TABLE: tuple[Callable[[_Case], Diagnosis | None], ...] = (
+_TABLE: tuple[Callable[[_Case], IncentiveDiagnosis | None], ...] = (
     _message_pending,
     _event_lost,
     _admission_missed,
@@ -317,9 +318,9 @@ def _found(
     commands: tuple[str, ...] = (),
     request: str | None = None,
     arrival: Arrival | None = None,
-) -> Diagnosis:
+) -> IncentiveDiagnosis:
     cause = CAUSES[number]
-    return Diagnosis(
+    return IncentiveDiagnosis(
         number=number,
         cause=cause.text,
         confidence=confidence,
@@ -332,7 +333,7 @@ def _found(
     )
 
 
-def _not_written(case: _Case, explanation: str, confidence: Confidence) -> Diagnosis:
+def _not_written(case: _Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
     doubt = case.evidence.doubt
     if doubt is not None:
         # Written by hand while its message is pending, a review would be in NOMIS twice.

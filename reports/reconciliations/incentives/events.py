@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from reports.engine.result import ReconciliationResult
+    from reports.reconciliations.incentives.result import IncentiveResult
 
     #: Tracks one event by its name and properties.
     Track = Callable[[str, Mapping[str, object]], None]
@@ -41,7 +41,7 @@ def track_unexpected(track: Track) -> None:
     track(REPORT, {"success": False})
 
 
-def track_result(track: Track, result: ReconciliationResult) -> None:
+def track_result(track: Track, result: IncentiveResult) -> None:
     """What a run found: one event for each mismatch, failure and excluded booking, and one summary.
 
     Only a complete run says `success`: a run that left prisoners or pages out, or gave up, never does.

@@ -25,9 +25,9 @@ from sync.upstream import prisoners
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from reports.engine.result import Arrival
     from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages, PendingMessages
+    from reports.reconciliations.incentives.result import Arrival
     from sync.creation.records import CreationRecord
     from sync.store.actions import Action
     from sync.upstream.services import Services

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from reports.engine.result import MatrixCell, PrisonCount
+from reports.engine.result import PrisonCount
 from reports.reconciliations.incentives.compare import compare, level_column
 from reports.reconciliations.incentives.levels import NONE, Codebook
+from reports.reconciliations.incentives.result import MatrixCell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.result import Mismatch
     from reports.reconciliations.incentives.evidence import PrisonerLevels
+    from reports.reconciliations.incentives.result import IncentiveMismatch
     from reports.reconciliations.incentives.snapshot import PageLevels
 
 
@@ -138,7 +139,7 @@ class LevelFrame:
             if count
         )
 
-    def by_prison(self, mismatches: Sequence[Mismatch]) -> tuple[PrisonCount, ...]:
+    def by_prison(self, mismatches: Sequence[IncentiveMismatch]) -> tuple[PrisonCount, ...]:
         """Prisoners compared and mismatches by prison code; None for no record in NOMIS."""
         numbers = np.bincount(self.prison.astype(np.int64) + 1, minlength=len(self.prisons.texts) + 1)
         compared = {self.prisons.text(place - 1): int(count) for place, count in enumerate(numbers) if count}

@@ -12,18 +12,19 @@ import structlog
 from reports.engine.bookings import active_booking
 from reports.engine.history import read_baseline
 from reports.engine.parallel_reader import failed_read
-from reports.engine.result import EvidenceRow, Mismatch, Side, Standing
+from reports.engine.result import Standing
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import LEGITIMATE, Evidence, collect_evidence, read_levels
 from reports.reconciliations.incentives.pending_messages import PendingMessages
+from reports.reconciliations.incentives.result import IncentiveEvidenceRow, IncentiveMismatch, Side
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from reports.engine.result import Diagnosis
     from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels
     from reports.reconciliations.incentives.pending_messages import FindPendingMessages
+    from reports.reconciliations.incentives.result import IncentiveDiagnosis
     from sync.domains.incentives.dps import Review
     from sync.domains.incentives.nomis import IepRecord
     from sync.store.database import Database
@@ -45,14 +46,14 @@ def explain_all(
     near: timedelta,
     standing: Callable[[int], tuple[Standing, datetime]],
     progress: Callable[[int, int], None],
-) -> list[Mismatch]:
+) -> list[IncentiveMismatch]:
     """The mismatches of confirmed differences, in the same order.
 
     near: how far apart two records of one event may lie. standing: new or persisting, and since when, by booking id.
     """
     explained = pairs[:MOST_EXPLAINED]
 
-    def explain_one(pair: PrisonerLevels) -> Mismatch:
+    def explain_one(pair: PrisonerLevels) -> IncentiveMismatch:
         try:
             evidence = collect_evidence(services, pair, pending, near)
             diagnosis = diagnose(evidence, near)
@@ -64,7 +65,7 @@ def explain_all(
                 structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
             return unexplained(pair, failed_read(error).reason)
 
-    def unexplained(pair: PrisonerLevels, why: str) -> Mismatch:
+    def unexplained(pair: PrisonerLevels, why: str) -> IncentiveMismatch:
         return to_mismatch(Evidence(pair), None, *standing(pair.booking_id), missing=why)
 
     found = []
@@ -81,12 +82,16 @@ def explain_all(
 
 
 def to_mismatch(
-    evidence: Evidence, diagnosis: Diagnosis | None, standing: Standing, since: datetime, missing: str | None = None
-) -> Mismatch:
+    evidence: Evidence,
+    diagnosis: IncentiveDiagnosis | None,
+    standing: Standing,
+    since: datetime,
+    missing: str | None = None,
+) -> IncentiveMismatch:
     """The mismatch of `evidence`; `missing` says why evidence could not be read."""
     pair = evidence.pair
     review = pair.newest_review
-    return Mismatch(
+    return IncentiveMismatch(
         offender_no=pair.offender_no,
         booking_id=pair.booking_id,
         prison_id=pair.prison_id,
@@ -100,7 +105,7 @@ def to_mismatch(
     )
 
 
-def evidence_rows(evidence: Evidence) -> tuple[EvidenceRow, ...]:
+def evidence_rows(evidence: Evidence) -> tuple[IncentiveEvidenceRow, ...]:
     """The records of both sides, newest first."""
     current = evidence.pair.newest_review
     rows = [_record_row(evidence, record) for record in evidence.records]
@@ -108,14 +113,14 @@ def evidence_rows(evidence: Evidence) -> tuple[EvidenceRow, ...]:
     return tuple(sorted(rows, key=lambda row: (row.at, row.side == "DPS", row.record), reverse=True))
 
 
-def _record_row(evidence: Evidence, record: IepRecord) -> EvidenceRow:
+def _record_row(evidence: Evidence, record: IepRecord) -> IncentiveEvidenceRow:
     notes = []
     if record.audit_module not in LEGITIMATE:
         notes.append("made by NOMIS itself")
     if record.incentive_sequence in evidence.reviews_of:
         review_id = evidence.reviews_of[record.incentive_sequence]
         notes.append("no mapping" if review_id is None else f"written from review {review_id}")
-    return EvidenceRow(
+    return IncentiveEvidenceRow(
         side="NOMIS",
         at=record.iep_date_time,
         level=record.iep_level.code,
@@ -128,7 +133,7 @@ def _record_row(evidence: Evidence, record: IepRecord) -> EvidenceRow:
     )
 
 
-def _review_row(evidence: Evidence, review: Review, current: Review | None) -> EvidenceRow:
+def _review_row(evidence: Evidence, review: Review, current: Review | None) -> IncentiveEvidenceRow:
     notes = []
     if current is not None and review.id == current.id:
         written = evidence.written
@@ -144,7 +149,7 @@ def _review_row(evidence: Evidence, review: Review, current: Review | None) -> E
         notes.append(f"of booking {review.booking_id}")
     if review.prisoner_number not in (None, evidence.pair.offender_no):
         notes.append(f"of prisoner {review.prisoner_number}")
-    return EvidenceRow(
+    return IncentiveEvidenceRow(
         side="DPS",
         at=review.iep_time,
         level=review.iep_code,
@@ -185,7 +190,7 @@ def _dps_side(pair: PrisonerLevels, review: Review | None) -> Side:
 class Explanation:
     """Both levels and histories of a prisoner. `mismatch.diagnosis` is None where both sides agree."""
 
-    mismatch: Mismatch
+    mismatch: IncentiveMismatch
     equal: bool
 
 

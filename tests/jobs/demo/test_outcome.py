@@ -7,18 +7,24 @@ from typing import Any
 import pytest
 
 from jobs.demo.outcome import DemoOutcome
-from reports.engine.result import Diagnosis, InFlight, Mismatch, ReconciliationResult, Side
+from reports.reconciliations.incentives.result import (
+    IncentiveDiagnosis,
+    IncentiveInFlight,
+    IncentiveMismatch,
+    IncentiveResult,
+    Side,
+)
 
 AT = datetime(2023, 5, 22, 4, 0, tzinfo=UTC)
 TRUTH: dict[str, Any] = {"entities": 7, "by_domain": {"visit": 7}, "problems": [], "surplus": []}
 
 
-def mismatch(booking: int, cause: int) -> Mismatch:
+def mismatch(booking: int, cause: int) -> IncentiveMismatch:
     """A mismatch that was found, with the number of its cause."""
-    diagnosis = Diagnosis(
+    diagnosis = IncentiveDiagnosis(
         number=cause, cause="some", confidence="high", right_side="DPS", explanation="because", action="do it"
     )
-    return Mismatch(
+    return IncentiveMismatch(
         offender_no="A1234BC",
         booking_id=booking,
         nomis=Side(level="STD", at=AT, record=1),
@@ -27,9 +33,9 @@ def mismatch(booking: int, cause: int) -> Mismatch:
     )
 
 
-def result(*mismatches: Mismatch) -> ReconciliationResult:
+def result(*mismatches: IncentiveMismatch) -> IncentiveResult:
     """A complete run over 300 prisoners."""
-    return ReconciliationResult(
+    return IncentiveResult(
         run_id="20230522-040000-ab12",
         status="complete",
         environment="the demo",
@@ -78,7 +84,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
 
 def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) -> None:
     """A planted difference whose message waits on a queue is found, though the report's headline leaves it out."""
-    waiting = InFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
+    waiting = IncentiveInFlight(offender_no="A1234BC", booking_id=9, why="its message waits on the queue")
     planted = [*good.planted, {"bookingId": 9, "cause": 1}]
     table = dict(replace(good, planted=planted, result=good.result.model_copy(update={"in_flight": (waiting,)})).rows())
     assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
@@ -88,7 +94,7 @@ def test_what_is_in_flight_is_shown_apart_as_in_the_report(good: DemoOutcome) ->
 
 def test_what_is_still_in_flight_when_read_again_is_shown(good: DemoOutcome) -> None:
     """A difference planted in flight that had not settled is among those in flight, as in the report's headline."""
-    late = InFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
+    late = IncentiveInFlight(offender_no="A1234BC", booking_id=3, why="its review is minutes old")
     result = good.result.model_copy(update={"in_flight": (late,), "settled_on_recheck": 1})
     table = dict(replace(good, result=result).rows())
     assert table["differences gone when read again"] == (

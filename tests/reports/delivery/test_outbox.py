@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from reports.delivery.channels import enqueue_report
 from reports.delivery.outbox import CLAIM_SECONDS, GIVEN_UP_AFTER, SendCounts
-from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import LONGEST_SLACK_TEXT
+from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.command_text import SHOW_DUPLICATE
 from sync.settings.loading import SettingsError
@@ -350,7 +350,7 @@ def test_stores_the_report_and_an_index_of_what_is_kept(upstream: Sandbox, open_
     assert "run-of-today/report.html" in index
     assert "unkept" not in index
     stored = (root / "run-of-today" / "result.json").read_text()
-    assert ReconciliationResult.from_json(stored) == made_result(3)
+    assert parse_result(stored) == made_result(3)
 
 
 def test_puts_off_an_archive_that_cannot_be_written(upstream: Sandbox, open_app: OpenApp, tmp_path: Path) -> None:

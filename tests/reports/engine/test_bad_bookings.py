@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from reports.presentation import summary
 from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
+from reports.reconciliations.incentives.result import IncentiveResult
+from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
@@ -34,7 +35,7 @@ def spoil(upstream: Sandbox, bookings: list[int], **how: Any) -> None:
         upstream.fault("nomis", "GET", path, kind="status", **{"status": 500, **how})
 
 
-def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
+def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run that would wait ten minutes for a service that is down."""
 
     def wait(_seconds: float) -> None:
@@ -84,7 +85,7 @@ def test_a_difference_that_is_not_read_again_is_shown_as_seen(upstream: Sandbox,
     expected = next(each for each in upstream.planted()["mismatches"] if each["bookingId"] == seen)
     assert (found.booking_id, found.nomis_level, found.dps_level) == (seen, expected["nomis"], expected["dps"])
     assert (found.standing, result.counts()["unconfirmed"]) == ("new", 1)
-    assert ReconciliationResult.from_json(result.to_json()).unconfirmed == result.unconfirmed
+    assert parse_result(result.to_json()).unconfirmed == result.unconfirmed
     mail, slack = email_report(result, None, "x", Masking()), slack_report(result, None, "x", Masking())
     for text in (render_report(result), mail.text, mail.html, "\n".join([slack.summary, *slack.thread])):
         assert "not confirmed" in text

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
+from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.settings.declaration import UpstreamName
 from tests.harness.reconciliations import OpenApp, ReportsApp
@@ -62,7 +62,7 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
     return {**truth, **changes}
 
 
-def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
+def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run."""
     result = app.reconcile(ReconciliationParameters(**parameters)).result
     assert result is not None

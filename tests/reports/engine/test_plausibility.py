@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
+from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
 from tests.harness.reconciliations import OpenApp, ReportsApp
@@ -19,7 +19,7 @@ SINGLE = "/iep/reviews/booking/{b}"
 BULK = "/iep/reviews/bookings"
 
 
-def reconciled(app: ReportsApp, **parameters: Any) -> ReconciliationResult:
+def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run."""
     result = app.reconcile(ReconciliationParameters(**parameters)).result
     assert result is not None
@@ -45,7 +45,7 @@ def listed_to_few(upstream: Sandbox) -> None:
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=200, body=page)
 
 
-def claims_nothing(result: ReconciliationResult) -> bool:
+def claims_nothing(result: IncentiveResult) -> bool:
     """Whether a run failed without a word about anybody."""
     counted = (result.compared, result.mismatches, result.resolved, result.in_flight, result.matrix)
     return result.status == "failed" and counted == (0, (), (), (), ())

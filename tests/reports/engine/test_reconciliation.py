@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from reports.engine import checkpoints
-from reports.engine.result import ReconciliationResult
 from reports.engine.run import (
     ReconciliationParameters,
 )
+from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.store import outbox
 from tests.harness.reconciliations import (
@@ -41,7 +41,7 @@ def test_finds_exactly_what_was_planted_with_its_cause(upstream: Sandbox, open_a
     assert result.compared == 400
     assert sum(cell.count for cell in result.matrix) == 400
     assert sum(prison.compared for prison in result.prisons) == 400
-    assert ReconciliationResult.from_json(result.to_json()) == result
+    assert parse_result(result.to_json()) == result
 
 
 def test_tells_everyone_by_the_old_events(upstream: Sandbox, open_app: OpenApp) -> None:

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from reports.engine.result import ReconciliationResult, Unread
 from reports.engine.runs import EndedRun
 from reports.presentation.html import render_index, render_report
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
+from reports.reconciliations.incentives.result import IncentiveResult, IncentiveUnread
 from sandbox import Sandbox
 from tests.harness.html import Tags
 from tests.harness.reconciliations import OpenApp
@@ -31,7 +31,7 @@ def text_of(html: str) -> str:
     return " ".join(Tags(bare).text.split())
 
 
-def texts(result: ReconciliationResult) -> dict[str, str]:
+def texts(result: IncentiveResult) -> dict[str, str]:
     """Everything that people read of a run."""
     mail = email_report(result, None, "somewhere", Masking())
     slack = slack_report(result, None, "somewhere", Masking())
@@ -43,7 +43,7 @@ def texts(result: ReconciliationResult) -> dict[str, str]:
     }
 
 
-def figures(result: ReconciliationResult) -> list[tuple[str, str]]:
+def figures(result: IncentiveResult) -> list[tuple[str, str]]:
     """The figures at the top of the page, each with its name."""
     found = re.findall(r"<dt>(.*?)</dt><dd>([\d,]+) ", render_report(result))
     return [(name, figure) for name, figure in found]
@@ -54,7 +54,7 @@ def test_a_run_that_failed_says_how_it_is_repeated() -> None:
     for where, text in texts(made_result(0, status="failed", failure="nomis is down")).items():
         assert "When `prisoner-to-nomis check` finds nothing down, run it again:" in text, where
         assert "prisoner-to-nomis runs rerun run-of-today" in text, where
-    no_one = (Unread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
+    no_one = (IncentiveUnread(offender_no="A9999ZZ", booking_id=None, reason="not there"),)
     for where, text in texts(made_result(0, status="incomplete", unread=no_one)).items():
         assert "incomplete: 1 prisoner asked for is not among the active ones." in text, where
         assert "--resume" not in text, where

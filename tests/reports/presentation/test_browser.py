@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from reports.delivery.archive import Folder, store_index, store_report
-from reports.engine.result import MatrixCell, ReconciliationResult
 from reports.engine.runs import EndedRun
 from reports.presentation.messages import email_report
 from reports.presentation.text import Masking
+from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
 from tests.harness.results import STARTED, made_result, with_everything
 
 pytestmark = pytest.mark.browser
@@ -68,7 +68,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     complaints: list[str] = []
     contexts: list[Any] = []
 
-    def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
+    def visit(result: IncentiveResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
         store_report(archive, result)
         line = EndedRun(
@@ -93,7 +93,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
 @pytest.mark.parametrize(
     "result", [with_everything(0), with_everything(3), FAILED_AT_ONCE], ids=lambda each: each.status
 )
-def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
+def test_has_no_accessibility_fault(open_page: Any, result: IncentiveResult) -> None:
     """Axe finds nothing on any screen, with everything opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.engine.result import Mismatch, PrisonCount, ReconciliationResult, Side, TrendPoint
+from reports.engine.result import PrisonCount, TrendPoint
 from reports.engine.runs import EndedRun
 from reports.presentation.alerts import alert_message
 from reports.presentation.chart import draw_trend
@@ -23,13 +23,15 @@ from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import render_index, render_report
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
 from reports.presentation.text import Masking
+from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult, Side
+from reports.reconciliations.results import parse_result
 from tests.harness.html import Tags
 from tests.harness.results import STARTED, made_result, mismatch, with_everything
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 
 
-def evil_result() -> ReconciliationResult:
+def evil_result() -> IncentiveResult:
     """A run in which every text from outside tries to be markup."""
     base = with_everything(1)
     side = Side(level=EVIL, at=STARTED, prison_id=EVIL, origin=EVIL, user_id=EVIL, record=1)
@@ -245,7 +247,7 @@ def test_leaves_nothing_unmasked() -> None:
     sent = "\n".join(
         [slack.summary, *slack.thread, slack.csv or "", mail.subject, mail.text, mail.html, mail.csv or ""]
     )
-    numbers: tuple[Mismatch, ...] = result.mismatches
+    numbers: tuple[IncentiveMismatch, ...] = result.mismatches
     assert not [each.offender_no for each in numbers if each.offender_no in sent or str(each.booking_id) in sent]
 
 
@@ -331,7 +333,7 @@ def test_goes_to_json_and_back() -> None:
     """The result is the same after a journey through JSON, with camelCase names outside."""
     result = with_everything(30)
     text = result.to_json(indent=1)
-    assert ReconciliationResult.from_json(text) == result
+    assert parse_result(text) == result
     assert '"offenderNo"' in text
     assert "offender_no" not in text
 

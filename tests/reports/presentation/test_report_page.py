@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from reports.engine.result import ReconciliationResult
 from reports.presentation.csv import COLUMNS, render_csv
 from reports.presentation.html import render_report
 from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.result import IncentiveResult
 from sync.settings.listing import variables
 from tests.harness.results import made_result, with_everything
 
@@ -58,7 +58,7 @@ def test_names_every_field_of_the_json() -> None:
     fields: dict[str, Any] = json.loads(with_everything(3).to_json())
     rows = table("The JSON")
     assert [row[0] for row in rows] == list(fields)
-    assert list(fields) == [field.alias for field in ReconciliationResult.model_fields.values()]
+    assert list(fields) == [field.alias for field in IncentiveResult.model_fields.values()]
     for name, kind, meaning in rows:
         assert meaning
         assert fields[name] is None or isinstance(fields[name], JSON_TYPES[kind]), name

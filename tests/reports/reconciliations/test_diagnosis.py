@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.engine.result import Arrival
 from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels, ReviewMapping
+from reports.reconciliations.incentives.result import Arrival
 from sync.domains.incentives.dps import Review, ReviewSummary
 from sync.domains.incentives.nomis import IepLevel, IepRecord
 

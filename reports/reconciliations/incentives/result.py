@@ -1,0 +1,238 @@
+"""What the result of the incentive reconciliation holds beyond the general one: levels, both records, the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from reports.engine.result import (
+    ColumnName,
+    Diagnosis,
+    EvidenceRow,
+    Excluded,
+    FieldName,
+    Gap,
+    InFlight,
+    KindName,
+    Mismatch,
+    Part,
+    ReconciliationResult,
+    Resolved,
+    Unconfirmed,
+    Unread,
+)
+
+NAME = "incentives"
+LEVEL = FieldName(name="level", label="Level")
+KINDS = (
+    KindName(code="NOMIS_only", label="without a level in DPS"),
+    KindName(code="DPS_only", label="without a level in NOMIS"),
+    KindName(code="different", label="on different levels"),
+)
+
+
+class Side(Part):
+    """The current level of one side; `at` is local to London, `origin` the audit module or the kind of review."""
+
+    level: str
+    at: datetime | None = None
+    prison_id: str | None = None
+    origin: str | None = None
+    user_id: str | None = None
+    #: The sequence of the IEP record in NOMIS, or the id of the review in DPS.
+    record: int
+
+
+class IncentiveEvidenceRow(EvidenceRow):
+    """One record of either history, with remarks in `note`."""
+
+    side: Literal["NOMIS", "DPS"]
+    at: datetime
+    level: str
+    prison_id: str | None = None
+    origin: str | None = None
+    user_id: str | None = None
+    record: int
+    current: bool = False
+
+
+class Arrival(Part):
+    """A received event that DPS missed, to be published again; `occurred_at` is local to London."""
+
+    prison_id: str
+    reason: str
+    occurred_at: datetime
+
+
+class IncentiveDiagnosis(Diagnosis):
+    """Why two levels differ.
+
+    number: the row of the decision table, 1 to 10. arrival: the received event to publish again, where that fixes it.
+    """
+
+    number: int
+    arrival: Arrival | None = None
+
+
+class IncentiveMismatch(Mismatch):
+    """A prisoner whose levels differ."""
+
+    offender_no: str
+    booking_id: int
+    nomis: Side | None = None
+    dps: Side | None = None
+    diagnosis: IncentiveDiagnosis | None = None
+    evidence: tuple[IncentiveEvidenceRow, ...] = ()
+
+    @property
+    def nomis_level(self) -> str | None:
+        """The level in NOMIS, None for none."""
+        return self.nomis.level if self.nomis else None
+
+    @property
+    def dps_level(self) -> str | None:
+        """The level in DPS, None for none."""
+        return self.dps.level if self.dps else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_general_fields(cls, values: Any) -> Any:
+        return _general(values, *(_level_of(values.get(side)) for side in ("nomis", "dps")))
+
+
+class _Levels(Part):
+    """The levels of both sides; None for no level."""
+
+    offender_no: str
+    booking_id: int
+    nomis_level: str | None = None
+    dps_level: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_general_fields(cls, values: Any) -> Any:
+        return _general(values, _value(values, "nomis_level", "nomisLevel"), _value(values, "dps_level", "dpsLevel"))
+
+
+class IncentiveInFlight(_Levels, InFlight):
+    """A difference of levels that is expected to disappear."""
+
+
+class IncentiveExcluded(_Levels, Excluded):
+    """A booking on the list of exclusions."""
+
+
+class IncentiveResolved(_Levels, Resolved):
+    """A prisoner whose levels no longer differ."""
+
+
+class IncentiveUnconfirmed(_Levels, Unconfirmed):
+    """A difference of levels that was seen once and could not be read again."""
+
+
+class IncentiveUnread(Unread):
+    """A prisoner whose levels could not be read.
+
+    page, row: where on the list of active prisoners (pages from 0, rows from 1) the prisoner stands, where that row
+    cannot be used; the number or the booking that it lacks is `unknown` or None.
+    """
+
+    offender_no: str
+    page: int | None = None
+    row: int | None = None
+
+    @property
+    def listed(self) -> bool:
+        """Whether the prisoner is on the list of active prisoners, and not just unknown."""
+        return self.booking_id is not None or self.page is not None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_key(cls, values: Any) -> Any:
+        booking_id = _value(values, "booking_id", "bookingId")
+        return values if booking_id is None else {"key": {"booking_id": booking_id}, **values}
+
+
+class UnreadPage(Part):
+    """A page of the list that could not be read; its prisoners were not checked."""
+
+    page: int
+    reason: str
+
+
+class MatrixCell(Part):
+    """How many prisoners have this pair of levels; None for no level."""
+
+    nomis_level: str | None
+    dps_level: str | None
+    count: int
+
+
+class IncentiveResult(ReconciliationResult):
+    """Everything a run found. Results of versions that had this reconciliation alone are completed when read."""
+
+    reconciliation: str = NAME
+    title: str = "Incentive levels"
+    counted: str = "prisoners"
+    key_columns: tuple[ColumnName, ...] = ("booking_id",)
+    fields: tuple[FieldName, ...] = (LEVEL,)
+    kinds: tuple[KindName, ...] = KINDS
+    total: int
+    mismatches: tuple[IncentiveMismatch, ...] = ()
+    in_flight: tuple[IncentiveInFlight, ...] = ()
+    excluded: tuple[IncentiveExcluded, ...] = ()
+    resolved: tuple[IncentiveResolved, ...] = ()
+    unread: tuple[IncentiveUnread, ...] = ()
+    unread_pages: tuple[UnreadPage, ...] = ()
+    unconfirmed: tuple[IncentiveUnconfirmed, ...] = ()
+    matrix: tuple[MatrixCell, ...] = ()
+
+    @property
+    def rows(self) -> tuple[tuple[int, IncentiveMismatch], ...]:
+        """The mismatches as every view lists them, numbered from 1: new ones first, then by prison and prisoner."""
+        return tuple((number, each) for number, each in super().rows if isinstance(each, IncentiveMismatch))
+
+    def counts(self) -> dict[str, int]:
+        """The figures of the run; what is missing of the list are pages."""
+        counts = super().counts()
+        return {("unread_pages" if name == "gaps" else name): count for name, count in counts.items()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_gaps(cls, values: Any) -> Any:
+        pages = _value(values, "unread_pages", "unreadPages") or ()
+        if "gaps" in values or not pages:
+            return values
+        read = (page if isinstance(page, UnreadPage) else UnreadPage.model_validate(page) for page in pages)
+        return {**values, "gaps": [Gap(what=f"page {each.page} of the prisoners", reason=each.reason) for each in read]}
+
+
+def _general(values: Mapping[str, Any], nomis: str | None, dps: str | None) -> Mapping[str, Any]:
+    """The values of a record with the general fields that follow from its levels."""
+    differs = nomis != dps
+    found = {
+        "key": {"booking_id": _value(values, "booking_id", "bookingId")},
+        "kind": _kind(nomis, dps) if differs else "",
+        "missing_in": None if not differs else "NOMIS" if nomis is None else "DPS" if dps is None else None,
+        "differences": [{"field": LEVEL.name, "nomis": nomis, "dps": dps}] if differs else [],
+    }
+    return {**found, **values}
+
+
+def _kind(nomis: str | None, dps: str | None) -> str:
+    if nomis is None:
+        return "DPS_only"
+    return "NOMIS_only" if dps is None else "different"
+
+
+def _level_of(side: Side | Mapping[str, Any] | None) -> str | None:
+    if side is None:
+        return None
+    return side.level if isinstance(side, Side) else side.get("level")
+
+
+def _value(values: Mapping[str, Any], name: str, alias: str) -> Any:
+    return values.get(name, values.get(alias))
