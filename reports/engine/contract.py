@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from reports.engine.parallel_reader import FailedRead
-    from reports.engine.result import Diagnosis, EvidenceRow, Excluded, Mismatch, ReconciliationResult, Unread
+    from reports.engine.result import Diagnosis, EvidenceRow, Excluded, Mismatch, Part, ReconciliationResult, Unread
     from sync.settings.declaration import Settings, UpstreamName
     from sync.upstream.services import Services
 
@@ -59,11 +59,13 @@ class Scope:
 class Unit:
     """What is read as a whole, and is a checkpoint when it is read: a prison, a page of bookings.
 
-    id: unique in a run and the same when the run is resumed. content: plain JSON, kept with the run.
+    id: unique in a run and the same when the run is resumed. content: plain JSON, kept with the run. size: how many
+    records it has, for the progress and for the share that could not be read; 1 where that is not known.
     """
 
     id: str
     content: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +151,14 @@ class Difference:
 class Explanation:
     """Why a difference is there, what fixes it, and the evidence.
 
-    diagnosis: None where the cause cannot be told. evidence_missing: why the evidence could not be read. shown: further
-    fields of the mismatch in the result, by their names there.
+    diagnosis: None where the cause cannot be told. evidence_missing: why the evidence could not be read. values:
+    further values of the mismatch in the result, as for `Reconciliation.record_values`.
     """
 
     diagnosis: Diagnosis | None
     evidence: tuple[EvidenceRow, ...] = ()
     evidence_missing: str | None = None
-    shown: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Event(NamedTuple):
@@ -229,7 +231,8 @@ class Reads(Protocol):
     ) -> list[tuple[Item, Value | FailedRead]]:
         """Calls `read` for every item in parallel; returns items and values, in the order of the items.
 
-        Raises `ServiceTooOld` when the service lacks the route.
+        `read` may call other services itself, but not this method. Raises `ServiceTooOld` when the service lacks the
+        route.
         """
         ...
 
@@ -239,6 +242,10 @@ class Reads(Protocol):
         A missing route raises its `UpstreamError` (`no_route`) at once, so that another route can be tried. The engine
         ends the run as too old a service where that is not caught.
         """
+        ...
+
+    def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
+        """As `one`, for a page of a list: without it part of the population is missing, so it is retried for longer."""
         ...
 
 
@@ -257,8 +264,13 @@ class Reconciliation(ABC):
     fields: ClassVar[tuple[Field, ...]]
     #: Further columns of the frame, with their dtypes: what `explain` and the evidence need.
     extra: ClassVar[Mapping[str, str]] = {}
-    #: The kinds of a record that only NOMIS has, that only DPS has, and that differs.
-    kinds: ClassVar[tuple[str, str, str]] = ("nomis-only", "dps-only", "different")
+    #: The kinds of difference, and what each says of a record, after "is" or "are". The first three are those of
+    #: `differing` below: a record that only NOMIS has, that only DPS has, and that differs.
+    kinds: ClassVar[Mapping[str, str]] = {
+        "nomis-only": "not in DPS",
+        "dps-only": "not in NOMIS",
+        "different": "different",
+    }
     #: The domain (`sync.domains.registry`) whose failures, creations and dead-letter messages put a difference in
     #: flight.
     domain: ClassVar[str]
@@ -266,6 +278,10 @@ class Reconciliation(ABC):
     nouns: ClassVar[Mapping[SideName, str]] = {"NOMIS": "NOMIS record", "DPS": "DPS record"}
     #: Whether every prison has records, so that a chosen prison without any is probably mistyped.
     in_every_prison: ClassVar[bool] = False
+    #: How a result says that an earlier mismatch is no longer among the records: `gone`, `released`.
+    gone: ClassVar[Literal["gone", "released"]] = "gone"
+    #: Own subclasses of the parts of a result (`reports.engine.result`), by the general class.
+    parts: ClassVar[Mapping[type[Part], type[Part]]] = {}
 
     def __init__(self, services: Services, settings: Settings, scope: Scope) -> None:
         self.services = services
@@ -300,7 +316,8 @@ class Reconciliation(ABC):
         """
         from reports.engine.compare import differing
 
-        return differing(frame, self.fields, self.kinds)
+        nomis_only, dps_only, different, *_ = self.kinds
+        return differing(frame, self.fields, (nomis_only, dps_only, different))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Completes rows that differ with what costs further calls, such as the prisoner number and the location.
@@ -316,6 +333,14 @@ class Reconciliation(ABC):
         `visit:bq-te-ke-ol`.
         """
         return ()
+
+    def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Further values of the records in the result, where `parts` has classes with more fields."""
+        return {}
+
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+        """Further values of the result, where `parts` has a class with more fields; `frame`: everything compared."""
+        return {}
 
     def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
         """Why what was read of everyone cannot be right, so that nothing is concluded; `earlier`: the last run."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from reports.engine.contract import Reconciliation
 
@@ -31,15 +33,18 @@ def columns_of(reconciliation: type[Reconciliation] | Reconciliation) -> dict[st
 
 
 def typed(
-    reconciliation: type[Reconciliation] | Reconciliation, rows: pd.DataFrame | Iterable[Mapping[str, Any]]
+    reconciliation: type[Reconciliation] | Reconciliation,
+    rows: pd.DataFrame | Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
 ) -> pd.DataFrame:
     """Rows as a frame of the reconciliation: its columns in their order and dtypes, NA for columns that are missing.
 
-    rows: a frame, or mappings of columns. `in_nomis` and `in_dps` are false where missing. Raises `ValueError` for a
-    column that the reconciliation does not have.
+    rows: a frame, columns by name, or a mapping of names and values for each row. `in_nomis` and `in_dps` are false
+    where missing. Raises `ValueError` for a column that the reconciliation does not have.
     """
     columns = columns_of(reconciliation)
-    if not isinstance(rows, pd.DataFrame):
+    if isinstance(rows, Mapping):
+        rows = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in rows.items()})
+    elif not isinstance(rows, pd.DataFrame):
         listed = list(rows)
         rows = pd.DataFrame({name: [row.get(name) for row in listed] for name in _named(listed)}, dtype=object)
     unknown = sorted(set(rows.columns) - columns.keys())
@@ -72,6 +77,17 @@ def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd
     return joined.drop(columns="side")
 
 
+def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One frame with the rows of all; a category column has the categories of all of them."""
+    if not frames:
+        return typed(reconciliation, [])
+    joined = pd.concat(frames, ignore_index=True)
+    for name, dtype in columns_of(reconciliation).items():
+        if dtype == "category":
+            joined[name] = union_categoricals([frame[name] for frame in frames], ignore_order=True)
+    return joined
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame as mappings of plain values, None for NA; times are aware `datetime`s."""
     columns = {str(name): _plain(frame[name]) for name in frame.columns}
@@ -89,6 +105,8 @@ def _column(rows: pd.DataFrame, name: str, dtype: Any) -> pd.Series[Any]:
         column = rows[name].reset_index(drop=True)
     if dtype.endswith("UTC]"):
         column = pd.to_datetime(column, utc=True)
+    elif dtype == "category":
+        column = column.astype("string")
     converted: pd.Series[Any] = column.astype(dtype)
     return converted
 
