@@ -4,10 +4,12 @@ A group is ready, running or parked. Each turn of a group is a future that retur
 (`sync.pipeline.groups`); this thread alone decides what happens next.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from sync.pipeline.acknowledge import Acknowledger, TaskEnd
@@ -39,7 +41,14 @@ class Batch:
         self._control = control
         # The longest groups first, so that none of them is left over at the end.
         self._ready = deque(sorted(groups, key=lambda group: -len(group.tasks)))
+        #: When the first of its messages was received, on the monotonic clock.
+        self._first_received_at = min(
+            (message.received_at for group in self._ready for task in group.tasks for message in task.messages),
+            default=math.inf,
+        )
         self._running: dict[Future[GroupResult], MessageGroup] = {}
+        #: The futures that are done and not yet looked at.
+        self._done: SimpleQueue[Future[Any]] = SimpleQueue()
         self._parked: list[Parked] = []
         #: The groups that met the database unavailable, and have not got through it since.
         self._barred: set[MessageGroup] = set()
@@ -96,21 +105,29 @@ class Batch:
             return
         for _ in range(min(len(self._ready), self._outage.groups_to_start(len(self._running), most))):
             group = self._ready.popleft()
-            self._running[workers.submit(self._runner.run, group)] = group
+            future = workers.submit(self._runner.run, group)
+            self._running[future] = group
+            future.add_done_callback(self._done.put)
 
     def _collect(self) -> None:
         """Takes the results of the turns that are over; waits a moment for the first of them."""
-        under_way: list[Future[Any]] = list(self._running)
-        if self._acknowledging is not None:
-            under_way.append(self._acknowledging)
-        if under_way:
-            wait(under_way, times.POLL_SECONDS, FIRST_COMPLETED)
+        if not (self._running or self._acknowledging or self._ready or self._parked):
+            return
+        try:
+            done = [self._done.get(timeout=times.POLL_SECONDS)]
+        except Empty:
+            return
+        if self._running:
             # What ends meanwhile is acknowledged together with it.
-            wait(self._running, times.ACKNOWLEDGE_POLL_SECONDS)
-        elif self._ready or self._parked:
-            time.sleep(times.POLL_SECONDS)
-        for future in [future for future in self._running if future.done()]:
-            group, result = self._running.pop(future), future.result()
+            time.sleep(times.ACKNOWLEDGE_POLL_SECONDS)
+        while not self._done.empty():
+            done.append(self._done.get())
+        for future in done:
+            group = self._running.pop(future, None)
+            if group is None:
+                # The acknowledgement, or a group that was returned to the queue at the end of the grace period.
+                continue
+            result = future.result()
             self._note_database(group, result)
             self._take(result)
 
@@ -152,6 +169,7 @@ class Batch:
             ended, self._ended = self._ended[:number], self._ended[number:]
             self._acknowledged_at = time.monotonic()
             self._acknowledging = acknowledging.submit(self._acknowledger.acknowledge, ended)
+            self._acknowledging.add_done_callback(self._done.put)
 
     def _wind_down(self) -> None:
         """Finishes what can be worked at once while there is time, and returns all else to the queue.
@@ -170,6 +188,8 @@ class Batch:
     def _replace_long_hidden(self) -> None:
         """Lets copies replace the messages that SQS will soon no longer keep hidden, whatever they wait for."""
         oldest = time.monotonic() - times.LONGEST_HIDDEN_SECONDS
+        if self._first_received_at >= oldest:
+            return
         groups = self._take_parked(lambda each: _is_older(each.group, oldest))
         groups += [group for group in self._ready if _is_older(group, oldest)]
         self._ready = deque(group for group in self._ready if not _is_older(group, oldest))

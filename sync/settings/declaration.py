@@ -10,6 +10,7 @@ else one field of `Settings`; `doc/settings.md` follows by itself.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -349,6 +350,7 @@ def feature_variable(event_type: str) -> str:
     return f"{_SWITCH}{_upper(event_type)}"
 
 
+@lru_cache(maxsize=256)
 def feature_variables(event_type: str) -> tuple[str, ...]:
     """Every variable that switches an event type: its own, and those with a queue before it."""
     return (feature_variable(event_type), *(f"{_SWITCH}{queue.upper()}_{_upper(event_type)}" for queue in QUEUES))
