@@ -5,6 +5,10 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from sqlalchemy import Connection
+
+from sync.creation.records import CreationState, find
+from sync.domains.registry import domain_of_queue
 from sync.failures import NON_UNIQUE_TEXT
 from sync.repair.dead_letters import UNREADABLE, DeadLetter
 from sync.repair.hints import UNREADABLE as UNREADABLE_HINT
@@ -13,6 +17,7 @@ from sync.store.database import Database
 from sync.store.failures import FailedAttempt, count_attempts, last_failure, redrive_counts
 from sync.store.findings import given_up_messages
 
+UNFINISHED_HINT = "its last attempt may have created the record in NOMIS: send it back, and it looks for it there"
 NO_FAILURE_HINT = "no failure was recorded (its process died, or the message was sent here by hand): send it back"
 
 
@@ -36,7 +41,7 @@ class DeadLetterReport:
     """A dead-letter message with what the database knows of it.
 
     attempts: the failed ones of all its deliveries. redrives: how often it was sent back. given_up: the housekeeping no
-        longer sends it back.
+        longer sends it back. unfinished: NOMIS has, or may have, the record that it creates, and no mapping of it.
     """
 
     dead_letter: DeadLetter
@@ -44,12 +49,16 @@ class DeadLetterReport:
     attempts: int
     redrives: int
     given_up: bool = False
+    unfinished: bool = False
 
     @property
     def failure_class(self) -> FailureClass:
         """Whether trying again may help."""
         if self.dead_letter.type == UNREADABLE:
             return FailureClass.UNREADABLE
+        if self.unfinished:
+            # Its last attempt ended without a word, after whatever had failed before.
+            return FailureClass.RECOVERABLE
         if self.failure is None:
             return FailureClass.UNKNOWN
         failure = self.failure.failure
@@ -63,6 +72,8 @@ class DeadLetterReport:
         """What to do about it, in one line."""
         if self.dead_letter.type == UNREADABLE:
             return UNREADABLE_HINT
+        if self.unfinished:
+            return UNFINISHED_HINT
         return NO_FAILURE_HINT if self.failure is None else hint(self.dead_letter.type, self.failure.failure)
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,9 +95,10 @@ def report_on(database: Database, queue: str, dead_letters: Sequence[DeadLetter]
     with database.read() as connection:
         redrives = redrive_counts(connection, queue, (each.key for each in dead_letters))
         given_up = given_up_messages(connection, queue)
+        unfinished = [_is_unfinished(connection, queue, each) for each in dead_letters]
     return [
-        _report(database, queue, each, redrives.get(each.key, 0), given_up=each.key in given_up)
-        for each in dead_letters
+        _report(database, queue, each, redrives.get(each.key, 0), given_up=each.key in given_up, unfinished=begun)
+        for each, begun in zip(dead_letters, unfinished, strict=True)
     ]
 
 
@@ -110,7 +122,7 @@ def not_chosen(
 
 
 def _report(
-    database: Database, queue: str, dead_letter: DeadLetter, redrives: int, *, given_up: bool
+    database: Database, queue: str, dead_letter: DeadLetter, redrives: int, *, given_up: bool, unfinished: bool
 ) -> DeadLetterReport:
     sns_message_id, message_id = dead_letter.sns_message_id, dead_letter.message.message_id
     failure = last_failure(database, queue=queue, sns_message_id=sns_message_id, message_id=message_id)
@@ -118,7 +130,15 @@ def _report(
     if failure is not None:
         with database.read() as connection:
             attempts = count_attempts(connection, queue, sns_message_id, message_id)
-    return DeadLetterReport(dead_letter, failure, attempts, redrives, given_up)
+    return DeadLetterReport(dead_letter, failure, attempts, redrives, given_up, unfinished)
+
+
+def _is_unfinished(connection: Connection, queue: str, dead_letter: DeadLetter) -> bool:
+    creation = domain_of_queue(queue).creation
+    if dead_letter.type != creation.event_type:
+        return False
+    record = find(connection, creation.name, str(dead_letter.ids.get(creation.event_id)))
+    return record is not None and record.state in (CreationState.INTENDED, CreationState.CREATED)
 
 
 def _error(attempt: FailedAttempt) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 import structlog
 
 from sandbox import Sandbox
+from sync.creation.store import CreationStore
+from sync.domains.registry import DOMAINS
 from sync.pipeline.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
@@ -21,6 +23,7 @@ from tests.harness.app import App, make_app
 from tests.harness.commands import Terminal
 
 BOOKED = "prison-visit.booked"
+TIME = "2023-05-22T09:00:00Z"
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def bury(app: App, *references: str) -> None:
     """Puts events about visits that nobody knows straight on the dead letter queue."""
     dlq = app.queues()["visit"].dlq
     for reference in references:
-        dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", "2023-05-22T09:00:00Z"))
+        dlq.send(write_domain_event(BOOKED, {"reference": reference}, "A1234BC", TIME))
 
 
 def on_main(app: App) -> list[Message]:
@@ -184,7 +187,7 @@ def test_single_messages_beside_mapping_retries_are_purged(app: App) -> None:
 
 def test_failure_without_a_service_is_shown_without_a_gap(app: App) -> None:
     """Where no service was called, step and reason are shown."""
-    app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", "2023-05-22T09:00:00Z"))
+    app.queues()["visit"].main.send(write_domain_event(BOOKED, {}, "A1234BC", TIME))
     app.drain_out("visit")
     shown = app.run_ok("dlq", "show", "visit")
     assert "at read event: prison-visit.booked: additionalInformation.reference is missing" in shown
@@ -237,6 +240,21 @@ def test_housekeeping_leaves_what_came_back_too_often(app: App) -> None:
     assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry", "visit")
     runs = [run["counts"] for run in app.read_json("runs", "list") if run["job"] == "dlq-housekeeping"]
     assert [(run["retried"], run["left"], run["givenUp"]) for run in runs] == [(0, 1, 1), (1, 0, 0)]
+
+
+def test_a_create_without_an_outcome_is_sent_back_whatever_failed_before(app: App) -> None:
+    """A process that died in the last attempt may have made a record in NOMIS: the next delivery looks for it."""
+    app.queues()["visit"].main.send(write_domain_event(BOOKED, {"reference": "visit-1"}, "A1234BC", TIME))
+    app.drain_out("visit")
+    (refused,) = app.read_json("dlq", "show", "visit")
+    assert refused["class"] == "unrecoverable"
+    database = Database(f"sqlite:///{app.database}")
+    store = CreationStore(database, Telemetry(database, structlog.get_logger()))
+    store.intend(DOMAINS["visits"].creation, "visit-1", {"offenderNo": "A1234BC"}, {}, None)
+    database.dispose()
+    (unfinished,) = app.read_json("dlq", "show", "visit")
+    assert (unfinished["class"], "looks for it" in unfinished["hint"]) == ("recoverable", True)
+    assert "1 of 1 messages sent back" in app.run_ok("dlq", "retry-all")
 
 
 def test_housekeeping_run_can_be_repeated(app: App) -> None:
