@@ -57,7 +57,11 @@ def parser() -> Parser:
         default=0.001,
         help="share of prisoners whose levels differ (default: %(default)s)",
     )
-    add("--every-cause", action="store_true", help="plant a mismatch of every probable cause, whatever the rate")
+    add(
+        "--every-cause",
+        action="store_true",
+        help="plant a difference of every probable cause for every reconciliation, whatever the rate",
+    )
     add("--mock-publishers", action="store_true", help=MOCKS)
     add(
         "--emulator-url", type=_address, help="SNS and SQS that run elsewhere (default: an emulator is started as well)"
@@ -130,6 +134,7 @@ def main() -> None:
             chosen.seed,
             mismatch_rate=chosen.mismatch_rate,
             every_cause=chosen.every_cause,
+            plant=("all",) if chosen.every_cause else (),
             mock_publishers=chosen.mock_publishers,
         )
         engine = Engine(options, chosen.emulator_url)

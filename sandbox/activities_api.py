@@ -8,6 +8,8 @@ from datetime import date, datetime, time
 from typing import Final
 
 DAY_NAMES: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+#: The statuses of an allocation that is suspended.
+SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from sandbox import activities_counts
 from sandbox.activities_api import DAY_NAMES, Activity, DpsAllocation, DpsAttendance, Instance, Schedule, Slot
+from sandbox.rollout import ADMINISTRATOR, ROLES_SINCE
 from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ Found = TypeVar("Found")
 
 
 def routes(world: World) -> list[Route]:
-    """The reads that are used here; only that of an attendance wants a role."""
+    """The reads that are used here; only those for the synchronisation want a role."""
     held = world.activities
 
     def schedule(request: Request, number: str) -> Reply:
@@ -39,16 +41,33 @@ def routes(world: World) -> list[Route]:
     def allocation(request: Request, number: str) -> Reply:
         return Reply(body=_allocation(world, _get(held.allocations, number, "Allocation")))
 
+    def prisoner_allocations(request: Request, prison_code: str) -> Reply:
+        wanted = request.json()
+        if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
+            raise Refused(400, "Validation failure: the body must be a list of prisoner numbers")
+        open_only = request.first("activeOnly", "true") != "false"
+        found: dict[str, list[dict[str, object]]] = {}
+        numbers = set(wanted)
+        for each in held.allocations.values():
+            here = held.schedules[each.schedule_id].activity.prison_id == prison_code
+            if each.prisoner_number in numbers and here and not (open_only and each.status == "ENDED"):
+                found.setdefault(each.prisoner_number, []).append(_allocation(world, each))
+        return Reply(body=[{"prisonerNumber": each, "allocations": rows} for each, rows in found.items()])
+
     def attendance(request: Request, number: str) -> Reply:
         return Reply(body=_attendance(world, _get(held.attendances, number, "Attendance sync")))
 
+    of_prisoners = "/prisons/{prison_code}/prisoner-allocations"
     return [
         Route("GET", "/schedules/{number}", schedule),
         Route("GET", "/activities/{number}", activity),
         Route("GET", "/scheduled-instances/{number}", instance),
         Route("GET", "/schedules/{number}/allocations", allocations),
         Route("GET", "/allocations/id/{number}", allocation),
+        Route("POST", of_prisoners, prisoner_allocations, until=ROLES_SINCE),
+        Route("POST", of_prisoners, prisoner_allocations, ADMINISTRATOR, since=ROLES_SINCE),
         Route("GET", "/synchronisation/attendance/{number}", attendance, SYNCHRONISATION_ROLE),
+        *activities_counts.routes(world, SYNCHRONISATION_ROLE),
     ]
 
 

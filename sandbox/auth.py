@@ -18,6 +18,9 @@ from sandbox.mapping_shapes import SHAPES
 from sandbox.serving import Holder, Refused, Reply, Request, Route
 
 NOMIS_ROLES = tuple(shape.role for shape in SHAPES)
+#: The roles of NOMIS and of the mapping service that took the place of those of the domains.
+NOMIS_SYNCHRONISATION = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
+MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,11 @@ class Client:
 
 
 CLIENTS = (
-    Client("nomis", "SYSTEM", (*NOMIS_ROLES, "SYNCHRONISATION_REPORTING")),
-    Client("mapping", "MAPPING", NOMIS_ROLES),
+    Client("nomis", "SYSTEM", (*NOMIS_ROLES, "SYNCHRONISATION_REPORTING", NOMIS_SYNCHRONISATION)),
+    Client("mapping", "MAPPING", (*NOMIS_ROLES, MAPPING_SYNCHRONISATION)),
     Client("visits", "VISITS", ("VISIT_SCHEDULER",)),
     Client("incentives", "INCENTIVES", ()),
-    Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES",)),
+    Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
     Client("appointments", "APPOINTMENTS", ()),
     Client("adjustments", "SENTENCE_ADJUSTMENTS", ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION",)),
     Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),

@@ -171,12 +171,22 @@ class Sandbox:
         return dict(self.control("GET", "/load"))
 
     def planted(self) -> dict[str, Any]:
-        """Return what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`."""
+        """Return what was planted: `mismatches`, `excludedBookings`, `bulkDiffers`, `unmapped`, `movements`.
+
+        `reconciliations` holds the other ones by name, each a list of `key`, `kind`, `cause` and `outcome`.
+        """
         return dict(self.control("GET", "/planted"))
 
-    def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq") -> int:
-        """Put the messages of the planted reviews that wait (row 1) on a queue that is there; returns how many."""
-        return int(self.control("POST", "/planted/waiting", {"queue": queue})["sent"])
+    def send_waiting(self, queue: str = "hmpps_prisoner_to_nomis_incentive_dlq", of: str = "incentive") -> int:
+        """Put the planted messages that wait on a queue that is there; returns how many.
+
+        `of`: the id of the queue to which their events belong; for incentives they are of reviews (row 1).
+        """
+        return int(self.control("POST", "/planted/waiting", {"queue": queue, "of": of})["sent"])
+
+    def switch_agencies(self, service: str, *agencies: str) -> None:
+        """Let NOMIS switch a service on for these agencies alone; `*ALL*` is every one."""
+        self.control("PUT", f"/agency-switches/{quote(service)}", {"agencies": list(agencies)})
 
     def prisoners(self) -> list[dict[str, Any]]:
         """Return the active prisoners: `offenderNo`, `bookingId`, `prisonId`."""

@@ -151,12 +151,21 @@ def load(engine: Engine, body: Body) -> object:
 
 def planted(engine: Engine, body: Body) -> object:
     """List what was planted in the world, and its movements."""
-    return {**engine.world.plan.view(), "movements": engine.world.moved}
+    world = engine.world
+    differences = {name: [each.view() for each in found] for name, found in world.differences.items()}
+    return {**world.plan.view(), "movements": world.moved, "reconciliations": differences}
+
+
+def switch(engine: Engine, body: Body, code: str) -> object:
+    """Put the agencies in the body in place of those of a service switch of NOMIS."""
+    engine.world.rollout.switches[code] = [str(each) for each in body["agencies"]]
+    return {}
 
 
 async def waiting(engine: Engine, body: Body) -> object:
-    """Put the messages of the reviews that wait (row 1) on the queue named in the body."""
-    sent = send_waiting(engine.world.plan.waiting, engine.world.incentives, engine.topic, str(body["queue"]))
+    """Put the messages that wait on the queue named in the body: `of` a queue id, by default the reviews of row 1."""
+    events = engine.world.events_that_wait(str(body.get("of", "incentive")))
+    sent = send_waiting(events, engine.topic, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
 
 
@@ -255,6 +264,7 @@ COMMANDS = (
     Command("GET", "/load", load),
     Command("GET", "/planted", planted),
     Command("POST", "/planted/waiting", waiting),
+    Command("PUT", "/agency-switches/{code}", switch),
     Command("GET", "/prisoners", prisoners),
     Command("POST", "/prisoners", receive),
     Command("POST", "/prisoners/{offender_no}/release", release),

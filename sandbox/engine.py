@@ -20,6 +20,7 @@ from sandbox import (
     appointments_api,
     incentives_api,
     mapping,
+    nomis_activity_counts,
     nomis_activity_routes,
     nomis_appointments,
     nomis_incentives,
@@ -28,6 +29,7 @@ from sandbox import (
     nomis_sentencing,
     nomis_visits,
     prisoner_search,
+    rollout,
     visit_scheduler,
 )
 from sandbox.auth import CLIENTS, Auth
@@ -221,6 +223,11 @@ NAMES = (
 
 def routes_of(world: World) -> dict[str, list[Route]]:
     """Return the endpoints of every service; NOMIS is one service made of several modules."""
+    month = world.options.month
+    return {name: [each for each in routes if each.is_there(month)] for name, routes in _all_routes(world).items()}
+
+
+def _all_routes(world: World) -> dict[str, list[Route]]:
     return {
         "mapping": mapping.routes(world),
         "nomis": [
@@ -229,12 +236,14 @@ def routes_of(world: World) -> dict[str, list[Route]]:
             *nomis_levels.routes(world),
             *nomis_visits.routes(world),
             *nomis_activity_routes.routes(world),
+            *nomis_activity_counts.routes(world),
+            *rollout.nomis_routes(world),
             *nomis_appointments.routes(world),
             *nomis_sentencing.routes(world),
         ],
         "visits": visit_scheduler.routes(world),
         "incentives": incentives_api.routes(world),
-        "activities": activities_views.routes(world),
+        "activities": [*activities_views.routes(world), *rollout.activities_routes(world)],
         "appointments": appointments_api.routes(world),
         "adjustments": adjustments_api.routes(world),
         "prisoner-search": prisoner_search.routes(world),

@@ -237,9 +237,8 @@ def missing(what: str) -> Refused:
     return Refused(404, f"Not Found: {what}")
 
 
-def send_waiting(reviews: Sequence[Review], incentives: Incentives, topic: Topic, queue: str) -> Future[int]:
-    """Send the event of each review to the queue of a name (main or dead letter); the future gives how many."""
-    events = [incentives.inserted(review) for review in reviews]
+def send_waiting(events: Sequence[dict[str, object]], topic: Topic, queue: str) -> Future[int]:
+    """Send events to the queue of a name (main or dead letter); the future gives how many."""
     return topic.work(lambda: _send(topic, queue, events))
 
 
@@ -255,7 +254,7 @@ def envelope(event: dict[str, object]) -> dict[str, object]:
     }
 
 
-def _send(topic: Topic, queue: str, events: list[dict[str, object]]) -> int:
+def _send(topic: Topic, queue: str, events: Sequence[dict[str, object]]) -> int:
     sqs = topic.client("sqs")
     address = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
     for event in events:

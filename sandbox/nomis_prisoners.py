@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sandbox.bodies import unexpected
+from sandbox.auth import NOMIS_SYNCHRONISATION
+from sandbox.bodies import bad_request, unexpected
 from sandbox.clock import london_now
 from sandbox.incentive_history import IncentiveHistory
 from sandbox.levels import default_level
@@ -13,10 +14,15 @@ from sandbox.nomis_incentives import BY_TRANSFER
 from sandbox.paging import flag, page
 from sandbox.population import Prisoner, new_offender_no
 from sandbox.prisoner_search import publish_received
+from sandbox.rollout import NEW_FIELD
 from sandbox.serving import Reply, Request, Route
 
 if TYPE_CHECKING:
     from sandbox.world import World
+
+#: What the database takes in one list of values.
+MOST_BOOKINGS = 1000
+FIRST_OFFENDER_ID = 1_400_000
 
 
 class Movements:
@@ -80,7 +86,7 @@ if TYPE_CHECKING:
 
 
 def routes(world: World) -> list[Route]:
-    """Return the listing of booking ids."""
+    """Return the listing of booking ids, and the look-up of bookings."""
     movements = Movements(world)
 
     def ids(request: Request) -> Reply:
@@ -97,4 +103,31 @@ def routes(world: World) -> list[Route]:
         movements.after_page(world.options.moving)
         return found
 
-    return [Route("GET", "/prisoners/ids", ids, "SYNCHRONISATION_REPORTING")]
+    def bookings(request: Request) -> Reply:
+        asked = request.json()
+        if not isinstance(asked, list) or not all(type(each) is int for each in asked):
+            raise bad_request("JSON parse error: Cannot deserialize value of type `java.util.List<Long>`")
+        if len(asked) > MOST_BOOKINGS:
+            raise unexpected("ORA-01795: maximum number of expressions in a list is 1000")
+        known = [world.by_booking[each] for each in dict.fromkeys(asked) if each in world.by_booking]
+        return Reply(body=[_booking(each) for each in known])
+
+    return [
+        Route("GET", "/prisoners/ids", ids, "SYNCHRONISATION_REPORTING"),
+        Route("POST", "/prisoners/bookings", bookings, NOMIS_SYNCHRONISATION, since="2023-10"),
+    ]
+
+
+def _booking(prisoner: Prisoner) -> dict[str, object]:
+    """A booking with the agency where it is now, `OUT` after a release; the root offender id may be missing."""
+    offender_id = FIRST_OFFENDER_ID + prisoner.booking_id
+    root = {"rootOffenderId": offender_id} if prisoner.booking_id % 2 else {}
+    return {
+        "offenderNo": prisoner.offender_no,
+        "offenderId": offender_id,
+        **root,
+        "bookingId": prisoner.booking_id,
+        "location": prisoner.prison_id if prisoner.active else "OUT",
+        "active": prisoner.active,
+        **NEW_FIELD,
+    }

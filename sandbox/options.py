@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields
 from datetime import date
 
 MOCK_PRISON = "MDI"
+#: What `generation` may be besides a month, and the month that it stands for.
+GENERATIONS = {"2023": "2023-05", "today": "9999-12"}
+MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 MOCK_VISITORS = (4_729_570, 4_729_550)
 
 
@@ -56,6 +60,9 @@ class Options:
         mock_visits_prison_id: prison of the canned visit; by default that of `MOCK_VISITS_PRISON_ID`, else `MDI`.
         mock_visits_visitors: persons of the canned visit; by default those of `MOCK_VISITS_VISITORS`, else two.
         nomis_duplicates: whether two simultaneous upserts make two allocations or attendances.
+        generation: how old the services are: `2023` (May of that year), a month (`2024-06`) or `today`. Endpoints that
+            came later, or are gone, are not there.
+        plant: the reconciliations whose records and differences are planted, by name, or `all`.
     """
 
     prisoners: int = 200
@@ -78,13 +85,20 @@ class Options:
     mock_visits_prison_id: str = field(default_factory=_mock_prison)
     mock_visits_visitors: tuple[int, ...] = field(default_factory=_mock_visitors)
     nomis_duplicates: bool = False
+    generation: str = "today"
+    plant: tuple[str, ...] = ()
+
+    @property
+    def month(self) -> str:
+        """The month as of which the services are."""
+        return GENERATIONS.get(self.generation, self.generation)
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Options:
         """Return the options of a control request.
 
         Raises:
-            ValueError: an option of another name, or visitors that are no numbers.
+            ValueError: an option of another name, visitors that are no numbers, or no such generation.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(given) - known)
@@ -95,4 +109,9 @@ class Options:
             values["today"] = date.fromisoformat(str(values["today"]))
         if "mock_visits_visitors" in values:
             values["mock_visits_visitors"] = read_visitors(values["mock_visits_visitors"])
+        if "plant" in values:
+            values["plant"] = tuple(values["plant"])  # type: ignore[arg-type]
+        generation = str(values.get("generation", "today"))
+        if generation not in GENERATIONS and not MONTH.fullmatch(generation):
+            raise ValueError(f"the generation of the services is {', '.join(GENERATIONS)} or a month: {generation}")
         return cls(**values)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ class Reply:
 class Route:
     """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role.
 
-    `writes` tells that an accepted request belongs into the journal.
+    `writes` tells that an accepted request belongs into the journal. `since` and `until` are the months (`2025-06`) in
+    which the service got the endpoint and in which it lost it again, empty for one that was always there and stays.
     """
 
     method: str
@@ -116,6 +117,12 @@ class Route:
     handler: Callable[..., Reply]
     role: str | None = None
     writes: bool = False
+    since: str = ""
+    until: str = ""
+
+    def is_there(self, month: str) -> bool:
+        """Whether the service as it was in a month has the endpoint."""
+        return self.since <= month and not (self.until and self.until <= month)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from sandbox.fixtures import Plan, plant
 from sandbox.incentive_history import IncentiveHistory
 from sandbox.incentives import Incentives, Review
 from sandbox.mapping import MappingState
+from sandbox.nomis_activity_counts import UnderWay
 from sandbox.nomis_appointments import NomisAppointments
 from sandbox.nomis_courses import NomisCourses
 from sandbox.nomis_incentives import NomisIncentives
@@ -25,8 +26,11 @@ from sandbox.nomis_sentencing import NomisSentencing
 from sandbox.nomis_visits import NomisVisits
 from sandbox.options import Options
 from sandbox.places import Places
+from sandbox.planted import plant_differences
+from sandbox.planted.differences import Difference
 from sandbox.population import Prison, Prisoner, make_people, make_prisons, set_up_levels
 from sandbox.published import Published
+from sandbox.rollout import make_rollout
 from sandbox.visit_scheduler import MOCK_PRISONER, VisitScheduler
 
 if TYPE_CHECKING:
@@ -52,10 +56,14 @@ class World:
         self.publications: list[Publication] = []
         self.today: date = options.today or london_today()
         self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))
+        self.rollout = make_rollout(self.prisons.values(), self.random("rollout"))
         self.prisoners: list[Prisoner] = []
         self.by_booking: dict[int, Prisoner] = {}
         self.by_offender: dict[str, Prisoner] = {}
         self.plan = Plan()
+        self.differences: dict[str, list[Difference]] = {}
+        #: Planted events that wait, by the id of their queue.
+        self.waiting: dict[str, list[dict[str, object]]] = {}
         self.in_flight: dict[int, Review] = {}
         self.moved: list[dict[str, object]] = []
         self._first_read: dict[int, float] = {}
@@ -70,6 +78,7 @@ class World:
         )
         event_ids = itertools.count(510_000_001)
         self.nomis_courses = NomisCourses(event_ids)
+        self.under_way = UnderWay(options.in_flight_seconds)
         self.nomis_appointments = NomisAppointments(event_ids)
         self.nomis_sentencing = NomisSentencing()
         self.activities = ActivitiesState()
@@ -88,10 +97,17 @@ class World:
         for prisoner in self.prisoners:
             if prisoner.booking_id not in planted:
                 historian.ordinary(prisoner)
+        plant_differences(self)
 
     def random(self, name: str) -> random.Random:
         """Return a stream of random numbers of its own for one purpose, so that one purpose never shifts another."""
         return random.Random(f"{self.seed}:{name}")
+
+    def events_that_wait(self, queue: str) -> list[dict[str, object]]:
+        """The planted events that wait, of the queue with this id."""
+        if queue == "incentive":
+            return [self.incentives.inserted(review) for review in self.plan.waiting]
+        return self.waiting.get(queue, [])
 
     def active_booking(self, offender_no: str) -> Prisoner | None:
         """Return the person with an active booking, None when there is no such person or it was released."""

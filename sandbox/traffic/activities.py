@@ -178,7 +178,8 @@ class ActivityStories:
             prisoner_number=prisoner.offender_no,
             booking_id=prisoner.booking_id,
             band=self._chance.choice(schedule.activity.pay).band,
-            start=london_today() - timedelta(days=self._chance.randint(0, 5)),
+            # As early as the sessions of the schedule: nobody attends one without a place on it.
+            start=schedule.start,
         )
 
     def _new_attendance(self, allocation: DpsAllocation, instance: Instance) -> DpsAttendance:
@@ -273,7 +274,13 @@ if TYPE_CHECKING:
 
 
 def settle_schedule(world: World, schedule: Schedule) -> None:
-    """Hold a schedule on both sides with its mapping."""
+    """Hold a schedule on both sides with its mapping, as one that was told of long ago."""
+    hold_on_both_sides(world, schedule)
+    world.published.tell("activity", schedule.id, "created")
+
+
+def hold_on_both_sides(world: World, schedule: Schedule) -> int:
+    """Hold a schedule on both sides with its mapping, and return the id of the course."""
     hold(world, schedule)
     activity = schedule.activity
     body = {
@@ -304,22 +311,28 @@ def settle_schedule(world: World, schedule: Schedule) -> None:
     }
     course = create_course(world, Fields(body))
     world.mapping.add("activities", schedule.id, (course.id,), "ACTIVITY_CREATED")
-    world.published.tell("activity", schedule.id, "created")
+    return course.id
 
 
 def settle_allocation(world: World, allocation: DpsAllocation) -> None:
-    """Hold an allocation to a settled schedule on both sides."""
-    world.activities.add_allocation(allocation)
+    """Hold an allocation to a settled schedule on both sides, as one that was told of long ago."""
     mapped = world.mapping.nomis_id("activities", allocation.schedule_id)
     if mapped is None:
         raise ValueError(f"schedule {allocation.schedule_id} is not settled")
-    body = {
+    world.activities.add_allocation(allocation)
+    allocate_in_nomis(world, int(mapped[0]), allocation)
+    world.published.tell("allocation", allocation.id, "created")
+
+
+def allocate_in_nomis(world: World, course_id: int, allocation: DpsAllocation, **more: object) -> None:
+    """Write an allocation to its course in NOMIS, active unless `more` says otherwise."""
+    body: dict[str, object] = {
         "bookingId": allocation.booking_id,
         "payBandCode": str(allocation.band),
         "startDate": allocation.start.isoformat(),
+        **more,
     }
-    upsert_allocation(world, int(mapped[0]), Fields(body), arrived=0.0)
-    world.published.tell("allocation", allocation.id, "created")
+    upsert_allocation(world, course_id, Fields(body), arrived=0.0)
 
 
 def _rule(slot: Slot) -> dict[str, object]:

@@ -92,7 +92,7 @@ class People:
         for prisoner in self._all:
             self._by_prison.setdefault(prisoner.prison_id, []).append(prisoner)
         self._largest = sorted(self._by_prison, key=lambda code: (-len(self._by_prison[code]), code))
-        self._undisturbed = [each for each in self._all if each.booking_id not in _planted(world)]
+        self._undisturbed = [each for each in self._all if each.booking_id not in planted_bookings(world)]
         chance.shuffle(self._undisturbed)
 
     def anyone(self) -> Prisoner:
@@ -112,7 +112,8 @@ class People:
         return self._undisturbed.pop() if self._undisturbed else None
 
 
-def _planted(world: World) -> set[int]:
+def planted_bookings(world: World) -> set[int]:
+    """The bookings whose incentive levels are planted."""
     plan = world.plan
     planted = [each.prisoner for each in plan.mismatches]
     agreeing = [*plan.bulk_differs, *plan.unmapped, *plan.excluded_matching]

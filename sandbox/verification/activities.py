@@ -6,6 +6,7 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
+from sandbox.activities_api import SUSPENDED
 from sandbox.clock import london_today
 from sandbox.nomis_courses import Course
 from sandbox.published import Entity
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "SAA "
 SUMMARY_LENGTH: Final = 36
-SUSPENDED: Final = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
 DESCRIPTION_BYTES: Final = 40
 PAID_OUTCOMES: Final = {"ATTENDED": "ATT", "SICK": "ACCAB", "REST": "ACCAB", "OTHER": "ACCAB"}
 UNPAID_OUTCOMES: Final = {"ATTENDED": "UNBEH", "SICK": "REST", "REST": "REST", "OTHER": "UNACAB"}

@@ -1,0 +1,43 @@
+"""The differences that are planted for reconciliations, so that a run can be checked against the truth.
+
+A planter takes the world, chance of its own and the names of the reconciliations that are asked for; it makes the
+records of both sides, agreeing ones too, and lists in `world.differences` what a run must find.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sandbox.planted import activities
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+
+class Planter(NamedTuple):
+    """What plants, and for which reconciliations."""
+
+    reconciliations: tuple[str, ...]
+    plant: Callable[[World, random.Random, frozenset[str]], None]
+
+
+PLANTERS: Final = (Planter(activities.RECONCILIATIONS, activities.plant),)
+
+
+def plant_differences(world: World) -> None:
+    """Plant what the options of the world ask for.
+
+    Raises:
+        ValueError: no such reconciliation.
+    """
+    asked = frozenset(world.options.plant)
+    known = frozenset(name for planter in PLANTERS for name in planter.reconciliations)
+    unknown = asked - known - {"all"}
+    if unknown:
+        raise ValueError(f"nothing is planted for {', '.join(sorted(unknown))}, only for {', '.join(sorted(known))}")
+    for planter in PLANTERS:
+        names = frozenset(planter.reconciliations) if "all" in asked else asked & frozenset(planter.reconciliations)
+        if names:
+            planter.plant(world, world.random(f"planted for {planter.reconciliations[0]}"), names)
