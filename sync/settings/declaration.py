@@ -21,6 +21,7 @@ from sync.settings.parsing import (
     YEAR_SECONDS,
     Address,
     Certificates,
+    Codes,
     DatabaseUrl,
     Link,
     Location,
@@ -213,6 +214,11 @@ class Settings(BaseModel):
     )
     reconciliation_max_unreadable_percent: float = Field(
         5, ge=0, le=100, description="share of prisoners that could not be read after which a run fails"
+    )
+    activity_prisons: Codes = Field(
+        (),
+        description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: those "
+        "that NOMIS has switched on for activities, else those of the rollout in DPS",
     )
     job_completion_index: int | None = Field(
         None,

@@ -47,6 +47,14 @@ def parse_numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def parse_codes(text: str) -> tuple[str, ...]:
+    """Codes of prisons such as `MDI`, separated by commas; raises `ValueError`."""
+    codes = tuple(part.strip().upper() for part in text.split(",") if part.strip())
+    if not all(code.isascii() and code.isalnum() for code in codes):
+        raise ValueError("must be codes of prisons separated by commas, such as MDI,LEI")
+    return codes
+
+
 def parse_waits(text: str) -> tuple[int, ...]:
     """Waits in seconds before a message is visible again, separated by commas, none longer than SQS allows."""
     seconds = parse_numbers(text)
@@ -181,6 +189,7 @@ def _parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
 
 Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_numbers))]
+Codes = Annotated[tuple[str, ...], BeforeValidator(_parsed(parse_codes))]
 Waits = Annotated[tuple[int, ...], BeforeValidator(_parsed(parse_waits))]
 TimeZone = Annotated[str, AfterValidator(parse_time_zone)]
 Address = Annotated[str, AfterValidator(parse_address)]

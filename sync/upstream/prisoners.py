@@ -1,17 +1,17 @@
-"""Prisoners: NOMIS's list of the active ones, and prisoner-offender-search's events of prisoners received.
+"""Prisoners: NOMIS's list of the active ones, whose bookings are given ones, and the events of prisoners received.
 
 Publishing a received event again is the fix of one that was missed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import MAX_ELEMENTS, Body, page_counts
+from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, page_counts, parse_list
 from sync.upstream.transport import ServiceClient, segment
 
 PATH = "/prisoners/ids"
@@ -117,6 +117,32 @@ def _row(page: int, place: int, row: object) -> PrisonerId | UnusableRow:
 
 def _is_offender_no(text: str) -> bool:
     return 0 < len(text) <= LONGEST_OFFENDER_NO and text.isascii() and text.isalnum()
+
+
+#: How many bookings NOMIS takes in one call: its database takes no longer list of values.
+MOST_BOOKINGS = 1000
+
+
+class Booking(Response):
+    """A booking, whose it is and where it is now: a prison, `OUT` or `TRN`."""
+
+    booking_id: RecordNumber
+    offender_no: str
+    location: str | None = None
+    active: bool
+
+
+def bookings(nomis: ServiceClient, booking_ids: Sequence[int]) -> dict[int, Booking]:
+    """Those of at most `MOST_BOOKINGS` bookings that NOMIS knows, by id; a route since October 2023.
+
+    Raises `UpstreamError`, as `NotUnderstood` for a booking that was not asked for.
+    """
+    path = "/prisoners/bookings"
+    response = nomis.call("POST", path, body=list(booking_ids))
+    found = {each.booking_id: each for each in parse_list(Booking, response, nomis, "POST", path)}
+    if not found.keys() <= set(booking_ids):
+        raise NotUnderstood(nomis.name, "POST", path, status=200, message="the response is about other bookings")
+    return found
 
 
 #: The reasons for which the incentives API writes a review; two more are accepted and have no effect there.

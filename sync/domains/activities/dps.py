@@ -1,13 +1,14 @@
 """The activities API: activities, schedules, sessions, allocations, attendances."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
 from sync.failures import NotUnderstood
-from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_response
-from sync.upstream.transport import ServiceClient
+from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_list, parse_response
+from sync.upstream.transport import ServiceClient, segment
 
 
 def _without_z(value: object) -> object:
@@ -191,6 +192,23 @@ class Attendance(Response):
     issue_payment: bool | None = None
 
 
+class PrisonerAllocations(Response):
+    """The allocations of a prisoner."""
+
+    prisoner_number: str
+    allocations: tuple[Allocation, ...]
+
+
+class AttendanceOfDay(Response):
+    """One attendance among those of a prison and a day."""
+
+    attendance_id: int
+    prisoner_number: str
+    status: str
+    attendance_reason_code: str | None = None
+    issue_payment: bool | None = None
+
+
 def schedule(activities: ServiceClient, schedule_id: int) -> Schedule:
     """One schedule. Raises `UpstreamError`, with status 404 for an unknown id, as all functions here do."""
     path = f"/schedules/{schedule_id}"
@@ -242,3 +260,22 @@ def attendance(activities: ServiceClient, attendance_id: int) -> Attendance:
     path = f"/synchronisation/attendance/{attendance_id}"
     response, asked = activities.call("GET", path), {"attendanceId": attendance_id}
     return parse_response(Attendance, response, activities, "GET", path, asked=asked)
+
+
+def prisoner_allocations(
+    activities: ServiceClient, prison_id: str, prisoner_numbers: Sequence[str]
+) -> dict[str, tuple[Allocation, ...]]:
+    """The allocations of prisoners to activities of a prison, ended ones too, by prisoner number.
+
+    A prisoner without any is not among them. Raises `UpstreamError`; newer services give them only with a role.
+    """
+    path = f"/prisons/{segment(prison_id)}/prisoner-allocations"
+    response = activities.call("POST", path, query={"activeOnly": "false"}, body=list(prisoner_numbers))
+    found = parse_list(PrisonerAllocations, response, activities, "POST", path)
+    return {each.prisoner_number: each.allocations for each in found}
+
+
+def attendances_of_day(activities: ServiceClient, prison_id: str, day: date) -> tuple[AttendanceOfDay, ...]:
+    """The attendances of the sessions of a prison on a day. Raises `UpstreamError` as `prisoner_allocations`."""
+    path = f"/attendances/{segment(prison_id)}/{day.isoformat()}"
+    return parse_list(AttendanceOfDay, activities.call("GET", path), activities, "GET", path)
