@@ -1,0 +1,204 @@
+"""What the reconciliations of allocations and of attendances share: both sides count records by booking and prison."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+
+from reports.engine.contract import (
+    Explanation,
+    Field,
+    Population,
+    Reading,
+    Reconciliation,
+    Unit,
+    UnreadRecord,
+)
+from reports.engine.frame import concatenated, join_sides, typed
+from reports.engine.parallel_reader import FailedRead
+from reports.engine.result import Diagnosis, EvidenceRow
+from reports.reconciliations.prisons import prisons_with_activities
+from sync.command_text import command
+from sync.failures import RuleError
+from sync.settings.declaration import UpstreamName
+from sync.upstream import prisoners
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.contract import Difference, Reads
+
+NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
+
+
+class CountReconciliation(Reconciliation):
+    """Compares the counts of each booking, prison by prison, as the replaced service does."""
+
+    counted = "bookings"
+    key = {"prison_id": "string", "booking_id": "Int64"}
+    fields: ClassVar[tuple[Field, ...]] = (
+        Field("count", "Count", "Int64"),
+        Field("location", "Where the booking is now", "string", compared=False),
+    )
+    #: `dps_records`: the records of DPS that the count of a booking is made of, or nearly is, as JSON;
+    #: `dps_unread`: why they could not be read.
+    extra = {"dps_records": "string", "dps_unread": "string"}
+    kinds = {NOMIS_ONLY: "not in DPS", DPS_ONLY: "not in NOMIS", DIFFERENT: "different in number"}
+    domain = "activities"
+    #: Whether a booking that is not at the prison any more is left out.
+    elsewhere_ignored: ClassVar[bool] = True
+    #: What a record of DPS is called by failures and commands.
+    record: ClassVar[str]
+
+    @abstractmethod
+    def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        """Why a booking that NOMIS knows has different counts; `records`: those of DPS, the newest first."""
+
+    @abstractmethod
+    def evidence(self, record: Mapping[str, Any]) -> str:
+        """A record of DPS in words."""
+
+    @property
+    def further_key(self) -> Mapping[str, str]:
+        """What identifies every row of a run besides prison and booking."""
+        return {}
+
+    @abstractmethod
+    def read_nomis(self, prison_id: str) -> dict[int, int]:
+        """The counts of a prison in NOMIS, by booking."""
+
+    @abstractmethod
+    def read_dps(self, prison_id: str) -> dict[int, int]:
+        """The counts of a prison in DPS, by booking."""
+
+    @abstractmethod
+    def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+        """The records of DPS behind the counts of these rows, by booking; each with its `id`, as plain JSON."""
+
+    def population(self, reads: Reads) -> Population:
+        if self.scope.offender_nos:
+            raise RuleError(f"{self.title.lower()} are compared by prison, so no prisoner can be chosen")
+        prisons, gaps = prisons_with_activities(self.services, self.settings, reads)
+        wanted = self.scope.prisons
+        units = tuple(Unit(prison_id) for prison_id in prisons if not wanted or prison_id in wanted)
+        return Population(units, None, tuple(gap for gap in gaps if not wanted or gap.detail["prison"] in wanted))
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))
+        dps = reads.one(UpstreamName.ACTIVITIES, lambda: self.read_dps(unit.id))
+        return Reading(self._frame(unit.id, nomis, dps))
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
+        """Both lists of every prison in question are read again: nothing can be asked about a booking alone."""
+        prisons = sorted(rows["prison_id"].unique())
+        nomis = reads.each(UpstreamName.NOMIS, self.read_nomis, prisons)
+        dps = reads.each(UpstreamName.ACTIVITIES, self.read_dps, prisons)
+        frames, unread = [], []
+        for (prison_id, in_nomis), (_, in_dps) in zip(nomis, dps, strict=True):
+            bookings = rows.loc[rows["prison_id"] == prison_id, "booking_id"]
+            if isinstance(in_nomis, FailedRead):
+                unread += [self._unread(prison_id, booking, "NOMIS", in_nomis) for booking in bookings]
+            elif isinstance(in_dps, FailedRead):
+                unread += [self._unread(prison_id, booking, "DPS", in_dps) for booking in bookings]
+            else:
+                frame = self._frame(prison_id, in_nomis, in_dps)
+                frames.append(frame[frame["booking_id"].isin(bookings)])
+        return Reading(concatenated(self, frames), tuple(unread))
+
+    def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
+        """Adds prisoner number, present location and DPS's records; the location of an unknown booking is the prison.
+
+        `ignored` has a reason for each booking that is elsewhere, where those are left out.
+        """
+        rows = rows.copy()
+        ids = sorted({int(each) for each in rows["booking_id"]})
+        details: dict[int, prisoners.Booking] = {}
+        for first in range(0, len(ids), prisoners.MOST_BOOKINGS):
+            some = ids[first : first + prisoners.MOST_BOOKINGS]
+            details |= reads.one(UpstreamName.NOMIS, partial(prisoners.bookings, self.services.nomis, some))
+        numbers = {booking_id: found.offender_no for booking_id, found in details.items()}
+        places = {booking_id: found.location for booking_id, found in details.items()}
+        rows["offender_no"] = rows["booking_id"].map(numbers).astype("string")
+        rows["nomis_location"] = rows["booking_id"].map(places).astype("string").fillna(rows["prison_id"])
+        rows["ignored"] = pd.Series(pd.NA, index=rows.index, dtype="string")
+        if self.elsewhere_ignored:
+            elsewhere = rows["nomis_location"] != rows["prison_id"]
+            rows.loc[elsewhere, "ignored"] = "the booking is at " + rows.loc[elsewhere, "nomis_location"] + " now"
+        return self._with_records(rows, reads)
+
+    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(f"{self.record}:{each['id']}" for each in records_of(row))
+
+    def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation]:
+        return [self._explain(each) for each in differences]
+
+    def not_synchronised(self, difference: Difference, cause: str, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        """DPS is right, and these of its records, as far as they are known, are to be synchronised again."""
+        row = difference.row
+        action = f"Look for a failed message (dlq show activity), else synchronise the {self.record} in DPS again."
+        if len(records) > 1:
+            action += " Only NOMIS shows which of them it is; to synchronise all of them does no harm."
+        return Diagnosis(
+            cause=cause,
+            confidence="high" if len(records) == 1 else "medium",
+            right_side="DPS",
+            explanation=f"NOMIS counts {row['nomis_count'] or 0}, DPS {row['dps_count'] or 0}.",
+            action=action,
+            commands=self.commands(row, records),
+        )
+
+    def commands(self, row: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Synchronises these records of DPS again, and compares the prison again."""
+        again = [command("resync", self.record, each["id"]) for each in records]
+        options = [word for name, value in self.further_key.items() for word in (f"--{name}", value)]
+        return (*again, command("reconcile", self.name, "--prison", row["prison_id"], *options, "--no-notify"))
+
+    def _explain(self, difference: Difference) -> Explanation:
+        row = difference.row
+        records = sorted(records_of(row), key=lambda each: each["id"], reverse=True)
+        evidence = tuple(EvidenceRow(side="DPS", text=self.evidence(each)) for each in records)
+        if row["offender_no"] is not None:
+            return Explanation(self.diagnose(difference, records), evidence, row["dps_unread"])
+        unknown = Diagnosis(
+            cause="NOMIS does not have the booking",
+            confidence="high",
+            right_side="unknown",
+            explanation="DPS counts for a booking that NOMIS does not know, as after a refresh of its data.",
+            action="Inform the DPS team.",
+        )
+        return Explanation(unknown, evidence)
+
+    def _with_records(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
+        known = rows[rows["offender_no"].notna() & rows["ignored"].isna()]
+        by_prison = [(str(prison_id), group) for prison_id, group in known.groupby("prison_id", sort=True)]
+        for (_, group), found in reads.each(UpstreamName.ACTIVITIES, lambda item: self.read_records(*item), by_prison):
+            if isinstance(found, FailedRead):
+                rows.loc[group.index, "dps_unread"] = found.reason
+                continue
+            texts = {booking_id: json.dumps(records) for booking_id, records in found.items()}
+            rows.loc[group.index, "dps_records"] = group["booking_id"].map(texts).fillna("[]").astype("string")
+        return rows
+
+    def _frame(self, prison_id: str, nomis: Mapping[int, int], dps: Mapping[int, int]) -> pd.DataFrame:
+        joined = join_sides(_side("nomis_count", nomis), _side("dps_count", dps), ["booking_id"])
+        joined = joined.assign(prison_id=prison_id, **self.further_key)
+        return typed(self, joined.sort_values("booking_id", ignore_index=True))
+
+    def _unread(self, prison_id: str, booking_id: int, side: Any, failed: FailedRead) -> UnreadRecord:
+        key = {"prison_id": prison_id, "booking_id": int(booking_id), **self.further_key}
+        return UnreadRecord(key, None, side, failed.reason, failed.network)
+
+
+def _side(column: str, counts: Mapping[int, int]) -> pd.DataFrame:
+    columns = {"booking_id": list(counts), column: list(counts.values())}
+    return pd.DataFrame({name: pd.array(values, dtype="Int64") for name, values in columns.items()})
+
+
+def records_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of DPS behind a row, as far as they were read."""
+    found: list[dict[str, Any]] = json.loads(row["dps_records"]) if row.get("dps_records") else []
+    return found

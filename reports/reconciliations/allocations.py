@@ -1,0 +1,127 @@
+"""Allocations to activities, active and suspended ones: how many each booking has in NOMIS and in DPS.
+
+Unlock lists and pay follow from the allocations in NOMIS; without one every attendance of the prisoner fails there. A
+suspended one must be suspended in NOMIS too, or it makes attendances with pay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from reports.engine.result import Diagnosis
+from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation
+from reports.reconciliations.activity_events import AllocationEvents, SuspendedAllocationEvents
+from sync.domains.activities import counts
+from sync.domains.activities import dps as activities_api
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    import pandas as pd
+
+    from reports.engine.contract import Difference, Events
+
+
+class Allocations(CountReconciliation):
+    """Active allocations. One of a booking that is elsewhere counts too: it still shows in the prison's schedules."""
+
+    name = "allocations"
+    title = "Allocations"
+    nouns = {"NOMIS": "NOMIS allocations", "DPS": "DPS allocations"}
+    record = "allocation"
+    elsewhere_ignored = False
+    suspended: ClassVar[bool] = False
+    #: The statuses in DPS that are counted.
+    statuses: ClassVar[Collection[str]] = frozenset({"ACTIVE"})
+    #: Why a booking at the prison has more in DPS, why it has more in NOMIS, and why in NOMIS where DPS has an
+    #: allocation of another status that is not over.
+    causes: ClassVar[tuple[str, str, str]] = (
+        "the allocation did not reach NOMIS",
+        "the end of the allocation did not reach NOMIS",
+        "the suspension of the allocation did not reach NOMIS",
+    )
+
+    def read_nomis(self, prison_id: str) -> dict[int, int]:
+        return counts.nomis_allocations(self.services.nomis, prison_id, suspended=self.suspended)
+
+    def read_dps(self, prison_id: str) -> dict[int, int]:
+        return counts.dps_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, suspended=self.suspended)
+
+    def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+        found: dict[int, list[dict[str, Any]]] = {}
+        numbers = sorted(set(rows["offender_no"]))
+        allocations = activities_api.prisoner_allocations(self.services[UpstreamName.ACTIVITIES], prison_id, numbers)
+        for each in (allocation for of_prisoner in allocations.values() for allocation in of_prisoner):
+            record = {"id": each.id, "status": each.status, "schedule": each.schedule_id}
+            record |= {"start": each.start_date.isoformat(), "end": each.end_date and each.end_date.isoformat()}
+            found.setdefault(each.booking_id, []).append(record)
+        return found
+
+    def events(self) -> Events:
+        return AllocationEvents({})
+
+    def evidence(self, record: Mapping[str, Any]) -> str:
+        until = f" until {record['end']}" if record["end"] else ""
+        dates = f"from {record['start']}{until}"
+        return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
+
+    def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        row, kind = difference.row, difference.kind
+        others = [each for each in records if each["status"] not in self.statuses]
+        if row["nomis_location"] != row["prison_id"]:
+            return self._moved(row, kind, others)
+        if kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
+            return Diagnosis(
+                cause="NOMIS has an allocation that DPS does not have",
+                confidence="medium",
+                right_side="unknown",
+                explanation="DPS has no allocation of the booking at this prison, not even an ended one.",
+                action="Look in NOMIS who made it, and ask the prison whether it is right.",
+            )
+        more_in_dps, more_in_nomis, still_open = self.causes
+        if (row["dps_count"] or 0) > (row["nomis_count"] or 0):
+            cause, wrong = more_in_dps, [each for each in records if each["status"] in self.statuses]
+        else:
+            is_open = any(each["status"] not in ("ENDED", "PENDING") for each in others)
+            cause, wrong = still_open if is_open else more_in_nomis, others or list(records)
+        return self.not_synchronised(difference, cause, wrong)
+
+    def _moved(self, row: Mapping[str, Any], kind: str, others: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        """The booking is not at the prison any more, so one of the two did not end the allocation."""
+        here = f"The booking is at {row['nomis_location']}, not at {row['prison_id']}."
+        if kind == DPS_ONLY:
+            return Diagnosis(
+                cause="the prisoner moved or was released, and DPS still has the allocation",
+                confidence="high",
+                right_side="NOMIS",
+                explanation=here,
+                action="Look again tomorrow, as DPS ends it in the night; ask the DPS team if it stays.",
+            )
+        return Diagnosis(
+            cause="the prisoner moved or was released, and NOMIS did not end the allocation",
+            confidence="high",
+            right_side="DPS",
+            explanation=here,
+            action="Synchronise the DPS allocation again; if NOMIS refuses it, ask NOMIS support to end it.",
+            commands=self.commands(row, others),
+        )
+
+
+class SuspendedAllocations(Allocations):
+    """Suspended allocations. A booking that is elsewhere is left out: other prisons often end its allocation."""
+
+    name = "suspended-allocations"
+    title = "Suspended allocations"
+    nouns = {"NOMIS": "suspended NOMIS allocations", "DPS": "suspended DPS allocations"}
+    elsewhere_ignored = True
+    suspended = True
+    statuses = frozenset({"SUSPENDED", "AUTO_SUSPENDED", "SUSPENDED_WITH_PAY"})
+    causes = (
+        "the suspension of the allocation did not reach NOMIS",
+        "the end of the allocation did not reach NOMIS",
+        "the end of the suspension did not reach NOMIS",
+    )
+
+    def events(self) -> Events:
+        return SuspendedAllocationEvents({})

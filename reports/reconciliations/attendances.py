@@ -1,0 +1,133 @@
+"""Attendances with pay: how many each booking has on one day in NOMIS and in DPS. Not what is paid for them."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from reports.engine.contract import Field
+from reports.engine.result import Diagnosis
+from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation
+from reports.reconciliations.activity_events import OTHER_BOOKING, AttendanceEvents
+from sync.clock import london_now
+from sync.domains.activities import counts
+from sync.domains.activities import dps as activities_api
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.contract import Difference, Events, Reads
+    from sync.settings.declaration import Settings
+
+#: How a record of a failure tells that payroll had paid the attendance in NOMIS already.
+_PAID = re.compile(r"already (been )?paid", re.IGNORECASE)
+
+
+class Attendances(CountReconciliation):
+    """The attendances of yesterday, or of another day that is chosen, as the services have them now."""
+
+    name = "attendances"
+    title = "Attendances with pay"
+    key = {**CountReconciliation.key, "date": "string"}
+    fields = (
+        *CountReconciliation.fields,
+        Field(OTHER_BOOKING, "Paid on another booking", "Int64", compared=False),
+    )
+    nouns = {"NOMIS": "NOMIS attendances", "DPS": "DPS attendances"}
+    record = "attendance"
+
+    @classmethod
+    def window(cls, settings: Settings, today: date) -> tuple[date, date]:
+        return today - timedelta(days=1), today - timedelta(days=1)
+
+    @property
+    def day(self) -> date:
+        """The day that is compared."""
+        return self.scope.from_date or self.window(self.settings, london_now().date())[0]
+
+    @property
+    def further_key(self) -> Mapping[str, str]:
+        return {"date": self.day.isoformat()}
+
+    def read_nomis(self, prison_id: str) -> dict[int, int]:
+        return counts.nomis_attendances(self.services.nomis, prison_id, self.day)
+
+    def read_dps(self, prison_id: str) -> dict[int, int]:
+        return counts.dps_attendances(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
+
+    def read_records(self, prison_id: str, rows: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+        attendances = activities_api.attendances_of_day(self.services[UpstreamName.ACTIVITIES], prison_id, self.day)
+        of_prisoner: dict[str, list[dict[str, Any]]] = {}
+        for each in attendances:
+            record = {"id": each.attendance_id, "status": each.status, "reason": each.attendance_reason_code}
+            of_prisoner.setdefault(each.prisoner_number, []).append({**record, "paid": bool(each.issue_payment)})
+        numbers = zip(rows["booking_id"].tolist(), rows["offender_no"].tolist(), strict=True)
+        return {booking_id: of_prisoner.get(number, []) for booking_id, number in numbers}
+
+    def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
+        """As for all counts; a prisoner paid on one booking in NOMIS and on another in DPS becomes one difference.
+
+        It is enough if one of the two bookings is still at the prison: NOMIS may have closed the other.
+        """
+        found = super().describe(rows, reads)
+        here = found["ignored"].isna()
+        pairs = _pairs(found)
+        pairs = pairs[here[pairs["dps"]].to_numpy() | here[pairs["nomis"]].to_numpy()]
+        dps, nomis = pairs["dps"], pairs["nomis"]
+        found.loc[dps, f"nomis_{OTHER_BOOKING}"] = found.loc[nomis, "booking_id"].to_numpy()
+        found.loc[dps, "ignored"] = pd.NA
+        found.loc[nomis, "ignored"] = "shown with the other booking of the prisoner"
+        return found
+
+    def events(self) -> Events:
+        return AttendanceEvents(self.further_key)
+
+    def evidence(self, record: Mapping[str, Any]) -> str:
+        paid = "with pay" if record["paid"] else "without pay"
+        return f"attendance {record['id']}: {record['status']}, {record['reason'] or 'no reason'}, {paid}"
+
+    def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
+        row = difference.row
+        if row[f"nomis_{OTHER_BOOKING}"] is not None:
+            other = row[f"nomis_{OTHER_BOOKING}"]
+            return Diagnosis(
+                cause="the prisoner was put back on another booking, and NOMIS paid on the first",
+                confidence="high",
+                right_side="unknown",
+                explanation=f"NOMIS paid on booking {other}, DPS counts as many on booking {row['booking_id']}.",
+                action="Nothing is left to do: it was paid once.",
+            )
+        if difference.given_up is not None and _PAID.search(difference.given_up):
+            return Diagnosis(
+                cause="payroll had paid in NOMIS before DPS changed the pay",
+                confidence="high",
+                right_side="DPS",
+                explanation=difference.given_up,
+                action="NOMIS never takes the change: tell the DPS team, and purge the message.",
+            )
+        if (row["dps_count"] or 0) > (row["nomis_count"] or 0):
+            paid = [each for each in records if each["paid"]]
+            return self.not_synchronised(difference, "the attendance with pay did not reach NOMIS", paid)
+        unpaid = [each for each in records if not each["paid"]]
+        return self.not_synchronised(
+            difference, "DPS took the pay back, and NOMIS did not get the change or had paid already", unpaid
+        )
+
+
+def _pairs(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one prisoner, prison and count of which each side has one.
+
+    Columns `dps` and `nomis`: the index of the row in DPS only and of that in NOMIS only.
+    """
+    sides = []
+    for name, kind, count in (("dps", DPS_ONLY, "dps_count"), ("nomis", NOMIS_ONLY, "nomis_count")):
+        side = rows.loc[(rows["kind"] == kind) & rows["offender_no"].notna(), ["prison_id", "offender_no", count]]
+        side = side.rename(columns={count: "count"})
+        # Several rows of one prisoner are paired one by one.
+        side["place"] = side.groupby(["prison_id", "offender_no", "count"]).cumcount()
+        sides.append(side.reset_index(names=name))
+    return sides[0].merge(sides[1], on=["prison_id", "offender_no", "count", "place"])[["dps", "nomis"]]

@@ -1,0 +1,59 @@
+"""The prisons whose activities are compared: those of a setting, else of NOMIS's switches, else of DPS's rollout."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from reports.engine.contract import Gap
+from reports.engine.parallel_reader import FailedRead
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.upstream import prisons
+
+if TYPE_CHECKING:
+    from reports.engine.contract import Reads
+    from sync.settings.declaration import Settings
+    from sync.upstream.services import Services
+
+
+def prisons_with_activities(
+    services: Services, settings: Settings, reads: Reads
+) -> tuple[tuple[str, ...], tuple[Gap, ...]]:
+    """The prisons in alphabetical order, and those that were asked for and do not use activities.
+
+    Raises `SyncError` if no service can be asked, as an `UpstreamError` with `no_route` if none has such a list.
+    """
+    if settings.activity_prisons:
+        return _checked(settings.activity_prisons, services, reads)
+    switched_on = _switched_on(services, reads)
+    if switched_on is None or prisons.EVERY_PRISON in switched_on:
+        plans = reads.one(UpstreamName.ACTIVITIES, lambda: prisons.rollout_plans(services[UpstreamName.ACTIVITIES]))
+        switched_on = tuple(plan.prison_code for plan in plans if plan.activities_rolled_out)
+    return tuple(sorted(set(switched_on))), ()
+
+
+def _switched_on(services: Services, reads: Reads) -> tuple[str, ...] | None:
+    """The agencies that NOMIS names; None where it is too old to name any."""
+    for read in (prisons.switched_on, prisons.service_prisons):
+        try:
+            return reads.one(UpstreamName.NOMIS, partial(read, services.nomis, prisons.ACTIVITY))
+        except UpstreamError as error:
+            if not error.no_route:
+                raise
+    return None
+
+
+def _checked(wanted: tuple[str, ...], services: Services, reads: Reads) -> tuple[tuple[str, ...], tuple[Gap, ...]]:
+    """The prisons of the setting that use activities; one that cannot be asked about counts as such a prison."""
+    client = services[UpstreamName.ACTIVITIES]
+    found, gaps = [], []
+    for prison_id, plan in reads.each(
+        UpstreamName.ACTIVITIES, lambda prison_id: prisons.rollout_plan(client, prison_id), sorted(set(wanted))
+    ):
+        if isinstance(plan, FailedRead) or (plan is not None and plan.activities_rolled_out):
+            found.append(prison_id)
+            continue
+        reason = "DPS does not know it" if plan is None else "DPS has no activities there yet"
+        gaps.append(Gap(f"prison {prison_id} of ACTIVITY_PRISONS", reason, {"prison": prison_id}))
+    return tuple(found), tuple(gaps)

@@ -1,0 +1,76 @@
+"""Which prisons have their activities compared, by the age of the services."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.reconciliations.allocations import Allocations
+from reports.reconciliations.prisons import prisons_with_activities
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from tests.harness.comparisons import opened
+from tests.harness.reads import PlainReads
+from tests.harness.sandboxes import Caller
+
+
+def prisons(upstream: Sandbox, activity_prisons: str = "") -> tuple[tuple[str, ...], dict[str, str]]:
+    """The prisons, and why others are missing."""
+    with opened(Allocations, upstream, activity_prisons=activity_prisons) as reconciliation:
+        found, gaps = prisons_with_activities(reconciliation.services, reconciliation.settings, PlainReads())
+    return found, {str(each.detail["prison"]): each.reason for each in gaps}
+
+
+def rolled_out(upstream: Sandbox) -> tuple[str, ...]:
+    """The prisons of DPS's rollout."""
+    plans = Caller(upstream).get("activities", "/rollout?prisonsLive=true")
+    return tuple(sorted(each["prisonCode"] for each in plans if each["activitiesRolledOut"]))
+
+
+def test_nomis_switches_come_before_the_rollout(upstream: Sandbox) -> None:
+    """The switch names them; a row for every prison means those of the rollout."""
+    upstream.switch_agencies("ACTIVITY", "MDI", "LEI")
+    assert prisons(upstream) == (("LEI", "MDI"), {})
+    upstream.switch_agencies("ACTIVITY", "*ALL*")
+    assert prisons(upstream) == (rolled_out(upstream), {})
+    assert len(rolled_out(upstream)) == 107
+
+
+def test_service_prisons_are_what_switches_were(upstream: Sandbox) -> None:
+    """A NOMIS of 2024 has the older route."""
+    upstream.reset(prisoners=20, generation="2024-06")
+    upstream.switch_agencies("ACTIVITY", "MDI")
+    assert prisons(upstream) == (("MDI",), {})
+
+
+def test_the_rollout_is_enough(upstream: Sandbox) -> None:
+    """Where NOMIS has neither route, those of DPS are compared."""
+    everywhere = rolled_out(upstream)
+    body = {"status": 404, "userMessage": "Not Found: No static resource agency-switches/ACTIVITY."}
+    upstream.fault("nomis", path=r"^/(agency-switches|service-prisons)/", kind="status", status=404, body=body)
+    assert prisons(upstream) == (everywhere, {})
+
+
+def test_a_setting_comes_first_and_is_checked(upstream: Sandbox) -> None:
+    """Services of 2023 can be asked about single prisons alone; what does not use activities is a gap."""
+    without = next(
+        each["prisonCode"] for each in Caller(upstream).get("activities", "/rollout") if not each["activitiesRolledOut"]
+    )
+    upstream.reset(prisoners=20, generation="2023")
+    found, gaps = prisons(upstream, activity_prisons=f"MDI, lei,{without},XYZ")
+    assert found == ("LEI", "MDI")
+    assert gaps == {without: "DPS has no activities there yet", "XYZ": "DPS does not know it"}
+    upstream.fault("activities", path="/rollout/MDI", status=500)
+    assert prisons(upstream, activity_prisons="MDI,LEI") == (("LEI", "MDI"), {})
+
+
+def test_nobody_can_say(upstream: Sandbox) -> None:
+    """Services of 2023 list no prisons, and an error of NOMIS is not taken for an older one."""
+    upstream.reset(prisoners=20, generation="2023")
+    with pytest.raises(UpstreamError) as caught:
+        prisons(upstream)
+    assert caught.value.no_route
+    upstream.reset(prisoners=20)
+    upstream.fault("nomis", path="/agency-switches/", status=500)
+    with pytest.raises(UpstreamError) as caught:
+        prisons(upstream)
+    assert not caught.value.no_route

@@ -1,0 +1,257 @@
+"""Allocations and suspended allocations against the sandbox: worked examples, what was planted, and old services."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.contract import Scope, ServiceTooOld, Unit
+from reports.engine.frame import records
+from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_ONLY
+from reports.reconciliations.allocations import Allocations, SuspendedAllocations
+from sandbox import Sandbox
+from sync.failures import RuleError, UpstreamError
+from tests.harness.comparisons import compare, opened
+from tests.harness.reads import PlainReads
+
+SEEDS = (1, 2, 3)
+PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["allocations", "suspended-allocations"], "every_cause": True}
+NOMIS_LIST, BOOKINGS = r"^/allocations/reconciliation/LEI$", r"^/prisoners/bookings$"
+
+
+def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
+    """Let a service answer a path with this body."""
+    upstream.fault(service, path=path, kind="status", status=200, body=body)
+
+
+def answer_counts(
+    upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
+) -> None:
+    """Let a prison have these counts on both sides, and only that prison activities."""
+    listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
+    answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
+    path = f"^/synchronisation/reconciliation/{what}/{prison}$"
+    answer(upstream, "activities", path, {"prisonCode": prison, "bookings": listed[1]})
+    upstream.switch_agencies("ACTIVITY", prison)
+
+
+def answer_bookings(upstream: Sandbox, **locations: str) -> None:
+    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a prisoner of its own."""
+    bookings = [
+        {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
+        for number, location in ((int(name[1:]), location) for name, location in locations.items())
+    ]
+    answer(upstream, "nomis", BOOKINGS, bookings)
+
+
+def test_worked_example_of_allocations(upstream: Sandbox) -> None:
+    """Bookings on one side, and with other counts, differ wherever they are now."""
+    answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
+    answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
+    with opened(Allocations, upstream) as allocations:
+        found = compare(allocations)
+    told = [(each.row["booking_id"], each.kind, each.row["nomis_location"]) for each in found.differences]
+    assert told == [(1204417, DIFFERENT, "LEI"), (1204420, NOMIS_ONLY, "MDI"), (1204455, DPS_ONLY, "LEI")]
+    assert len(found.frame) == 4
+    assert not found.ignored
+
+
+@pytest.mark.parametrize("location", ["WWI", "PVI"])
+def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: str) -> None:
+    """A suspended allocation of a booking that is elsewhere is no difference."""
+    counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
+    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    answer_bookings(upstream, b1301002=location, b1301003="PVI")
+    with opened(SuspendedAllocations, upstream) as suspended:
+        found = compare(suspended)
+    assert found.kinds == ({("WWI", 1301002): DPS_ONLY} if location == "WWI" else {})
+    assert found.ignored["WWI", 1301003] == "the booking is at PVI now"
+    asked = [each["path"] for each in upstream.requests("nomis") if "/allocations/" in each["path"]]
+    assert asked == ["/allocations/reconciliation/WWI?suspended=true"]
+
+
+def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> None:
+    """What NOMIS does not know is reported, never left out."""
+    answer_counts(upstream, {}, {1301002: 1}, prison="WWI", what="suspended-allocations")
+    answer_bookings(upstream)
+    with opened(SuspendedAllocations, upstream) as suspended:
+        found = compare(suspended)
+    (difference,) = found.differences
+    assert (difference.row["offender_no"], difference.row["nomis_location"]) == (None, "WWI")
+    diagnosis = found.explanations[0].diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause == "NOMIS does not have the booking"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
+def test_found_is_planted(upstream: Sandbox, kind: type[Allocations], seed: int) -> None:
+    """What is reported is what was planted, no more and no less."""
+    upstream.reset(**PLANTED, seed=seed)
+    planted = upstream.planted()["reconciliations"][kind.name]
+    with opened(kind, upstream) as reconciliation:
+        found = compare(reconciliation)
+    by_outcome: dict[str, dict[tuple[Any, ...], str]] = {"reported": {}, "ignored": {}}
+    for each in planted:
+        by_outcome[each["outcome"]][tuple(each["key"])] = each["kind"]
+    assert found.kinds == by_outcome["reported"]
+    assert found.ignored.keys() == by_outcome["ignored"].keys()
+
+
+CAUSES = {
+    Allocations: {
+        "creation failed": "the allocation did not reach NOMIS",
+        "resumption failed": "the allocation did not reach NOMIS",
+        "one of two creations failed": "the allocation did not reach NOMIS",
+        "ending failed": "the end of the allocation did not reach NOMIS",
+        "suspension failed": "the suspension of the allocation did not reach NOMIS",
+        "moved, still open in DPS": "the prisoner moved or was released, and DPS still has the allocation",
+        "moved, still open in NOMIS": "the prisoner moved or was released, and NOMIS did not end the allocation",
+        "booking not in NOMIS": "NOMIS does not have the booking",
+    },
+    SuspendedAllocations: {
+        "suspension failed": "the suspension of the allocation did not reach NOMIS",
+        "resumption failed": "the end of the suspension did not reach NOMIS",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", [SuspendedAllocations, Allocations])
+def test_each_difference_has_its_cause_and_the_command_that_fixes_it(
+    upstream: Sandbox, kind: type[Allocations]
+) -> None:
+    """The allocation of DPS that is to be synchronised is named."""
+    upstream.reset(**PLANTED)
+    allocations = {each["id"]: each for each in upstream.entities("allocation")}
+    with opened(kind, upstream) as reconciliation:
+        found = compare(reconciliation)
+    for planted in upstream.planted()["reconciliations"][kind.name]:
+        if planted["outcome"] != "reported":
+            continue
+        prison, booking = planted["key"]
+        explanation = found.explanation(prison_id=prison, booking_id=booking)
+        assert explanation.diagnosis is not None
+        assert explanation.diagnosis.cause == CAUSES[kind][planted["cause"]]
+        commands = "\n".join(explanation.diagnosis.commands)
+        named = {int(each) for each in re.findall(r"resync allocation (\d+)", commands)}
+        assert all(allocations[each]["booking_id"] == booking for each in named)
+        fixable = planted["cause"] not in {"moved, still open in DPS", "booking not in NOMIS"}
+        assert len(named) == (0 if not fixable else 2 if planted["kind"] == DIFFERENT else 1)
+        assert (f"reconcile {kind.name} --prison {prison} --no-notify" in commands) == fixable
+
+
+def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
+    """Without the role for them the differences are the same, and the report says why no id is named."""
+    upstream.reset(**PLANTED)
+    upstream.grant("activities", ["NOMIS_ACTIVITIES"])
+    with opened(Allocations, upstream) as allocations:
+        found = compare(allocations)
+    assert len(found.differences) == len(upstream.planted()["reconciliations"]["allocations"])
+    missing = [each.evidence_missing for each in found.explanations]
+    assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # one is not in NOMIS
+
+
+def test_a_look_again_reads_the_prisons_in_question(upstream: Sandbox) -> None:
+    """What arrived since is equal then; a prison that cannot be read again leaves its rows unread."""
+    upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
+    late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
+    with opened(Allocations, upstream) as allocations:
+        rows = compare(allocations).rows
+        again = allocations.reread(rows, PlainReads())
+        assert sorted(again.rows["booking_id"]) == sorted(rows["booking_id"])
+        now = allocations.differing(again.rows)
+        assert set(rows["booking_id"]) - set(now["booking_id"]) == {late["key"][1]}
+        broken = str(now["prison_id"].iloc[0])
+        upstream.fault("activities", path=f"/allocations/{broken}$", status=500)
+        again = allocations.reread(now, PlainReads())
+    there = now["prison_id"] == broken
+    assert {each.key["booking_id"] for each in again.unread} == set(now.loc[there, "booking_id"])
+    assert {each.side for each in again.unread} == {"DPS"}
+    assert set(again.rows["booking_id"]) == set(now.loc[~there, "booking_id"])
+
+
+@pytest.mark.parametrize(
+    ("service", "body"),
+    [
+        ("nomis", {"prisonId": "MDI", "bookings": []}),
+        ("nomis", {"prisonId": "LEI", "bookings": [{"bookingId": 1, "count": 1}] * 2}),
+        ("nomis", {"prisonId": "LEI", "bookings": [{"bookingId": 1, "count": -1}]}),
+        ("activities", {"prisonCode": "LEI", "bookings": None}),
+    ],
+)
+def test_an_answer_that_cannot_be_right_leaves_the_prison_unread(upstream: Sandbox, service: str, body: object) -> None:
+    """Another prison, a booking twice, a count below zero, no list: nothing of it counts as equal."""
+    answer_counts(upstream, {1: 1}, {1: 1})
+    upstream.clear_faults()
+    path = NOMIS_LIST if service == "nomis" else "^/synchronisation/reconciliation/allocations/LEI$"
+    answer(upstream, service, path, body)
+    with opened(Allocations, upstream) as allocations, pytest.raises(UpstreamError):
+        allocations.read(Unit("LEI"), PlainReads())
+
+
+def test_a_chosen_prison_is_read_alone(upstream: Sandbox) -> None:
+    """Other prisons are not asked; one without activities is no unit; a prisoner cannot be chosen."""
+    scope = Scope(prisons=("LEI", "XYZ"))
+    with opened(Allocations, upstream, scope) as allocations:
+        assert [unit.id for unit in allocations.population(PlainReads()).units] == ["LEI"]
+    with (
+        opened(Allocations, upstream, Scope(offender_nos=("A1234AA",))) as allocations,
+        pytest.raises(RuleError, match="allocations are compared by prison"),
+    ):
+        allocations.population(PlainReads())
+
+
+def test_services_that_are_too_old(upstream: Sandbox) -> None:
+    """Without the counts nothing is compared, and the error names the route; before May 2025 suspended ones alone."""
+    upstream.reset(prisoners=20, generation="2023")
+    with opened(Allocations, upstream, activity_prisons="MDI") as allocations:
+        assert [unit.id for unit in allocations.population(PlainReads()).units] == ["MDI"]
+        with pytest.raises(UpstreamError) as caught:
+            allocations.read(Unit("MDI"), PlainReads())
+        assert caught.value.no_route
+        with pytest.raises(ServiceTooOld, match="it is too old"):
+            allocations.reread(Given({1: 1}, {}).read(Unit("LEI"), PlainReads()).rows, PlainReads())
+    upstream.reset(prisoners=20, generation="2024-06")
+    with opened(Allocations, upstream) as allocations:
+        assert not allocations.read(Unit("MDI"), PlainReads()).unread
+    with opened(SuspendedAllocations, upstream) as suspended, pytest.raises(UpstreamError) as caught:
+        suspended.read(Unit("MDI"), PlainReads())
+    assert (caught.value.no_route, caught.value.service) == (True, "activities")
+
+
+class Given(Allocations):
+    """Allocations with counts from nowhere but the test."""
+
+    def __init__(self, nomis: dict[int, int], dps: dict[int, int]) -> None:
+        """Take the counts of either side; no service is asked."""
+        self._given = nomis, dps
+
+    def read_nomis(self, _: str) -> dict[int, int]:
+        """Those of NOMIS."""
+        return self._given[0]
+
+    def read_dps(self, _: str) -> dict[int, int]:
+        """Those of DPS."""
+        return self._given[1]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    nomis=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
+    dps=st.dictionaries(st.integers(1, 12), st.integers(1, 3)),
+)
+def test_differences_are_those_of_a_naive_comparison(nomis: dict[int, int], dps: dict[int, int]) -> None:
+    """Any two lists: the differences are the bookings of one side only and those with other counts."""
+    made = Given(nomis, dps)
+    frame = made.read(Unit("LEI"), PlainReads()).rows
+    naive = dict.fromkeys(nomis.keys() - dps.keys(), NOMIS_ONLY)
+    naive |= dict.fromkeys(dps.keys() - nomis.keys(), DPS_ONLY)
+    naive |= {booking: DIFFERENT for booking in nomis.keys() & dps.keys() if nomis[booking] != dps[booking]}
+    found = {row["booking_id"]: row["kind"] for row in records(made.differing(frame))}
+    assert found == naive
+    told = {row["booking_id"]: (row["nomis_count"], row["dps_count"]) for row in records(frame)}
+    assert told == {each: (nomis.get(each), dps.get(each)) for each in nomis.keys() | dps.keys()}

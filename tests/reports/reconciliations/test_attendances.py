@@ -1,0 +1,199 @@
+"""Attendances with pay against the sandbox: the worked example, two bookings of one prisoner, and what was planted."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from reports.engine.contract import Scope
+from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_ONLY
+from reports.reconciliations.attendances import Attendances
+from sandbox import Sandbox
+from sandbox.clock import london_today
+from tests.harness.comparisons import Compared, compare, opened
+from tests.harness.reads import PlainReads
+
+SEEDS = (1, 2, 3)
+DAY = date(2026, 8, 20)
+PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["attendances"], "every_cause": True}
+NOMIS = {1204417: 2, 1204430: 1, 1204499: 1}
+DPS = {1204417: 2, 1204440: 1, 1204470: 2}
+BOOKINGS = {
+    1204430: ("A1111AA", "MDI"),
+    1204440: ("A1111AA", "MDI"),
+    1204470: ("A2222BB", "MDI"),
+    1204499: ("A3333CC", "OUT"),
+}
+
+
+def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
+    """Let a service answer a path with this body."""
+    upstream.fault(service, path=path, kind="status", status=200, body=body)
+
+
+def compared(
+    upstream: Sandbox,
+    nomis: dict[int, int] = NOMIS,
+    dps: dict[int, int] = DPS,
+    bookings: dict[int, tuple[str, str]] = BOOKINGS,
+) -> Compared:
+    """The comparison of a day at Moorland with these counts and bookings."""
+    nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
+    day = DAY.isoformat()
+    answer(
+        upstream, "nomis", "^/attendances/reconciliation/MDI$", {"prisonId": "MDI", "date": day, "bookings": nomis_list}
+    )
+    answer(
+        upstream,
+        "activities",
+        "^/synchronisation/reconciliation/attendances/MDI$",
+        {"prisonCode": "MDI", "date": day, "bookings": dps_list},
+    )
+    details = [
+        {"bookingId": each, "offenderNo": number, "location": place, "active": place != "OUT"}
+        for each, (number, place) in bookings.items()
+        if each in nomis.keys() | dps.keys()
+    ]
+    answer(upstream, "nomis", "^/prisoners/bookings$", details)
+    upstream.switch_agencies("ACTIVITY", "MDI")
+    with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
+        return compare(attendances)
+
+
+def cause(found: Compared, **key: Any) -> str:
+    """The cause that is named for a difference."""
+    diagnosis = found.explanation(**key).diagnosis
+    assert diagnosis is not None
+    return diagnosis.cause
+
+
+ANOTHER = "the prisoner was put back on another booking, and NOMIS paid on the first"
+
+
+def test_worked_example(upstream: Sandbox) -> None:
+    """Two bookings of one prisoner are one difference; a booking that is elsewhere is left out."""
+    found = compared(upstream)
+    day = DAY.isoformat()
+    assert found.kinds == {("MDI", 1204440, day): DPS_ONLY, ("MDI", 1204470, day): DPS_ONLY}
+    assert found.ignored == {
+        ("MDI", 1204430, day): "shown with the other booking of the prisoner",
+        ("MDI", 1204499, day): "the booking is at OUT now",
+    }
+    (paired,) = [each for each in found.differences if each.row["booking_id"] == 1204440]
+    assert paired.row["nomis_other_booking"] == 1204430
+    assert cause(found, booking_id=1204440) == ANOTHER
+    assert cause(found, booking_id=1204470) == "the attendance with pay did not reach NOMIS"
+
+
+@pytest.mark.parametrize("over", [1204430, 1204440])
+def test_a_pair_is_found_before_bookings_elsewhere_are_left_out(upstream: Sandbox, over: int) -> None:
+    """NOMIS may have closed either booking of the two, but not both: then neither is reported."""
+    found = compared(upstream, bookings=BOOKINGS | {over: ("A1111AA", "OUT")})
+    assert cause(found, booking_id=1204440) == ANOTHER
+    assert ("MDI", 1204430, DAY.isoformat()) in found.ignored
+    upstream.clear_faults()
+    gone = dict.fromkeys((1204430, 1204440), ("A1111AA", "OUT"))
+    found = compared(upstream, bookings=BOOKINGS | gone)
+    assert found.kinds.keys() == {("MDI", 1204470, DAY.isoformat())}
+    assert len(found.ignored) == 3
+
+
+def test_another_number_of_attendances_is_no_pair(upstream: Sandbox) -> None:
+    """Paid once on one booking and twice on the other: two differences."""
+    found = compared(upstream, nomis={1204430: 2}, dps={1204440: 1})
+    assert set(found.kinds.values()) == {NOMIS_ONLY, DPS_ONLY}
+    assert not found.ignored
+
+
+def test_each_difference_is_in_one_pair_at_most(upstream: Sandbox) -> None:
+    """Of three bookings of one prisoner two belong together, and the third stays a difference."""
+    bookings = dict.fromkeys((1, 2, 3), ("A1111AA", "MDI"))
+    found = compared(upstream, nomis={1: 1}, dps={2: 1, 3: 1}, bookings=bookings)
+    assert sorted(cause(found, booking_id=each) == ANOTHER for each in (2, 3)) == [False, True]
+    found = compared(upstream, nomis={1: 1, 2: 1}, dps={3: 1}, bookings=bookings)
+    assert len(found.kinds) == 2
+
+
+def test_by_default_yesterday_is_compared(upstream: Sandbox) -> None:
+    """The job looks at a day that is over."""
+    today = london_today()
+    with opened(Attendances, upstream) as attendances:
+        assert attendances.window(attendances.settings, today) == (today - timedelta(days=1),) * 2
+        compare(attendances)
+    asked = {each["path"].partition("?")[2] for each in upstream.requests("nomis") if "/attendances/" in each["path"]}
+    assert asked == {f"date={(today - timedelta(days=1)).isoformat()}"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_found_is_planted(upstream: Sandbox, seed: int) -> None:
+    """What is reported is what was planted, no more and no less."""
+    upstream.reset(**PLANTED, seed=seed)
+    with opened(Attendances, upstream) as attendances:
+        found = compare(attendances)
+    by_outcome: dict[str, dict[tuple[Any, ...], str]] = {"reported": {}, "ignored": {}}
+    for each in upstream.planted()["reconciliations"]["attendances"]:
+        by_outcome[each["outcome"]][tuple(each["key"])] = each["kind"]
+    assert found.kinds == by_outcome["reported"]
+    assert found.ignored.keys() == by_outcome["ignored"].keys()
+
+
+CAUSES = {
+    "attendance failed": "the attendance with pay did not reach NOMIS",
+    "one of two attendances failed": "the attendance with pay did not reach NOMIS",
+    "payroll ran": "DPS took the pay back, and NOMIS did not get the change or had paid already",
+    "paid on another booking": ANOTHER,
+    "booking not in NOMIS": "NOMIS does not have the booking",
+}
+
+
+def test_each_difference_has_its_cause_and_its_cure(upstream: Sandbox) -> None:
+    """The attendances of DPS that are to be synchronised are named, and so is the day to compare again."""
+    upstream.reset(**PLANTED)
+    attendances = {each["id"]: each["prisoner_number"] for each in upstream.entities("attendance")}
+    numbers = {each["bookingId"]: each["offenderNo"] for each in upstream.prisoners()}
+    with opened(Attendances, upstream) as reconciliation:
+        found = compare(reconciliation)
+    for planted in upstream.planted()["reconciliations"]["attendances"]:
+        if planted["outcome"] != "reported":
+            continue
+        prison, booking, day = planted["key"]
+        diagnosis = found.explanation(booking_id=booking).diagnosis
+        assert diagnosis is not None
+        assert diagnosis.cause == CAUSES[planted["cause"]]
+        commands = "\n".join(diagnosis.commands)
+        named = [int(each) for each in re.findall(r"resync attendance (\d+)", commands)]
+        assert all(attendances[each] == numbers[booking] for each in named)
+        fixable = planted["cause"] not in {"paid on another booking", "booking not in NOMIS"}
+        assert len(named) == (0 if not fixable else 2 if planted["kind"] == DIFFERENT else 1)
+        again = f"reconcile attendances --prison {prison} --date {day} --no-notify"
+        assert (again in commands) == fixable
+
+
+def test_a_refusal_for_good_tells_that_payroll_had_paid(upstream: Sandbox) -> None:
+    """Then nothing is to be synchronised: NOMIS never takes the change."""
+    upstream.reset(**PLANTED)
+    planted = upstream.planted()["reconciliations"]["attendances"]
+    booking = next(each["key"][1] for each in planted if each["cause"] == "payroll ran")
+    with opened(Attendances, upstream) as attendances:
+        (entity,) = attendances.entities(
+            next(each.row for each in compare(attendances).differences if each.row["booking_id"] == booking)
+        )
+        reason = "the attendance at the session of 2026-08-20 at 08:30 has already been paid"
+        found = compare(attendances, given_up={entity: reason})
+    diagnosis = found.explanation(booking_id=booking).diagnosis
+    assert diagnosis is not None
+    assert diagnosis.cause == "payroll had paid in NOMIS before DPS changed the pay"
+    assert not diagnosis.commands
+
+
+def test_a_look_again_keeps_the_day(upstream: Sandbox) -> None:
+    """The rows that were read again have the keys of those that differed."""
+    upstream.reset(**PLANTED)
+    with opened(Attendances, upstream) as attendances:
+        rows = compare(attendances).rows
+        again = attendances.reread(rows, PlainReads()).rows
+    keys = list(Attendances.key)
+    assert sorted(map(tuple, again[keys].to_numpy())) == sorted(map(tuple, rows[keys].to_numpy()))
