@@ -54,7 +54,11 @@ CLIENTS = (
     Client("incentives", "INCENTIVES", ()),
     Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
     Client("appointments", "APPOINTMENTS", ()),
-    Client("adjustments", "SENTENCE_ADJUSTMENTS", ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION",)),
+    Client(
+        "adjustments",
+        "SENTENCE_ADJUSTMENTS",
+        ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION", "ADJUSTMENTS__ADJUSTMENTS_RO"),
+    ),
     Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),
 )
 

@@ -23,6 +23,7 @@ from sandbox import (
     nomis_activity_counts,
     nomis_activity_routes,
     nomis_appointments,
+    nomis_booking_list,
     nomis_incentives,
     nomis_levels,
     nomis_prisoners,
@@ -232,6 +233,7 @@ def _all_routes(world: World) -> dict[str, list[Route]]:
         "mapping": mapping.routes(world),
         "nomis": [
             *nomis_prisoners.routes(world),
+            *nomis_booking_list.routes(world),
             *nomis_incentives.routes(world),
             *nomis_levels.routes(world),
             *nomis_visits.routes(world),

@@ -28,6 +28,11 @@ SENTENCE_ADJUSTMENT_TYPES: Final = {
     "S240A": "Tagged Bail",
     "RST": "Recall Sentence Tagged Bail",
 }
+#: Known to NOMIS since January 2025.
+NEWER_SENTENCE_ADJUSTMENT_TYPES: Final = {
+    "TCA": "Time Spent in Custody Abroad",
+    "TSA": "Time Spent as an Appeal Applicant",
+}
 KEY_DATE_ADJUSTMENT_TYPES: Final = {
     "ADA": "Additional Days Awarded",
     "UAL": "Unlawfully at Large",

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from sandbox.auth import NOMIS_SYNCHRONISATION
 from sandbox.bodies import Fields, bad_request, not_found, path_number, read_date
 from sandbox.clock import london_now
-from sandbox.nomis_codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
-from sandbox.paging import page
+from sandbox.nomis_codes import (
+    KEY_DATE_ADJUSTMENT_TYPES,
+    NEWER_SENTENCE_ADJUSTMENT_TYPES,
+    SENTENCE_ADJUSTMENT_TYPES,
+)
+from sandbox.paging import flag, page
 from sandbox.serving import Reply, Request, Route
 
 if TYPE_CHECKING:
@@ -18,6 +25,14 @@ if TYPE_CHECKING:
 
 ROLE: Final = "NOMIS_SENTENCING"
 FIRST_ID: Final = 33_001
+NEWER_TYPES_SINCE: Final = "2025-01"
+#: Where a released person is.
+OUTSIDE: Final = "OUT"
+_DESCRIPTIONS: Final = {
+    **SENTENCE_ADJUSTMENT_TYPES,
+    **NEWER_SENTENCE_ADJUSTMENT_TYPES,
+    **KEY_DATE_ADJUSTMENT_TYPES,
+}
 
 
 @dataclass(slots=True)
@@ -54,17 +69,32 @@ class NomisSentencing:
         self.key_date: dict[int, NomisAdjustment] = {}
         self.sentence_ids = itertools.count(FIRST_ID)
         self.key_date_ids = itertools.count(FIRST_ID)
+        self._by_booking: defaultdict[int, list[NomisAdjustment]] = defaultdict(list)
+
+    def add(self, made: NomisAdjustment) -> NomisAdjustment:
+        """Give an adjustment the next number of its family and keep it."""
+        made.id = next(self.key_date_ids if made.sentence is None else self.sentence_ids)
+        (self.key_date if made.sentence is None else self.sentence)[made.id] = made
+        self._by_booking[made.booking_id].append(made)
+        return made
+
+    def of_booking(self, booking_id: int) -> Iterable[NomisAdjustment]:
+        """The adjustments of a booking of both families, hidden ones too."""
+        return self._by_booking.get(booking_id, ())
 
     def delete_sentence(self, adjustment_id: int) -> None:
         """Remove a sentence adjustment; an unknown one is nothing to do."""
-        self.sentence.pop(adjustment_id, None)
+        self._remove(self.sentence.pop(adjustment_id, None))
 
     def delete_key_date(self, adjustment_id: int) -> None:
         """Remove a key-date adjustment and the hidden ones made by it; an unknown one is nothing to do."""
-        if self.key_date.pop(adjustment_id, None) is None:
-            return
+        self._remove(self.key_date.pop(adjustment_id, None))
         for hidden in [each.id for each in self.sentence.values() if each.made_by == adjustment_id]:
-            del self.sentence[hidden]
+            self._remove(self.sentence.pop(hidden))
+
+    def _remove(self, deleted: NomisAdjustment | None) -> None:
+        if deleted is not None:
+            self._by_booking[deleted.booking_id].remove(deleted)
 
 
 def routes(world: World) -> list[Route]:
@@ -79,11 +109,11 @@ def routes(world: World) -> list[Route]:
         return Reply(201, {"id": create_key_date_adjustment(world, booking, Fields.of(request)).id})
 
     def update_sentence(request: Request, number: str) -> Reply:
-        update_adjustment(_found(world.nomis_sentencing.sentence, number, "Sentence"), Fields.of(request))
+        update_adjustment(world, _found(world.nomis_sentencing.sentence, number, "Sentence"), Fields.of(request))
         return Reply()
 
     def update_key_date(request: Request, number: str) -> Reply:
-        update_adjustment(_found(world.nomis_sentencing.key_date, number, "Key date"), Fields.of(request))
+        update_adjustment(world, _found(world.nomis_sentencing.key_date, number, "Key date"), Fields.of(request))
         return Reply()
 
     def delete_sentence(request: Request, number: str) -> Reply:
@@ -104,6 +134,12 @@ def routes(world: World) -> list[Route]:
         found = _listed(world, request)
         return page(request, found, lambda start, end: [_listing(each) for each in found[start:end]])
 
+    def list_of_booking(request: Request, booking_id: str) -> Reply:
+        number = path_number(booking_id, "bookingId")
+        active_only = flag(request, "active-only", True)
+        _check_booking(world, number)
+        return Reply(body=_of_booking(world, number, active_only=active_only))
+
     of_booking = "/prisoners/booking-id/{booking_id}"
     return [
         Route("POST", f"{of_booking}/sentences/{{sequence}}/adjustments", create_sentence, ROLE, writes=True),
@@ -114,7 +150,8 @@ def routes(world: World) -> list[Route]:
         Route("GET", "/key-date-adjustments/{number}", get_key_date, ROLE),
         Route("PUT", "/key-date-adjustments/{number}", update_key_date, ROLE, writes=True),
         Route("DELETE", "/key-date-adjustments/{number}", delete_key_date, ROLE, writes=True),
-        Route("GET", "/adjustments/ids", ids, ROLE),
+        Route("GET", "/adjustments/ids", ids, ROLE, until="2025-12"),
+        Route("GET", f"{of_booking}/sentencing-adjustments", list_of_booking, NOMIS_SYNCHRONISATION, since="2023-11"),
     ]
 
 
@@ -122,26 +159,26 @@ def create_sentence_adjustment(world: World, booking_id: int, sequence: int, fie
     """Adjust a sentence: booking and sentence must exist (404), the type be one of sentences (400)."""
     made = _read(fields, booking_id, sequence)
     _check_booking(world, booking_id)
-    if not world.places.sentence_exists(booking_id, sequence):
-        raise not_found(f"Sentence with sequence {sequence} not found for booking {booking_id}")
-    _check_type(made)
-    made.id = next(world.nomis_sentencing.sentence_ids)
-    world.nomis_sentencing.sentence[made.id] = made
-    return made
+    _check_sentence(world, booking_id, sequence)
+    _check_type(world, made)
+    return world.nomis_sentencing.add(made)
 
 
 def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) -> NomisAdjustment:
     """Adjust a key date; the database adds a hidden adjustment to every sentence of the booking."""
     made = _read(fields, booking_id, None)
     _check_booking(world, booking_id)
-    _check_type(made)
-    sentencing = world.nomis_sentencing
-    made.id = next(sentencing.key_date_ids)
-    sentencing.key_date[made.id] = made
-    for sequence in range(1, world.places.sentences(booking_id) + 1):
+    _check_type(world, made)
+    return add_key_date_adjustment(world, made)
+
+
+def add_key_date_adjustment(world: World, made: NomisAdjustment) -> NomisAdjustment:
+    """Keep an adjustment of a key date, with the hidden ones that the database adds."""
+    world.nomis_sentencing.add(made)
+    for sequence in range(1, world.places.sentences(made.booking_id) + 1):
         hidden = NomisAdjustment(
-            id=next(sentencing.sentence_ids),
-            booking_id=booking_id,
+            id=0,
+            booking_id=made.booking_id,
             sentence=sequence,
             type=made.type,
             day=made.day,
@@ -152,14 +189,24 @@ def create_key_date_adjustment(world: World, booking_id: int, fields: Fields) ->
             created=made.created,
             made_by=made.id,
         )
-        sentencing.sentence[hidden.id] = hidden
+        world.nomis_sentencing.add(hidden)
     return made
 
 
-def update_adjustment(found: NomisAdjustment, fields: Fields) -> None:
-    """Change an adjustment inside its family."""
+def update_adjustment(world: World, found: NomisAdjustment, fields: Fields) -> None:
+    """Change an adjustment inside its family; one of a sentence may move to another since February 2024.
+
+    What an absent `active` means changed: it was refused, and leaves the adjustment as it is since November 2023.
+    """
     asked = _read(fields, found.booking_id, found.sentence)
-    _check_type(asked)
+    _check_type(world, asked)
+    asked.active = fields.flag("active", default=found.active if world.options.month >= "2023-11" else None)
+    if found.sentence is not None and world.options.month >= "2024-02":
+        sequence = fields.optional_number("sentenceSequence")
+        if sequence is None:
+            raise bad_request("Validation failed for sentenceSequence: must be greater than or equal to 0")
+        _check_sentence(world, found.booking_id, sequence)
+        found.sentence = sequence
     found.type, found.day, found.start, found.days = asked.type, asked.day, asked.start, asked.days
     found.comment, found.active = asked.comment, asked.active
 
@@ -187,9 +234,15 @@ def _check_booking(world: World, booking_id: int) -> None:
         raise not_found(f"Booking {booking_id} not found")
 
 
-def _check_type(asked: NomisAdjustment) -> None:
+def _check_sentence(world: World, booking_id: int, sequence: int) -> None:
+    if not world.places.sentence_exists(booking_id, sequence):
+        raise not_found(f"Sentence with sequence {sequence} not found for booking {booking_id}")
+
+
+def _check_type(world: World, asked: NomisAdjustment) -> None:
     allowed = KEY_DATE_ADJUSTMENT_TYPES if asked.sentence is None else SENTENCE_ADJUSTMENT_TYPES
-    if asked.type not in allowed:
+    newer = asked.sentence is not None and world.options.month >= NEWER_TYPES_SINCE
+    if asked.type not in allowed and not (newer and asked.type in NEWER_SENTENCE_ADJUSTMENT_TYPES):
         family = "key date" if asked.sentence is None else "sentence"
         raise bad_request(f"Sentence adjustment type {asked.type} not found or not valid for a {family} adjustment")
 
@@ -216,13 +269,31 @@ def _listing(found: NomisAdjustment) -> dict[str, object]:
     return {"adjustmentId": found.id, "adjustmentCategory": "KEY_DATE" if found.sentence is None else "SENTENCE"}
 
 
+def _of_booking(world: World, booking_id: int, *, active_only: bool) -> dict[str, object]:
+    prisoner = world.by_booking[booking_id]
+    latest = world.by_offender.get(prisoner.offender_no) is prisoner
+    booking = {
+        "bookingSequence": 1 if latest else 2,
+        "hasBeenReleased": not prisoner.active,
+        "prisonId": prisoner.prison_id if prisoner.active else OUTSIDE,
+    }
+    found = [
+        each
+        for each in world.nomis_sentencing.of_booking(booking_id)
+        if each.made_by is None and (each.active or not active_only)
+    ]
+    return {
+        "keyDateAdjustments": [_view(world, each) | booking for each in found if each.sentence is None],
+        "sentenceAdjustments": [_view(world, each) | booking for each in found if each.sentence is not None],
+    }
+
+
 def _view(world: World, found: NomisAdjustment) -> dict[str, object]:
-    description = {**SENTENCE_ADJUSTMENT_TYPES, **KEY_DATE_ADJUSTMENT_TYPES}[found.type]
     body: dict[str, object] = {
         "id": found.id,
         "bookingId": found.booking_id,
         "offenderNo": world.by_booking[found.booking_id].offender_no,
-        "adjustmentType": {"code": found.type, "description": description},
+        "adjustmentType": {"code": found.type, "description": _DESCRIPTIONS[found.type]},
         "adjustmentDays": found.days,
         "active": found.active,
     }

@@ -66,6 +66,8 @@ class World:
         self.waiting: dict[str, list[dict[str, object]]] = {}
         self.in_flight: dict[int, Review] = {}
         self.moved: list[dict[str, object]] = []
+        #: The numbers that stay of prisoners who are merged once their booking was listed by key.
+        self.merging: dict[int, str] = {}
         self._first_read: dict[int, float] = {}
         self.nomis_incentives = NomisIncentives(options.nomis_race_ms)
         self.incentives = Incentives(self, options.bulk)

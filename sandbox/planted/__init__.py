@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sandbox.planted import activities
+from sandbox.planted import activities, adjustments
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -23,7 +23,10 @@ class Planter(NamedTuple):
     plant: Callable[[World, random.Random, frozenset[str]], None]
 
 
-PLANTERS: Final = (Planter(activities.RECONCILIATIONS, activities.plant),)
+PLANTERS: Final = (
+    Planter(activities.RECONCILIATIONS, activities.plant),
+    Planter(adjustments.RECONCILIATIONS, adjustments.plant),
+)
 
 
 def plant_differences(world: World) -> None:

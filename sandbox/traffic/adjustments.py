@@ -16,6 +16,7 @@ from sandbox.nomis_sentencing import create_key_date_adjustment, create_sentence
 from sandbox.traffic.steps import People, Step, Story
 
 if TYPE_CHECKING:
+    from sandbox.population import Prisoner
     from sandbox.world import World
 
 
@@ -32,7 +33,7 @@ class AdjustmentStories:
         drawn = self._chance.random()
         if drawn < 0.05:
             adjustment.source = "NOMIS"
-            return [self._step("inserted", adjustment, "ignore", lambda: self._put(adjustment))]
+            return [self._step("inserted", adjustment, "ignore", lambda: hold_adjustment(self._world, adjustment))]
         if drawn < 0.25:
             settle_adjustment(self._world, adjustment)
             return [self._updated(adjustment) if drawn < 0.15 else self._deleted(adjustment)]
@@ -42,7 +43,7 @@ class AdjustmentStories:
         return story
 
     def _adjustment(self) -> DpsAdjustment:
-        prisoner = self._people.anyone()
+        prisoner = self._prisoner()
         of_sentence = self._chance.random() < 0.5
         types = sorted(SENTENCE_ADJUSTMENT_TYPES if of_sentence else KEY_DATE_ADJUSTMENT_TYPES)
         day = london_today() - timedelta(days=self._chance.randint(0, 300))
@@ -57,6 +58,14 @@ class AdjustmentStories:
             days=self._chance.randint(1, 365),
             comment=self._chance.choice((None, "Agreed at the hearing")),
         )
+
+    def _prisoner(self) -> Prisoner:
+        """Somebody whose adjustments do not differ by plan: a change of today would hide that."""
+        differing = {each.key[0] for each in self._world.differences.get("adjustments", ())}
+        while True:
+            prisoner = self._people.anyone()
+            if prisoner.booking_id not in differing:
+                return prisoner
 
     def _sentence(self, booking_id: int) -> int:
         return self._chance.randint(1, self._world.places.sentences(booking_id))
@@ -91,6 +100,12 @@ class AdjustmentStories:
 
 def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
     """Hold an adjustment on both sides with its mapping, as one that was synchronised before."""
+    hold_adjustment(world, adjustment)
+    world.published.tell("adjustment", adjustment.id, "created")
+
+
+def hold_adjustment(world: World, adjustment: DpsAdjustment) -> None:
+    """Hold an adjustment on both sides with the mapping of the side that it came from."""
     held = replace(adjustment)
     world.adjustments.adjustments[held.id] = held
     body = {
@@ -106,5 +121,5 @@ def settle_adjustment(world: World, adjustment: DpsAdjustment) -> None:
     else:
         record = create_sentence_adjustment(world, held.booking_id, held.sentence, Fields(body))
         category = "SENTENCE"
-    world.mapping.add("adjustments", held.id, (record.id, category), "SENTENCING_CREATED")
-    world.published.tell("adjustment", held.id, "created")
+    mapping_type = "NOMIS_CREATED" if held.source == "NOMIS" else "SENTENCING_CREATED"
+    world.mapping.add("adjustments", held.id, (record.id, category), mapping_type)

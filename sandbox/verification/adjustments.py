@@ -17,7 +17,10 @@ Key = tuple[int, str]
 
 
 def verify(world: World, found: Discrepancies) -> None:
-    """Check every published adjustment through its mapping; an unmapped record belongs to the one with its values."""
+    """Check every published adjustment through its mapping, and unmapped records made since the start.
+
+    An unmapped record belongs to the adjustment with its values.
+    """
     mapped = {row.nomis_id for row in world.mapping.rows("adjustments")}
     known = {}
     for entity in world.published.of("adjustment"):
@@ -26,7 +29,7 @@ def verify(world: World, found: Discrepancies) -> None:
             known[_values(adjustment)] = adjustment.id
     loose: dict[str | None, list[Key]] = {}
     for key, record in records(world).items():
-        if key not in mapped and record.made_by is None:
+        if key not in mapped and record.made_by is None and record.created >= world.started:
             dps_id = known.get(_values(record))
             loose.setdefault(dps_id, []).append(key)
             found.unmapped_record("adjustment", dps_id, nomis_id=key[0], category=key[1])

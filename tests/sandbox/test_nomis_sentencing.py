@@ -16,10 +16,15 @@ BODY: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def booking(caller: Caller) -> int:
+def with_three_sentences(caller: Caller) -> int:
     """A booking with three sentences."""
     return int(next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 3 == 2)["bookingId"])
+
+
+@pytest.fixture
+def booking(caller: Caller) -> int:
+    """The booking that a test is about."""
+    return with_three_sentences(caller)
 
 
 def key_date(caller: Caller, booking: int, **more: Any) -> Any:
@@ -46,8 +51,10 @@ def test_numbers_of_the_families_overlap(caller: Caller, booking: int) -> None:
     assert caller.get("nomis", f"/key-date-adjustments/{one_day}")["adjustmentToDate"] == "2023-04-22"
 
 
-def test_key_date_makes_hidden_sentence_adjustments(caller: Caller, booking: int) -> None:
-    """Every sentence gets a hidden one, which goes with the key date; the listing names both categories."""
+def test_key_date_makes_hidden_sentence_adjustments(caller: Caller) -> None:
+    """Every sentence gets a hidden one, which goes with the key date; the listing of 2023 names both categories."""
+    caller.sandbox.reset(generation="2023")
+    booking = with_three_sentences(caller)
     number = key_date(caller, booking).json()["id"]
     listed = caller.get("nomis", "/adjustments/ids")["content"]
     categories = [each["adjustmentCategory"] for each in listed]
@@ -92,6 +99,7 @@ def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
     kind = "RSR" if family == "sentence" else "UAL"
     number = post(caller, booking).json()["id"]
     body = {**BODY, "adjustmentTypeCode": kind, "adjustmentDays": 3, "comment": "put right", "active": False}
+    body |= {"sentenceSequence": 2} if family == "sentence" else {}
     assert caller.call("nomis", "PUT", f"/{family}-adjustments/{number}", body).status_code == 200
     held = caller.get("nomis", f"/{family}-adjustments/{number}")
     assert (held["adjustmentType"]["code"], held["adjustmentDays"], held["active"]) == (kind, 3, False)
@@ -100,3 +108,76 @@ def test_update_and_delete(caller: Caller, booking: int, family: str) -> None:
         204
     ] * 2
     assert caller.get("nomis", f"/{family}-adjustments/{number}") is None
+
+
+def test_update_of_a_sentence_names_it(caller: Caller, booking: int) -> None:
+    """The adjustment moves to the sentence, which must be given and exist; without `active` it stays as it is."""
+    number = sentence(caller, booking, active=False).json()["id"]
+    path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
+    statuses = [
+        caller.call("nomis", "PUT", path, body | more).status_code
+        for more in ({}, {"sentenceSequence": 9}, {"sentenceSequence": 3})
+    ]
+    assert statuses == [400, 404, 200]
+    held = caller.get("nomis", path)
+    assert (held["sentenceSequence"], held["active"]) == (3, False)
+
+
+def test_update_in_2023(caller: Caller) -> None:
+    """No sentence is needed, and the adjustment stays with its own; `active` must be there."""
+    caller.sandbox.reset(generation="2023")
+    number = sentence(caller, with_three_sentences(caller)).json()["id"]
+    path, body = f"/sentence-adjustments/{number}", {**BODY, "adjustmentTypeCode": "RX"}
+    assert caller.call("nomis", "PUT", path, body).status_code == 400
+    assert caller.call("nomis", "PUT", path, body | {"active": False, "sentenceSequence": 2}).status_code == 200
+    held = caller.get("nomis", path)
+    assert (held["sentenceSequence"], held["active"]) == (1, False)
+
+
+def listed(caller: Caller, booking: int, query: str = "") -> dict[str, list[dict[str, Any]]]:
+    """The adjustments of a booking, both families."""
+    found: dict[str, list[dict[str, Any]]] = caller.get(
+        "nomis", f"/prisoners/booking-id/{booking}/sentencing-adjustments{query}"
+    )
+    return found
+
+
+def test_list_of_a_booking(caller: Caller, booking: int) -> None:
+    """Active ones of both families without the hidden ones; all where asked for, and where the person is."""
+    key = key_date(caller, booking).json()["id"]
+    number = sentence(caller, booking).json()["id"]
+    ended = sentence(caller, booking, adjustmentDays=0, active=False).json()["id"]
+    assert listed(caller, booking + 10**9) is None
+    found = listed(caller, booking)
+    assert (
+        [each["id"] for each in found["keyDateAdjustments"]],
+        [each["id"] for each in found["sentenceAdjustments"]],
+    ) == (
+        [key],
+        [number],
+    )
+    [adjustment] = found["sentenceAdjustments"]
+    assert adjustment["adjustmentType"] == {"code": "RX", "description": "Remand"}
+    assert (adjustment["bookingSequence"], adjustment["hasBeenReleased"], adjustment["hiddenFromUsers"]) == (
+        1,
+        False,
+        False,
+    )
+    prisoner = next(each for each in caller.sandbox.prisoners() if each["bookingId"] == booking)
+    assert (adjustment["prisonId"], adjustment["offenderNo"]) == (prisoner["prisonId"], prisoner["offenderNo"])
+    everything = listed(caller, booking, "?active-only=false")["sentenceAdjustments"]
+    assert [each["id"] for each in everything] == [number, ended]
+    caller.sandbox.release(prisoner["offenderNo"])
+    [adjustment] = listed(caller, booking)["sentenceAdjustments"]
+    assert (adjustment["prisonId"], adjustment["hasBeenReleased"]) == ("OUT", True)
+    path = f"/prisoners/booking-id/{booking}/sentencing-adjustments?active-only=perhaps"
+    assert caller.call("nomis", "GET", path).status_code == 400
+
+
+@pytest.mark.parametrize(("generation", "status"), [("today", 201), ("2025-01", 201), ("2024-12", 400), ("2023", 400)])
+def test_newer_types(caller: Caller, generation: str, status: int) -> None:
+    """Custody abroad and appeals are types of sentences since January 2025."""
+    caller.sandbox.reset(generation=generation)
+    booking = with_three_sentences(caller)
+    assert sentence(caller, booking, adjustmentTypeCode="TCA").status_code == status
+    assert key_date(caller, booking, adjustmentTypeCode="TSA").status_code == 400

@@ -1,0 +1,282 @@
+"""Adjustments that both sides hold, and the differences between them that a reconciliation must find."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from sandbox.adjustments_api import DpsAdjustment
+from sandbox.clock import london_now
+from sandbox.nomis_booking_list import LISTED_BY_KEY_SINCE
+from sandbox.nomis_codes import (
+    KEY_DATE_ADJUSTMENT_TYPES,
+    NEWER_SENTENCE_ADJUSTMENT_TYPES,
+    SENTENCE_ADJUSTMENT_TYPES,
+)
+from sandbox.nomis_sentencing import NEWER_TYPES_SINCE, NomisAdjustment, add_key_date_adjustment
+from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.population import Prisoner, new_offender_no
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+NAME: Final = "adjustments"
+RECONCILIATIONS: Final = (NAME,)
+COUNTS, DAYS = "different-counts", "different-days"
+
+#: The share of bookings with any adjustment, and how many released people there are for each active prisoner.
+WITH_ADJUSTMENTS: Final = 0.12
+RELEASED: Final = 0.1
+#: Differences in the number of adjustments for each booking, and how they come about.
+DIFFERENT_COUNTS: Final = 0.0003
+NOT_IN_DPS: Final = "made on the NOMIS screen"
+DELETED_IN_DPS: Final = "deleted in DPS alone"
+ON_OLD_BOOKING: Final = "on an older booking in DPS"
+UNDER_OLD_NUMBER: Final = "under a merged number in DPS"
+NOT_IN_NOMIS: Final = "never created in NOMIS"
+INACTIVE: Final = "made inactive in NOMIS"
+DELETED_IN_NOMIS: Final = "deleted on the NOMIS screen"
+OTHER_TYPE: Final = "of another type in DPS"
+MIX: Final = {
+    NOT_IN_DPS: 0.3,
+    DELETED_IN_DPS: 0.15,
+    ON_OLD_BOOKING: 0.08,
+    UNDER_OLD_NUMBER: 0.07,
+    NOT_IN_NOMIS: 0.2,
+    INACTIVE: 0.07,
+    DELETED_IN_NOMIS: 0.03,
+    OTHER_TYPE: 0.1,
+}
+DIFFERENT_DAYS: Final = 0.0005
+OTHER_DAYS: Final = "days changed in DPS alone"
+#: What passes by itself, for each booking.
+PASSING: Final = 0.00005
+STILL_COMING: Final = "on its way to DPS"
+JUST_MADE: Final = "just made in DPS"
+MERGED_MEANWHILE: Final = "merged after the booking was listed"
+
+
+def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
+    """Give some bookings equal adjustments, and plant the differences.
+
+    Raises:
+        ValueError: there are fewer prisoners than bookings that are to differ.
+    """
+    planter = _Planter(world, chance)
+    active = [each for each in world.prisoners if each.active]
+    counts = how_many(world, len(active), DIFFERENT_COUNTS, MIX)
+    counts |= how_many(world, len(active), DIFFERENT_DAYS, {OTHER_DAYS: 1.0})
+    counts |= how_many(world, len(active), PASSING, {STILL_COMING: 0.4, JUST_MADE: 0.4, MERGED_MEANWHILE: 0.2})
+    if world.options.month < LISTED_BY_KEY_SINCE:
+        del counts[MERGED_MEANWHILE]
+    ordinary = round(len(active) * WITH_ADJUSTMENTS)
+    special = len(planter.special) if world.options.every_cause else 0
+    wanted = sum(counts.values()) + ordinary + special
+    if wanted > len(active):
+        raise ValueError(f"{wanted} bookings are to have adjustments, of {len(active)} prisoners: raise `prisoners`")
+    chosen = iter(chance.sample(active, wanted))
+    for cause, count in counts.items():
+        for _ in range(count):
+            planter.difference(next(chosen), cause)
+    for maker in planter.special[:special]:
+        maker(next(chosen))
+    for prisoner in chosen:
+        planter.ordinary(prisoner)
+    for _ in range(round(len(active) * RELEASED)):
+        planter.ordinary(planter.released())
+
+
+class _Planter:
+    """Makes the adjustments of one booking after the other."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        self.world = world
+        self.chance = chance
+        self.makers: dict[str, Callable[[Prisoner], object]] = {
+            NOT_IN_DPS: lambda prisoner: self._in_nomis(self._adjustment(prisoner)),
+            DELETED_IN_DPS: lambda prisoner: self._mapped(self._adjustment(prisoner)),
+            ON_OLD_BOOKING: self._on_old_booking,
+            UNDER_OLD_NUMBER: self._under_old_number,
+            NOT_IN_NOMIS: lambda prisoner: self._in_dps(self._adjustment(prisoner)),
+            INACTIVE: lambda prisoner: self._pair(self._adjustment(prisoner), active=False),
+            DELETED_IN_NOMIS: self._deleted_in_nomis,
+            OTHER_TYPE: self._other_type,
+            OTHER_DAYS: self._other_days,
+            STILL_COMING: self._still_coming,
+            JUST_MADE: self._just_made,
+        }
+        #: What makes no difference although it might.
+        self.special: tuple[Callable[[Prisoner], object], ...] = (
+            self._of_zero_days,
+            self._zero_days_in_nomis,
+            self._without_sentence,
+            self._unknown_in_dps,
+            self._with_hidden_ones,
+            self._newest_type,
+        )
+
+    def difference(self, prisoner: Prisoner, cause: str) -> None:
+        """Let the sides differ about a booking by one cause; half of them have an equal adjustment too."""
+        outcome: Outcome = "reported"
+        if cause == MERGED_MEANWHILE:
+            prisoner = self._merged_meanwhile()
+            outcome = "settles"
+        else:
+            if self.chance.random() < 0.5:
+                self._pair(self._adjustment(prisoner, "SREM"))
+            self.makers[cause](prisoner)
+        if cause == STILL_COMING:
+            outcome = "settles"
+        elif cause == JUST_MADE:
+            outcome = "in flight"
+        kind = DAYS if cause == OTHER_DAYS else COUNTS
+        found = Difference(key=(prisoner.booking_id,), kind=kind, cause=cause, outcome=outcome)
+        self.world.differences.setdefault(NAME, []).append(found)
+
+    def ordinary(self, prisoner: Prisoner) -> None:
+        """Give a booking one to three adjustments that are equal on both sides."""
+        for _ in range(self.chance.randint(1, 3)):
+            self._pair(self._adjustment(prisoner))
+
+    def released(self) -> Prisoner:
+        """A person whose latest booking is over."""
+        world = self.world
+        number = new_offender_no(world, self.chance)
+        prisoner = Prisoner(number, self._older_booking(), self.chance.choice(list(world.prisons)), active=False)
+        world.add_old_booking(prisoner)
+        return prisoner
+
+    def _adjustment(self, prisoner: Prisoner, code: str | None = None) -> DpsAdjustment:
+        """An adjustment as DPS would hold it, held by nobody yet."""
+        chance = self.chance
+        of_sentence = [*SENTENCE_ADJUSTMENT_TYPES]
+        if self.world.options.month >= NEWER_TYPES_SINCE:
+            of_sentence += NEWER_SENTENCE_ADJUSTMENT_TYPES
+        others = [each for each in (*of_sentence, *KEY_DATE_ADJUSTMENT_TYPES) if each != "SREM"]
+        code = code or chance.choice(others)
+        made = self.world.started - timedelta(days=chance.randint(1, 60), minutes=chance.randint(0, 1_000))
+        start = made.date() - timedelta(days=chance.randint(1, 300))
+        days = chance.randint(1, 90)
+        return DpsAdjustment(
+            id=str(uuid.UUID(int=chance.getrandbits(128), version=4)),
+            booking_id=prisoner.booking_id,
+            offender_no=prisoner.offender_no,
+            sentence=None if code in KEY_DATE_ADJUSTMENT_TYPES else 1,
+            type=code,
+            day=made.date(),
+            start=start,
+            days=days,
+            comment="Agreed at the hearing" if chance.random() < 0.5 else None,
+            effective_days=days if chance.random() < 0.9 else None,
+            changed=made,
+        )
+
+    def _in_dps(self, adjustment: DpsAdjustment) -> None:
+        self.world.adjustments.adjustments[adjustment.id] = adjustment
+
+    def _in_nomis(self, adjustment: DpsAdjustment, *, active: bool = True) -> NomisAdjustment:
+        made = NomisAdjustment(
+            id=0,
+            booking_id=adjustment.booking_id,
+            sentence=adjustment.sentence,
+            type=adjustment.type,
+            day=adjustment.day,
+            start=adjustment.start,
+            days=adjustment.days,
+            comment=adjustment.comment,
+            active=active,
+            created=adjustment.changed or self.world.started,
+        )
+        if made.sentence is None:
+            return add_key_date_adjustment(self.world, made)
+        return self.world.nomis_sentencing.add(made)
+
+    def _mapped(self, adjustment: DpsAdjustment, *, active: bool = True) -> NomisAdjustment:
+        """Make the NOMIS record and its mapping, not the one in DPS."""
+        made = self._in_nomis(adjustment, active=active)
+        category = "KEY-DATE" if made.sentence is None else "SENTENCE"
+        self.world.mapping.add("adjustments", adjustment.id, (made.id, category), "SENTENCING_CREATED")
+        return made
+
+    def _pair(self, adjustment: DpsAdjustment, *, active: bool = True) -> NomisAdjustment:
+        self._in_dps(adjustment)
+        return self._mapped(adjustment, active=active)
+
+    def _on_old_booking(self, prisoner: Prisoner) -> None:
+        adjustment = self._adjustment(prisoner)
+        self._mapped(adjustment)
+        old = replace(prisoner, booking_id=self._older_booking(), active=False)
+        self.world.add_old_booking(old)
+        self._in_dps(replace(adjustment, booking_id=old.booking_id))
+
+    def _under_old_number(self, prisoner: Prisoner) -> None:
+        adjustment = self._adjustment(prisoner)
+        self._mapped(adjustment)
+        self._in_dps(replace(adjustment, offender_no=new_offender_no(self.world, self.chance)))
+
+    def _deleted_in_nomis(self, prisoner: Prisoner) -> None:
+        made = self._pair(self._adjustment(prisoner))
+        sentencing = self.world.nomis_sentencing
+        (sentencing.delete_key_date if made.sentence is None else sentencing.delete_sentence)(made.id)
+
+    def _other_type(self, prisoner: Prisoner) -> None:
+        adjustment = self._adjustment(prisoner, "RX")
+        self._mapped(adjustment)
+        self._in_dps(replace(adjustment, type="S240A"))
+
+    def _other_days(self, prisoner: Prisoner) -> None:
+        adjustment = self._adjustment(prisoner)
+        self._mapped(adjustment)
+        days = adjustment.days + self.chance.randint(1, 30)
+        self._in_dps(replace(adjustment, days=days, effective_days=days))
+
+    def _still_coming(self, prisoner: Prisoner) -> None:
+        adjustment = self._adjustment(prisoner)
+        self._mapped(adjustment)
+        self.world.adjustments.coming[prisoner.offender_no] = adjustment
+
+    def _just_made(self, prisoner: Prisoner) -> None:
+        self._in_dps(replace(self._adjustment(prisoner), changed=london_now()))
+
+    def _merged_meanwhile(self) -> Prisoner:
+        """A released person, so that nothing else is known of them, whose number changes once the booking is listed."""
+        prisoner = self.released()
+        kept = new_offender_no(self.world, self.chance)
+        adjustment = self._adjustment(prisoner)
+        self._pair(replace(adjustment, offender_no=kept))
+        self.world.merging[prisoner.booking_id] = kept
+        return prisoner
+
+    def _of_zero_days(self, prisoner: Prisoner) -> None:
+        """Neither side counts an adjustment that comes to no days, though DPS has some before it is worked out."""
+        adjustment = self._adjustment(prisoner, "RX")
+        self._mapped(replace(adjustment, days=0), active=False)
+        self._in_dps(replace(adjustment, effective_days=0))
+
+    def _zero_days_in_nomis(self, prisoner: Prisoner) -> None:
+        self._in_nomis(replace(self._adjustment(prisoner, "RX"), days=0))
+
+    def _without_sentence(self, prisoner: Prisoner) -> None:
+        self.world.adjustments.unsentenced.add(prisoner.offender_no)
+
+    def _unknown_in_dps(self, prisoner: Prisoner) -> None:
+        self.world.adjustments.unknown.add(prisoner.offender_no)
+
+    def _with_hidden_ones(self, prisoner: Prisoner) -> None:
+        """NOMIS adds a hidden adjustment to every sentence, of which DPS knows nothing."""
+        self._pair(self._adjustment(prisoner, "ADA"))
+
+    def _newest_type(self, prisoner: Prisoner) -> None:
+        newer = self.world.options.month >= NEWER_TYPES_SINCE
+        self._pair(self._adjustment(prisoner, "TCA" if newer else "RX"))
+
+    def _older_booking(self) -> int:
+        """A booking id from before those of the population."""
+        while True:
+            found = self.chance.randint(100_001, 600_000)
+            if found not in self.world.by_booking:
+                return found

@@ -1,0 +1,93 @@
+"""The adjustments of a person in the adjustments API, as it is today and as it was in 2023."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.harness.sandboxes import Caller
+
+UUID = "5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e77"
+
+
+def make(caller: Caller, **changes: Any) -> tuple[int, str]:
+    """Makes an adjustment of the first prisoner; returns the booking and the number."""
+    prisoner = caller.sandbox.prisoners()[0]
+    values: dict[str, Any] = {
+        "id": UUID,
+        "booking_id": prisoner["bookingId"],
+        "offender_no": prisoner["offenderNo"],
+        "sentence": 1,
+        "type": "RX",
+        "day": "2023-05-20",
+        "start": "2023-05-01",
+        "days": 12,
+        "comment": "twelve days",
+    }
+    caller.sandbox.put("adjustment", **{**values, **changes})
+    return prisoner["bookingId"], prisoner["offenderNo"]
+
+
+def test_the_list_of_a_person(caller: Caller) -> None:
+    """Every field is there; NOMIS codes have the names that people use; effective days may be null."""
+    booking, person = make(caller, effective_days=None)
+    [found] = caller.get("adjustments", f"/adjustments?person={person}")
+    assert (found["id"], found["bookingId"], found["person"], found["adjustmentType"]) == (
+        UUID,
+        booking,
+        person,
+        "REMAND",
+    )
+    assert (found["days"], found["effectiveDays"], found["status"], found["source"]) == (12, None, "ACTIVE", "DPS")
+    assert (found["fromDate"], found["toDate"], found["sentenceSequence"]) == ("2023-05-01", "2023-05-12", 1)
+    assert found["remand"] is not None
+    assert found["taggedBail"] is None
+    assert "comment" not in found
+
+
+def test_only_active_ones_unless_asked_otherwise(caller: Caller) -> None:
+    """The status can be chosen; an unknown one is refused, as is a request without a person."""
+    _, person = make(caller, active=False)
+    assert caller.get("adjustments", f"/adjustments?person={person}") == []
+    assert len(caller.get("adjustments", f"/adjustments?person={person}&status=INACTIVE")) == 1
+    assert caller.call("adjustments", "GET", f"/adjustments?person={person}&status=GONE").status_code == 400
+    assert caller.call("adjustments", "GET", "/adjustments").status_code == 400
+
+
+def test_persons_without_adjustments(caller: Caller) -> None:
+    """An unknown person is 404, one without a sentence 422; everybody else has an empty list."""
+    caller.sandbox.reset(plant=["adjustments"], every_cause=True)
+    people = [each["offenderNo"] for each in caller.sandbox.prisoners()]
+    statuses = [caller.call("adjustments", "GET", f"/adjustments?person={each}").status_code for each in people]
+    assert (statuses.count(404), statuses.count(422), statuses.count(200)) == (1, 1, len(people) - 2)
+    assert caller.call("adjustments", "GET", "/adjustments?person=A0000AA").status_code == 404
+
+
+def test_the_list_of_2023(caller: Caller) -> None:
+    """Every adjustment of every booking one level deeper, without effective days, for any token; never 404."""
+    caller.sandbox.reset(generation="2023")
+    booking, person = make(caller, active=False, effective_days=0)
+    caller.sandbox.grant("adjustments", [])
+    other = Caller(caller.sandbox)
+    [found] = other.get("adjustments", f"/adjustments?person={person}")
+    assert found == {
+        "id": UUID,
+        "adjustment": {
+            "bookingId": booking,
+            "sentenceSequence": 1,
+            "person": person,
+            "adjustmentType": "REMAND",
+            "fromDate": "2023-05-01",
+            "days": 12,
+        },
+    }
+    assert other.get("adjustments", "/adjustments?person=A0000AA") == []
+
+
+@pytest.mark.parametrize("roles", [["SENTENCE_ADJUSTMENTS_SYNCHRONISATION"], []])
+def test_needs_its_role(caller: Caller, roles: list[str]) -> None:
+    """The role of the synchronisation is not enough for the list."""
+    _, person = make(caller)
+    caller.sandbox.grant("adjustments", roles)
+    assert Caller(caller.sandbox).call("adjustments", "GET", f"/adjustments?person={person}").status_code == 403

@@ -1,0 +1,83 @@
+"""The latest bookings in NOMIS, listed by key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.harness.sandboxes import Caller
+
+PATH = "/bookings/ids/latest-from-id"
+
+
+def page(caller: Caller, query: str) -> Any:
+    """A page of the list."""
+    return caller.get("nomis", f"{PATH}?{query}")
+
+
+def test_pages_by_key(caller: Caller) -> None:
+    """Ids ascend from the key, which is exclusive; ten are the default, an empty page names booking 0."""
+    everyone = sorted(each["bookingId"] for each in caller.sandbox.prisoners())
+    first = page(caller, "activeOnly=true")
+    assert [each["bookingId"] for each in first["prisonerIds"]] == everyone[:10]
+    assert first["lastBookingId"] == everyone[9]
+    following = page(caller, f"activeOnly=true&bookingId={everyone[9]}&pageSize=5")
+    assert [each["bookingId"] for each in following["prisonerIds"]] == everyone[10:15]
+    numbers = {each["bookingId"]: each["offenderNo"] for each in caller.sandbox.prisoners()}
+    assert all(numbers[each["bookingId"]] == each["offenderNo"] for each in following["prisonerIds"])
+    assert page(caller, f"bookingId={everyone[-1]}") == {"prisonerIds": [], "lastBookingId": 0}
+
+
+def test_active_ones_or_all(caller: Caller) -> None:
+    """A released person is only on the list of all, a person received later at its end."""
+    prisoner = caller.sandbox.prisoners()[0]
+    caller.sandbox.release(prisoner["offenderNo"])
+    received = caller.sandbox.receive()
+    active = page(caller, "activeOnly=true&pageSize=1000")["prisonerIds"]
+    everyone = page(caller, "pageSize=1000")["prisonerIds"]
+    assert prisoner["bookingId"] not in {each["bookingId"] for each in active}
+    assert prisoner["bookingId"] in {each["bookingId"] for each in everyone}
+    assert active[-1]["bookingId"] == received["bookingId"]
+
+
+def test_only_the_latest_booking_of_each_prisoner(caller: Caller) -> None:
+    """An older booking of the same number is not listed."""
+    caller.sandbox.reset(plant=["adjustments"], every_cause=True)
+    listed = page(caller, "pageSize=1000")["prisonerIds"]
+    assert len({each["offenderNo"] for each in listed}) == len(listed)
+    older = {each["booking_id"] for each in caller.sandbox.entities("adjustment")} - {
+        each["bookingId"] for each in listed
+    }
+    assert len(older) == 1
+
+
+def test_a_merge_after_the_listing(caller: Caller) -> None:
+    """The booking is listed under the number that goes, and from then on under the one that stays."""
+    caller.sandbox.reset(plant=["adjustments"], every_cause=True)
+    [merged] = [
+        each["key"][0]
+        for each in caller.sandbox.planted()["reconciliations"]["adjustments"]
+        if each["cause"].startswith("merged")
+    ]
+    [before, after] = [page(caller, f"bookingId={merged - 1}&pageSize=1")["prisonerIds"][0] for _ in range(2)]
+    assert before["bookingId"] == after["bookingId"] == merged
+    assert before["offenderNo"] != after["offenderNo"]
+    assert caller.get("adjustments", f"/adjustments?person={before['offenderNo']}") is None
+    assert len(caller.get("adjustments", f"/adjustments?person={after['offenderNo']}")) == 1
+
+
+@pytest.mark.parametrize("query", ["bookingId=first", "pageSize=-1", "activeOnly=perhaps"])
+def test_bad_parameters(caller: Caller, query: str) -> None:
+    """What cannot be converted is 400."""
+    assert caller.call("nomis", "GET", f"{PATH}?{query}").status_code == 400
+
+
+def test_needs_the_role_and_a_nomis_of_2025(caller: Caller) -> None:
+    """403 without the role of the synchronisation; before January 2025 there is no such route."""
+    caller.sandbox.grant("nomis", ["NOMIS_SENTENCING"])
+    other = Caller(caller.sandbox)
+    assert other.call("nomis", "GET", PATH).status_code == 403
+    caller.sandbox.reset(generation="2024-12")
+    answer = Caller(caller.sandbox).call("nomis", "GET", PATH)
+    assert (answer.status_code, "No handler found" in answer.json()["userMessage"]) == (404, True)
