@@ -1,4 +1,4 @@
-"""Prisoners: NOMIS's list of the active ones, whose bookings are given ones, and the events of prisoners received.
+"""Prisoners: NOMIS's lists of their bookings, and prisoner-offender-search's events of prisoners received.
 
 Publishing a received event again is the fix of one that was missed.
 """
@@ -15,13 +15,14 @@ from sync.upstream.responses import MAX_ELEMENTS, Body, RecordNumber, Response, 
 from sync.upstream.transport import ServiceClient, segment
 
 PATH = "/prisoners/ids"
+LATEST_BOOKINGS_PATH = "/bookings/ids/latest-from-id"
 LONGEST_OFFENDER_NO = 10
 _BOOKING_IDS_END = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class PrisonerId:
-    """An active booking and its prisoner."""
+    """A booking and its prisoner."""
 
     booking_id: int
     offender_no: str
@@ -98,6 +99,42 @@ def _page_of(response: Any, page: int, size: int) -> PrisonerPage:
         real_size,
         tuple(row for row in rows if isinstance(row, UnusableRow)),
     )
+
+
+def latest_bookings(nomis: ServiceClient, after: int, size: int, *, active_only: bool) -> tuple[PrisonerId, ...]:
+    """The first `size` bookings with greater ids than `after`, by booking id; fewer only at the end of the list.
+
+    The list has the latest booking of each prisoner, with `active_only` where that is active. Raises `UpstreamError`,
+    as `NotUnderstood` for a page with a row that is no booking, too many rows, or ids that do not ascend from `after`.
+    """
+    query = {"bookingId": after, "activeOnly": str(active_only).lower(), "pageSize": size}
+    response = nomis.call("GET", LATEST_BOOKINGS_PATH, query=query)
+    try:
+        return _bookings_of(response, after, size)
+    except ValueError as error:
+        message = f"the page after booking {after} cannot be right: {error}"
+        raise NotUnderstood(nomis.name, "GET", LATEST_BOOKINGS_PATH, status=200, message=message) from None
+
+
+def _bookings_of(response: Any, after: int, size: int) -> tuple[PrisonerId, ...]:
+    content = response.get("prisonerIds") if isinstance(response, dict) else None
+    if not isinstance(content, list):
+        raise ValueError("it has no list of bookings")
+    if len(content) > size:
+        raise ValueError(f"it has {len(content)} bookings, and {size} were asked for")
+    last, found = after, []
+    for place, each in enumerate(content, start=1):
+        row = _row(0, place, each)
+        if isinstance(row, UnusableRow):
+            raise ValueError(f"row {place}: {row.reason}")
+        if row.booking_id <= last:
+            raise ValueError(f"booking {row.booking_id} comes after {last}")
+        last = row.booking_id
+        found.append(row)
+    # An empty page says 0, which is the key of no page but the first.
+    if found and response.get("lastBookingId") != last:
+        raise ValueError(f"its last booking is {last}, and it names another")
+    return tuple(found)
 
 
 def _row(page: int, place: int, row: object) -> PrisonerId | UnusableRow:

@@ -1,12 +1,17 @@
 """The adjustments API: days added to and taken off sentences and key dates."""
 
-from datetime import date
+from datetime import date, datetime
+from typing import Any
 
-from sync.upstream.responses import Response, parse_response
+from pydantic import model_validator
+
+from sync.failures import UpstreamError
+from sync.upstream.responses import LocalDateTime, Response, parse_list, parse_response
 from sync.upstream.transport import ServiceClient, segment
 
 #: The service chooses its endpoint by the content type of the request, although a GET has no content.
 _HEADERS = {"Content-Type": "application/vnd.nomis-offence+json"}
+_NO_SENTENCE = 422
 
 
 class Adjustment(Response):
@@ -20,6 +25,35 @@ class Adjustment(Response):
     adjustment_days: int
     comment: str | None = None
     active: bool = True
+
+
+class PersonAdjustment(Response):
+    """An adjustment in the list of a prisoner, its type by the name that the service uses for people.
+
+    effective_days: the days that count in the end, None where the service does not say. Services of 2023 put all but
+    the id one level deeper.
+    """
+
+    id: str
+    booking_id: int | None = None
+    adjustment_type: str
+    days: int | None = None
+    effective_days: int | None = None
+    prison_id: str | None = None
+    created_date: LocalDateTime | None = None
+    last_updated_date: LocalDateTime | None = None
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """When it was last changed, local to London; None where the service does not say."""
+        return self.last_updated_date or self.created_date
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("adjustment"), dict):
+            return {**value["adjustment"], "id": value.get("id")}
+        return value
 
 
 class _AnyAdjustment(Response):
@@ -41,3 +75,18 @@ def adjustment_exists(adjustments: ServiceClient, adjustment_id: str) -> bool:
         return False
     parse_response(_AnyAdjustment, response, adjustments, "GET", path)
     return True
+
+
+def person_adjustments(adjustments: ServiceClient, offender_no: str) -> tuple[PersonAdjustment, ...]:
+    """The adjustments of a prisoner: the active ones of this period of custody, from services of 2023 all.
+
+    A prisoner whom the service does not know (404) or who serves no sentence (422) has none.
+    """
+    path = "/adjustments"
+    try:
+        response = adjustments.call("GET", path, query={"person": offender_no})
+    except UpstreamError as error:
+        if error.absent or (error.status == _NO_SENTENCE and error.from_service):
+            return ()
+        raise
+    return parse_list(PersonAdjustment, response, adjustments, "GET", path)

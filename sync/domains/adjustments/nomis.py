@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any, Literal
 
-from sync.failures import RuleError, UpstreamError
+from sync.failures import NotUnderstood, RuleError, UpstreamError
 from sync.upstream.responses import Body, Comment, RecordNumber, Response, parse_response, read_pages
 from sync.upstream.transport import ServiceClient
 
@@ -56,13 +56,40 @@ class NomisAdjustment(Response):
 
     id: RecordNumber
     booking_id: int
+    offender_no: str | None = None
     sentence_sequence: int | None = None
     adjustment_type: AdjustmentType
     adjustment_date: date | None = None
     adjustment_from_date: date | None = None
     adjustment_days: int
     comment: str | None = None
+    active: bool = True
     hidden_from_users: bool = False
+
+
+class BookingAdjustment(Response):
+    """An adjustment in the list of a booking; `prison_id` is where the booking is now, `OUT` after a release."""
+
+    id: RecordNumber
+    booking_id: int
+    prison_id: str | None = None
+    adjustment_type: AdjustmentType
+    adjustment_days: int
+    active: bool
+
+
+class BookingAdjustments(Response):
+    """The adjustments of a booking in both families, without those that NOMIS hides."""
+
+    key_date_adjustments: tuple[BookingAdjustment, ...]
+    sentence_adjustments: tuple[BookingAdjustment, ...]
+
+    def by_category(self) -> Iterator[tuple[Category, BookingAdjustment]]:
+        """Each adjustment with its family."""
+        for each in self.key_date_adjustments:
+            yield "KEY-DATE", each
+        for each in self.sentence_adjustments:
+            yield "SENTENCE", each
 
 
 class _Listed(Response):
@@ -102,10 +129,34 @@ def find_adjustment(nomis: ServiceClient, category: Category, adjustment_id: int
     return None if response is None else parse_response(NomisAdjustment, response, nomis, "GET", path, asked=asked)
 
 
+def booking_adjustments(nomis: ServiceClient, booking_id: int, *, active_only: bool) -> BookingAdjustments | None:
+    """The adjustments of a booking, None for an unknown booking. NOMIS has this read since November 2023."""
+    path = f"/prisoners/booking-id/{booking_id}/sentencing-adjustments"
+    response = nomis.call("GET", path, query={"active-only": str(active_only).lower()}, none_on_404=True)
+    if response is None:
+        return None
+    found = parse_response(BookingAdjustments, response, nomis, "GET", path)
+    others = {each.booking_id for _, each in found.by_category()} - {booking_id}
+    if others:
+        message = f"the response is about another record: booking {min(others)}"
+        raise NotUnderstood(nomis.name, "GET", path, status=200, message=message)
+    return found
+
+
 def adjustment_ids(nomis: ServiceClient, category: Category, created_from: date) -> Iterator[int]:
     """The ids of the adjustments of a family created on `created_from` or later."""
+    return (number for family, number in created_adjustments(nomis, created_from) if family == category)
+
+
+def created_adjustments(
+    nomis: ServiceClient, created_from: date, created_to: date | None = None
+) -> Iterator[tuple[Category, int]]:
+    """The families and ids of the adjustments created on these days, both inclusive.
+
+    NOMIS had this list until December 2025.
+    """
     path = "/adjustments/ids"
-    for each in read_pages(nomis, path, {"fromDate": created_from.isoformat()}):
+    query = {"fromDate": created_from.isoformat()} | ({} if created_to is None else {"toDate": created_to.isoformat()})
+    for each in read_pages(nomis, path, query):
         listed = parse_response(_Listed, each, nomis, "GET", path)
-        if listed.adjustment_category.replace("_", "-") == category:
-            yield listed.adjustment_id
+        yield category(listed.adjustment_category.replace("_", "-")), listed.adjustment_id

@@ -13,7 +13,7 @@ from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdju
 from sync.domains.declaration import Coalesce, Update
 from sync.domains.gone import ignored_if_gone
 from sync.domains.times import earliest_creation
-from sync.failures import RuleError
+from sync.failures import RuleError, UpstreamError
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.settings.declaration import UpstreamName
@@ -119,9 +119,19 @@ class AdjustmentCreation(Creation):
         return {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": request["category"]}
 
     def locate(self, request: Json, since: datetime, services: Services) -> Sequence[Json]:
-        """The adjustments of the family made since then that are equal to the request."""
+        """The adjustments of the family made since then that are equal to the request.
+
+        NOMIS no longer lists new adjustments since December 2025: then those of the booking, whenever they were made.
+        """
         category: Category = request["category"]
-        ids = nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date())
+        try:
+            ids = list(nomis_adjustments.adjustment_ids(services.nomis, category, earliest_creation(since).date()))
+        except UpstreamError as error:
+            if not error.no_route:
+                raise
+            of_booking = nomis_adjustments.booking_adjustments(services.nomis, request["bookingId"], active_only=False)
+            families = () if of_booking is None else of_booking.by_category()
+            ids = [each.id for family, each in families if family == category]
         adjustments = ((each, nomis_adjustments.find_adjustment(services.nomis, category, each)) for each in ids)
         return [
             {"nomisAdjustmentId": nomis_id, "nomisAdjustmentCategory": category}
