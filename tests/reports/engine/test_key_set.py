@@ -1,0 +1,167 @@
+"""The walk over bookings by key: nothing is lost, and what cannot be listed is named."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.engine.key_set import KeyGap, KeyPage, walk_bookings
+from sandbox import Sandbox
+from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.settings.loading import load_settings
+from sync.upstream.prisoners import PrisonerId, latest_bookings
+from sync.upstream.services import Services, connect
+from sync.upstream.transport import Transport
+from tests.harness.reads import PlainReads
+
+IDS = st.lists(st.integers(1, 3_000), unique=True, max_size=60).map(sorted)
+
+
+class Bookings:
+    """A list of bookings, of which some cannot be listed: every page with one of them fails."""
+
+    def __init__(self, ids: Sequence[int], broken: frozenset[int] = frozenset()) -> None:
+        self.ids = ids
+        self.broken = broken
+        self.calls: list[tuple[int, int]] = []
+
+    def read(self, key: int, size: int) -> list[PrisonerId]:
+        """A page after the key."""
+        self.calls.append((key, size))
+        start = bisect_right(self.ids, key)
+        page = self.ids[start : start + size]
+        if self.broken.intersection(page):
+            raise UpstreamError("nomis", "GET", "/bookings", status=500, message="broken", from_service=True)
+        return [PrisonerId(each, f"A{each:04d}AA") for each in page]
+
+
+def walk(bookings: Bookings, size: int) -> tuple[list[int], list[KeyGap]]:
+    """The ids that were listed, and the gaps."""
+    found = list(walk_bookings(PlainReads(), bookings.read, size))
+    pages = [each for each in found if isinstance(each, KeyPage)]
+    for page in pages:
+        assert page.key < page.bookings[0].booking_id
+    return (
+        [booking.booking_id for page in pages for booking in page.bookings],
+        [each for each in found if isinstance(each, KeyGap)],
+    )
+
+
+@given(IDS, st.integers(1, 70))
+def test_lists_every_booking_once_in_order(ids: list[int], size: int) -> None:
+    """Whatever the size of a page; a multiple of it costs one empty call more, whose 0 is no key."""
+    bookings = Bookings(ids)
+    assert walk(bookings, size) == (ids, [])
+    assert len(bookings.calls) == len(ids) // size + 1
+
+
+@given(IDS, st.integers(1, 70), st.data())
+def test_names_what_it_cannot_list(ids: list[int], size: int, data: st.DataObject) -> None:
+    """Each booking is listed once, or lies in a gap; every gap holds a booking that cannot be listed."""
+    broken = frozenset(data.draw(st.lists(st.sampled_from(ids)))) if ids else frozenset()
+    listed, gaps = walk(Bookings(ids, broken), size)
+    lost = [each for each in ids if each not in listed]
+    assert sorted([*listed, *lost]) == ids
+    assert listed == sorted(listed)
+    assert broken.issubset(lost)
+    spans = [range(gap.first, 10**18 if gap.last is None else gap.last + 1) for gap in gaps]
+    assert all(sum(each in span for span in spans) == 1 for each in lost)
+    assert all(broken.intersection(span) for span in spans)
+
+
+def test_nothing_beyond_can_be_read() -> None:
+    """A service that lists nothing leaves one gap without an end."""
+
+    def read(key: int, size: int) -> list[PrisonerId]:
+        return Bookings([key + 1], frozenset({key + 1})).read(key, size)
+
+    [gap] = walk_bookings(PlainReads(), read, 10)
+    assert isinstance(gap, KeyGap)
+    assert (gap.first, gap.last, str(gap)) == (1, None, "bookings from 1")
+
+
+@given(IDS, st.integers(1, 70), st.integers(0, 3_000), st.integers(0, 3_000))
+def test_walks_a_part(ids: list[int], size: int, after: int, last: int) -> None:
+    """Only the bookings after the one id and up to the other."""
+    pages = walk_bookings(PlainReads(), Bookings(ids).read, size, after, last)
+    listed = [booking.booking_id for page in pages if isinstance(page, KeyPage) for booking in page.bookings]
+    assert listed == [each for each in ids if after < each <= last]
+
+
+@pytest.mark.parametrize("error", [BreakerOpen("nomis"), UpstreamError("nomis", "GET", "/", status=403, message="no")])
+def test_a_service_that_takes_no_calls_ends_the_walk(error: SyncError) -> None:
+    """Nothing is skipped: no page is to blame."""
+
+    def read(key: int, size: int) -> list[PrisonerId]:
+        raise error
+
+    with pytest.raises(type(error)):
+        list(walk_bookings(PlainReads(), read, 5))
+
+
+@pytest.fixture
+def services(upstream: Sandbox) -> Iterator[Services]:
+    """The services of a world of twenty prisoners."""
+    transport = Transport(load_settings(upstream.environment()))
+    yield connect(transport)
+    transport.close()
+
+
+def walk_nomis(services: Services, size: int) -> tuple[list[int], list[KeyGap]]:
+    """The walk over the active bookings of NOMIS."""
+    found = list(
+        walk_bookings(
+            PlainReads(), lambda key, most: latest_bookings(services.nomis, key, most, active_only=True), size
+        )
+    )
+    listed = [booking.booking_id for page in found if isinstance(page, KeyPage) for booking in page.bookings]
+    return listed, [each for each in found if isinstance(each, KeyGap)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 10, 20, 21])
+def test_walks_over_nomis(services: Services, upstream: Sandbox, size: int) -> None:
+    """All active bookings, also where the last page is full."""
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    assert walk_nomis(services, size) == (everyone, [])
+
+
+def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox) -> None:
+    """Only what lies between the keys that fail and the next one that works is lost."""
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    for key in (everyone[9], everyone[9] + 1):
+        upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
+    listed, gaps = walk_nomis(services, 5)
+    [gap] = gaps
+    assert (gap.first, gap.last) == (everyone[9] + 1, everyone[9] + 10)
+    assert listed == [each for each in everyone if not gap.first <= each <= everyone[9] + 10]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prisonerIds": [{"bookingId": 8, "offenderNo": "A1234BC"}, {"bookingId": 7, "offenderNo": "A1234BD"}]},
+        {"prisonerIds": [{"bookingId": 0, "offenderNo": "A1234BC"}], "lastBookingId": 0},
+        {"prisonerIds": [{"bookingId": 8, "offenderNo": "A1234BC"}], "lastBookingId": 9},
+        {"prisonerIds": [{"bookingId": 8}], "lastBookingId": 8},
+        {"prisonerIds": [{"bookingId": each, "offenderNo": "A1234BC"} for each in range(1, 9)], "lastBookingId": 8},
+        {"content": []},
+        [],
+    ],
+)
+def test_a_page_that_cannot_be_right_is_not_believed(services: Services, upstream: Sandbox, body: object) -> None:
+    """Ids that do not ascend from the key, too many rows, rows that are no bookings, another shape."""
+    upstream.fault("nomis", path="/bookings/ids/latest-from-id", status=200, body=body)
+    with pytest.raises(UpstreamError, match="cannot be right"):
+        latest_bookings(services.nomis, 0, 5, active_only=True)
+
+
+def test_a_nomis_without_the_list_is_too_old(services: Services, upstream: Sandbox) -> None:
+    """A missing route is no page error: nothing is skipped."""
+    upstream.reset(prisoners=20, generation="2023")
+    with pytest.raises(UpstreamError) as caught:
+        walk_nomis(services, 5)
+    assert caught.value.no_route
