@@ -191,6 +191,12 @@ class Settings(BaseModel):
         40, ge=1, le=200, description="most calls in flight to one upstream; NOMIS responds with 500 far above that"
     )
     reports_incentives_reconciliation_page_size: int = Field(500, ge=1, le=20_000, description="prisoners in a page")
+    reports_sentencing_reconciliation_page_size: int = Field(
+        500, ge=1, le=20_000, description="bookings in a page of the adjustments reconciliation"
+    )
+    reports_sentencing_reconciliation_all_prisoners: bool = Field(
+        False, description="adjustments of the latest booking of every prisoner, not only of active ones"
+    )
     reconciliation_recheck_seconds: float = Field(
         15, ge=0, le=86_400, description="wait before the differences are read again"
     )

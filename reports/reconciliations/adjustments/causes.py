@@ -1,0 +1,224 @@
+"""Why the adjustments of a booking differ, told by which NOMIS adjustment belongs to which of DPS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.engine.contract import Explanation
+from reports.engine.result import Diagnosis, EvidenceRow
+from reports.reconciliations.adjustments.counting import DPS_COUNTERS, NOMIS_COUNTERS, counters_of, dps_days
+from reports.reconciliations.adjustments.sides import adjustments_of, mapped_to
+from sync.command_text import command
+from sync.domains.adjustments import dps as adjustments_api
+from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.adjustments.rules import MAPPINGS
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reports.engine.result import RightSide
+    from reports.reconciliations.adjustments.sides import Booking
+    from sync.domains.adjustments.dps import Adjustment, PersonAdjustment
+    from sync.domains.adjustments.nomis import BookingAdjustment, Category, NomisAdjustment
+    from sync.upstream.services import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an adjustment counts on one side only, or otherwise; `resync`: writing the DPS state to NOMIS fixes it."""
+
+    text: str
+    right_side: RightSide
+    action: str
+    resync: bool = False
+
+
+_FROM_NOMIS = "Let prisoner-from-nomis resynchronise the prisoner."
+_LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
+NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS)
+DELETED_IN_DPS = Cause(
+    "the adjustment was deleted in DPS, and NOMIS still has it",
+    "DPS",
+    "Retry the dead letter queue, or delete the adjustment in NOMIS by the command.",
+    resync=True,
+)
+NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _LOOK, resync=True)
+ON_OTHER_BOOKING = Cause(
+    "the adjustment is on another booking in DPS, after a move or a merge",
+    "unknown",
+    "Usually nothing: check both bookings.",
+)
+UNDER_OTHER_NUMBER = Cause(
+    "the adjustment is under another prisoner number in DPS, after a merge",
+    "unknown",
+    "Usually nothing: check both prisoner numbers.",
+)
+NOT_IN_NOMIS = Cause(
+    "the adjustment was never created in NOMIS",
+    "DPS",
+    "Retry the dead letter queue, or create the adjustment in NOMIS by the command.",
+    resync=True,
+)
+INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _LOOK, resync=True)
+ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DPS", _LOOK, resync=True)
+DELETED_IN_NOMIS = Cause(
+    "the adjustment was deleted in NOMIS, and DPS still has it",
+    "unknown",
+    "If NOMIS is right, let prisoner-from-nomis resynchronise the prisoner; if DPS is, create the adjustment again.",
+    resync=True,
+)
+OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _LOOK, resync=True)
+OTHER_DAYS = Cause("the days of the adjustment were changed on one side", "unknown", _LOOK, resync=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A cause, the adjustments that show it (a NOMIS one as `SENTENCE 33012`), and the DPS id to resync."""
+
+    cause: Cause
+    evidence: tuple[EvidenceRow, ...]
+    dps_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An adjustment in NOMIS, and the id of the DPS adjustment it is mapped to, None for an unmapped one."""
+
+    category: Category
+    adjustment: BookingAdjustment | NomisAdjustment
+    dps_id: str | None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is counted."""
+        return self.adjustment.active and self.adjustment.adjustment_days != 0
+
+    def row(self) -> EvidenceRow:
+        """The adjustment as reports show it."""
+        each = self.adjustment
+        text = f"{self.category} {each.id}: {each.adjustment_type.code}, {_days(each.adjustment_days)}"
+        note = "not mapped" if self.dps_id is None else f"mapped to {self.dps_id}"
+        return EvidenceRow(side="NOMIS", text=text + ("" if each.active else ", inactive"), note=note)
+
+
+def explain(services: Services, booking: Booking, differs: Iterable[str]) -> Explanation | None:
+    """Why the fields of a booking differ, None if nothing tells. Raises `SyncError` if evidence cannot be read."""
+    records = [
+        _Record(category, each, mapped_to(services, f"{category} {each.id}"))
+        for category, each in adjustments_of(services, booking, active_only=False)
+    ]
+    person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
+    causes = _Causes(services, booking.id, {each.id: each for each in person}, counters_of(differs))
+    found = [causes.of_nomis(record) for record in records]
+    if not booking.created:
+        known = {record.dps_id for record in records}
+        unpaired = [each for each in person if each.booking_id == booking.id and each.id not in known]
+        found += [causes.of_dps(each) for each in unpaired if dps_days(each) != 0]
+    told = [each for each in found if each is not None]
+    if not told:
+        return None
+    return Explanation(_diagnosis(booking.offender_no, told), tuple(row for each in told for row in each.evidence))
+
+
+@dataclass(frozen=True, slots=True)
+class _Causes:
+    services: Services
+    booking_id: int
+    person: dict[str, PersonAdjustment]
+    counters: frozenset[str]
+
+    def of_nomis(self, record: _Record) -> Found | None:
+        """Why an adjustment of NOMIS does not agree with DPS; None if it does, or is of no type that differs."""
+        each, theirs = record.adjustment, self.person.get(record.dps_id or "")
+        counter = NOMIS_COUNTERS.get(each.adjustment_type.code)
+        dps_counter = None if theirs is None else DPS_COUNTERS.get(theirs.adjustment_type)
+        if self.counters.isdisjoint({counter, dps_counter}):
+            return None
+        rows = (record.row(), *(() if theirs is None else (_dps_row(theirs),)))
+        cause = self._cause(record, theirs, same_type=counter == dps_counter)
+        return None if cause is None else Found(cause, rows, record.dps_id)
+
+    def _cause(self, record: _Record, theirs: PersonAdjustment | None, *, same_type: bool) -> Cause | None:
+        days = record.adjustment.adjustment_days
+        if theirs is None:
+            if not record.counts:
+                return None
+            return NOT_IN_DPS if record.dps_id is None else self._elsewhere(record.dps_id)
+        if theirs.booking_id != self.booking_id:
+            return ON_OTHER_BOOKING if record.counts else None
+        if not record.counts:
+            if dps_days(theirs) == 0:
+                return None
+            return INACTIVE_IN_NOMIS if days else ZERO_IN_NOMIS
+        if dps_days(theirs) == 0:
+            return NO_LONGER_IN_DPS
+        if not same_type:
+            return OTHER_TYPE
+        return None if dps_days(theirs) in (None, days) else OTHER_DAYS
+
+    def _elsewhere(self, dps_id: str) -> Cause:
+        """Why the list of the prisoner lacks an adjustment that is mapped."""
+        adjustment = _find(self.services, dps_id)
+        if adjustment is None:
+            return DELETED_IN_DPS
+        if adjustment.booking_id != self.booking_id:
+            return ON_OTHER_BOOKING
+        return UNDER_OTHER_NUMBER if adjustment.active else NO_LONGER_IN_DPS
+
+    def of_dps(self, adjustment: PersonAdjustment) -> Found | None:
+        """Why NOMIS has no adjustment of this booking for one of DPS; None if it is of no type that differs."""
+        if DPS_COUNTERS.get(adjustment.adjustment_type) not in self.counters:
+            return None
+        mapping = MAPPINGS.find(self.services.mapping, adjustment.id)
+        if mapping is None:
+            return Found(NOT_IN_NOMIS, (_dps_row(adjustment, "not mapped"),), adjustment.id)
+        number, family = MAPPINGS.ids(mapping).nomis_ids
+        record = nomis_adjustments.find_adjustment(self.services.nomis, nomis_adjustments.category(family), int(number))
+        row = _dps_row(adjustment, f"mapped to {family} {number}")
+        if record is not None and record.booking_id != self.booking_id:
+            return Found(ON_OTHER_BOOKING, (row,))
+        return Found(DELETED_IN_NOMIS, (row,), adjustment.id)
+
+
+def _find(services: Services, dps_id: str) -> Adjustment | None:
+    try:
+        return adjustments_api.adjustment(services[UpstreamName.SENTENCE_ADJUSTMENTS], dps_id)
+    except UpstreamError as error:
+        if error.absent:
+            return None
+        raise
+
+
+def _diagnosis(offender_no: str, found: Sequence[Found]) -> Diagnosis:
+    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation."""
+    causes = list(dict.fromkeys(each.cause for each in found))
+    first = causes[0]
+    resyncs = [
+        command("resync", "adjustment", each.dps_id) for each in found if each.cause.resync and each.dps_id is not None
+    ]
+    again = command("reconcile", "adjustments", "--prisoner", offender_no, "--no-notify")
+    others = "; ".join(cause.text for cause in causes[1:])
+    return Diagnosis(
+        cause=first.text,
+        confidence="high" if len(causes) == 1 else "medium",
+        right_side=first.right_side if len({cause.right_side for cause in causes}) == 1 else "unknown",
+        explanation=f"There is more than one cause: {others}." if others else "",
+        action=" ".join(dict.fromkeys(cause.action for cause in causes)),
+        commands=(*resyncs, again),
+    )
+
+
+def _dps_row(adjustment: PersonAdjustment, note: str = "") -> EvidenceRow:
+    days = dps_days(adjustment)
+    text = f"{adjustment.id}: {adjustment.adjustment_type}, {'days not known' if days is None else _days(days)}"
+    other = "" if adjustment.booking_id is None else f"booking {adjustment.booking_id}"
+    return EvidenceRow(
+        side="DPS", at=adjustment.changed_at, text=text, note="; ".join(part for part in (note, other) if part)
+    )
+
+
+def _days(days: int) -> str:
+    return "1 day" if days == 1 else f"{days} days"

@@ -1,0 +1,164 @@
+"""Compares how many sentencing adjustments of each type a booking has in NOMIS and in DPS, and their days."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from reports.engine.contract import Population, Reading, Reconciliation, Unit, UnreadRecord
+from reports.engine.frame import records, typed
+from reports.engine.parallel_reader import FailedRead
+from reports.reconciliations.adjustments import causes, sides
+from reports.reconciliations.adjustments.bookings import BookingList, bookings_of
+from reports.reconciliations.adjustments.counting import (
+    DIFFERENT_COUNTS,
+    DIFFERENT_DAYS,
+    FIELDS,
+    count,
+    differing_bookings,
+)
+from reports.reconciliations.adjustments.events import AdjustmentEvents
+from reports.reconciliations.adjustments.sides import Booking, DpsSide, NomisSide
+from sync.domains.adjustments.rules import CREATION
+from sync.failures import SyncError
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from reports.engine.contract import Difference, Explanation, Reads
+
+_NOMIS, _DPS = UpstreamName.NOMIS, UpstreamName.SENTENCE_ADJUSTMENTS
+
+
+class AdjustmentReconciliation(Reconciliation):
+    """Compares the latest booking of each prisoner, or of each prisoner who is in prison.
+
+    A run from a day on, for services without the list by booking, compares what NOMIS has created since: each must have
+    its counterpart in DPS. What only DPS has is not seen then.
+    """
+
+    name = "adjustments"
+    title = "Sentencing adjustments"
+    counted = "bookings"
+    key = {"booking_id": "Int64"}
+    fields = FIELDS
+    #: Ids, separated by commas: of the adjustments that a window is about, of those that count in NOMIS (`SENTENCE
+    #: 33012`), and of those in DPS.
+    extra = {"created": "string", "nomis_ids": "string", "dps_ids": "string"}
+    kinds = {DIFFERENT_COUNTS: "different in number", DIFFERENT_DAYS: "different in days"}
+    domain = "adjustments"
+    nouns = {"NOMIS": "NOMIS adjustments", "DPS": "DPS adjustments"}
+
+    def population(self, reads: Reads) -> Population:
+        """Pages of bookings, with gaps where NOMIS cannot list them."""
+        return self._list.population(reads)
+
+    def listed_again(self, population: Population, reads: Reads) -> Population:
+        """Tries again to list what lies in the gaps."""
+        return self._list.listed_again(population, reads)
+
+    @property
+    def _list(self) -> BookingList:
+        return BookingList(self.services.nomis, self.settings, self.scope)
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        """The adjustments of every booking of a page, counted."""
+        return self._reading(bookings_of(unit), reads)
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
+        """The same by the present number of each prisoner: a merge changes it."""
+        present: list[Booking] = []
+        unread: list[UnreadRecord] = []
+        for booking, found in reads.each(_NOMIS, self._list.present, [_booking(row) for row in records(rows)]):
+            if isinstance(found, FailedRead):
+                unread.append(_unread(booking, "NOMIS", found))
+            elif found is not None:
+                present.append(found)
+        reading = self._reading(present, reads)
+        return Reading(reading.rows, (*unread, *reading.unread))
+
+    def _reading(self, bookings: Sequence[Booking], reads: Reads) -> Reading:
+        nomis = reads.each(_NOMIS, lambda booking: sides.read_nomis(self.services, booking), bookings)
+        readable = [(booking, side) for booking, side in nomis if isinstance(side, NomisSide)]
+        dps = reads.each(_DPS, lambda each: sides.read_dps(self.services, *each), readable)
+        unread = [_unread(booking, "NOMIS", side) for booking, side in nomis if isinstance(side, FailedRead)]
+        unread += [_unread(booking, "DPS", side) for (booking, _), side in dps if isinstance(side, FailedRead)]
+        both = [(*ours, theirs) for ours, theirs in dps if isinstance(theirs, DpsSide)]
+        return Reading(self._rows(both), tuple(unread))
+
+    def _rows(self, both: Sequence[tuple[Booking, NomisSide, DpsSide]]) -> pd.DataFrame:
+        adjustments = {
+            "nomis": {booking.id: ours.adjustments for booking, ours, _ in both},
+            "dps": {booking.id: theirs.adjustments for booking, _, theirs in both},
+        }
+        frame = count(adjustments, [booking.id for booking, _, _ in both])
+        further: dict[str, list[Any]] = {
+            "offender_no": [booking.offender_no for booking, _, _ in both],
+            "prison_id": [ours.prison_id for _, ours, _ in both],
+            "dps_changed_at": [theirs.changed_at for _, _, theirs in both],
+            "created": [_joined(booking.created) for booking, _, _ in both],
+            "nomis_ids": [_joined(each.id for each in ours.adjustments) for _, ours, _ in both],
+            "dps_ids": [_joined(each.id for each in theirs.adjustments) for _, _, theirs in both],
+        }
+        return typed(self, frame.assign(in_nomis=True, in_dps=True, **further))
+
+    def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Rows whose counts differ; else those whose days do, where both sides know them."""
+        return differing_bookings(frame)
+
+    def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
+        """Adds where the prisoners are, and the DPS adjustments that those of NOMIS are mapped to."""
+        rows = rows.copy()
+        rows["prison_id"] = rows["prison_id"].fillna(self._prisons(rows, reads))
+        ids = [_split(each) for each in rows["nomis_ids"]]
+        flat = list(dict.fromkeys(each for of_row in ids for each in of_row))
+        mapped = dict(reads.each(UpstreamName.MAPPING, lambda each: sides.mapped_to(self.services, each), flat))
+        known = {each: dps_id for each, dps_id in mapped.items() if isinstance(dps_id, str)}
+        dps_ids = [
+            _joined(dict.fromkeys([*_split(theirs), *(known[each] for each in ours if each in known)]))
+            for ours, theirs in zip(ids, rows["dps_ids"], strict=True)
+        ]
+        rows["dps_ids"] = pd.array(dps_ids, dtype="string")
+        return rows
+
+    def _prisons(self, rows: pd.DataFrame, reads: Reads) -> pd.Series[Any]:
+        """Where the bookings are of which NOMIS has no adjustment to say so; a booking is reported without, too."""
+        unknown = [int(each) for each in rows.loc[rows["prison_id"].isna(), "booking_id"]]
+        try:
+            located = self._list.locations(unknown, reads) if self.scope.from_date is None else {}
+        except SyncError:
+            located = {}
+        return rows["booking_id"].map(located).astype("string")
+
+    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The adjustments of both sides, by the ids of DPS."""
+        return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
+
+    def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
+        """The causes, told by the mappings of the adjustments of each booking."""
+        return [found for _, found in reads.each(_NOMIS, self._explain, differences)]
+
+    def _explain(self, difference: Difference) -> Explanation | None:
+        return causes.explain(self.services, _booking(difference.row), difference.differs)
+
+    def events(self) -> AdjustmentEvents:
+        """Those of the replaced service."""
+        return AdjustmentEvents()
+
+
+def _booking(row: Mapping[str, Any]) -> Booking:
+    return Booking(row["booking_id"], row["offender_no"], tuple(_split(row["created"])))
+
+
+def _unread(booking: Booking, side: Any, failed: FailedRead) -> UnreadRecord:
+    return UnreadRecord({"booking_id": booking.id}, booking.offender_no, side, failed.reason, failed.network)
+
+
+def _joined(ids: Iterable[str]) -> str | None:
+    return ",".join(ids) or None
+
+
+def _split(ids: object) -> list[str]:
+    return ids.split(",") if isinstance(ids, str) and ids else []

@@ -1,0 +1,99 @@
+"""Adjustments counted and compared by whole columns, against a plain count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.frame import records
+from reports.reconciliations.adjustments.counting import (
+    FIELDS,
+    NAMES,
+    Counted,
+    count,
+    differences_text,
+    differing_bookings,
+)
+
+BOOKINGS = range(1_204_417, 1_204_421)
+ADJUSTMENTS = st.builds(
+    Counted,
+    id=st.just("SENTENCE 1"),
+    counter=st.sampled_from(NAMES),
+    days=st.one_of(st.none(), st.integers(1, 400)),
+)
+SIDE = st.dictionaries(st.sampled_from(BOOKINGS), st.lists(ADJUSTMENTS, max_size=5))
+Side = dict[int, list[Counted]]
+
+
+def plain_days(found: list[Counted], counter: str) -> int | None:
+    """The sum of days, None where one is not known."""
+    days = [each.days for each in found if each.counter == counter]
+    return None if None in days else sum(each for each in days if each is not None)
+
+
+def plain(found: list[Counted]) -> dict[str, int | None]:
+    """The figures of a booking on one side."""
+    counts = Counter(each.counter for each in found)
+    return {
+        **{name: counts[name] for name in NAMES},
+        **{f"{name}Days": plain_days(found, name) for name in NAMES},
+    }
+
+
+@settings(deadline=None)
+@given(SIDE, SIDE)
+def test_counts_as_a_plain_count(nomis: Side, dps: Side) -> None:
+    """Every booking has a row, also one without adjustments."""
+    frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS))
+    assert list(frame["booking_id"]) == list(BOOKINGS)
+    for row in records(frame):
+        for side, name in ((nomis, "nomis"), (dps, "dps")):
+            figures = {field.name: row[f"{name}_{field.name}"] for field in FIELDS}
+            assert figures == plain(side.get(row["booking_id"], []))
+
+
+def plain_difference(nomis: list[Counted], dps: list[Counted]) -> tuple[str, tuple[str, ...]] | None:
+    """The kind and the fields, worked out one after the other."""
+    ours, theirs = plain(nomis), plain(dps)
+    counts = [name for name in NAMES if ours[name] != theirs[name]]
+    days = [
+        f"{name}Days"
+        for name in NAMES
+        if name not in counts
+        and ours[f"{name}Days"] is not None
+        and theirs[f"{name}Days"] is not None
+        and ours[f"{name}Days"] != theirs[f"{name}Days"]
+    ]
+    if not counts and not days:
+        return None
+    return ("different-counts" if counts else "different-days"), (*counts, *days)
+
+
+@settings(deadline=None)
+@given(SIDE, SIDE)
+def test_differs_as_a_plain_comparison(nomis: Side, dps: Side) -> None:
+    """The same bookings, kinds and fields; the figures of the rows are not touched."""
+    frame = count({"nomis": nomis, "dps": dps}, list(BOOKINGS)).assign(in_nomis=True, in_dps=True)
+    frame = frame.astype({f"{side}_{field.name}": field.dtype for side in ("nomis", "dps") for field in FIELDS})
+    before = frame.copy(deep=True)
+    found = differing_bookings(frame)
+    expected: dict[int, Any] = {
+        each: difference
+        for each in BOOKINGS
+        if (difference := plain_difference(nomis.get(each, []), dps.get(each, []))) is not None
+    }
+    assert {row["booking_id"]: (row["kind"], row["differs"]) for row in records(found)} == expected
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(found[frame.columns], before.loc[found.index])
+
+
+def test_the_text_of_differences() -> None:
+    """DPS less NOMIS in the order of the counters; what is equal is left out."""
+    values = {"taggedBail": (1, 0), "remand": (1, 2), "specialRemission": (1, 1)}
+    assert differences_text(values) == "remand 1, taggedBail -1"
+    assert differences_text({"remandDays": (20, 15)}) == "remandDays -5"

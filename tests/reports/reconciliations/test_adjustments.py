@@ -1,0 +1,369 @@
+"""The reconciliation of adjustments against a sandbox: what is planted is found, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from reports.engine.contract import Explanation, Population, Scope
+from reports.engine.frame import columns_of, records
+from reports.reconciliations.adjustments import causes
+from reports.reconciliations.adjustments.counting import differences_text
+from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
+from sandbox import Sandbox
+from sandbox.planted import adjustments as planted
+from sync.clock import london_now
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+from tests.harness.comparing import Compared, compare, explain
+from tests.harness.reads import PlainReads
+from tests.harness.sandboxes import Caller
+
+Make = Callable[..., AdjustmentReconciliation]
+ALL = {"REPORTS_SENTENCING_RECONCILIATION_ALL_PRISONERS": "true"}
+#: What a run makes of each planted cause.
+TOLD = {
+    planted.NOT_IN_DPS: causes.NOT_IN_DPS,
+    planted.DELETED_IN_DPS: causes.DELETED_IN_DPS,
+    planted.ON_OLD_BOOKING: causes.ON_OTHER_BOOKING,
+    planted.UNDER_OLD_NUMBER: causes.UNDER_OTHER_NUMBER,
+    planted.NOT_IN_NOMIS: causes.NOT_IN_NOMIS,
+    planted.INACTIVE: causes.INACTIVE_IN_NOMIS,
+    planted.DELETED_IN_NOMIS: causes.DELETED_IN_NOMIS,
+    planted.OTHER_TYPE: causes.OTHER_TYPE,
+    planted.OTHER_DAYS: causes.OTHER_DAYS,
+    planted.JUST_MADE: causes.NOT_IN_NOMIS,
+}
+#: What can be seen of adjustments that NOMIS created in a window, from DPS services of 2023.
+SEEN_FROM_NOMIS = (
+    planted.NOT_IN_DPS,
+    planted.DELETED_IN_DPS,
+    planted.ON_OLD_BOOKING,
+    planted.UNDER_OLD_NUMBER,
+    planted.OTHER_TYPE,
+    planted.OTHER_DAYS,
+)
+
+
+@pytest.fixture
+def make(upstream: Sandbox) -> Iterator[Make]:
+    """Makes the reconciliation over the world that the sandbox has then, with further settings."""
+    transports: list[Transport] = []
+
+    def made(scope: Scope | None = None, **settings: str) -> AdjustmentReconciliation:
+        loaded = load_settings({**upstream.environment(), **settings})
+        transports.append(Transport(loaded))
+        return AdjustmentReconciliation(connect(transports[-1]), loaded, scope or Scope())
+
+    yield made
+    for transport in transports:
+        transport.close()
+
+
+def truth(sandbox: Sandbox, *outcomes: str) -> dict[int, dict[str, Any]]:
+    """What was planted, by booking."""
+    found = sandbox.planted()["reconciliations"]["adjustments"]
+    return {each["key"][0]: each for each in found if each["outcome"] in outcomes}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("settings", [{}, ALL, {"REPORTS_SENTENCING_RECONCILIATION_PAGE_SIZE": "20"}])
+def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, settings: dict[str, str]) -> None:
+    """Every difference with its kind and cause and nothing else, of active bookings as of all."""
+    upstream.reset(prisoners=200, seed=seed, plant=["adjustments"], every_cause=True)
+    wanted = truth(upstream, "reported", "in flight")
+    reconciliation = make(**settings)
+    found = compare(reconciliation)
+    assert found.kinds() == {booking: each["kind"] for booking, each in wanted.items()}
+    assert {each["cause"] for each in wanted.values()} == TOLD.keys()
+    for row in found.differing:
+        explanation = explain(reconciliation, row)
+        assert isinstance(explanation, Explanation)
+        assert explanation.diagnosis is not None
+        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].text
+        assert explanation.evidence
+    assert not found.unread
+
+
+def test_what_passes_by_itself_is_seen_first_and_gone_then(upstream: Sandbox, make: Make) -> None:
+    """A merge and an event on its way differ when first read, and agree when read again."""
+    upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
+    reconciliation, reads = make(**ALL), PlainReads()
+    [unit] = reconciliation.population(reads).units
+    first = reconciliation.differing(reconciliation.read(unit, reads).rows)
+    passing = truth(upstream, "settles")
+    assert passing.keys() <= set(first["booking_id"])
+    again = reconciliation.differing(reconciliation.reread(first, reads).rows)
+    assert passing.keys().isdisjoint(again["booking_id"])
+
+
+def test_covers_active_bookings_or_all(upstream: Sandbox, make: Make) -> None:
+    """Released prisoners are only compared where that is asked for."""
+    upstream.reset(prisoners=200, plant=["adjustments"])
+    active, everyone = (make(**settings).population(PlainReads()) for settings in ({}, ALL))
+    assert (active.total, everyone.total) == (200, 220)
+
+
+def sentence_adjustment(caller: Caller, booking_id: int, code: str, days: int) -> None:
+    """Makes an adjustment of the first sentence in NOMIS."""
+    body = {"adjustmentTypeCode": code, "adjustmentFromDate": "2026-01-10", "adjustmentDays": days}
+    path = f"/prisoners/booking-id/{booking_id}/sentences/1/adjustments"
+    assert caller.call("nomis", "POST", path, body).status_code == 201
+
+
+def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: str, code: str, days: int) -> str:
+    """Makes an adjustment in DPS; returns its id."""
+    dps_id = f"5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e{number:02}"
+    sandbox.put(
+        "adjustment",
+        id=dps_id,
+        booking_id=booking_id,
+        offender_no=offender_no,
+        sentence=None if code == "ADA" else 1,
+        type=code,
+        day="2026-01-10",
+        start="2026-01-10",
+        days=days,
+        effective_days=days,
+        comment=None,
+    )
+    return dps_id
+
+
+def worked_example(upstream: Sandbox) -> tuple[int, str]:
+    """NOMIS has ADA 10, RX 20, RX 0, S240A 5; DPS has ADA 10, REMAND 20 and 12, and one of another booking."""
+    caller = Caller(upstream)
+    [prisoner, *_] = upstream.prisoners()
+    booking_id, offender_no = prisoner["bookingId"], prisoner["offenderNo"]
+    ada = {"adjustmentTypeCode": "ADA", "adjustmentFromDate": "2026-05-02", "adjustmentDays": 10}
+    assert caller.call("nomis", "POST", f"/prisoners/booking-id/{booking_id}/adjustments", ada).status_code == 201
+    for code, days in (("RX", 20), ("RX", 0), ("S240A", 5)):
+        sentence_adjustment(caller, booking_id, code, days)
+    for number, (booking, code, days) in enumerate(
+        [(booking_id, "ADA", 10), (booking_id, "RX", 20), (booking_id, "RX", 12), (1_100_000, "RX", 7)]
+    ):
+        dps_adjustment(upstream, number, booking, offender_no, code, days)
+    return booking_id, offender_no
+
+
+def test_the_worked_example(upstream: Sandbox, make: Make) -> None:
+    """Three on each side, one remand more in DPS and one tagged bail less."""
+    booking_id, offender_no = worked_example(upstream)
+    [row] = compare(make()).differing
+    assert (row["booking_id"], row["offender_no"], row["kind"]) == (booking_id, offender_no, "different-counts")
+    assert row["prison_id"] == next(each["prisonId"] for each in upstream.prisoners())
+    assert row["differs"] == ("remand", "taggedBail")
+    values = {name: (row[f"nomis_{name}"], row[f"dps_{name}"]) for name in row["differs"]}
+    assert differences_text(values) == "remand 1, taggedBail -1"
+    assert (row["nomis_additionalDaysAwarded"], row["dps_additionalDaysAwarded"]) == (1, 1)
+
+
+def test_documents_its_columns(upstream: Sandbox, make: Make) -> None:
+    """The frame has the promised columns and dtypes, whether there are adjustments or none."""
+    reconciliation, reads = make(), PlainReads()
+    expected = columns_of(AdjustmentReconciliation)
+    for prepare in (lambda: None, lambda: worked_example(upstream)):
+        prepare()
+        [unit] = reconciliation.population(reads).units
+        rows = reconciliation.read(unit, reads).rows
+        assert {str(name): str(dtype) for name, dtype in rows.dtypes.items()} == expected
+        assert len(rows) == 20
+
+
+def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) -> None:
+    """DPS says 404 or 422 for a prisoner whom it does not know or who serves no sentence: there are none."""
+    caller = Caller(upstream)
+    first, second, *_ = upstream.prisoners()
+    for prisoner in (first, second):
+        sentence_adjustment(caller, prisoner["bookingId"], "RX", 5)
+    body = {"status": 422, "userMessage": "No active sentences found", "developerMessage": "none"}
+    upstream.fault("adjustments", query=f"person={first['offenderNo']}", status=422, body=body)
+    upstream.fault("adjustments", query=f"person={second['offenderNo']}", status=404, body=body | {"status": 404})
+    found = compare(make())
+    assert found.kinds() == {each["bookingId"]: "different-counts" for each in (first, second)}
+    assert not found.unread
+
+
+@pytest.mark.parametrize(
+    ("service", "side", "path"), [("nomis", "NOMIS", "sentencing-adjustments"), ("adjustments", "DPS", "/adjustments")]
+)
+def test_a_booking_that_cannot_be_read(upstream: Sandbox, make: Make, service: str, side: str, path: str) -> None:
+    """It is unread on that side, neither equal nor different, and the others of its page are compared."""
+    worked_example(upstream)
+    prisoner = upstream.prisoners()[5]
+    if service == "nomis":
+        upstream.fault(service, path=f"/booking-id/{prisoner['bookingId']}/{path}", status=500)
+    else:
+        upstream.fault(service, query=f"person={prisoner['offenderNo']}", status=500)
+    found = compare(make())
+    [unread] = found.unread
+    assert (dict(unread.key), unread.offender_no, unread.side) == (
+        {"booking_id": prisoner["bookingId"]},
+        prisoner["offenderNo"],
+        side,
+    )
+    assert len(found.frame) == 19
+    assert len(found.differing) == 1
+
+
+def test_a_booking_that_nomis_lists_and_does_not_know(upstream: Sandbox, make: Make) -> None:
+    """Its 404 does not mean that there are no adjustments."""
+    prisoner = upstream.prisoners()[5]
+    body = {"status": 404, "userMessage": "Not Found: booking", "developerMessage": "booking"}
+    path = f"/booking-id/{prisoner['bookingId']}/sentencing-adjustments"
+    upstream.fault("nomis", path=path, status=404, body=body)
+    [unread] = compare(make()).unread
+    assert "does not know it" in unread.reason
+
+
+def test_a_released_booking_is_gone_when_read_again(upstream: Sandbox, make: Make) -> None:
+    """A prisoner who is released during the run is no difference of the active bookings."""
+    booking_id, offender_no = worked_example(upstream)
+    reconciliation, reads = make(), PlainReads()
+    [unit] = reconciliation.population(reads).units
+    first = reconciliation.differing(reconciliation.read(unit, reads).rows)
+    assert list(first["booking_id"]) == [booking_id]
+    upstream.release(offender_no)
+    assert reconciliation.reread(first, reads).rows.empty
+
+
+def test_a_page_that_cannot_be_listed_is_a_gap(upstream: Sandbox, make: Make) -> None:
+    """The gap is named with the key of the page, and what lies beyond is compared."""
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    key = everyone[9]
+    upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
+    population = make(REPORTS_SENTENCING_RECONCILIATION_PAGE_SIZE="5").population(PlainReads())
+    [gap] = population.gaps
+    assert gap.detail == {"booking": key, "last": key + 1}
+    assert gap.what == f"bookings from {key + 1} to {key + 1}"
+    assert listed(population) == [each for each in everyone if each != key + 1]
+
+
+def listed(population: Population) -> list[int]:
+    """The bookings of a population."""
+    return [booking for unit in population.units for booking, *_ in unit.content["bookings"]]
+
+
+def test_a_gap_is_tried_again(upstream: Sandbox, make: Make) -> None:
+    """A resumed run lists what lies in the gap, and nothing twice."""
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    steps = [everyone[9] + step for step in (0, 1, 10, 100, 1_000)]
+    for key in steps:
+        upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={key}", status=500)
+    reconciliation = make(REPORTS_SENTENCING_RECONCILIATION_PAGE_SIZE="5")
+    population = reconciliation.population(PlainReads())
+    assert len(population.gaps) == 1
+    upstream.clear_faults()
+    again = reconciliation.listed_again(population, PlainReads())
+    assert (again.gaps, again.total) == ((), 20)
+    assert sorted(listed(again)) == everyone
+    assert len({unit.id for unit in again.units}) == len(again.units)
+
+
+def test_chosen_prisoners_and_prisons(upstream: Sandbox, make: Make) -> None:
+    """Only they are read; a prisoner without a booking on the list is named."""
+    upstream.reset(prisoners=200, plant=["adjustments"])
+    first, *_ = upstream.prisoners()
+    found = compare(make(Scope(offender_nos=(first["offenderNo"], "A0000AA"))))
+    assert list(found.frame["booking_id"]) == [first["bookingId"]]
+    assert [(dict(each.key), each.offender_no) for each in found.unread] == [({}, "A0000AA")]
+    found = compare(make(Scope(prisons=(first["prisonId"],))))
+    there = {each["bookingId"] for each in upstream.prisoners() if each["prisonId"] == first["prisonId"]}
+    assert set(found.frame["booking_id"]) == there
+
+
+def test_names_the_records_of_pending_messages(upstream: Sandbox, make: Make) -> None:
+    """The adjustments of both sides, also one that DPS has deleted and NOMIS still has."""
+    upstream.reset(prisoners=200, plant=["adjustments"], every_cause=True)
+    reconciliation = make()
+    mapped = {each["nomisAdjustmentId"]: each["adjustmentId"] for each in upstream.mappings("adjustments")}
+    rows = {row["booking_id"]: row for row in compare(reconciliation).differing}
+    wanted = truth(upstream, "reported")
+    [deleted] = [booking for booking, each in wanted.items() if each["cause"] == planted.DELETED_IN_DPS]
+    named = reconciliation.entities(rows[deleted])
+    assert any(name.removeprefix("sentencing-adjustment:") in mapped.values() for name in named)
+    [never_created] = [booking for booking, each in wanted.items() if each["cause"] == planted.NOT_IN_NOMIS]
+    dps_ids = {each["id"] for each in upstream.entities("adjustment") if each["booking_id"] == never_created}
+    assert set(reconciliation.entities(rows[never_created])) == {f"sentencing-adjustment:{each}" for each in dps_ids}
+
+
+def test_the_commands_of_causes(upstream: Sandbox, make: Make) -> None:
+    """What DPS has and NOMIS not is written by a resync of that adjustment; what NOMIS alone has is not."""
+    worked_example(upstream)
+    reconciliation = make()
+    [row] = compare(reconciliation).differing
+    explanation = explain(reconciliation, row)
+    assert isinstance(explanation, Explanation)
+    assert explanation.diagnosis is not None
+    resyncs = [each for each in explanation.diagnosis.commands if " resync " in each]
+    assert resyncs == [
+        f"prisoner-to-nomis resync adjustment 5b0c7b1e-3f6a-4b0c-9a51-0b3c5f2d8e{number:02}" for number in (1, 2)
+    ]
+    assert explanation.diagnosis.cause == causes.NOT_IN_DPS.text
+    assert causes.NOT_IN_NOMIS.text in explanation.diagnosis.explanation
+    sides = Counter(each.side for each in explanation.evidence)
+    assert sides == {"NOMIS": 2, "DPS": 2}
+
+
+def windowed(upstream: Sandbox, days: int, generation: str) -> Scope:
+    """A world of that generation with planted differences, and the scope of the last days."""
+    upstream.reset(prisoners=200, seed=2, plant=["adjustments"], every_cause=True, generation=generation)
+    return Scope(from_date=(london_now() - timedelta(days=days)).date())
+
+
+def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
+    """Each adjustment that NOMIS created since a day has its counterpart in DPS, or is found."""
+    scope = windowed(upstream, 100, "2023")
+    found = compare(make(scope))
+    wanted = {
+        booking: each for booking, each in truth(upstream, "reported").items() if each["cause"] in SEEN_FROM_NOMIS
+    }
+    assert found.kinds() == {booking: each["kind"] for booking, each in wanted.items()}
+    reconciliation = make(scope)
+    for row in found.differing:
+        explanation = explain(reconciliation, row)
+        assert isinstance(explanation, Explanation)
+        assert explanation.diagnosis is not None
+        assert explanation.diagnosis.cause == TOLD[wanted[row["booking_id"]]["cause"]].text
+
+
+def test_a_window_is_read_again(upstream: Sandbox, make: Make) -> None:
+    """The recheck compares the same adjustments, and not the whole booking."""
+    reconciliation, reads = make(windowed(upstream, 100, "2023")), PlainReads()
+    [unit] = reconciliation.population(reads).units
+    first = reconciliation.differing(reconciliation.read(unit, reads).rows)
+    again = reconciliation.differing(reconciliation.reread(first, reads).rows)
+    rows = [{row["booking_id"]: row["created"] for row in records(each)} for each in (first, again)]
+    assert rows[1].items() <= rows[0].items()
+    assert len(rows[1]) >= len(SEEN_FROM_NOMIS)
+
+
+def test_a_window_without_adjustments(upstream: Sandbox, make: Make) -> None:
+    """Nothing was created: nothing is compared."""
+    upstream.reset(prisoners=20, generation="2023")
+    found: Compared = compare(make(Scope(from_date=london_now().date())))
+    assert (found.population.units, found.population.total) == ((), 0)
+
+
+def test_services_of_2023_need_a_window(upstream: Sandbox, make: Make) -> None:
+    """Without the list by key nothing is compared, and nothing counts as equal."""
+    upstream.reset(prisoners=20, generation="2023")
+    with pytest.raises(UpstreamError) as caught:
+        compare(make())
+    assert caught.value.no_route
+
+
+def test_reads_each_side_once(upstream: Sandbox, make: Make) -> None:
+    """Two calls for a booking, and one for each page of the list."""
+    upstream.clear_records()
+    reads = PlainReads()
+    compare(make(), reads)
+    calls = Counter(reads.calls)
+    assert (calls[UpstreamName.NOMIS], calls[UpstreamName.SENTENCE_ADJUSTMENTS]) == (21, 20)
