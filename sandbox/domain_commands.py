@@ -16,6 +16,7 @@ from sandbox.appointments_api import AppointmentInstance
 from sandbox.control import Body, Command
 from sandbox.engine import Engine
 from sandbox.levels import Level, PrisonLevel
+from sandbox.nomis_visits import Visit
 from sandbox.verification import verify as verify_world
 from sandbox.verification.adjustments import records
 from sandbox.verification.discrepancies import plain_value
@@ -204,6 +205,21 @@ def duplicate_attendance(engine: Engine, body: Body, number: str) -> object:
     return {"id": nomis_attendances.plant_duplicate(engine.world, int(number)).event_id}
 
 
+def change_visit(engine: Engine, body: Body, number: str) -> object:
+    """Change fields of a visit in NOMIS, as its screens can."""
+    visit = engine.world.nomis_visits.visits[int(number)]
+    changed = TypeAdapter(Visit).validate_python({**_fields(visit), **body})
+    for name in body:
+        setattr(visit, name, getattr(changed, name))
+    return view(visit)
+
+
+def drop_visit(engine: Engine, body: Body, number: str) -> object:
+    """Delete a visit in NOMIS, as its support team can."""
+    del engine.world.nomis_visits.visits[int(number)]
+    return {}
+
+
 def pay_attendance(engine: Engine, body: Body, number: str) -> object:
     """Let payroll pay an attendance, which nobody can change after that."""
     attendance = engine.world.nomis_courses.attendances[int(number)]
@@ -232,5 +248,7 @@ COMMANDS: Final = (
     Command("POST", "/nomis/duplicates/allocation/{number}", duplicate_allocation),
     Command("POST", "/nomis/duplicates/attendance/{number}", duplicate_attendance),
     Command("POST", "/nomis/paid/{number}", pay_attendance),
+    Command("PUT", "/nomis/visits/{number}", change_visit),
+    Command("DELETE", "/nomis/visits/{number}", drop_visit),
     Command("GET", "/locations/{prison_id}", locations),
 )

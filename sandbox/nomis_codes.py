@@ -13,7 +13,16 @@ ALLOCATION_END_REASONS: Final = frozenset(
 )
 VISIT_OUTCOMES: Final = frozenset("ADMIN HMP NO_ID NO_VO NSHOW OFFCANC REFUSED VISCANC VO_CANCEL".split())
 VISIT_TYPES: Final = {"SCON": "Social Contact", "OFFI": "Official Visit"}
-VISIT_STATUSES: Final = {"SCH": "Scheduled", "CANC": "Cancelled", "NORM": "Normal Completion", "EXP": "Expired"}
+VISIT_STATUSES: Final = {
+    "SCH": "Scheduled",
+    "CANC": "Cancelled",
+    "NORM": "Normal Completion",
+    "EXP": "Expired",
+    "HMPOP": "Terminated By Staff",
+    "OFFEND": "Offender Completed Early",
+    "VISITOR": "Visitor Completed Early",
+    "VDE": "Visitor Declined Entry",
+}
 APPOINTMENT_SUBTYPES: Final = frozenset(
     (
         "ACTI CABA CABE CACA CAHO CALA CANT CAOT CAPR CHAP CSS EDUC GOVE IMB IMM IND JCP KWS LACO LIBR MED MEDE MEDO "

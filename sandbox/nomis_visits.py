@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from sandbox.auth import NOMIS_SYNCHRONISATION
 from sandbox.bodies import Fields, bad_request, not_found, path_number
 from sandbox.clock import london_now
 from sandbox.nomis_codes import VISIT_OUTCOMES, VISIT_STATUSES, VISIT_TYPES
@@ -24,6 +25,9 @@ ROLE: Final = "NOMIS_VISITS"
 DEFAULT_COMMENT: Final = "Created by VSIP"
 ORDER_DAYS: Final = 28
 USER: Final = "PRISONER_TO_NOMIS_API"
+#: Since then NOMIS puts all booked visits of a prison and restriction into one room, whatever the request says.
+ONE_ROOM_SINCE: Final = "2025-01"
+BALANCE_SINCE: Final = "2025-04"
 _OFFENDER_NO: Final = re.compile(r"[A-Z]\d{4}[A-Z]{2}")
 _ROOM_WORDS: Final = re.compile(r"\b(VISITS?|ROOM)\b")
 
@@ -55,7 +59,7 @@ class Adjustment:
 
 @dataclass(slots=True)
 class Visit:
-    """One visit as NOMIS holds it; times are local."""
+    """One visit as NOMIS holds it; times are local. An empty room or comment counts as none."""
 
     id: int
     offender_no: str
@@ -73,14 +77,17 @@ class Visit:
     order: Order | None = None
     updated: datetime | None = None
     absent: dict[int, str] = field(default_factory=dict)
+    made_by: str = USER
+    changed_by: str = USER
 
 
 class NomisVisits:
-    """Every visit, order, balance adjustment, room and time slot of NOMIS."""
+    """Every visit, order, balance adjustment, room and time slot of NOMIS; `planted` are the ids of planted visits."""
 
     def __init__(self) -> None:
         """Start without visits."""
         self.visits: dict[int, Visit] = {}
+        self.planted: set[int] = set()
         self.adjustments: list[Adjustment] = []
         self.rooms: set[str] = set()
         self.slots: set[tuple[str, str, int, str]] = set()
@@ -116,6 +123,15 @@ def routes(world: World) -> list[Route]:
     def get(request: Request, visit_id: str) -> Reply:
         return Reply(body=_view(_visit(world, path_number(visit_id, "visitId"))))
 
+    def balance(request: Request, offender_no: str) -> Reply:
+        prisoner = world.by_offender.get(offender_no)
+        if prisoner is None:
+            raise not_found(f"Prisoner {offender_no} not found")
+        held = world.places.balance(prisoner.booking_id)
+        if held is None:
+            return Reply()
+        return Reply(body={"remainingVisitOrders": held.ordinary, "remainingPrivilegedVisitOrders": held.privileged})
+
     def ids(request: Request) -> Reply:
         found = _listed(world, request)
         return page(request, found, lambda start, end: [{"visitId": visit.id} for visit in found[start:end]])
@@ -124,6 +140,7 @@ def routes(world: World) -> list[Route]:
         Route("POST", "/prisoners/{offender_no}/visits", create, ROLE, writes=True),
         Route("PUT", "/prisoners/{offender_no}/visits/{visit_id}", update, ROLE, writes=True),
         Route("PUT", "/prisoners/{offender_no}/visits/{visit_id}/cancel", cancel, ROLE, writes=True),
+        Route("GET", "/prisoners/{offender_no}/visit-balance", balance, NOMIS_SYNCHRONISATION, since=BALANCE_SINCE),
         Route("GET", "/visits/ids", ids, ROLE),
         Route("GET", "/visits/{visit_id}", get, ROLE),
     ]
@@ -179,7 +196,7 @@ def update_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
     visit.start, visit.end = start, end
     visit.person_ids = persons
     visit.room = _room(world, visit.prison_id, room, closed=closed, start=start)
-    visit.updated = london_now()
+    visit.updated, visit.changed_by = london_now(), USER
 
 
 def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) -> None:
@@ -198,7 +215,8 @@ def cancel_visit(world: World, offender_no: str, visit_id: int, fields: Fields) 
         raise Refused(409, f"Visit status is not scheduled but is {visit.status}")
     if visit.offender_no != offender_no:
         raise bad_request(f"Visit's offenderNo = {visit.offender_no} does not match argument = {offender_no}")
-    visit.status, visit.outcome, visit.updated = "CANC", outcome, london_now()
+    visit.status, visit.outcome = "CANC", outcome
+    visit.updated, visit.changed_by = london_now(), USER
     visit.absent = dict.fromkeys(visit.person_ids, outcome)
     if visit.order is not None:
         visit.order.status = "CANC"
@@ -212,8 +230,20 @@ def room_code(prison_id: str, room: str, *, closed: bool) -> str:
     return f"{prison_id}-VSIP-{'-'.join(kept)}-{'CLO' if closed else 'SOC'}"
 
 
+def one_room_code(prison_id: str, *, closed: bool) -> str:
+    """The code of the one room of a prison and restriction, below the prison's own location of visits."""
+    return f"{prison_id}-VISITS-VSIP_{'CLO' if closed else 'SOC'}"
+
+
+def visit_room(world: World, prison_id: str, room: str, *, closed: bool) -> str:
+    """The code of the room that NOMIS, as old as it is in this world, makes for a visit."""
+    if world.options.month >= ONE_ROOM_SINCE:
+        return one_room_code(prison_id, closed=closed)
+    return room_code(prison_id, room, closed=closed)
+
+
 def _room(world: World, prison_id: str, room: str, *, closed: bool, start: datetime) -> str:
-    code = room_code(prison_id, room, closed=closed)
+    code = visit_room(world, prison_id, room, closed=closed)
     world.nomis_visits.rooms.add(code)
     world.nomis_visits.slots.add((prison_id, code, start.weekday(), start.strftime("%H:%M")))
     return code
@@ -270,14 +300,15 @@ def _listed(world: World, request: Request) -> list[Visit]:
     """The visits that the query asks for, in the order of their creation; its times are times of creation."""
     prisons, types = request.query.get("prisonIds"), request.query.get("visitTypes")
     earliest, latest = _moment(request, "fromDateTime"), _moment(request, "toDateTime")
-    return [
+    found = (
         visit
         for visit in world.nomis_visits.visits.values()
         if (not prisons or visit.prison_id in prisons)
         and (not types or visit.visit_type in types)
         and (earliest is None or visit.created >= earliest)
         and (latest is None or visit.created <= latest)
-    ]
+    )
+    return sorted(found, key=lambda visit: (visit.created, visit.id))
 
 
 def _moment(request: Request, name: str) -> datetime | None:
@@ -301,16 +332,18 @@ def _view(visit: Visit) -> dict[str, object]:
         "visitors": [{"personId": person_id, "leadVisitor": person_id == lead} for person_id in visit.person_ids],
         "visitType": {"code": visit.visit_type, "description": VISIT_TYPES[visit.visit_type]},
         "visitStatus": {"code": visit.status, "description": VISIT_STATUSES.get(visit.status, visit.status)},
-        "agencyInternalLocation": {"code": visit.room, "description": visit.room},
-        "commentText": visit.comment,
-        "whenCreated": visit.created.isoformat(timespec="seconds"),
-        "createUserId": USER,
+        "whenCreated": visit.created.isoformat(),
+        "createUserId": visit.made_by,
     }
+    if visit.room:
+        body["agencyInternalLocation"] = {"code": visit.room, "description": visit.room}
+    if visit.comment:
+        body["commentText"] = visit.comment
     if lead in visit.person_ids and lead is not None:
         body["leadVisitor"] = {"personId": lead, "fullName": f"Visitor {lead}", "telephones": []}
     if visit.outcome is not None:
         body["visitOutcome"] = {"code": visit.outcome, "description": visit.outcome}
     if visit.updated is not None:
-        body["whenUpdated"] = visit.updated.isoformat(timespec="seconds")
-        body["modifyUserId"] = USER
+        body["whenUpdated"] = visit.updated.isoformat()
+        body["modifyUserId"] = visit.changed_by
     return body

@@ -18,18 +18,26 @@ def number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def page(request: Request, items: Sequence[object] | int, view: Callable[[int, int], list[object]]) -> Reply:
+def page(
+    request: Request,
+    items: Sequence[object] | int,
+    view: Callable[[int, int], list[object]],
+    *,
+    largest: int | None = LARGEST_SIZE,
+) -> Reply:
     """Return one page of a listing.
 
     Args:
-        request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most 20,000) are read.
+        request: its `page` (from 0, negative counts as 0) and `size` (20 if absent, silently at most `largest`) are
+            read.
         items: the whole listing, or how long it is.
         view: gives the content from a start index up to, not including, an end index.
+        largest: the largest page; None for a service without a limit.
     """
     total = items if isinstance(items, int) else len(items)
     wanted = max(0, number(request, "page", 0))
     size = number(request, "size", DEFAULT_SIZE)
-    size = DEFAULT_SIZE if size < 1 else min(size, LARGEST_SIZE)
+    size = DEFAULT_SIZE if size < 1 else size if largest is None else min(size, largest)
     start = wanted * size
     content = view(start, min(total, start + size)) if start < total else []
     pages = -(-total // size)

@@ -8,7 +8,7 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sandbox.bodies import Fields
-from sandbox.clock import london_today
+from sandbox.clock import london_now, london_today
 from sandbox.nomis_visits import create_visit
 from sandbox.places import FIRST_PERSON, PERSONS
 from sandbox.traffic.steps import People, Step, Story
@@ -104,7 +104,7 @@ class VisitStories:
 
     def _set(self, reference: str, values: dict[str, Any]) -> None:
         visit = self._world.visits.visits[reference]
-        for name, value in values.items():
+        for name, value in {**values, "modified": london_now()}.items():
             setattr(visit, name, value)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.nomis_visits import Visit, room_code
+from sandbox.nomis_visits import Visit, visit_room
 from sandbox.published import Entity
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
@@ -41,7 +41,7 @@ def verify(world: World, found: Discrepancies) -> None:
     known = {entity.dps_id for entity in world.published.of("visit") if entity.exists}
     mapped = {row.nomis_id[0] for row in world.mapping.rows("visits")}
     for visit in world.nomis_visits.visits.values():
-        if visit.id not in mapped:
+        if visit.id not in mapped and visit.id not in world.nomis_visits.planted:
             reference = visit.comment.rpartition("eference: ")[2]
             found.unmapped_record("visit", reference if reference in known else None, nomis_id=visit.id)
 
@@ -65,13 +65,14 @@ def _verify_one(world: World, found: Discrepancies, entity: Entity, records: lis
         return
     visit = world.visits.visits.get(reference)
     if visit is not None:
-        found.compare("visit", reference, expected(visit, cancelled="cancelled" in entity.told), _held(record))
+        wanted = expected(world, visit, cancelled="cancelled" in entity.told)
+        found.compare("visit", reference, wanted, _held(record))
     if record.order is not None and entity.first_told is not None:
         issued = {"order_issued": record.order.issued.isoformat()}
         found.compare("visit", reference, {"order_issued": entity.first_told}, issued)
 
 
-def expected(visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:
+def expected(world: World, visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:
     """The NOMIS record that a visit must have."""
     return {
         "offender_no": visit.prisoner_id,
@@ -82,7 +83,7 @@ def expected(visit: BookedVisit, *, cancelled: bool) -> dict[str, object]:
         ),
         "person_ids": frozenset(visit.person_ids),
         "visit_type": "SCON",
-        "room": room_code(visit.prison_id, visit.room, closed=visit.restriction == "CLOSED"),
+        "room": visit_room(world, visit.prison_id, visit.room, closed=visit.restriction == "CLOSED"),
         "status": "CANC" if cancelled else "SCH",
         "outcome": OUTCOMES.get(visit.outcome or "", "ADMIN") if cancelled else None,
         "comment": f"{COMMENT}{visit.reference}",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sandbox import Sandbox
 from tests.harness.sandboxes import Caller
 
 BODY: dict[str, Any] = {
@@ -51,7 +52,7 @@ def test_equal_posts_make_two_visits(caller: Caller, person: dict[str, Any]) -> 
     assert first != second
     visits = [caller.get("nomis", f"/visits/{each}") for each in (first, second)]
     assert {visit["commentText"] for visit in visits} == {BODY["visitComment"]}
-    assert visits[0]["agencyInternalLocation"]["code"] == f"{person['prisonId']}-VSIP-MAIN-HALL-SOC"
+    assert visits[0]["agencyInternalLocation"]["code"] == f"{person['prisonId']}-VISITS-VSIP_SOC"
     assert [each["personId"] for each in visits[0]["visitors"]] == [4729570, 4729550]
     assert visits[0]["leadVisitor"]["personId"] == 4729570
     assert visits[0]["visitStatus"]["code"] == "SCH"
@@ -108,7 +109,7 @@ def test_update_replaces_times_visitors_and_room(caller: Caller, person: dict[st
     held = caller.get("nomis", f"/visits/{visit}")
     assert (held["startDateTime"], held["endDateTime"]) == ("2030-06-03T09:30:00", "2030-06-03T10:15:00")
     assert [each["personId"] for each in held["visitors"]] == [4729999]
-    assert held["agencyInternalLocation"]["code"].endswith("-VSIP-VIDEO-LINK-CLO")
+    assert held["agencyInternalLocation"]["code"].endswith("-VISITS-VSIP_CLO")
     other = next(each for each in caller.sandbox.prisoners() if each != person)
     assert caller.call("nomis", "PUT", f"/prisoners/{other['offenderNo']}/visits/{visit}", change).status_code == 404
 
@@ -151,3 +152,34 @@ def test_listing_filters_by_creation(caller: Caller, person: dict[str, Any]) -> 
     assert listed["totalElements"] == 3
     assert caller.get("nomis", "/visits/ids?fromDateTime=2030-01-01T00:00:00")["totalElements"] == 0
     assert caller.get("nomis", "/visits/ids?visitTypes=OFFI")["totalElements"] == 0
+
+
+def test_room_of_each_generation(quiet_sandbox: Sandbox) -> None:
+    """One room for each room of the real world then, one for all of a restriction now."""
+    for generation, room in (("2023", "-VSIP-MAIN-HALL-SOC"), ("today", "-VISITS-VSIP_SOC")):
+        quiet_sandbox.reset(prisoners=20, generation=generation)
+        caller, person = Caller(quiet_sandbox), quiet_sandbox.prisoners()[0]
+        visit = caller.get("nomis", f"/visits/{create(caller, person)}")
+        assert visit["agencyInternalLocation"]["code"] == f"{person['prisonId']}{room}"
+
+
+def test_balance_of_a_prisoner(caller: Caller, person: dict[str, Any]) -> None:
+    """Numbers, an empty body where there is no balance, and 404 for an unknown prisoner."""
+    path = "/prisoners/{}/visit-balance"
+    balance = caller.get("nomis", path.format(person["offenderNo"]))
+    assert set(balance) == {"remainingVisitOrders", "remainingPrivilegedVisitOrders"}
+    remand = next(each for each in caller.sandbox.prisoners() if each["bookingId"] % 5 == 0)
+    response = caller.call("nomis", "GET", path.format(remand["offenderNo"]))
+    assert (response.status_code, response.content) == (200, b"")
+    assert caller.call("nomis", "GET", path.format("Z9999ZZ")).status_code == 404
+
+
+def test_listing_goes_by_creation(caller: Caller, person: dict[str, Any]) -> None:
+    """Filtered and ordered by the time of creation, not by that of the visit."""
+    first, second = create(caller, person), create(caller, person)
+    caller.sandbox.control("PUT", f"/nomis/visits/{second}", {"created": "2030-01-01T10:00:00"})
+    caller.sandbox.control("PUT", f"/nomis/visits/{first}", {"created": "2030-01-02T10:00:00"})
+    listed = caller.get("nomis", f"/visits/ids?prisonIds={person['prisonId']}&visitTypes=SCON")
+    assert [each["visitId"] for each in listed["content"]] == [second, first]
+    later = caller.get("nomis", "/visits/ids?fromDateTime=2030-01-02T00:00:00")
+    assert [each["visitId"] for each in later["content"]] == [first]

@@ -108,7 +108,7 @@ def _twice(held: dict[Any, Any], new_key: Any, key_field: str) -> None:
 DAMAGES: dict[tuple[str, str], Damage] = {
     ("visit", "missing"): lambda world: world.nomis_visits.visits.clear(),
     ("visit", "duplicate"): lambda world: _twice(world.nomis_visits.visits, 5, "id"),
-    ("visit", "wrong state"): lambda world: setattr(_one(world.visits.visits), "room", "Other"),
+    ("visit", "wrong state"): lambda world: setattr(_one(world.visits.visits), "person_ids", []),
     ("appointment", "wrongly mapped"): lambda world: world.nomis_appointments.appointments.clear(),
     ("appointment", "unmapped"): lambda world: world.mapping.tables["appointments"].delete(7),
     ("appointment", "duplicate"): lambda world: _twice(world.nomis_appointments.appointments, 5, "event_id"),
