@@ -226,6 +226,14 @@ class Settings(BaseModel):
         description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: those "
         "that NOMIS has switched on for activities, else those of the rollout in DPS",
     )
+    visit_prisons: Codes = Field(
+        (),
+        description="the prisons whose visits are reconciled, separated by commas; unset: those in which "
+        "visit-scheduler lets staff or the public book",
+    )
+    visit_reconciliation_days_ahead: int = Field(
+        35, ge=0, le=366, description="days ahead for which visits are reconciled, from yesterday on"
+    )
     job_completion_index: int | None = Field(
         None,
         ge=0,

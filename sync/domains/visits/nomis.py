@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sync.failures import UpstreamError
+from sync.failures import NotUnderstood, UpstreamError
 from sync.upstream.responses import Body, LocalDateTime, RecordNumber, Response, parse_response, read_pages
 from sync.upstream.transport import ServiceClient, segment
 
@@ -47,8 +47,8 @@ class VisitCreated(Response):
     visit_id: RecordNumber
 
 
-class VisitStatus(Response):
-    """A status by its code: `SCH` is scheduled, `CANC` cancelled."""
+class Code(Response):
+    """A code of NOMIS. As a status of visits, `SCH` is scheduled and `CANC` cancelled."""
 
     code: str
 
@@ -64,12 +64,38 @@ class NomisVisit(Response):
     prison_id: str | None = None
     start_date_time: LocalDateTime | None = None
     end_date_time: LocalDateTime | None = None
-    visit_status: VisitStatus | None = None
+    visit_status: Code | None = None
     comment_text: str | None = None
 
     def names(self, reference: str) -> bool:
         """Whether the comment names the DPS visit of this reference."""
         return re.search(rf"(?<![\w-]){re.escape(reference)}(?![\w-])", self.comment_text or "") is not None
+
+
+class Visitor(Response):
+    """A visitor."""
+
+    person_id: int
+
+
+class VisitDetails(NomisVisit):
+    """A visit with everything that is compared; the code of its location holds the description of the room."""
+
+    offender_no: str
+    prison_id: str
+    start_date_time: LocalDateTime
+    visit_status: Code
+    visit_type: Code
+    visit_outcome: Code | None = None
+    visitors: tuple[Visitor, ...]
+    agency_internal_location: Code | None = None
+    when_created: LocalDateTime
+    when_updated: LocalDateTime | None = None
+    create_user_id: str | None = None
+    modify_user_id: str | None = None
+
+
+_Visit = TypeVar("_Visit", bound=NomisVisit)
 
 
 class _VisitId(Response):
@@ -103,10 +129,19 @@ def cancel_visit(nomis: ServiceClient, offender_no: str, visit_id: int, body: Ca
 
 def find_visit(nomis: ServiceClient, visit_id: int) -> NomisVisit | None:
     """A visit, None if there is none."""
+    return _find(nomis, visit_id, NomisVisit)
+
+
+def find_details(nomis: ServiceClient, visit_id: int) -> VisitDetails | None:
+    """A visit with everything that is compared, None if there is none."""
+    return _find(nomis, visit_id, VisitDetails)
+
+
+def _find(nomis: ServiceClient, visit_id: int, model: type[_Visit]) -> _Visit | None:
     path = f"/visits/{visit_id}"
     response = nomis.call("GET", path, none_on_404=True)
     asked = {"visitId": visit_id}
-    return None if response is None else parse_response(NomisVisit, response, nomis, "GET", path, asked=asked)
+    return None if response is None else parse_response(model, response, nomis, "GET", path, asked=asked)
 
 
 def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_from: datetime) -> Iterator[int]:
@@ -119,3 +154,17 @@ def visit_ids(nomis: ServiceClient, prison_id: str, visit_type: str, created_fro
     }
     for each in read_pages(nomis, path, query):
         yield parse_response(_VisitId, each, nomis, "GET", path).visit_id
+
+
+def knows_prisoner(nomis: ServiceClient, offender_no: str) -> bool:
+    """Whether NOMIS has a booking under this prisoner number; after a merge it no longer has one.
+
+    Its read of the visit balance tells (since April 2025): its response is empty where the booking has no balance.
+    """
+    path = f"/prisoners/{segment(offender_no)}/visit-balance"
+    try:
+        return nomis.call("GET", path, none_on_404=True) is not None
+    except NotUnderstood as error:
+        if error.status != 200:
+            raise
+        return True
