@@ -200,6 +200,7 @@ def test_changed_visit_is_updated(harness: Harness, prisoner: Prisoner) -> None:
     held = nomis_visit(harness)
     assert (held["start"], held["end"]) == ("2023-06-03T09:30:00", "2023-06-03T10:15:00")
     assert (held["person_ids"], held["room"]) == ([4_700_001], f"{prisoner.prison_id}-VISITS-VSIP_CLO")
+    assert harness.sandbox.journal("nomis")[-1]["body"]["room"] == "Video Link"
     assert harness.tracked("visit-changed-success")[0][1] == {
         "visitId": REFERENCE,
         "offenderNo": prisoner.offender_no,

@@ -1,0 +1,206 @@
+"""Why a visit differs, how urgent that is, and what fixes it, as far as the records and the mapping tell."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from reports.engine.contract import Explanation
+from reports.engine.result import Diagnosis, EvidenceRow
+from sync.clock import LONDON
+from sync.command_text import command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date
+
+    from reports.engine.contract import Difference
+    from reports.engine.result import Confidence, RightSide
+    from reports.reconciliations.visits.result import Weight
+
+#: A visit that NOMIS does not have, and that is this near, is not prepared.
+_NEAR: Final = timedelta(days=3)
+_RESYNC: Final = ("resync", "visit", "{reference}")
+
+
+class Cause(NamedTuple):
+    """A cause, which side is right, and what to do; `explanation` and `command` name columns of the row in braces."""
+
+    text: str
+    right_side: RightSide
+    action: str
+    command: tuple[str, ...] = ()
+    explanation: str = ""
+    confidence: Confidence = "high"
+    weight: Weight = "high"
+
+
+_CAUSES: Final[Mapping[str, Cause]] = {
+    "nomis-visit-missing": Cause(
+        "the event that it was booked was lost, or failed",
+        "DPS",
+        "Write the visit to NOMIS.",
+        _RESYNC,
+        confidence="medium",
+        weight="medium",
+    ),
+    "nomis-visit-gone": Cause(
+        "the visit was deleted in NOMIS",
+        "DPS",
+        "Have the mapping deleted, then write the visit to NOMIS.",
+        _RESYNC,
+        "NOMIS has no visit {visit_id}, to which this one is mapped.",
+    ),
+    "not-cancelled-in-nomis": Cause(
+        "the event that it was cancelled was lost, or failed",
+        "DPS",
+        "Cancel the visit in NOMIS too.",
+        _RESYNC,
+        confidence="medium",
+    ),
+    "cancelled-in-nomis-only": Cause(
+        "the visit was cancelled on the NOMIS screen",
+        "NOMIS",
+        "Tell the prison, which has to cancel the visit in DPS, or to book it again.",
+        confidence="medium",
+    ),
+    "details-differ": Cause(
+        "the event that it was changed was lost, or failed",
+        "DPS",
+        "Write the visit to NOMIS again.",
+        _RESYNC,
+        confidence="medium",
+        weight="medium",
+    ),
+    "nomis-duplicate": Cause(
+        "the visit was created twice",
+        "DPS",
+        "Cancel the NOMIS visit that has no mapping.",
+        ("duplicates", "remove", "visit", "{visit_id}", "--of", "{duplicate_of}"),
+        "The comment of NOMIS visit {visit_id} names {reference}, to which NOMIS visit {duplicate_of} belongs.",
+    ),
+    "mapping-missing": Cause(
+        "the mapping was never saved",
+        "DPS",
+        "Save the mapping.",
+        _RESYNC,
+        "The comment of NOMIS visit {visit_id} names {reference}, and neither is mapped.",
+    ),
+    "dps-visit-gone": Cause(
+        "the visit was removed from DPS",
+        "unknown",
+        "Nothing.",
+        (),
+        "Visits are cancelled in DPS, not deleted: its data were corrected, or refreshed.",
+        weight="low",
+    ),
+    "outcome-differs": Cause(
+        "the visit was cancelled with another outcome",
+        "unknown",
+        "Nothing: it is cancelled on both sides.",
+        confidence="medium",
+        weight="low",
+    ),
+    "reference-differs": Cause(
+        "the comment in NOMIS names another visit",
+        "unknown",
+        "Nothing, if only the comment differs.",
+        (),
+        "NOMIS visit {visit_id} names {nomis_reference}.",
+        weight="low",
+    ),
+}
+_CANCELLED_AND_GONE: Final = _CAUSES["nomis-visit-gone"]._replace(
+    action="Nothing: it is cancelled in DPS.", command=(), weight="low"
+)
+_MERGED: Final = Cause(
+    "the prisoner was merged in NOMIS",
+    "NOMIS",
+    "Have the prisoner number of the visit corrected in DPS.",
+    (),
+    "NOMIS no longer knows {dps_prisoner}.",
+    weight="medium",
+)
+_OTHER_PRISONER: Final = Cause(
+    "the visit is one of another prisoner in NOMIS",
+    "unknown",
+    "Compare both visits by hand, and tell the prison.",
+    confidence="medium",
+    weight="medium",
+)
+_ENDED: Final = Cause(
+    "NOMIS recorded how the visit ended",
+    "NOMIS",
+    "Tell the prison if the record in NOMIS is wrong.",
+    (),
+    "A visit that is no longer scheduled cannot be cancelled there.",
+    weight="medium",
+)
+_CHANGED_ON_SCREEN: Final = Cause(
+    "the visit was changed on the NOMIS screen",
+    "unknown",
+    "Ask the prison what is right. If it is DPS, write the visit to NOMIS again.",
+    _RESYNC,
+    weight="medium",
+)
+_OUTCOME_ON_SCREEN: Final = _CAUSES["outcome-differs"]._replace(
+    text="the outcome was changed on the NOMIS screen", right_side="NOMIS"
+)
+#: What is believed of these causes if someone else changed the visit in NOMIS than created it.
+_ON_SCREEN: Final = {_CAUSES["cancelled-in-nomis-only"].text, _CHANGED_ON_SCREEN.text, _OUTCOME_ON_SCREEN.text}
+
+
+def explain(difference: Difference, today: date, *, merged: bool) -> Explanation:
+    """The cause, the weight and the fix of a difference, with what was read as evidence.
+
+    merged: NOMIS no longer knows the prisoner number that DPS has.
+    """
+    row, cause = difference.row, _cause_of(difference, merged=merged)
+    explanation, confidence = cause.explanation.format_map(row), cause.confidence
+    if cause.text in _ON_SCREEN and _changed_on_screen(row):
+        explanation, confidence = f"{row['changed_by']} changed it, which {row['created_by']} had created.", "high"
+    elif difference.given_up is not None and cause.confidence == "medium" and cause.right_side == "DPS":
+        explanation = f"Its message is not sent back from the dead letter queue: {difference.given_up}."
+        confidence = "high"
+    diagnosis = Diagnosis(
+        cause=cause.text,
+        confidence=confidence,
+        right_side=cause.right_side,
+        explanation=explanation,
+        action=cause.action,
+        commands=(command(*(word.format_map(row) for word in cause.command)),) if cause.command else (),
+    )
+    near = difference.kind == "nomis-visit-missing" and row["dps_start"].date() <= today + _NEAR
+    values = {"weight": "high" if near else cause.weight, "reference": row["reference"], "visit_id": row["visit_id"]}
+    return Explanation(diagnosis, tuple(_evidence(row)), values=values)
+
+
+def _cause_of(difference: Difference, *, merged: bool) -> Cause:
+    row, kind = difference.row, difference.kind
+    if kind == "nomis-visit-gone" and row["dps_state"] == "CANCELLED":
+        return _CANCELLED_AND_GONE
+    if kind == "outcome-differs" and _changed_on_screen(row):
+        return _OUTCOME_ON_SCREEN
+    if kind != "details-differ":
+        return _CAUSES[kind]
+    if "prisoner" in difference.differs:
+        return _MERGED if merged else _OTHER_PRISONER
+    if "state" in difference.differs:
+        return _ENDED
+    return _CHANGED_ON_SCREEN if _changed_on_screen(row) else _CAUSES[kind]
+
+
+def _evidence(row: Mapping[str, Any]) -> Iterator[EvidenceRow]:
+    for side, column in (("DPS", "dps_changed_at"), ("NOMIS", "nomis_changed_at")):
+        if row[column] is not None:
+            at = row[column].astimezone(LONDON).replace(tzinfo=None)
+            yield EvidenceRow(
+                side=side, at=at, text="last changed", note=(row["changed_by"] or "") if side == "NOMIS" else ""
+            )
+    if row["mapped"]:
+        yield EvidenceRow(side="mapping", text=f"ties visit {row['reference']} to NOMIS visit {row['visit_id']}")
+
+
+def _changed_on_screen(row: Mapping[str, Any]) -> bool:
+    """Whether someone else changed the visit than created it: of this program NOMIS always notes the same user."""
+    return row["changed_by"] is not None and row["changed_by"] != row["created_by"]

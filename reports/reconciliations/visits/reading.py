@@ -1,0 +1,249 @@
+"""Reads the visits of a prison on both sides, and those of single references again.
+
+First every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then the visits
+that NOMIS got of late and that are not among those: duplicates, and visits without a mapping or a DPS visit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import pandas as pd
+
+from reports.engine.contract import Gap, UnreadRecord
+from reports.engine.parallel_reader import FailedRead
+from reports.reconciliations.visits import rules
+from sync.domains.visits import dps as visit_scheduler
+from sync.domains.visits import nomis as nomis_visits
+from sync.domains.visits.rules import MAPPINGS, NOMIS_VISIT_TYPES
+from sync.failures import BreakerOpen, UpstreamError
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from datetime import date, datetime
+
+    from reports.engine.contract import Reads, SideName
+    from sync.domains.visits.dps import BookedVisit
+    from sync.domains.visits.nomis import VisitDetails
+    from sync.failures import SyncError
+    from sync.upstream.responses import Page
+    from sync.upstream.services import Services
+
+Item = TypeVar("Item", int, str)
+Value = TypeVar("Value")
+
+PAGE_SIZE: Final = 200
+#: How often a list is read that visits are added to or removed from meanwhile.
+_LISTINGS: Final = 4
+#: Failures of calls; the end of a run is none.
+_FAILURES: Final = (UpstreamError, BreakerOpen)
+_SOCIAL: Final = NOMIS_VISIT_TYPES["SOCIAL"]
+_SIDES: Final[dict[UpstreamName, SideName]] = {
+    UpstreamName.NOMIS: "NOMIS",
+    UpstreamName.MAPPING: "mapping",
+    UpstreamName.VISITS: "DPS",
+}
+
+
+@dataclass(slots=True)
+class VisitReader:
+    """Reads one unit; `unread` and `gaps` collect what cannot be read."""
+
+    services: Services
+    reads: Reads
+    unread: list[UnreadRecord] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def read_prison(
+        self, prison_id: str, days: tuple[date, date], created_from: datetime, known: Iterable[int], *, cut: bool
+    ) -> pd.DataFrame:
+        """The rows of a prison (`rules.join`): its DPS visits of the days, the last included, and what else NOMIS has.
+
+        created_from: since when NOMIS visits are looked through that belong to none of those, local to London.
+        known: NOMIS visits to look at whenever they were created. cut: leaves out NOMIS visits of other days.
+        Raises `SyncError` if nothing of the prison can be read.
+        """
+        visits = self._list_visits({"prisonId": prison_id}, days)
+        try:
+            recent = self.reads.page(
+                UpstreamName.NOMIS,
+                lambda: list(nomis_visits.visit_ids(self.services.nomis, prison_id, _SOCIAL, created_from)),
+            )
+        except _FAILURES as error:
+            self._add_gap(error, {"prisonId": prison_id, "side": "NOMIS"})
+            recent = []
+        return self._rows(visits, list(visits), {*recent, *known}, days if cut else None)
+
+    def read_prisoner(self, offender_no: str, days: tuple[date, date]) -> pd.DataFrame:
+        """The rows of the DPS visits of a prisoner; NOMIS cannot list the visits of one. Raises as `read_prison`."""
+        visits = self._list_visits({"prisonerId": offender_no}, days)
+        return self._rows(visits, list(visits), (), None)
+
+    def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
+        """The rows of these references, and of these NOMIS visits, which may name them; none for what is gone."""
+        known = list(dict.fromkeys(references))
+        rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
+        return rows[rows["in_dps"] | rows["in_nomis"]]
+
+    def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
+        """The DPS visits of a prison or prisoner on these days, by reference.
+
+        The pages are ordered by start, so a visit booked meanwhile moves others on to pages that were read already: the
+        list is read again until it has as many references as the service counts.
+        """
+        first, last = days
+        found: dict[str, BookedVisit] = {}
+        invalid: dict[str, UnreadRecord] = {}
+        seen: set[str] = set()
+        for _ in range(_LISTINGS):
+            total = 0
+            for page in self._pages(whose, days):
+                total = page.total_elements
+                for place, element in enumerate(page.content):
+                    reference = _reference_of(element) or f"page {page.number} row {place}"
+                    seen.add(reference)
+                    try:
+                        visit = visit_scheduler.parse_booked_visit(self.services[UpstreamName.VISITS], element)
+                    except UpstreamError as error:
+                        invalid[reference] = UnreadRecord({"visit": reference}, None, "DPS", error.message)
+                        continue
+                    if first <= visit.start_timestamp.date() <= last:
+                        found[reference] = visit
+            if len(seen) >= total or self.gaps:
+                break
+        else:
+            reason = f"the list kept changing: {len(seen)} of {total} visits were found"
+            self.gaps.append(Gap(_what(whose, "DPS"), reason, {**whose, "side": "DPS"}))
+        self.unread.extend(invalid.values())
+        return found
+
+    def _pages(self, whose: Mapping[str, str], days: tuple[date, date]) -> Iterator[Page]:
+        """The pages of DPS visits; a later one that cannot be read is a gap. Raises `SyncError` for the first."""
+        client = self.services[UpstreamName.VISITS]
+        number, pages = 0, 1
+        while number < pages:
+
+            def read(number: int = number) -> Page:
+                return visit_scheduler.visits_page(client, whose, days, number, PAGE_SIZE)
+
+            try:
+                page = self.reads.page(UpstreamName.VISITS, read)
+            except _FAILURES as error:
+                if not number:
+                    raise
+                self._add_gap(error, {**whose, "page": number, "side": "DPS"})
+            else:
+                pages = page.total_pages
+                yield page
+            number += 1
+
+    def _rows(
+        self,
+        visits: dict[str, BookedVisit],
+        references: Collection[str],
+        others: Collection[int],
+        days: tuple[date, date] | None,
+    ) -> pd.DataFrame:
+        """The rows of DPS visits, of the mappings of their references, and of other NOMIS visits."""
+        mappings = self._find_mappings(references)
+        handled = {*references, *self._unread_visits()}
+        records = self._look_through(set(others).difference(mappings.values()), days)
+        named = _pairs(records, "nomis_reference")
+        owners = self._find_owners({visit_id: name for visit_id, name in named.items() if name})
+
+        # References that are not in the list: of duplicates and of visits without a mapping, and of mappings.
+        unmapped = {visit_id: name for visit_id, name in named.items() if not name or not owners.get(visit_id, "?")}
+        further = {name for name in unmapped.values() if name}.difference(handled)
+        owned = {name: visit_id for visit_id, name in owners.items() if name and name not in handled}
+        found = self._find_visits({*further, *owned})
+        mappings |= self._find_mappings(further)
+        mappings |= {name: visit_id for name, visit_id in owned.items() if name not in found}
+        visits = visits | {name: visit for name, visit in found.items() if name in further}
+
+        details = self._find_details({visit_id: name for name, visit_id in mappings.items() if visit_id not in named})
+        unread = self._unread_visits()
+        # A comment may say "reference" and mean another one, which nobody knows.
+        known = {*visits, *mappings}
+        unmapped = {
+            visit_id: name if name in known or rules.is_reference(name) else "" for visit_id, name in unmapped.items()
+        }
+        return rules.join(
+            rules.dps_frame(visit for name, visit in visits.items() if name not in unread),
+            pd.concat([records, rules.nomis_frame(details)], ignore_index=True),
+            rules.pairs((name, visit_id) for name, visit_id in mappings.items() if name not in unread),
+            rules.pairs((name, visit_id) for visit_id, name in unmapped.items() if name not in unread),
+        )
+
+    def _look_through(self, visit_ids: Collection[int], days: tuple[date, date] | None) -> pd.DataFrame:
+        """The social visits among these, as `rules.nomis_frame`, on these days if they are given."""
+        found = rules.nomis_frame(self._find_details({visit_id: str(visit_id) for visit_id in sorted(visit_ids)}))
+        social = found["nomis_type"] == _SOCIAL
+        if days is not None:
+            start, end = (pd.Timestamp(day) for day in days)
+            social &= found["nomis_start"].between(start, end + pd.Timedelta(days=1), inclusive="left")
+        return found[social]
+
+    def _find_visits(self, references: Iterable[str]) -> dict[str, BookedVisit]:
+        client = self.services[UpstreamName.VISITS]
+        asked = {reference: reference for reference in sorted(references)}
+        found = self._call(UpstreamName.VISITS, lambda each: visit_scheduler.find_visit(client, each), asked)
+        return {reference: visit for reference, visit in found.items() if visit is not None}
+
+    def _find_mappings(self, references: Iterable[str]) -> dict[str, int]:
+        """The NOMIS visits that references are mapped to; a reference without a mapping is left out."""
+        mapping, asked = self.services.mapping, {reference: reference for reference in references}
+        found = self._call(UpstreamName.MAPPING, lambda each: MAPPINGS.find(mapping, each), asked)
+        return {reference: int(each["nomisId"]) for reference, each in found.items() if each is not None}
+
+    def _find_owners(self, named: Mapping[int, str]) -> dict[int, str]:
+        """The references that NOMIS visits are mapped to, empty if to none."""
+        mapping = self.services.mapping
+        asked = {visit_id: f"{name} {visit_id}" for visit_id, name in named.items()}
+        found = self._call(UpstreamName.MAPPING, lambda each: MAPPINGS.find_by_nomis_ids(mapping, each), asked)
+        return {visit_id: "" if each is None else str(each["vsipId"]) for visit_id, each in found.items()}
+
+    def _find_details(self, visits: Mapping[int, str]) -> list[VisitDetails]:
+        nomis = self.services.nomis
+        found = self._call(UpstreamName.NOMIS, lambda each: nomis_visits.find_details(nomis, each), visits)
+        return [visit for visit in found.values() if visit is not None]
+
+    def _call(
+        self, service: UpstreamName, read: Callable[[Item], Value], items: Mapping[Item, str]
+    ) -> dict[Item, Value]:
+        """What each item reads as; `items` have the keys of their rows, under which a failure is noted."""
+        found: dict[Item, Value] = {}
+        for item, value in self.reads.each(service, read, items):
+            if isinstance(value, FailedRead):
+                key = {"visit": items[item]}
+                self.unread.append(UnreadRecord(key, None, _SIDES[service], value.reason, value.network))
+            else:
+                found[item] = value
+        return found
+
+    def _unread_visits(self) -> set[str]:
+        return {record.key["visit"] for record in self.unread}
+
+    def _add_gap(self, error: SyncError, detail: Mapping[str, Any]) -> None:
+        """Notes a page that cannot be read; a missing route is raised, since the service is too old."""
+        if isinstance(error, UpstreamError) and error.no_route:
+            raise error
+        self.gaps.append(Gap(_what(detail, detail["side"]), str(error), detail))
+
+
+def _what(detail: Mapping[str, Any], side: str) -> str:
+    whose = detail.get("prisonId") or detail.get("prisonerId")
+    page = f"page {detail['page']} of " if "page" in detail else ""
+    return f"{whose}: {page}the visits in {side}"
+
+
+def _reference_of(element: object) -> str | None:
+    reference = element.get("reference") if isinstance(element, dict) else None
+    return reference if isinstance(reference, str) else None
+
+
+def _pairs(records: pd.DataFrame, name: str) -> dict[int, str]:
+    """A text of each NOMIS visit, empty for NA."""
+    texts = records[name].fillna("").astype(str)
+    return {int(visit_id): text for visit_id, text in zip(records["visit_id"], texts, strict=True)}

@@ -1,0 +1,149 @@
+"""The reconciliation of visits, prison by prison; no service that was replaced had it."""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from reports.engine.contract import Population, Reading, Reconciliation, ServiceTooOld, Unit
+from reports.engine.frame import typed
+from reports.engine.result import Mismatch, ReconciliationResult
+from reports.reconciliations.visits import causes, rules
+from reports.reconciliations.visits.events import VisitEvents
+from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
+from reports.reconciliations.visits.result import VisitMismatch, VisitResult
+from sync import clock
+from sync.domains.visits import dps as visit_scheduler
+from sync.domains.visits.nomis import knows_prisoner
+from sync.domains.visits.rules import CREATION
+from sync.settings.declaration import UpstreamName
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from reports.engine.contract import Difference, Explanation, Gap, Reads
+    from reports.engine.parallel_reader import FailedRead
+    from sync.settings.declaration import Settings
+
+#: How far back NOMIS visits are looked through when no earlier run has done so.
+_FIRST_LOOK: Final = timedelta(days=60)
+_DAY: Final = timedelta(days=1)
+
+
+class Visits(Reconciliation):
+    """Compares the booked and cancelled visits of DPS from yesterday on with NOMIS."""
+
+    name = "visits"
+    title = "Visits"
+    counted = "visits"
+    key: ClassVar = rules.KEY
+    fields = rules.FIELDS
+    extra: ClassVar = rules.EXTRA
+    kinds: ClassVar = rules.KINDS
+    domain = "visits"
+    nouns: ClassVar = {"NOMIS": "NOMIS visit", "DPS": "DPS visit"}
+    parts: ClassVar = {Mismatch: VisitMismatch, ReconciliationResult: VisitResult}
+    #: The last complete run over everyone.
+    earlier: ReconciliationResult | None = None
+
+    @classmethod
+    def window(cls, settings: Settings, today: date) -> tuple[date, date]:
+        """Yesterday, whose visits may only now have ended in NOMIS, and the days for which visits can be booked."""
+        return today - timedelta(days=1), today + timedelta(days=settings.visit_reconciliation_days_ahead)
+
+    def population(self, reads: Reads) -> Population:
+        """The prisons in which visits can be booked, or the prisoners that were chosen."""
+        first, last = self._days
+        days = {"from": first.isoformat(), "to": last.isoformat()}
+        if self.scope.offender_nos:
+            return Population(tuple(Unit(each) for each in self.scope.offender_nos), None, detail=days)
+        prisons = self.scope.prisons or self.settings.visit_prisons
+        if not prisons:
+            client = self.services[UpstreamName.VISITS]
+            prisons = reads.one(UpstreamName.VISITS, lambda: visit_scheduler.supported_prisons(client))
+        content = {"created_from": self._created_from().isoformat(timespec="seconds"), "cut": self._are_chosen_days}
+        known = self._reported_visits()
+        units = tuple(Unit(each, {**content, "known": known.get(each, [])}) for each in prisons)
+        return Population(units, None, detail=days)
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        """The visits of a prison in DPS with their mappings and NOMIS visits, and what else NOMIS got of late."""
+        reader = VisitReader(self.services, reads)
+        if self.scope.offender_nos:
+            rows = reader.read_prisoner(unit.id, self._days)
+        else:
+            created_from = datetime.fromisoformat(unit.content["created_from"])
+            known, cut = unit.content["known"], unit.content["cut"]
+            rows = reader.read_prison(unit.id, self._days, created_from, known, cut=cut)
+        return Reading(typed(self, rows), tuple(reader.unread), tuple(reader.gaps))
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
+        """The visits of these rows by their references."""
+        reader = VisitReader(self.services, reads)
+        found = reader.read_again(rows["reference"].dropna(), rows["visit_id"].dropna())
+        return Reading(typed(self, found), tuple(reader.unread))
+
+    def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows that differ, by the rules of visits."""
+        return rules.differing(frame, _today())
+
+    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The visit, as its events name it."""
+        return () if row["reference"] is None else (f"{CREATION.name}:{row['reference']}",)
+
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+        """How many visits each side has."""
+        of_prisons = frame[frame["in_dps"] & ~frame["surplus"]].groupby("prison_id").size()
+        return {
+            "dps_visits": int(of_prisons.sum()),
+            "nomis_visits": int(frame["in_nomis"].sum()),
+            "on_screen": int(frame["reference"].isna().sum()),
+            "pages": sum(math.ceil(count / PAGE_SIZE) for count in of_prisons),
+        }
+
+    def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
+        """Causes and fixes; NOMIS is asked whether it still knows the prisoner where the prisoners differ."""
+        numbers = {each.row["dps_prisoner"] for each in differences if "prisoner" in each.differs}
+        try:
+            found = reads.each(UpstreamName.NOMIS, lambda each: knows_prisoner(self.services.nomis, each), numbers)
+        except ServiceTooOld:
+            found = []
+        merged = {number for number, known in found if known is False}
+        return [
+            causes.explain(each, _today(), merged="prisoner" in each.differs and each.row["dps_prisoner"] in merged)
+            for each in differences
+        ]
+
+    def events(self) -> VisitEvents:
+        """The telemetry events of a run."""
+        return VisitEvents()
+
+    @property
+    def _days(self) -> tuple[date, date]:
+        first, last = self.window(self.settings, _today())
+        return self.scope.from_date or first, self.scope.to_date or last
+
+    @property
+    def _are_chosen_days(self) -> bool:
+        return self._days != self.window(self.settings, _today())
+
+    def _created_from(self) -> datetime:
+        """Since when NOMIS visits are looked through, local to London: a day before the last complete run."""
+        now = clock.london_now()
+        before = _FIRST_LOOK if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
+        return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
+
+    def _reported_visits(self) -> dict[str, list[int]]:
+        """The NOMIS visits of the differences of the last complete run, by prison: they are looked at again."""
+        found: dict[str, list[int]] = {}
+        for each in () if self.earlier is None else self.earlier.mismatches:
+            if isinstance(each, VisitMismatch) and each.visit_id is not None and each.prison_id is not None:
+                found.setdefault(each.prison_id, []).append(each.visit_id)
+        return found
+
+
+def _today() -> date:
+    return clock.london_now().date()
