@@ -1,5 +1,6 @@
 """Creations whose outcome is unknown: lists them, settles them as a person found, and reopens them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,7 +142,8 @@ def settle_mapped(application: Application, plan: MappingPlan, who: str, number:
 
 
 def check_sending(application: Application, record: CreationRecord) -> None:
-    """Raises, before anything is asked, the `SyncError` that sending the event again would fail with."""
+    """Raises, before anything is asked, what sending the event again would fail with: `WorkError` or `SyncError`."""
+    _check_ended(application, record)
     mapped_meanwhile(application, record)
     application.queue_pair(domain_of_record(record.domain).queue)
 
@@ -150,13 +152,14 @@ def settle_not_created(application: Application, record: CreationRecord, who: st
     """Notes that NOMIS does not have the record, and sends its event once more so that it is created; what was done.
 
     If the DPS record is mapped by now, nothing is left to create and nothing is sent. After a crash in between the
-    command can be run again. Raises `LeaseBusy` and `SyncError`.
+    command can be run again. Raises `WorkError` while the create may still be under way, when nobody can know yet what
+    NOMIS will have, `LeaseBusy` and `SyncError`.
     """
     with application.leases.held(creation_lease(record.domain, record.dps_id)):
         if record.state is CreationState.ABANDONED:
             _check_unchanged(application, record)
         else:
-            _check_open(application, record)
+            _check_ended(application, _check_open(application, record))
         with recorded_action(application, who, ACTION, _target(record)) as ongoing:
             mapping = mapped_meanwhile(application, record)
             if mapping is None:
@@ -244,10 +247,22 @@ def _target(record: CreationRecord) -> str:
     return f"{record.domain} {record.dps_id}"
 
 
-def _check_open(application: Application, record: CreationRecord) -> None:
+def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
+    """The record as it is now; raises `WorkError` if it is no longer open, or at another attempt."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")
+    return now
+
+
+def _check_ended(application: Application, record: CreationRecord) -> None:
+    """Raises `WorkError` while the create may still be under way: NOMIS may get the record after a person looked."""
+    seconds = application.creations.seconds_under_way(record)
+    if seconds > 0:
+        raise WorkError(
+            f"the create of {_target(record)} may still be under way in NOMIS: wait {math.ceil(seconds)} s, look "
+            "again, then settle it"
+        )
 
 
 def _check_unchanged(application: Application, record: CreationRecord) -> None:

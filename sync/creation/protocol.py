@@ -38,6 +38,8 @@ from sync.store.telemetry import text_properties
 
 #: NOMIS certainly does not have the record.
 _CREATED_AGAIN = frozenset({CreationState.REFUSED, CreationState.ABANDONED, CreationState.DELETED})
+#: Nobody knows yet what became of the last create.
+_OUTCOME_UNKNOWN = frozenset({CreationState.INTENDED, CreationState.AMBIGUOUS})
 #: NOMIS once had the record.
 _ONCE_THERE = frozenset({CreationState.MAPPED, CreationState.DELETED})
 
@@ -128,6 +130,12 @@ class CreationProtocol:
                 return Outcome.DUPLICATE
             self._store.mapped(creation, dps_id, mapping, creation.retry_success, properties)
             return Outcome.APPLIED
+
+    def seconds_under_way(self, record: CreationRecord) -> float:
+        """How long the last create of a record may still be under way in NOMIS; 0 once it has ended for certain."""
+        if record.state not in _OUTCOME_UNKNOWN:
+            return 0.0
+        return max(0.0, (self._ended_at(record) - clock.now()).total_seconds())
 
     def _create(
         self,
@@ -271,13 +279,16 @@ class CreationProtocol:
 
     def _check_not_under_way(self, creation: Creation, record: CreationRecord, moment: datetime) -> None:
         """Raises `CreateUnderWay` if the create of this intent may have been under way in NOMIS at `moment`."""
-        last_news = record.updated_at
+        if moment < self._ended_at(record):
+            raise CreateUnderWay(creation_lease(creation.name, record.dps_id), self.seconds_under_way(record))
+
+    def _ended_at(self, record: CreationRecord) -> datetime:
+        """When the last create has ended in NOMIS, whatever became of it: the grace period is over then."""
+        # That a creation is ambiguous is no news of its create.
+        last_news = record.updated_at if record.state is CreationState.INTENDED else record.intended_at
         if not self._store.request_has_ended(record):
             last_news = max(last_news, record.intended_at + self._longest_call)
-        ended_at = last_news + self._grace
-        if moment < ended_at:
-            remaining = max(timedelta(), ended_at - clock.now())
-            raise CreateUnderWay(creation_lease(creation.name, record.dps_id), remaining.total_seconds())
+        return last_news + self._grace
 
 
 def _prepare(

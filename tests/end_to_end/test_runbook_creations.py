@@ -6,7 +6,7 @@ from sandbox import Sandbox
 from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 from tests.harness.commands import Terminal
-from tests.harness.faults import faulty
+from tests.harness.faults import faulty, held
 from tests.harness.publishing import (
     DpsEvent,
     adjustment_inserted,
@@ -93,10 +93,29 @@ def test_record_that_is_not_there_is_created(app: App, sandbox: Sandbox) -> None
     lose(app, schedule_created(sandbox), applied=False)
     creation = ambiguous(app)
     assert sandbox.nomis("course") == []
+    app.let_creates_end()
     app.run_ok("creations", "settle", str(creation["id"]), "--not-created", "--yes")
     assert app.drain("activity")["applied"] == 1
     assert (len(sandbox.nomis("course")), len(sandbox.mappings("activities"))) == (1, 1)
     assert app.read_json("creations", "list") == []
+
+
+def test_create_that_may_be_under_way_is_not_declared_not_created(app: App, sandbox: Sandbox) -> None:
+    """NOMIS may get the record after a person looked: until no create can be under way, nothing is sent again."""
+    told = schedule_created(sandbox)
+    told.publish()
+    with held(sandbox, "nomis", "POST", "/activities") as hold:
+        app.drain("activity", API_TIMEOUT_SECONDS="1")
+        creation = ambiguous(app)
+        settle = ("creations", "settle", str(creation["id"]), "--yes")
+        assert sandbox.nomis("course") == []
+        early = app.run(*settle, "--not-created")
+        assert (early.code, "may still be under way in NOMIS: wait" in early.error) == (1, True)
+        assert app.drain("activity")["received"] == 0
+        hold.release()
+        (course,) = until(lambda: sandbox.nomis("course"), "the create that was under way")
+    app.run_ok(*settle, "--nomis-id", str(course["id"]), "--unchecked")
+    assert [each["nomisCourseActivityId"] for each in sandbox.mappings("activities")] == [course["id"]]
 
 
 def doubt_beside_a_mapping(app: App, told: DpsEvent, *, applied: bool) -> str:
@@ -135,6 +154,7 @@ def test_nothing_beside_a_mapping_closes_the_doubt(app: App, sandbox: Sandbox) -
     told = schedule_created(sandbox)
     creation = doubt_beside_a_mapping(app, told, applied=False)
     (course,) = sandbox.nomis("course")
+    app.let_creates_end()
     said = app.run_ok("creations", "settle", creation, "--not-created", "--yes")
     assert f"mapped to course activity {course['id']}" in said
     assert app.read_json("creations", "list") == []
@@ -154,6 +174,7 @@ def test_every_domain_can_be_settled_either_way(app: App, sandbox: Sandbox, queu
     listed = {each["dpsId"]: str(each["id"]) for each in app.read_json("creations", "list")}
     app.run_ok("creations", "settle", listed[second.dps_id], "--nomis-id", str(made), "--yes", *SURE[queue])
     before = len(sandbox.nomis(kind))
+    app.let_creates_end()
     app.run_ok("creations", "settle", listed[first.dps_id], "--not-created", "--yes")
     assert app.drain(queue)["applied"] == 1
     assert len(sandbox.nomis(kind)) == before + 1
@@ -267,6 +288,7 @@ def test_what_another_settles_while_one_thinks_is_left(app: App, sandbox: Sandbo
     """Either way of settling it looks again after the yes."""
     lose(app, schedule_created(sandbox), applied=False)
     number = str(ambiguous(app)["id"])
+    app.let_creates_end()
 
     def another_settles() -> None:
         app.run_ok("creations", "settle", number, "--not-created", "--yes", "--as", "joe")

@@ -14,21 +14,26 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from jobs.health.metrics import Metrics
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sandbox.forked_command import ForkedCommand
+from sync.clock import now
 from sync.domains.registry import event_types
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue
 from sync.queues.setup import QueueOpener, QueuePair
 from sync.settings.loading import load_settings
 from sync.settings.queue_names import QUEUES
+from sync.store.database import Database
+from sync.store.tables import creations
 from tests.harness.commands import Ended, Terminal, run_here
 from tests.harness.processes import run_command, start_command
 
@@ -167,6 +172,13 @@ class App:
         with closing(sqlite3.connect(self.database)) as connection:
             rows = connection.execute("SELECT action, target, outcome FROM actions ORDER BY id")
             return [(action, target, outcome) for action, target, outcome in rows]
+
+    def let_creates_end(self) -> None:
+        """Lets an hour pass for every creation, so that no create can still be under way in NOMIS."""
+        database, earlier = Database(self.settings["DATABASE_URL"]), now() - timedelta(hours=1)
+        with database.begin() as connection:
+            connection.execute(update(creations).values(intended_at=earlier, updated_at=earlier))
+        database.dispose()
 
     def queues(self) -> Mapping[str, QueuePair]:
         """The queues by their ids, each made when it is first asked for."""

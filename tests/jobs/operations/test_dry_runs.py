@@ -110,8 +110,14 @@ def no_such_record(app: App) -> list[str]:
 def event_that_cannot_be_sent(app: App) -> list[str]:
     """An event that is to be sent again while the queues are out of reach."""
     number = open_creation(app)
+    app.let_creates_end()
     queue_away(app)
     return ["creations", "settle", number, "--not-created"]
+
+
+def create_under_way(app: App) -> list[str]:
+    """A creation whose create may still be under way in NOMIS."""
+    return ["creations", "settle", open_creation(app), "--not-created"]
 
 
 def settled_creation(app: App) -> list[str]:
@@ -170,6 +176,7 @@ REFUSED: list[Refused] = [
     queue_away,
     no_such_record,
     event_that_cannot_be_sent,
+    create_under_way,
     settled_creation,
     reopened_without_need,
     no_finding,
