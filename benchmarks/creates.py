@@ -97,7 +97,7 @@ def in_batches_of(size: int) -> Way:
 
         def work(message: Message) -> None:
             task = read_task(message, VISIT)
-            assert handle(context, task, start_context(context, task)) is Outcome.APPLIED
+            assert handle(context, task, start_context(context, task.properties)) is Outcome.APPLIED
 
         with ThreadPoolExecutor(size) as pool:
             while done < number:

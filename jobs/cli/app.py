@@ -19,6 +19,7 @@ from jobs.cli.commands import (
     incentives,
     installation,
     reconcile,
+    resync,
 )
 from jobs.cli.output import say
 from jobs.errors import exit_code_for
@@ -60,6 +61,7 @@ app.command("scheduler")(drain.scheduler)
 app.command("drain")(drain.drain)
 app.add_typer(reconcile.app)
 app.add_typer(incentives.app)
+app.command("resync")(resync.resync)
 app.add_typer(reconcile.report)
 app.add_typer(dlq.app)
 app.add_typer(duplicates.app)

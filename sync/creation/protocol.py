@@ -131,6 +131,22 @@ class CreationProtocol:
             self._store.mapped(creation, dps_id, mapping, creation.retry_success, properties)
             return Outcome.APPLIED
 
+    def expect_elsewhere(
+        self, creation: Creation, event: DomainEvent, context: HandlerContext, made_at: datetime
+    ) -> None:
+        """Makes `create` look for a record in NOMIS that another program may have created, before it creates one.
+
+        For a record without a mapping that this program never created, of which DPS has known since `made_at`. Raises
+        `LeaseBusy`, and every error of reading the DPS record.
+        """
+        dps_id = creation.dps_id(event)
+        with self._leases.held(creation_lease(creation.name, dps_id)):
+            if self._store.read(creation, dps_id) is None:
+                # Its message may be on its way, but no create of another program is still under way.
+                since = min(made_at, clock.now() - self._longest_call - self._grace)
+                request = creation.prepare(event, context).request
+                self._store.intend(creation, dps_id, request, context.properties, None, since)
+
     def seconds_under_way(self, record: CreationRecord) -> float:
         """How long the last create of a record may still be under way in NOMIS; 0 once it has ended for certain."""
         if record.state not in _OUTCOME_UNKNOWN:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Update, bindparam, cast, insert, select, update
@@ -86,12 +87,15 @@ class CreationStore:
         request: Json,
         properties: Properties,
         previous: CreationRecord | None,
+        since: datetime | None = None,
     ) -> int:
         """Records that a create is about to be sent; the number of the attempt. `previous` is the record as read.
 
+        `since`: that another program may have sent one since then, and nothing is sent now.
+
         Raises `LeaseBusy` if another process was faster although this one holds the lease.
         """
-        attempt, moment = 1 if previous is None else previous.attempts + 1, now()
+        attempt, moment = 1 if previous is None else previous.attempts + 1, since or now()
         values: dict[str, Any] = {
             "state": CreationState.INTENDED,
             "request": dict(request),

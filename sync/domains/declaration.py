@@ -11,6 +11,7 @@ from enum import Enum
 from sync.creation.creation import Creation
 from sync.domains.duplicate_rows import RowKind
 from sync.domains.repair import Advice, Repair
+from sync.domains.resync import Resync
 from sync.failures import Failure
 from sync.pipeline.context import HandlerContext
 from sync.pipeline.envelope import DomainEvent
@@ -54,7 +55,8 @@ class Domain:
     name: that of its package. noun: what people call a record.
     publisher: the DPS service whose events these are. publisher_roles: the roles that its client needs.
     nomis_role: the role for calls to NOMIS and to the mapping service. Roles are given without `ROLE_`.
-    creation, updates: its events. repair: what operators can do.
+    creation, updates: its events. repair: what operators can do. resyncs: the kinds of DPS records that they can write
+        again.
     advice: for its failed messages. is_awaited: whether a failure says that something is missing that another event of
         the domain brings, so that the message waits for it.
     """
@@ -67,6 +69,7 @@ class Domain:
     creation: Creation
     updates: tuple[Update, ...] = ()
     repair: Repair
+    resyncs: tuple[Resync, ...] = ()
     advice: tuple[Advice, ...] = ()
     is_awaited: Callable[[Failure], bool] | None = None
     #: What handles each event type.

@@ -1,4 +1,4 @@
-"""The domains, and what follows from them: queues, event types, roles, switches, and rows that NOMIS may hold twice."""
+"""The domains, and what follows from them: queues, event types, roles, switches, duplicate rows, and resyncs."""
 
 from collections.abc import Mapping
 
@@ -13,6 +13,7 @@ from sync.domains import (
 )
 from sync.domains.declaration import Domain
 from sync.domains.duplicate_rows import RowKind
+from sync.domains.resync import Resync
 from sync.settings.declaration import DELETE_ALL_VARIABLE, Settings, UpstreamName, feature_variables
 
 #: One package for each domain, in the order of their queues.
@@ -57,6 +58,11 @@ def row_kinds() -> Mapping[str, RowKind]:
     """What NOMIS may hold twice, by what a person calls a row, such as `allocation`."""
     updates = (update for domain in DOMAINS.values() for update in domain.updates)
     return {update.rows.what: update.rows for update in updates if update.rows is not None}
+
+
+def resync_kinds() -> Mapping[str, tuple[Domain, Resync]]:
+    """What an operator can write to NOMIS again, by the word that is typed, with its domain."""
+    return {resync.kind: (domain, resync) for domain in DOMAINS.values() for resync in domain.resyncs}
 
 
 def required_roles(service: UpstreamName) -> frozenset[str]:

@@ -72,7 +72,7 @@ class GroupRunner:
             # Looked at before the lease is taken, since it costs nothing.
             if (young := self._park_if_young(group)) is not None:
                 return young
-            with nullcontext() if group.key is None else self._queue_context.leases.held(self._lease_key(group.key)):
+            with nullcontext() if group.key is None else self._queue_context.entity_held(group.key):
                 return self._run(group)
         except LeaseBusy as error:
             return self._wait_for_lease(group, error)
@@ -82,9 +82,6 @@ class GroupRunner:
             self._log.exception("group-failed", queue=self._queue_context.queue)
             failure = describe_failure(error)
             return GroupResult(tuple(TaskEnd(task, Outcome.FAILED, failure) for task in group.tasks))
-
-    def _lease_key(self, key: str) -> str:
-        return f"{self._queue_context.queue}:{key}"
 
     def _run(self, group: MessageGroup) -> GroupResult:
         ended: tuple[TaskEnd, ...] = ()
@@ -107,7 +104,7 @@ class GroupRunner:
             return _park(group, Missing.SERVICE, times.UPSTREAM_POLL_SECONDS)
         if (young := self._park_if_young(group)) is not None:
             return young
-        context = start_context(queue_context, task)
+        context = start_context(queue_context, task.properties)
         try:
             with breakers.working_on(task.entity or task.message.message_id), traced(task.traceparent):
                 outcome = handle(queue_context, task, context)

@@ -1,7 +1,11 @@
 """Handles one task: an event that creates or updates a record in NOMIS, or a mapping retry.
 
+A resync handles events too, without a message (`handle_event`).
+
 Messages of unknown types are acknowledged without work.
 """
+
+from collections.abc import Callable
 
 import orjson
 import structlog
@@ -19,6 +23,7 @@ from sync.pipeline.queue_context import QueueContext
 from sync.pipeline.too_early import CreationAwaited, may_still_be_created
 from sync.repair.hints import ROUTING_STEP
 from sync.store.database import StoreUnavailable
+from sync.store.telemetry import Properties
 
 #: How much of an unknown event type is kept, and of a mapping that could not be saved.
 _LONGEST_TYPE = 120
@@ -30,8 +35,8 @@ _IGNORED = ("-ignored", "-skipped")
 _NOT_TRIED = (LeaseBusy, BreakerOpen, StoreUnavailable, MalformedMessage)
 
 
-def start_context(queue_context: QueueContext, task: Task) -> HandlerContext:
-    """The context of one task, with the properties of its event; it shows afterwards how far the task came."""
+def start_context(queue_context: QueueContext, properties: Properties) -> HandlerContext:
+    """The context of one event with its properties; it shows afterwards how far the handling came."""
     seconds = queue_context.settings.longest_request_seconds
     context = HandlerContext(
         queue_context.services,
@@ -40,7 +45,7 @@ def start_context(queue_context: QueueContext, task: Task) -> HandlerContext:
         queue_context.database,
         request_seconds=seconds,
     )
-    context.bind(**task.properties)
+    context.bind(**properties)
     return context
 
 
@@ -56,9 +61,47 @@ def handle(queue_context: QueueContext, task: Task, context: HandlerContext) -> 
         return _retry_mapping(queue_context, content, context)
     if not isinstance(content, DomainEvent) or handler is None:
         return _pass_over(queue_context, task, context)
+    outcome = handle_event(
+        queue_context, handler, content, context, lambda error: may_still_be_created(error, task.message, queue_context)
+    )
+    _track_coalesced(task, context)
+    return outcome
+
+
+def handle_event(
+    queue_context: QueueContext,
+    handler: Creation | Update,
+    event: DomainEvent,
+    context: HandlerContext,
+    is_awaited: Callable[[UpstreamError], bool] = lambda _: False,
+) -> Outcome:
+    """Handles an event, whoever asks for it, with its telemetry. Raises whatever made the attempt fail.
+
+    `is_awaited`: whether a failed update waits for the creation of a record that it needs (`CreationAwaited`).
+    """
     if isinstance(handler, Creation):
-        return queue_context.creations.create(handler, content, context)
-    return _update(queue_context, handler, content, task, context)
+        return queue_context.creations.create(handler, event, context)
+    try:
+        name = handler.apply(event, context)
+    except _NOT_TRIED:
+        raise
+    except Exception as error:
+        if isinstance(error, UpstreamError) and is_awaited(error):
+            raise CreationAwaited(error) from error
+        if handler.failed is not None:
+            context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
+        if handler.rows is not None:
+            _record_duplicate_rows(queue_context, handler.rows, error, context)
+        raise
+    context.track(name or handler.success, context.properties)
+    return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
+
+
+def _track_coalesced(task: Task, context: HandlerContext) -> None:
+    """Tracks the earlier messages that the handling of a task covered."""
+    for each in task.coalesced:
+        properties = {"eventType": task.event_type, "entity": task.entity, "messageId": each.message.message_id}
+        context.track("message-coalesced", properties)
 
 
 def _is_switched_off(queue_context: QueueContext, task: Task) -> bool:
@@ -95,32 +138,6 @@ def _pass_over(queue_context: QueueContext, task: Task, context: HandlerContext)
     context.track("message-unhandled", {"queue": queue_context.queue, "messageId": message_id, "eventType": event_type})
     _log().info("message-unhandled", type=event_type, message_id=message_id)
     return Outcome.UNHANDLED
-
-
-def _update(
-    queue_context: QueueContext, handler: Update, event: DomainEvent, task: Task, context: HandlerContext
-) -> Outcome:
-    try:
-        name = handler.apply(event, context)
-    except _NOT_TRIED:
-        raise
-    except Exception as error:
-        if isinstance(error, UpstreamError) and may_still_be_created(error, task.message, queue_context):
-            raise CreationAwaited(error) from error
-        if handler.failed is not None:
-            context.track(handler.failed, {**context.properties, "reason": describe_failure(error).reason})
-        if handler.rows is not None:
-            _record_duplicate_rows(queue_context, handler.rows, error, context)
-        raise
-    context.track(name or handler.success, context.properties)
-    for each in task.coalesced:
-        properties = {
-            "eventType": handler.event_type,
-            "entity": task.entity,
-            "messageId": each.message.message_id,
-        }
-        context.track("message-coalesced", properties)
-    return Outcome.IGNORED if name is not None and name.endswith(_IGNORED) else Outcome.APPLIED
 
 
 def _record_duplicate_rows(

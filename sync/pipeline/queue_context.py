@@ -1,6 +1,7 @@
 """What the pipeline of one queue works with."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sync.creation.protocol import CreationProtocol
@@ -40,3 +41,7 @@ class QueueContext:
     def queue(self) -> str:
         """The queue id, such as `visit`."""
         return self.domain.queue
+
+    def entity_held(self, entity: str) -> AbstractContextManager[None]:
+        """Holds the lease of an entity, whose events are handled one at a time. Raises `LeaseBusy`."""
+        return self.leases.held(f"{self.queue}:{entity}")

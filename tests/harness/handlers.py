@@ -90,7 +90,7 @@ class Harness:
     def _work(self, queue: str, body: str) -> Outcome | str:
         task = read_task(Message("message", "receipt", body, receive_count=1), domain_of_queue(queue))
         queue_context = self._parts.queue_context(queue)
-        context = start_context(queue_context, task)
+        context = start_context(queue_context, task.properties)
         try:
             outcome = handle(queue_context, task, context)
         finally:

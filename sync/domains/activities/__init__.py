@@ -2,7 +2,7 @@
 
 from sync.domains.activities.allocations import ALLOCATION_UPDATES
 from sync.domains.activities.attendances import ATTENDANCE_UPDATES
-from sync.domains.activities.repair import ADVICE, ActivityRepair, is_missing_allocation
+from sync.domains.activities.repair import ADVICE, RESYNCS, ActivityRepair, is_missing_allocation
 from sync.domains.activities.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
 from sync.settings.declaration import UpstreamName
@@ -16,6 +16,7 @@ DOMAIN = Domain(
     creation=CREATION,
     updates=(*UPDATES, *ALLOCATION_UPDATES, *ATTENDANCE_UPDATES),
     repair=ActivityRepair(),
+    resyncs=RESYNCS,
     advice=ADVICE,
     is_awaited=is_missing_allocation,
 )

@@ -89,6 +89,15 @@ def bonus_pay(bonus_amount: int | None) -> Decimal | None:
     return None if bonus_amount is None else Decimal(bonus_amount).quantize(Decimal("0.001"), ROUND_HALF_UP)
 
 
+def session_of(attendance: Attendance) -> AttendanceSession:
+    """The session that was attended, as NOMIS names it."""
+    return AttendanceSession(
+        schedule_date=attendance.session_date,
+        start_time=with_minutes(attendance.session_start_time),
+        end_time=with_minutes(attendance.session_end_time),
+    )
+
+
 def nomis_attendance(
     attendance: Attendance, session: AttendanceSession, nomis_status: str | None, today: date
 ) -> UpsertAttendance:
@@ -126,11 +135,7 @@ def _upsert(event: DomainEvent, context: HandlerContext, ignored: str) -> str | 
     with context.lease(f"write:{_entity(event)}"):
         context.step("read attendance")
         attendance = activities_api.attendance(services[UpstreamName.ACTIVITIES], int(_attendance_id(event)))
-        session = AttendanceSession(
-            schedule_date=attendance.session_date,
-            start_time=with_minutes(attendance.session_start_time),
-            end_time=with_minutes(attendance.session_end_time),
-        )
+        session = session_of(attendance)
         context.bind(
             dpsActivityScheduleId=attendance.activity_schedule_id,
             dpsScheduleInstanceId=attendance.scheduled_instance_id,

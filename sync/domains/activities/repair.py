@@ -1,13 +1,22 @@
-"""Repairs of activities; NOMIS has no read of course activities, allocations and attendances."""
+"""Repairs of activities; NOMIS has a read of the status of attendances, and none of courses and allocations."""
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from sync.clock import london_now
 from sync.creation.records import CreationRecord
+from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
-from sync.domains.repair import Advice, EventParts, Record, Repair, of_event, refused
+from sync.domains.activities.attendances import nomis_attendance, session_of
+from sync.domains.activities.dps import Allocation, Attendance
+from sync.domains.activities.rules import CREATION
+from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, of_event, refused
+from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
 from sync.failures import NON_UNIQUE_TEXT, Failure
+from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
@@ -41,6 +50,166 @@ class ActivityRepair(Repair):
 
     def event_parts(self, record: CreationRecord) -> EventParts:
         return {"activityScheduleId": int(record.dps_id)}, None, None
+
+
+class ActivityResync(Resync):
+    """Makes or changes the course activity of a schedule, with its sessions."""
+
+    kind = "activity"
+    creation = CREATION
+    readable = False
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        api = services[UpstreamName.ACTIVITIES]
+        schedule = read_if_there(lambda: activities_api.schedule(api, int(dps_id)))
+        ids = self.find_ids(dps_id, services)
+        plan = partial(ResyncPlan, creation_id=dps_id, ids=ids)
+        if schedule is None:
+            stays = (
+                "" if ids is None else f"; course activity {ids.nomis_text} stays in NOMIS, since no event deletes it"
+            )
+            objection = f"the activities API has no schedule {dps_id}{stays}"
+            return plan(
+                dps=None, effect=Effect.NOTHING, because="the activities API does not have it", objection=objection
+            )
+        dps = {
+            "activityId": str(schedule.activity.id),
+            "start": as_iso(schedule.start_date),
+            "end": as_iso(schedule.end_date),
+            "sessions": str(len(schedule.instances)),
+        }
+        plan = partial(plan, dps=dps)
+        if ids is None:
+            because = "it is not mapped to a course activity"
+            return plan(
+                effect=Effect.CREATE,
+                because=because,
+                events=(_event("activity-schedule.created", "activityScheduleId", dps_id),),
+            )
+        because = f"it is mapped to course activity {ids.nomis_text}"
+        return plan(
+            effect=Effect.UPDATE,
+            because=because,
+            events=(_event("activity-schedule.amended", "activityScheduleId", dps_id),),
+        )
+
+
+class AllocationResync(Resync):
+    """Writes an allocation to the course activity of its schedule."""
+
+    kind = "allocation"
+    creation = CREATION
+    readable = False
+    tracked = "activity-allocation-requested"
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        api = services[UpstreamName.ACTIVITIES]
+        allocation = read_if_there(lambda: activities_api.allocation(api, int(dps_id)))
+        properties = {"dpsAllocationId": dps_id}
+        if allocation is None:
+            return _plan_gone("allocation", properties)
+        ids = self.find_ids(allocation.schedule_id, services)
+        return ResyncPlan(
+            creation_id=str(allocation.schedule_id),
+            ids=ids,
+            dps=_shown_allocation(allocation),
+            effect=Effect.CREATE_OR_UPDATE,
+            because=f"it is {allocation.status} in DPS",
+            events=(_event("prisoner.allocation-amended", "allocationId", dps_id),),
+            objection=_unmapped(allocation.schedule_id, ids),
+            properties=properties,
+        )
+
+
+class AttendanceResync(Resync):
+    """Writes an attendance to its session of a course activity."""
+
+    kind = "attendance"
+    creation = CREATION
+    tracked = "activity-attendance-requested"
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        api = services[UpstreamName.ACTIVITIES]
+        attendance = read_if_there(lambda: activities_api.attendance(api, int(dps_id)))
+        properties = {"dpsAttendanceId": dps_id}
+        if attendance is None:
+            return _plan_gone("attendance", properties)
+        schedule_id = attendance.activity_schedule_id
+        ids = self.find_ids(schedule_id, services)
+        nomis = None if ids is None else _status_in_nomis(attendance, int(ids.nomis_ids[0]), services)
+        status = None if nomis is None else nomis["status"]
+        body = nomis_attendance(attendance, session_of(attendance), status, london_now().date())
+        return ResyncPlan(
+            creation_id=str(schedule_id),
+            ids=ids,
+            nomis=nomis,
+            dps=_shown_attendance(attendance),
+            expected={"status": body.event_status_code},
+            effect=Effect.CREATE if nomis is None else Effect.UPDATE,
+            because=f"it is {attendance.status} in DPS",
+            events=(
+                _event(f"prisoner.attendance-{'created' if nomis is None else 'amended'}", "attendanceId", dps_id),
+            ),
+            objection=_unmapped(schedule_id, ids),
+            properties=properties,
+        )
+
+
+def _plan_gone(noun: str, properties: Mapping[str, object]) -> ResyncPlan:
+    """An allocation or attendance that DPS does not have: no event deletes one, and only DPS knows its NOMIS record."""
+    (dps_id,) = properties.values()
+    return ResyncPlan(
+        creation_id="",
+        ids=None,
+        dps=None,
+        effect=Effect.NOTHING,
+        because="the activities API does not have it",
+        objection=f"the activities API has no {noun} {dps_id}; what NOMIS has of it stays, since no event deletes it",
+        properties=properties,
+    )
+
+
+def _unmapped(schedule_id: int, ids: MappingIds | None) -> str | None:
+    if ids is not None:
+        return None
+    return f"its schedule is not mapped to a course activity: `resync activity {schedule_id}` first"
+
+
+def _event(word: str, given: str, dps_id: str) -> DomainEvent:
+    return DomainEvent(f"activities.{word}", additional_information={given: int(dps_id)})
+
+
+def _status_in_nomis(attendance: Attendance, course_id: int, services: Services) -> Record | None:
+    session, nomis = session_of(attendance), services.nomis
+    status = nomis_activities.attendance_status(nomis, course_id, attendance.booking_id, session)
+    return None if status is None else {"status": status}
+
+
+def _shown_allocation(allocation: Allocation) -> Record:
+    return {
+        "prisonerNumber": allocation.prisoner_number,
+        "bookingId": str(allocation.booking_id),
+        "scheduleId": str(allocation.schedule_id),
+        "status": allocation.status,
+        "start": as_iso(allocation.start_date),
+        "end": as_iso(allocation.end_date),
+    }
+
+
+def _shown_attendance(attendance: Attendance) -> Record:
+    return {
+        "prisonerNumber": attendance.prisoner_number,
+        "bookingId": str(attendance.booking_id),
+        "scheduleId": str(attendance.activity_schedule_id),
+        "date": as_iso(attendance.session_date),
+        "start": attendance.session_start_time.strftime("%H:%M"),
+        "status": attendance.status,
+        "reason": attendance.attendance_reason_code,
+        "paid": "yes" if attendance.issue_payment else "no",
+    }
+
+
+RESYNCS = (ActivityResync(), AllocationResync(), AttendanceResync())
 
 
 def is_missing_allocation(failure: Failure) -> bool:

@@ -1,6 +1,6 @@
 """Adjustments of sentences and of key dates."""
 
-from sync.domains.adjustments.repair import AdjustmentRepair
+from sync.domains.adjustments.repair import REPAIR, RESYNCS
 from sync.domains.adjustments.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
 from sync.settings.declaration import UpstreamName
@@ -13,5 +13,6 @@ DOMAIN = Domain(
     nomis_role="NOMIS_SENTENCING",
     creation=CREATION,
     updates=UPDATES,
-    repair=AdjustmentRepair(),
+    repair=REPAIR,
+    resyncs=RESYNCS,
 )

@@ -1,11 +1,19 @@
 """Repairs of adjustments."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
+from sync.clock import london_now
 from sync.creation.records import CreationRecord
+from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
+from sync.domains.adjustments.dps import Adjustment
+from sync.domains.adjustments.rules import CREATION, category_of, family_conflict, nomis_adjustment
 from sync.domains.repair import EventParts, Record, Repair, as_iso, as_text, known_offender
+from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
@@ -24,6 +32,7 @@ class AdjustmentRepair(Repair):
             return None
         return {
             "bookingId": str(found.booking_id),
+            "offenderNo": found.offender_no,
             "sentenceSequence": as_text(found.sentence_sequence),
             "type": found.adjustment_type.code,
             "days": str(found.adjustment_days),
@@ -69,3 +78,76 @@ class AdjustmentRepair(Repair):
         offender_no = known_offender(record)
         information = {"id": record.dps_id, "source": "DPS", **({"offenderNo": offender_no} if offender_no else {})}
         return information, None, None
+
+
+REPAIR = AdjustmentRepair()
+
+
+class AdjustmentResync(Resync):
+    """Makes, changes or deletes an adjustment in NOMIS, as it stands in the adjustments API."""
+
+    kind = "adjustment"
+    creation = CREATION
+    numeric = False
+    tracked = "to-nomis-synch-adjustment-repair"
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        api = services[UpstreamName.SENTENCE_ADJUSTMENTS]
+        adjustment = read_if_there(lambda: adjustments_api.adjustment(api, dps_id))
+        ids = self.find_ids(dps_id, services)
+        nomis = None if ids is None else REPAIR.read(services, ids)
+        offender_no = None if nomis is None else nomis["offenderNo"]
+        properties = {"adjustmentId": dps_id, "offenderNo": offender_no}
+        plan = partial(ResyncPlan, creation_id=dps_id, ids=ids, nomis=nomis, properties=properties)
+        event = partial(_event, dps_id=dps_id, offender_no=offender_no)
+        if adjustment is None:
+            return _plan_gone(partial(plan, dps=None), ids, event("deleted"))
+        plan = partial(plan, dps=_shown(adjustment), expected=_expected(adjustment))
+        if ids is None:
+            because = "it is not mapped to a NOMIS adjustment"
+            return plan(effect=Effect.CREATE, because=because, events=(event("inserted"),))
+        if nomis is None:
+            because = f"it is mapped to adjustment {ids.nomis_text}, which NOMIS does not have"
+            return plan(effect=Effect.CREATE, because=because, events=(event("inserted"),), mapping_is_stale=True)
+        return plan(
+            effect=Effect.UPDATE,
+            because="it is mapped to a NOMIS adjustment",
+            events=(event("updated"),),
+            objection=family_conflict(adjustment, nomis_adjustments.category(ids.nomis_ids[1])),
+        )
+
+
+def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: DomainEvent) -> ResyncPlan:
+    if ids is None:
+        objection = "the adjustments API has no such adjustment, and none is mapped: is the id right?"
+        return plan(effect=Effect.NOTHING, because="the adjustments API does not have it", objection=objection)
+    because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping; a release date may change"
+    return plan(effect=Effect.DELETE, because=because, events=(deleted,))
+
+
+def _event(word: str, dps_id: str, offender_no: str | None) -> DomainEvent:
+    information = {"id": dps_id, "source": "DPS", **({"offenderNo": offender_no} if offender_no else {})}
+    return DomainEvent(f"release-date-adjustments.adjustment.{word}", additional_information=information)
+
+
+def _expected(adjustment: Adjustment) -> Record:
+    """What NOMIS shows of it once it is written."""
+    body = nomis_adjustment(adjustment, london_now().date()).as_json()
+    request = {"sentenceSequence": adjustment.sentence_sequence, "body": body}
+    return {"bookingId": str(adjustment.booking_id), **REPAIR.expected(request)}
+
+
+def _shown(adjustment: Adjustment) -> Record:
+    return {
+        "bookingId": str(adjustment.booking_id),
+        "family": category_of(adjustment),
+        "sentenceSequence": as_text(adjustment.sentence_sequence),
+        "type": adjustment.adjustment_type,
+        "days": str(adjustment.adjustment_days),
+        "date": as_iso(adjustment.adjustment_date),
+        "from": as_iso(adjustment.adjustment_from_date),
+        "active": "yes" if adjustment.active else "no",
+    }
+
+
+RESYNCS = (AdjustmentResync(),)

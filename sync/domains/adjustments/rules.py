@@ -36,6 +36,16 @@ def category_of(adjustment: Adjustment) -> Category:
     return "KEY-DATE" if adjustment.sentence_sequence is None else "SENTENCE"
 
 
+def family_conflict(adjustment: Adjustment, category: Category) -> str | None:
+    """Why an adjustment must not be written to the NOMIS record of that family that it is mapped to; None if it may.
+
+    The numbers of the families overlap: writing to the other one could hit another prisoner's adjustment.
+    """
+    if category_of(adjustment) == category:
+        return None
+    return f"the adjustment is {category_of(adjustment)} in DPS but mapped as {category}"
+
+
 def nomis_adjustment(adjustment: Adjustment, today: date) -> AdjustmentBody:
     """The NOMIS adjustment; `today` is the date in London.
 
@@ -193,9 +203,9 @@ def _update(event: DomainEvent, context: HandlerContext) -> str | None:
         nomis_id, category = _mapped(MAPPINGS.get(context.services.mapping, CREATION.dps_id(event)))
         context.bind(nomisAdjustmentId=nomis_id)
         adjustment = _read(event, context)
-        if category_of(adjustment) != category:
-            # The numbers of the families overlap: writing to the other one could hit another prisoner's adjustment.
-            raise RuleError(f"the adjustment is {category_of(adjustment)} in DPS but mapped as {category}")
+        conflict = family_conflict(adjustment, category)
+        if conflict is not None:
+            raise RuleError(conflict)
         context.step("update adjustment")
         body = changed_adjustment(adjustment, london_now().date())
         nomis_adjustments.update_adjustment(context.services.nomis, category, nomis_id, body)

@@ -1,7 +1,7 @@
 """Prison visits."""
 
 from sync.domains.declaration import Domain
-from sync.domains.visits.repair import VisitRepair
+from sync.domains.visits.repair import REPAIR, RESYNCS
 from sync.domains.visits.rules import CREATION, UPDATES
 from sync.settings.declaration import UpstreamName
 
@@ -13,5 +13,6 @@ DOMAIN = Domain(
     nomis_role="NOMIS_VISITS",
     creation=CREATION,
     updates=UPDATES,
-    repair=VisitRepair(),
+    repair=REPAIR,
+    resyncs=RESYNCS,
 )

@@ -1,13 +1,22 @@
-"""Repairs of visits: a duplicate is cancelled, since NOMIS deletes no visit."""
+"""Repairs of visits: a duplicate is cancelled, since NOMIS deletes no visit; a visit is written to NOMIS again."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
+from sync.clock import LONDON, london_now
 from sync.creation.records import CreationRecord
 from sync.domains.repair import EventParts, Record, Repair, as_iso
+from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.domains.times import local_seconds
+from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
+from sync.domains.visits.dps import Visit
 from sync.domains.visits.nomis import CancelVisit
+from sync.domains.visits.rules import CREATION
 from sync.failures import UpstreamError
+from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 
@@ -89,3 +98,121 @@ class VisitRepair(Repair):
         """Of the time only the date matters: NOMIS has it as the date of issue of the visit order."""
         occurred_at = f"{record.request['body']['issueDate']}T12:00:00Z"
         return {"reference": record.dps_id}, record.request["offenderNo"], occurred_at
+
+
+REPAIR = VisitRepair()
+
+
+class VisitResync(Resync):
+    """Books, changes or cancels a visit in NOMIS, as it stands in visit-scheduler."""
+
+    kind = "visit"
+    creation = CREATION
+    numeric = False
+    tracked = "to-nomis-synch-visit-resynchronisation-repair"
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        visit = read_if_there(lambda: visit_scheduler.visit(services[UpstreamName.VISITS], dps_id))
+        ids = self.find_ids(dps_id, services)
+        if visit is None:
+            return ResyncPlan(
+                effect=Effect.NOTHING,
+                because="visit-scheduler does not have it",
+                objection=_gone(ids),
+                creation_id=dps_id,
+                ids=ids,
+                dps=None,
+            )
+        nomis = None if ids is None else REPAIR.read(services, ids)
+        plan = partial(
+            ResyncPlan,
+            creation_id=dps_id,
+            ids=ids,
+            dps=_shown(visit),
+            nomis=nomis,
+            expected=_expected(visit),
+            made_at=None if visit.created_timestamp is None else visit.created_timestamp.replace(tzinfo=LONDON),
+            properties={"offenderNo": visit.prisoner_id, "visitId": dps_id},
+        )
+        if visit.visit_status == "CANCELLED":
+            return _plan_cancelled(plan, visit, ids, nomis)
+        if visit.visit_status == "BOOKED":
+            return _plan_booked(plan, visit, ids, nomis)
+        status = visit.visit_status or "of unknown status"
+        return plan(effect=Effect.NOTHING, because=f"a visit goes to NOMIS once it is booked, and this one is {status}")
+
+
+def _plan_booked(plan: "partial[ResyncPlan]", visit: Visit, ids: MappingIds | None, nomis: Record | None) -> ResyncPlan:
+    if ids is None:
+        events = (_event("prison-visit.booked", visit),)
+        return plan(effect=Effect.CREATE, because="it is booked, and not mapped to a NOMIS visit", events=events)
+    objection = None
+    if nomis is None:
+        objection = (
+            f"it is mapped to visit {ids.nomis_text}, which NOMIS does not have: ask the team of the mapping service "
+            "to delete its mapping, then run this again"
+        )
+    elif nomis["status"] == _CANCELLED:
+        objection = (
+            f"visit {ids.nomis_text} was cancelled in NOMIS, where nothing schedules it again: tell the prison, which "
+            "cancels it in DPS or books it anew"
+        )
+    events = (_event("prison-visit.changed", visit),)
+    return plan(effect=Effect.UPDATE, because="it is booked", events=events, objection=objection)
+
+
+def _plan_cancelled(
+    plan: "partial[ResyncPlan]", visit: Visit, ids: MappingIds | None, nomis: Record | None
+) -> ResyncPlan:
+    if ids is None:
+        return plan(effect=Effect.NOTHING, because="it was cancelled before it was written to NOMIS")
+    if nomis is None:
+        return plan(effect=Effect.NOTHING, because="it is cancelled, and NOMIS no longer has the visit")
+    if nomis["status"] == _CANCELLED:
+        return plan(effect=Effect.NOTHING, because="it is cancelled on both sides")
+    objection = None
+    if nomis["status"] != _SCHEDULED:
+        objection = f"visit {ids.nomis_text} has status {nomis['status']} in NOMIS, which cancels scheduled visits only"
+    events = (_event("prison-visit.cancelled", visit),)
+    return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=events, objection=objection)
+
+
+def _event(event_type: str, visit: Visit) -> DomainEvent:
+    """The event as of today: NOMIS dates the visit order of a new visit by its day, so the time does not matter."""
+    noon = london_now().replace(hour=12, minute=0, second=0, microsecond=0)
+    return DomainEvent(event_type, noon, visit.prisoner_id, {"reference": visit.reference})
+
+
+def _gone(ids: MappingIds | None) -> str:
+    if ids is None:
+        return "visit-scheduler has no such visit, and none is mapped: is the reference right?"
+    return (
+        f"visit-scheduler does not have it any more, which no event says: visit {ids.nomis_text} stays in NOMIS; where "
+        "it must not take place, cancel it there"
+    )
+
+
+def _shown(visit: Visit) -> Record:
+    return {
+        "prisonerId": visit.prisoner_id,
+        "prisonId": visit.prison_id,
+        "status": visit.visit_status,
+        "outcome": visit.outcome_status,
+        "start": local_seconds(visit.start_timestamp),
+        "end": local_seconds(visit.end_timestamp),
+    }
+
+
+def _expected(visit: Visit) -> Record:
+    """What NOMIS shows of it. Only of a cancelled one is that its status: that of others changes on their day."""
+    if visit.visit_status == "CANCELLED":
+        return {"status": _CANCELLED}
+    return {
+        "offenderNo": visit.prisoner_id,
+        "prisonId": visit.prison_id,
+        "start": local_seconds(visit.start_timestamp),
+        "end": local_seconds(visit.end_timestamp),
+    }
+
+
+RESYNCS = (VisitResync(),)

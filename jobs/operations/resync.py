@@ -1,0 +1,218 @@
+"""`resync`: writes the present DPS state of one record to NOMIS, as its event would, and reads it again.
+
+A plan is shown, confirmed, and made again under the lease of the record: it is carried out only if nothing changed.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import OutcomeUnknown, UsageError, WorkError
+from jobs.operations.recorded_actions import recorded_action
+from jobs.runtime.application import Application
+from sync.creation.records import CreationState
+from sync.domains.declaration import Domain
+from sync.domains.registry import resync_kinds
+from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.failures import SyncError, one_line
+from sync.pipeline.outcome import Outcome
+from sync.pipeline.queue_context import QueueContext
+from sync.repair.resync import Handled, carry_out, entity_of, find_creation, find_objections, what_is_left
+from sync.store.actions import actions_on
+
+ACTION = "resync"
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_DONE = {
+    Effect.CREATE: "created in NOMIS",
+    Effect.UPDATE: "updated in NOMIS",
+    Effect.CREATE_OR_UPDATE: "written to NOMIS",
+    Effect.CANCEL: "cancelled in NOMIS",
+    Effect.DELETE: "deleted in NOMIS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedResync:
+    """What a resync of a record would do now.
+
+    objections: why it must not be done. is_created: NOMIS has the record already, and only its mapping is to be saved.
+    last_action: the number of the last resync of the record, which shows whether another operator made one meanwhile.
+    """
+
+    kind: str
+    dps_id: str
+    plan: ResyncPlan
+    objections: tuple[str, ...]
+    is_created: bool
+    last_action: int | None
+
+    @property
+    def target(self) -> str:
+        """The record, such as `visit ab-cd-ef-gh`."""
+        return f"{self.kind} {self.dps_id}"
+
+    @property
+    def proposal(self) -> str:
+        """What it would do and why, in one line."""
+        if self.is_created:
+            return f"{self.plan.effect}: NOMIS has it already, and its mapping is saved"
+        return f"{self.plan.effect}: {self.plan.because}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON shows it."""
+        plan = self.plan
+        return {
+            "kind": self.kind,
+            "id": self.dps_id,
+            "effect": plan.effect,
+            "because": plan.because,
+            "objections": list(self.objections),
+            "events": [event.event_type for event in plan.events],
+            "mappedTo": None if plan.ids is None else list(plan.ids.nomis_ids),
+            "dps": None if plan.dps is None else dict(plan.dps),
+            "nomis": None if plan.nomis is None else dict(plan.nomis),
+            "differences": list(plan.differences),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncResult:
+    """What was done. left: what is not as it should be when both sides are read again; None if they were not read."""
+
+    outcome: str
+    left: tuple[str, ...] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as JSON shows it."""
+        verified = None if self.left is None else not self.left
+        return {"outcome": self.outcome, "verified": verified, "left": list(self.left or ())}
+
+
+def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResync:
+    """Reads both sides of a record and plans what brings NOMIS in step, with any objection to it.
+
+    Raises `UsageError` for an unknown kind or an impossible id, `WorkError` while a service counts as down, and
+    `SyncError`.
+    """
+    queue_context, resync = _find(application, kind)
+    _check_id(resync, dps_id)
+    _check_services(queue_context)
+    plan = resync.plan(dps_id, application.services)
+    creation = find_creation(queue_context, resync, plan)
+    with application.database.read() as connection:
+        earlier = actions_on(connection, ACTION, f"{kind} {dps_id}", limit=1)
+    return PlannedResync(
+        kind,
+        dps_id,
+        plan,
+        tuple(find_objections(queue_context, plan, creation)),
+        creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
+        earlier[0].id if earlier else None,
+    )
+
+
+def check_plan(planned: PlannedResync) -> None:
+    """Raises `WorkError` for any objection."""
+    if planned.objections:
+        raise WorkError(f"{planned.target}: nothing was written: {'; '.join(planned.objections)}")
+
+
+def carry_out_resync(application: Application, planned: PlannedResync, who: str) -> ResyncResult:
+    """Writes the record to NOMIS, once, records that, and reads both sides again.
+
+    Raises `LeaseBusy` while the record is being worked on, `WorkError` when it changed since it was planned or was not
+    written, and `SyncError`.
+    """
+    queue_context, resync = _find(application, planned.kind)
+    with queue_context.entity_held(entity_of(queue_context, planned.plan)):
+        again = plan_resync(application, planned.kind, planned.dps_id)
+        check_plan(again)
+        if again != planned:
+            raise WorkError(f"{planned.target} changed while you were asked: nothing was written; run it again")
+        plan = again.plan
+        details = {key: value for key, value in planned.as_dict().items() if key not in ("kind", "id", "objections")}
+        with recorded_action(application, who, ACTION, planned.target, details) as ongoing:
+            last = _handle_all(queue_context, resync, plan)
+            ongoing.outcome = _outcome_text(planned, queue_context.domain, last)
+            properties, left = _read_again(queue_context, resync, planned, last)
+            ongoing.details |= {"left": None if left is None else list(left)}
+    if resync.tracked is not None:
+        application.telemetry.track(resync.tracked, properties)
+        application.telemetry.flush()
+    return ResyncResult(ongoing.outcome, left)
+
+
+def check_result(planned: PlannedResync, result: ResyncResult) -> None:
+    """Raises `WorkError` if the record is not as it should be after it was written."""
+    if result.left:
+        raise WorkError(f"{planned.target} was {result.outcome}, but: {'; '.join(result.left)}")
+
+
+def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
+    kinds = resync_kinds()
+    if kind not in kinds:
+        raise UsageError(f"there is no {kind!r} to resync; KIND is one of {', '.join(kinds)}")
+    domain, resync = kinds[kind]
+    return application.queue_context(domain.queue), resync
+
+
+def _check_id(resync: Resync, dps_id: str) -> None:
+    if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
+        expected = "a number" if resync.numeric else "letters, digits and hyphens"
+        raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: it is {expected}")
+
+
+def _check_services(queue_context: QueueContext) -> None:
+    breakers = queue_context.breakers
+    if not breakers.probe(queue_context.upstreams):
+        down = ", ".join(breakers.open_services(queue_context.upstreams))
+        raise WorkError(f"nothing was written, since {down} counts as down: run it again when `check` shows it up")
+
+
+def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -> Handled:
+    """Handles the events of a plan; the last that was handled. Raises `OutcomeUnknown` if only some were."""
+    handled: list[Handled] = []
+    try:
+        handled.extend(carry_out(queue_context, resync, plan))
+    except SyncError as error:
+        if not handled:
+            raise
+        raise OutcomeUnknown(f"{handled[-1].event_type} was handled, then failed: {one_line(error)}") from error
+    return handled[-1]
+
+
+def _outcome_text(planned: PlannedResync, domain: Domain, last: Handled) -> str:
+    """What was done, in one line. Raises `OutcomeUnknown` where a person must look at what NOMIS has now."""
+    if last.outcome is Outcome.AMBIGUOUS:
+        raise OutcomeUnknown(f"nobody can tell whether NOMIS has {planned.target}: see `creations list`")
+    if last.outcome is Outcome.DUPLICATE:
+        raise OutcomeUnknown(f"another {domain.repair.noun} is mapped: see `duplicates list`")
+    if last.outcome is Outcome.IGNORED:
+        return f"not written: {last.properties.get('reason') or 'NOMIS needs nothing of it'}"
+    ids = " ".join(f"{name}={value}" for name, value in last.properties.items() if _names_nomis_record(name))
+    done = _DONE[planned.plan.effect] + (f" ({ids})" if ids else "")
+    if last.outcome is Outcome.RETRY_QUEUED:
+        return f"{done}; its mapping could not be saved, which a message on the queue does"
+    return done
+
+
+def _names_nomis_record(name: str) -> bool:
+    return name.startswith("nomis") and name != "nomis-error"
+
+
+def _read_again(
+    queue_context: QueueContext, resync: Resync, planned: PlannedResync, last: Handled
+) -> tuple[Mapping[str, object], tuple[str, ...] | None]:
+    """The telemetry properties of the record, and what is not as it should be; None if not all was done."""
+    plan = planned.plan
+    if last.outcome is not Outcome.APPLIED:
+        return plan.properties, None
+    try:
+        after = resync.plan(planned.dps_id, queue_context.services)
+        left = tuple(what_is_left(queue_context, resync, plan, after))
+    except SyncError as error:
+        return plan.properties, (f"it could not be read again: {one_line(error)}",)
+    found = {name: value for name, value in after.properties.items() if value is not None}
+    return {**plan.properties, **found}, left
