@@ -32,6 +32,7 @@ PROMISED = {
     "dlq purge": {"--message", "--yes", "--dry-run", "--as"},
     "duplicates resolve": {"--although-different", "--yes", "--dry-run", "--as"},
     "creations settle": {"--yes", "--dry-run", "--as"},
+    "resync": {"--yes", "--dry-run", "--as", "--json"},
     "activities delete-allocation": {"--yes", "--dry-run", "--as"},
     "activities delete-attendance": {"--yes", "--dry-run", "--as"},
     "activities delete-all": {"--yes", "--dry-run", "--as"},

@@ -13,6 +13,7 @@ from sync.pipeline.envelope import write_domain_event, write_mapping_retry
 from tests.harness.app import App
 from tests.harness.faults import faulty
 from tests.harness.publishing import schedule_created, visit_booked
+from tests.harness.waiting import until
 
 #: Puts the operator before a command that is refused; its arguments.
 Refused = Callable[[App], list[str]]
@@ -158,6 +159,54 @@ def row_deleted_before(app: App) -> list[str]:
     return delete
 
 
+def resync_of_nothing(app: App) -> list[str]:
+    """A record that DPS does not have."""
+    return ["resync", "visit", "nothing"]
+
+
+def resync_of_a_kind_there_is_not(app: App) -> list[str]:
+    """What cannot be resynchronised."""
+    return ["resync", "review", "17"]
+
+
+def resync_of_an_impossible_id(app: App) -> list[str]:
+    """An id that no allocation has."""
+    return ["resync", "allocation", "../7"]
+
+
+def resync_switched_off(app: App) -> list[str]:
+    """A visit whose event is switched off."""
+    told = visit_booked(app.sandbox)
+    app.settings["FEATURE_EVENT_PRISON_VISIT_BOOKED"] = "false"
+    return ["resync", "visit", told.dps_id]
+
+
+def resync_under_way(app: App) -> list[str]:
+    """A visit whose create may still be under way in NOMIS."""
+    open_creation(app)
+    return ["resync", "visit", str(app.read_json("creations", "list")[0]["dpsId"])]
+
+
+def resync_ambiguous(app: App) -> list[str]:
+    """An activity of which nobody can tell whether NOMIS has it."""
+    told = schedule_created(app.sandbox)
+    told.publish()
+    with faulty(app.sandbox, "nomis", "POST", kind="reset", times=1):
+        app.drain("activity")
+    until(lambda: app.drain("activity")["ambiguous"], "the message whose create got no answer")
+    return ["resync", "activity", told.dps_id]
+
+
+def resync_while_a_service_is_down(app: App) -> list[str]:
+    """A visit while NOMIS counts as down."""
+    told = visit_booked(app.sandbox)
+    app.sandbox.fault("nomis", kind="status", status=503)
+    for _ in range(4):
+        visit_booked(app.sandbox).publish()
+    app.drain("visit")
+    return ["resync", "visit", told.dps_id]
+
+
 def report_of_nothing(app: App) -> list[str]:
     """A run that is not there."""
     return ["report", "send", "nothing"]
@@ -183,6 +232,13 @@ REFUSED: list[Refused] = [
     switched_off,
     row_unchecked,
     row_deleted_before,
+    resync_of_nothing,
+    resync_of_a_kind_there_is_not,
+    resync_of_an_impossible_id,
+    resync_switched_off,
+    resync_under_way,
+    resync_ambiguous,
+    resync_while_a_service_is_down,
     report_of_nothing,
 ]
 

@@ -1,0 +1,326 @@
+"""The runbook on resyncs: the present DPS state of one record, written to NOMIS by the command, and read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sync.domains.registry import resync_kinds
+from tests.harness.app import App
+from tests.harness.faults import faulty
+from tests.harness.publishing import (
+    DpsEvent,
+    adjustment_inserted,
+    allocated,
+    appointment_created,
+    attended,
+    person,
+    schedule_created,
+    visit_booked,
+)
+from tests.harness.sandboxes import Caller
+
+Make = Callable[[Sandbox], DpsEvent]
+
+#: What has a mapping of its own: how DPS makes one, what NOMIS calls it, whose mappings they are.
+MAPPED: dict[str, tuple[Make, str, str]] = {
+    "visit": (visit_booked, "visit", "visits"),
+    "activity": (schedule_created, "course", "activities"),
+    "appointment": (appointment_created, "appointment", "appointments"),
+    "adjustment": (adjustment_inserted, "adjustment", "adjustments"),
+}
+#: A change in DPS, and the field of the NOMIS record that shows it.
+CHANGES: dict[str, tuple[dict[str, object], str, object]] = {
+    "visit": ({"start": "2023-06-02T14:30:00"}, "start", "2023-06-02T14:30:00"),
+    "activity": ({"capacity": 7}, "capacity", 7),
+    "appointment": ({"start": "09:15"}, "start", "09:15:00"),
+    "adjustment": ({"days": 21}, "days", 21),
+}
+#: The event of the replaced service, and the property that has the DPS id.
+TRACKED = {
+    "visit": ("to-nomis-synch-visit-resynchronisation-repair", "visitId"),
+    "adjustment": ("to-nomis-synch-adjustment-repair", "adjustmentId"),
+    "allocation": ("activity-allocation-requested", "dpsAllocationId"),
+    "attendance": ("activity-attendance-requested", "dpsAttendanceId"),
+}
+
+
+def change(sandbox: Sandbox, kind: str, told: DpsEvent, values: dict[str, object]) -> None:
+    """Changes the DPS record, of which no event tells."""
+    entity, key = ("schedule", "id") if kind == "activity" else (kind, "reference" if kind == "visit" else "id")
+    dps_id: object = int(told.dps_id) if told.dps_id.isdigit() else told.dps_id
+    sandbox.put(entity, **{key: dps_id}, **values)
+
+
+def in_step(app: App, kind: str) -> DpsEvent:
+    """A record that NOMIS has by its event."""
+    told = MAPPED[kind][0](app.sandbox)
+    told.publish()
+    assert app.drain(told.queue)["applied"] == 1
+    return told
+
+
+def writes(sandbox: Sandbox) -> int:
+    """How many writes NOMIS has done."""
+    return len(sandbox.journal("nomis"))
+
+
+def test_no_kind_is_left_out() -> None:
+    """The tables of this module have every kind."""
+    assert {*MAPPED, *TRACKED} == set(resync_kinds())
+    assert CHANGES.keys() == MAPPED.keys()
+
+
+@pytest.mark.parametrize("kind", MAPPED)
+def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind: str) -> None:
+    """Its event was lost: it is created, mapped and read again; when the event comes after all, nothing more is."""
+    make, noun, domain = MAPPED[kind]
+    told = make(sandbox)
+    said = app.run_ok("resync", kind, told.dps_id, "--yes", "--as", "jane")
+    assert "create: it is " in said
+    assert said.endswith("read again: as it should be\n")
+    assert (len(sandbox.nomis(noun)), len(sandbox.mappings(domain))) == (1, 1)
+    (action,) = app.read_json("actions")
+    assert (action["who"], action["action"], action["target"]) == ("jane", "resync", f"{kind} {told.dps_id}")
+    assert (action["state"], action["details"]["left"]) == ("done", [])
+    told.publish()
+    assert app.drain(told.queue)["duplicate"] == 1
+    assert len(sandbox.nomis(noun)) == 1
+
+
+@pytest.mark.parametrize("kind", MAPPED)
+def test_mapped_record_is_updated(app: App, sandbox: Sandbox, kind: str) -> None:
+    """A change of which no event told is written to the one record that NOMIS has."""
+    told, (values, field, expected) = in_step(app, kind), CHANGES[kind]
+    change(sandbox, kind, told, values)
+    said = app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert "updated in NOMIS" in said
+    (made,) = sandbox.nomis(MAPPED[kind][1])
+    assert made[field] == expected
+
+
+@pytest.mark.parametrize("kind", TRACKED)
+def test_telemetry_is_that_of_the_replaced_service(app: App, sandbox: Sandbox, kind: str) -> None:
+    """Beside the event's own, the event that the replaced service tracked for the same."""
+    told = in_step(app, kind) if kind in MAPPED else row(app, kind)
+    app.run_ok("resync", kind, told.dps_id, "--yes")
+    name, field = TRACKED[kind]
+    (tracked,) = app.telemetry(name)
+    assert tracked[field] == told.dps_id
+    if kind in MAPPED:
+        assert tracked["offenderNo"] == person(sandbox).offender_no
+
+
+def row(app: App, kind: str) -> DpsEvent:
+    """An allocation, or an attendance with its allocation in NOMIS, to a mapped schedule; no event told of it."""
+    schedule = in_step(app, "activity")
+    allocation = allocated(app.sandbox, schedule)
+    if kind == "allocation":
+        return allocation
+    allocation.publish()
+    assert app.drain("activity")["applied"] == 1
+    return attended(app.sandbox, schedule)
+
+
+def test_allocation_is_written_and_ended(app: App, sandbox: Sandbox) -> None:
+    """NOMIS has no read of allocations: created or updated, as NOMIS says."""
+    told = row(app, "allocation")
+    said = app.run_ok("resync", "allocation", told.dps_id, "--yes")
+    (made,) = sandbox.nomis("allocation")
+    assert "effect     create or update: it is ACTIVE in DPS" in said
+    assert f"written to NOMIS (nomisCourseActivityId={made['course_id']} nomisAllocationId={made['id']})" in said
+    change(sandbox, "allocation", told, {"status": "ENDED", "end": "2023-06-30"})
+    app.run_ok("resync", "allocation", told.dps_id, "--yes")
+    (ended,) = sandbox.nomis("allocation")
+    assert (ended["id"], ended["end"], ended["end_reason"]) == (made["id"], "2023-06-30", "PRG_END")
+    assert len(app.telemetry("activity-allocation-success")) == 2
+
+
+def test_attendance_is_created_and_updated(app: App, sandbox: Sandbox) -> None:
+    """The status that NOMIS has tells which of the two it is."""
+    told = row(app, "attendance")
+    created = app.read_json("resync", "attendance", told.dps_id, "--yes")
+    change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "ATTENDED", "issue_payment": True})
+    updated = app.read_json("resync", "attendance", told.dps_id, "--yes")
+    assert (created["effect"], created["nomis"], created["verified"]) == ("create", None, True)
+    assert (updated["effect"], updated["nomis"], updated["verified"]) == ("update", {"status": "SCH"}, True)
+    (made,) = sandbox.nomis("attendance")
+    assert (made["status"], made["outcome"], made["paid"]) == ("COMP", "ATT", True)
+    assert len(app.telemetry("activity-attendance-create-success")) == 1
+    assert len(app.telemetry("activity-attendance-update-success")) == 1
+
+
+def test_attendance_that_is_paid_is_left(app: App, sandbox: Sandbox) -> None:
+    """What NOMIS refuses for good is a failure, with the words of NOMIS."""
+    told = row(app, "attendance")
+    app.run_ok("resync", "attendance", told.dps_id, "--yes")
+    (made,) = sandbox.nomis("attendance")
+    sandbox.control("POST", f"/nomis/paid/{made['event_id']}")
+    change(sandbox, "attendance", told, {"status": "COMPLETED", "reason": "REFUSED"})
+    refused = app.run("resync", "attendance", told.dps_id, "--yes")
+    assert (refused.code, "paid" in refused.error) == (1, True)
+    assert app.read_json("actions")[0]["state"] == "refused"
+
+
+@pytest.mark.parametrize("kind", ["allocation", "attendance"])
+def test_row_without_its_course_is_left(app: App, sandbox: Sandbox, kind: str) -> None:
+    """The course of its schedule comes first, and the command for it is said."""
+    schedule = schedule_created(sandbox)
+    allocation = allocated(sandbox, schedule)
+    told = allocation if kind == "allocation" else attended(sandbox, schedule)
+    refused = app.run("resync", kind, told.dps_id, "--yes")
+    assert (refused.code, f"`resync activity {schedule.dps_id}` first" in refused.error) == (1, True)
+    app.run_ok("resync", "activity", schedule.dps_id, "--yes")
+    app.run_ok("resync", "allocation", allocation.dps_id, "--yes")
+    app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert len(sandbox.nomis(kind)) == 1
+
+
+CANCELLED: dict[str, tuple[dict[str, object], str]] = {
+    "visit": ({"status": "CANCELLED", "outcome": "VISITOR_CANCELLED"}, "visit-cancelled-success"),
+    "appointment": ({"cancelled": True}, "appointment-cancel-success"),
+}
+
+
+@pytest.mark.parametrize("kind", CANCELLED)
+def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind: str) -> None:
+    """Its cancellation was lost: it is cancelled, once; a second resync has nothing to do."""
+    told, (values, event) = in_step(app, kind), CANCELLED[kind]
+    change(sandbox, kind, told, values)
+    said = app.run_ok("resync", kind, told.dps_id, "--yes")
+    (made,) = sandbox.nomis(kind)
+    assert (made["status"], "cancel: it is cancelled in DPS" in said) == ("CANC", True)
+    assert len(app.telemetry(event)) == 1
+    before = writes(sandbox)
+    assert "nothing: it is cancelled on both sides" in app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert (writes(sandbox), len(app.actions())) == (before, 1)
+
+
+def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sandbox: Sandbox) -> None:
+    """NOMIS needs nothing of it."""
+    told = visit_booked(sandbox)
+    change(sandbox, "visit", told, {"status": "CANCELLED"})
+    assert "nothing: it was cancelled before it was written to NOMIS" in app.run_ok("resync", "visit", told.dps_id)
+    assert sandbox.nomis("visit") == []
+
+
+def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
+    """Its events would have made it and cancelled it, and both sides list cancelled appointments."""
+    told = appointment_created(sandbox)
+    change(sandbox, "appointment", told, {"cancelled": True})
+    app.run_ok("resync", "appointment", told.dps_id, "--yes")
+    (made,) = sandbox.nomis("appointment")
+    assert (made["status"], len(sandbox.mappings("appointments"))) == ("CANC", 1)
+
+
+@pytest.mark.parametrize("kind", CANCELLED)
+def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
+    """No event schedules it again, so nothing is written, and it is said what to do."""
+    told = in_step(app, kind)
+    (made,) = sandbox.nomis(kind)
+    if kind == "visit":
+        path = f"/prisoners/{told.prisoner_id}/visits/{made['id']}/cancel"
+        Caller(sandbox).call("nomis", "PUT", path, {"outcome": "ADMIN"}).raise_for_status()
+    else:
+        Caller(sandbox).call("nomis", "PUT", f"/appointments/{made['event_id']}/cancel").raise_for_status()
+    before = writes(sandbox)
+    refused = app.run("resync", kind, told.dps_id, "--yes")
+    assert (refused.code, "nothing schedules it again" in refused.error) == (1, True)
+    assert writes(sandbox) == before
+
+
+@pytest.mark.parametrize("kind", ["appointment", "adjustment"])
+def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
+    """As its deletion would: in NOMIS, then the mapping; not without a yes."""
+    told = in_step(app, kind)
+    sandbox.drop(kind, told.dps_id)
+    no = app.run("resync", kind, told.dps_id, answer="n\n")
+    assert (no.code, len(sandbox.nomis(kind)), f"Delete {kind} {told.dps_id} in NOMIS?" in no.out) == (1, 1, True)
+    assert "delete: it is deleted in DPS" in app.run_ok("resync", kind, told.dps_id, answer="y\n")
+    assert (sandbox.nomis(kind), sandbox.mappings(MAPPED[kind][2])) == ([], [])
+    told.publish()
+    app.drain_out(told.queue)
+    assert sandbox.nomis(kind) == []
+
+
+@pytest.mark.parametrize("kind", ["visit", "activity"])
+def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
+    """What NOMIS has of it stays, and the command fails since the two still differ."""
+    told = in_step(app, kind)
+    sandbox.drop("schedule" if kind == "activity" else kind, told.dps_id)
+    gone = app.run("resync", kind, told.dps_id, "--yes")
+    assert (gone.code, "stays in NOMIS" in gone.error) == (1, True)
+    assert len(sandbox.nomis(MAPPED[kind][1])) == 1
+
+
+@pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
+def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
+    """A mistyped id ends with 1 and what is missing; nothing is recorded."""
+    unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
+    missing = app.run("resync", kind, unknown, "--yes")
+    assert (missing.code, "nothing was written: " in missing.error) == (1, True)
+    assert (writes(sandbox), app.actions()) == (0, [])
+
+
+@pytest.mark.parametrize("kind", ["appointment", "adjustment"])
+def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
+    """Its mapping names a record that NOMIS does not have: the mapping goes, and the record is created with another."""
+    told = in_step(app, kind)
+    (made,) = sandbox.nomis(kind)
+    path = f"/appointments/{made['event_id']}" if kind == "appointment" else f"/key-date-adjustments/{made['id']}"
+    Caller(sandbox).call("nomis", "DELETE", path).raise_for_status()
+    (stale,) = sandbox.mappings(MAPPED[kind][2])
+    assert "which NOMIS does not have" in app.run_ok("resync", kind, told.dps_id, "--yes")
+    (fresh,) = sandbox.mappings(MAPPED[kind][2])
+    assert fresh != stale
+    assert len(sandbox.nomis(kind)) == 1
+
+
+@pytest.mark.parametrize("kind", ["visit", "appointment"])
+def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
+    """A process of which nothing is known here died between create and mapping: NOMIS is asked before it creates."""
+    make, noun, domain = MAPPED[kind]
+    told = make(sandbox)
+    told.publish()
+    with faulty(sandbox, "mapping", "POST", kind="reset"):
+        app.drain(told.queue)
+    app.queues()[told.queue].main.delete(app.queues()[told.queue].main.receive())
+    (made,) = sandbox.nomis(noun)
+    app.use_new_database("second")
+    app.run_ok("resync", kind, told.dps_id, "--yes")
+    assert sandbox.nomis(noun) == [made]
+    assert len(sandbox.mappings(domain)) == 1
+
+
+def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
+    """NOMIS changes no prison of a visit: it is written, read again, and said to differ."""
+    told = in_step(app, "visit")
+    other = next(each["prisonId"] for each in sandbox.prisoners() if each["prisonId"] != person(sandbox).prison_id)
+    change(sandbox, "visit", told, {"prison_id": other})
+    ended = app.run("resync", "visit", told.dps_id, "--yes")
+    assert (ended.code, f"{other} in DPS" in ended.error) == (1, True)
+    (action,) = app.read_json("actions")
+    assert (action["state"], len(action["details"]["left"])) == ("done", 1)
+
+
+def test_dry_run_says_what_would_be_done(app: App, sandbox: Sandbox) -> None:
+    """Both sides, how they differ, the effect and the events; nothing is written and nothing recorded."""
+    told = in_step(app, "visit")
+    change(sandbox, "visit", told, {"end": "2023-06-02T15:30:00"})
+    before = writes(sandbox)
+    said = app.run_ok("resync", "visit", told.dps_id, "--dry-run")
+    assert "end 2023-06-02T15:00:00 in NOMIS, 2023-06-02T15:30:00 in DPS" in said
+    assert "dry run: nothing was changed" in said
+    shown: dict[str, Any] = app.read_json("resync", "visit", told.dps_id, "--dry-run")
+    (made,) = sandbox.nomis("visit")
+    assert (shown["effect"], shown["events"], shown["mappedTo"]) == (
+        "update",
+        ["prison-visit.changed"],
+        [str(made["id"])],
+    )
+    assert shown["dps"]["end"] == "2023-06-02T15:30:00"
+    assert "outcome" not in shown
+    assert (writes(sandbox), app.actions()) == (before, [])

@@ -1,0 +1,133 @@
+"""Resyncs by command: each record is written once, whatever other operators, messages and crashes do."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Sandbox
+from tests.harness.app import App
+from tests.harness.commands import Terminal
+from tests.harness.faults import faulty, held
+from tests.harness.publishing import DpsEvent, adjustment_inserted, put_visit, visit_booked
+
+POSTS = {"visit": "/prisoners/.*/visits", "adjustment": ".*/adjustments"}
+
+
+def resync(kind: str, told: DpsEvent, who: str = "jane") -> list[str]:
+    """The command that an operator types."""
+    return ["resync", kind, told.dps_id, "--yes", "--as", who]
+
+
+def made(sandbox: Sandbox) -> tuple[int, int]:
+    """How many visits NOMIS has, and how many are mapped."""
+    return len(sandbox.nomis("visit")), len(sandbox.mappings("visits"))
+
+
+def test_two_at_once_write_once(app: App, sandbox: Sandbox) -> None:
+    """While one operator's request is with NOMIS, another's command ends without a write, as it would by the plan."""
+    told = visit_booked(sandbox)
+    with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
+        first = app.start(*resync("visit", told))
+        hold.wait_for_request()
+        second = app.run(*resync("visit", told, "joe"))
+        hold.release()
+        assert first.wait() == 0
+    assert (second.code, made(sandbox)) == (1, (1, 1))
+    assert [action["who"] for action in app.read_json("actions")] == ["jane"]
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["create", "update"])
+def test_what_another_does_while_one_thinks_is_not_done_again(app: App, sandbox: Sandbox, mapped: bool) -> None:
+    """The plan is made again after the yes, also where both write the same."""
+    told = visit_booked(sandbox)
+    if mapped:
+        told.publish()
+        app.drain("visit")
+
+    def another() -> None:
+        app.run_ok(*resync("visit", told, "joe"))
+
+    late = app.run("resync", "visit", told.dps_id, "--as", "jane", answer=Terminal("y\n", another))
+    assert (late.code, "changed while you were asked" in late.error) == (1, True)
+    assert made(sandbox) == (1, 1)
+    assert len(sandbox.journal("nomis")) == (2 if mapped else 1)
+    assert [action["who"] for action in app.read_json("actions")] == ["joe"]
+
+
+def test_its_event_at_the_same_time_makes_no_second_record(app: App, sandbox: Sandbox) -> None:
+    """The message waits for the lease, and is a duplicate when it comes again."""
+    told = visit_booked(sandbox)
+    with held(sandbox, "nomis", "POST", POSTS["visit"]) as hold:
+        first = app.start(*resync("visit", told))
+        hold.wait_for_request()
+        drain = app.start("drain", "visit", "--until-empty")
+        told.publish()
+        hold.release()
+        assert (first.wait(), drain.wait()) == (0, 0)
+    app.drain_out("visit")
+    assert made(sandbox) == (1, 1)
+
+
+def test_crash_between_create_and_mapping_is_made_good(app: App, sandbox: Sandbox) -> None:
+    """The record is in NOMIS and its number in the database: the next resync saves the mapping, and creates nothing."""
+    told = visit_booked(sandbox)
+    with held(sandbox, "mapping", "POST") as hold:
+        crashed = app.start(*resync("visit", told))
+        hold.wait_for_request()
+        crashed.kill()
+    assert len(sandbox.nomis("visit")) == 1
+    said = app.run_ok(*resync("visit", told))
+    assert "NOMIS has it already" in said or "nothing" in said or "update" in said
+    assert made(sandbox) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["visit", "adjustment"])
+def test_crash_while_nomis_has_the_request_is_made_good(app: App, sandbox: Sandbox, kind: str) -> None:
+    """Refused while the request may be under way; then NOMIS is asked, and what it has is mapped."""
+    told = visit_booked(sandbox) if kind == "visit" else adjustment_inserted(sandbox)
+    with held(sandbox, "nomis", "POST", POSTS[kind], kind="timeout_after_write") as hold:
+        crashed = app.start(*resync(kind, told))
+        hold.wait_for_request()
+        crashed.kill()
+        early = app.run(*resync(kind, told))
+        assert (early.code, "may still be under way in NOMIS: wait" in early.error) == (1, True)
+    app.let_creates_end()
+    app.run_ok(*resync(kind, told))
+    assert len(sandbox.nomis(kind)) == 1
+    assert len(sandbox.mappings(f"{kind}s")) == 1
+    assert [action["state"] for action in app.read_json("actions")] == ["done", "started"]
+
+
+def test_lost_response_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
+    """It is recorded as such, and the next resync finds what NOMIS has."""
+    told = visit_booked(sandbox)
+    with faulty(sandbox, "nomis", "POST", kind="reset_after_write", times=1):
+        assert app.run(*resync("visit", told)).code == 1
+    app.let_creates_end()
+    app.run_ok(*resync("visit", told))
+    assert [action["state"] for action in app.read_json("actions")] == ["done", "unknown"]
+    assert made(sandbox) == (1, 1)
+
+
+def test_mapping_that_cannot_be_saved_is_left_to_its_message(app: App, sandbox: Sandbox) -> None:
+    """As after the event: the record is in NOMIS, and a message saves the mapping; another resync does so too."""
+    told = visit_booked(sandbox)
+    with faulty(sandbox, "mapping", "POST", kind="status", status=503):
+        said = app.run_ok(*resync("visit", told))
+    assert "its mapping could not be saved" in said
+    assert made(sandbox) == (1, 0)
+    app.drain_out("visit")
+    assert made(sandbox) == (1, 1)
+
+
+def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -> None:
+    """With the words of NOMIS, and the failed event of the handler."""
+    told = visit_booked(sandbox)
+    put_visit(sandbox, told.dps_id, person_ids=[999_999_999])
+    refused = app.run(*resync("visit", told))
+    assert (refused.code, "does not exist" in refused.error) == (1, True)
+    assert [action["state"] for action in app.read_json("actions")] == ["refused"]
+    assert len(app.telemetry("visit-create-failed")) == 1
+    put_visit(sandbox, told.dps_id)
+    app.run_ok(*resync("visit", told))
+    assert made(sandbox) == (1, 1)
