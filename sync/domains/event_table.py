@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Update
-from sync.domains.registry import DOMAINS
+from sync.domains.registry import DOMAINS, resync_kinds
 from sync.settings.declaration import feature_variable
 
 _HEADER = """\
@@ -34,6 +34,13 @@ _FOOTER = """
 | `<event type>-sent-to-dlq` | that was the last attempt: SQS moves the message to the dead letter queue |
 | `dead-letter-given-up` | the housekeeping no longer sends a message back; `advice` says what a person must do |
 | `create-mapping-retry-failure` | a mapping retry failed; `retryMessage` has the mapping |
+
+## Of a resync
+
+Beside those of the events that it handles (`prisoner-to-nomis resync`):
+
+| kind | telemetry event |
+| --- | --- |
 """
 
 
@@ -70,7 +77,8 @@ def _of_update(handler: Update) -> Iterator[str]:
 
 def event_table() -> str:
     """The table of all events as a Markdown page."""
-    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER
+    resyncs = (f"| {kind} | `{resync.tracked}` |\n" for kind, (_, resync) in resync_kinds().items() if resync.tracked)
+    return _HEADER + "".join(f"| {' | '.join(row)} |\n" for row in _rows()) + _FOOTER + "".join(resyncs)
 
 
 def _rows() -> Iterator[tuple[str, ...]]:
