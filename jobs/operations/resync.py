@@ -12,7 +12,6 @@ from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.creation.records import CreationState
-from sync.domains.declaration import Domain
 from sync.domains.registry import resync_kinds
 from sync.domains.resync import Effect, Resync, ResyncPlan
 from sync.failures import SyncError, one_line
@@ -24,6 +23,8 @@ from sync.store.actions import actions_on
 ACTION = "resync"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+#: The properties by which NOMIS names what has no mapping of its own.
+_ROW_IDS = ("nomisAllocationId", "nomisAttendanceEventId")
 _DONE = {
     Effect.CREATE: "created in NOMIS",
     Effect.UPDATE: "updated in NOMIS",
@@ -79,15 +80,24 @@ class PlannedResync:
 
 @dataclass(frozen=True, slots=True)
 class ResyncResult:
-    """What was done. left: what is not as it should be when both sides are read again; None if they were not read."""
+    """What was done.
+
+    nomis_ids: the record of the mapping afterwards. left: what is not as it should be when both sides are read again;
+    None if not all was done, so that they were not.
+    """
 
     outcome: str
-    left: tuple[str, ...] | None
+    nomis_ids: tuple[str, ...] | None = None
+    left: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON shows it."""
-        verified = None if self.left is None else not self.left
-        return {"outcome": self.outcome, "verified": verified, "left": list(self.left or ())}
+        return {
+            "outcome": self.outcome,
+            "nomisIds": None if self.nomis_ids is None else list(self.nomis_ids),
+            "verified": None if self.left is None else not self.left,
+            "left": list(self.left or ()),
+        }
 
 
 def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResync:
@@ -135,13 +145,13 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
         details = {key: value for key, value in planned.as_dict().items() if key not in ("kind", "id", "objections")}
         with recorded_action(application, who, ACTION, planned.target, details) as ongoing:
             last = _handle_all(queue_context, resync, plan)
-            ongoing.outcome = _outcome_text(planned, queue_context.domain, last)
-            properties, left = _read_again(queue_context, resync, planned, last)
-            ongoing.details |= {"left": None if left is None else list(left)}
+            result, properties = _read_again(queue_context, resync, planned, _outcome_text(planned, last), last)
+            ongoing.outcome = result.outcome
+            ongoing.details |= {key: value for key, value in result.as_dict().items() if key != "outcome"}
     if resync.tracked is not None:
         application.telemetry.track(resync.tracked, properties)
         application.telemetry.flush()
-    return ResyncResult(ongoing.outcome, left)
+    return result
 
 
 def check_result(planned: PlannedResync, result: ResyncResult) -> None:
@@ -183,36 +193,34 @@ def _handle_all(queue_context: QueueContext, resync: Resync, plan: ResyncPlan) -
     return handled[-1]
 
 
-def _outcome_text(planned: PlannedResync, domain: Domain, last: Handled) -> str:
+def _outcome_text(planned: PlannedResync, last: Handled) -> str:
     """What was done, in one line. Raises `OutcomeUnknown` where a person must look at what NOMIS has now."""
     if last.outcome is Outcome.AMBIGUOUS:
         raise OutcomeUnknown(f"nobody can tell whether NOMIS has {planned.target}: see `creations list`")
     if last.outcome is Outcome.DUPLICATE:
-        raise OutcomeUnknown(f"another {domain.repair.noun} is mapped: see `duplicates list`")
+        raise OutcomeUnknown(f"another NOMIS record of {planned.target} is mapped: see `duplicates list`")
     if last.outcome is Outcome.IGNORED:
         return f"not written: {last.properties.get('reason') or 'NOMIS needs nothing of it'}"
-    ids = " ".join(f"{name}={value}" for name, value in last.properties.items() if _names_nomis_record(name))
-    done = _DONE[planned.plan.effect] + (f" ({ids})" if ids else "")
     if last.outcome is Outcome.RETRY_QUEUED:
-        return f"{done}; its mapping could not be saved, which a message on the queue does"
-    return done
-
-
-def _names_nomis_record(name: str) -> bool:
-    return name.startswith("nomis") and name != "nomis-error"
+        return f"{_DONE[planned.plan.effect]}; its mapping could not be saved, which a message on the queue does"
+    ids = " ".join(f"{name}={last.properties[name]}" for name in _ROW_IDS if name in last.properties)
+    return _DONE[planned.plan.effect] + (f" ({ids})" if ids else "")
 
 
 def _read_again(
-    queue_context: QueueContext, resync: Resync, planned: PlannedResync, last: Handled
-) -> tuple[Mapping[str, object], tuple[str, ...] | None]:
-    """The telemetry properties of the record, and what is not as it should be; None if not all was done."""
+    queue_context: QueueContext, resync: Resync, planned: PlannedResync, outcome: str, last: Handled
+) -> tuple[ResyncResult, Mapping[str, object]]:
+    """The result with what both sides have now, and the telemetry properties of the record."""
     plan = planned.plan
     if last.outcome is not Outcome.APPLIED:
-        return plan.properties, None
+        return ResyncResult(outcome), plan.properties
     try:
         after = resync.plan(planned.dps_id, queue_context.services)
         left = tuple(what_is_left(queue_context, resync, plan, after))
     except SyncError as error:
-        return plan.properties, (f"it could not be read again: {one_line(error)}",)
+        return ResyncResult(outcome, left=(f"it could not be read again: {one_line(error)}",)), plan.properties
+    if after.ids is not None and plan.ids != after.ids:
+        outcome = f"{outcome} as {queue_context.domain.repair.noun} {after.ids.nomis_text}"
+    nomis_ids = None if after.ids is None else after.ids.nomis_ids
     found = {name: value for name, value in after.properties.items() if value is not None}
-    return {**plan.properties, **found}, left
+    return ResyncResult(outcome, nomis_ids, left), {**plan.properties, **found}

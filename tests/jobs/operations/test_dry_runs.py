@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
+from sync.clock import now
 from sync.pipeline.envelope import write_domain_event, write_mapping_retry
+from sync.settings.declaration import UpstreamName
+from sync.store.breakers import set_breaker
+from sync.store.database import Database
+from sync.upstream.circuit import BreakerState
 from tests.harness.app import App
 from tests.harness.faults import faulty
 from tests.harness.publishing import schedule_created, visit_booked
@@ -201,9 +206,10 @@ def resync_while_a_service_is_down(app: App) -> list[str]:
     """A visit while NOMIS counts as down."""
     told = visit_booked(app.sandbox)
     app.sandbox.fault("nomis", kind="status", status=503)
-    for _ in range(4):
-        visit_booked(app.sandbox).publish()
-    app.drain("visit")
+    database = Database(app.settings["DATABASE_URL"])
+    with database.begin() as connection:
+        set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="503")
+    database.dispose()
     return ["resync", "visit", told.dps_id]
 
 
