@@ -144,7 +144,8 @@ class CreationProtocol:
             if self._store.read(creation, dps_id) is None:
                 # Its message may be on its way, but no create of another program is still under way.
                 since = min(made_at, clock.now() - self._longest_call - self._grace)
-                request = creation.prepare(event, context).request
+                with _tracking_failure(creation, context):
+                    request = creation.prepare(event, context).request
                 self._store.intend(creation, dps_id, request, context.properties, None, since)
 
     def seconds_under_way(self, record: CreationRecord) -> float:
