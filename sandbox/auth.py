@@ -53,7 +53,7 @@ CLIENTS = (
     Client("visits", "VISITS", ("VISIT_SCHEDULER",)),
     Client("incentives", "INCENTIVES", ()),
     Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
-    Client("appointments", "APPOINTMENTS", ()),
+    Client("appointments", "APPOINTMENTS", ("ACTIVITY_ADMIN",)),
     Client(
         "adjustments",
         "SENTENCE_ADJUSTMENTS",

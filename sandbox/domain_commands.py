@@ -16,6 +16,7 @@ from sandbox.appointments_api import AppointmentInstance
 from sandbox.control import Body, Command
 from sandbox.engine import Engine
 from sandbox.levels import Level, PrisonLevel
+from sandbox.nomis_appointments import NomisAppointment
 from sandbox.nomis_visits import Visit
 from sandbox.verification import verify as verify_world
 from sandbox.verification.adjustments import records
@@ -227,6 +228,19 @@ def pay_attendance(engine: Engine, body: Body, number: str) -> object:
     return {}
 
 
+def put_appointment_in_nomis(engine: Engine, body: Body) -> object:
+    """Let NOMIS hold an appointment of the given fields, mapped to `dpsId` where that is given."""
+    dps_id = body.pop("dpsId", None)
+    try:
+        record = TypeAdapter(NomisAppointment).validate_python(body)
+    except ValidationError as error:
+        raise ValueError(f"appointment: {error.errors(include_url=False, include_input=False)}") from error
+    engine.world.nomis_appointments.appointments[record.event_id] = record
+    if dps_id is not None:
+        engine.world.mapping.add("appointments", int(dps_id), (record.event_id,), "APPOINTMENT_CREATED")
+    return view(record)
+
+
 def locations(engine: Engine, body: Body, prison_id: str) -> object:
     """List the rooms of a prison."""
     found: list[dict[str, Any]] = [
@@ -250,5 +264,6 @@ COMMANDS: Final = (
     Command("POST", "/nomis/paid/{number}", pay_attendance),
     Command("PUT", "/nomis/visits/{number}", change_visit),
     Command("DELETE", "/nomis/visits/{number}", drop_visit),
+    Command("POST", "/nomis/appointments", put_appointment_in_nomis),
     Command("GET", "/locations/{prison_id}", locations),
 )

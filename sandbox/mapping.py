@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from sandbox.auth import MAPPING_SYNCHRONISATION
 from sandbox.clock import london_now
 from sandbox.mapping_shapes import SHAPES, Column, Id, Key, Shape
 from sandbox.serving import Refused, Reply, Request, Route
@@ -113,6 +114,16 @@ def routes(world: World) -> list[Route]:
     made: list[Route] = []
     for shape in SHAPES:
         made.extend(_routes_of(world, shape))
+
+    def location(request: Request, dps_location_id: str) -> Reply:
+        found = world.places.location_of_dps(dps_location_id)
+        if found is None:
+            raise Refused(404, f"Not Found: Location mapping with dpsLocationId {dps_location_id} not found")
+        body = {"dpsLocationId": dps_location_id, "nomisLocationId": found.id, "mappingType": "LOCATION_CREATED"}
+        return Reply(body=body)
+
+    path = "/mapping/locations/dps/{dps_location_id}"
+    made.append(Route("GET", path, location, MAPPING_SYNCHRONISATION, since="2024-07"))
     return made
 
 

@@ -22,29 +22,38 @@ from sandbox.nomis_codes import APPOINTMENT_SUBTYPES
 from sandbox.nomis_courses import check_location
 from sandbox.nomis_visits import USER
 from sandbox.paging import page
-from sandbox.serving import Reply, Request, Route
+from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:
     from sandbox.world import World
 
 ROLE: Final = "NOMIS_APPOINTMENTS"
+#: From these months on NOMIS names the event in its views and wants a prison for its list of ids, and it finds all
+#: appointments of a booking at a place and time instead of the only one.
+NAMES_EVENTS: Final = "2025-09"
+FINDS_SEVERAL: Final = "2026-01"
 
 
 @dataclass(slots=True)
 class NomisAppointment:
-    """One appointment as NOMIS holds it; times are local."""
+    """One appointment as NOMIS holds it; times are local. Those of the NOMIS screens may lack an end.
+
+    Its place is a room or, of an appointment in the cell, the living unit of the prisoner at that moment.
+    """
 
     event_id: int
     booking_id: int
     prison_id: str
-    location_id: int
+    location_id: int | None
     day: date
     start: time
-    end: time
+    end: time | None
     subtype: str
     created: datetime
     status: str = "SCH"
     modified: datetime | None = None
+    created_by: str = USER
+    comment: str | None = None
 
 
 class NomisAppointments:
@@ -87,6 +96,8 @@ def routes(world: World) -> list[Route]:
             if (each.booking_id, each.location_id, datetime.combine(each.day, each.start))
             == (booking, location, moment)
         ]
+        if world.options.month >= FINDS_SEVERAL:
+            return Reply(body=[_view(world, each) for each in found])
         if len(found) > 1:
             raise unexpected(NOT_UNIQUE)
         if not found:
@@ -174,31 +185,36 @@ def _appointment(world: World, event_id: str) -> NomisAppointment:
 
 
 def _listed(world: World, request: Request) -> list[NomisAppointment]:
-    prisons = request.query.get("prisonIds")
+    prisons = [prison for value in request.query.get("prisonIds", ()) for prison in value.split(",")]
+    if not prisons and world.options.month >= NAMES_EVENTS:
+        raise Refused(400, "Missing request parameter: prisonIds")
     from_date, to_date = request.first("fromDate"), request.first("toDate")
     earliest = read_date(from_date, "fromDate") if from_date else date.min
     latest = read_date(to_date, "toDate") if to_date else date.max
-    return [
+    found = [
         each
         for each in world.nomis_appointments.appointments.values()
         if (not prisons or each.prison_id in prisons) and earliest <= each.day <= latest
     ]
+    return sorted(found, key=lambda each: each.event_id)
 
 
 def _view(world: World, found: NomisAppointment) -> dict[str, object]:
-    body: dict[str, object] = {
+    """The appointment as JSON, without the fields that are empty."""
+    body = {
+        "eventId": found.event_id if world.options.month >= NAMES_EVENTS else None,
         "bookingId": found.booking_id,
         "offenderNo": world.by_booking[found.booking_id].offender_no,
         "prisonId": found.prison_id,
         "internalLocation": found.location_id,
         "startDateTime": datetime.combine(found.day, found.start).isoformat(timespec="seconds"),
-        "endDateTime": datetime.combine(found.day, found.end).isoformat(timespec="seconds"),
+        "endDateTime": None if found.end is None else datetime.combine(found.day, found.end).isoformat("T", "seconds"),
+        "comment": found.comment,
         "subtype": found.subtype,
         "status": found.status,
         "createdDate": found.created.isoformat(timespec="seconds"),
-        "createdBy": USER,
+        "createdBy": found.created_by,
+        "modifiedDate": None if found.modified is None else found.modified.isoformat(timespec="seconds"),
+        "modifiedBy": None if found.modified is None else USER,
     }
-    if found.modified is not None:
-        body["modifiedDate"] = found.modified.isoformat(timespec="seconds")
-        body["modifiedBy"] = USER
-    return body
+    return {name: value for name, value in body.items() if value is not None}

@@ -12,6 +12,10 @@ from typing import Final
 LETTERS: Final = string.ascii_uppercase
 FIRST_LOCATION: Final = 21_000
 LOCATIONS_OF_A_PRISON: Final = 20
+#: The living units, one for each booking; nothing but their numbers is known.
+FIRST_LIVING_UNIT: Final = 5_000_000
+#: How the DPS id of a location goes on after its number.
+DPS_ID: Final = "-7c1e-4b0a-9d52-3f6a8e214c70"
 FIRST_PERSON: Final = 4_700_000
 PERSONS: Final = 60_000
 ROOMS: Final = (
@@ -71,6 +75,20 @@ class Places:
         code, description = ROOMS[offset]
         prison_id = _code_of(place)
         return Location(location_id, f"{prison_id}-{code}", description, prison_id)
+
+    def living_unit(self, booking_id: int) -> int:
+        """Where the prisoner of a booking lives: the number of a location that is no room."""
+        return FIRST_LIVING_UNIT + booking_id
+
+    def dps_location_id(self, location_id: int) -> str:
+        """The id by which DPS knows a room."""
+        return f"{location_id:08x}{DPS_ID}"
+
+    def location_of_dps(self, dps_location_id: str) -> Location | None:
+        """The room that DPS knows by this id, None when there is none."""
+        number, rest = dps_location_id[:8], dps_location_id[8:]
+        known = rest == DPS_ID and all(each in string.hexdigits for each in number)
+        return self.location(int(number, 16)) if known else None
 
     def person_exists(self, person_id: int) -> bool:
         """Tell whether NOMIS knows this visitor."""

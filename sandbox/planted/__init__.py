@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sandbox.planted import activities, adjustments, visits
+from sandbox.planted import activities, adjustments, appointments, visits
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -26,6 +26,7 @@ class Planter(NamedTuple):
 PLANTERS: Final = (
     Planter(activities.RECONCILIATIONS, activities.plant),
     Planter(adjustments.RECONCILIATIONS, adjustments.plant),
+    Planter(appointments.RECONCILIATIONS, appointments.plant),
     Planter(visits.RECONCILIATIONS, visits.plant),
 )
 

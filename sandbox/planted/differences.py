@@ -18,11 +18,11 @@ Outcome = Literal["reported", "ignored", "settles", "in flight"]
 class Difference:
     """One planted difference.
 
-    `key` has the values of the columns by which the reconciliation knows a row, and `kind` is its word for what
-    differs. `cause` tells what was done to bring it about.
+    `key` has the values of the columns by which the reconciliation knows a row, None where it has none, and `kind` is
+    its word for what differs. `cause` tells what was done to bring it about.
     """
 
-    key: tuple[str | int, ...]
+    key: tuple[str | int | None, ...]
     kind: str
     cause: str
     outcome: Outcome = "reported"

@@ -25,7 +25,7 @@ def verify(world: World, found: Discrepancies) -> None:
             known[instance.booking_id, instance.location_id, instance.day, instance.start] = instance.id
     loose: dict[int | None, list[int]] = {}
     for record in world.nomis_appointments.appointments.values():
-        if record.event_id not in mapped:
+        if record.event_id not in mapped and record.created >= world.started:
             dps_id = known.get((record.booking_id, record.location_id, record.day, record.start))
             loose.setdefault(dps_id, []).append(record.event_id)
             found.unmapped_record("appointment", dps_id, nomis_id=record.event_id)

@@ -63,16 +63,41 @@ def test_room_of_another_prison_only_by_update(caller: Caller, body: dict[str, A
     assert caller.get("nomis", f"/appointments/{event}")["internalLocation"] == room
 
 
+def at(body: dict[str, Any]) -> str:
+    """The look-up of an appointment by booking, room and start."""
+    return f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
+
+
 def test_found_by_booking_room_and_start(caller: Caller, body: dict[str, Any]) -> None:
-    """One is found, none is 404, two are an unexpected error; the listing goes by the day of the event."""
-    path = f"/appointments/booking/{body['bookingId']}/location/{body['internalLocationId']}/start/2030-05-22T09:00:00"
-    assert caller.get("nomis", path) is None
+    """All are listed, with the numbers of their events."""
+    assert caller.get("nomis", at(body)) == []
+    events = [create(caller, body), create(caller, body)]
+    assert [each["eventId"] for each in caller.get("nomis", at(body))] == events
+    assert caller.get("nomis", at(body))[0]["startDateTime"] == "2030-05-22T09:00:00"
+
+
+def test_listed_by_prison_and_day(caller: Caller, body: dict[str, Any]) -> None:
+    """In the order of the events; a list without a prison is refused."""
+    prison = caller.sandbox.prisoners()[0]["prisonId"]
+    events = [create(caller, body), create(caller, body)]
+    path = f"/appointments/ids?prisonIds={prison}"
+    found = caller.get("nomis", f"{path}&fromDate=2030-05-22&toDate=2030-05-22")
+    assert [each["eventId"] for each in found["content"]] == events
+    assert caller.get("nomis", f"{path}&fromDate=2030-05-23")["totalElements"] == 0
+    assert caller.get("nomis", "/appointments/ids?prisonIds=ZZZ")["totalElements"] == 0
+    assert caller.call("nomis", "GET", "/appointments/ids").status_code == 400
+
+
+def test_nomis_of_2023(caller: Caller, body: dict[str, Any]) -> None:
+    """It finds one alone, none is 404 and two are an unexpected error; it names no events, and lists all prisons."""
+    caller.sandbox.reset(generation="2023")
+    assert caller.get("nomis", at(body)) is None
+    event = create(caller, body)
+    assert caller.get("nomis", at(body)) == caller.get("nomis", f"/appointments/{event}")
+    assert "eventId" not in caller.get("nomis", at(body))
     create(caller, body)
-    assert caller.get("nomis", path)["startDateTime"] == "2030-05-22T09:00:00"
-    create(caller, body)
-    assert caller.call("nomis", "GET", path).status_code == 500
-    assert caller.get("nomis", "/appointments/ids?fromDate=2030-05-22&toDate=2030-05-22")["totalElements"] == 2
-    assert caller.get("nomis", "/appointments/ids?fromDate=2030-05-23")["totalElements"] == 0
+    assert caller.call("nomis", "GET", at(body)).status_code == 500
+    assert caller.get("nomis", "/appointments/ids")["totalElements"] == 2
 
 
 def test_cancel_is_repeatable_and_delete_is_not(caller: Caller, body: dict[str, Any]) -> None:

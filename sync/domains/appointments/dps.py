@@ -1,13 +1,45 @@
-"""The activities API, for appointments: a service with an address and credentials of its own."""
+"""The activities API, for appointments: a service with an address and credentials of its own.
 
-from datetime import date
+In 2023 an attendee was called an allocation of an occurrence, and times of writing had other names; either is read.
+"""
 
-from sync.upstream.responses import LocalTime, Response, parse_response
-from sync.upstream.transport import ServiceClient
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any
+
+from pydantic import AliasChoices, Field
+
+from sync.failures import UpstreamError
+from sync.upstream.responses import LocalDateTime, LocalTime, Response, parse_list, parse_response
+from sync.upstream.transport import ServiceClient, segment
 
 
 class _InstanceId(Response):
     id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """One prisoner's appointment, as a search and a single read both give it; `id` is that of the appointment instance.
+
+    cancelled: None after a single read, which does not say. changed_at: when it was made, changed or cancelled last,
+    local to London; None where the service does not say.
+    """
+
+    id: int
+    booking_id: int
+    prisoner_number: str | None
+    prison_code: str | None
+    category_code: str
+    internal_location_id: int | None
+    dps_location_id: str | None
+    in_cell: bool
+    appointment_date: date
+    start_time: time
+    end_time: time | None
+    cancelled: bool | None
+    changed_at: datetime | None
 
 
 class AppointmentInstance(Response):
@@ -15,19 +47,102 @@ class AppointmentInstance(Response):
 
     id: int
     booking_id: int
+    prisoner_number: str | None = None
     prison_code: str | None = None
     category_code: str
     internal_location_id: int | None = None
+    dps_location_id: str | None = None
     in_cell: bool = False
     appointment_date: date
     start_time: LocalTime
     end_time: LocalTime | None = None
+    created: LocalDateTime | None = Field(None, validation_alias=AliasChoices("createdTime", "created"))
+    updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
+
+    def attendee(self, cancelled: bool | None = None) -> Attendee:
+        """The same as an attendee."""
+        return Attendee(
+            self.id,
+            self.booking_id,
+            self.prisoner_number,
+            self.prison_code,
+            self.category_code,
+            self.internal_location_id,
+            self.dps_location_id,
+            self.in_cell,
+            self.appointment_date,
+            self.start_time,
+            self.end_time,
+            cancelled,
+            self.updated or self.created,
+        )
+
+
+class _Person(Response):
+    attendee_id: int = Field(validation_alias=AliasChoices("appointmentAttendeeId", "id"))
+    prisoner_number: str
+    booking_id: int
+
+
+class _Category(Response):
+    code: str
+
+
+class _Location(Response):
+    id: int | None = None
+    dps_location_id: str | None = None
+
+
+class _Appointment(Response):
+    prison_code: str
+    people: tuple[_Person, ...] = Field(validation_alias=AliasChoices("attendees", "allocations"))
+    category: _Category
+    internal_location: _Location | None = None
+    in_cell: bool
+    start_date: date
+    start_time: LocalTime
+    end_time: LocalTime | None = None
+    is_cancelled: bool
+    is_deleted: bool = False
+    created_time: LocalDateTime | None = None
+    updated_time: LocalDateTime | None = None
+    cancelled_time: LocalDateTime | None = None
+
+    def attendees(self) -> Iterator[Attendee]:
+        """Its attendees, as appointments of their own."""
+        times = (self.created_time, self.updated_time, self.cancelled_time)
+        location = self.internal_location or _Location()
+        for person in self.people:
+            yield Attendee(
+                person.attendee_id,
+                person.booking_id,
+                person.prisoner_number,
+                self.prison_code,
+                self.category.code,
+                location.id,
+                location.dps_location_id,
+                self.in_cell,
+                self.start_date,
+                self.start_time,
+                self.end_time,
+                self.is_cancelled,
+                max((each for each in times if each is not None), default=None),
+            )
 
 
 def appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance:
     """One appointment instance."""
     path = f"/appointment-instances/{instance_id}"
     response, asked = appointments.call("GET", path), {"id": instance_id}
+    return parse_response(AppointmentInstance, response, appointments, "GET", path, asked=asked)
+
+
+def find_appointment(appointments: ServiceClient, instance_id: int) -> AppointmentInstance | None:
+    """One appointment instance, None if it was deleted or never existed."""
+    path = f"/appointment-instances/{instance_id}"
+    response, asked = appointments.call("GET", path, none_on_404=True), {"id": instance_id}
+    if response is None:
+        return None
     return parse_response(AppointmentInstance, response, appointments, "GET", path, asked=asked)
 
 
@@ -39,3 +154,27 @@ def appointment_exists(appointments: ServiceClient, instance_id: int) -> bool:
         return False
     parse_response(_InstanceId, response, appointments, "GET", path, asked=asked)
     return True
+
+
+def search_attendees(
+    appointments: ServiceClient, prison_id: str, first: date, last: date, prisoner_numbers: Sequence[str] = ()
+) -> list[Attendee]:
+    """The attendees of the appointments of a prison from `first` to `last`, without those of deleted appointments.
+
+    The service refuses a whole calendar month with 400, as it does a prison that has no appointments in DPS.
+    """
+    body: dict[str, Any] = {"startDate": first.isoformat(), "endDate": last.isoformat()}
+    if prisoner_numbers:
+        body["prisonerNumbers"] = list(prisoner_numbers)
+    prison = segment(prison_id)
+    path = f"/appointments/{prison}/search"
+    try:
+        response = appointments.call("POST", path, body=body)
+    except UpstreamError as error:
+        if not error.no_route:
+            raise
+        # Until September 2023 an appointment was called an occurrence.
+        path = f"/appointment-occurrences/{prison}/search"
+        response = appointments.call("POST", path, body=body)
+    found = parse_list(_Appointment, response, appointments, "POST", path)
+    return [attendee for each in found if not each.is_deleted for attendee in each.attendees()]

@@ -113,14 +113,15 @@ class AppointmentCreation(Creation):
             return None
         prison_id = request["prisonId"]
         try:
-            there = nomis_appointments.appointment_at(services.nomis, body["bookingId"], location, start)
+            there = nomis_appointments.appointments_at(services.nomis, body["bookingId"], location, start)
         except UpstreamError as error:
             if not error.non_unique:
                 raise
         else:
-            if there is None or there.created_date < earliest:
+            recent = [each for each in there if each.created_date >= earliest]
+            if not recent:
                 return []
-            prison_id = there.prison_id or prison_id
+            prison_id = recent[-1].prison_id or prison_id
         found = []
         # Ids grow with the time of writing, so the newest come first and the first older one ends the search.
         ids = nomis_appointments.appointment_ids(services.nomis, prison_id, body["eventDate"])

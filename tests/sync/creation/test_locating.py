@@ -62,8 +62,12 @@ def test_a_record_whose_mapping_is_pending_is_not_claimed(harness: Harness, pris
     assert len({each["nomisEventId"] for each in harness.sandbox.mappings("appointments")}) == 2
 
 
-def test_a_record_that_is_mapped_to_another_is_not_claimed(harness: Harness, prisoner: Prisoner) -> None:
+@pytest.mark.parametrize("generation", ["2023", "today"])
+def test_a_record_that_is_mapped_to_another_is_not_claimed(
+    harness: Harness, prisoner: Prisoner, generation: str
+) -> None:
     """Of two equal appointments one was never created; only the mapping service knows whose the other is."""
+    harness.sandbox.reset(generation=generation)
     one, other = appointments.INSTANCE, appointments.INSTANCE + 1
     for instance_id in (one, other):
         appointments.put_appointment(harness, prisoner, instance_id)

@@ -133,5 +133,5 @@ def test_the_pages_of_the_services_are_read_to_the_end(sandbox: Sandbox) -> None
     nomis = connect(transport).nomis
     found = list(read_pages(nomis, "/prisoners/ids", {"active": "true"}, size=30))
     assert sorted(each["offenderNo"] for each in found) == sorted(each["offenderNo"] for each in sandbox.prisoners())
-    assert list(nomis_appointments.appointment_ids(nomis, None, "1999-01-01")) == []
+    assert list(nomis_appointments.appointment_ids(nomis, "MDI", "1999-01-01")) == []
     transport.close()

@@ -1,0 +1,315 @@
+"""Appointments of the coming weeks on both sides, and how NOMIS and the activities API come to differ in them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sandbox.appointments_api import NAMES_ROOMS, AppointmentInstance
+from sandbox.clock import london_now, london_today
+from sandbox.nomis_appointments import NomisAppointment
+from sandbox.planted.differences import Difference, Outcome, how_many
+from sandbox.population import Prisoner
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+RECONCILIATIONS: Final = ("appointments",)
+NOMIS_ONLY, DPS_ONLY, DIFFERENT, DUPLICATE = "nomis-only", "dps-only", "different", "duplicate"
+WITHOUT_NOMIS, WITHOUT_DPS = "mapping-without-nomis", "mapping-without-dps"
+#: One pair in 20,000 differs. What is seen too seldom to have a share is there only where every cause is asked for.
+SHARE: Final = 1 / 20_000
+CAUSES: Final = {
+    "change of time failed": 0.1,
+    "change of end failed": 0.05,
+    "change of date failed": 0.05,
+    "change of location failed": 0.1,
+    "change of category failed": 0.05,
+    "made on the NOMIS screen": 0.25,
+    "creation failed": 0.15,
+    "deleted in NOMIS": 0.1,
+    "created twice": 0.15,
+    "mapping lost": 0.0,
+    "cancellation failed": 0.0,
+    "cancelled in NOMIS": 0.0,
+    "deletion failed": 0.0,
+    "prisoner on another booking": 0.0,
+    "at another prison in NOMIS": 0.0,
+    "outside the window in NOMIS": 0.0,
+    "37 years ahead in NOMIS": 0.0,
+}
+#: How many appointments each prisoner has, each within days of its own, of which yesterday is the first.
+EACH, DAYS_OF_ONE = 5, 5
+#: The days of what differs come after those.
+FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3
+#: Traffic makes no appointments at these minutes.
+MINUTES: Final = (10, 25, 40, 55)
+HOURS: Final = range(8, 17)
+LENGTHS: Final = (15, 30, 45, 90, 120)
+CATEGORIES: Final = ("CHAP", "EDUC", "GOVE", "IMB", "KWS", "LIBR", "MEDO", "OIC", "OMU", "OTHE", "SOTP")
+WITHOUT_END, END_LEFT_OUT_IN_NOMIS, IN_CELL, CANCELLED, ROOM_BY_UUID = 0.05, 0.05, 0.05, 0.04, 0.1
+GROUPS, GROUP_SIZE = 0.3, 4
+SCREEN_USER: Final = "XQA12G_GEN"
+
+
+def plant(world: World, chance: random.Random, names: frozenset[str]) -> None:
+    """Give everybody in a prison with appointments in DPS some that agree, and plant those that differ.
+
+    Raises:
+        ValueError: nobody is in two such prisons.
+    """
+    planter = _Planter(world, chance)
+    pairs = EACH * len(planter.people)
+    for cause, count in how_many(world, pairs, SHARE, CAUSES).items():
+        for _ in range(count):
+            planter.causes[cause]()
+    for _ in range(world.options.in_flight):
+        planter.under_way()
+    planter.agreeing()
+
+
+class _Planter:
+    """Makes appointments of one prisoner after the other."""
+
+    def __init__(self, world: World, chance: random.Random) -> None:
+        self.world, self.chance, self.today = world, chance, london_today()
+        self.made = london_now().replace(microsecond=0) - timedelta(days=9)
+        rolled_out = world.rollout.appointments
+        self.people = [each for each in world.prisoners if each.active and each.prison_id in rolled_out]
+        self.prisons = sorted({each.prison_id for each in self.people})
+        if len(self.prisons) < 2:
+            raise ValueError("nobody is in a second prison with appointments: raise `prisoners`")
+        self.chosen = itertools.cycle(chance.sample(self.people, len(self.people)))
+        self.turns = itertools.count()
+        self.causes: dict[str, Callable[[], None]] = {
+            "change of time failed": self._time_changed,
+            "change of end failed": self._end_changed,
+            "change of date failed": self._date_changed,
+            "change of location failed": self._location_changed,
+            "change of category failed": self._category_changed,
+            "made on the NOMIS screen": self._made_on_screen,
+            "creation failed": self._creation_failed,
+            "deleted in NOMIS": self._deleted_in_nomis,
+            "created twice": self._created_twice,
+            "mapping lost": self._mapping_lost,
+            "cancellation failed": self._cancellation_failed,
+            "cancelled in NOMIS": self._cancelled_in_nomis,
+            "deletion failed": self._deletion_failed,
+            "prisoner on another booking": self._on_another_booking,
+            "at another prison in NOMIS": self._at_another_prison,
+            "outside the window in NOMIS": self._outside_the_window,
+            "37 years ahead in NOMIS": self._years_ahead,
+        }
+
+    def agreeing(self) -> None:
+        """Give everybody appointments that both sides agree on, alone and in groups, with and without an end."""
+        chance = self.chance
+        by_prison: dict[str, list[Prisoner]] = {}
+        for each in self.people:
+            by_prison.setdefault(each.prison_id, []).append(each)
+        for turn, people in itertools.product(range(EACH), by_prison.values()):
+            waiting = iter(people)
+            for first in waiting:
+                together = [first]
+                if chance.random() < GROUPS / GROUP_SIZE:
+                    together += itertools.islice(waiting, GROUP_SIZE - 1)
+                day = self.today + timedelta(days=turn * DAYS_OF_ONE - 1 + chance.randrange(DAYS_OF_ONE))
+                self._agreeing(together, day, time(chance.choice(HOURS), chance.choice(MINUTES)))
+
+    def under_way(self) -> None:
+        """Make an appointment in DPS a moment ago, of which NOMIS has not heard yet."""
+        instance = self._somebody(created=london_now().replace(microsecond=0))
+        self._hold(instance)
+        self._list(None, instance.id, DPS_ONLY, "creation under way", "in flight")
+
+    def _agreeing(self, people: list[Prisoner], day: date, start: time) -> None:
+        chance = self.chance
+        end = None if chance.random() < WITHOUT_END else _later(start, chance.choice(LENGTHS))
+        left_out = chance.random() < END_LEFT_OUT_IN_NOMIS
+        if left_out:
+            end = _later(start, 60)
+        first = self._instance(
+            people[0],
+            day,
+            start,
+            end,
+            in_cell=chance.random() < IN_CELL,
+            cancelled=chance.random() < CANCELLED,
+            room_by_uuid=self.world.options.month >= NAMES_ROOMS and chance.random() < ROOM_BY_UUID,
+        )
+        if len(people) > 1:
+            first.appointment_id = first.id
+        for each in people:
+            instance = first if each is people[0] else self._for(first, each)
+            self._pair(instance, end=None if left_out else instance.end)
+
+    def _time_changed(self) -> None:
+        instance = self._somebody()
+        self._differs(instance, "change of time failed", start=_later(instance.start, 15), end=instance.end)
+
+    def _end_changed(self) -> None:
+        instance = self._somebody()
+        self._differs(instance, "change of end failed", end=_later(instance.start, 70))
+
+    def _date_changed(self) -> None:
+        instance = self._somebody()
+        self._differs(instance, "change of date failed", day=instance.day - timedelta(days=1))
+
+    def _location_changed(self) -> None:
+        instance = self._somebody()
+        rooms = [each.id for each in self.world.places.in_prison(instance.prison_id) if each.id != instance.location_id]
+        self._differs(instance, "change of location failed", location_id=self.chance.choice(rooms))
+
+    def _category_changed(self) -> None:
+        instance = self._somebody()
+        others = [each for each in CATEGORIES if each != instance.category]
+        self._differs(instance, "change of category failed", subtype=self.chance.choice(others))
+
+    def _made_on_screen(self) -> None:
+        record = self._in_nomis(self._somebody(), created_by=SCREEN_USER)
+        self._list(record.event_id, None, NOMIS_ONLY, "made on the NOMIS screen")
+
+    def _creation_failed(self) -> None:
+        instance = self._somebody()
+        self._hold(instance)
+        self._list(None, instance.id, DPS_ONLY, "creation failed")
+
+    def _deleted_in_nomis(self) -> None:
+        instance = self._somebody()
+        record = self._pair(instance)
+        del self.world.nomis_appointments.appointments[record.event_id]
+        self._list(record.event_id, instance.id, WITHOUT_NOMIS, "deleted in NOMIS")
+
+    def _created_twice(self) -> None:
+        instance = self._somebody()
+        self._pair(instance)
+        self._list(self._in_nomis(instance).event_id, None, DUPLICATE, "created twice")
+
+    def _mapping_lost(self) -> None:
+        instance = self._somebody()
+        self._hold(instance)
+        self._list(self._in_nomis(instance).event_id, None, NOMIS_ONLY, "mapping lost")
+        self._list(None, instance.id, DPS_ONLY, "mapping lost")
+
+    def _cancellation_failed(self) -> None:
+        self._differs(replace(self._somebody(), cancelled=True), "cancellation failed", status="SCH")
+
+    def _cancelled_in_nomis(self) -> None:
+        self._differs(self._somebody(), "cancelled in NOMIS", status="CANC")
+
+    def _deletion_failed(self) -> None:
+        instance = replace(self._somebody(), deleted=True)
+        self._list(self._pair(instance).event_id, instance.id, WITHOUT_DPS, "deletion failed")
+
+    def _on_another_booking(self) -> None:
+        instance = self._somebody()
+        old = Prisoner(instance.prisoner_number, self.world.new_booking_id(), instance.prison_id, active=False)
+        self.world.add_old_booking(old)
+        self._differs(instance, "prisoner on another booking", booking_id=old.booking_id)
+
+    def _at_another_prison(self) -> None:
+        instance = self._somebody()
+        prison_id = self.chance.choice([each for each in self.prisons if each != instance.prison_id])
+        room = self.chance.choice(self.world.places.in_prison(prison_id))
+        self._differs(instance, "at another prison in NOMIS", prison_id=prison_id, location_id=room.id)
+
+    def _outside_the_window(self) -> None:
+        instance = self._somebody()
+        self._differs(instance, "outside the window in NOMIS", day=instance.day + timedelta(days=20))
+
+    def _years_ahead(self) -> None:
+        instance = self._somebody()
+        day = instance.day.replace(year=instance.day.year + 37, day=min(instance.day.day, 28))
+        self._differs(instance, "37 years ahead in NOMIS", outcome="ignored", day=day)
+
+    def _differs(
+        self, instance: AppointmentInstance, cause: str, *, outcome: Outcome = "reported", **in_nomis: Any
+    ) -> None:
+        record = self._pair(instance, **in_nomis)
+        self._list(record.event_id, instance.id, DIFFERENT, cause, outcome)
+
+    def _list(
+        self, event_id: int | None, instance_id: int | None, kind: str, cause: str, outcome: Outcome = "reported"
+    ) -> None:
+        found = self.world.differences.setdefault(RECONCILIATIONS[0], [])
+        found.append(Difference((event_id, instance_id), kind, cause, outcome))
+
+    def _somebody(self, created: datetime | None = None) -> AppointmentInstance:
+        """An appointment of the next prisoner, held by neither side yet, at a time at which no other one is."""
+        turn = next(self.turns)
+        day = self.today + timedelta(days=FIRST_DAY_OF_DIFFERENCES + turn % DAYS_OF_DIFFERENCES)
+        start = time(HOURS[turn // DAYS_OF_DIFFERENCES % len(HOURS)], MINUTES[turn % len(MINUTES)])
+        instance = self._instance(next(self.chosen), day, start, _later(start, 45))
+        return instance if created is None else replace(instance, created=created)
+
+    def _instance(
+        self,
+        prisoner: Prisoner,
+        day: date,
+        start: time,
+        end: time | None,
+        *,
+        in_cell: bool = False,
+        cancelled: bool = False,
+        room_by_uuid: bool = False,
+    ) -> AppointmentInstance:
+        room = self.chance.choice(self.world.places.in_prison(prisoner.prison_id))
+        return AppointmentInstance(
+            id=next(self.world.appointments.ids),
+            booking_id=prisoner.booking_id,
+            prisoner_number=prisoner.offender_no,
+            prison_id=prisoner.prison_id,
+            category=self.chance.choice(CATEGORIES),
+            location_id=None if in_cell else room.id,
+            in_cell=in_cell,
+            day=day,
+            start=start,
+            end=end,
+            cancelled=cancelled,
+            created=self.made,
+            updated=self.made + timedelta(days=1) if cancelled else None,
+            room_by_uuid=room_by_uuid and not in_cell,
+        )
+
+    def _for(self, first: AppointmentInstance, prisoner: Prisoner) -> AppointmentInstance:
+        """The same appointment, of another prisoner who attends it."""
+        number, offender_no = next(self.world.appointments.ids), prisoner.offender_no
+        return replace(first, id=number, booking_id=prisoner.booking_id, prisoner_number=offender_no)
+
+    def _hold(self, instance: AppointmentInstance) -> None:
+        self.world.appointments.instances[instance.id] = instance
+
+    def _pair(self, instance: AppointmentInstance, **in_nomis: Any) -> NomisAppointment:
+        """Hold an appointment on both sides with its mapping, in NOMIS with other values where they are given."""
+        self._hold(instance)
+        record = self._in_nomis(instance, **in_nomis)
+        self.world.mapping.add("appointments", instance.id, (record.event_id,), "APPOINTMENT_CREATED", record.created)
+        return record
+
+    def _in_nomis(self, instance: AppointmentInstance, **changed: Any) -> NomisAppointment:
+        """Hold an appointment in NOMIS as it was written there, with other values where they are given."""
+        appointments = self.world.nomis_appointments
+        living_unit = self.world.places.living_unit(instance.booking_id)
+        values: dict[str, Any] = {
+            "event_id": next(appointments.event_ids),
+            "booking_id": instance.booking_id,
+            "prison_id": instance.prison_id,
+            "location_id": living_unit if instance.in_cell else instance.location_id,
+            "day": instance.day,
+            "start": instance.start,
+            "end": instance.end,
+            "subtype": instance.category,
+            "created": self.made + timedelta(seconds=20),
+            "status": "CANC" if instance.cancelled else "SCH",
+        }
+        record = NomisAppointment(**(values | changed))
+        appointments.appointments[record.event_id] = record
+        return record
+
+
+def _later(start: time, minutes: int) -> time:
+    return (datetime.combine(date.min, start) + timedelta(minutes=minutes)).time()
