@@ -200,10 +200,8 @@ class CreationStore:
         failed: str | None,
     ) -> None:
         """Records that the mapping was refused: a finding, alerted once, after the event `failed` if there is one."""
-        event_name = f"to-nomis-synch-{creation.name}-duplicate"
+        event_name, key = duplicate_event(creation), duplicate_key(creation, mapping)
         both = {**properties, **conflict.properties()}
-        ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
-        key = f"duplicate:{creation.name}:{ids}"
         with self._database.begin() as connection:
             if _belongs_to(connection, creation, dps_id, mapping):
                 values = {"the_domain": creation.name, "the_dps_id": dps_id, "mapping": dict(mapping)}
@@ -242,6 +240,17 @@ class CreationStore:
     def _keep(self, creation: Creation, dps_id: str, write: Callable[[Connection], None]) -> None:
         with self._lock:
             self._unwritten[creation.name, dps_id] = write
+
+
+def duplicate_event(creation: Creation) -> str:
+    """The telemetry event of a finding about a record that NOMIS holds twice."""
+    return f"to-nomis-synch-{creation.name}-duplicate"
+
+
+def duplicate_key(creation: Creation, mapping: Json) -> str:
+    """The key of that finding; `mapping` is the one that the mapping service refused, or would refuse."""
+    ids = ",".join(f"{name}={value}" for name, value in sorted(creation.ids_in(mapping).items()))
+    return f"duplicate:{creation.name}:{ids}"
 
 
 def ambiguous_key(record: CreationRecord) -> str:

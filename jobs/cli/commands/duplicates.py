@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 app = typer.Typer(name="duplicates", help="Records that NOMIS holds twice.", no_args_is_help=True)
 
 FindingId = Annotated[int, typer.Argument(metavar="ID", help="The number of the finding, as `list` and alerts say it.")]
+AlthoughDifferent = Annotated[
+    bool,
+    typer.Option(
+        "--although-different",
+        help="You looked into it: the refused record is a duplicate although the two differ.",
+    ),
+]
 
 
 @app.command("list")
@@ -80,13 +87,7 @@ def resolve_finding(
         str | None,
         typer.Option("--by-hand", metavar="NOTE", help="Change nothing: it was dealt with elsewhere, as NOTE says."),
     ] = None,
-    although_different: Annotated[
-        bool,
-        typer.Option(
-            "--although-different",
-            help="You looked into it: the refused record is a duplicate although the two differ.",
-        ),
-    ] = False,
+    although_different: AlthoughDifferent = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
@@ -123,6 +124,39 @@ def resolve_finding(
         check_resolvable(found, accepted)
         if confirm(_question(found), yes=yes, dry_run=dry_run):
             say(resolve(application, found, who, accepted))
+
+
+@app.command("remove")
+def remove_copy(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What it is: visit or appointment.")],
+    nomis_id: Annotated[int, typer.Argument(metavar="NOMIS_ID", help="The number of the record without a mapping.")],
+    original: Annotated[
+        int, typer.Option("--of", metavar="NOMIS_ID", help="The number of the record with the mapping.")
+    ],
+    although_different: AlthoughDifferent = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    operator: Operator = None,
+) -> None:
+    """Removes a NOMIS record that a reconciliation found to be a duplicate.
+
+    As `resolve` does, for a record about which there is no finding yet; one is made and closed.
+    """
+    from jobs.operations.copies import describe_copy, record_copy
+    from jobs.operations.duplicates import check_resolvable, examine, resolve
+    from jobs.runtime.application import open_application
+
+    with open_application() as application:
+        who = operator_name(application.settings, operator)
+        described = describe_copy(application, kind, nomis_id, original)
+        found = examine(application, described)
+        _show_records(found)
+        accepted = found.unproved if although_different else ()
+        check_resolvable(found, accepted)
+        if confirm(_question(found), yes=yes, dry_run=dry_run):
+            recorded = examine(application, record_copy(application, described))
+            check_resolvable(recorded, accepted)
+            say(resolve(application, recorded, who, accepted))
 
 
 def _question(found: "Examination") -> str:

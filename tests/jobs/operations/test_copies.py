@@ -1,0 +1,75 @@
+"""`duplicates remove`: a record without a mapping that a reconciliation found to be the double of a mapped one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.harness.app import App
+
+COMMAND = ("duplicates", "remove", "appointment")
+
+
+@pytest.fixture
+def records(app: App) -> App:
+    """An appointment with its NOMIS record 9001, its double 9002, and 9003, which starts at another time."""
+    person = app.sandbox.prisoners()[0]
+    room = app.sandbox.control("GET", f"/locations/{person['prisonId']}")[0]["id"]
+    values: dict[str, Any] = {
+        "booking_id": person["bookingId"],
+        "prison_id": person["prisonId"],
+        "location_id": room,
+        "day": "2030-05-22",
+        "start": "09:30",
+        "end": None,
+        "subtype": "CHAP",
+        "created": "2023-05-01T10:00:00",
+    }
+    app.sandbox.control("POST", "/nomis/appointments", {"event_id": 9001, **values, "dpsId": 71})
+    app.sandbox.control("POST", "/nomis/appointments", {"event_id": 9002, **values})
+    app.sandbox.control("POST", "/nomis/appointments", {"event_id": 9003, **values, "start": "11:30"})
+    return app
+
+
+def in_nomis(app: App) -> set[int]:
+    """The appointments that NOMIS has."""
+    return {each["event_id"] for each in app.sandbox.nomis("appointment")}
+
+
+def test_removes_the_double_and_records_it(records: App) -> None:
+    """A dry run shows it alone; afterwards the finding is closed, and nobody was alerted."""
+    shown = records.run_ok(*COMMAND, "9002", "--of", "9001", "--dry-run")
+    assert "delete appointment 9002" in shown
+    assert in_nomis(records) == {9001, 9002, 9003}
+    assert records.read_json("duplicates", "list", "--all") == []
+    assert "done and verified" in records.run_ok(*COMMAND, "9002", "--of", "9001", "--yes", "--as", "A. Operator")
+    assert in_nomis(records) == {9001, 9003}
+    [finding] = records.read_json("duplicates", "list", "--all")
+    assert (finding["status"], finding["resolvedBy"], finding["domain"]) == ("resolved", "A. Operator", "appointment")
+    assert [(action, target) for action, target, _ in records.actions()] == [("duplicates resolve", "appointment 9002")]
+    again = records.run_ok(*COMMAND, "9002", "--of", "9001", "--yes", "--as", "A. Operator")
+    assert "nothing done" in again
+    assert records.alerts() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("9003", "--of", "9001"), "the two differ in start"),
+        (("9002", "--of", "9003"), "appointment 9003 is not mapped"),
+        (("9001", "--of", "9001"), "no duplicate any more"),
+    ],
+)
+def test_keeps_what_is_not_proved_to_be_a_double(records: App, arguments: tuple[str, ...], reason: str) -> None:
+    """The reason is said, and nothing is deleted."""
+    ended = records.run(*COMMAND, *arguments, "--yes", "--as", "A. Operator")
+    assert reason in ended.out + ended.err
+    assert in_nomis(records) == {9001, 9002, 9003}
+
+
+def test_kinds_without_a_number_of_their_own_are_refused(app: App) -> None:
+    """Such as adjustments, of which NOMIS has two kinds with overlapping numbers."""
+    ended = app.run("duplicates", "remove", "sentencing-adjustment", "5", "--of", "6", "--yes")
+    assert ended.code == 2
+    assert "visit, " in ended.err
