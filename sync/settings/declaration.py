@@ -226,6 +226,17 @@ class Settings(BaseModel):
         description="the prisons whose allocations and attendances are reconciled, separated by commas; unset: those "
         "that NOMIS has switched on for activities, else those of the rollout in DPS",
     )
+    appointment_prisons: Codes = Field(
+        (),
+        description="the prisons whose appointments are reconciled, separated by commas; unset: those of the "
+        "rollout in DPS",
+    )
+    reports_appointments_reconciliation_page_size: int = Field(
+        200, ge=1, le=20_000, description="appointments in a page of ids"
+    )
+    reports_appointments_reconciliation_lookahead_days: int = Field(
+        26, ge=0, le=366, description="how many days ahead appointments are reconciled"
+    )
     visit_prisons: Codes = Field(
         (),
         description="the prisons whose visits are reconciled, separated by commas; unset: those in which "

@@ -1,0 +1,260 @@
+"""Reads the appointments of NOMIS and of DPS, and the mappings between them.
+
+DPS is searched, since one search tells all that is compared of thousands of appointments; single reads are for those
+that a search does not find or does not say enough about, and for what is read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+import pandas as pd
+
+from reports.engine.contract import Gap, UnreadRecord
+from reports.engine.parallel_reader import FailedRead
+from reports.reconciliations.appointments.compare import dps_columns, join, nomis_columns
+from sync.domains.appointments import dps as appointments_api
+from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.rules import MAPPINGS
+from sync.failures import SyncError, UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.upstream.locations import nomis_location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from reports.engine.contract import Reads, SideName
+    from sync.domains.appointments.dps import Attendee
+    from sync.domains.appointments.nomis import EventIdPage, NomisAppointment
+    from sync.upstream.services import Services
+    from sync.upstream.transport import ServiceClient
+
+Value = TypeVar("Value")
+#: The first and the last day, both included.
+Days = tuple[date, date]
+#: A NOMIS record and the DPS appointment that it is mapped to; None for one that is not mapped.
+Pair = tuple[int | None, int | None]
+
+_SERVICES: Final[Mapping[SideName, UpstreamName]] = {
+    "NOMIS": UpstreamName.NOMIS,
+    "DPS": UpstreamName.APPOINTMENTS,
+    "mapping": UpstreamName.MAPPING,
+}
+#: DPS refuses to search a calendar month or more at once, and February has 28 days.
+_SEARCH_DAYS: Final = 28
+#: How often a list is read that changes while it is read.
+_LISTINGS: Final = 4
+
+
+@dataclass(slots=True)
+class AppointmentReader:
+    """Reads for one reading; `unread` and `gaps` are what it could not read."""
+
+    services: Services
+    reads: Reads
+    gaps: list[Gap] = field(default_factory=list)
+    _failures: dict[tuple[SideName, bool, int], UnreadRecord] = field(default_factory=dict)
+
+    @property
+    def unread(self) -> tuple[UnreadRecord, ...]:
+        """The records of which a side could not be read, each side once."""
+        return tuple(self._failures.values())
+
+    @property
+    def _appointments(self) -> ServiceClient:
+        return self.services[UpstreamName.APPOINTMENTS]
+
+    def event_ids(self, prison_id: str, days: Days, size: int) -> list[int]:
+        """The event ids of a prison, in pages of `size`.
+
+        Records that come and go while the pages are read move the others from page to page, which the total alone does
+        not show. So a list of several pages is read until it is the same twice. Every id that was seen counts: a record
+        that is gone is not found when it is read. Raises `SyncError` if the first page cannot be read.
+        """
+
+        def page(number: int) -> EventIdPage:
+            return nomis_appointments.event_id_page(self.services.nomis, prison_id, days, number, size)
+
+        seen: set[int] = set()
+        before: set[int] | None = None
+        for _ in range(_LISTINGS):
+            first = self.reads.page(UpstreamName.NOMIS, partial(page, 0))
+            listed, failed = set(first.ids), {}
+            for number in range(1, first.pages):
+                try:
+                    listed.update(self.reads.page(UpstreamName.NOMIS, partial(page, number)).ids)
+                except SyncError as error:
+                    failed[number] = str(error)
+            seen |= listed
+            if failed or first.pages <= 1 or listed == before:
+                break
+            before = listed
+        else:
+            failed = {0: "the list changed each time it was read"}
+        for number, reason in failed.items():
+            detail = {"page": number, "prisonId": prison_id}
+            self.gaps.append(Gap(f"page {number} of the NOMIS appointments of {prison_id}", reason, detail))
+        return sorted(seen)
+
+    def search(self, prison_id: str, days: Days) -> dict[int, Attendee] | None:
+        """The DPS appointments of a prison by instance id; None, and a gap, if DPS refuses to search the prison.
+
+        Raises `SyncError` if that cannot be found out.
+        """
+        first, last = days
+        found: dict[int, Attendee] = {}
+        while first <= last:
+            end = min(first + timedelta(days=_SEARCH_DAYS - 1), last)
+            search = partial(appointments_api.search_attendees, self._appointments, prison_id, first, end)
+            try:
+                attendees = self.reads.page(UpstreamName.APPOINTMENTS, search)
+            except UpstreamError as error:
+                if error.status != HTTPStatus.BAD_REQUEST or not error.from_service:
+                    raise
+                self.gaps.append(Gap(f"the DPS appointments of {prison_id}", str(error), {"prisonId": prison_id}))
+                return None
+            found.update((each.id, each) for each in attendees)
+            first = end + timedelta(days=1)
+        return found
+
+    def instances(self, instance_ids: Collection[int], cancellation_of: Collection[int]) -> dict[int, Attendee]:
+        """DPS appointments by single reads, those that are there.
+
+        Only a search says whether an appointment is cancelled: the days of those in `cancellation_of` are searched.
+        """
+        read = self._dps(dict.fromkeys(instance_ids))
+        found = {number: each for number, each in read.items() if each is not None}
+        places = {
+            number: (each.prison_code, each.appointment_date)
+            for number, each in found.items()
+            if number in cancellation_of and each.prison_code is not None
+        }
+
+        def search(place: tuple[str, date]) -> list[Attendee]:
+            return appointments_api.search_attendees(self._appointments, *place, place[1])
+
+        for place, attendees in self.reads.each(UpstreamName.APPOINTMENTS, search, sorted(set(places.values()))):
+            if isinstance(attendees, FailedRead):
+                for number in [number for number, each in places.items() if each == place]:
+                    self._failed("DPS", number, {"dps_id": number}, attendees)
+                    del found[number]
+            else:
+                found.update((each.id, each) for each in attendees if each.id in found)
+        return found
+
+    def rows(
+        self,
+        event_ids: Collection[int],
+        attendees: Mapping[int, Attendee],
+        is_read_elsewhere: Callable[[NomisAppointment | None], bool] = lambda _: False,
+    ) -> pd.DataFrame:
+        """The joined rows of NOMIS records and DPS appointments, and of the records that these are mapped to.
+
+        is_read_elsewhere: whether a record that is not among `event_ids`, None if NOMIS does not have it, belongs to
+        another reading.
+        """
+        records, dps_ids = self._nomis(event_ids), self._mapped(event_ids, "nomis_id")
+        pairs: list[Pair] = [(each, dps_ids[each]) for each in event_ids if each in records and each in dps_ids]
+        # To these no record of the list is mapped.
+        nomis_ids = self._mapped(sorted(attendees.keys() - set(dps_ids.values())), "dps_id")
+        unlisted = self._nomis(sorted({each for each in nomis_ids.values() if each is not None} - set(event_ids)))
+        for instance_id, event_id in nomis_ids.items():
+            if event_id is None or (event_id in unlisted and not is_read_elsewhere(unlisted[event_id])):
+                pairs.append((event_id, instance_id))
+        dps = self._with_rooms(self._dps_side(pairs, attendees))
+        known = [pair for pair in pairs if pair[1] is None or pair[1] in dps]
+        return join(
+            pd.DataFrame(known, columns=["nomis_id", "dps_id"], dtype="Int64"),
+            nomis_columns({number: each for number, each in {**records, **unlisted}.items() if each is not None}),
+            dps_columns({number: each for number, each in dps.items() if each is not None}),
+        )
+
+    def _dps_side(self, pairs: Iterable[Pair], attendees: Mapping[int, Attendee]) -> dict[int, Attendee | None]:
+        """The DPS appointments of pairs, None for one that is not there: as the search has them, or by single reads."""
+        partners = {instance_id: event_id for event_id, instance_id in pairs if instance_id is not None}
+        # A search leaves out the location where it cannot describe it.
+        single = {each: event_id for each, event_id in partners.items() if not _has_place(attendees.get(each))}
+        found: dict[int, Attendee | None] = {each: attendees[each] for each in partners.keys() - single.keys()}
+        for number, read in self._dps(single).items():
+            searched = attendees.get(number)
+            found[number] = read if read is None or searched is None else replace(read, cancelled=searched.cancelled)
+        return found
+
+    def _with_rooms(self, found: Mapping[int, Attendee | None]) -> dict[int, Attendee | None]:
+        """The same appointments with the NOMIS location of those that name theirs by its DPS id alone."""
+        complete = dict(found)
+        unnamed = {
+            number: each.dps_location_id
+            for number, each in found.items()
+            if each is not None and each.internal_location_id is None and each.dps_location_id and not each.in_cell
+        }
+        mapping = self.services.mapping
+        rooms = dict(
+            self.reads.each(UpstreamName.MAPPING, partial(nomis_location, mapping), sorted(set(unnamed.values())))
+        )
+        for number, dps_location_id in unnamed.items():
+            room, each = rooms[dps_location_id], found[number]
+            if isinstance(room, FailedRead):
+                self._failed("mapping", number, {"dps_id": number}, room)
+                del complete[number]
+            elif each is not None:
+                complete[number] = replace(each, internal_location_id=room)
+        return complete
+
+    def _nomis(self, event_ids: Collection[int]) -> dict[int, NomisAppointment | None]:
+        """NOMIS records, None for one that is not there."""
+        read = partial(nomis_appointments.find_appointment, self.services.nomis)
+        return self._each("NOMIS", read, {each: {"nomis_id": each} for each in event_ids})
+
+    def _mapped(self, numbers: Collection[int], name: Literal["nomis_id", "dps_id"]) -> dict[int, int | None]:
+        """What records of one side are mapped to on the other, None for those that are not mapped."""
+        mapping = self.services.mapping
+
+        def read(number: int) -> int | None:
+            if name == "dps_id":
+                found = MAPPINGS.find(mapping, number)
+                return None if found is None else int(MAPPINGS.ids(found).nomis_ids[0])
+            found = MAPPINGS.find_by_nomis_ids(mapping, number)
+            return None if found is None else int(MAPPINGS.ids(found).dps_id)
+
+        return self._each("mapping", read, {each: {name: each} for each in numbers})
+
+    def _dps(self, instance_ids: Mapping[int, int | None]) -> dict[int, Attendee | None]:
+        """DPS appointments by single reads, None for one that is not there; given with what they are mapped to."""
+
+        def read(number: int) -> Attendee | None:
+            found = appointments_api.find_appointment(self._appointments, number)
+            return None if found is None else found.attendee()
+
+        keys = {
+            number: {"dps_id": number} if event_id is None else {"nomis_id": event_id, "dps_id": number}
+            for number, event_id in instance_ids.items()
+        }
+        return self._each("DPS", read, keys)
+
+    def _each(
+        self, side: SideName, read: Callable[[int], Value], keys: Mapping[int, Mapping[str, int]]
+    ) -> dict[int, Value]:
+        """What `read` returns for each number; without those that could not be read, which are noted by their keys."""
+        values = {}
+        for number, value in self.reads.each(_SERVICES[side], read, keys):
+            if isinstance(value, FailedRead):
+                self._failed(side, number, keys[number], value)
+            else:
+                # It may have failed before.
+                self._failures.pop((side, "dps_id" in keys[number], number), None)
+                values[number] = value
+        return values
+
+    def _failed(self, side: SideName, number: int, key: Mapping[str, int], why: FailedRead) -> None:
+        self._failures[side, "dps_id" in key, number] = UnreadRecord(key, None, side, why.reason, why.network)
+
+
+def _has_place(attendee: Attendee | None) -> bool:
+    return attendee is not None and (
+        attendee.in_cell or attendee.internal_location_id is not None or attendee.dps_location_id is not None
+    )

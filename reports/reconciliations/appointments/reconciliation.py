@@ -1,0 +1,171 @@
+"""The reconciliation of appointments: every appointment of DPS is in NOMIS with the same details, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from reports.engine.contract import Gap, Population, Reading, Reconciliation, Unit, UnreadRecord
+from reports.engine.frame import typed
+from reports.reconciliations.appointments.causes import explain
+from reports.reconciliations.appointments.compare import EXTRA, FIELDS, KINDS, differences, year_ahead
+from reports.reconciliations.appointments.events import AppointmentEvents
+from reports.reconciliations.appointments.reading import AppointmentReader
+from sync.clock import LONDON, now
+from sync.domains.appointments.nomis import event_id_page
+from sync.domains.appointments.rules import CREATION
+from sync.settings.declaration import UpstreamName
+from sync.upstream.prisons import RolloutPlan, rollout_plan, rollout_plans
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.contract import Difference, Explanation, Reads
+    from reports.engine.parallel_reader import FailedRead
+    from reports.reconciliations.appointments.reading import Days
+    from sync.domains.appointments.nomis import NomisAppointment
+    from sync.settings.declaration import Settings
+
+_YEAR_AHEAD = "it is a year or more ahead in NOMIS"
+
+
+class Appointments(Reconciliation):
+    """Compares appointments through their mappings, prison by prison, over a window of days."""
+
+    name = "appointments"
+    title = "Appointments"
+    counted = "appointments"
+    key: ClassVar[Mapping[str, str]] = {"nomis_id": "Int64", "dps_id": "Int64"}
+    fields = FIELDS
+    extra = EXTRA
+    kinds = KINDS
+    domain = "appointments"
+    nouns: ClassVar = {"NOMIS": "NOMIS appointment", "DPS": "DPS appointment"}
+
+    @classmethod
+    def window(cls, settings: Settings, today: date) -> Days:
+        """Yesterday, and the days of the look-ahead."""
+        ahead = settings.reports_appointments_reconciliation_lookahead_days
+        return today - timedelta(days=1), today + timedelta(days=ahead)
+
+    def population(self, reads: Reads) -> Population:
+        """The prisons that have appointments in DPS; the total is that of NOMIS. A chosen one without is a gap."""
+        chosen = self.scope.prisons or self.settings.appointment_prisons
+        plans = self._plans(chosen, reads) if chosen else self._all_plans(reads)
+        gaps = [
+            Gap(f"prison {prison}", "DPS has no appointments of this prison", {"prisonId": prison})
+            for prison, plan in plans.items()
+            if plan is None or (isinstance(plan, RolloutPlan) and not plan.appointments_rolled_out)
+        ]
+        prisons = sorted(plans.keys() - {gap.detail["prisonId"] for gap in gaps})
+        first, last = days = self._days()
+        content = {"first": first.isoformat(), "last": last.isoformat(), "prisons": prisons}
+
+        def count(prison: str) -> int:
+            return event_id_page(self.services.nomis, prison, days, 0, 1).total
+
+        counts = dict(reads.each(UpstreamName.NOMIS, count, prisons))
+        sizes = {prison: found for prison, found in counts.items() if isinstance(found, int)}
+        units = [Unit(prison, content, sizes.get(prison, 1)) for prison in prisons]
+        total = sum(sizes.values()) if len(sizes) == len(prisons) else None
+        return Population(tuple(units), total, tuple(gaps) if chosen else ())
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        """The appointments of a prison."""
+        first, last = (date.fromisoformat(unit.content[day]) for day in ("first", "last"))
+        others = set(unit.content["prisons"]) - {unit.id}
+        reader = AppointmentReader(self.services, reads)
+        size = self.settings.reports_appointments_reconciliation_page_size
+        attendees = reader.search(unit.id, (first, last))
+        if attendees is None:
+            return Reading(typed(self, []), gaps=tuple(reader.gaps))
+        event_ids = reader.event_ids(unit.id, (first, last), size)
+
+        def is_read_elsewhere(record: NomisAppointment | None) -> bool:
+            # Then it is in the list of another prison of this run.
+            if record is None or record.prison_id not in others or record.start_date_time is None:
+                return False
+            return first <= record.start_date_time.date() <= last
+
+        rows = reader.rows(event_ids, attendees, is_read_elsewhere).assign(prison_id=unit.id)
+        if self.scope.offender_nos:
+            rows = rows[rows["offender_no"].isin(self.scope.offender_nos)]
+        unread = (replace(each, detail={"prison_id": unit.id}) for each in reader.unread)
+        return Reading(typed(self, rows), tuple(unread), tuple(reader.gaps))
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
+        """The appointments of these rows, and those that they are copies of or like.
+
+        A row is unread if any of those could not be read. It keeps its prison, which is that where it was listed.
+        """
+        only_dps, only_nomis = rows["nomis_id"].isna(), rows["dps_id"].isna()
+        linked = {
+            "nomis_id": (rows["nomis_id"], rows["nomis_duplicate_of"], rows["like"].where(only_dps)),
+            "dps_id": (rows["dps_id"], rows["like"].where(only_nomis)),
+        }
+        reader = AppointmentReader(self.services, reads)
+        told = _numbers(rows["dps_id"].where(rows["dps_cancelled"].notna()))
+        instances = reader.instances(_numbers(*linked["dps_id"]), told)
+        found = reader.rows(_numbers(*linked["nomis_id"]), instances)
+        unread: dict[int, UnreadRecord] = {}
+        for failed in reader.unread:
+            hits = [
+                column.eq(number).to_numpy(dtype=bool, na_value=False)
+                for name, number in failed.key.items()
+                for column in linked[name]
+            ]
+            places = map(int, np.flatnonzero(np.logical_or.reduce(hits)))
+            unread |= {place: replace(failed, key=self._key_at(rows, place)) for place in places}
+        known = rows.reset_index(drop=True).drop(index=list(unread))[[*self.key, "prison_id"]]
+        return Reading(typed(self, found.merge(known, on=list(self.key))), tuple(unread.values()))
+
+    def differing(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows that differ."""
+        return differences(frame)
+
+    def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
+        """Ignores pairs that start a year or more ahead in NOMIS, which are typing errors such as 2062."""
+        ahead = year_ahead(rows, _today())
+        return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
+
+    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The entity of the events of a DPS appointment."""
+        return () if row["dps_id"] is None else (f"{CREATION.name}:{row['dps_id']}",)
+
+    def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
+        """What the rows tell, which hold both records and the mapping."""
+        return [explain(each) for each in differences]
+
+    def events(self) -> AppointmentEvents:
+        """Those of the replaced service."""
+        return AppointmentEvents()
+
+    def _days(self) -> Days:
+        first, last = self.window(self.settings, _today())
+        return self.scope.from_date or first, self.scope.to_date or last
+
+    def _key_at(self, rows: pd.DataFrame, place: int) -> dict[str, int]:
+        values = {name: rows[name].iloc[place] for name in self.key}
+        return {name: int(value) for name, value in values.items() if not pd.isna(value)}
+
+    def _plans(self, prisons: Sequence[str], reads: Reads) -> dict[str, RolloutPlan | FailedRead | None]:
+        activities = self.services[UpstreamName.ACTIVITIES]
+        return dict(reads.each(UpstreamName.ACTIVITIES, lambda prison: rollout_plan(activities, prison), prisons))
+
+    def _all_plans(self, reads: Reads) -> dict[str, RolloutPlan | FailedRead | None]:
+        activities = self.services[UpstreamName.ACTIVITIES]
+        plans = reads.one(UpstreamName.ACTIVITIES, lambda: rollout_plans(activities))
+        return {each.prison_code: each for each in plans}
+
+
+def _today() -> date:
+    return now().astimezone(LONDON).date()
+
+
+def _numbers(*columns: pd.Series[Any]) -> list[int]:
+    """The different numbers in columns, in order."""
+    return sorted({int(each) for column in columns for each in column.dropna()})

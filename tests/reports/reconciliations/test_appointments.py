@@ -1,0 +1,430 @@
+"""The comparison of appointments against both generations of the services, without the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Any, TypeVar
+
+import pytest
+
+from reports.engine.contract import Difference, Scope, ServiceTooOld
+from reports.engine.frame import records
+from reports.reconciliations.appointments.reconciliation import Appointments
+from sandbox import Sandbox
+from sandbox.clock import london_today
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+from tests.harness.comparison import Compared, compare
+from tests.harness.faults import faulty
+from tests.harness.reads import PlainReads
+from tests.harness.reconciliations import OpenApp
+from tests.harness.sandboxes import Caller
+
+PRISON = "MDI"
+DAY = london_today() + timedelta(days=5)
+Value = TypeVar("Value")
+GENERATIONS = pytest.mark.parametrize("generation", ["2023", "today"])
+
+
+@pytest.fixture
+def prisoner(upstream: Sandbox) -> dict[str, Any]:
+    """Somebody at a prison with appointments in DPS."""
+    found: dict[str, Any] = upstream.receive(PRISON)
+    return found
+
+
+def room_of(upstream: Sandbox, prison_id: str = PRISON) -> int:
+    """A room of a prison."""
+    return int(upstream.control("GET", f"/locations/{prison_id}")[0]["id"])
+
+
+def put_in_dps(
+    upstream: Sandbox, prisoner: dict[str, Any], number: int, start: str, end: str | None, **more: Any
+) -> None:
+    """Makes an appointment in DPS, long ago."""
+    values = {
+        "booking_id": prisoner["bookingId"],
+        "prisoner_number": prisoner["offenderNo"],
+        "prison_id": PRISON,
+        "category": "CHAP",
+        "location_id": room_of(upstream),
+        "in_cell": False,
+        "day": DAY.isoformat(),
+        "start": start,
+        "end": end,
+        "created": "2023-05-01T10:00:00",
+    }
+    upstream.put("appointment", id=number, **(values | more))
+
+
+def put_in_nomis(
+    upstream: Sandbox,
+    prisoner: dict[str, Any],
+    number: int,
+    start: str,
+    end: str | None,
+    mapped_to: int | None = None,
+    **more: Any,
+) -> None:
+    """Makes an appointment in NOMIS, long ago, mapped to one in DPS if that is given."""
+    values = {
+        "event_id": number,
+        "booking_id": prisoner["bookingId"],
+        "prison_id": PRISON,
+        "location_id": room_of(upstream),
+        "day": DAY.isoformat(),
+        "start": start,
+        "end": end,
+        "subtype": "CHAP",
+        "created": "2023-05-01T10:00:30",
+        "dpsId": mapped_to,
+    }
+    upstream.control("POST", "/nomis/appointments", values | more)
+
+
+def appointments(open_app: OpenApp, scope: Scope | None = None, **settings: str) -> Appointments:
+    """The comparison against the sandbox, of one prison unless a scope is given."""
+    app = open_app(**settings)
+    return Appointments(app.services, app.settings, scope or Scope(prisons=(PRISON,)))
+
+
+def kinds(found: Compared) -> set[tuple[Any, ...]]:
+    """The differences by their ids and kinds."""
+    return found.found("nomis_id", "dps_id", "kind")
+
+
+def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
+    """Four in NOMIS and four in DPS: equal, equal without an end, another start, a duplicate, and one in DPS alone."""
+    for number, start, end in (
+        (71, "09:00", "10:00"),
+        (72, "09:30", "10:30"),
+        (73, "14:15", "15:00"),
+        (75, "16:00", None),
+    ):
+        put_in_dps(upstream, prisoner, number, start, end)
+    put_in_nomis(upstream, prisoner, 9001, "09:00", "10:00", 71)
+    put_in_nomis(upstream, prisoner, 9002, "09:30", None, 72)
+    put_in_nomis(upstream, prisoner, 9003, "14:00", "15:00", 73)
+    put_in_nomis(upstream, prisoner, 9004, "09:30", None)
+
+
+@GENERATIONS
+def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -> None:
+    """The example by which the rules are known, with the command for each difference."""
+    upstream.reset(prisoners=20, generation=generation)
+    make_worked_example(upstream, upstream.receive(PRISON))
+    reconciliation = appointments(open_app)
+    found = compare(reconciliation)
+    assert (found.population.total, len(found.frame), found.unread, found.gaps) == (4, 5, (), ())
+    rows = {each["nomis_id"]: each for each in records(found.confirmed)}
+    assert {number: (each["dps_id"], each["kind"]) for number, each in rows.items()} == {
+        9003: (73, "different"),
+        9004: (None, "duplicate"),
+        None: (75, "dps-only"),
+    }
+    assert rows[9003]["differs"] == ("start_time",)
+    assert (rows[9003]["nomis_start_time"], rows[9003]["dps_start_time"]) == ("14:00", "14:15")
+    assert rows[9004]["nomis_duplicate_of"] == 9002
+    explained = reconciliation.explain(
+        [Difference(row, row["kind"], row["differs"]) for row in rows.values()], PlainReads()
+    )
+    commands = {number: each.diagnosis.commands for number, each in zip(rows, explained, strict=True) if each.diagnosis}
+    assert commands == {
+        9003: ("prisoner-to-nomis resync appointment 73",),
+        9004: ("prisoner-to-nomis duplicates remove appointment 9004 --of 9002",),
+        None: ("prisoner-to-nomis resync appointment 75",),
+    }
+
+
+@pytest.mark.parametrize(("generation", "seed"), [("today", 1), ("today", 2), ("today", 3), ("2023", 1)])
+def test_finds_what_is_planted_and_nothing_else(
+    upstream: Sandbox, open_app: OpenApp, generation: str, seed: int
+) -> None:
+    """Every planted cause is found by its kind; what agrees, is in a cell, or has no end is not."""
+    upstream.reset(prisoners=60, seed=seed, generation=generation, plant=["appointments"], every_cause=True)
+    planted = upstream.planted()["reconciliations"]["appointments"]
+    prisons = {each["prisonId"] for each in upstream.prisoners()}
+    settings = {"appointment_prisons": ",".join(sorted(prisons))} if generation == "2023" else {}
+    found = compare(appointments(open_app, Scope(), **settings))
+    assert found.unread == ()
+    assert kinds(found) == {(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"}
+    ignored = found.confirmed[found.confirmed["ignored"].notna()]
+    assert [each["key"] for each in planted if each["outcome"] == "ignored"] == [
+        [row["nomis_id"], row["dps_id"]] for row in records(ignored)
+    ]
+    assert len(found.frame) > 100
+
+
+def test_a_run_of_an_old_service_needs_the_prisons(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The rollout of all prisons cannot be read from services of 2023, which is not taken for no prisons."""
+    upstream.reset(prisoners=20, generation="2023")
+    with pytest.raises((UpstreamError, ServiceTooOld)):
+        compare(appointments(open_app, Scope()))
+
+
+def test_each_field_is_compared(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """Each of the nine rules alone finds its difference."""
+    other = upstream.receive(PRISON)
+    elsewhere = upstream.receive("LEI")
+    changes: dict[str, dict[str, Any]] = {
+        "category": {"subtype": "GOVE"},
+        "date": {"day": (DAY + timedelta(days=1)).isoformat()},
+        "start_time": {"start": "09:05"},
+        "end_time": {"end": "10:05"},
+        "location": {"location_id": room_of(upstream) + 1},
+        "prison": {"prison_id": "LEI"},
+        "cancelled": {"status": "CANC"},
+    }
+    for number, change in enumerate(changes.values(), start=71):
+        put_in_dps(upstream, prisoner, number, "09:00", "10:00")
+        values = {"start": "09:00", "end": "10:00"} | change
+        put_in_nomis(upstream, prisoner, 9000 + number, mapped_to=number, **values)
+    put_in_dps(upstream, prisoner, 81, "11:00", "12:00")
+    put_in_nomis(upstream, other, 9081, "11:00", "12:00", 81)
+    put_in_dps(upstream, elsewhere, 82, "11:00", "12:00", prison_id=PRISON)
+    put_in_nomis(upstream, elsewhere, 9082, "11:00", "12:00", 82)
+    found = compare(appointments(open_app))
+    assert found.found("dps_id", "differs") == {
+        *((number, (name,)) for number, name in enumerate(changes, start=71)),
+        (81, ("offender_no", "booking_id")),
+    }
+
+
+def test_locations_by_their_dps_id_and_in_cell(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """A room that DPS names by its own id is translated; in a cell NOMIS may hold any place."""
+    put_in_dps(upstream, prisoner, 71, "09:00", "10:00", room_by_uuid=True)
+    put_in_nomis(upstream, prisoner, 9071, "09:00", "10:00", 71)
+    put_in_dps(upstream, prisoner, 72, "11:00", "12:00", room_by_uuid=True)
+    put_in_nomis(upstream, prisoner, 9072, "11:00", "12:00", 72, location_id=room_of(upstream) + 1)
+    put_in_dps(upstream, prisoner, 73, "13:00", "14:00", in_cell=True, location_id=None)
+    put_in_nomis(upstream, prisoner, 9073, "13:00", "14:00", 73, location_id=5_000_123)
+    found = compare(appointments(open_app))
+    assert found.found("dps_id", "differs", "nomis_location", "dps_location") == {
+        (72, ("location",), room_of(upstream) + 1, room_of(upstream))
+    }
+
+
+def test_mappings_that_lead_nowhere(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], caller: Any
+) -> None:
+    """A mapping of which either record is gone is a difference of its own kind, one of which both are gone is none."""
+    for number in (71, 72, 73):
+        put_in_dps(upstream, prisoner, number, f"{number - 62:02}:00", None)
+        put_in_nomis(upstream, prisoner, 9000 + number, f"{number - 62:02}:00", None, number)
+    services = appointments(open_app).services
+    services.nomis.call("DELETE", "/appointments/9071")
+    upstream.drop("appointment", 72)
+    services.nomis.call("DELETE", "/appointments/9073")
+    upstream.drop("appointment", 73)
+    found = compare(appointments(open_app))
+    assert kinds(found) == {(9071, 71, "mapping-without-nomis"), (9072, 72, "mapping-without-dps")}
+
+
+def test_deleted_appointments_are_none(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """A search still finds an appointment that is deleted in DPS: it needs nothing in NOMIS."""
+    put_in_dps(upstream, prisoner, 71, "09:00", None, deleted=True)
+    put_in_dps(upstream, prisoner, 72, "09:00", None, cancelled=True)
+    put_in_nomis(upstream, prisoner, 9072, "09:00", None, 72, status="CANC")
+    assert kinds(compare(appointments(open_app))) == set()
+
+
+def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """Each names the other one, and one command maps them."""
+    put_in_dps(upstream, prisoner, 71, "09:00", None)
+    put_in_nomis(upstream, prisoner, 9071, "09:00", None)
+    reconciliation = appointments(open_app)
+    found = compare(reconciliation)
+    assert found.found("nomis_id", "dps_id", "kind", "like") == {
+        (9071, None, "nomis-only", 71),
+        (None, 71, "dps-only", 9071),
+    }
+    differences = [Difference(row, row["kind"], row["differs"]) for row in records(found.confirmed)]
+    diagnoses = [each.diagnosis for each in reconciliation.explain(differences, PlainReads())]
+    assert {(each.cause, each.commands) for each in diagnoses if each} == {
+        ("the mapping is missing", ("prisoner-to-nomis resync appointment 71",))
+    }
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_pages_of_ids(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], count: int) -> None:
+    """All are listed, also where the last page is full."""
+    for number in range(count):
+        put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
+    found = compare(appointments(open_app, reports_appointments_reconciliation_page_size="4"))
+    assert {number for number, *_ in kinds(found)} == set(range(9000, 9000 + count))
+    assert (found.population.total, found.gaps) == (count, ())
+
+
+def test_a_page_that_cannot_be_read_is_a_gap(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """The others are compared, and records of that page that DPS knows are found by their mappings."""
+    for number in range(8):
+        put_in_dps(upstream, prisoner, 70 + number, f"09:{number:02}", None)
+        start = "14:00" if number == 5 else f"09:{number:02}"
+        put_in_nomis(upstream, prisoner, 9000 + number, start, "15:00" if number == 5 else None, 70 + number)
+    with faulty(upstream, "nomis", "GET", "/appointments/ids", kind="status", status=500, query="page=2"):
+        found = compare(appointments(open_app, reports_appointments_reconciliation_page_size="2"))
+    assert [each.detail for each in found.gaps] == [{"page": 2, "prisonId": PRISON}]
+    assert kinds(found) == {(9005, 75, "different")}
+    assert len(found.frame) == 8
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "key"),
+    [
+        ("nomis", "/appointments/9071", {"nomis_id": 9071}),
+        ("mapping", "/mapping/appointments/nomis-event-id/9071", {"nomis_id": 9071}),
+        ("appointments", "/appointment-instances/72", {"nomis_id": 9072, "dps_id": 72}),
+        ("mapping", "/mapping/appointments/appointment-instance-id/73", {"dps_id": 73}),
+    ],
+)
+def test_what_cannot_be_read_is_neither_equal_nor_different(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any], service: str, path: str, key: dict[str, int]
+) -> None:
+    """Whichever read fails, the record is unread by its key, and nothing is said of it."""
+    put_in_dps(upstream, prisoner, 71, "09:00", None)
+    put_in_nomis(upstream, prisoner, 9071, "09:15", None, 71)
+    put_in_dps(upstream, prisoner, 72, "10:00", None, prison_id="LEI")
+    put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)
+    put_in_dps(upstream, prisoner, 73, "11:00", None)
+    with faulty(upstream, service, "GET", path, kind="status", status=500):
+        found = compare(appointments(open_app))
+    assert [each.key for each in found.unread] == [key]
+    unread = set(key.values())
+    assert kinds(found) == {
+        each
+        for each in ((9071, 71, "different"), (9072, 72, "different"), (None, 73, "dps-only"))
+        if not unread & set(each)
+    }
+
+
+def test_a_prison_without_appointments_in_dps_is_a_gap(upstream: Sandbox, open_app: OpenApp) -> None:
+    """It was chosen, and cannot be compared: not equal, and not all of NOMIS's appointments different."""
+    prison_id = next(
+        each["prisonCode"]
+        for each in Caller(upstream).get("activities", "/rollout?prisonsLive=false")
+        if not each["appointmentsRolledOut"]
+    )
+    person = upstream.receive(prison_id)
+    put_in_nomis(upstream, person, 9001, "09:00", None, prison_id=prison_id)
+    found = compare(appointments(open_app, Scope(prisons=(prison_id, PRISON))))
+    assert [each.detail for each in found.gaps] == [{"prisonId": prison_id}]
+    assert [unit.id for unit in found.population.units] == [PRISON]
+
+
+def test_a_prison_that_dps_does_not_search_is_a_gap(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """DPS says that it is not active after all."""
+    put_in_nomis(upstream, prisoner, 9001, "09:00", None)
+    body = {"status": 400, "userMessage": "not active", "developerMessage": "not active"}
+    with faulty(
+        upstream, "appointments", "POST", f"/appointments/{PRISON}/search", kind="status", status=400, body=body
+    ):
+        found = compare(appointments(open_app))
+    assert [each.detail for each in found.gaps] == [{"prisonId": PRISON}]
+    assert len(found.frame) == 0
+
+
+def test_a_long_window_is_searched_in_parts(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """DPS refuses a month at once; both ends of the window are in it."""
+    first, last = date(2026, 1, 31), date(2026, 4, 1)
+    for number, day in enumerate((first - timedelta(days=1), first, last, last + timedelta(days=1)), start=71):
+        put_in_dps(upstream, prisoner, number, "09:00", None, day=day.isoformat())
+        put_in_nomis(upstream, prisoner, 9000 + number, "10:00", None, day=day.isoformat())
+    found = compare(appointments(open_app, Scope(prisons=(PRISON,), from_date=first, to_date=last)))
+    assert kinds(found) == {
+        (None, 72, "dps-only"),
+        (None, 73, "dps-only"),
+        (9072, None, "nomis-only"),
+        (9073, None, "nomis-only"),
+    }
+
+
+class _ChangingReads(PlainReads):
+    """Lets something happen after the first pages of NOMIS that are read."""
+
+    def __init__(self, changes: list[Callable[[], object]]) -> None:
+        super().__init__()
+        self._changes = changes
+
+    def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
+        """The page, and the next change once it is read."""
+        found = super().page(service, read)
+        if service is UpstreamName.NOMIS and self._changes:
+            self._changes.pop(0)()
+        return found
+
+
+def test_a_list_that_moves_while_it_is_read(upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]) -> None:
+    """A deletion moves a record to a page that was read already; it is found, and so is one made meanwhile."""
+    for number in range(6):
+        put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
+    reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
+    nomis = reconciliation.services.nomis
+    reads = _ChangingReads(
+        [
+            lambda: nomis.call("DELETE", "/appointments/9000"),
+            lambda: put_in_nomis(upstream, prisoner, 9100, "12:00", None),
+        ]
+    )
+    found = compare(reconciliation, reads)
+    assert {number for number, *_ in kinds(found)} == {9001, 9002, 9003, 9004, 9005, 9100}
+    assert found.gaps == ()
+
+
+def test_a_list_that_never_stands_still_is_a_gap(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """What was seen is compared, and the run does not call itself complete."""
+    for number in range(4):
+        put_in_nomis(upstream, prisoner, 9000 + number, f"09:{number:02}", None)
+
+    def put(number: int) -> Callable[[], None]:
+        return lambda: put_in_nomis(upstream, prisoner, number, "12:00", f"12:{number % 50:02}")
+
+    reconciliation = appointments(open_app, reports_appointments_reconciliation_page_size="2")
+    found = compare(reconciliation, _ChangingReads([put(9100 + turn) for turn in range(40)]))
+    assert [each.detail["page"] for each in found.gaps] == [0]
+    assert len(found.frame) > 4
+
+
+def test_what_has_agreed_since_is_gone_from_the_second_reading(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """A mapping that was late, and a cancellation that was late, are no differences."""
+    put_in_dps(upstream, prisoner, 71, "09:00", None)
+    put_in_dps(upstream, prisoner, 72, "10:00", None, cancelled=True)
+    put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72)
+    put_in_dps(upstream, prisoner, 73, "11:00", None)
+    put_in_nomis(upstream, prisoner, 9073, "11:15", None, 73)
+    reconciliation, reads = appointments(open_app), PlainReads()
+    units = reconciliation.population(reads).units
+    first = reconciliation.differing(reconciliation.read(units[0], reads).rows)
+    assert len(first) == 3
+    put_in_nomis(upstream, prisoner, 9071, "09:00", None, 71)
+    put_in_nomis(upstream, prisoner, 9072, "10:00", None, 72, status="CANC")
+    again = reconciliation.reread(first, reads)
+    assert [(row["dps_id"], row["differs"]) for row in records(reconciliation.differing(again.rows))] == [
+        (73, ("start_time",))
+    ]
+    assert reconciliation.entities({"dps_id": 73, "nomis_id": 9073}) == ("appointment:73",)
+    assert reconciliation.entities({"dps_id": None, "nomis_id": 9073}) == ()
+
+
+def test_what_cannot_be_read_again_is_unread_by_its_row(
+    upstream: Sandbox, open_app: OpenApp, prisoner: dict[str, Any]
+) -> None:
+    """Also where only the record failed of which another one is a copy; the others are read, at their prison."""
+    make_worked_example(upstream, prisoner)
+    reconciliation, reads = appointments(open_app), PlainReads()
+    units = reconciliation.population(reads).units
+    first = reconciliation.differing(reconciliation.read(units[0], reads).rows)
+    with faulty(upstream, "nomis", "GET", "/appointments/9002", kind="status", status=500):
+        again = reconciliation.reread(first, reads)
+    assert [each.key for each in again.unread] == [{"nomis_id": 9004}]
+    rows = records(reconciliation.differing(again.rows))
+    assert {(row["nomis_id"], row["dps_id"], row["prison_id"]) for row in rows} == {
+        (9003, 73, PRISON),
+        (None, 75, PRISON),
+    }
