@@ -53,12 +53,14 @@
     button.addEventListener("click", function () { sort(head); });
   });
 
-  function key(row, name) {
-    return row.getAttribute("data-" + name) || "";
+  // What a row is sorted by: what is seen in the column, unless the row says otherwise, as for times.
+  function key(row, name, column) {
+    return row.getAttribute("data-" + name) || row.rows[0].cells[column].textContent.trim();
   }
 
   function sort(head) {
     var name = head.getAttribute("data-key");
+    var column = heads.indexOf(head);
     var falling = head.getAttribute("aria-sort") === "ascending";
     heads.forEach(function (each) {
       each.removeAttribute("aria-sort");
@@ -67,7 +69,7 @@
     head.setAttribute("aria-sort", falling ? "descending" : "ascending");
     head.querySelector(".arrow").textContent = falling ? "▼" : "▲";
     rows.slice().sort(function (one, other) {
-      var order = key(one, name).localeCompare(key(other, name), "en", { numeric: true });
+      var order = key(one, name, column).localeCompare(key(other, name, column), "en", { numeric: true });
       return falling ? -order : order;
     }).forEach(function (row) { table.appendChild(row); });
   }

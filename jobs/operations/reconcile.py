@@ -14,11 +14,11 @@ from jobs.runtime.application import Application
 from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
+from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import check_resumable
 from reports.engine.runs import Scope, find_run, load_result
 from reports.presentation import summary
-from reports.reconciliations.incentives.result import IncentiveResult
 from sync.command_text import command
 
 JOB = "reconcile-incentives"
@@ -177,6 +177,6 @@ def _scope(application: Application, parameters: ReconciliationParameters) -> st
     return Scope.of(chosen if begun is None else begun.parameters)
 
 
-def _shortfall(result: IncentiveResult) -> str:
+def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
     return result.failure or summary.shortfall(result)

@@ -18,9 +18,9 @@ from reports.delivery.archive import ArchiveUnavailable, open_archive, report_pa
 from reports.delivery.channels import CHANNELS, Channel, enqueue_channel, is_set_up, report_deliveries
 from reports.delivery.email import refusals
 from reports.engine import runs
+from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.reconciliations.incentives.events import NOT_RUN
-from reports.reconciliations.incentives.result import IncentiveResult
 from sync import clock
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
@@ -106,7 +106,7 @@ class Delivered:
     late: tuple[str, ...] = ()
 
 
-def report_delivered(application: Application, result: IncentiveResult | None) -> Delivered:
+def report_delivered(application: Application, result: ReconciliationResult | None) -> Delivered:
     """What became of the report of a run, once every channel was tried; waits for deliveries of other processes."""
     if result is None:
         return Delivered()
@@ -121,11 +121,11 @@ def report_delivered(application: Application, result: IncentiveResult | None) -
     refused = {} if email is None or "email" in missing else refusals(email.progress)
     unsent = tuple(f"{result.run_id} was not sent to {address}: {reason}" for address, reason in refused.items())
     archived = "archive" in deliveries and shortfall is None
-    place = report_path(application.settings, result.run_id) if archived else None
+    place = report_path(application.settings, result) if archived else None
     return Delivered(place, shortfall, (*missing.values(), *unsent))
 
 
-def _tried_deliveries(application: Application, result: IncentiveResult) -> Mapping[Channel, Delivery]:
+def _tried_deliveries(application: Application, result: ReconciliationResult) -> Mapping[Channel, Delivery]:
     deadline = time.monotonic() + _ELSEWHERE_SECONDS
     while True:
         with application.database.read() as connection:
@@ -153,7 +153,7 @@ def render_report(application: Application, run_id: str) -> str:
     place = store_report(archive, result)
     with application.database.read() as connection:
         ended = runs.ended_runs(connection)
-    store_index(archive, ended, application.settings.environment_name)
+    store_index(archive, ended, application.settings.environment_name, clock.now())
     return place
 
 
@@ -164,7 +164,7 @@ class Sending:
     channels: where it goes. before: the earlier sendings by hand, the last one first.
     """
 
-    result: IncentiveResult
+    result: ReconciliationResult
     channels: tuple[Channel, ...]
     before: tuple[Action, ...]
 
@@ -212,7 +212,7 @@ def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:
     return tuple(each for each in sent if each.may_have_been_done)
 
 
-def find_result(application: Application, run_id: str) -> IncentiveResult:
+def find_result(application: Application, run_id: str) -> ReconciliationResult:
     """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` without one."""
     with application.database.read() as connection:
         result = runs.load_result(connection, run_id)

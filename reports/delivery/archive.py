@@ -1,4 +1,8 @@
-"""Where reports are kept: a folder or a bucket, with a folder for each run and an index of all runs."""
+"""Where reports are kept: a folder or a bucket, with a folder for each run and an index of all runs.
+
+The runs of incentives have their folders at the root, as before there were other reconciliations; those of the others
+are in a folder of their reconciliation.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,18 @@ from uuid import uuid4
 
 from reports.presentation.csv import render_csv
 from reports.presentation.html import render_index, render_report
+from reports.presentation.overview import folder
+from reports.reconciliations.registry import RECONCILIATIONS
 from sync.failures import SyncError
 from sync.settings.declaration import Settings
 from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
 
+    from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
-    from reports.reconciliations.incentives.result import IncentiveResult
 
 REPORT = "report.html"
 CSV = "mismatches.csv"
@@ -52,7 +59,7 @@ _WRONG_BUCKET = frozenset(
 _REFUSALS = frozenset({301, 401, 403, 404, 405, 501})
 #: The object that is put and deleted to see whether a bucket can be written.
 _PROBE = ".probe"
-_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
+_FOLDER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")
 
 
 class ArchiveUnavailable(SyncError):
@@ -65,14 +72,14 @@ class Archive(Protocol):
     """A place for the files of runs."""
 
     def write(self, name: str, content: str, *, private: bool = False) -> None:
-        """Writes a file, whole or not at all. `name` may have one folder. Raises `ArchiveUnavailable`.
+        """Writes a file, whole or not at all. `name` may have folders. Raises `ArchiveUnavailable`.
 
         On this machine a `private` one is for its owner alone, every other for whom the umask says.
         """
         ...
 
-    def run_ids(self) -> set[str]:
-        """The runs whose report is kept. Raises `ArchiveUnavailable`."""
+    def report_folders(self) -> set[str]:
+        """The folders of the runs whose report is kept. Raises `ArchiveUnavailable`."""
         ...
 
     def location(self, name: str) -> str:
@@ -96,36 +103,40 @@ def open_archive(settings: Settings, make_s3: Callable[[], Any]) -> Archive:
     return Bucket(make_s3(), parts.netloc, parts.path.strip("/"))
 
 
-def store_report(archive: Archive, result: IncentiveResult) -> str:
+def store_report(archive: Archive, result: ReconciliationResult) -> str:
     """Writes the three files of a run; where its report is then. Raises `ArchiveUnavailable`."""
-    if not _RUN_ID.match(result.run_id):
-        raise ValueError(f"{result.run_id!r} cannot be the name of a folder")
-    archive.write(f"{result.run_id}/{JSON}", result.to_json(indent=1))
-    archive.write(f"{result.run_id}/{CSV}", render_csv(result))
-    archive.write(f"{result.run_id}/{REPORT}", render_report(result))
-    return archive.location(f"{result.run_id}/{REPORT}")
+    for name in (result.run_id, result.reconciliation):
+        if not _FOLDER.match(name):
+            raise ValueError(f"{name!r} cannot be the name of a folder")
+    place = folder(result.reconciliation, result.run_id)
+    archive.write(f"{place}/{JSON}", result.to_json(indent=1))
+    archive.write(f"{place}/{CSV}", render_csv(result))
+    archive.write(f"{place}/{REPORT}", render_report(result))
+    return archive.location(f"{place}/{REPORT}")
 
 
-def store_index(archive: Archive, runs: Iterable[EndedRun], environment_name: str) -> None:
+def store_index(archive: Archive, runs: Iterable[EndedRun], environment_name: str, made_at: datetime) -> None:
     """Writes the index of the runs whose reports are kept. Raises `ArchiveUnavailable`."""
-    kept = archive.run_ids()
-    indexed: Sequence[EndedRun] = [run for run in runs if run.run_id in kept]
-    archive.write(INDEX, render_index(indexed, environment_name))
+    kept = archive.report_folders()
+    indexed: Sequence[EndedRun] = [run for run in runs if folder(run.reconciliation, run.run_id) in kept]
+    titles = {each.name: each.title for each in RECONCILIATIONS.values()}
+    archive.write(INDEX, render_index(titles, indexed, environment_name, made_at))
 
 
-def report_link(settings: Settings, run_id: str) -> str | None:
+def report_link(settings: Settings, result: ReconciliationResult) -> str | None:
     """The address under which people reach the report of a run, None where no address is set."""
-    return f"{settings.reports_url.rstrip('/')}/{run_id}/{REPORT}" if settings.reports_url else None
+    place = folder(result.reconciliation, result.run_id)
+    return f"{settings.reports_url.rstrip('/')}/{place}/{REPORT}" if settings.reports_url else None
 
 
-def report_path(settings: Settings, run_id: str) -> str:
+def report_path(settings: Settings, result: ReconciliationResult) -> str:
     """Where the report of a run is to be found: its address where one is set, else the place it is kept at."""
-    link = report_link(settings, run_id)
+    link = report_link(settings, result)
     if link is not None:
         return link
     location = settings.reports_location
     root = location.rstrip("/") if location.startswith("s3://") else str(Path(location).resolve())
-    return f"{root}/{run_id}/{REPORT}"
+    return f"{root}/{folder(result.reconciliation, result.run_id)}/{REPORT}"
 
 
 class Folder:
@@ -151,10 +162,11 @@ class Folder:
                 temporary.unlink()
             raise ArchiveUnavailable(f"{target} cannot be written: {error.strerror}") from error
 
-    def run_ids(self) -> set[str]:
-        """The folders that hold a report."""
+    def report_folders(self) -> set[str]:
+        """The folders that hold a report, at the root or in a folder of their reconciliation."""
+        found = (report for depth in ("*", "*/*") for report in self._root.glob(f"{depth}/{REPORT}"))
         try:
-            return {found.parent.name for found in self._root.glob(f"*/{REPORT}")}
+            return {report.parent.relative_to(self._root).as_posix() for report in found}
         except OSError as error:
             raise ArchiveUnavailable(f"{self._root} cannot be read: {error.strerror}") from error
 
@@ -207,8 +219,8 @@ class Bucket:
         except (BotoCoreError, ClientError) as error:
             raise ArchiveUnavailable(f"{self.location(name)} cannot be written: {_reason(error)}") from error
 
-    def run_ids(self) -> set[str]:
-        """The runs that have a report."""
+    def report_folders(self) -> set[str]:
+        """The prefixes under which there is a report."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         found: set[str] = set()
@@ -218,9 +230,9 @@ class Bucket:
             )
             for page in pages:
                 for each in page.get("Contents", ()):
-                    run_id, _, name = each["Key"].removeprefix(self._prefix).rpartition("/")
+                    place, _, name = each["Key"].removeprefix(self._prefix).rpartition("/")
                     if name == REPORT:
-                        found.add(run_id)
+                        found.add(place)
         except (BotoCoreError, ClientError) as error:
             raise ArchiveUnavailable(f"{self.location('')} cannot be listed: {_reason(error)}") from error
         return found

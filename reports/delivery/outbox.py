@@ -24,7 +24,7 @@ from sync.store import outbox
 if TYPE_CHECKING:
     from reports.delivery.email import Mail
     from reports.delivery.slack import Slack
-    from reports.reconciliations.incentives.result import IncentiveResult
+    from reports.engine.result import ReconciliationResult
     from sync.settings.declaration import Settings
     from sync.store.database import Database
     from sync.store.outbox import Delivery
@@ -161,32 +161,34 @@ class OutboxSender:
         if delivery.channel == "archive":
             self._store(result)
         elif delivery.channel == "slack":
-            link, path = report_link(self._settings, result.run_id), report_path(self._settings, result.run_id)
+            link, path = report_link(self._settings, result), report_path(self._settings, result)
             report = slack_report(result, link, path, self._masking)
             self._slack_client().post_report(delivery.key, report, delivery.progress, note)
         else:
             self._mail_out(delivery, result, note)
 
-    def _store(self, result: IncentiveResult) -> None:
+    def _store(self, result: ReconciliationResult) -> None:
         archive = open_archive(self._settings, self._make_s3)
         place = store_report(archive, result)
         with self._database.read() as connection:
             ended = runs.ended_runs(connection)
-        store_index(archive, ended, self._settings.environment_name)
+        store_index(archive, ended, self._settings.environment_name, self._clock())
         self._log.info("report-stored", run_id=result.run_id, place=place)
 
-    def _mail_out(self, delivery: Delivery, result: IncentiveResult, note: Callable[[Mapping[str, Any]], None]) -> None:
+    def _mail_out(
+        self, delivery: Delivery, result: ReconciliationResult, note: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         from reports.delivery.email import Mail
 
         if self._mail is None:
             self._mail = Mail(self._settings)
-        link = report_link(self._settings, result.run_id)
-        report = email_report(result, link, report_path(self._settings, result.run_id), self._masking)
+        link = report_link(self._settings, result)
+        report = email_report(result, link, report_path(self._settings, result), self._masking)
         refused = self._mail.send_report(delivery.key, report, result.finished_at, delivery.progress, note)
         if refused:
             self._log.error("email-refused", key=delivery.key, receivers=len(refused), reasons=dict(refused))
 
-    def _result(self, run_id: str) -> IncentiveResult:
+    def _result(self, run_id: str) -> ReconciliationResult:
         with self._database.read() as connection:
             result = runs.load_result(connection, run_id)
         if result is None:

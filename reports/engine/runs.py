@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_
 
 from reports.engine.checkpoints import load_population, save_population
 from reports.reconciliations.incentives.result import IncentiveResult
-from reports.reconciliations.results import parse_result
+from reports.reconciliations.results import completed, parse_result
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
@@ -87,17 +87,27 @@ class EndedRun:
     """A run that ended, as the index lists it."""
 
     run_id: str
+    reconciliation: str
+    title: str
+    counted: str
     status: str
     started_at: datetime
+    finished_at: datetime
     compared: int
     mismatches: int
     new: int
     unread: int
+    gaps: int
+    suspicious: bool
     parameters: Mapping[str, Any]
-    unread_pages: int = 0
 
     @property
-    def counted(self) -> bool:
+    def covers_everyone(self) -> bool:
+        """Whether the run is compared with others: neither prisoners nor prisons were chosen."""
+        return Scope.of(self.parameters) is Scope.EVERYONE
+
+    @property
+    def has_figures(self) -> bool:
         """Whether the figures mean something: zeros of a run that compared nobody do not."""
         return self.compared > 0 or self.status == "complete"
 
@@ -227,14 +237,19 @@ def ended_runs(connection: Connection) -> list[EndedRun]:
         found.append(
             EndedRun(
                 run_id=row.id,
+                reconciliation=content["reconciliation"],
+                title=content["title"],
+                counted=content["counted"],
                 status=content["status"],
                 started_at=datetime.fromisoformat(content["startedAt"]),
+                finished_at=datetime.fromisoformat(content["finishedAt"]),
                 compared=content["compared"],
                 mismatches=len(content["mismatches"]),
                 new=sum(each["standing"] == "new" for each in content["mismatches"]),
                 unread=len(content["unread"]),
+                gaps=len(content["gaps"]),
+                suspicious=content["suspicious"] is not None,
                 parameters=content["parameters"],
-                unread_pages=len(content["unreadPages"]),
             )
         )
     return found
@@ -251,5 +266,4 @@ def _record(row: Row[Any]) -> RunRecord:
 
 
 def _content(packed: bytes) -> dict[str, Any]:
-    content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
-    return content
+    return completed(orjson.loads(zlib.decompress(packed)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.presentation.text import Masking
-from reports.reconciliations.incentives.events import MISMATCH, NOT_RUN, REPORT
+from reports.reconciliations.incentives.events import ALERTS
 from sync.domains.registry import DOMAINS, row_kinds
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ TEXTS = {
         f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
         for domain in DOMAINS.values()
     },
-    MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
-    NOT_RUN: "The incentive reconciliation could not run in {environment}",
-    REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+    **ALERTS,
 }
 #: Characters of a property in a message; Slack refuses messages that are far too long.
 _LONGEST_PROPERTY = 1_000
+_NOT_RUN = "A reconciliation could not run in {environment}: {event}"
 _OTHERS = "To NOMIS synchronisation needs attention in {environment}: {event}"
 
 
 def alert_title(event: str, environment: str) -> str:
     """The text an alert is known by."""
-    return TEXTS.get(event, _OTHERS).format(environment=environment, event=event)
+    otherwise = _NOT_RUN if event.endswith("-not-run") else _OTHERS
+    return TEXTS.get(event, otherwise).format(environment=environment, event=event)
 
 
 def slack_text(text: str) -> str:

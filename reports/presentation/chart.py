@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.presentation.text import count, day, distinct_times, local
@@ -50,6 +50,12 @@ class Trend:
     width: int = _WIDTH
     height: int = _HEIGHT
     base: int = _BASE
+
+
+def draw_sparkline(points: Sequence[TrendPoint]) -> Trend:
+    """The trend as bars without labels, for a small drawing."""
+    drawn = draw_trend(points)
+    return replace(drawn, height=_BASE + 2)
 
 
 def draw_trend(points: Sequence[TrendPoint]) -> Trend:

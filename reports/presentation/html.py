@@ -10,32 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 from reports.presentation import summary, text
 from reports.presentation.chart import draw_trend
+from reports.presentation.overview import cards, listed_runs, path_to_index
 from reports.presentation.text import without_control_characters
+from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     import jinja2
 
+    from reports.engine.result import ReconciliationResult
     from reports.engine.runs import EndedRun
-    from reports.reconciliations.incentives.result import IncentiveResult
 
 
-def render_report(result: IncentiveResult) -> str:
+def render_report(result: ReconciliationResult) -> str:
     """The report of a run: one self-contained page that works without its script."""
-    levels = _levels(result)
-    matrix = {(row, column): 0 for row in levels for column in levels}
-    for cell in result.matrix:
-        matrix[(cell.nomis_level, cell.dps_level)] = cell.count
     affected = sorted(
         (each for each in result.prisons if each.mismatches), key=lambda each: (-each.mismatches, each.prison_id or "~")
     )
     style, script = _asset("report.css"), _asset("report.js")
+    view = view_of(result)
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             result=result,
+            view=view,
+            index=path_to_index(result.reconciliation, result.run_id),
             headline=summary.headline(result),
             scope=summary.scope(result.parameters),
             duration=summary.duration(result),
@@ -43,16 +45,13 @@ def render_report(result: IncentiveResult) -> str:
             reach=summary.reach(result),
             none_found=summary.none_found(result),
             figures=summary.figures(result),
-            levels=levels,
-            matrix=matrix,
-            prisons=result.prisons,
             affected=affected,
-            # Prisoners without a record in NOMIS belong to no prison.
+            # Records without a prison, such as those that only DPS has, belong to none.
             places=sum(each.prison_id is not None for each in result.prisons),
             aside=len(result.in_flight) + sum(each.differs for each in result.excluded),
             rows=result.rows,
             step=summary.next_step(result),
-            causes=summary.causes(result),
+            causes=view.causes(),
             trend=draw_trend(result.trend),
             points=list(
                 zip(text.distinct_moments([each.started_at for each in result.trend]), result.trend, strict=True)
@@ -65,26 +64,25 @@ def render_report(result: IncentiveResult) -> str:
     )
 
 
-def render_index(runs: Sequence[EndedRun], environment_name: str) -> str:
-    """The list of all runs, newest first, each with its files."""
-    style = _asset("report.css")
-    names = text.distinct_moments([run.started_at for run in runs])
-    rows = [(name, run, summary.scope(run.parameters), _unread(run)) for name, run in zip(names, runs, strict=True)]
+def render_index(titles: Mapping[str, str], runs: Sequence[EndedRun], environment_name: str, made_at: datetime) -> str:
+    """A card for each reconciliation, and the list of all runs with their files.
+
+    titles: the reconciliations there are, by name. runs: newest first. made_at: the present moment.
+    """
+    style, script = _asset("report.css"), _asset("index.js")
     return (
         environment()
         .get_template("index.html.j2")
-        .render(runs=rows, environment=environment_name, policy=_policy(style), style=_trusted(style))
+        .render(
+            cards=cards(titles, runs, made_at),
+            runs=listed_runs(runs),
+            environment=environment_name,
+            made_at=made_at,
+            policy=_policy(style, script),
+            style=_trusted(style),
+            script=_trusted(script),
+        )
     )
-
-
-def _unread(run: EndedRun) -> str:
-    """Prisoners and pages that could not be read; empty if unknown."""
-    parts = []
-    if run.unread or (run.status == "complete" and not run.unread_pages):
-        parts.append(text.thousands(run.unread))
-    if run.unread_pages:
-        parts.append(text.count(run.unread_pages, "page"))
-    return " and ".join(parts)
 
 
 @cache
@@ -104,6 +102,8 @@ def environment() -> jinja2.Environment:
         "day": text.day,
         "exact": text.exact_moment,
         "long_moment": text.long_moment,
+        "short_moment": text.short_moment,
+        "capital": text.capital,
         "thousands": text.thousands,
     }
     return made
@@ -114,19 +114,11 @@ def _printable(value: object) -> object:
     return without_control_characters(value) if type(value) is str else value
 
 
-def _levels(result: IncentiveResult) -> list[str | None]:
-    """The levels that occur: the usual ones first and in their order, "none" last."""
-    found = {code for cell in result.matrix for code in (cell.nomis_level, cell.dps_level)}
-    usual = [code for code in ("BAS", "ENT", "STD", "ENH", "EN2", "EN3") if code in found]
-    others = sorted(code for code in found if code is not None and code not in usual)
-    return [*usual, *others, *([None] if None in found else [])]
-
-
-def _policy(*inline: str) -> str:
+def _policy(style: str, script: str) -> str:
     """A content security policy that loads nothing and runs only the script of the page itself."""
-    hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in inline]
-    style, script = f"'sha256-{hashes[0]}'", f"'sha256-{hashes[1]}'" if len(hashes) > 1 else "'none'"
-    return f"default-src 'none'; style-src {style}; script-src {script}; base-uri 'none'; form-action 'none'"
+    hashes = [base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() for part in (style, script)]
+    allowed = f"style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
 
 @cache

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.presentation import summary
-from reports.presentation.alerts import alert_title, slack_code, slack_text
+from reports.presentation.alerts import slack_code, slack_text
 from reports.presentation.csv import render_csv
 from reports.presentation.html import environment
-from reports.presentation.text import Masking, day, short_moment
-from reports.reconciliations.incentives.events import REPORT
+from reports.presentation.text import Masking, capital, day, short_moment
+from reports.presentation.view import NOT_INVESTIGATED, SIDES
+from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
-    from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
+    from reports.engine.result import Mismatch, ReconciliationResult, Record
+    from reports.presentation.view import View
 
 #: Slack takes 40,000 characters in a message, and cuts off what is longer.
 LONGEST_SLACK_TEXT = 39_000
@@ -51,9 +53,11 @@ class _Line:
     request: str | None = None
 
 
-def slack_report(result: IncentiveResult, link: str | None, path: str, masking: Masking) -> SlackReport:
+def slack_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> SlackReport:
     """The Slack messages of a run; `path` is where its report is kept, `link` its address where people reach it."""
-    lines = [f"*{slack_text(_title(result))}*", slack_text(summary.headline(result))]
+    view = view_of(result)
+    title = view.failure_title() if result.status == "failed" else view.title()
+    lines = [f"*{slack_text(title)}*", slack_text(summary.headline(result))]
     warning = summary.warning(result)
     if warning:
         lines.append(f"*{slack_text(masking.text(warning))}*")
@@ -61,19 +65,21 @@ def slack_report(result: IncentiveResult, link: str | None, path: str, masking: 
     if step:
         lines.append(f"{step.text} {slack_code(step.command)}")
     lines.append(slack_text(summary.summary(result)))
-    facts = [REPORT, short_moment(result.finished_at), "domain incentives", f"severity {_severity(result)}"]
+    known_by, *others = view.facts
+    facts = [known_by, short_moment(result.finished_at), *others, f"severity {_severity(result)}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
     lines.append(f"Report: {slack_text(link)}" if link else f"The report is in {slack_code(path)}")
     if masking.on and (result.mismatches or result.unconfirmed):
         lines.append(MASKED)
     seen = [f"Seen, not confirmed · {slack_text(line)}" for line in _unconfirmed_lines(result, masking)]
-    thread = _packed([*(_slack_line(number, each, masking) for number, each in result.rows), *seen])
-    return SlackReport("\n".join(lines), thread, _csv(result, masking), csv_name(result))
+    thread = _packed([*(_slack_line(view, number, each, masking) for number, each in result.rows), *seen])
+    return SlackReport("\n".join(lines), thread, _csv(result, masking), view.csv_name)
 
 
-def email_report(result: IncentiveResult, link: str | None, path: str, masking: Masking) -> EmailReport:
+def email_report(result: ReconciliationResult, link: str | None, path: str, masking: Masking) -> EmailReport:
     """The email of a run, as HTML that mail clients show and as plain text; `link` and `path` as for Slack."""
+    view = view_of(result)
     shown = result.rows[:MOST_IN_EMAIL]
     headline = summary.headline(result)
     warning = summary.warning(result)
@@ -86,71 +92,71 @@ def email_report(result: IncentiveResult, link: str | None, path: str, masking: 
         "masked": MASKED if masking.on and shown else None,
         "link": link,
         "path": path,
-        "rows": [_email_line(number, each, masking) for number, each in shown],
+        "heads": ("Row", view.heading, "Prison", "NOMIS", "DPS", "Since"),
+        "rows": [_email_line(view, number, each, masking) for number, each in shown],
         "unconfirmed": _unconfirmed_lines(result, masking)[:MOST_IN_EMAIL],
         "left_out": len(result.mismatches) - len(shown),
     }
     templates = environment()
     return EmailReport(
-        subject=f"Incentive levels, {result.environment}: {headline}",
+        subject=f"{result.title}, {result.environment}: {headline}",
         text=templates.get_template("email.txt.j2").render(values),
         html=templates.get_template("email.html.j2").render(values),
         csv=_csv(result, masking),
-        csv_name=csv_name(result),
+        csv_name=view.csv_name,
     )
 
 
-def _unconfirmed_lines(result: IncentiveResult, masking: Masking) -> list[str]:
+def _unconfirmed_lines(result: ReconciliationResult, masking: Masking) -> list[str]:
     """The differences that were seen and could not be read again, a line for each."""
+    view = view_of(result)
     return [
-        f"{masking.offender(each.offender_no)} booking {masking.booking(each.booking_id)}"
-        f" · NOMIS {each.nomis_level or 'none'}, DPS {each.dps_level or 'none'} · {masking.text(each.reason)}"
+        f"{' '.join(filter(None, (view.name(each, masking), view.details(each, masking))))}"
+        f" · {_difference(view, each, masking)} · {masking.text(each.reason)}"
         for each in result.unconfirmed
     ]
 
 
-def csv_name(result: IncentiveResult) -> str:
-    """The name of the CSV where it stands alone."""
-    return f"incentive-mismatches-{result.run_id}.csv"
+def _difference(view: View, record: Record, masking: Masking) -> str:
+    """How both sides differ, on a line."""
+    kind = f"{view.kind(record)}: " if view.shows_kind else ""
+    nomis, dps = (masking.text(view.side_text(record, side)) for side in SIDES)
+    return f"{kind}NOMIS {nomis}, DPS {dps}"
 
 
-def _csv(result: IncentiveResult, masking: Masking) -> str | None:
+def _csv(result: ReconciliationResult, masking: Masking) -> str | None:
     return render_csv(result, masking) if result.mismatches or result.unconfirmed else None
 
 
-def _title(result: IncentiveResult) -> str:
-    if result.status == "failed":
-        return f"The incentive reconciliation failed in {result.environment}"
-    if result.mismatches:
-        return alert_title(REPORT, result.environment)
-    return f"Incentive reconciliation in {result.environment}"
-
-
-def _severity(result: IncentiveResult) -> str:
-    if result.status == "failed":
+def _severity(result: ReconciliationResult) -> str:
+    if result.status == "failed" or result.suspicious:
         return "high"
     return "medium" if result.mismatches or result.status == "incomplete" else "info"
 
 
-def _slack_line(number: int, mismatch: IncentiveMismatch, masking: Masking) -> str:
+def _slack_line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> str:
     found = mismatch.diagnosis
-    state = "new" if mismatch.standing == "new" else f"since {day(mismatch.since)}"
+    details = view.details(mismatch, masking)
+    nomis, dps = (slack_text(masking.text(view.side_text(mismatch, side))) for side in SIDES)
+    kind = f"{slack_text(view.kind(mismatch))}: " if view.shows_kind else ""
     first = (
-        f"{number} · *{slack_text(masking.offender(mismatch.offender_no))}*"
-        f" booking {masking.booking(mismatch.booking_id)}"
+        f"{number} · *{slack_text(view.name(mismatch, masking))}*{f' {slack_text(details)}' if details else ''}"
         f" · {slack_text(mismatch.prison_id or 'prison unknown')}"
-        f" · NOMIS *{slack_text(mismatch.nomis_level or 'none')}*"
-        f", DPS *{slack_text(mismatch.dps_level or 'none')}* · {state}"
+        f" · {kind}NOMIS *{nomis}*, DPS *{dps}* · {_standing(mismatch)}"
     )
     if found is None:
-        return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or 'not investigated'))}"
+        return f"{first}\n      {slack_text(masking.text(mismatch.evidence_missing or NOT_INVESTIGATED))}"
     right = "" if found.right_side == "unknown" else f" ({found.right_side} is right)"
-    second = f"      {found.number}. {slack_text(found.cause)}{right}. {slack_text(masking.text(found.action))}"
+    second = f"      {slack_text(masking.text(view.cause(found)))}{right}. {slack_text(masking.text(found.action))}"
     # Only the request fixes such a difference; the command merely compares again.
     lines = [slack_code(masking.text(found.request))] if found.request else []
     if found.commands:
         lines.append(slack_code(masking.text(found.commands[0])))
     return "\n      ".join([f"{first}\n{second}", *lines])
+
+
+def _standing(mismatch: Mismatch) -> str:
+    return "new" if mismatch.standing == "new" else f"since {day(mismatch.since)}"
 
 
 def _packed(lines: list[str]) -> tuple[str, ...]:
@@ -164,18 +170,19 @@ def _packed(lines: list[str]) -> tuple[str, ...]:
     return tuple(messages)
 
 
-def _email_line(number: int, mismatch: IncentiveMismatch, masking: Masking) -> _Line:
+def _email_line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> _Line:
     found = mismatch.diagnosis
+    name, details = view.name(mismatch, masking), view.details(mismatch, masking)
     cells = (
         str(number),
-        f"{masking.offender(mismatch.offender_no)} (booking {masking.booking(mismatch.booking_id)})",
+        f"{name} ({details})" if details else name,
         mismatch.prison_id or "unknown",
-        mismatch.nomis_level or "none",
-        mismatch.dps_level or "none",
+        *(masking.text(view.side_text(mismatch, side)) for side in SIDES),
         "new" if mismatch.standing == "new" else day(mismatch.since),
     )
+    kind = f"{capital(view.kind(mismatch))}. " if view.shows_kind else ""
     if found is None:
-        return _Line(cells, masking.text(mismatch.evidence_missing or "not investigated"), ())
-    cause = f"{found.number}. {found.cause}. {masking.text(found.action)}"
+        return _Line(cells, kind + masking.text(mismatch.evidence_missing or NOT_INVESTIGATED), ())
+    cause = f"{kind}{masking.text(f'{capital(view.cause(found))}. {found.action}')}"
     request = masking.text(found.request) if found.request else None
-    return _Line(cells, cause, tuple(masking.text(command) for command in found.commands), request)
+    return _Line(cells, cause, tuple(masking.text(each) for each in found.commands), request)

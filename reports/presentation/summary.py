@@ -2,76 +2,55 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 from reports.presentation.text import count, day, distinct_times, thousands
-from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.views import view_of
+from sync.command_text import command
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from reports.reconciliations.incentives.result import IncentiveResult
+    from reports.engine.result import ReconciliationResult, Unread
 
-
-@dataclass(frozen=True, slots=True)
-class CauseCount:
-    """One probable cause, how many prisoners it explains, and what to do about it."""
-
-    title: str
-    count: int
-    right_side: str
-    action: str
+#: Units that could not be read, such as prisons, that are named; of more it is said how many.
+_MOST_NAMED = 3
 
 
-def headline(result: IncentiveResult) -> str:
+def headline(result: ReconciliationResult) -> str:
     """What the run found, in one line. An incomplete or failed run never sounds like a success."""
     if result.status == "failed":
         return _headline_of_failure(result)
-    different, compared = len(result.mismatches), result.compared
+    view, noun, compared = view_of(result), view_of(result).noun, result.compared
     complete = result.status == "complete"
     if not compared:
-        found = "no prisoner was compared"
-    elif different:
-        found = _have_different_levels(different, compared)
+        found = f"no {noun} was compared"
+    elif result.mismatches:
+        found = view.differ()
     elif complete:
-        found = _have_the_same_level(result)
+        besides = _besides(result)
+        found = f"no difference among {count(compared, noun)}, besides {besides}" if besides else view.agree()
     elif result.unconfirmed:
         found = f"{count(len(result.unconfirmed), 'difference')} seen and not confirmed"
     else:
-        found = f"no difference found among {count(compared, 'prisoner')}"
+        found = f"no difference found among {count(compared, noun)}"
     return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
 
 
-def _headline_of_failure(result: IncentiveResult) -> str:
-    different, compared = len(result.mismatches), result.compared
+def _headline_of_failure(result: ReconciliationResult) -> str:
+    different, compared, noun = len(result.mismatches), result.compared, view_of(result).noun
     if not compared:
-        return "The reconciliation failed before any prisoner was compared"
+        return f"The reconciliation failed before any {noun} was compared"
     listed = of_listed(result)
-    who = f"{thousands(compared)} {listed} prisoners" if listed else count(compared, "prisoner")
+    who = f"{thousands(compared)} {listed} {result.counted}" if listed else count(compared, noun)
     if different:
         return f"The reconciliation failed; before that it found {count(different, 'difference')} among {who}"
     return f"The reconciliation failed after it had compared {who}"
 
 
-def _have_different_levels(different: int, compared: int) -> str:
-    if compared == 1:
-        return "the prisoner has different levels"
-    who = f"{thousands(different)} of {thousands(compared)} prisoners"
-    return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
-
-
-def _have_the_same_level(result: IncentiveResult) -> str:
-    compared, besides = result.compared, _besides(result)
-    if besides:
-        return f"no difference among {count(compared, 'prisoner')}, besides {besides}"
-    if compared == 1:
-        return "the prisoner has the same level in NOMIS and in DPS"
-    return f"all {thousands(compared)} prisoners have the same incentive level in NOMIS and in DPS"
-
-
-def _besides(result: IncentiveResult) -> str:
+def _besides(result: ReconciliationResult) -> str:
     """The differences that do not count; empty without any."""
     excluded = sum(each.differs for each in result.excluded)
     parts = [f"{thousands(len(result.in_flight))} in flight"] if result.in_flight else []
@@ -80,14 +59,14 @@ def _besides(result: IncentiveResult) -> str:
     return " and ".join(parts)
 
 
-def of_listed(result: IncentiveResult) -> str:
-    """`of 87,012`, the prisoners the run set out to compare; empty if unknown, or if it compared all of them."""
+def of_listed(result: ReconciliationResult) -> str:
+    """`of 87,012`, the records the run set out to compare; empty if unknown, or if it compared all of them."""
     set_out = 0 if result.parameters.get("prisons") else result.listed
     return f"of {thousands(set_out)}" if set_out > result.compared else ""
 
 
-def summary(result: IncentiveResult) -> str:
-    """New, persisting, resolved, what was left out of the count, and what is not known."""
+def summary(result: ReconciliationResult) -> str:
+    """New, persisting, resolved, how they differ, what was left out of the count, and what is not known."""
     finished = result.status == "complete" and result.compared > 0
     different = bool(result.mismatches)
     parts = [
@@ -101,6 +80,9 @@ def summary(result: IncentiveResult) -> str:
     ]
     counted = ", ".join(f"{thousands(number)} {what}" for number, what, always in parts if number or always)
     sentences = [f"{counted}."] if counted else []
+    kinds = _kinds_text(result)
+    if kinds:
+        sentences.append(kinds)
     if result.unneeded_exclusions:
         sentences.append(f"{count(len(result.unneeded_exclusions), 'exclusion')} no longer needed.")
     limits = reach(result)
@@ -109,41 +91,49 @@ def summary(result: IncentiveResult) -> str:
     return " ".join(sentences)
 
 
-def warning(result: IncentiveResult) -> str | None:
-    """What is wrong with the run itself, None when it is complete."""
+def _kinds_text(result: ReconciliationResult) -> str:
+    """How many are of each kind, where there are several; empty where the values say it."""
+    view = view_of(result)
+    kinds = view.kinds()
+    if not view.shows_kind or len(kinds) < 2:
+        return ""
+    counted = "; ".join(f"{thousands(each.mismatches)} {each.name}" for each in kinds)
+    return f"By kind: {counted}."
+
+
+def warning(result: ReconciliationResult) -> str | None:
+    """What is wrong with the run itself, None when it is complete and plausible."""
     if result.status == "failed":
         return f"The run failed: {result.failure}."
+    suspicious = f"The differences are suspicious: {result.suspicious}." if result.suspicious else None
     if result.status == "incomplete":
-        return f"The run is incomplete: {shortfall(result)}."
-    return None
+        return " ".join(filter(None, (f"The run is incomplete: {shortfall(result)}.", suspicious)))
+    return suspicious
 
 
-def reach(result: IncentiveResult) -> str | None:
-    """About whom the run says nothing; None if it covers everyone."""
+def reach(result: ReconciliationResult) -> str | None:
+    """About which records the run says nothing; None if it covers everything."""
     if not result.compared:
-        return "No prisoner was compared, so nothing is known about differences."
+        return f"No {view_of(result).noun} was compared, so nothing is known about differences."
     if result.status == "failed":
         return "What was found before the run failed is not the whole picture."
-    if result.unread or result.unread_pages:
-        if len(result.unconfirmed) == len(result.unread) and not result.unread_pages:
-            return "The differences of those who were not read again are not confirmed."
-        return "Nothing is known about those who were not read."
+    if result.unread or result.gaps:
+        if len(result.unconfirmed) == len(result.unread) and not result.gaps:
+            return "The differences that could not be read again are not confirmed."
+        return "Nothing is known about what was not read."
     if result.empty_prisons:
         return f"Nothing is known about {' and '.join(result.empty_prisons)}."
     return None
 
 
-def none_found(result: IncentiveResult) -> str:
-    """The sentence that no difference was found, and among whom."""
+def none_found(result: ReconciliationResult) -> str:
+    """The sentence that no difference was found, and among which records."""
+    view = view_of(result)
     limits = reach(result)
     if limits is None:
         besides = _besides(result)
-        return (
-            f"Nobody differs besides {besides}."
-            if besides
-            else "Every prisoner has the same level in NOMIS and in DPS."
-        )
-    who = f"the {count(result.compared, 'prisoner')} compared"
+        return f"Nothing differs besides {besides}." if besides else view.everything_agrees()
+    who = f"the {count(result.compared, view.noun)} compared"
     if result.unconfirmed:
         seen = count(len(result.unconfirmed), "difference")
         others = f"The first reading saw {seen} among the others, which could not be read again."
@@ -151,7 +141,7 @@ def none_found(result: IncentiveResult) -> str:
     return f"No difference was found among {who}. About the others nothing is known."
 
 
-def since(result: IncentiveResult) -> str:
+def since(result: ReconciliationResult) -> str:
     """The note on since when a difference counts as new."""
     earlier = [point.started_at for point in result.trend if point.run_id != result.run_id]
     if not (result.compared_with and earlier):
@@ -169,61 +159,74 @@ class Step:
     command: str
 
 
-def next_step(result: IncentiveResult) -> Step | None:
+def next_step(result: ReconciliationResult) -> Step | None:
     """The command that reads what this run could not read; None where no command would."""
     if result.status == "failed":
-        command = f"prisoner-to-nomis runs rerun {result.run_id}"
-        return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", command)
-    if any(each.listed for each in result.unread) or result.unread_pages:
+        rerun = command("runs", "rerun", result.run_id)
+        return Step("When `prisoner-to-nomis check` finds nothing down, run it again:", rerun)
+    if any(each.listed for each in result.unread) or result.gaps:
         shards = result.parameters.get("shards", 1)
-        of_shards = f" --shards {shards}" if isinstance(shards, int) and shards > 1 else ""
-        return Step("Resume it:", f"prisoner-to-nomis reconcile incentives --resume {result.run_id}{of_shards}")
+        of_shards = ("--shards", shards) if isinstance(shards, int) and shards > 1 else ()
+        return Step("Resume it:", command("reconcile", result.reconciliation, "--resume", result.run_id, *of_shards))
     return None
 
 
-def shortfall(result: IncentiveResult) -> str:
-    """What an incomplete run lacks: who could not be read or found, and prisons without anybody."""
-    unread = []
-    listed = sum(each.listed for each in result.unread)
-    if listed:
-        unread.append(count(listed, "prisoner"))
-    if result.unread_pages:
-        unread.append(f"{count(len(result.unread_pages), 'page')} of prisoners")
-    parts = [f"{' and '.join(unread)} could not be read"] if unread else []
-    unknown = len(result.unread) - listed
+def shortfall(result: ReconciliationResult) -> str:
+    """What an incomplete run lacks: what could not be read or found, and prisons without records."""
+    view = view_of(result)
+    listed = [each for each in result.unread if each.listed]
+    unread = _unread_texts(listed, view.noun)
+    if result.gaps:
+        unread.append(view.gaps(len(result.gaps)))
+    parts = [f"{_listed(unread)} could not be read"] if unread else []
+    unknown = len(result.unread) - len(listed)
     if unknown:
-        parts.append(
-            f"{count(unknown, 'prisoner')} asked for {'is' if unknown == 1 else 'are'} not among the active ones"
-        )
+        parts.append(view.not_found(unknown))
     if result.empty_prisons:
-        chosen = result.parameters.get("offender_nos")
-        nobody = "none of the prisoners asked for" if chosen else "no active prisoner"
-        parts.append(f"{nobody} was found at {', '.join(result.empty_prisons)}")
+        parts.append(view.none_at(result.empty_prisons))
     return "; ".join(parts)
 
 
+def _unread_texts(unread: Sequence[Unread], noun: str) -> list[str]:
+    """How many records could not be read, and the units, such as prisons, that could not be read as a whole."""
+    units = list(dict.fromkeys(each.unit for each in unread if each.unit is not None and not each.key))
+    records = sum(each.unit is None or bool(each.key) for each in unread)
+    texts = [count(records, noun)] if records else []
+    return texts + (units if len(units) <= _MOST_NAMED else [count(len(units), "part")])
+
+
+def _listed(texts: Sequence[str]) -> str:
+    *others, last = texts
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def scope(parameters: Mapping[str, object]) -> str:
-    """Whom the run covers; empty for everyone."""
+    """What the run covers besides its usual population; empty for everything."""
     prisons, offenders = parameters.get("prisons"), parameters.get("offender_nos")
+    parts = []
     if isinstance(offenders, list) and offenders:
-        return count(len(offenders), "prisoner") + " only"
-    if isinstance(prisons, list) and prisons:
-        return "only " + ", ".join(str(each) for each in prisons)
-    return ""
+        parts.append(count(len(offenders), "prisoner") + " only")
+    elif isinstance(prisons, list) and prisons:
+        parts.append("only " + ", ".join(str(each) for each in prisons))
+    return ", ".join(filter(None, (*parts, days(parameters))))
 
 
-def causes(result: IncentiveResult) -> list[CauseCount]:
-    """The causes of the differences, the most frequent first."""
-    counts = Counter(each.diagnosis.number for each in result.mismatches if each.diagnosis)
-    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [
-        CauseCount(f"{number}. {cause.text}", found, cause.right_side, cause.action)
-        for number, found in most_first
-        for cause in (CAUSES[number],)
-    ]
+def days(parameters: Mapping[str, object]) -> str:
+    """The days the run covers; empty where it covers none in particular."""
+    first, last = (_day(parameters.get(name)) for name in ("from_date", "to_date"))
+    if first is None or last is None:
+        return first or last or ""
+    return first if first == last else f"{first} to {last}"
 
 
-def duration(result: IncentiveResult) -> str:
+def _day(value: object) -> str | None:
+    try:
+        return day(date.fromisoformat(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def duration(result: ReconciliationResult) -> str:
     """How long the run took."""
     seconds = (result.finished_at - result.started_at).total_seconds()
     if seconds < 90:
@@ -240,7 +243,7 @@ class Figure:
     note: str
 
 
-def figures(result: IncentiveResult) -> list[Figure]:
+def figures(result: ReconciliationResult) -> list[Figure]:
     """The figures at the top of the report; a run that is not complete has no zeros for what it cannot know."""
     complete, different = result.status == "complete", len(result.mismatches)
     found = []
@@ -257,17 +260,18 @@ def figures(result: IncentiveResult) -> list[Figure]:
         found.append(Figure("Resolved", len(result.resolved), "since the last run"))
     if result.unconfirmed:
         found.append(Figure("Not confirmed", len(result.unconfirmed), "seen once, not read again"))
-    if complete or result.unread or result.unread_pages:
+    if complete or result.unread or result.gaps:
         found.append(_unread_figure(result))
     return found
 
 
-def _unread_figure(result: IncentiveResult) -> Figure:
-    prisoners, pages = len(result.unread), len(result.unread_pages)
-    noun = "prisoner" if prisoners == 1 else "prisoners"
-    of_prisoners = f"page{'' if pages == 1 else 's'} of prisoners"
-    if pages and not prisoners:
-        number, note = pages, of_prisoners
+def _unread_figure(result: ReconciliationResult) -> Figure:
+    view, records, gaps = view_of(result), len(result.unread), len(result.gaps)
+    of_units = all(each.unit is not None and not each.key for each in result.unread)
+    one, several = ("part", "parts") if records and of_units else (view.noun, result.counted)
+    noun = one if records == 1 else several
+    if gaps and not records:
+        number, note = gaps, view.gaps(gaps).removeprefix(f"{thousands(gaps)} ")
     else:
-        number, note = prisoners, f"{noun} and {count(pages, 'page')}" if pages else noun
+        number, note = records, f"{noun} and {view.gaps(gaps)}" if gaps else noun
     return Figure("Could not be read", number, f"{note} before the run failed" if result.status == "failed" else note)

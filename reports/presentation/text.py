@@ -49,6 +49,10 @@ class Masking:
         return _BOOKING.sub(rf"\1{_HIDDEN}\2", _OFFENDER_NO.sub(rf"{_HIDDEN}\1", text))
 
 
+#: Shows everything.
+UNMASKED = Masking()
+
+
 def without_control_characters(text: str) -> str:
     """The text without characters that steer a terminal or the direction of reading; line breaks stay."""
     if text.isascii() and text.isprintable():
@@ -62,6 +66,11 @@ def plain(text: str) -> str:
         return text
     spaced = _LINE_BREAKS.sub(" ", text)
     return "".join(each for each in spaced if unicodedata.category(each) not in _STEERING_CATEGORIES)
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
 
 
 def thousands(number: int) -> str:

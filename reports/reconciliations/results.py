@@ -1,13 +1,13 @@
-"""Stored results, loaded as the class of their reconciliation."""
+"""Stored results, loaded as the class of their reconciliation; those of earlier versions too."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from reports.engine.result import ReconciliationResult
-from reports.reconciliations.incentives.result import NAME, IncentiveResult
+from reports.reconciliations.incentives.result import COUNTED, NAME, TITLE, IncentiveResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +22,12 @@ class _Name(BaseModel):
 
 
 def parse_result(text: str | bytes) -> ReconciliationResult:
-    """A result from its JSON, also one that an earlier version stored; raises `pydantic.ValidationError`."""
+    """A result from its JSON; raises `pydantic.ValidationError`."""
     name = _Name.model_validate_json(text).reconciliation
     return CLASSES.get(name, ReconciliationResult).model_validate_json(text)
+
+
+def completed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A result as parsed JSON, with the fields that every result has but those of earlier versions lack."""
+    of_earlier_versions = {"reconciliation": NAME, "title": TITLE, "counted": COUNTED, "suspicious": None}
+    return {**of_earlier_versions, "gaps": content.get("unreadPages", []), **content}

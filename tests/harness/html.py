@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 
@@ -22,3 +23,9 @@ class Tags(HTMLParser):
     def handle_data(self, data: str) -> None:
         """Keep a text."""
         self.text += data
+
+
+def text_of(html: str) -> str:
+    """The visible text of a page on one line, without its style and script."""
+    bare = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
+    return " ".join(Tags(bare).text.split())

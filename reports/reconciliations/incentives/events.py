@@ -24,6 +24,12 @@ REPORT = f"{_PREFIX}-report"
 #: Only the name of the alert of a run without a result; its telemetry event is `REPORT`.
 NOT_RUN = f"{_PREFIX}-not-run"
 REPAIR = "incentives-repair"
+#: Event → the text that operators and dashboards know; `{environment}` is the name of the environment.
+ALERTS = {
+    MISMATCH: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+    NOT_RUN: "The incentive reconciliation could not run in {environment}",
+    REPORT: "NOMIS IEP level does not match DPS Incentive level in {environment}",
+}
 
 
 def level_text(level: str | None) -> str:

@@ -26,6 +26,8 @@ from reports.engine.result import (
 )
 
 NAME = "incentives"
+TITLE = "Incentive levels"
+COUNTED = "prisoners"
 LEVEL = FieldName(name="level", label="Level")
 KINDS = (
     KindName(code="NOMIS_only", label="without a level in DPS"),
@@ -175,8 +177,8 @@ class IncentiveResult(ReconciliationResult):
     """Everything a run found. Results of versions that had this reconciliation alone are completed when read."""
 
     reconciliation: str = NAME
-    title: str = "Incentive levels"
-    counted: str = "prisoners"
+    title: str = TITLE
+    counted: str = COUNTED
     key_columns: tuple[ColumnName, ...] = ("booking_id",)
     fields: tuple[FieldName, ...] = (LEVEL,)
     kinds: tuple[KindName, ...] = KINDS

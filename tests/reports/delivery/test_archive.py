@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,10 @@ from reports.delivery.archive import (
     store_index,
     store_report,
 )
-from reports.engine.runs import EndedRun
 from sandbox import Sandbox
 from sync.queues.aws import Aws
 from sync.settings.loading import SettingsError, load_settings
-from tests.harness.results import STARTED, made_result
-
-LINE = EndedRun("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, {})
+from tests.harness.results import STARTED, ended_run, made_result, visit_result
 
 
 @pytest.fixture
@@ -43,10 +42,10 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
     archive = open_archive(settings, lambda: s3)
     result = made_result(3)
     place = store_report(archive, result)
-    assert place == report_path(settings, result.run_id) == "s3://reports/weekly/run-of-today/report.html"
+    assert place == report_path(settings, result) == "s3://reports/weekly/run-of-today/report.html"
     s3.put_object(Bucket="reports", Key="other/run-elsewhere/report.html", Body=b"")
-    assert archive.run_ids() == {"run-of-today"}
-    store_index(archive, [LINE], "Production")
+    assert archive.report_folders() == {"run-of-today"}
+    store_index(archive, [ended_run()], "Production", STARTED)
     types = {
         each["Key"]: s3.head_object(Bucket="reports", Key=each["Key"])["ContentType"]
         for each in s3.list_objects_v2(Bucket="reports", Prefix="weekly/")["Contents"]
@@ -61,11 +60,43 @@ def test_keeps_the_files_of_a_run_in_a_bucket(s3: Any) -> None:
     assert "run-of-today/report.html" in index
 
 
+@pytest.mark.parametrize("kept_in", ["folder", "bucket"])
+def test_other_reconciliations_have_a_folder_of_their_own(s3: Any, tmp_path: Path, kept_in: str) -> None:
+    """A run of visits and one of incentives do not meet, even with one id; the index links both, and they link back."""
+    location = str(tmp_path) if kept_in == "folder" else "s3://reports/daily"
+    settings = load_settings({"REPORTS_LOCATION": location})
+    archive = open_archive(settings, lambda: s3)
+    levels, visits = made_result(3, run_id="run-1"), visit_result(3, run_id="run-1")
+    places = [store_report(archive, result) for result in (levels, visits)]
+    assert places == [report_path(settings, result) for result in (levels, visits)]
+    assert places == [f"{location}/run-1/report.html", f"{location}/visits/run-1/report.html"]
+    assert archive.report_folders() == {"run-1", "visits/run-1"}
+    lost = ended_run("lost", reconciliation="visits", title="Visits", counted="visits")
+    store_index(archive, [replace(lost, run_id="run-1"), ended_run("run-1"), lost], "Production", STARTED)
+    if kept_in == "folder":
+        index, report = ((tmp_path / name).read_text() for name in ("index.html", "visits/run-1/report.html"))
+    else:
+        keys = ("daily/index.html", "daily/visits/run-1/report.html")
+        index, report = (s3.get_object(Bucket="reports", Key=key)["Body"].read().decode() for key in keys)
+    links = set(re.findall(r'href="([^"#]+)"', index))
+    files = {"report.html", "mismatches.csv", "result.json"}
+    assert links == {f"{place}/{name}" for place in ("run-1", "visits/run-1") for name in files}
+    assert 'href="../../index.html"' in report
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", ""])
+def test_refuses_a_reconciliation_that_leads_elsewhere(tmp_path: Path, name: str) -> None:
+    """Its name is the name of a folder and nothing else."""
+    with pytest.raises(ValueError, match="folder"):
+        store_report(Folder(tmp_path), visit_result(0, reconciliation=name))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_finds_more_runs_than_one_listing_holds(s3: Any) -> None:
     """S3 lists a limited number of objects at a time; the rest is requested."""
     for number in range(5):
         s3.put_object(Bucket="reports", Key=f"run-{number}/report.html", Body=b"")
-    assert len(Bucket(s3, "reports", "", listed_at_once=2).run_ids()) == 5
+    assert len(Bucket(s3, "reports", "", listed_at_once=2).report_folders()) == 5
 
 
 def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
@@ -74,7 +105,7 @@ def test_says_what_is_wrong_with_a_bucket(s3: Any) -> None:
     with pytest.raises(SettingsError, match=r"REPORTS_LOCATION: s3://missing/ cannot be used: NoSuchBucket"):
         missing.probe()
     Bucket(s3, "reports", "weekly").probe()
-    for act in (lambda: missing.write("index.html", ""), missing.run_ids):
+    for act in (lambda: missing.write("index.html", ""), missing.report_folders):
         with pytest.raises(ArchiveUnavailable, match="NoSuchBucket"):
             act()
 
@@ -107,7 +138,7 @@ def test_looking_at_a_bucket_leaves_nothing_behind(s3: Any) -> None:
     assert "Contents" not in s3.list_objects_v2(Bucket="reports")
     left = Bucket(refusing(s3, "DeleteObject", "AccessDenied"), "reports", "weekly").probe()
     assert left == "s3://reports/weekly/.probe stays there: AccessDenied (DeleteObject)"
-    assert Bucket(s3, "reports", "weekly").run_ids() == set()
+    assert Bucket(s3, "reports", "weekly").report_folders() == set()
 
 
 def test_leaves_no_half_file_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,10 +198,11 @@ def test_refuses_a_run_id_that_leads_elsewhere(tmp_path: Path, run_id: str) -> N
 
 def test_links_to_the_address_that_people_reach(tmp_path: Path) -> None:
     """With an address set, that is what messages say; else the place in the file system."""
+    result = made_result(0, run_id="run-1")
     reached = load_settings({"REPORTS_URL": "https://reports.example/weekly/"})
-    assert report_path(reached, "run-1") == "https://reports.example/weekly/run-1/report.html"
+    assert report_path(reached, result) == "https://reports.example/weekly/run-1/report.html"
     kept = load_settings({"REPORTS_LOCATION": str(tmp_path)})
-    assert report_path(kept, "run-1") == str(tmp_path / "run-1" / "report.html")
+    assert report_path(kept, result) == str(tmp_path / "run-1" / "report.html")
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])

@@ -12,11 +12,20 @@ from typing import Any
 import pytest
 
 from reports.delivery.archive import Folder, store_index, store_report
-from reports.engine.runs import EndedRun
+from reports.engine.result import ReconciliationResult
 from reports.presentation.messages import email_report
+from reports.presentation.overview import folder
 from reports.presentation.text import Masking
-from reports.reconciliations.incentives.result import IncentiveResult, MatrixCell
-from tests.harness.results import STARTED, made_result, with_everything
+from reports.reconciliations.incentives.result import MatrixCell
+from tests.harness.results import (
+    STARTED,
+    allocation_result,
+    ended_run,
+    made_result,
+    visit_result,
+    visits_with_everything,
+    with_everything,
+)
 
 pytestmark = pytest.mark.browser
 #: The widths of screens, from a desk's to a small phone's.
@@ -68,20 +77,28 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
     complaints: list[str] = []
     contexts: list[Any] = []
 
-    def visit(result: IncentiveResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
+    def visit(result: ReconciliationResult, width: int = 1280, *, script: bool = True, page: str = "") -> Any:
         archive = Folder(tmp_path)
         store_report(archive, result)
-        line = EndedRun(
-            result.run_id, result.status, STARTED, result.compared, len(result.mismatches), result.new, 0, {}
+        line = ended_run(
+            result.run_id,
+            result.status,
+            reconciliation=result.reconciliation,
+            title=result.title,
+            counted=result.counted,
+            compared=result.compared,
+            mismatches=len(result.mismatches),
+            new=result.new,
         )
-        store_index(archive, [line], "Production")
+        store_index(archive, [line], "Production", STARTED)
         context = browser.new_context(viewport={"width": width, "height": 900}, java_script_enabled=script)
         contexts.append(context)
         opened = context.new_page()
         opened.on("console", lambda message: complaints.append(message.text))
         opened.on("pageerror", lambda error: complaints.append(str(error)))
         opened.on("request", lambda asked: complaints.extend([] if asked.url.startswith("file:") else [asked.url]))
-        opened.goto((tmp_path / (page or f"{result.run_id}/report.html")).as_uri())
+        report = f"{folder(result.reconciliation, result.run_id)}/report.html"
+        opened.goto((tmp_path / (page or report)).as_uri())
         return opened
 
     yield visit
@@ -91,9 +108,18 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(
-    "result", [with_everything(0), with_everything(3), FAILED_AT_ONCE], ids=lambda each: each.status
+    "result",
+    [
+        with_everything(0),
+        with_everything(3),
+        FAILED_AT_ONCE,
+        visits_with_everything(3),
+        visit_result(0),
+        allocation_result(),
+    ],
+    ids=lambda each: f"{each.title} {each.status} {len(each.mismatches)}",
 )
-def test_has_no_accessibility_fault(open_page: Any, result: IncentiveResult) -> None:
+def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult) -> None:
     """Axe finds nothing on any screen, with everything opened."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
@@ -107,10 +133,21 @@ def test_has_no_accessibility_fault(open_page: Any, result: IncentiveResult) -> 
         assert faults == []
 
 
-@pytest.mark.parametrize(("number", "screens"), [(0, SCREENS), (3, SCREENS), (400, (1280, 320))])
-def test_is_no_wider_than_the_screen(open_page: Any, number: int, screens: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("result", "screens"),
+    [
+        (with_everything(0), SCREENS),
+        (with_everything(3), SCREENS),
+        (with_everything(400), (1280, 320)),
+        (visits_with_everything(3), SCREENS),
+        (visits_with_everything(400), (1280, 320)),
+        (allocation_result(), SCREENS),
+    ],
+    ids=lambda each: f"{each.title} {len(each.mismatches)}" if isinstance(each, ReconciliationResult) else "",
+)
+def test_is_no_wider_than_the_screen(open_page: Any, result: ReconciliationResult, screens: tuple[int, ...]) -> None:
     """Whatever is opened, only tables in regions of their own are scrolled sideways."""
-    page = open_page(with_everything(number))
+    page = open_page(result)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     for width in screens:
         page.set_viewport_size({"width": width, "height": 900})
@@ -135,6 +172,14 @@ def test_cuts_no_table_that_has_room(open_page: Any) -> None:
         assert width < 600 or (width, page.evaluate(CUT)) == (width, [])
 
 
+def test_cuts_no_table_of_a_general_report(open_page: Any) -> None:
+    """Kinds, fields, prisons and what is not counted are seen whole, down to a small phone."""
+    page = open_page(visits_with_everything(12))
+    for width in SCREENS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert (width, page.evaluate(CUT), page.evaluate(OUTSIDE)) == (width, [], [])
+
+
 def test_the_index_fits_every_screen(open_page: Any) -> None:
     """All of each run is read without scrolling sideways, on a phone as a card with the names of its figures."""
     page = open_page(made_result(3), page="index.html")
@@ -156,8 +201,19 @@ def test_index_has_no_accessibility_fault(open_page: Any) -> None:
     page = open_page(made_result(3), 400, page="index.html")
     page.evaluate(Path(AXE_FILE_PATH).read_text(encoding="utf-8"))
     assert page.evaluate("axe.run(document)")["violations"] == []
-    page.click("text=22 May 2023")
+    page.click("tbody a >> nth=0")
     assert page.inner_text("h1").startswith("3 of 87,012")
+    page.click("text=All runs")
+    page.click(".card a >> nth=0")
+    assert page.inner_text("h1").startswith("3 of 87,012")
+
+
+def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) -> None:
+    """The page may be days old; without a script it says how old it was when it was made."""
+    page = open_page(visit_result(3), page="index.html", script=False)
+    assert "0 minutes before this page was made" in page.inner_text(".card >> text=Visits >> xpath=../..")
+    page = open_page(visit_result(3), page="index.html")
+    assert re.search(r"Last complete run 22 May 2023, 04:09, \d+ days ago", page.inner_text(".cards"))
 
 
 def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
@@ -174,6 +230,26 @@ def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> Non
     assert page.locator(SHOWN).count() == 40
     page.keyboard.type(result.mismatches[7].offender_no.lower())
     assert page.inner_text(FIRST).startswith(result.mismatches[7].offender_no)
+
+
+def test_a_general_report_is_filtered_and_sorted(open_page: Any) -> None:
+    """By kind, value and cause; columns sort by what is seen in them, times by when they were."""
+    result = visit_result(40)
+    page = open_page(result)
+    page.focus("#find-text")
+    page.keyboard.type("not cancelled new")
+    expected = [each for each in result.mismatches if each.kind == "not-cancelled-in-nomis" and each.standing == "new"]
+    assert page.locator(SHOWN).count() == len(expected)
+    page.keyboard.press("Escape")
+    page.click("#mismatches thead button >> text=Difference")
+    kinds = page.locator("tbody.one > tr:first-child > td[data-label=Difference]").all_inner_texts()
+    assert kinds == sorted(kinds)
+    page.click("#mismatches thead button >> text=Since")
+    since = page.locator("tbody.one > tr:first-child > td[data-label=Since]").all_inner_texts()
+    assert since == ["20 May 2023"] * 20 + ["New"] * 20
+    page.click("#mismatches thead button >> text=Visit")
+    names = [text.split()[0] for text in page.locator(FIRST).all_inner_texts()]
+    assert names == sorted(names)
 
 
 def test_is_sorted_by_the_keyboard_both_ways(open_page: Any) -> None:
@@ -226,9 +302,10 @@ def test_lists_the_differences_after_what_sums_them_up(open_page: Any) -> None:
     assert tops[-1] < 2 * 900
 
 
-def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("result", [made_result(400), visit_result(400)], ids=lambda each: each.title)
+def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, result: ReconciliationResult) -> None:
     """Four hundred rows are a stack of paper, not a box of it; what was open is printed, and nothing else is opened."""
-    page = open_page(made_result(400))
+    page = open_page(result)
     page.click("tbody.one summary >> nth=0")
     opened = "document.querySelectorAll('details[open]').length"
     paper = page.pdf(format="A4")
@@ -244,9 +321,10 @@ def test_prints_the_rows_and_what_the_reader_opened(open_page: Any, tmp_path: Pa
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool) -> None:
+@pytest.mark.parametrize("result", [with_everything(12), visits_with_everything(12)], ids=lambda each: each.title)
+def test_email_fits_a_phone(browser: Any, tmp_path: Path, masked: bool, result: ReconciliationResult) -> None:
     """Long commands and requests are broken, not scrolled to."""
-    html = email_report(with_everything(12), None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
+    html = email_report(result, None, "s3://a-bucket/a-prefix", Masking(on=masked)).html
     (tmp_path / "email.html").write_text(html, encoding="utf-8")
     page = browser.new_page(viewport={"width": 360, "height": 800})
     try:

@@ -19,16 +19,22 @@ from reports.engine.result import PrisonCount, TrendPoint
 from reports.engine.runs import EndedRun
 from reports.presentation.alerts import alert_message
 from reports.presentation.chart import draw_trend
-from reports.presentation.csv import COLUMNS, render_csv
+from reports.presentation.csv import render_csv
 from reports.presentation.html import render_index, render_report
 from reports.presentation.messages import LONGEST_SLACK_TEXT, email_report, slack_report
 from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult, Side
+from reports.reconciliations.incentives.view import COLUMNS
 from reports.reconciliations.results import parse_result
 from tests.harness.html import Tags
-from tests.harness.results import STARTED, made_result, mismatch, with_everything
+from tests.harness.results import STARTED, ended_run, made_result, mismatch, with_everything
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+def index_of(*runs: EndedRun) -> str:
+    """The index of these runs, an hour after the first of them."""
+    return render_index({"incentives": "Incentive levels"}, runs, "Production", STARTED + timedelta(hours=1))
 
 
 def evil_result() -> IncentiveResult:
@@ -60,13 +66,13 @@ def test_escapes_everything_from_outside(page: str) -> None:
     html = {
         "report": lambda: render_report(result),
         "email": lambda: email_report(result, None, EVIL, Masking()).html,
-        "index": lambda: render_index([EndedRun(EVIL, EVIL, STARTED, 1, 1, 1, 1, {"prisons": [EVIL]})], EVIL),
+        "index": lambda: index_of(ended_run(EVIL, EVIL, title=EVIL, counted=EVIL, parameters={"prisons": [EVIL]})),
     }[page]()
     tags = Tags(html)
     assert not [tag for tag, _ in tags.found if tag == "img"]
     assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
     scripts = [tag for tag, _ in tags.found if tag == "script"]
-    assert len(scripts) == (1 if page == "report" else 0)
+    assert len(scripts) == (0 if page == "email" else 1)
     assert "alert(2)" in tags.text
 
 
@@ -126,10 +132,10 @@ def test_whoever_has_no_record_in_nomis_is_no_prisons() -> None:
 def test_links_differences_only_of_a_run_that_looked() -> None:
     """The list of a run that compared nobody would be empty, and read as good news."""
     lines = [
-        EndedRun("looked", "complete", STARTED, 5, 0, 0, 0, {}),
-        EndedRun("failed", "failed", STARTED, 0, 0, 0, 0, {}),
+        ended_run("looked", compared=5, mismatches=0, new=0),
+        ended_run("failed", "failed", compared=0, mismatches=0, new=0),
     ]
-    page = render_index(lines, "Production")
+    page = index_of(*lines)
     assert ("looked/mismatches.csv" in page, "failed/mismatches.csv" in page) == (True, False)
 
 
@@ -139,7 +145,7 @@ def test_differences_that_do_not_count_are_no_agreement() -> None:
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
     assert "No difference among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
-    assert "Nobody differs besides 1 in flight and 1 excluded." in page
+    assert "Nothing differs besides 1 in flight and 1 excluded." in page
     assert "the same" not in page
     assert "3 Apr 2023" in page
 
@@ -196,8 +202,8 @@ def test_tells_runs_of_one_day_apart() -> None:
 def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
     """Each has a name of its own, by which its link is chosen."""
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
-    lines = [EndedRun(f"run-{number}", "complete", moment, 1, 0, 0, 0, {}) for number, moment in enumerate(moments)]
-    named = re.findall(r'report.html">([^<]+)</a>', render_index(lines, "Production"))
+    lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
+    named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
     assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
 
 
@@ -390,14 +396,13 @@ def test_no_property_makes_an_alert_too_long_for_slack() -> None:
 def every_page() -> dict[str, str]:
     """Each page that is made, in its different states, with everything it may show."""
     everything = with_everything()
-    lines = [EndedRun("run-of-today", "complete", STARTED, 87_012, 3, 2, 0, {})]
     failed = {"status": "failed", "failure": "NOMIS did not answer"}
     return {
         "report": render_report(everything),
         "report without differences": render_report(made_result(0)),
         "report of a failed run": render_report(everything.model_copy(update=failed)),
-        "index": render_index(lines, "Production"),
-        "index without runs": render_index([], "Production"),
+        "index": index_of(ended_run()),
+        "index without runs": index_of(),
         "email": email_report(everything, "https://reports.example/", "somewhere", Masking()).html,
     }
 

@@ -13,12 +13,22 @@ from typing import Any
 
 import pytest
 
-from reports.presentation.csv import COLUMNS, render_csv
+from reports.engine.result import ReconciliationResult
+from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
+from reports.presentation.overview import cards
 from reports.reconciliations.incentives.causes import CAUSES
-from reports.reconciliations.incentives.result import IncentiveResult
+from reports.reconciliations.incentives.view import COLUMNS
 from sync.settings.listing import variables
-from tests.harness.results import made_result, with_everything
+from tests.harness.results import (
+    STARTED,
+    VISIT_FIELDS,
+    ended_run,
+    made_result,
+    visit_result,
+    visits_with_everything,
+    with_everything,
+)
 
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
 #: What a value in the JSON is, by the word that the page has for it.
@@ -27,54 +37,98 @@ JSON_TYPES: Mapping[str, type] = {"text": str, "time": str, "integer": int, "obj
 
 def table(section: str) -> list[list[str]]:
     """The rows of the table of a section, without its heading."""
-    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    text = re.split(r"\n##+ ", PAGE.split(f"# {section}\n")[1])[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return [[cell.strip("`") for cell in row] for row in rows[2:]]
 
 
-def test_names_every_column_in_its_place() -> None:
+def test_names_every_column_of_incentive_levels_in_its_place() -> None:
     """The columns of the CSV, all of them, in their order, each with a meaning."""
-    rows = table("The CSV")
+    rows = table("The CSV of incentive levels")
     assert [row[0] for row in rows] == list(COLUMNS)
     assert all(len(row) == 3 and row[2] for row in rows)
 
 
-def test_columns_have_the_type_that_is_said() -> None:
+def test_names_every_column_of_the_others_in_its_place() -> None:
+    """The general columns, with the key and the fields of the reconciliation where the page says so."""
+    expected: list[str] = []
+    for column in (row[0] for row in table("The CSV")):
+        if column == "*the key*":
+            expected.append("reference")
+        elif column.startswith("nomis_…"):
+            expected += [f"{side}_{field.name}" for field in VISIT_FIELDS for side in ("nomis", "dps")]
+        else:
+            expected.append(column)
+    [heading, *_] = csv.reader(io.StringIO(render_csv(visit_result(1))))
+    assert heading == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "result"), [("The CSV of incentive levels", made_result(12)), ("The CSV", visit_result(12))]
+)
+def test_columns_have_the_type_that_is_said(section: str, result: ReconciliationResult) -> None:
     """Integers and times can be read as such, in every line that has them."""
     read: dict[str, Callable[[str], object]] = {"integer": int, "time": datetime.fromisoformat, "text": str}
-    types = {name: kind for name, kind, _ in table("The CSV")}
-    lines = list(csv.DictReader(io.StringIO(render_csv(made_result(12)))))
+    types = {name: kind for name, kind, _ in table(section) if kind in read}
+    lines = list(csv.DictReader(io.StringIO(render_csv(result))))
     assert len(lines) == 12
     for line in lines:
         for name, cell in line.items():
-            if cell:
+            if cell and name in types:
                 read[types[name]](cell)
-    numbers = {name for name in types if lines[0][name] and all(line[name].isdigit() for line in lines if line[name])}
+    numbers = {
+        name for name in types if lines[0].get(name) and all(line[name].isdigit() for line in lines if line[name])
+    }
     assert {name for name, kind in types.items() if kind == "integer"} == numbers
 
 
 def test_names_every_field_of_the_json() -> None:
     """The top level of the result, all of it, with the types that are said."""
-    fields: dict[str, Any] = json.loads(with_everything(3).to_json())
-    rows = table("The JSON")
-    assert [row[0] for row in rows] == list(fields)
-    assert list(fields) == [field.alias for field in IncentiveResult.model_fields.values()]
-    for name, kind, meaning in rows:
-        assert meaning
-        assert fields[name] is None or isinstance(fields[name], JSON_TYPES[kind]), name
+    general, own = table("The JSON"), table("The JSON of incentive levels")
+    assert [row[0] for row in general] == [field.alias for field in ReconciliationResult.model_fields.values()]
+    for result, rows in ((with_everything(3), [*general, *own]), (visits_with_everything(3), general)):
+        fields: dict[str, Any] = json.loads(result.to_json())
+        assert [row[0] for row in rows] == list(fields)
+        for name, kind, meaning in rows:
+            assert meaning
+            assert fields[name] is None or isinstance(fields[name], JSON_TYPES[kind]), name
 
 
 def test_names_every_part_of_the_page() -> None:
-    """Each heading of the report, in the order in which they stand there."""
-    page = render_report(with_everything(3)) + render_report(made_result(3))
-    headings = list(dict.fromkeys(re.findall(r"<h2 [^>]*>([^<]+)</h2>", page)))
-    assert [row[0] for row in table("The parts of the page")][1:] == headings
+    """Each heading of a report, in the order in which they stand there; no other."""
+    named = [row[0] for row in table("The parts of the page")][1:]
+    shown = set()
+    for results in ((with_everything(3), made_result(3)), (visits_with_everything(3), visit_result(3))):
+        page = "".join(map(render_report, results))
+        headings = list(dict.fromkeys(re.findall(r"<h2 [^>]*>([^<]+)</h2>", page)))
+        assert headings == [each for each in named if each in headings]
+        shown |= set(headings)
+    assert shown == set(named)
+
+
+def test_names_every_state_of_the_overview() -> None:
+    """The states of the cards, with the number that the page gives as its example."""
+    runs = [
+        ended_run(reconciliation=f"number-{number}", title=f"number {number}", **changes)
+        for number, changes in enumerate(
+            (
+                {"mismatches": 0, "new": 0},
+                {"new": 0},
+                {"new": 3},
+                {"suspicious": True},
+                {"status": "incomplete"},
+                {"status": "failed"},
+            )
+        )
+    ]
+    states = [card.state for card in cards({}, runs, STARTED)] + [card.state for card in cards({"x": "X"}, [], STARTED)]
+    assert [row[0] for row in table("The overview")] == states
 
 
 def test_names_every_cause_in_the_words_of_the_report() -> None:
     """The causes by their numbers, each with its text, the right side and what is done about it."""
     rows = [[str(number), each.text, each.right_side, each.action] for number, each in CAUSES.items()]
-    assert table("The causes") == rows
+    assert table("The causes of incentive levels") == rows
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"`([A-Z]{3,}_[A-Z_]+)`", PAGE)) - {"RUN_ID"}))

@@ -1,0 +1,142 @@
+"""The index: what each reconciliation says this morning, a card for each, then the list of all runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.engine.result import TrendPoint
+from reports.presentation import summary, text
+from reports.presentation.chart import Trend, draw_sparkline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from reports.engine.runs import EndedRun
+
+#: Reconciliations whose files are kept without a folder of their own, as before there were others.
+_WITHOUT_FOLDER = frozenset({"incentives"})
+#: Runs in the trend of a card.
+_TREND_RUNS = 26
+
+
+def folder(reconciliation: str, run_id: str) -> str:
+    """The folder of a run's files in the archive."""
+    return run_id if reconciliation in _WITHOUT_FOLDER else f"{reconciliation}/{run_id}"
+
+
+def path_to_index(reconciliation: str, run_id: str) -> str:
+    """The way from a run's report to the index."""
+    return "../" * (folder(reconciliation, run_id).count("/") + 1) + "index.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a reconciliation says now.
+
+    folder: that of its last run over everyone, None without one. tone: how the state looks: `good`, `plain`, `new`.
+    figure: the differences of that run, None if it counted nothing. complete_at: the end of the last complete run. age:
+    how long before the page was made that was.
+    """
+
+    title: str
+    folder: str | None
+    state: str
+    tone: str
+    figure: int | None
+    note: str
+    trend: Trend
+    complete_at: datetime | None
+    age: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run in the list: its name, which no other has, and what could not be read."""
+
+    name: str
+    run: EndedRun
+    folder: str
+    scope: str
+    unread: str
+
+
+def cards(titles: Mapping[str, str], runs: Sequence[EndedRun], made_at: datetime) -> list[Card]:
+    """A card for each reconciliation of `titles`, and for others that have runs; `runs` are newest first."""
+    known = dict(titles) | {run.reconciliation: run.title for run in reversed(runs) if run.reconciliation not in titles}
+    return [
+        _card(title, [run for run in runs if run.reconciliation == name and run.covers_everyone], made_at)
+        for name, title in known.items()
+    ]
+
+
+def listed_runs(runs: Sequence[EndedRun]) -> list[ListedRun]:
+    """The runs as they are listed."""
+    names = text.distinct_moments([run.started_at for run in runs])
+    return [
+        ListedRun(name, run, folder(run.reconciliation, run.run_id), summary.scope(run.parameters), _unread(run))
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _card(title: str, runs: Sequence[EndedRun], made_at: datetime) -> Card:
+    newest = runs[0] if runs else None
+    complete_at = next((run.finished_at for run in runs if run.status == "complete"), None)
+    in_trend = [run for run in runs if run.status != "failed" and not run.gaps][:_TREND_RUNS]
+    points = [
+        TrendPoint(run_id=run.run_id, started_at=run.started_at, compared=run.compared, mismatches=run.mismatches)
+        for run in reversed(in_trend)
+    ]
+    state, tone = _state(newest)
+    return Card(
+        title=title,
+        folder=None if newest is None else folder(newest.reconciliation, newest.run_id),
+        state=state,
+        tone=tone,
+        figure=newest.mismatches if newest is not None and newest.has_figures else None,
+        note="" if newest is None else _note(newest),
+        trend=draw_sparkline(points),
+        complete_at=complete_at,
+        age="" if complete_at is None else _age(made_at - complete_at),
+    )
+
+
+def _state(run: EndedRun | None) -> tuple[str, str]:
+    """The state of a reconciliation by its last run over everyone, and how it looks."""
+    if run is None:
+        return "Not run yet", "plain"
+    if run.status != "complete":
+        return run.status.capitalize(), "new"
+    if run.suspicious:
+        return "Suspicious", "new"
+    if run.new:
+        return f"{text.thousands(run.new)} new", "new"
+    return ("No new ones", "plain") if run.mismatches else ("Agrees", "good")
+
+
+def _note(run: EndedRun) -> str:
+    if not run.has_figures:
+        return f"No {run.counted} were compared"
+    verb = "differs" if run.mismatches == 1 else "differ"
+    unread = _unread(run)
+    lacking = f", {unread} could not be read" if run.unread or run.gaps else ""
+    return f"of {text.thousands(run.compared)} {run.counted} {verb}{lacking}"
+
+
+def _unread(run: EndedRun) -> str:
+    """Records and parts of the list that could not be read; empty if unknown."""
+    parts = []
+    if run.unread or (run.status == "complete" and not run.gaps):
+        parts.append(text.thousands(run.unread))
+    if run.gaps:
+        parts.append(f"{text.count(run.gaps, 'part')} of the list")
+    return " and ".join(parts)
+
+
+def _age(passed: timedelta) -> str:
+    minutes = max(int(passed.total_seconds() // 60), 0)
+    for unit, length in (("day", 1_440), ("hour", 60)):
+        if minutes >= length:
+            return text.count(minutes // length, unit)
+    return text.count(minutes, "minute")

@@ -1,0 +1,349 @@
+"""How a result is worded and its records shown: the general view, parts of which a reconciliation may override.
+
+Report, CSV and messages are made of what a view gives: plain text, which they escape for where it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from reports.engine.result import Unread
+from reports.presentation.text import UNMASKED, Masking, count, day, exact_moment, local, short_moment, thousands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reports.engine.result import (
+        Diagnosis,
+        FieldValues,
+        Mismatch,
+        ReconciliationResult,
+        Record,
+        Resolved,
+        Unconfirmed,
+        Value,
+    )
+
+SideKey = Literal["nomis", "dps"]
+SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
+#: What stands for a cause that was not looked for.
+NOT_INVESTIGATED = "not investigated"
+#: Columns that say whose record it is and where, but not which.
+_NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
+
+
+@dataclass(frozen=True, slots=True)
+class ShownValue:
+    """A value of one side: what it is of, empty where that is plain, the value, and a remark."""
+
+    label: str
+    value: str
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.value}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a table; its first cell names it. marked: the row is emphasised."""
+
+    cells: tuple[str, ...]
+    marked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the report."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CauseCount:
+    """A probable cause, how many differences it explains, which side is right, and what to do about it."""
+
+    title: str
+    count: int
+    right_side: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many mismatches are of a kind or differ in a field, and how many of those are new."""
+
+    name: str
+    mismatches: int
+    new: int
+
+
+class View:
+    """The general view of a result."""
+
+    #: The template of the part of the page that stands beside the prisons, with the heading of that part.
+    part: ClassVar[str] = "report/kinds.html.j2"
+    #: Whether the kind of a difference is shown with each; false where the values say it.
+    shows_kind: ClassVar[bool] = True
+    #: What the filter of the differences looks for.
+    filter_hint: ClassVar[str] = "number, prison, difference, value, cause or “new”"
+    #: What the prison of a count is.
+    prison_caption: ClassVar[str] = "By the prison of the record; “unknown” has none"
+
+    def __init__(self, result: ReconciliationResult) -> None:
+        self.result = result
+        self._labels = {each.name: each.label for each in result.fields}
+        self._kinds = {each.code: each.label for each in result.kinds}
+        self._own_key = tuple(name for name in result.key_columns if name not in _NOT_OF_THE_RECORD)
+
+    # Words
+
+    @property
+    def noun(self) -> str:
+        """What is counted as compared, in the singular."""
+        return self.result.counted.removesuffix("s")
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """By what the report is known in Slack."""
+        return (f"reconciliation {self.result.reconciliation}",)
+
+    @property
+    def csv_name(self) -> str:
+        """The name of the CSV where it stands alone."""
+        return f"{self.result.reconciliation}-mismatches-{self.result.run_id}.csv"
+
+    def title(self) -> str:
+        """The title of the messages about a run with or without differences."""
+        if self.result.mismatches:
+            return f"{self.result.title}: NOMIS and DPS differ in {self.result.environment}"
+        return f"{self.result.title}: reconciliation in {self.result.environment}"
+
+    def failure_title(self) -> str:
+        """The title of the messages about a run that failed."""
+        return f"{self.result.title}: the reconciliation failed in {self.result.environment}"
+
+    def differ(self) -> str:
+        """How many of the records compared differ, and how."""
+        different, compared = len(self.result.mismatches), self.result.compared
+        who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
+        kinds = self.kinds()
+        if len(kinds) == 1 and kinds[0].name in self._kinds.values():
+            return f"{who} {'is' if different == 1 else 'are'} {kinds[0].name}"
+        return f"{who} {'differs' if different == 1 else 'differ'} between NOMIS and DPS"
+
+    def agree(self) -> str:
+        """That all records compared agree."""
+        if self.result.compared == 1:
+            return f"the {self.noun} agrees in NOMIS and in DPS"
+        return f"all {thousands(self.result.compared)} {self.result.counted} agree in NOMIS and in DPS"
+
+    def everything_agrees(self) -> str:
+        """The sentence that every record agrees."""
+        return f"Every {self.noun} agrees in NOMIS and in DPS."
+
+    def gaps(self, number: int) -> str:
+        """So many parts of the population that could not be listed."""
+        return f"{count(number, 'part')} of the list of {self.result.counted}"
+
+    def not_found(self, number: int) -> str:
+        """That records asked for are not there."""
+        return f"{count(number, self.noun)} asked for {'is' if number == 1 else 'are'} not there"
+
+    def none_at(self, prisons: Sequence[str]) -> str:
+        """That prisons have no records."""
+        return f"no {self.noun} was found at {', '.join(prisons)}"
+
+    def population(self) -> str:
+        """How many records there are, were listed and compared, and what became of the others."""
+        result = self.result
+        total = [f"{thousands(result.total)} {result.counted} by the services’ count"] if result.total else []
+        listed = f"{thousands(result.listed)} {'listed' if total else f'{result.counted} listed'}"
+        compared = f"{thousands(result.compared) if result.compared else 'none'} compared"
+        return f"{', '.join([*total, listed, compared])}{self._left_out('no longer there when read again')}."
+
+    def _left_out(self, gone: str) -> str:
+        result = self.result
+        parts = [f"; {thousands(len(result.released))} {gone}"] if result.released else []
+        if result.settled_on_recheck:
+            parts.append(f"; {thousands(result.settled_on_recheck)} agreed when read again")
+        return "".join(parts)
+
+    def how_resolved(self, resolved: Resolved) -> str:
+        """Why an earlier difference is none any more."""
+        return "both sides agree now" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
+
+    # Records
+
+    @property
+    def heading(self) -> str:
+        """What a record is identified by, as the heading of a column."""
+        return self.noun.capitalize() if self._own_key else "Prisoner"
+
+    def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
+        """What identifies a record for people: its own key, else its prisoner, else its booking."""
+        own = [(column, record.key[column]) for column in self._own_key if column in record.key]
+        if len(own) == 1:
+            return masking.text(str(own[0][1]))
+        if own:
+            return masking.text(", ".join(f"{column_words(column)} {value}" for column, value in own))
+        if isinstance(record, Unread) and record.unit is not None and not record.key:
+            return record.unit
+        if record.offender_no is not None:
+            return masking.offender(record.offender_no)
+        return f"booking {masking.booking(record.booking_id)}" if record.booking_id is not None else "unknown"
+
+    def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
+        """Whose record it is and of which day, besides its name."""
+        parts = [masking.offender(record.offender_no)] if record.offender_no is not None and self._own_key else []
+        named_by_booking = not self._own_key and record.offender_no is None
+        if record.booking_id is not None and not named_by_booking:
+            parts.append(f"booking {masking.booking(record.booking_id)}")
+        if "date" in record.key:
+            parts.append(value_text(str(record.key["date"])))
+        return ", ".join(parts)
+
+    def kind(self, record: Record) -> str:
+        """What its kind says of a record."""
+        return self._kinds.get(record.kind, column_words(record.kind))
+
+    def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
+        """The values of one side in the fields that differ; empty where it lacks the record."""
+        if record.missing_in == side.upper():
+            return ()
+        values = ((each.field, getattr(each, side)) for each in record.differences)
+        return tuple(
+            ShownValue(self._label(field), value_text(value))
+            for field, value in values
+            if value is not None or record.missing_in is None
+        )
+
+    def side_text(self, record: Record, side: SideKey) -> str:
+        """The values of one side on a line."""
+        return "; ".join(map(str, self.side(record, side))) or "none"
+
+    def fields_table(self, record: Record) -> Table | None:
+        """Every field with both values, those that differ first and marked; None for a single one."""
+        if len(record.differences) + len(record.other_fields) < 2:
+            return None
+        rows = [self._field_row(each, marked=True) for each in record.differences]
+        rows += [self._field_row(each, marked=False) for each in record.other_fields]
+        return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
+
+    def evidence_table(self, mismatch: Mismatch) -> Table | None:
+        """What was read about a difference."""
+        rows = tuple(
+            Row((exact_moment(each.at) if each.at else "–", each.side, each.text, each.note))
+            for each in mismatch.evidence
+        )
+        return Table("Evidence", ("When", "Where", "What", "Remarks"), rows) if rows else None
+
+    # Counts
+
+    def kinds(self) -> list[Count]:
+        """The mismatches by kind, the most frequent first."""
+        return _counts((self.kind(each), each) for each in self.result.mismatches)
+
+    def differing_fields(self) -> list[Count]:
+        """The mismatches by the fields that differ where both sides have the record, the most frequent first."""
+        both = [each for each in self.result.mismatches if each.missing_in is None]
+        pairs = ((self._labels.get(field.field, field.field), each) for each in both for field in each.differences)
+        return _counts(pairs) if len(self._labels) > 1 else []
+
+    def cause(self, diagnosis: Diagnosis) -> str:
+        """A cause as it is listed."""
+        return diagnosis.cause
+
+    def causes(self) -> list[CauseCount]:
+        """The causes of the differences, the most frequent first."""
+        found: dict[str, list[Diagnosis]] = {}
+        for each in self.result.mismatches:
+            if each.diagnosis is not None:
+                found.setdefault(self.cause(each.diagnosis), []).append(each.diagnosis)
+        counted = [
+            CauseCount(
+                cause,
+                len(diagnoses),
+                _only({each.right_side for each in diagnoses}, "differs"),
+                _only({each.action for each in diagnoses}, "See each difference."),
+            )
+            for cause, diagnoses in found.items()
+        ]
+        return sorted(counted, key=lambda each: (-each.count, each.title))
+
+    # The CSV
+
+    def csv_columns(self) -> tuple[str, ...]:
+        """The columns of the CSV, in their order."""
+        keys = tuple(each for each in self.result.key_columns if each not in ("offender_no", "booking_id", "prison_id"))
+        sides = tuple(f"{side}_{each.name}" for each in self.result.fields for side in ("nomis", "dps"))
+        common = ("offender_no", "booking_id", "prison_id", "kind", "standing", "since")
+        return ("run_id", *keys, *common, *sides, "cause", "right_side", "fix", "row", "evidence_missing")
+
+    def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
+        """A difference by the columns of the CSV; those that every reconciliation has are filled in already."""
+        values: dict[str, Any] = {name: value for name, value in record.key.items() if name in self._own_key_and_date}
+        values["kind"] = record.kind
+        for each in (*record.differences, *record.other_fields):
+            values[f"nomis_{each.field}"], values[f"dps_{each.field}"] = each.nomis, each.dps
+        found = getattr(record, "diagnosis", None)
+        if found is not None:
+            values |= {"cause": found.cause, "right_side": found.right_side}
+            values["fix"] = "; ".join(found.commands) or found.request or found.action
+        return values
+
+    @property
+    def _own_key_and_date(self) -> frozenset[str]:
+        return frozenset((*self._own_key, "date"))
+
+    def _label(self, field: str) -> str:
+        return self._labels.get(field, column_words(field)) if len(self._labels) > 1 else ""
+
+    def _field_row(self, values: FieldValues, *, marked: bool) -> Row:
+        label = self._labels.get(values.field, column_words(values.field))
+        return Row((label, value_text(values.nomis), value_text(values.dps)), marked)
+
+
+def column_words(name: str) -> str:
+    """A column or a code in words: `booking id`."""
+    return re.sub(r"[_-]", " ", name)
+
+
+def value_text(value: Value) -> str:
+    """A value as people read it: dates as `22 May 2023`, "none" for none."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    try:
+        if _DATE.fullmatch(text):
+            return day(date.fromisoformat(text))
+        if _MOMENT.fullmatch(text):
+            moment = datetime.fromisoformat(text)
+            return exact_moment(moment) if local(moment).second else short_moment(moment)
+    except ValueError:
+        pass
+    return text
+
+
+def _counts(pairs: Iterable[tuple[str, Mismatch]]) -> list[Count]:
+    listed = list(pairs)
+    total = Counter(name for name, _ in listed)
+    new = Counter(name for name, each in listed if each.standing == "new")
+    return [
+        Count(name, number, new[name]) for name, number in sorted(total.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _only(values: set[str], otherwise: str) -> str:
+    """The value where all are the same."""
+    return values.pop() if len(values) == 1 else otherwise

@@ -1,0 +1,233 @@
+"""How reports show incentive levels: both current records, the causes by their numbers, and the matrix of levels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from reports.presentation.text import count, day, exact_moment, thousands
+from reports.presentation.view import CauseCount, Row, ShownValue, Table, View
+from reports.reconciliations.incentives.causes import CAUSES
+from reports.reconciliations.incentives.events import ALERTS, REPORT
+from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
+    from reports.presentation.view import SideKey
+    from reports.reconciliations.incentives.result import Side
+
+#: The columns of the CSV, in their order. Times are local to London, to the second, save `since`, which is UTC.
+COLUMNS = (
+    "run_id",
+    "offender_no",
+    "booking_id",
+    "prison_id",
+    "nomis_level",
+    "dps_level",
+    "standing",
+    "since",
+    "nomis_date_time",
+    "nomis_prison_id",
+    "nomis_audit_module",
+    "nomis_user_id",
+    "nomis_sequence",
+    "dps_date_time",
+    "dps_prison_id",
+    "dps_review_type",
+    "dps_user_id",
+    "dps_review_id",
+    "cause_number",
+    "cause",
+    "confidence",
+    "right_side",
+    "explanation",
+    "action",
+    "commands",
+    "request",
+    "row",
+    "evidence_missing",
+)
+#: The levels in their usual order.
+_LEVELS = ("BAS", "ENT", "STD", "ENH", "EN2", "EN3")
+
+
+class IncentiveView(View):
+    """The view of a result of incentive levels."""
+
+    part: ClassVar[str] = "report/levels.html.j2"
+    shows_kind: ClassVar[bool] = False
+    filter_hint: ClassVar[str] = "prisoner, prison, level, cause or “new”"
+    prison_caption: ClassVar[str] = "By the prison of the NOMIS record; “unknown” has no record in NOMIS"
+
+    def __init__(self, result: ReconciliationResult) -> None:
+        super().__init__(result)
+        assert isinstance(result, IncentiveResult)
+        self._matrix = result.matrix
+
+    # Words
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The event of the summary, and the domain."""
+        return (REPORT, "domain incentives")
+
+    @property
+    def csv_name(self) -> str:
+        """The name that it had when this was the only reconciliation."""
+        return f"incentive-mismatches-{self.result.run_id}.csv"
+
+    def title(self) -> str:
+        """The text that operators and dashboards know."""
+        if self.result.mismatches:
+            return ALERTS[REPORT].format(environment=self.result.environment)
+        return f"Incentive reconciliation in {self.result.environment}"
+
+    def failure_title(self) -> str:
+        """The title of the messages about a run that failed."""
+        return f"The incentive reconciliation failed in {self.result.environment}"
+
+    def differ(self) -> str:
+        """How many prisoners have different levels."""
+        different, compared = len(self.result.mismatches), self.result.compared
+        if compared == 1:
+            return "the prisoner has different levels"
+        who = f"{thousands(different)} of {thousands(compared)} prisoners"
+        return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
+
+    def agree(self) -> str:
+        """That all prisoners have the same level on both sides."""
+        if self.result.compared == 1:
+            return "the prisoner has the same level in NOMIS and in DPS"
+        return f"all {thousands(self.result.compared)} prisoners have the same incentive level in NOMIS and in DPS"
+
+    def everything_agrees(self) -> str:
+        """The same as a sentence of its own."""
+        return "Every prisoner has the same level in NOMIS and in DPS."
+
+    def gaps(self, number: int) -> str:
+        """Pages of the list of active prisoners."""
+        return f"{count(number, 'page')} of prisoners"
+
+    def not_found(self, number: int) -> str:
+        """Only active prisoners are compared."""
+        return f"{count(number, 'prisoner')} asked for {'is' if number == 1 else 'are'} not among the active ones"
+
+    def none_at(self, prisons: Sequence[str]) -> str:
+        """Only active prisoners are compared."""
+        chosen = self.result.parameters.get("offender_nos")
+        nobody = "none of the prisoners asked for" if chosen else "no active prisoner"
+        return f"{nobody} was found at {', '.join(prisons)}"
+
+    def population(self) -> str:
+        """Prisoners by NOMIS's own count, and what became of those who are not compared."""
+        result = self.result
+        compared = thousands(result.compared) if result.compared else "none"
+        listed = f"{thousands(result.total or 0)} active prisoners by NOMIS’s count, {thousands(result.listed)} listed"
+        return f"{listed}, {compared} compared{self._left_out('released during the run')}."
+
+    def how_resolved(self, resolved: Resolved) -> str:
+        """Released prisoners are no longer listed."""
+        return "the levels agree now" if resolved.how == "equal" else "released: no longer on the list"
+
+    # Records
+
+    def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
+        """The level of one side, with when and how it came about where that is known."""
+        if not isinstance(record, IncentiveMismatch):
+            level = getattr(record, f"{side}_level")
+            return (ShownValue("", level),) if level is not None else ()
+        found: Side | None = getattr(record, side)
+        if found is None:
+            return ()
+        remark = ", ".join(filter(None, (day(found.at), found.origin))) if found.at else ""
+        return (ShownValue("", found.level, remark),)
+
+    def evidence_table(self, mismatch: Mismatch) -> Table | None:
+        """The records of both histories."""
+        assert isinstance(mismatch, IncentiveMismatch)
+        rows = tuple(
+            Row(
+                (
+                    exact_moment(each.at),
+                    each.side,
+                    each.level,
+                    each.prison_id or "–",
+                    ", ".join(filter(None, (each.origin or "unknown", each.user_id))),
+                    f"{'sequence' if each.side == 'NOMIS' else 'review'} {each.record}",
+                    "; ".join(filter(None, ("current" if each.current else "", each.note))),
+                ),
+                marked=each.current,
+            )
+            for each in mismatch.evidence
+        )
+        heads = ("When", "Side", "Level", "Prison", "Made by", "Record", "Remarks")
+        return Table("Both histories, newest first", heads, rows) if rows else None
+
+    # Counts
+
+    def cause(self, diagnosis: Diagnosis) -> str:
+        """A cause with its number in the decision table."""
+        assert isinstance(diagnosis, IncentiveDiagnosis)
+        return f"{diagnosis.number}. {diagnosis.cause}"
+
+    def causes(self) -> list[CauseCount]:
+        """The causes with what is done about each in general, the most frequent first."""
+        counts = Counter(
+            each.diagnosis.number
+            for each in self.result.mismatches
+            if isinstance(each, IncentiveMismatch) and each.diagnosis
+        )
+        return [
+            CauseCount(f"{number}. {CAUSES[number].text}", found, CAUSES[number].right_side, CAUSES[number].action)
+            for number, found in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        ]
+
+    def levels(self) -> list[str | None]:
+        """The levels that occur: the usual ones first and in their order, "none" last."""
+        found = {code for cell in self._matrix for code in (cell.nomis_level, cell.dps_level)}
+        usual = [code for code in _LEVELS if code in found]
+        others = sorted(code for code in found if code is not None and code not in usual)
+        return [*usual, *others, *([None] if None in found else [])]
+
+    def matrix(self) -> dict[tuple[str | None, str | None], int]:
+        """How many prisoners have each level in NOMIS and in DPS."""
+        return {(cell.nomis_level, cell.dps_level): cell.count for cell in self._matrix}
+
+    # The CSV
+
+    def csv_columns(self) -> tuple[str, ...]:
+        """The columns, which spreadsheets rely on."""
+        return COLUMNS
+
+    def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
+        """Both levels, both current records, and the diagnosis."""
+        values: dict[str, Any] = {side: getattr(record, side) for side in ("nomis_level", "dps_level")}
+        if not isinstance(record, IncentiveMismatch):
+            return values
+        for prefix, side, origin, number in (
+            ("nomis", record.nomis, "audit_module", "sequence"),
+            ("dps", record.dps, "review_type", "review_id"),
+        ):
+            if side is not None:
+                values |= {
+                    f"{prefix}_date_time": side.at.isoformat(timespec="seconds") if side.at else None,
+                    f"{prefix}_prison_id": side.prison_id,
+                    f"{prefix}_{origin}": side.origin,
+                    f"{prefix}_user_id": side.user_id,
+                    f"{prefix}_{number}": side.record,
+                }
+        found = record.diagnosis
+        if found is not None:
+            values |= {
+                "cause_number": found.number,
+                "cause": found.cause,
+                "confidence": found.confidence,
+                "right_side": found.right_side,
+                "explanation": found.explanation,
+                "action": found.action,
+                "commands": "; ".join(found.commands),
+                "request": found.request,
+            }
+        return values

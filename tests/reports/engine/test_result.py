@@ -1,0 +1,93 @@
+"""The result of a run: nothing is lost on its way through JSON, and what earlier versions stored is still read."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.result import FieldValues, Part, ReconciliationResult
+from reports.presentation.html import render_report
+from reports.reconciliations.incentives.result import IncentiveResult
+from reports.reconciliations.results import completed, parse_result
+from tests.harness.results import (
+    allocation_result,
+    visit_mismatch,
+    visit_result,
+    visits_with_everything,
+    with_everything,
+)
+
+
+@pytest.mark.parametrize(
+    "result", [visits_with_everything(7), allocation_result(), with_everything(7)], ids=lambda each: each.title
+)
+def test_goes_to_json_and_back(result: ReconciliationResult) -> None:
+    """Nothing is lost; names are in camelCase, those of the key too."""
+    text = result.to_json()
+    assert parse_result(text) == result
+    assert type(parse_result(text)) is type(result)
+    assert not re.findall(r'"([a-z]+_[a-z_]+)":', text)
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,4}(_[a-z][a-z0-9]{0,4}){0,3}", fullmatch=True)
+VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20)
+MOMENTS = st.datetimes(datetime.fromisoformat("2000-01-01"), datetime.fromisoformat("2100-01-01"))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.dictionaries(NAMES, st.integers() | st.text(), min_size=1), VALUES, VALUES, st.none() | MOMENTS)
+def test_keeps_keys_and_values_as_they_are(
+    key: dict[str, str | int], nomis: Any, dps: Any, moment: datetime | None
+) -> None:
+    """Names of columns come back as they were, and values with their types: 1 is not true, and "1" is no number."""
+    differences = (FieldValues(field="field", nomis=nomis, dps=dps),)
+    found = visit_mismatch(1, key=key, differences=differences)
+    result = visit_result(0, mismatches=(found,), key_columns=tuple(key))
+    back = parse_result(result.to_json())
+    assert back == result
+    [again] = back.mismatches
+    assert (again.key, back.key_columns) == (key, tuple(key))
+    assert [(type(each.nomis), type(each.dps)) for each in again.differences] == [(type(nomis), type(dps))]
+    evidence = found.evidence[0].model_copy(update={"at": moment})
+    with_time = result.model_copy(update={"mismatches": (found.model_copy(update={"evidence": (evidence,)}),)})
+    assert parse_result(with_time.to_json()) == with_time
+
+
+def test_no_part_has_a_field_that_json_would_lose() -> None:
+    """Every field of every part is in its JSON under its own name."""
+    parts = [Part]
+    for part in parts:
+        parts += part.__subclasses__()
+    assert len(parts) > 20
+    for part in parts:
+        aliases = [field.alias for field in part.model_fields.values()]
+        assert None not in aliases
+        assert len(aliases) == len(set(aliases)) == len(part.model_fields)
+        assert not [name for name, field in part.model_fields.items() if field.exclude]
+
+
+OF_ALL = ("reconciliation", "title", "counted", "keyColumns", "fields", "kinds", "suspicious", "gaps")
+OF_RECORDS = ("key", "kind", "missingIn", "differences", "otherFields")
+
+
+def test_loads_what_earlier_versions_stored() -> None:
+    """A result of the time when incentives were alone is the same with its general fields filled in."""
+    result = with_everything(7)
+    stored = json.loads(result.to_json())
+    for name in OF_ALL:
+        del stored[name]
+    for records in ("mismatches", "inFlight", "excluded", "resolved", "unconfirmed", "unread"):
+        for record in stored[records]:
+            for name in (*OF_RECORDS, *(("side", "unit", "prisonId") if records == "unread" else ())):
+                record.pop(name, None)
+    loaded = parse_result(json.dumps(stored))
+    assert isinstance(loaded, IncentiveResult)
+    assert loaded == result
+    assert completed(stored)["gaps"] == stored["unreadPages"]
+    assert render_report(loaded) == render_report(result)

@@ -1,0 +1,304 @@
+"""Report, CSV, email and Slack of a reconciliation that has nothing of its own: right, safe to open, and masked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import timedelta
+from typing import Any
+from unicodedata import category
+
+import html5lib
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.engine.result import FieldValues, ReconciliationResult, TrendPoint
+from reports.presentation.csv import render_csv
+from reports.presentation.html import render_report
+from reports.presentation.messages import EmailReport, SlackReport, email_report, slack_report
+from reports.presentation.text import Masking
+from reports.presentation.view import value_text
+from tests.harness.html import Tags, text_of
+from tests.harness.results import (
+    STARTED,
+    allocation_result,
+    visit_mismatch,
+    visit_result,
+    visits_with_everything,
+    with_everything,
+)
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+HOSTILE = "<!channel> & <@U1|x> `code` >\n*Report:* \u202e<https://evil.example|here>"
+RESULTS = {
+    "everything": visits_with_everything(7),
+    "complete": visit_result(3),
+    "without differences": visit_result(0),
+    "failed": visits_with_everything(2).model_copy(update={"status": "failed", "failure": "NOMIS did not answer"}),
+    "failed at once": visit_result(0, status="failed", failure="too old", compared=0, listed=0, prisons=(), trend=()),
+    "counts of bookings": allocation_result(),
+}
+
+
+def mail_of(result: ReconciliationResult, *, masked: bool = False) -> EmailReport:
+    """The email about a result."""
+    return email_report(result, None, "somewhere", Masking(on=masked))
+
+
+def slack_of(result: ReconciliationResult, *, masked: bool = False) -> SlackReport:
+    """The Slack messages about a result."""
+    return slack_report(result, None, "somewhere", Masking(on=masked))
+
+
+def everywhere(value: str) -> ReconciliationResult:
+    """A run in which every text from outside is `value`."""
+    base = visits_with_everything(1)
+    found = base.mismatches[0]
+    assert found.diagnosis is not None
+    both = (FieldValues(field=value, nomis=value, dps=value), FieldValues(field="status", nomis=value, dps=value))
+    texts = dict.fromkeys(("offender_no", "prison_id", "kind", "evidence_missing"), value)
+    told = dict.fromkeys(("cause", "explanation", "action", "request"), value) | {"commands": (value,)}
+    evidence = found.evidence[0].model_copy(update=dict.fromkeys(("side", "text", "note"), value))
+    bad = found.model_copy(
+        update={
+            **texts,
+            "key": {"reference": value},
+            "differences": both,
+            "other_fields": both,
+            "missing_in": None,
+            "diagnosis": found.diagnosis.model_copy(update=told),
+            "evidence": (evidence,),
+        }
+    )
+    record = {**texts, "key": {"reference": value}, "differences": both, "reason": value, "why": value}
+    changes = {
+        "mismatches": (bad, bad.model_copy(update={"diagnosis": None})),
+        "unread": (base.unread[0].model_copy(update={**record, "side": value, "unit": value}),),
+        "gaps": (base.gaps[0].model_copy(update={"what": value, "reason": value}),),
+        "unconfirmed": (base.unconfirmed[0].model_copy(update=record),),
+        "in_flight": (base.in_flight[0].model_copy(update=record),),
+        "excluded": (base.excluded[0].model_copy(update=record),),
+        "resolved": (base.resolved[0].model_copy(update=record),),
+        "fields": tuple(each.model_copy(update={"label": value}) for each in base.fields),
+        "kinds": tuple(each.model_copy(update={"label": value}) for each in base.kinds),
+    }
+    changes |= dict.fromkeys(("title", "counted", "environment", "suspicious"), value)
+    return base.model_copy(update=changes)
+
+
+def test_escapes_everything_from_outside() -> None:
+    """No text becomes a tag or an attribute, neither in the report nor in the email."""
+    for html in (render_report(everywhere(EVIL)), mail_of(everywhere(EVIL)).html):
+        tags = Tags(html)
+        assert not [tag for tag, _ in tags.found if tag == "img"]
+        assert not [name for _, attributes in tags.found for name in attributes if name.startswith("on")]
+        assert sum(tag == "script" for tag, _ in tags.found) == ("<style>" in html)
+        assert "alert(2)" in tags.text
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
+    """Whatever a service says mentions no user, is no link and breaks no line."""
+    report = slack_of(everywhere(HOSTILE), masked=masked)
+    for text in (report.summary, *report.thread):
+        for line in text.splitlines():
+            assert line.count("`") % 2 == 0, line
+            assert not line.lstrip().startswith("*Report:*")
+        assert not re.search("[<>&`\u202e]", re.sub(r"&(amp|lt|gt);", "", re.sub(r"`[^`\n]*`", "", text)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(min_size=1, max_size=20), st.sampled_from(["=", "+", "-", "@", "\t", "\r", "", " =", "\0=", "\u202e="]))
+def test_no_cell_of_the_csv_is_a_formula(text: str, start: str) -> None:
+    """Whatever a service says: no cell begins as a formula would, and every row has all columns."""
+    rows = list(csv.reader(io.StringIO(render_csv(everywhere(start + text)), newline="")))
+    assert len(rows) == 4
+    assert {len(row) for row in rows} == {len(rows[0])}
+    cells = [cell for row in rows[1:] for cell in row]
+    assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@")) or cell.startswith("\n")]
+    assert not [cell for cell in cells if {"Cc", "Cf", "Cs"} & set(map(category, cell.replace("\n", "")))]
+
+
+def test_leaves_nothing_unmasked() -> None:
+    """No whole prisoner number or booking, neither of the row nor in a value, a key, an explanation or a command."""
+    number, booking = "A4471CK", 714893
+    hidden = visit_mismatch(
+        1,
+        key={"booking_id": booking, "offender_no": number, "reference": number},
+        offender_no=number,
+        booking_id=booking,
+        differences=(
+            FieldValues(field="booking_id", nomis=booking, dps=714894),
+            FieldValues(field="prisoner", nomis=number, dps=f"/bookings/{booking}"),
+        ),
+        evidence_missing=f"GET /visits/{number}: booking {booking} is busy",
+    )
+    for result in (visits_with_everything(30), visit_result(0, mismatches=(hidden,)), allocation_result()):
+        mail, slack = mail_of(result, masked=True), slack_of(result, masked=True)
+        parts = [slack.summary, *slack.thread, slack.csv, mail.subject, mail.text, mail.html, mail.csv]
+        sent = "\n".join(filter(None, parts))
+        for each in result.mismatches:
+            assert each.offender_no is None or each.offender_no not in sent
+            assert str(each.booking_id) not in sent
+        assert str(booking) not in sent
+        assert "714894" not in sent
+        assert "•••••" in sent
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_pages_are_valid(name: str) -> None:
+    """A strict parser finds no fault, ids are unique, and what labels something exists."""
+    page = render_report(RESULTS[name])
+    for html in (page, mail_of(RESULTS[name]).html):
+        html5lib.HTMLParser(strict=True).parse(html)
+    tags = Tags(page).found
+    ids = [attributes["id"] for _tag, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    named = {each for _tag, attributes in tags for each in (attributes.get("aria-labelledby") or "").split()}
+    assert named <= set(ids)
+
+
+@pytest.mark.parametrize("result", [visits_with_everything(400), with_everything(400)], ids=lambda each: each.title)
+def test_is_small_enough_to_be_opened_anywhere(result: ReconciliationResult) -> None:
+    """Four hundred differences with their evidence are less than a megabyte."""
+    assert len(render_report(result).encode()) < 1_000_000
+    assert len(mail_of(result).html.encode()) < 1_000_000
+
+
+def test_shows_what_differs_field_by_field() -> None:
+    """Both values of each field that differs, in the row and in its table; the side without a record has none."""
+    result = visit_result(3)
+    page = render_report(result)
+    rows = re.findall(r'<tbody class="one".*?</details></td></tr>', page, flags=re.DOTALL)
+    shown = {re.search(r'<th scope="row">(\S+)', row)[1]: text_of(row) for row in rows}  # type: ignore[index]
+    missing, differs, not_cancelled = (each.key["reference"] for each in result.mismatches)
+    assert "not in NOMIS none Start 25 May 2023, 10:00 Status BOOKED" in shown[str(missing)]
+    start, end = "Start 25 May 2023, 09:30 25 May 2023, 10:00", "End none 25 May 2023, 11:00"
+    assert start in shown[str(differs)]
+    assert end in shown[str(differs)]
+    assert "Room VISITS-SOC Main hall" in shown[str(differs)]
+    assert "not cancelled in NOMIS Status SCH Status CANCELLED" in shown[str(not_cancelled)]
+    for each in result.mismatches:
+        assert each.diagnosis is not None
+        text = shown[str(each.key["reference"])]
+        for part in (each.diagnosis.cause, each.diagnosis.action, *each.diagnosis.commands, each.offender_no):
+            assert str(part) in text
+
+
+def test_counts_kinds_fields_prisons_and_causes() -> None:
+    """How many differ in which way, in which fields where both sides have the record, where, and why."""
+    text = text_of(render_report(visit_result(7)))
+    for part in (
+        "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
+        ["Field Different New", " 2 1 End 2 1"][0],
+        "2 of 3 prisons have differences",
+        "the booked event was lost, or failed 3 DPS Write the present state of the visit to NOMIS.",
+        "22 May 2023 at 04:00, 21 May 2023 to 26 Jun 2023. It took 4 minutes.",
+        "40,120 visits by the services’ count, 40,120 listed, 40,120 compared.",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("result", "headline"),
+    [
+        (visit_result(3), "3 of 40,120 visits differ between NOMIS and DPS"),
+        (visit_result(1), "1 of 40,120 visits is not in NOMIS"),
+        (visit_result(0), "All 40,120 visits agree in NOMIS and in DPS"),
+        (visit_result(0, compared=1), "The visit agrees in NOMIS and in DPS"),
+        (visit_result(0, status="incomplete"), "Incomplete: no difference found among 40,120 visits"),
+        (visit_result(0, compared=0), "No visit was compared"),
+        (allocation_result(), "3 of 1,204 bookings differ between NOMIS and DPS"),
+    ],
+)
+def test_words_the_headline_by_what_is_counted(result: ReconciliationResult, headline: str) -> None:
+    """The same words in the page, the email and Slack."""
+    mail = mail_of(result)
+    assert mail.subject == f"{result.title}, Production: {headline}"
+    for text in (text_of(render_report(result)), mail.text, text_of(mail.html), slack_of(result).summary):
+        assert headline in text
+
+
+def test_says_first_what_is_suspicious_or_missing() -> None:
+    """Page, email and Slack say what could not be read, and what to look at before anything is fixed."""
+    result = visits_with_everything(3)
+    for text in (render_report(result), mail_of(result).text, slack_of(result).summary):
+        words = " ".join(text.split())
+        assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
+        assert "prisoner-to-nomis reconcile visits --resume visits-of-today" in words
+        assert "1,204 of 40,120 visits differ, more than 2%" in words
+    assert "severity high" in slack_of(result).summary
+    assert "severity medium" in slack_of(visit_result(3)).summary
+    assert "severity info" in slack_of(visit_result(0)).summary
+
+
+def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
+    """A visit by its reference with whose it is; a count by the prisoner, or by the booking where nobody is known."""
+    thread = "\n".join([*slack_of(visit_result(1)).thread, *slack_of(allocation_result()).thread])
+    assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
+    assert "1 · *C0000AA* booking 1204417 · LEI · allocated in NOMIS only: NOMIS *1*, DPS *none* · new" in thread
+    assert "3 · *booking 1204418* · LEI · allocated in DPS only: NOMIS *none*, DPS *2* · new" in thread
+    assert slack_of(visit_result(1)).csv_name == "visits-mismatches-visits-of-today.csv"
+
+
+def test_numbers_the_rows_alike_everywhere() -> None:
+    """Slack, email, CSV and report number the mismatches alike."""
+    result = visits_with_everything(30)
+    expected = {number: each.key["reference"] for number, each in result.rows}
+    page = re.findall(r'<td data-label="Row" class="row">(\d+)</td><th scope="row">(\S+)', render_report(result))
+    assert {int(number): name for number, name in page} == expected
+    lines = [row for row in csv.DictReader(io.StringIO(render_csv(result))) if row["row"]]
+    assert {int(row["row"]): row["reference"] for row in lines} == expected
+    slack = re.findall(r"^(\d+) · \*(\S+)\*", "\n".join(slack_of(result).thread), flags=re.MULTILINE)
+    assert {int(number): name for number, name in slack} == expected
+    mail = re.findall(r"^(\d+)\. (\S+) \(", mail_of(result).text, flags=re.MULTILINE)
+    assert {int(number): name for number, name in mail} == expected
+
+
+def test_the_csv_has_both_values_of_every_field() -> None:
+    """Those that are equal too, as they are and not as people read them."""
+    rows = {row["kind"]: row for row in csv.DictReader(io.StringIO(render_csv(visit_result(3))))}
+    row = rows["details-differ"]
+    assert (row["nomis_start"], row["dps_start"]) == ("2023-05-25T09:30:00", "2023-05-25T10:00:00")
+    assert (row["nomis_end"], row["dps_end"], row["nomis_room"]) == ("", "2023-05-25T11:00:00", "VISITS-SOC")
+    assert row["fix"] == f"prisoner-to-nomis resync visit {row['reference']}"
+    assert (row["right_side"], row["cause"]) == (
+        "DPS",
+        "the changed event was lost, or the visit was changed in NOMIS",
+    )
+    heading = render_csv(allocation_result()).splitlines()[0]
+    assert heading == (
+        "run_id,offender_no,booking_id,prison_id,kind,standing,since,nomis_count,dps_count,cause,right_side,fix,row,"
+        "evidence_missing"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "none"),
+        (True, "yes"),
+        (False, "no"),
+        (1_204_417, "1204417"),
+        ("2023-05-25", "25 May 2023"),
+        ("2023-05-25T09:30:00", "25 May 2023, 09:30"),
+        ("2023-05-25T09:30:07", "25 May 2023, 09:30:07"),
+        ("2023-99-25", "2023-99-25"),
+        ("09:30", "09:30"),
+        ("", ""),
+    ],
+)
+def test_values_are_shown_as_people_read_them(value: Any, text: str) -> None:
+    """Dates in words, "none" for none, everything else as it is."""
+    assert value_text(value) == text
+
+
+def test_the_trend_of_a_result_is_drawn_for_every_reconciliation() -> None:
+    """The last bar is this run."""
+    points = (TrendPoint(run_id="before", started_at=STARTED - timedelta(days=1), compared=5, mismatches=2),)
+    result = visit_result(1)
+    page = render_report(result.model_copy(update={"trend": (*points, result.trend[-1])}))
+    assert page.count('class="now" x=') == 1
+    assert "21 May 2023: 2; 22 May 2023: 1." in page

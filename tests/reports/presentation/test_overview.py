@@ -1,0 +1,76 @@
+"""The index: a card for each reconciliation that says how things stand, and the list of runs."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from reports.presentation.html import render_index, render_report
+from tests.harness.html import text_of
+from tests.harness.results import STARTED, ended_run, made_result, visit_result
+
+
+def index_of(*runs: Any, titles: dict[str, str] | None = None, hours: int = 1) -> str:
+    """The index of these runs, `hours` after the moment at which samples start."""
+    return render_index(titles or {}, runs, "Production", STARTED + timedelta(hours=hours))
+
+
+def cards_of(page: str) -> list[str]:
+    """The texts of the cards of an index."""
+    return [text_of(card) for card in re.findall(r'<li class="card.*?</li>', page, flags=re.DOTALL)]
+
+
+def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> None:
+    """State, figure, and how long ago the last complete run was, in the order of the registry."""
+    visits = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
+    earlier = {"started_at": STARTED - timedelta(days=2), "finished_at": STARTED - timedelta(days=2)}
+    runs = [
+        ended_run("v-2", "incomplete", **visits | {"unread": 4, "gaps": 1, "mismatches": 1}),
+        ended_run(mismatches=0, new=0),
+        ended_run("v-1", **visits | earlier),
+    ]
+    titles = {"incentives": "Incentive levels", "visits": "Visits", "attendances": "Attendances"}
+    page = index_of(*runs, titles=titles)
+    levels, of_visits, attendances = cards_of(page)
+    assert levels == (
+        "Incentive levels Agrees 0 of 87,012 prisoners differ "
+        "Last complete run 22 May 2023, 04:09, 51 minutes before this page was made"
+    )
+    assert of_visits == (
+        "Visits Incomplete 1 of 40,120 visits differs, 4 and 1 part of the list could not be read "
+        "Last complete run 20 May 2023, 04:00, 2 days before this page was made"
+    )
+    assert attendances == "Attendances Not run yet No complete run yet"
+    assert 'href="visits/v-2/report.html"' in page
+    assert 'href="run-of-today/report.html"' in page
+
+
+def test_a_card_is_of_runs_over_everyone() -> None:
+    """A run over one prison changes no card; it is in the list."""
+    page = index_of(ended_run("one-prison", parameters={"prisons": ["MDI"]}, mismatches=9), ended_run(mismatches=0))
+    [card] = cards_of(page)
+    assert "0 of 87,012" in card
+    assert "only MDI" in text_of(page)
+
+
+def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
+    """Zero would read as good news."""
+    [card] = cards_of(index_of(ended_run("bad", "failed", compared=0, mismatches=0, new=0)))
+    assert card == "Incentive levels Failed No prisoners were compared No complete run yet"
+
+
+def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
+    """Oldest first, without runs that failed or lacked a part of the list."""
+    runs = [
+        ended_run(f"run-{number}", started_at=STARTED - timedelta(weeks=number), mismatches=number, **changes)
+        for number, changes in enumerate(({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {}))
+    ]
+    [label] = re.findall(r'<svg class="spark" role="img" aria-label="([^"]*)"', index_of(*runs))
+    assert label == "Differences found in 3 runs, oldest first: 24 Apr 2023: 4; 1 May 2023: 3; 22 May 2023: 0."
+
+
+def test_reports_lead_back_to_the_index() -> None:
+    """From a folder of a reconciliation it is one step further."""
+    assert 'href="../index.html"' in render_report(made_result(1))
+    assert 'href="../../index.html"' in render_report(visit_result(1))
