@@ -64,7 +64,9 @@ class ListedRun:
 
 def cards(titles: Mapping[str, str], runs: Sequence[EndedRun], made_at: datetime) -> list[Card]:
     """A card for each reconciliation of `titles`, and for others that have runs; `runs` are newest first."""
-    known = dict(titles) | {run.reconciliation: run.title for run in reversed(runs) if run.reconciliation not in titles}
+    known = dict(titles)
+    for run in runs:
+        known.setdefault(run.reconciliation, run.title)
     return [
         _card(title, [run for run in runs if run.reconciliation == name and run.covers_everyone], made_at)
         for name, title in known.items()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _OFFENDER_NO = re.compile(r"\b[A-Z]\d{4}([A-Z]{2})\b")
-#: `booking 714893`, as we write it, and `/booking-id/714893/` or `"bookingId": 714893`, as services do.
-_BOOKING = re.compile(r"(booking(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
+#: `booking 714893`, as we write it; `/bookings/714893`, `/booking-id/714893/`, `"bookingId": 714893`, as services do.
+_BOOKING = re.compile(r"(bookings?(?:[-_ ]?ids?)?[\"']?\s?[ /:=]\s?)\d*(\d\d)\b", re.IGNORECASE)
 #: No asterisks: Slack would take them for bold type.
 _HIDDEN = "•••••"
 #: Control characters, formats such as changes of direction, halves of characters. A NUL ends some readers.

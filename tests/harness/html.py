@@ -26,6 +26,7 @@ class Tags(HTMLParser):
 
 
 def text_of(html: str) -> str:
-    """The visible text of a page on one line, without its style and script."""
+    """The visible text of a page on one line, without its style and script; cells and tables are kept apart."""
     bare = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
-    return " ".join(Tags(bare).text.split())
+    apart = re.sub("</(td|th)>", " ", bare).replace("</table>", "| ")
+    return " ".join(Tags(apart).text.split())

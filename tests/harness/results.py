@@ -242,9 +242,9 @@ def visit_mismatch(number: int, **changes: object) -> Mismatch:
     return made.model_copy(update=changes)
 
 
-def visit_result(mismatches: int = 3, **changes: object) -> ReconciliationResult:
-    """A complete run of a reconciliation without anything of its own, with `mismatches` mismatches."""
-    found = tuple(visit_mismatch(number) for number in range(mismatches))
+def visit_result(number: int = 3, **changes: object) -> ReconciliationResult:
+    """A complete run of a reconciliation without anything of its own, with `number` mismatches."""
+    found = tuple(visit_mismatch(each) for each in range(number))
     earlier = made_result(0).trend[:-1]
     made = ReconciliationResult(
         reconciliation="visits",
@@ -274,14 +274,14 @@ def visit_result(mismatches: int = 3, **changes: object) -> ReconciliationResult
         ),
         trend=(
             *earlier,
-            TrendPoint(run_id="visits-of-today", started_at=STARTED, compared=40_120, mismatches=mismatches),
+            TrendPoint(run_id="visits-of-today", started_at=STARTED, compared=40_120, mismatches=number),
         ),
         compared_with="run-10",
     )
     return made.model_copy(update=changes)
 
 
-def visits_with_everything(mismatches: int = 3) -> ReconciliationResult:
+def visits_with_everything(number: int = 3) -> ReconciliationResult:
     """An incomplete run in which everything happened that can."""
     lacking: dict[str, Any] = {
         "key": {"reference": "bq-te-ke-ol"},
@@ -294,7 +294,7 @@ def visits_with_everything(mismatches: int = 3) -> ReconciliationResult:
     equal: dict[str, Any] = {"key": {"reference": "bq-te-eq-al"}, "offender_no": "B3333CC"}
     why = "GET /visits/5: status 503: busy"
     return visit_result(
-        mismatches,
+        number,
         status="incomplete",
         suspicious="1,204 of 40,120 visits differ, more than 2%",
         in_flight=(InFlight(**lacking, why="its message is on the queue"),),

@@ -32,7 +32,10 @@ def test_goes_to_json_and_back(result: ReconciliationResult) -> None:
     text = result.to_json()
     assert parse_result(text) == result
     assert type(parse_result(text)) is type(result)
-    assert not re.findall(r'"([a-z]+_[a-z_]+)":', text)
+    content = json.loads(text)
+    # What a run was asked to look at is kept as it was recorded.
+    del content["parameters"]
+    assert not re.findall(r'"([a-z]+_[a-z_]+)":', json.dumps(content))
 
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,4}(_[a-z][a-z0-9]{0,4}){0,3}", fullmatch=True)

@@ -73,7 +73,7 @@ def everywhere(value: str) -> ReconciliationResult:
         }
     )
     record = {**texts, "key": {"reference": value}, "differences": both, "reason": value, "why": value}
-    changes = {
+    changes: dict[str, Any] = {
         "mismatches": (bad, bad.model_copy(update={"diagnosis": None})),
         "unread": (base.unread[0].model_copy(update={**record, "side": value, "unit": value}),),
         "gaps": (base.gaps[0].model_copy(update={"what": value, "reason": value}),),
@@ -192,7 +192,7 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
     text = text_of(render_report(visit_result(7)))
     for part in (
         "How the visits differ Kind Different New not in NOMIS 3 2 different in details 2 1",
-        ["Field Different New", " 2 1 End 2 1"][0],
+        "Field Different New End 2 1 Start 2 1 Status 2 1 Visitors 2 1",
         "2 of 3 prisons have differences",
         "the booked event was lost, or failed 3 DPS Write the present state of the visit to NOMIS.",
         "22 May 2023 at 04:00, 21 May 2023 to 26 Jun 2023. It took 4 minutes.",

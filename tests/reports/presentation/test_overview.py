@@ -23,7 +23,7 @@ def cards_of(page: str) -> list[str]:
 
 def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> None:
     """State, figure, and how long ago the last complete run was, in the order of the registry."""
-    visits = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
+    visits: dict[str, Any] = {"reconciliation": "visits", "title": "Visits", "counted": "visits", "compared": 40_120}
     earlier = {"started_at": STARTED - timedelta(days=2), "finished_at": STARTED - timedelta(days=2)}
     runs = [
         ended_run("v-2", "incomplete", **visits | {"unread": 4, "gaps": 1, "mismatches": 1}),
@@ -62,9 +62,10 @@ def test_a_failed_run_that_compared_nothing_has_no_figure() -> None:
 
 def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
     """Oldest first, without runs that failed or lacked a part of the list."""
+    outcomes: tuple[dict[str, Any], ...] = ({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {})
     runs = [
         ended_run(f"run-{number}", started_at=STARTED - timedelta(weeks=number), mismatches=number, **changes)
-        for number, changes in enumerate(({}, {"status": "failed"}, {"status": "incomplete", "gaps": 1}, {}, {}))
+        for number, changes in enumerate(outcomes)
     ]
     [label] = re.findall(r'<svg class="spark" role="img" aria-label="([^"]*)"', index_of(*runs))
     assert label == "Differences found in 3 runs, oldest first: 24 Apr 2023: 4; 1 May 2023: 3; 22 May 2023: 0."

@@ -108,19 +108,15 @@ def test_names_every_part_of_the_page() -> None:
 
 def test_names_every_state_of_the_overview() -> None:
     """The states of the cards, with the number that the page gives as its example."""
-    runs = [
-        ended_run(reconciliation=f"number-{number}", title=f"number {number}", **changes)
-        for number, changes in enumerate(
-            (
-                {"mismatches": 0, "new": 0},
-                {"new": 0},
-                {"new": 3},
-                {"suspicious": True},
-                {"status": "incomplete"},
-                {"status": "failed"},
-            )
-        )
-    ]
+    outcomes: tuple[dict[str, Any], ...] = (
+        {"mismatches": 0, "new": 0},
+        {"new": 0},
+        {"new": 3},
+        {"suspicious": True},
+        {"status": "incomplete"},
+        {"status": "failed"},
+    )
+    runs = [ended_run(reconciliation=f"number-{number}", **changes) for number, changes in enumerate(outcomes)]
     states = [card.state for card in cards({}, runs, STARTED)] + [card.state for card in cards({"x": "X"}, [], STARTED)]
     assert [row[0] for row in table("The overview")] == states
 
