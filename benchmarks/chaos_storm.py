@@ -26,10 +26,10 @@ from typing import Any, TextIO
 from benchmarks.chaos_faults import FaultSchedule
 from benchmarks.chaos_setup import database_of, depth, retry_all_dead_letters, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
+from benchmarks.forked_command import ForkedCommand
 from jobs.runtime.application import Application
 from reports.delivery.outbox import CLAIM_SECONDS
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sync.settings.loading import load_settings
 from sync.settings.queue_names import QUEUES
 from sync.store import outbox

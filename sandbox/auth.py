@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, unquote_plus
 
 import orjson
 
-from sandbox.mapping_shapes import SHAPES
+from sandbox.domains import DOMAINS
 from sandbox.serving import Holder, Refused, Reply, Request, Route
 
-NOMIS_ROLES = tuple(shape.role for shape in SHAPES)
+NOMIS_ROLES = tuple(domain.mapping.role for domain in DOMAINS)
 #: The roles of NOMIS and of the mapping service that took the place of those of the domains.
 NOMIS_SYNCHRONISATION = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
 MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
@@ -50,15 +50,7 @@ class Client:
 CLIENTS = (
     Client("nomis", "SYSTEM", (*NOMIS_ROLES, "SYNCHRONISATION_REPORTING", NOMIS_SYNCHRONISATION)),
     Client("mapping", "MAPPING", (*NOMIS_ROLES, MAPPING_SYNCHRONISATION)),
-    Client("visits", "VISITS", ("VISIT_SCHEDULER",)),
-    Client("incentives", "INCENTIVES", ()),
-    Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
-    Client("appointments", "APPOINTMENTS", ("ACTIVITY_ADMIN",)),
-    Client(
-        "adjustments",
-        "SENTENCE_ADJUSTMENTS",
-        ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION", "ADJUSTMENTS__ADJUSTMENTS_RO"),
-    ),
+    *(Client(domain.service, domain.variable, domain.roles) for domain in DOMAINS),
     Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),
 )
 

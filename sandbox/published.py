@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
-KINDS: Final = {
-    "prison-visit.booked": ("visit", "reference", "created"),
-    "prison-visit.changed": ("visit", "reference", "changed"),
-    "prison-visit.cancelled": ("visit", "reference", "cancelled"),
-    "incentives.iep-review.inserted": ("incentive", "id", "created"),
-    "incentives.level.changed": ("level", "incentiveLevel", "created"),
-    "activities.activity-schedule.created": ("activity", "activityScheduleId", "created"),
-    "activities.activity-schedule.amended": ("activity", "activityScheduleId", "changed"),
-    "activities.prisoner.allocated": ("allocation", "allocationId", "created"),
-    "activities.prisoner.allocation-amended": ("allocation", "allocationId", "created"),
-    "activities.prisoner.deallocated": ("allocation", "allocationId", "created"),
-    "activities.prisoner.attendance-created": ("attendance", "attendanceId", "created"),
-    "activities.prisoner.attendance-amended": ("attendance", "attendanceId", "created"),
-    "activities.prisoner.attendance-expired": ("attendance", "attendanceId", "created"),
-    "appointments.appointment-instance.created": ("appointment", "appointmentInstanceId", "created"),
-    "appointments.appointment-instance.updated": ("appointment", "appointmentInstanceId", "changed"),
-    "appointments.appointment-instance.cancelled": ("appointment", "appointmentInstanceId", "cancelled"),
-    "appointments.appointment-instance.deleted": ("appointment", "appointmentInstanceId", "deleted"),
-    "release-date-adjustments.adjustment.inserted": ("adjustment", "id", "created"),
-    "release-date-adjustments.adjustment.updated": ("adjustment", "id", "changed"),
-    "release-date-adjustments.adjustment.deleted": ("adjustment", "id", "deleted"),
-}
-PRISON_LEVEL: Final = "incentives.prison-level.changed"
-LEVEL_ORDER: Final = "incentives.levels.reordered"
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """A type of event: what happened (`created`, `changed`, `cancelled`, `deleted`) to a record of which kind.
+
+    `key` names the fields of the additional information that identify the record; without any there is one record,
+    `all`. A key of one field is a number unless `is_text`.
+    """
+
+    name: str
+    kind: str
+    key: tuple[str, ...]
+    what: str
+    is_text: bool = False
+
+    def dps_id(self, information: Mapping[str, Any]) -> int | str | None:
+        """The id of the record, None where a field of the key is missing."""
+        values = [information.get(name) for name in self.key]
+        if None in values:
+            return None
+        text = ":".join(map(str, values)) or "all"
+        return text if self.is_text or len(self.key) != 1 else int(text)
 
 
 @dataclass(slots=True)
@@ -55,8 +53,9 @@ class Entity:
 class Published:
     """The entities of all domains by domain and id."""
 
-    def __init__(self) -> None:
-        """Start with nothing told."""
+    def __init__(self, event_types: Mapping[str, EventType]) -> None:
+        """Start with nothing told; `event_types` has each type by its name."""
+        self._event_types = event_types
         self._entities: dict[tuple[str, int | str], Entity] = {}
 
     def __len__(self) -> int:
@@ -75,28 +74,14 @@ class Published:
 
     def note(self, event: dict[str, Any]) -> Entity | None:
         """Record a decoded event; returns its entity, None for an event that is to be ignored."""
-        event_type = event.get("eventType")
         information = event.get("additionalInformation") or {}
         if information.get("source") == "NOMIS" or information.get("reason") == "USER_CREATED_NOMIS":
             return None
-        if event_type == LEVEL_ORDER:
-            return self.tell("level-order", "all", "created")
-        if event_type == PRISON_LEVEL:
-            return self.tell("prison-level", f"{information['prisonId']}:{information['incentiveLevel']}", "created")
-        known = KINDS.get(str(event_type))
-        if known is None:
+        event_type = self._event_types.get(str(event.get("eventType")))
+        dps_id = None if event_type is None else event_type.dps_id(information)
+        if event_type is None or dps_id is None:
             return None
-        domain, key, what = known
-        dps_id = information.get(key)
-        if dps_id is None:
-            return None
-        entity = self.tell(domain, _id(domain, dps_id), what)
-        if what == "created" and entity.first_told is None:
+        entity = self.tell(event_type.kind, dps_id, event_type.what)
+        if event_type.what == "created" and entity.first_told is None:
             entity.first_told = str(event.get("occurredAt"))[:10]
         return entity
-
-
-def _id(domain: str, dps_id: object) -> int | str:
-    if domain in {"visit", "adjustment", "level"}:
-        return str(dps_id)
-    return int(str(dps_id))

@@ -14,6 +14,7 @@ from sandbox.activities_api import ActivitiesState
 from sandbox.adjustments_api import MOCK_BOOKING, AdjustmentsState
 from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_now, london_today
+from sandbox.domains import EVENT_TYPES
 from sandbox.fixtures import Plan, plant
 from sandbox.incentive_history import IncentiveHistory
 from sandbox.incentives import Incentives, Review
@@ -52,7 +53,7 @@ class World:
         self.seed = options.seed
         self.topic = topic
         self.started = london_now()
-        self.published = Published()
+        self.published = Published(EVENT_TYPES)
         self.publications: list[Publication] = []
         self.today: date = options.today or london_today()
         self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.verification import activities, adjustments, appointments, incentives, visits
+from sandbox.domains import DOMAINS
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def verify(world: World) -> dict[str, object]:
         and `surplus` (NOMIS records made since the start that no mapping points to).
     """
     found = Discrepancies()
-    for domain in (visits, incentives, activities, appointments, adjustments):
+    for domain in DOMAINS:
         domain.verify(world, found)
     return {
         "entities": sum(found.looked_at.values()),
