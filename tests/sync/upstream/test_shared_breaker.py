@@ -21,7 +21,7 @@ from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page
 from sync.upstream.transport import Transport
 from tests.harness.breakers import MAPPING, NOMIS, Process, open_in
-from tests.harness.waiting import failure_of, in_thread, until
+from tests.harness.waiting import in_thread, result_of, until
 
 
 def tracked(database: Database, process: Process) -> Counter[str]:
@@ -47,7 +47,7 @@ def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: D
             with pytest.raises(LeaseBusy):
                 nomis.call("POST", "/prisoners/A1234BC/visits", body={})
 
-        failure_of(in_thread(write))
+        result_of(in_thread(write))
         prisoner_page(nomis, 0, 1)
     assert process.state is BreakerState.CLOSED
 
