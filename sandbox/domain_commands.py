@@ -70,7 +70,7 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
 
 
 def drop(world: World, kind: str, text: str) -> None:
-    """Remove a record from its publishing service, so that it answers 404.
+    """Remove a record from its publishing service, which responds with 404 from then on.
 
     Raises:
         ValueError: no such kind.
@@ -110,7 +110,7 @@ def start_traffic(engine: Engine, body: Body) -> object:
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Tell how far the last traffic is; with `wait` once it is out."""
+    """Show the progress of the last traffic; with `wait` once all of it is published."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)

@@ -1,4 +1,4 @@
-"""Which records of the new services were told to the world, worked out from the events that were published."""
+"""Which records of the new services were announced to the world, by the events that were published."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EventType:
 
 @dataclass(slots=True)
 class Entity:
-    """One record of a new service and what was told of it (`created`, `changed`, `cancelled`, `deleted`).
+    """One record of a new service and what events said of it (`created`, `changed`, `cancelled`, `deleted`).
 
     `refused` marks one that NOMIS cannot hold, so that it must have no record there. `first_told` is the date, as
     written, in the first event of its creation.
@@ -46,7 +46,7 @@ class Entity:
 
     @property
     def exists(self) -> bool:
-        """Whether NOMIS must hold it: its creation was told, its deletion was not."""
+        """Whether NOMIS must hold it: its creation was published, its deletion was not."""
         return "created" in self.told and "deleted" not in self.told and not self.refused
 
 
@@ -54,20 +54,20 @@ class Published:
     """The entities of all domains by domain and id."""
 
     def __init__(self, event_types: Mapping[str, EventType]) -> None:
-        """Start with nothing told; `event_types` has each type by its name."""
+        """Start with nothing published; `event_types` has each type by its name."""
         self._event_types = event_types
         self._entities: dict[tuple[str, int | str], Entity] = {}
 
     def __len__(self) -> int:
-        """How many entities were told of."""
+        """How many entities events were about."""
         return len(self._entities)
 
     def of(self, domain: str) -> Iterator[Entity]:
-        """The entities of one domain, in the order they were first told of."""
+        """The entities of one kind, in the order of their first events."""
         return iter([each for (name, _), each in self._entities.items() if name == domain])
 
     def tell(self, domain: str, dps_id: int | str, what: str) -> Entity:
-        """Record that something was told of an entity."""
+        """Record that an event said `what` of an entity."""
         entity = self._entities.setdefault((domain, dps_id), Entity(domain, dps_id))
         entity.told.add(what)
         return entity

@@ -1,4 +1,4 @@
-"""Messages that come to nothing: unreadable ones, those about records that are nowhere, those of unknown types."""
+"""Messages that change nothing: malformed ones, those about records that no service has, those of unknown types."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sandbox.domains import Domain
 
 KINDS: Final = ("not_json", "no_message", "message_not_json", "no_id", "null_id", "no_event_type")
-FIRST_NOWHERE: Final = 900_000_000
-NOBODY: Final = "A0000AA"
+FIRST_UNKNOWN_ID: Final = 900_000_000
+UNKNOWN_PRISONER: Final = "A0000AA"
 
 
 def envelope(event: dict[str, object] | str, message_id: str | None = None) -> str:
@@ -36,7 +36,7 @@ def envelope(event: dict[str, object] | str, message_id: str | None = None) -> s
 
 
 def write_malformed(domain: Domain, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
-    """One broken message for the queue of a domain: which kind it is (they take turns) and its body."""
+    """One broken message for the queue of a domain: its kind (they take turns) and its body."""
     kind = KINDS[number % len(KINDS)]
     message_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     if kind == "not_json":
@@ -47,7 +47,7 @@ def write_malformed(domain: Domain, number: int, chance: random.Random, moment: 
         return kind, envelope("{half an event", message_id)
     creation = domain.events[0]
     information = {} if kind == "no_id" else dict.fromkeys(creation.key)
-    event = domain_event(creation.name, information, NOBODY if domain.names_prisoner else None, moment)
+    event = domain_event(creation.name, information, UNKNOWN_PRISONER if domain.names_prisoner else None, moment)
     if kind == "no_event_type":
         del event["eventType"]
     return kind, envelope(event, message_id)
@@ -56,16 +56,16 @@ def write_malformed(domain: Domain, number: int, chance: random.Random, moment: 
 def vanished(domain: Domain, chance: random.Random) -> Step:
     """The creation event of a record that no service has, as a change that was rolled back leaves it."""
     creation = domain.events[0]
-    dps_id: int | str = FIRST_NOWHERE + chance.randrange(1_000_000)
+    dps_id: int | str = FIRST_UNKNOWN_ID + chance.randrange(1_000_000)
     if creation.is_text:
         dps_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     information: dict[str, object] = dict.fromkeys(creation.key, dps_id)
-    prisoner_id = NOBODY if domain.names_prisoner else None
+    prisoner_id = UNKNOWN_PRISONER if domain.names_prisoner else None
     return Step(creation.kind, dps_id, "vanished", creation.name, information, prisoner_id=prisoner_id)
 
 
 def unknown(domain: Domain, chance: random.Random) -> Step:
-    """An event of a type that nobody handles, about a record that is nowhere."""
+    """An event of a type that nobody handles, about a record that no service has."""
     step = vanished(domain, chance)
     step.kind, step.event_type = "unknown", domain.unknown_event
     return step

@@ -1,4 +1,4 @@
-"""Planning traffic: stories of all domains woven together, with duplicates and other disorder planted in them."""
+"""Plans traffic: sequences of events of all domains, interleaved, with duplicates and other disorder in them."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ FURTHEST_DUPLICATE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What traffic is asked for.
+    """The parameters of traffic.
 
     Attributes:
-        events: events of stories; duplicates, chains, malformed, refused and vanished ones come on top.
+        events: events of ordinary sequences; duplicates, chains, malformed, refused and vanished ones come on top.
         seed: everything random comes from it.
-        queues: the queues that get traffic; all by default.
-        duplicates: how many events arrive twice, by turns published twice and delivered twice with one SNS id.
+        queues: the queues that receive traffic; all by default.
+        duplicates: how many events arrive twice, alternately published twice and delivered twice with one SNS id.
         out_of_order: how many neighbouring events of one record are published in the wrong order.
-        chains: how many new schedules get allocations and attendances at once, each event needing the one before.
-        malformed: how many unreadable messages are put on the queues.
+        chains: how many new schedules get an allocation and an attendance at once; each event needs the one before.
+        malformed: how many malformed messages are put on the queues.
         refused: how many appointments are in a cell, which NOMIS refuses.
-        vanished: how many creation events tell of records that are nowhere.
-        unknown: how many events are of types that nobody handles, by turns published (subscriptions filter them) and
-            put on the queue as if a filter let them pass.
+        vanished: how many creation events are about records that no service has.
+        unknown: how many events have a type that nobody handles, alternately published (subscriptions filter them) and
+            put on the queue as if a filter had let them pass.
         queue_names: name of the SQS queue by queue id, where it is not the usual one.
     """
 
@@ -61,7 +61,7 @@ class Asked:
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Asked:
-        """What a control request asks for; null means the default.
+        """The parameters of a control request; null means the default.
 
         Raises:
             ValueError: an unknown name, an unknown queue or a negative number.
@@ -149,17 +149,17 @@ class Planned:
 
 
 def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
-    """Make up traffic; what was synchronised before is put into the world at once, all else when it is published."""
+    """Plan traffic. Records that count as synchronised before are put into the world now, all others when published."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
     makers = {domain.queue: domain.stories(world, people, chance) for domain in DOMAINS}
-    woven = _woven([*_stories(asked, makers, chance), *_special(asked, makers)], chance)
-    moment = (now or london_now()) - SPACING * len(woven)
+    interleaved = _interleave([*_stories(asked, makers, chance), *_special(asked, makers)], chance)
+    moment = (now or london_now()) - SPACING * len(interleaved)
     items = [
         Item(queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
-        for place, (queue, step) in enumerate(woven)
+        for place, (queue, step) in enumerate(interleaved)
     ]
-    steps = [step for _, step in woven]
+    steps = [step for _, step in interleaved]
     swapped = _swap(items, asked.out_of_order, chance)
     _vanish(items, asked, chance, moment)
     _add_unknown(items, asked, chance, moment)
@@ -182,9 +182,9 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
 
 
 def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) -> list[tuple[str, Story]]:
-    """Stories of the asked queues in their shares, each with its queue.
+    """Ordinary sequences of the chosen queues in their shares, each with its queue.
 
-    There are exactly as many events as asked for: the last story may be cut short.
+    They have `asked.events` events exactly: the last one may be cut short.
     """
     weights = [BY_QUEUE[queue].share for queue in asked.queues]
     stories: list[tuple[str, Story]] = []
@@ -198,7 +198,7 @@ def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) ->
 
 
 def _special(asked: Asked, makers: dict[str, Stories]) -> list[tuple[str, Story]]:
-    """The chains and the refused records that were asked for, each with its queue."""
+    """The chains and the refused records, each with its queue."""
     stories: list[tuple[str, Story]] = []
     for queue, maker in makers.items():
         if isinstance(maker, ActivityStories):
@@ -208,11 +208,8 @@ def _special(asked: Asked, makers: dict[str, Stories]) -> list[tuple[str, Story]
     return stories
 
 
-def _woven(stories: list[tuple[str, Story]], chance: random.Random) -> list[tuple[str, Step]]:
-    """All steps with their queues, in the order in which they happen.
-
-    Stories run side by side, each in its own order.
-    """
+def _interleave(stories: list[tuple[str, Story]], chance: random.Random) -> list[tuple[str, Step]]:
+    """All steps with their queues, in the order in which they happen: sequences overlap, each in its own order."""
     placed: list[tuple[float, int, str, Step]] = []
     numbers = itertools.count()
     for queue, story in stories:
@@ -279,7 +276,7 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
-    """Let some events arrive twice: by turns published twice, soon after each other, or delivered twice at once."""
+    """Let some events arrive twice: alternately published twice, soon after each other, or delivered twice at once."""
     doubled, redelivered = Counted(), Counted()
     able = [
         item

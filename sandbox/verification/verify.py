@@ -15,7 +15,7 @@ def verify(world: World) -> dict[str, object]:
     """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
 
     Returns:
-        `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details),
+        `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),
         and `surplus` (NOMIS records made since the start that no mapping points to).
     """
     found = Discrepancies()
