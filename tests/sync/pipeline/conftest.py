@@ -49,7 +49,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that asks again and again at once, and messages that try the service as soon as it is let."""
+    """Services are pinged and tried again after a moment, and so are creates whose outcome was unknown."""
     pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
-    for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS"):
+    for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS", "LEASE_POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.02)
