@@ -22,6 +22,7 @@ from sync.settings.declaration import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from tests.harness.app import application
+from tests.harness.clocks import clock_of
 from tests.harness.faults import held
 from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.publishing import visit_booked
@@ -139,25 +140,13 @@ def test_a_drain_by_command_waits_for_the_database_before_it_receives(
         nothing_lost(sandbox, made, "visit")
 
 
-class Clock:
-    """The monotonic clock, which a test may put forward."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        """The seconds of the machine's clock, and those that it was put forward by."""
-        return time.monotonic() + self.ahead
-
-
 def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is parked afterwards, here for a lease, is not given up for an outage that is over."""
     for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
         monkeypatch.setattr(times, name, 0.01)
-    clock = Clock()
-    monkeypatch.setattr(outages, "time", clock)
+    clock = clock_of(monkeypatch, outages)
     with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
         main, drain = made.queue_pair("visit").main, made.open_drain("visit", hold_seconds=600)
         worked, leased = visit_booked(sandbox), visit_booked(sandbox)
