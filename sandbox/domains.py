@@ -25,6 +25,7 @@ from sandbox import (
 from sandbox.activities_api import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
 from sandbox.adjustments_api import DpsAdjustment
 from sandbox.appointments_api import AppointmentInstance
+from sandbox.auth import MAPPING_SYNCHRONISATION, NOMIS_SYNCHRONISATION, Client
 from sandbox.levels import Level, PrisonLevel
 from sandbox.mapping_shapes import Shape
 from sandbox.published import EventType
@@ -67,9 +68,7 @@ class Domain:
     """All that the sandbox knows of one domain.
 
     Attributes:
-        service: the publishing service, by the name that faults, logs and ports have.
-        variable: begins the names of the environment variables of the service's address and credentials.
-        roles: the roles of the program's client for the service.
+        client: the program's client of the publishing service; `client.service` is its name in faults, logs and ports.
         publisher: the endpoints of the service, module by module.
         nomis: the endpoints in NOMIS, module by module.
         mapping: what its mappings look like; their role is needed in NOMIS and in the mapping service.
@@ -84,9 +83,7 @@ class Domain:
         verify: compares NOMIS and the mappings with what was published.
     """
 
-    service: str
-    variable: str
-    roles: tuple[str, ...]
+    client: Client
     publisher: tuple[Callable[[World], list[Route]], ...]
     nomis: tuple[Callable[[World], list[Route]], ...]
     mapping: Shape
@@ -125,9 +122,7 @@ def _hold_allocation(world: World, allocation: DpsAllocation) -> None:
 
 
 VISITS: Final = Domain(
-    service="visits",
-    variable="VISITS",
-    roles=("VISIT_SCHEDULER",),
+    client=Client("visits", "VISITS", ("VISIT_SCHEDULER",)),
     publisher=(visit_scheduler.routes,),
     nomis=(nomis_visits.routes,),
     mapping=mapping_shapes.VISITS,
@@ -146,9 +141,7 @@ VISITS: Final = Domain(
     verify=visits.verify,
 )
 INCENTIVES: Final = Domain(
-    service="incentives",
-    variable="INCENTIVES",
-    roles=(),
+    client=Client("incentives", "INCENTIVES", ()),
     publisher=(incentives_api.routes,),
     nomis=(nomis_incentives.routes, nomis_levels.routes),
     mapping=mapping_shapes.INCENTIVES,
@@ -176,9 +169,7 @@ INCENTIVES: Final = Domain(
     verify=incentives.verify,
 )
 ACTIVITIES: Final = Domain(
-    service="activities",
-    variable="ACTIVITIES",
-    roles=("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN"),
+    client=Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
     publisher=(activities_views.routes, rollout.activities_routes),
     nomis=(nomis_activity_routes.routes, nomis_activity_counts.routes, rollout.nomis_routes),
     mapping=mapping_shapes.ACTIVITIES,
@@ -212,9 +203,7 @@ ACTIVITIES: Final = Domain(
 )
 _INSTANCE_ID: Final = ("appointmentInstanceId",)
 APPOINTMENTS: Final = Domain(
-    service="appointments",
-    variable="APPOINTMENTS",
-    roles=("ACTIVITY_ADMIN",),
+    client=Client("appointments", "APPOINTMENTS", ("ACTIVITY_ADMIN",)),
     publisher=(appointments_api.routes,),
     nomis=(nomis_appointments.routes,),
     mapping=mapping_shapes.APPOINTMENTS,
@@ -233,9 +222,9 @@ APPOINTMENTS: Final = Domain(
     verify=appointments.verify,
 )
 ADJUSTMENTS: Final = Domain(
-    service="adjustments",
-    variable="SENTENCE_ADJUSTMENTS",
-    roles=("SENTENCE_ADJUSTMENTS_SYNCHRONISATION", "ADJUSTMENTS__ADJUSTMENTS_RO"),
+    client=Client(
+        "adjustments", "SENTENCE_ADJUSTMENTS", ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION", "ADJUSTMENTS__ADJUSTMENTS_RO")
+    ),
     publisher=(adjustments_api.routes,),
     nomis=(nomis_sentencing.routes,),
     mapping=mapping_shapes.ADJUSTMENTS,
@@ -257,3 +246,11 @@ ADJUSTMENTS: Final = Domain(
 DOMAINS: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)
 #: The types of all events by name.
 EVENT_TYPES: Final = {event.name: event for domain in DOMAINS for event in domain.events}
+_DOMAIN_ROLES: Final = tuple(domain.mapping.role for domain in DOMAINS)
+#: The program's client of each service.
+CLIENTS: Final = (
+    Client("nomis", "SYSTEM", (*_DOMAIN_ROLES, "SYNCHRONISATION_REPORTING", NOMIS_SYNCHRONISATION)),
+    Client("mapping", "MAPPING", (*_DOMAIN_ROLES, MAPPING_SYNCHRONISATION)),
+    *(domain.client for domain in DOMAINS),
+    Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),
+)

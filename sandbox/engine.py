@@ -15,8 +15,8 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
 from sandbox import mapping, nomis_booking_list, nomis_prisoners, prisoner_search
-from sandbox.auth import CLIENTS, Auth
-from sandbox.domains import DOMAINS
+from sandbox.auth import Auth
+from sandbox.domains import CLIENTS, DOMAINS
 from sandbox.faults import Faults
 from sandbox.latency import Turns
 from sandbox.options import Options
@@ -56,7 +56,7 @@ class Engine:
         """Make the world and its services."""
         self.records = Records()
         self.faults = Faults()
-        self.auth = Auth()
+        self.auth = Auth(CLIENTS)
         self.slack = Slack()
         self.topic = Topic(emulator_url)
         self.ports: dict[str, int] = {}
@@ -220,7 +220,8 @@ def _all_routes(world: World) -> dict[str, list[Route]]:
             *(route for domain in DOMAINS for routes in domain.nomis for route in routes(world)),
         ],
         **{
-            domain.service: [route for routes in domain.publisher for route in routes(world)] for domain in DOMAINS
+            domain.client.service: [route for routes in domain.publisher for route in routes(world)]
+            for domain in DOMAINS
         },
         "prisoner-search": prisoner_search.routes(world),
     }

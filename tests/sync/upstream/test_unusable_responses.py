@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from sandbox import Sandbox
-from sandbox.auth import CLIENTS
+from sandbox.domains import CLIENTS
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Allocation
