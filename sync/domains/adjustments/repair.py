@@ -12,7 +12,7 @@ from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
 from sync.domains.repair import EventParts, Record, Repair, as_iso, as_text, known_offender
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
-from sync.failures import ServiceTooOld
+from sync.failures import UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
@@ -124,7 +124,9 @@ def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
     booking_id = adjustment.booking_id
     try:
         listed = nomis_adjustments.booking_adjustments(services.nomis, booking_id, active_only=False)
-    except ServiceTooOld:
+    except UpstreamError as error:
+        if not error.no_route:
+            raise
         return f"NOMIS does not list adjustments: nobody checked that booking {booking_id} does not have this one"
     for category, each in () if listed is None else listed.by_category():
         same = (category_of(adjustment), adjustment.adjustment_type, adjustment.adjustment_days)
