@@ -297,6 +297,39 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
     assert len(sandbox.mappings(domain)) == 1
 
 
+def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
+    """One of the same type and days without a mapping may be it: a second one makes a release date wrong."""
+    told, who = adjustment_inserted(sandbox), person(sandbox)
+    body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
+    path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
+    Caller(sandbox).call("nomis", "POST", path, {**body, "adjustmentDays": 14, "active": True}).raise_for_status()
+    command = ["resync", "adjustment", told.dps_id, "--yes"]
+    for more in ([], ["--dry-run"], ["--json"]):
+        unsure = app.run(*command, *more)
+        assert (unsure.code, "add --unchecked" in unsure.error) == (2, True)
+    assert app.run("resync", "adjustment", told.dps_id, answer="y\nn\n").code == 1
+    assert sandbox.mappings("adjustments") == []
+    app.run_ok(*command, "--unchecked")
+    assert (len(sandbox.nomis("adjustment")), len(sandbox.mappings("adjustments"))) == (2, 1)
+
+
+def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
+    """What has come since is not needed; NOMIS lists no adjustments then, so that these are asked about twice."""
+    sandbox.reset(generation="2023")
+    app.forget_queues()
+    app.make_queues()
+    for kind in MAPPED:
+        sure = ["--unchecked"] if kind == "adjustment" else []
+        told = MAPPED[kind][0](sandbox)
+        app.run_ok("resync", kind, told.dps_id, "--yes", *sure)
+        change(sandbox, kind, told, CHANGES[kind][0])
+        app.run_ok("resync", kind, told.dps_id, "--yes")
+        if kind in CANCELLED:
+            change(sandbox, kind, told, CANCELLED[kind][0])
+            app.run_ok("resync", kind, told.dps_id, "--yes")
+            assert [each["status"] for each in sandbox.nomis(kind)] == ["CANC"]
+
+
 def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
     """NOMIS changes no prison of a visit: it is written, read again, and said to differ."""
     told = in_step(app, "visit")
