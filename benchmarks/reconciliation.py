@@ -65,46 +65,34 @@ def call_milliseconds(settings: Settings, sandbox: Sandbox) -> float:
     return 1_000 * statistics.median(took)
 
 
-def snapshot_seconds(settings: Settings) -> float:
-    """How long it takes to list everyone and read both levels, as a run does."""
-    from reports.engine.listing import list_prisoners
-    from reports.reconciliations.incentives.snapshot import Snapshot
+def whole_run(settings: Settings) -> tuple[float, float]:
+    """How long a run takes to list everyone and read both levels, and how long with its result and all."""
+    from reports.engine.pending_messages import no_pending_messages
+    from reports.engine.run import ReconciliationParameters, ReconciliationRunner
+    from reports.reconciliations.incentives.reconciliation import Incentives
 
-    transport = Transport(settings)
-    services = connect(transport)
-    services.nomis.call("GET", "/prisoners/ids", query={"page": 0, "size": 1})
-    services[UpstreamName.INCENTIVES].call("GET", "/incentive/levels")
-    started = time.perf_counter()
-    size = settings.reports_incentives_reconciliation_page_size
-    snapshot = Snapshot(services, size)
-    prisoners = list_prisoners(services.nomis, size, begin=snapshot.begin).prisoners
-    read = sum(len(page.prisoners) for page in snapshot.pages(prisoners))
-    seconds = time.perf_counter() - started
-    transport.close()
-    assert read == PRISONERS
-    return seconds
+    read_at = 0.0
 
-
-def whole_run(settings: Settings) -> tuple[float, int]:
-    """How long a whole run takes, result and all, and how many mismatches it found."""
-    from reports.engine.run import IncentiveReconciliation, ReconciliationParameters
-    from reports.reconciliations.incentives.pending_messages import no_pending_messages
+    def on_progress(stage: str, done: int, total: int) -> None:
+        nonlocal read_at
+        if stage == "reading" and done == total:
+            read_at = time.perf_counter()
 
     database = Database(settings.database_url)
     database.upgrade()
     transport = Transport(settings)
+    services = connect(transport)
+    for name in (UpstreamName.NOMIS, UpstreamName.INCENTIVES, UpstreamName.MAPPING):
+        services[name].authenticate()
     telemetry = Telemetry(database, structlog.get_logger())
-    run = IncentiveReconciliation(
-        settings, database, connect(transport), telemetry, no_pending_messages, lambda *_told: None, now
-    )
+    runner = ReconciliationRunner(settings, database, services, telemetry, no_pending_messages, on_progress, now)
     started = time.perf_counter()
-    outcome = run.run(f"run-{time.time_ns()}", ReconciliationParameters())
+    outcome = runner.run(Incentives, f"run-{time.time_ns()}", ReconciliationParameters())
     seconds = time.perf_counter() - started
     transport.close()
     database.dispose()
     assert outcome.status == "complete"
-    assert outcome.result is not None
-    return seconds, len(outcome.result.mismatches)
+    return read_at - started, seconds
 
 
 def old_schedule_seconds(settings: Settings) -> float:
@@ -145,9 +133,9 @@ def schedules(repeats: int) -> None:
             alone = call_milliseconds(settings_for(sandbox, folder, 1), sandbox)
             for in_flight in (40, 64):
                 settings = settings_for(sandbox, folder, in_flight)
-                read = statistics.median(snapshot_seconds(settings) for _ in range(repeats))
                 sandbox.clear_records()
-                whole = statistics.median(whole_run(settings)[0] for _ in range(repeats))
+                runs = [whole_run(settings) for _ in range(repeats)]
+                read, whole = (statistics.median(seconds) for seconds in zip(*runs, strict=True))
                 log = sandbox.requests()
                 calls = len([each for each in log if each["service"] in ("nomis", "incentives")]) / PRISONERS / repeats
                 old = old_schedule_seconds(settings)

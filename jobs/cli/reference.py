@@ -15,6 +15,8 @@ import typer.main
 from jobs.cli.app import PROGRAM, app
 from jobs.cli.output import duration_text
 from jobs.operations.schedule import SCHEDULE
+from reports.engine.exclusions import exclusions_variable
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.domains.registry import DOMAINS
 from sync.settings.declaration import feature_variable
 from sync.settings.listing import QUEUE_VARIABLES, variables
@@ -35,6 +37,15 @@ _QUEUES_HEAD = """
 ## For each queue
 
 `<QUEUE>` is {queues}.
+
+| variable | default | meaning |
+| --- | --- | --- |
+"""
+_RECONCILIATIONS_HEAD = """
+## For each reconciliation
+
+The exclusions are a CSV file `key,reason,date` of records whose difference is known, or the same lines separated by
+`;`. A key is the values that identify a record, joined by `/`, or one of them after its name, as `bookingId=1204417`.
 
 | variable | default | meaning |
 | --- | --- | --- |
@@ -120,17 +131,29 @@ def settings_page() -> str:
         for domain in DOMAINS.values()
         for event_type in domain.handlers
     ]
+    own = [each for entry in RECONCILIATIONS.values() if entry.name != "incentives" for each in _settings_of(entry)]
     delete_all = _row("FEATURE_EVENT_DELETEALL", "`false`", "none: lets `delete-all` run, in development only")
     return (
         _SETTINGS_HEAD
         + rows
         + _QUEUES_HEAD.format(queues=queues)
         + per_queue
+        + (_RECONCILIATIONS_HEAD + "".join(own) if own else "")
         + _LIBRARIES_HEAD
         + "".join(_row(*row) for row in _LIBRARY_ROWS)
         + _FEATURES_HEAD
         + "".join(switches)
         + delete_all
+    )
+
+
+def _settings_of(entry: Entry) -> tuple[str, ...]:
+    """The rows of the settings of one reconciliation; incentives have theirs among the others."""
+    title = entry.title.lower()
+    return (
+        _row(entry.schedule_setting, f"`{entry.cron}`", f"cron of the reconciliation of {title}, in `TZ`"),
+        _row(entry.switch_setting, "`true`", f"the scheduler reconciles {title} (false: a CronJob does)"),
+        _row(exclusions_variable(entry.name), "", f"known differences of {title}"),
     )
 
 

@@ -17,16 +17,17 @@ from jobs.cli.output import ProgressCallback, live_progress, print_table, say
 from jobs.demo.outcome import DemoOutcome
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.drain import send_pending
-from jobs.operations.reconcile import JOB, parameters_as_dict, reconcile
+from jobs.operations.reconcile import parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.run import ReconciliationParameters
+from reports.reconciliations.incentives.result import IncentiveResult
+from reports.reconciliations.registry import RECONCILIATIONS
 from sync.settings.loading import forget_proxies, has_display
 from sync.settings.queue_names import QUEUES
 
 if TYPE_CHECKING:
-    from reports.reconciliations.incentives.result import IncentiveResult
     from sandbox import Sandbox
     from sync.pipeline.drain import Drain
 
@@ -211,15 +212,15 @@ class _Demo:
             handled = sum(self._drained[name] for name in _HANDLED)
         self._progress("draining", min(handled, messages - 1), messages)
 
-    def _reconcile(self) -> "IncentiveResult":
-        parameters = ReconciliationParameters()
+    def _reconcile(self) -> IncentiveResult:
+        entry, parameters = RECONCILIATIONS["incentives"], ReconciliationParameters()
         with (
-            self._application.job_runs.run(JOB, parameters_as_dict(parameters)) as active_run,
+            self._application.job_runs.run(entry.job, parameters_as_dict(parameters)) as active_run,
             bound(run_id=active_run.id),
         ):
-            outcome = reconcile(self._application, active_run, parameters, self._stop_requested, self._progress)
+            outcome = reconcile(self._application, entry, active_run, parameters, self._stop_requested, self._progress)
             send_pending(self._application, _DELIVERY_SECONDS)
-        assert outcome.result is not None
+        assert isinstance(outcome.result, IncentiveResult)
         return outcome.result
 
 

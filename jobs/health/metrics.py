@@ -110,7 +110,9 @@ def run_metrics(job_runs: JobRuns, jobs: Iterable[str]) -> Iterator[Metric]:
         f"{PREFIX}_last_success_age_seconds", "Since the last run of a job that succeeded ended.", labels=["job", SCOPE]
     )
     mismatches = GaugeMetricFamily(
-        f"{PREFIX}_mismatches", "Prisoners whose levels differ, by the last complete run.", labels=["job", SCOPE]
+        f"{PREFIX}_mismatches",
+        "Records that differ, by the last complete run.",
+        labels=["job", SCOPE],
     )
     try:
         for job in jobs:

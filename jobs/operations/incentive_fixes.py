@@ -7,16 +7,18 @@ What a plan is, and what objections there are, is said in `reports.reconciliatio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from jobs.errors import UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from reports.reconciliations.incentives import events, fixes
+from reports.reconciliations.incentives import events, fixes, mismatches
 from reports.reconciliations.incentives.fixes import Plan
-from reports.reconciliations.incentives.mismatches import Explanation, explain
+from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
 from reports.reconciliations.incentives.result import Arrival
 from sync import clock
 from sync.creation.records import CreationRecord, find
+from sync.domains import incentives
 from sync.domains.incentives.repair import create_late, write_again
 from sync.domains.incentives.rules import CREATION
 from sync.pipeline.context import HandlerContext
@@ -26,10 +28,16 @@ from sync.store.actions import Action, actions_on
 from sync.upstream import prisoners
 
 
-def explain_prisoner(application: Application, offender_no: str) -> Explanation:
+def explain_prisoner(application: Application, offender_no: str) -> ExplainedPrisoner:
     """Both levels of a prisoner, why they differ, both histories, and what fixes it. Raises `SyncError`."""
-    pending, near = application.pending_incentive_messages, _near(application)
-    return explain(application.services, application.database, pending, offender_no, near, clock.now())
+    return mismatches.explain_prisoner(
+        application.services,
+        application.database,
+        partial(application.pending_messages, incentives.DOMAIN),
+        offender_no,
+        _near(application),
+        clock.now(),
+    )
 
 
 def choose_arrival(
@@ -45,7 +53,7 @@ def choose_arrival(
     """
     if prison_id is not None and reason is not None and occurred_at is not None:
         return Arrival(prison_id=prison_id, reason=reason, occurred_at=occurred_at)
-    pending, near = application.pending_incentive_messages, _near(application)
+    pending, near = partial(application.pending_messages, incentives.DOMAIN), _near(application)
     proposed = fixes.propose_received(application.services, pending, offender_no, near)
     if proposed is None:
         raise UsageError(
@@ -161,7 +169,7 @@ def _creation(application: Application, plan: Plan) -> CreationRecord | None:
 
 
 def _pending_objection(application: Application, plan: Plan) -> str | None:
-    return fixes.pending_objection(plan, application.pending_incentive_messages())
+    return fixes.pending_objection(plan, application.pending_messages(incentives.DOMAIN))
 
 
 def _context(application: Application) -> HandlerContext:

@@ -1,8 +1,9 @@
-"""The `reconcile incentives` job: a reconciliation recorded as a job run, with its report delivered."""
+"""The `reconcile` jobs: a reconciliation recorded as a job run, with its report delivered."""
 
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import structlog
@@ -11,17 +12,19 @@ from jobs.errors import StopRequested, UsageError, WorkError
 from jobs.operations.drain import send_pending
 from jobs.operations.report_delivery import Delivered, check_archive, failure_alerted, report_delivered
 from jobs.runtime.application import Application
+from jobs.runtime.cron import parse_schedule
 from jobs.runtime.job_runs import SCOPE, ActiveRun, Status, Trigger
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import check_resumable
-from reports.engine.runs import Scope, find_run, load_result
+from reports.engine.runs import Coverage, find_run, last_runs, load_result
 from reports.presentation import summary
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
+from sync import clock
 from sync.command_text import command
 
-JOB = "reconcile-incentives"
 _STATUSES = {
     "complete": Status.SUCCESS,
     "incomplete": Status.INCOMPLETE,
@@ -62,6 +65,7 @@ def parameters_as_dict(parameters: ReconciliationParameters) -> dict[str, Any]:
     return {
         "prisons": list(parameters.prisons),
         "prisoners": list(parameters.offender_nos),
+        **{name: day.isoformat() for name, day in _days(parameters).items()},
         "shards": parameters.shards,
         "shard": parameters.shard,
         "resume": parameters.resume,
@@ -74,14 +78,27 @@ def parameters_from_dict(recorded: Mapping[str, Any]) -> ReconciliationParameter
     return ReconciliationParameters(
         prisons=tuple(recorded.get("prisons", ())),
         offender_nos=tuple(recorded.get("prisoners", ())),
+        from_date=_day(recorded.get("from")),
+        to_date=_day(recorded.get("to")),
         shards=recorded.get("shards", 1),
         shard=recorded.get("shard", 0),
         notify=recorded.get("notify", True),
     )
 
 
+def _days(parameters: ReconciliationParameters) -> dict[str, date]:
+    """The days that were chosen."""
+    chosen = {"from": parameters.from_date, "to": parameters.to_date}
+    return {name: day for name, day in chosen.items() if day is not None}
+
+
+def _day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
+
+
 def run_reconciliation(
     application: Application,
+    entry: Entry,
     parameters: ReconciliationParameters,
     progress: ProgressCallback,
     *,
@@ -93,21 +110,21 @@ def run_reconciliation(
     Raises `WorkError` when it was asked to stop, and `UsageError` for a run that cannot be resumed.
     """
     try:
-        check_resumable(application.database, parameters)
+        check_resumable(application.database, entry.name, parameters)
     except UnknownRun as error:
         raise UsageError(str(error)) from error
     stop_requested = threading.Event()
     recorded = parameters_as_dict(parameters)
     try:
-        with failure_alerted(application, parameters, _DELIVERY_SECONDS):
+        with failure_alerted(application, entry, parameters, _DELIVERY_SECONDS):
             if parameters.notify:
                 check_archive(application)
             with (
-                application.job_runs.run(JOB, recorded, trigger=trigger, rerun_of=rerun_of) as active_run,
+                application.job_runs.run(entry.job, recorded, trigger=trigger, rerun_of=rerun_of) as active_run,
                 bound(run_id=active_run.id),
                 stopping(stop_requested.set),
             ):
-                outcome = reconcile(application, active_run, parameters, stop_requested, progress)
+                outcome = reconcile(application, entry, active_run, parameters, stop_requested, progress)
                 send_pending(application, _DELIVERY_SECONDS)
                 delivered = report_delivered(application, outcome.result)
                 active_run.error = active_run.error or delivered.shortfall
@@ -116,7 +133,9 @@ def run_reconciliation(
     return Reconciled(outcome, delivered)
 
 
-def reconcile_on_schedule(application: Application, active_run: ActiveRun, stop_requested: threading.Event) -> None:
+def reconcile_on_schedule(
+    entry: Entry, application: Application, active_run: ActiveRun, stop_requested: threading.Event
+) -> None:
     """The scheduled run; one that an earlier process began is resumed."""
     with application.database.read() as connection:
         begun = find_run(connection, active_run.id)
@@ -127,9 +146,10 @@ def reconcile_on_schedule(application: Application, active_run: ActiveRun, stop_
         return
     log = structlog.get_logger("jobs.operations.reconcile")
     parameters = ReconciliationParameters(resume=active_run.id if begun is not None else None)
-    with failure_alerted(application, parameters):
+    with failure_alerted(application, entry, parameters):
         reconcile(
             application,
+            entry,
             active_run,
             parameters,
             stop_requested,
@@ -139,6 +159,7 @@ def reconcile_on_schedule(application: Application, active_run: ActiveRun, stop_
 
 def reconcile(
     application: Application,
+    entry: Entry,
     active_run: ActiveRun,
     parameters: ReconciliationParameters,
     stop_requested: threading.Event,
@@ -152,11 +173,11 @@ def reconcile(
     def on_progress(stage: str, done: int, total: int) -> None:
         progress(stage, done, total)
         if stop_requested.is_set():
-            resume = command("reconcile", "incentives", "--resume", parameters.resume or active_run.id)
+            resume = command("reconcile", entry.name, "--resume", parameters.resume or active_run.id)
             raise StopRequested(f"stopped while {stage}; resume with: {resume}")
 
     active_run.counts[SCOPE] = _scope(application, parameters)
-    outcome = application.reconciliation(on_progress).run(active_run.id, parameters)
+    outcome = application.reconciliations(on_progress).run(entry.load(), active_run.id, parameters)
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -168,15 +189,73 @@ def reconcile(
 
 
 def _scope(application: Application, parameters: ReconciliationParameters) -> str:
-    """Whom the run looks at: everyone, prisons or prisoners; a resumed run keeps the scope that it began with."""
+    """Whom the run looks at: everyone, or chosen days, prisons or prisoners; a resumed run keeps its scope."""
     begun = None
     if parameters.resume not in (None, LAST):
         with application.database.read() as connection:
             begun = find_run(connection, parameters.resume)
-    chosen = {"offender_nos": parameters.offender_nos, "prisons": parameters.prisons}
-    return Scope.of(chosen if begun is None else begun.parameters)
+    chosen = {
+        "offender_nos": parameters.offender_nos,
+        "prisons": parameters.prisons,
+        "days_chosen": bool(_days(parameters)),
+    }
+    return Coverage.of(chosen if begun is None else begun.parameters)
 
 
 def _shortfall(result: ReconciliationResult) -> str:
     """Why a run is not complete, on one line."""
     return result.failure or summary.shortfall(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One reconciliation as `reconcile list` shows it.
+
+    schedule: its cron line with the zone. scheduled: the scheduler runs it. last_run, status, differences: of the last
+    run over everyone. complete_age_seconds: since the end of the last complete one. None without such a run.
+    """
+
+    name: str
+    title: str
+    schedule: str
+    scheduled: bool
+    last_run: str | None
+    status: str | None
+    differences: int | None
+    complete_age_seconds: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "schedule": self.schedule,
+            "scheduled": self.scheduled,
+            "lastRun": self.last_run,
+            "status": self.status,
+            "differences": self.differences,
+            "lastCompleteAgeSeconds": self.complete_age_seconds,
+        }
+
+
+def overview(application: Application) -> list[Overview]:
+    """Every reconciliation with its schedule and its last runs."""
+    settings, moment = application.settings, clock.now()
+    found = []
+    for entry in RECONCILIATIONS.values():
+        with application.database.read() as connection:
+            last, complete = last_runs(connection, entry.name)
+        ended = None if complete is None else complete.finished_at
+        found.append(
+            Overview(
+                name=entry.name,
+                title=entry.title,
+                schedule=str(parse_schedule(entry.schedule_setting, entry.cron_of(settings), settings.zone)),
+                scheduled=entry.is_on(settings),
+                last_run=None if last is None else last.run_id,
+                status=None if last is None else last.status,
+                differences=None if last is None else last.mismatches,
+                complete_age_seconds=None if ended is None else round((moment - ended).total_seconds(), 1),
+            )
+        )
+    return found

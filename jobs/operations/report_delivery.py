@@ -20,8 +20,9 @@ from reports.delivery.email import refusals
 from reports.engine import runs
 from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
-from reports.reconciliations.incentives.events import NOT_RUN
+from reports.reconciliations.registry import Entry
 from sync import clock
+from sync.command_text import command
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
 from sync.store.database import StoreUnavailable
@@ -51,7 +52,7 @@ def check_archive(application: Application) -> None:
 
 @contextmanager
 def failure_alerted(
-    application: Application, parameters: ReconciliationParameters, send_seconds: float = 0
+    application: Application, entry: Entry, parameters: ReconciliationParameters, send_seconds: float = 0
 ) -> Iterator[None]:
     """Alerts Slack when the block, which runs a reconciliation, raises: such a run has no report.
 
@@ -66,7 +67,7 @@ def failure_alerted(
     except Exception as error:
         if parameters.notify:
             try:
-                _alert(application, error)
+                _alert(application, entry, error)
             except StoreUnavailable as unavailable:
                 structlog.get_logger("jobs.operations.report_delivery").error("alert-not-kept", reason=str(unavailable))
             else:
@@ -75,22 +76,22 @@ def failure_alerted(
         raise
 
 
-def _alert(application: Application, error: Exception) -> None:
+def _alert(application: Application, entry: Entry, error: Exception) -> None:
     moment = clock.now()
     _code, reason = exit_code_for(error)
     payload = {
         "kind": "alert",
-        "event": NOT_RUN,
+        "event": entry.not_run,
         "time": moment.isoformat(timespec="milliseconds"),
         "properties": {"reason": reason[:_MOST_REASON]},
-        "domain": "incentives",
+        "domain": entry.name,
         "severity": "high",
-        "command": "prisoner-to-nomis runs list --job reconcile-incentives",
+        "command": command("runs", "list", "--job", entry.job),
     }
     same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]
     day = moment.astimezone(application.settings.zone).date()
     with application.database.begin() as connection:
-        outbox.enqueue(connection, f"{NOT_RUN}:{day}:{same}", "slack", payload)
+        outbox.enqueue(connection, f"{entry.not_run}:{day}:{same}", "slack", payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from jobs.operations import housekeeping, reconcile
 from jobs.runtime.application import Application
 from jobs.runtime.cron import CronSchedule, parse_schedule
 from jobs.runtime.job_runs import ActiveRun
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.declaration import Settings
 
 
@@ -21,42 +23,49 @@ class ScheduledJob:
     """A job with a schedule.
 
     name: the job of its runs. command: what an operator or a CronJob types for it. setting: the variable with its cron
-    line. switch: the variable that decides whether the scheduler runs it. catch_up: how long after its time a run that
-    was missed or interrupted is still worth starting. run: does the work, puts counts into the run, and
-    raises when it fails; `StopRequested` when the event is set before the work is done, which the next process resumes.
+    line. switch: the variable that decides whether the scheduler runs it. cron, is_on: what they are with given
+    settings. catch_up: how long after its time a run that was missed or interrupted is still worth starting. run: does
+    the work, puts counts into the run, and raises when it fails; `StopRequested` when the event is set before the work
+    is done, which the next process resumes.
     """
 
     name: str
     command: tuple[str, ...]
     setting: str
     switch: str
+    cron: Callable[[Settings], str]
+    is_on: Callable[[Settings], bool]
     catch_up: timedelta
     run: Callable[[Application, ActiveRun, threading.Event], None]
 
-    def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it."""
-        return bool(getattr(settings, self.switch.lower()))
-
     def schedule(self, settings: Settings) -> CronSchedule:
         """When it runs. Raises `SettingsError`."""
-        return parse_schedule(self.setting, getattr(settings, self.setting.lower()), settings.zone)
+        return parse_schedule(self.setting, self.cron(settings), settings.zone)
+
+
+def _reconciliation(entry: Entry) -> ScheduledJob:
+    return ScheduledJob(
+        name=entry.job,
+        command=("reconcile", entry.name),
+        setting=entry.schedule_setting,
+        switch=entry.switch_setting,
+        cron=entry.cron_of,
+        is_on=entry.is_on,
+        # A report that is some hours late is still worth having.
+        catch_up=timedelta(hours=6),
+        run=partial(reconcile.reconcile_on_schedule, entry),
+    )
 
 
 SCHEDULE = (
-    ScheduledJob(
-        name=reconcile.JOB,
-        command=("reconcile", "incentives"),
-        setting="RECONCILIATION_SCHEDULE",
-        switch="SCHEDULER_RECONCILIATION",
-        # A weekly report that is some hours late is still worth having.
-        catch_up=timedelta(hours=6),
-        run=reconcile.reconcile_on_schedule,
-    ),
+    *map(_reconciliation, RECONCILIATIONS.values()),
     ScheduledJob(
         name=housekeeping.JOB,
         command=("dlq", "retry-all"),
         setting="HOUSEKEEPING_SCHEDULE",
         switch="SCHEDULER_HOUSEKEEPING",
+        cron=lambda settings: settings.housekeeping_schedule,
+        is_on=lambda settings: settings.scheduler_housekeeping,
         # The next redrive makes up for a missed one.
         catch_up=timedelta(minutes=5),
         run=housekeeping.housekeep_on_schedule,

@@ -24,10 +24,11 @@ from sync.store.leases import Leases
 if TYPE_CHECKING:
     from jobs.health.metrics import Metrics
     from reports.delivery.outbox import OutboxSender
-    from reports.engine.run import IncentiveReconciliation
-    from reports.reconciliations.incentives.pending_messages import PendingMessages
+    from reports.engine.pending_messages import PendingMessages
+    from reports.engine.run import ReconciliationRunner
     from sync.creation.protocol import CreationProtocol
     from sync.creation.store import CreationStore
+    from sync.domains.declaration import Domain
     from sync.pipeline.drain import Drain
     from sync.pipeline.queue_context import QueueContext
     from sync.queues.aws import Aws
@@ -219,28 +220,28 @@ class Application:
         """For each queue whose drain is open, the seconds since its last progress."""
         return {queue: drain.seconds_since_progress() for queue, drain in list(self._drains.items())}
 
-    def reconciliation(self, progress: Callable[[str, int, int], None]) -> "IncentiveReconciliation":
-        """The incentive reconciliation, which reports its progress to `progress`."""
-        from reports.engine.run import IncentiveReconciliation
+    def reconciliations(self, progress: Callable[[str, int, int], None]) -> "ReconciliationRunner":
+        """What runs reconciliations, and reports their progress to `progress`."""
+        from reports.engine.run import ReconciliationRunner
 
-        return IncentiveReconciliation(
+        return ReconciliationRunner(
             self.settings,
             self.database,
             self.services,
             self.telemetry,
-            self.pending_incentive_messages,
+            self.pending_messages,
             progress,
             clock.now,
         )
 
-    def pending_incentive_messages(self) -> "PendingMessages":
-        """The incentive reviews whose message is still to be handled. Raises `QueueUnavailable`."""
-        from reports.reconciliations.incentives.pending_messages import find_pending_messages
+    def pending_messages(self, domain: "Domain") -> "PendingMessages":
+        """The records of a domain whose message is still to be handled. Raises `QueueUnavailable`."""
+        from reports.engine.pending_messages import find_pending_messages
         from sync.repair.redrive import DeadLetterQueue
 
-        pair = self.queue_pair("incentive")
-        dead_letters = DeadLetterQueue("incentive", pair, self.database, self.telemetry)
-        return find_pending_messages(pair, dead_letters, self.database, self.settings, clock.now())
+        pair = self.queue_pair(domain.queue)
+        dead_letters = DeadLetterQueue(domain.queue, pair, self.database, self.telemetry)
+        return find_pending_messages(domain, pair, dead_letters, self.database, self.settings, clock.now())
 
     def bring_up_to_date(self, database: Database) -> None:
         """Upgrades the schema where `DATABASE_AUTO_UPGRADE` allows it; raises `WorkError` when it is not current."""
@@ -281,13 +282,16 @@ class Application:
 def _further_errors(variables: Mapping[str, str]) -> list[str]:
     """The lines on wrong settings that only the parts using them can judge: schedules and exclusions."""
     from jobs.runtime.cron import schedule_errors
-    from reports.engine.exclusions import read_exclusions
+    from reports.engine.exclusions import exclusions_variable, read_exclusions
+    from reports.reconciliations.registry import RECONCILIATIONS
 
     errors = schedule_errors(variables, ZoneInfo("Europe/London"))
-    try:
-        read_exclusions(variables.get("RECONCILIATION_EXCLUSIONS"))
-    except SettingsError as error:
-        errors.append(str(error))
+    for name in RECONCILIATIONS:
+        variable = exclusions_variable(name)
+        try:
+            read_exclusions(variables.get(variable), variable, bookings=name == "incentives")
+        except SettingsError as error:
+            errors.append(str(error))
     return errors
 
 

@@ -1,115 +1,159 @@
-"""What an interrupted run has read: its population and its finished pages."""
+"""What an interrupted run has read: its population and its finished units."""
 
 from __future__ import annotations
 
 import zlib
-from array import array
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from reports.engine.listing import Listing, PageFailure
-from reports.engine.parallel_reader import FailedRead
-from reports.reconciliations.incentives.levels import NONE, Codebook
-from reports.reconciliations.incentives.snapshot import PageLevels
+from reports.engine.contract import Gap, Population, Unit, UnreadRecord
 from sync.clock import now
 from sync.store.tables import reconciliation_pages, reconciliation_runs
 from sync.store.types import written_json
-from sync.upstream.prisoners import PrisonerId, UnusableRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import pandas as pd
+
+    from reports.engine.contract import Reading, Reconciliation
+
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
+#: Units that are joined at a time when a run is loaded.
+_UNITS_AT_ONCE = 64
 
 
-def save_population(connection: Connection, run_id: str, listing: Listing) -> None:
-    """Records the prisoners to read."""
-    content = {
-        "bookings": [each.booking_id for each in listing.prisoners],
-        "offenders": [each.offender_no for each in listing.prisoners],
-        "total": listing.total_elements,
-        "failedPages": [[each.page, each.reason] for each in listing.failed_pages],
-        "repeats": listing.repeats,
-        "foundAgain": listing.found_again,
-        "lookedAgain": listing.looked_again,
-        "notFound": list(listing.not_found),
-        "unusable": [
-            [each.page, each.row, each.booking_id, each.offender_no, each.reason] for each in listing.unusable
-        ],
-    }
-    values = {"total_elements": listing.total_elements, "population": _packed(content)}
+@dataclass(frozen=True, slots=True)
+class ReadUnits:
+    """What the finished units of a run hold: the frame, what could not be read or listed, and the ids of the units."""
+
+    frame: pd.DataFrame
+    unread: tuple[UnreadRecord, ...]
+    gaps: tuple[Gap, ...]
+    ids: frozenset[str]
+
+
+def save_population(connection: Connection, run_id: str, population: Population) -> None:
+    """Records what is to be read."""
+    listed = sum(unit.size for unit in population.units) if population.total is None else population.total
+    values = {"total_elements": listed, "population": _packed(asdict(population))}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
 
 
-def load_population(connection: Connection, run_id: str) -> Listing | None:
-    """The prisoners to read; None before they are listed."""
+def load_population(connection: Connection, run_id: str) -> Population | None:
+    """What is to be read; None before it is listed, and for a run of a version that kept it otherwise."""
     packed = connection.execute(select(_RUNS.population).where(_RUNS.id == run_id)).scalar_one()
-    if packed is None:
+    content = {} if packed is None else _unpacked(packed)
+    if "units" not in content:
         return None
-    content = _unpacked(packed)
-    prisoners = zip(content["bookings"], content["offenders"], strict=True)
-    failures = tuple(PageFailure(page, reason) for page, reason in content["failedPages"])
-    return Listing(
-        tuple(PrisonerId(booking_id, offender_no) for booking_id, offender_no in prisoners),
-        content["total"],
-        failures,
-        content["repeats"],
-        content["foundAgain"],
-        content["lookedAgain"],
-        tuple(content["notFound"]),
-        # Runs begun by an earlier version kept none.
-        tuple(UnusableRow(*each) for each in content.get("unusable", ())),
+    return Population(
+        units=tuple(Unit(**each) for each in content["units"]),
+        total=content["total"],
+        gaps=tuple(Gap(**each) for each in content["gaps"]),
+        unread=tuple(UnreadRecord(**each) for each in content["unread"]),
+        moving=content["moving"],
+        detail=content["detail"],
     )
 
 
-def save_page(
-    connection: Connection, run_id: str, shard: int, page: PageLevels, levels: Codebook, prisons: Codebook
+def list_again_on_resume(connection: Connection, run_id: str) -> None:
+    """Marks the population of a run as moving: time has passed since it was listed."""
+    population = load_population(connection, run_id)
+    if population is not None:
+        save_population(connection, run_id, replace(population, moving=True))
+
+
+def save_unit(
+    connection: Connection, run_id: str, shard: int, number: int, unit: str, reading: Reading, *, part: bool = False
 ) -> None:
-    """Records a finished page, which is not read again."""
+    """Records a finished unit under the next number of the shard.
+
+    It counts instead of an earlier reading of the unit; a `part` instead of what was unread then.
+    """
     content = {
-        "bookings": [each.booking_id for each in page.prisoners],
-        "offenders": [each.offender_no for each in page.prisoners],
-        "nomis": page.nomis.tolist(),
-        "dps": page.dps.tolist(),
-        "prisons": page.prisons.tolist(),
-        "levelCodes": list(levels.texts),
-        "prisonCodes": list(prisons.texts),
-        "unreadable": [[booking, why.reason, why.network] for booking, why in page.failed.items()],
+        "unit": unit,
+        "part": part,
+        "rows": {str(name): _plain(reading.rows[name]) for name in reading.rows.columns},
+        "unread": [asdict(each) for each in reading.unread],
+        "gaps": [asdict(each) for each in reading.gaps],
     }
-    values = {"run_id": run_id, "shard": shard, "page": page.number, "finished_at": now(), "rows": _packed(content)}
+    values = {"run_id": run_id, "shard": shard, "page": number, "finished_at": now(), "rows": _packed(content)}
     connection.execute(insert(reconciliation_pages), values)
 
 
-def next_page(connection: Connection, run_id: str, shard: int) -> int:
-    """The number of the next page of a shard."""
+def next_number(connection: Connection, run_id: str, shard: int) -> int:
+    """The number of the next unit of a shard."""
     query = select(func.max(_PAGES.page)).where(_PAGES.run_id == run_id, _PAGES.shard == shard)
     last = connection.execute(query).scalar()
     return 0 if last is None else last + 1
 
 
-def load_pages(connection: Connection, run_id: str, levels: Codebook, prisons: Codebook) -> Iterator[PageLevels]:
-    """The finished pages of a run, oldest first, in the numbers of the given codebooks."""
-    query = select(_PAGES.page, _PAGES.rows).where(_PAGES.run_id == run_id)
-    for number, packed in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
-        content = _unpacked(packed)
-        level_numbers = [*(levels.number(code) for code in content["levelCodes"]), NONE]
-        prison_numbers = [*(prisons.number(code) for code in content["prisonCodes"]), NONE]
-        yield PageLevels(
-            number,
-            [PrisonerId(*each) for each in zip(content["bookings"], content["offenders"], strict=True)],
-            nomis=array("h", [level_numbers[each] for each in content["nomis"]]),
-            dps=array("h", [level_numbers[each] for each in content["dps"]]),
-            prisons=array("h", [prison_numbers[each] for each in content["prisons"]]),
-            failed={booking: FailedRead(reason, network) for booking, reason, network in content["unreadable"]},
-        )
+def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
+    """The units that were read, with what is unread of each: nothing, records, or (None) what only all of it tells."""
+    found: dict[str, tuple[UnreadRecord, ...] | None] = {}
+    for content in _contents(connection, run_id):
+        unread = tuple(UnreadRecord(**each) for each in content["unread"])
+        found[content["unit"]] = None if content["gaps"] or not all(each.key for each in unread) else unread
+    return found
 
 
-def forget_pages(connection: Connection, run_id: str) -> None:
-    """Drops the pages of a run, so that a resumed run reads everyone again."""
+def load_units(connection: Connection, run_id: str, reconciliation: Reconciliation) -> ReadUnits:
+    """Everything that a run has read, by key: of a record that was read twice the last reading."""
+    from reports.engine.frame import concatenated, typed
+
+    readings: dict[str, list[dict[str, Any]]] = {}
+    for content in _contents(connection, run_id):
+        earlier = readings.pop(content["unit"], [])
+        readings[content["unit"]] = [*earlier, content] if content["part"] else [content]
+    contents = [content for parts in readings.values() for content in parts]
+    frames = []
+    for start in range(0, len(contents), _UNITS_AT_ONCE):
+        columns: dict[str, list[Any]] = {}
+        length = 0
+        for content in contents[start : start + _UNITS_AT_ONCE]:
+            for name, values in content["rows"].items():
+                columns.setdefault(name, [None] * length).extend(values)
+            length += max(map(len, content.pop("rows").values()), default=0)
+            for values in columns.values():
+                values.extend([None] * (length - len(values)))
+        frames.append(typed(reconciliation, columns))
+    key = list(reconciliation.key)
+    frame = concatenated(reconciliation, frames).drop_duplicates(key, keep="last")
+    last = [parts[-1] for parts in readings.values()]
+    return ReadUnits(
+        frame.sort_values(key, ignore_index=True),
+        tuple(UnreadRecord(**each) for content in last for each in content["unread"]),
+        tuple(Gap(**each) for content in last for each in content["gaps"]),
+        frozenset(readings),
+    )
+
+
+def forget_units(connection: Connection, run_id: str) -> None:
+    """Drops the units of a run, so that a resumed run reads everything again."""
     connection.execute(delete(reconciliation_pages).where(_PAGES.run_id == run_id))
+
+
+def _contents(connection: Connection, run_id: str) -> Iterator[dict[str, Any]]:
+    """The finished units, oldest first; those of a version that kept them otherwise are left out."""
+    query = select(_PAGES.rows).where(_PAGES.run_id == run_id)
+    for (packed,) in connection.execute(query.order_by(_PAGES.finished_at, _PAGES.shard, _PAGES.page)):
+        content = _unpacked(packed)
+        if "unit" in content:
+            yield content
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    """A column as plain JSON: moments in ISO 8601, None for NA."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return [None if pd.isna(each) else each.isoformat() for each in column]
+    plain: list[Any] = column.astype(object).where(column.notna(), None).tolist()
+    return plain
 
 
 def _packed(content: Mapping[str, Any]) -> bytes:

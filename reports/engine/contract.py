@@ -120,7 +120,7 @@ class Reading:
 
     rows: a frame of `reports.engine.frame.typed`: the key columns; `prison_id` and `offender_no` (`string`) and
     `booking_id` (`Int64`), NA where unknown; `in_nomis` and `in_dps` (`boolean`); `nomis_changed_at` and
-    `dps_changed_at` (`datetime64[s, UTC]`), when the record of a side was last changed, NaT where unknown;
+    `dps_changed_at` (`datetime64[us, UTC]`), when the record of a side was last changed, NaT where unknown;
     `nomis_<field>` and `dps_<field>` for each field, NA throughout for a side without the record; and the further
     columns that the reconciliation names in `extra`.
     """
@@ -176,10 +176,11 @@ class Events(ABC):
 
     #: The event of the summary, by which the report is known in alerts.
     report: ClassVar[str]
-    #: Only the name of the alert of a run without a result.
-    not_run: ClassVar[str]
-    #: Says how many more mismatches there are than have an event each (`mismatch-count`, `not-listed`).
+    #: Says how many more mismatches there are than have an event each (`mismatch-count`, `not-listed`), or instead of
+    #: them why there are more than is plausible (`reason`).
     more: ClassVar[str]
+    #: Whether the engine limits the events of mismatches; false: each has one, however many there are.
+    limited: ClassVar[bool] = True
 
     def requested(self, population: Population) -> Event | None:
         """A run over everyone has listed what it will read."""
@@ -248,6 +249,14 @@ class Reads(Protocol):
         """As `one`, for a page of a list: without it part of the population is missing, so it is retried for longer."""
         ...
 
+    def begin(self, unit: Unit) -> None:
+        """Begins to read a unit while the others are still being listed; it must be one of the population then."""
+        ...
+
+    def listed(self, done: int, total: int) -> None:
+        """Reports how much of the population is listed."""
+        ...
+
 
 class Reconciliation(ABC):
     """One comparison of NOMIS with a DPS service, constructed for a run. Methods are called from several threads."""
@@ -287,6 +296,8 @@ class Reconciliation(ABC):
         self.services = services
         self.settings = settings
         self.scope = scope
+        #: What the run reads, once that is known.
+        self.listed = Population((), None)
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date] | None:
@@ -298,12 +309,23 @@ class Reconciliation(ABC):
         """What to read. Raises `SyncError` if that cannot be found out."""
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The units known and those that a moving list hid, looked for while the others are being read."""
-        return population
+        """The population of a run that is resumed, or that was `moving`: with all units known, and those missed before.
+
+        A moving population is listed again while its units are read. By default a list with gaps is made anew.
+        """
+        return self.population(reads) if population.gaps or population.unread else population
 
     @abstractmethod
     def read(self, unit: Unit, reads: Reads) -> Reading:
         """Reads both sides of a unit. A `SyncError` means that the whole unit is unread."""
+
+    def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit | None:
+        """The part of a unit with the records that were unread, with the same id; None: it is read again as a whole."""
+        return None
+
+    def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
+        """What counts as unread of a unit that was not read at all: by default the unit, in `detail` by its id."""
+        return (UnreadRecord({}, None, None, why.reason, why.network, {"unit": unit.id}),)
 
     @abstractmethod
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:

@@ -1,4 +1,4 @@
-"""Known differences that are not reported: the list of bookings, and what a run found of them."""
+"""Known differences that are not reported: the list of records."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reports.reconciliations.incentives.result import IncentiveExcluded
+from pydantic.alias_generators import to_camel
+
 from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from reports.engine.recheck import Levels, Rechecked
-    from reports.reconciliations.incentives.frame import LevelFrame
-    from reports.reconciliations.incentives.result import IncentiveUnread
+    import pandas as pd
 
-NO_LONGER_NEEDED = "the levels agree now: remove the booking from the list of exclusions"
-_SETTING = "RECONCILIATION_EXCLUSIONS"
-_HOW = "write bookingId,reason,date for each booking, such as: 1204417,merged by hand,2023-05-22"
+    from sync.settings.declaration import Settings
+
+VARIABLE = "RECONCILIATION_EXCLUSIONS"
+_HOW = "write {}, such as: 1204417,merged by hand,2023-05-22"
+_OF_BOOKINGS = "bookingId,reason,date for each booking"
+_OF_RECORDS = "key,reason,date for each record"
 #: ASCII digits alone, in the range of the 64-bit integers of the database.
 _BOOKING_ID = re.compile(r"[1-9][0-9]{0,17}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 #: A prisoner number, or what a spreadsheet or a script writes where it has nothing.
 _NO_REASON = re.compile(r"[a-z]\d{4}[a-z]{2}|null|none|nan|n/a|#n/a", re.IGNORECASE)
-_HEADING = "bookingid"
+_HEADINGS = frozenset({"bookingid", "key"})
 #: A setting without any of these can only be the name of a file.
 _OF_ENTRIES = re.compile(r"[,;\n]|\A[0-9]+\Z")
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -36,9 +38,13 @@ _MOST_SHOWN = 60
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A booking whose difference is known, with the reason and the date of the entry."""
+    """A record whose difference is known, with the reason and the date of the entry.
 
-    booking_id: int
+    key: the booking id where that identifies a record. Else the values of the key columns, joined by `/`, or the value
+    of one column after its name and `=`.
+    """
+
+    key: int | str
     reason: str
     since: date | None = None
 
@@ -47,30 +53,86 @@ class _InvalidEntry(Exception):
     """An entry is invalid; the text says why."""
 
 
-def read_exclusions(setting: str | None) -> Mapping[int, Exclusion]:
+class _InvalidList(Exception):
+    """The list cannot be read; the text says why, and goes on with how to write it."""
+
+
+class Exclusions:
+    """The exclusions of a reconciliation, by what identifies its records."""
+
+    def __init__(self, entries: Mapping[Any, Exclusion], key_columns: Iterable[str]) -> None:
+        self._entries = {str(key): exclusion for key, exclusion in entries.items()}
+        self._columns = tuple(key_columns)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def __iter__(self) -> Iterator[Exclusion]:
+        return iter(self._entries.values())
+
+    def find(self, key: Mapping[str, Any]) -> Exclusion | None:
+        """The exclusion of a record by its identifying columns; None if it has none, or its key is not known."""
+        if not self._entries or not key:
+            return None
+        whole = "/".join(str(key.get(column)) for column in self._columns)
+        single = [f"{name}={value}" for column, value in key.items() for name in (column, to_camel(column))]
+        return next((self._entries[text] for text in (whole, *single) if text in self._entries), None)
+
+    def among(self, frame: pd.DataFrame, key_columns: Iterable[str]) -> pd.Series[bool]:
+        """Which rows of a frame may be excluded: those with a value of an entry in a key column."""
+        values = {part.rpartition("=")[2] for text in self._entries for part in text.split("/")}
+        found = frame[next(iter(key_columns))].astype("string").isin(values)
+        for column in key_columns:
+            found |= frame[column].astype("string").isin(values)
+        return found
+
+
+def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> Exclusions:
+    """The exclusions that the settings have for the reconciliation `name`. Raises `SettingsError`."""
+    if name == "incentives":
+        return Exclusions(read_exclusions(settings.reconciliation_exclusions), key_columns)
+    variable = exclusions_variable(name)
+    entries = read_exclusions(settings.reconciliation_variable(variable), variable, bookings=False)
+    return Exclusions(entries, key_columns)
+
+
+def exclusions_variable(name: str) -> str:
+    """The variable with the exclusions of the reconciliation `name`."""
+    return VARIABLE if name == "incentives" else f"RECONCILIATION_{name.upper().replace('-', '_')}_EXCLUSIONS"
+
+
+def read_exclusions(
+    setting: str | None, variable: str = VARIABLE, *, bookings: bool = True
+) -> Mapping[int | str, Exclusion]:
     """The exclusions of the setting: the name of a CSV file `bookingId,reason,date`, or such lines separated by `;`.
 
-    The date may be left out; empty lines, lines that begin with `#` and a heading are skipped.
-    Raises `SettingsError`, one line that names the faulty entry and shows how to write it.
+    The date may be left out; empty lines, lines that begin with `#` and a heading are skipped. Without `bookings` the
+    first column is any key. Raises `SettingsError`, one line that names the faulty entry and shows how to write it.
     """
     text = (setting or "").replace("\ufeff", "").strip()
     if not text:
         return {}
-    found: dict[int, Exclusion] = {}
+    found: dict[int | str, Exclusion] = {}
     heading_may_come = True
-    for where, line in _entries(text):
-        try:
-            cells = _cells(line)
-            if heading_may_come and re.sub(r"[\s_-]", "", cells[0]).lower() == _HEADING:
-                continue
-            exclusion = _exclusion(cells)
-            if found.get(exclusion.booking_id, exclusion) != exclusion:
-                raise _InvalidEntry(f"booking {exclusion.booking_id} is on the list twice, and differently")
-        except _InvalidEntry as fault:
-            raise SettingsError(f"{_SETTING}: {where}: {fault}; {_HOW}") from None
-        finally:
-            heading_may_come = False
-        found[exclusion.booking_id] = exclusion
+    how = _HOW.format(_OF_BOOKINGS if bookings else _OF_RECORDS)
+    try:
+        for where, line in _entries(text):
+            try:
+                cells = _cells(line)
+                if heading_may_come and re.sub(r"[\s_-]", "", cells[0]).lower() in _HEADINGS:
+                    continue
+                exclusion = _exclusion(cells, bookings=bookings)
+                if found.get(exclusion.key, exclusion) != exclusion:
+                    raise _InvalidEntry(f"{_noun(bookings)} {exclusion.key} is on the list twice, and differently")
+            except _InvalidEntry as fault:
+                raise _InvalidEntry(f"{where}: {fault}; {how}") from None
+            finally:
+                heading_may_come = False
+            found[exclusion.key] = exclusion
+    except _InvalidList as fault:
+        raise SettingsError(f"{variable}: {fault}{how}") from None
+    except _InvalidEntry as fault:
+        raise SettingsError(f"{variable}: {fault}") from None
     return found
 
 
@@ -102,12 +164,12 @@ def _file_content(text: str) -> str | None:
     try:
         return Path(text).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise SettingsError(f"{_SETTING}: the file {text} cannot be read: it is not UTF-8 text; {_HOW}") from None
+        raise _InvalidList(f"the file {text} cannot be read: it is not UTF-8 text; ") from None
     except (OSError, ValueError) as error:
         if _OF_ENTRIES.search(text):
             return None
         why = error.strerror if isinstance(error, OSError) else "it is not the name of a file"
-        raise SettingsError(f"{_SETTING}: the file {_shown(text)} cannot be read: {why}; or {_HOW}") from None
+        raise _InvalidList(f"the file {_shown(text)} cannot be read: {why}; or ") from None
 
 
 def _cells(entry: str) -> list[str]:
@@ -121,19 +183,26 @@ def _cells(entry: str) -> list[str]:
     return cells
 
 
-def _exclusion(cells: list[str]) -> Exclusion:
-    booking_id, reason, since, *more = [*cells, *[""] * (3 - len(cells))]
-    if not _BOOKING_ID.fullmatch(booking_id):
-        raise _InvalidEntry(f"{_shown(booking_id)} is not a booking id")
+def _exclusion(cells: list[str], *, bookings: bool) -> Exclusion:
+    key, reason, since, *more = [*cells, *[""] * (3 - len(cells))]
+    noun = _noun(bookings)
+    if bookings and not _BOOKING_ID.fullmatch(key):
+        raise _InvalidEntry(f"{_shown(key)} is not a booking id")
+    if not key or not key.isprintable():
+        raise _InvalidEntry(f"{_shown(key)} is not a key")
     if not reason:
-        raise _InvalidEntry(f"booking {booking_id} has no reason")
+        raise _InvalidEntry(f"{noun} {key} has no reason")
     if not reason.isprintable():
         raise _InvalidEntry(f"the reason {_shown(reason)} has characters that cannot be shown")
     if not any(letter.isalpha() for letter in reason) or _NO_REASON.fullmatch(reason):
-        raise _InvalidEntry(f"{_shown(reason)} is not a reason for booking {booking_id}")
+        raise _InvalidEntry(f"{_shown(reason)} is not a reason for {noun} {key}")
     if more:
-        raise _InvalidEntry(f"booking {booking_id} has {len(cells)} values (a reason with a comma needs double quotes)")
-    return Exclusion(int(booking_id), reason, _date(since) if since else None)
+        raise _InvalidEntry(f"{noun} {key} has {len(cells)} values (a reason with a comma needs double quotes)")
+    return Exclusion(int(key) if bookings else key, reason, _date(since) if since else None)
+
+
+def _noun(bookings: bool) -> str:
+    return "booking" if bookings else "record"
 
 
 def _date(text: str) -> date:
@@ -147,66 +216,3 @@ def _date(text: str) -> date:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…")
-
-
-def excluded_bookings(
-    exclusions: Mapping[int, Exclusion],
-    rechecked: Rechecked,
-    final: LevelFrame,
-    unread: Sequence[IncentiveUnread],
-    first_levels: Mapping[int, Levels],
-) -> tuple[IncentiveExcluded, ...]:
-    """What a run found of the bookings on the list, by booking id; those it did not see are left out.
-
-    final: the levels after the recheck. first_levels: those that differed before it.
-    """
-    if not exclusions:
-        return ()
-    differing = {pair.booking_id: pair for pair in (*rechecked.confirmed, *(pair for pair, _ in rechecked.in_flight))}
-    failed = {each.booking_id: each for each in unread}
-    levels = {
-        int(booking_id): final.levels.text(int(level))
-        for booking_id, level in zip(final.bookings, final.nomis, strict=True)
-        if int(booking_id) in exclusions
-    }
-    found = []
-    for booking_id, exclusion in sorted(exclusions.items()):
-        pair = differing.get(booking_id)
-        if booking_id in failed:
-            nomis, dps = first_levels.get(booking_id, (None, None))
-            found.append(
-                IncentiveExcluded(
-                    offender_no=failed[booking_id].offender_no,
-                    booking_id=booking_id,
-                    nomis_level=nomis,
-                    dps_level=dps,
-                    reason=exclusion.reason,
-                    still_differs=True,
-                    since=exclusion.since,
-                    unread=failed[booking_id].reason,
-                )
-            )
-        elif pair is not None or booking_id in levels:
-            found.append(
-                IncentiveExcluded(
-                    offender_no=final.offenders[booking_id],
-                    booking_id=booking_id,
-                    nomis_level=pair.nomis_level if pair else levels[booking_id],
-                    dps_level=pair.dps_level if pair else levels[booking_id],
-                    reason=exclusion.reason if pair else NO_LONGER_NEEDED,
-                    still_differs=pair is not None,
-                    since=exclusion.since,
-                )
-            )
-    return tuple(found)
-
-
-def unneeded_exclusions(
-    exclusions: Mapping[int, Exclusion], excluded: Sequence[IncentiveExcluded], active: Collection[int] | None
-) -> tuple[str, ...]:
-    """The entries that may be removed: the levels agree, or the booking is not `active` (None: that is not known)."""
-    agree = [f"{each.offender_no}, booking {each.booking_id}" for each in excluded if not each.still_differs]
-    if active is None:
-        return tuple(agree)
-    gone = [f"booking {each}, which is not active" for each in sorted(exclusions) if each not in active]
-    return (*agree, *gone)

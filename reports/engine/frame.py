@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pandas as pd
 from pandas.api.types import union_categoricals
+from pydantic.alias_generators import to_snake
+
+from reports.engine.runs import key_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +24,8 @@ COMMON: Mapping[str, str] = {
     "booking_id": "Int64",
     "in_nomis": "boolean",
     "in_dps": "boolean",
-    "nomis_changed_at": "datetime64[s, UTC]",
-    "dps_changed_at": "datetime64[s, UTC]",
+    "nomis_changed_at": "datetime64[us, UTC]",
+    "dps_changed_at": "datetime64[us, UTC]",
 }
 
 
@@ -86,6 +90,22 @@ def concatenated(reconciliation: type[Reconciliation] | Reconciliation, frames: 
         if dtype == "category":
             joined[name] = union_categoricals([frame[name] for frame in frames], ignore_order=True)
     return joined
+
+
+def keys_of(frame: pd.DataFrame, key: Iterable[str]) -> pd.Series[str]:
+    """The texts of the keys of all rows, as `key_text` writes them, with the index of the frame."""
+    columns = list(key)
+    rows = zip(*(_plain(frame[column]) for column in columns), strict=True)
+    return pd.Series([key_text(dict(zip(columns, row, strict=True))) for row in rows], index=frame.index, dtype=object)
+
+
+def rows_of(
+    frame: pd.DataFrame, reconciliation: type[Reconciliation] | Reconciliation, keys: Iterable[str]
+) -> pd.DataFrame:
+    """The rows of the records with these keys."""
+    wanted = [{to_snake(name): value for name, value in orjson.loads(key).items()} for key in keys]
+    columns = list(reconciliation.key)
+    return frame.merge(typed(reconciliation, wanted)[columns].drop_duplicates(), on=columns)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

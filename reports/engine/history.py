@@ -1,7 +1,7 @@
 """Earlier runs: which mismatches are new, which persist and since when, which are resolved, and the trend.
 
-Complete and incomplete runs over everyone count. A prisoner that a run did not read keeps the state of the run before.
-Runs that failed, or covered chosen prisons or prisoners, do not count.
+Complete and incomplete runs of the same reconciliation over everyone count. A record that a run did not read keeps the
+state of the run before. Runs that failed, or covered chosen days, prisons or prisoners, do not count.
 """
 
 from __future__ import annotations
@@ -10,108 +10,104 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 from sqlalchemy import Connection, Row, select
 
-from reports.engine.plausibility import Without
 from reports.engine.result import Standing, TrendPoint
-from reports.engine.runs import Scope, result_content
-from reports.reconciliations.incentives.result import IncentiveResolved, MatrixCell
+from reports.engine.runs import Coverage, load_result, result_content
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from reports.reconciliations.incentives.result import IncentiveResult
+    from reports.engine.result import ReconciliationResult
 
 #: Runs in the trend: half a year of weeks.
 TREND_RUNS = 26
 _NEXT_DAY = timedelta(days=1)
+_COLUMNS = reconciliation_runs.c
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A mismatch of the last run that read the prisoner."""
+    """A mismatch of the last run that read the record. values: those of a `Record` of a result."""
 
-    offender_no: str
-    booking_id: int
-    nomis_level: str | None
-    dps_level: str | None
+    key: str
     since: datetime
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """The state after the last runs over everyone; `run_id` is the last of them, None if there was none yet.
 
-    in_flight: the bookings whose difference was in flight then.
+    Records are named by the text of their key (`reports.engine.runs.key_text`). in_flight: those whose difference was
+    in flight then.
     """
 
     run_id: str | None
-    mismatches: Mapping[int, Earlier]
+    mismatches: Mapping[str, Earlier]
     started_at: datetime | None = None
-    in_flight: frozenset[int] = frozenset()
+    in_flight: frozenset[str] = frozenset()
 
-    def differed(self, booking_id: int) -> bool:
-        """Whether the levels differed then, in flight or not."""
-        return booking_id in self.mismatches or booking_id in self.in_flight
+    def differed(self, key: str) -> bool:
+        """Whether the record differed then, in flight or not."""
+        return key in self.mismatches or key in self.in_flight
 
-    def standing(self, booking_id: int, started_at: datetime) -> tuple[Standing, datetime]:
+    def standing(self, key: str, started_at: datetime) -> tuple[Standing, datetime]:
         """Whether a mismatch of a run that began at `started_at` is new or persisting, and since when it exists."""
-        earlier = self.mismatches.get(booking_id)
+        earlier = self.mismatches.get(key)
         return ("new", started_at) if earlier is None else ("persisting", earlier.since)
 
     def resolved(
-        self, equal: Callable[[int], bool], gone: Callable[[int], bool], examined: Callable[[int], bool]
-    ) -> tuple[IncentiveResolved, ...]:
-        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from the list.
+        self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
+    ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
+        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from the population.
 
-        A booking that was not read, or is not `examined` in this run, keeps its state.
+        A record that was not read, or is not `examined` in this run, keeps its state.
         """
-        found = []
-        for booking_id, earlier in sorted(self.mismatches.items()):
-            if not examined(booking_id):
+        for key, earlier in sorted(self.mismatches.items(), key=_in_order):
+            if not examined(earlier):
                 continue
-            if equal(booking_id):
-                found.append(_resolved(earlier, "equal"))
-            elif gone(booking_id):
-                found.append(_resolved(earlier, "released"))
-        return tuple(found)
+            if equal(key):
+                yield earlier, "equal"
+            elif gone(key):
+                yield earlier, "gone"
 
 
 NO_BASELINE = Baseline(None, {})
 
 
-def read_baseline(connection: Connection, before: datetime) -> Baseline:
-    """The state after the runs over everyone that began before `before`."""
+def read_baseline(connection: Connection, reconciliation: str, before: datetime) -> Baseline:
+    """The state after the runs of a reconciliation over everyone that began before `before`."""
     chain = []
-    for row in _earlier_runs(connection, before, TREND_RUNS):
+    for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         chain.append(row)
         if row.status == "complete":
             break
     if not chain:
         return NO_BASELINE
-    columns = reconciliation_mismatches.c
-    known: dict[int, Earlier] = {}
-    in_flight: set[int] = set()
+    known: dict[str, Earlier] = {}
+    in_flight: set[str] = set()
+    query = select(reconciliation_mismatches)
     for run in reversed(chain):
         content = result_content(connection, run.id)
-        # Resolved mismatches are dropped; those of unread prisoners stay.
-        for each in content["resolved"]:
-            known.pop(each["bookingId"], None)
-        query = select(columns.offender_no, columns.booking_id, columns.nomis_level, columns.dps_level, columns.since)
-        rows = connection.execute(query.where(columns.run_id == run.id))
-        known |= {row.booking_id: Earlier(**row._mapping) for row in rows}
-        in_flight &= {each["bookingId"] for each in content["unread"]}
-        in_flight |= {each["bookingId"] for each in content["inFlight"]}
+        # Resolved mismatches are dropped; those of unread records stay.
+        for key in _keys(content["resolved"]):
+            known.pop(key, None)
+        rows = connection.execute(query.where(reconciliation_mismatches.c.run_id == run.id))
+        known |= {row.key: _earlier(row) for row in rows}
+        in_flight &= _keys(content["unread"])
+        in_flight |= _keys(content["inFlight"])
     return Baseline(chain[0].id, known, chain[0].started_at, frozenset(in_flight))
 
 
-def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ...]:
-    """The runs over everyone that began before `before` and had the whole list, oldest first."""
+def read_trend(connection: Connection, reconciliation: str, before: datetime) -> tuple[TrendPoint, ...]:
+    """The runs over everyone that began before `before` and had the whole population, oldest first."""
     points = []
-    for row in _earlier_runs(connection, before, TREND_RUNS):
+    for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         content = result_content(connection, row.id)
-        if content["unreadPages"]:
+        if content.get("gaps") or content.get("unreadPages"):
             continue
         point = TrendPoint(
             run_id=row.id,
@@ -124,60 +120,73 @@ def read_trend(connection: Connection, before: datetime) -> tuple[TrendPoint, ..
     return tuple(reversed(points))
 
 
-def read_without_levels(connection: Connection, before: datetime) -> Without | None:
-    """How many had no level in the last run that counts; None if there was none yet."""
-    for row in _earlier_runs(connection, before, 1):
-        return Without.of(MatrixCell.model_validate(cell) for cell in result_content(connection, row.id)["matrix"])
+def read_last_result(connection: Connection, reconciliation: str, before: datetime) -> ReconciliationResult | None:
+    """The result of the last run that counts; None if there was none yet."""
+    for row in _earlier_runs(connection, reconciliation, before, 1):
+        return load_result(connection, row.id)
     return None
 
 
-def read_listed_before(connection: Connection, before: datetime) -> int | None:
-    """How many prisoners the last run over everyone listed that began at least a day earlier, however it ended."""
-    columns = reconciliation_runs.c
-    query = select(columns.total_elements).where(
-        columns.scope == Scope.EVERYONE,
-        columns.finished_at.is_not(None),
-        columns.started_at <= before - _NEXT_DAY,
-        columns.total_elements.is_not(None),
+def read_listed(connection: Connection, run_id: str | None) -> int | None:
+    """How many a run listed; None without one."""
+    if run_id is None:
+        return None
+    return connection.execute(select(_COLUMNS.total_elements).where(_COLUMNS.id == run_id)).scalar_one_or_none()
+
+
+def read_listed_before(connection: Connection, reconciliation: str, before: datetime) -> int | None:
+    """How many the last run over everyone listed that began at least a day earlier, however it ended."""
+    query = select(_COLUMNS.total_elements).where(
+        _COLUMNS.reconciliation == reconciliation,
+        _COLUMNS.scope == Coverage.EVERYONE,
+        _COLUMNS.finished_at.is_not(None),
+        _COLUMNS.started_at <= before - _NEXT_DAY,
+        _COLUMNS.total_elements.is_not(None),
     )
-    return connection.execute(query.order_by(columns.started_at.desc()).limit(1)).scalar_one_or_none()
+    return connection.execute(query.order_by(_COLUMNS.started_at.desc()).limit(1)).scalar_one_or_none()
 
 
-def ended_differently(result: IncentiveResult, previous: IncentiveResult) -> bool:
+def ended_differently(result: ReconciliationResult, previous: ReconciliationResult) -> bool:
     """Whether the resumed run ended differently."""
     return _findings(result) != _findings(previous)
 
 
-def _findings(result: IncentiveResult) -> tuple[object, ...]:
-    levels = {(each.booking_id, each.nomis_level, each.dps_level) for each in result.mismatches}
-    unread = {(each.offender_no, each.booking_id) for each in result.unread}
-    pages = {each.page for each in result.unread_pages}
-    excluded = {(each.booking_id, each.still_differs) for each in result.excluded}
+def _findings(result: ReconciliationResult) -> tuple[object, ...]:
     return (
         result.status,
         result.failure,
-        levels,
-        {each.booking_id for each in result.in_flight},
-        unread,
-        pages,
-        excluded,
+        {(str(each.key), each.kind, each.differences) for each in result.mismatches},
+        {str(each.key) for each in result.in_flight},
+        {(str(each.key), each.offender_no, each.unit) for each in result.unread},
+        {each.what for each in result.gaps},
+        {(str(each.key), each.still_differs) for each in result.excluded},
     )
 
 
-def _earlier_runs(connection: Connection, before: datetime, limit: int) -> Sequence[Row[Any]]:
-    columns = reconciliation_runs.c
-    query = select(columns.id, columns.started_at, columns.status).where(
-        columns.scope == Scope.EVERYONE, columns.status.in_(("complete", "incomplete")), columns.started_at < before
+def _earlier_runs(connection: Connection, reconciliation: str, before: datetime, limit: int) -> Sequence[Row[Any]]:
+    query = select(_COLUMNS.id, _COLUMNS.started_at, _COLUMNS.status).where(
+        _COLUMNS.reconciliation == reconciliation,
+        _COLUMNS.scope == Coverage.EVERYONE,
+        _COLUMNS.status.in_(("complete", "incomplete")),
+        _COLUMNS.started_at < before,
     )
-    return connection.execute(query.order_by(columns.started_at.desc()).limit(limit)).all()
+    return connection.execute(query.order_by(_COLUMNS.started_at.desc()).limit(limit)).all()
 
 
-def _resolved(earlier: Earlier, how: Literal["equal", "released"]) -> IncentiveResolved:
-    return IncentiveResolved(
-        offender_no=earlier.offender_no,
-        booking_id=earlier.booking_id,
-        nomis_level=earlier.nomis_level,
-        dps_level=earlier.dps_level,
-        since=earlier.since,
-        how=how,
-    )
+def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The keys of records of a stored result; those of earlier versions have their booking alone."""
+    keys = (each.get("key") or {"bookingId": each.get("bookingId")} for each in records)
+    return frozenset(orjson.dumps(key).decode() for key in keys if None not in key.values())
+
+
+def _earlier(row: Row[Any]) -> Earlier:
+    named = ("offender_no", "booking_id", "prison_id", "kind", "differences", "nomis_level", "dps_level")
+    found = {name: getattr(row, name) for name in named}
+    # Rows of earlier versions have neither kind nor differences: those follow from their levels.
+    values = {name: value for name, value in found.items() if value is not None or name.endswith("_level")}
+    return Earlier(row.key, row.since, {**values, "key": orjson.loads(row.key)})
+
+
+def _in_order(named: tuple[str, Earlier]) -> tuple[int, str]:
+    key, earlier = named
+    return earlier.values.get("booking_id") or 0, key

@@ -14,8 +14,12 @@ from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, priso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
 
     from sync.upstream.transport import ServiceClient
+
+    #: Reads a page with retries; raises the `SyncError` of the last attempt.
+    ReadPage: TypeAlias = Callable[[Callable[[], PrisonerPage]], PrisonerPage]
 
 PAGES_AHEAD = 16
 #: How often the pages are read again, at most, to find prisoners who moved from one page to the next.
@@ -29,8 +33,13 @@ def no_progress(_done: int, _total: int) -> None:
     """Ignores the progress."""
 
 
-def everyone_first(_first: Sequence[PrisonerId]) -> None:
+def _everyone_first(_first: Sequence[PrisonerId]) -> None:
     """No-op: reading starts after listing."""
+
+
+def _read_now(read: Callable[[], PrisonerPage]) -> PrisonerPage:
+    """A page without a run: retried at once."""
+    return retry(read, time.sleep, _LONGEST_HOLD_SECONDS)
 
 
 class ListingFailed(SyncError):
@@ -77,16 +86,16 @@ def list_prisoners(
     *,
     max_page_errors: int = 30,
     progress: Callable[[int, int], None] = no_progress,
-    sleep: Callable[[float], None] = time.sleep,
-    begin: Callable[[Sequence[PrisonerId]], None] = everyone_first,
+    read_page: ReadPage = _read_now,
+    begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first,
 ) -> Listing:
     """Lists every active booking, and lists again if prisoners moved meanwhile or are missing from the total.
 
-    `begin` gets the prisoners of the first page, while the other pages are read. Raises `ListingFailed` when the count
-    cannot be read or more than `max_page_errors` pages fail.
+    `read_page` retries the reading of a page. `begin` gets the prisoners of the first page, while the other pages are
+    read. Raises `ListingFailed` when the count cannot be read or more than `max_page_errors` pages fail.
     """
     found: dict[int, PrisonerId] = {}
-    sweep = _Sweep(nomis, page_size, max_page_errors, sleep, progress)
+    sweep = _Sweep(nomis, page_size, max_page_errors, read_page, progress)
     sweep.run(found, begin)
     listing = Listing(
         _ordered(found, sweep.unusable),
@@ -97,12 +106,10 @@ def list_prisoners(
     )
     if sweep.failures or not (sweep.moved or sweep.count != sweep.total):
         return listing
-    return relist(nomis, listing, page_size, sleep)
+    return relist(nomis, listing, page_size, read_page)
 
 
-def relist(
-    nomis: ServiceClient, listing: Listing, page_size: int, sleep: Callable[[float], None] = time.sleep
-) -> Listing:
+def relist(nomis: ServiceClient, listing: Listing, page_size: int, read_page: ReadPage = _read_now) -> Listing:
     """Adds the prisoners that a listing missed because they moved from one page to the next between two reads.
 
     The pages are read again, larger and with other boundaries, until nobody new turns up below the highest known
@@ -117,7 +124,7 @@ def relist(
     for turn in range(MOST_SWEEPS):
         known, highest = set(found), max(found, default=0)
         size = _other_size(page_size, turn)
-        sweep = _Sweep(nomis, size, _FURTHEST_PAGE, sleep)
+        sweep = _Sweep(nomis, size, _FURTHEST_PAGE, read_page)
         with suppress(ListingFailed):  # what failed is kept by the sweep
             sweep.run(found)
         unusable = {**sweep.unusable, **unusable}
@@ -149,13 +156,13 @@ class _Sweep:
         nomis: ServiceClient,
         page_size: int,
         max_page_errors: int,
-        sleep: Callable[[float], None],
+        read_page: ReadPage,
         progress: Callable[[int, int], None] = no_progress,
     ) -> None:
         self._nomis = nomis
         self._size = page_size
         self._max_page_errors = max_page_errors
-        self._sleep = sleep
+        self._read_page = read_page
         self._progress = progress
         self.total = 0
         self.moved = False
@@ -169,7 +176,9 @@ class _Sweep:
         self._last_read = -1
         self._more_follow = False
 
-    def run(self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = everyone_first) -> None:
+    def run(
+        self, found: dict[int, PrisonerId], begin: Callable[[Sequence[PrisonerId]], None] = _everyone_first
+    ) -> None:
         """Adds the prisoners of all pages to `found`; `begin` gets those of the first page."""
         begun = self._begin(found)
         begin(tuple(found.values()))
@@ -245,7 +254,7 @@ class _Sweep:
 
     def _read(self, number: int) -> PrisonerPage | PageFailure:
         try:
-            return retry(lambda: prisoner_page(self._nomis, number, self._size), self._sleep, _LONGEST_HOLD_SECONDS)
+            return self._read_page(lambda: prisoner_page(self._nomis, number, self._size))
         except SyncError as error:
             return PageFailure(number, failed_read(error).reason)
 

@@ -10,13 +10,13 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sync.failures import BreakerOpen, SyncError, UpstreamError
 from sync.settings import times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from queue import SimpleQueue
 
     from sync.upstream.concurrency_limit import ConcurrencyLimit
@@ -254,19 +254,32 @@ class ParallelReader(Generic[Item, Value]):
             self._changed.notify()
 
 
-def seconds_to_retry(error: Exception, attempt: int) -> float | None:
-    """Seconds from the failed `attempt` (from 0) to the next; None if there should be none."""
-    if not isinstance(error, SyncError) or not error.recoverable or attempt >= len(times.READ_RETRY_SECONDS):
+def seconds_to_retry(error: Exception, attempt: int, pauses: Sequence[float] | None = None) -> float | None:
+    """Seconds from the failed `attempt` (from 0) to the next; None if there should be none.
+
+    `pauses` are those before the 2nd, 3rd, … attempt, before jitter; `READ_RETRY_SECONDS` where not given.
+    """
+    if pauses is None:
+        pauses = times.READ_RETRY_SECONDS
+    if not isinstance(error, SyncError) or not error.recoverable or attempt >= len(pauses):
+        return None
+    if isinstance(error, UpstreamError) and error.no_route:
         return None
     asked = (error.retry_after if isinstance(error, UpstreamError) else None) or 0.0
-    return max(_with_jitter(times.READ_RETRY_SECONDS[attempt]), min(asked, _LONGEST_ASKED_SECONDS))
+    return max(_with_jitter(pauses[attempt]), min(asked, _LONGEST_ASKED_SECONDS))
 
 
-def retry(read: Callable[[], Value], wait: Callable[[float], object], hold_seconds: float = 0.0) -> Value:
+def retry(
+    read: Callable[[], Value],
+    wait: Callable[[float], object],
+    hold_seconds: float = 0.0,
+    pauses: Sequence[float] | None = None,
+) -> Value:
     """Calls `read` until it succeeds or retrying is pointless; raises the `SyncError` of the last attempt.
 
     `wait` sleeps for the seconds until the next attempt; a true result gives up. While the breaker of the service is
-    open nothing was sent: for up to `hold_seconds` in all that does not count as an attempt.
+    open nothing was sent: for up to `hold_seconds` in all that does not count as an attempt. `pauses` as for
+    `seconds_to_retry`.
     """
     attempt, held = 0, 0.0
     while True:
@@ -277,7 +290,7 @@ def retry(read: Callable[[], Value], wait: Callable[[float], object], hold_secon
                 pause = _with_jitter(_HOLD_STEP_SECONDS)
                 held += pause
             else:
-                again_in = seconds_to_retry(error, attempt)
+                again_in = seconds_to_retry(error, attempt, pauses)
                 if again_in is None:
                     raise
                 pause = again_in
@@ -291,9 +304,15 @@ def _with_jitter(seconds: float) -> float:
     return seconds * (1 + random.random())
 
 
-def get_with_heartbeat(
-    results: SimpleQueue[Value], tick: Callable[[str | None], None], *readers: ParallelReader[Any, Any]
-) -> Value:
+class Waiting(Protocol):
+    """Something that reads, and can say what it waits for."""
+
+    @property
+    def waits_for(self) -> str | None:
+        """What it waits for, as a text for the progress; None in normal operation."""
+
+
+def get_with_heartbeat(results: SimpleQueue[Value], tick: Callable[[str | None], None], *readers: Waiting) -> Value:
     """Waits for the next result, calling `tick` periodically with what the `readers` wait for (None: nothing).
 
     `tick` may raise to abort.

@@ -1,212 +1,215 @@
-"""The recheck: each difference is read again by the single calls, and dropped if it agrees or is in flight."""
+"""The recheck: each difference is read again, and dropped if it agrees, is gone, or is in flight."""
 
 from __future__ import annotations
 
-import queue
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
 import structlog
 
-from reports.engine.history import NO_BASELINE
-from reports.engine.listing import no_progress
-from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, get_with_heartbeat
-from reports.reconciliations.incentives.evidence import PrisonerLevels, read_levels
-from reports.reconciliations.incentives.pending_messages import PendingMessages
-from sync.clock import LONDON
+from reports.engine.contract import Difference, UnreadRecord
+from reports.engine.frame import concatenated, keys_of, records, typed
+from reports.engine.parallel_reader import failed_read
+from reports.engine.pending_messages import PendingMessages
+from sync.command_text import command
+from sync.domains.registry import DOMAINS
 from sync.failures import SyncError
-from sync.upstream.prisoners import PrisonerId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
+    from reports.engine.contract import Reading, Reads, Reconciliation, SideName
     from reports.engine.history import Baseline
-    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
-    from sync.upstream.services import Services
+    from reports.engine.pending_messages import FindPendingMessages
 
-#: The levels of a booking in NOMIS and in DPS, None for none.
-Levels = tuple[str | None, str | None]
-Item = TypeVar("Item")
-Value = TypeVar("Value")
-
-JUST_NOW = "the DPS review is only some minutes old"
-JUST_RECORDED = "the NOMIS record is only some minutes old, and DPS may not have heard of it yet"
 #: How much the clocks of DPS, NOMIS and this machine may differ: a record dated further ahead is not recent.
 CLOCK_DIFFERENCE = timedelta(minutes=5)
 #: A message that was pending in a run this long ago and still is, is stuck.
 _LONGEST_ON_QUEUE = timedelta(days=1)
-WAITING = {
-    "queue": "its message waits on the incentive queue",
-    "dlq": "its message waits on the dead letter queue: prisoner-to-nomis dlq retry incentive",
-}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rechecked:
-    """What became of the candidates: each is in exactly one of the lists.
+    """What became of the candidates: each is in exactly one of the parts, by the texts of their keys.
 
-    confirmed: they still differ. agreed: equal by now. in_flight: they differ, and why that will pass. released: no
-    longer active. unread: one of the sides could not be read. pending: the messages that explained what is in flight.
+    rows: all that could be read again, agreeing or not. confirmed: they still differ. in_flight: they differ, and why
+    that will pass. agreed: equal by now. ignored: they differ in a way that is not to be reported. gone: no longer
+    among the records. unread: one of the sides could not be read.
     """
 
-    confirmed: list[PrisonerLevels] = field(default_factory=list)
-    agreed: list[PrisonerLevels] = field(default_factory=list)
-    in_flight: list[tuple[PrisonerLevels, str]] = field(default_factory=list)
-    released: list[PrisonerId] = field(default_factory=list)
-    unread: list[tuple[PrisonerId, FailedRead]] = field(default_factory=list)
-    pending: PendingMessages | None = None
+    rows: pd.DataFrame
+    confirmed: Mapping[str, Difference]
+    in_flight: Mapping[str, tuple[Difference, str]]
+    agreed: frozenset[str]
+    ignored: Mapping[str, str]
+    gone: frozenset[str]
+    unread: Mapping[str, UnreadRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
     """Reads differences again and sorts them.
 
-    in_flight: a difference whose DPS review or NOMIS record is younger than this is in flight. find_pending: finds the
-    reviews whose message is still to be handled; called at most once, and only if something still differs. is_active:
-    whether a booking is still active; None to assume so. earlier: the runs before; a message that was pending then
-    explains nothing now. tick: called periodically; may raise to stop.
+    in_flight: a difference of which a record is younger than this is in flight. find_pending: finds the messages of the
+    domain that are still to be handled; called at most once, and only if something still differs. earlier: the runs
+    before; a message that was pending then explains nothing now.
     """
 
-    services: Services
+    reconciliation: Reconciliation
+    reads: Reads
     in_flight: timedelta
     find_pending: FindPendingMessages
     clock: Callable[[], datetime]
-    is_active: Callable[[int], bool] | None = None
-    earlier: Baseline = NO_BASELINE
-    outage_seconds: float = OUTAGE_SECONDS
-    tick: Callable[[str | None], None] = lambda _waits_for: None
+    earlier: Baseline
 
-    def __call__(
-        self,
-        candidates: Sequence[PrisonerId],
-        progress: Callable[[int, int], None] = no_progress,
-        first_levels: Mapping[int, Levels] | None = None,
-        witness: PrisonerId | None = None,
-    ) -> Rechecked:
-        """Reads both sides of every candidate again; what cannot be read is `unread`.
-
-        `first_levels` are those of the first reader. A booking does not lose its level: where one is gone although the
-        prisoner was not released, the recheck is not believed. `witness` is a prisoner who could be read before.
-        """
-        found = Rechecked()
-        differing = self._without_released(self._read(candidates, found, progress, first_levels or {}, witness), found)
-        for pair in differing:
-            lost = _lost(pair, first_levels or {})
-            if lost is not None:
-                found.unread.append((PrisonerId(pair.booking_id, pair.offender_no), FailedRead(lost, network=False)))
-        differing = [pair for pair in differing if _lost(pair, first_levels or {}) is None]
-        if differing:
-            found.pending = self._pending_messages()
-        for pair in differing:
-            why = self._why_in_flight(pair, found.pending)
-            if why is None:
-                found.confirmed.append(pair)
+    def __call__(self, candidates: pd.DataFrame) -> Rechecked:
+        """Reads the candidates, rows that differed at first, again; what cannot be read is `unread`."""
+        reconciliation = self.reconciliation
+        wanted = list(keys_of(candidates, reconciliation.key))
+        reading = self._read(typed(reconciliation, candidates[list(columns_known(candidates, reconciliation))]))
+        rows, unread = reading.rows, _by_key(reading, candidates, wanted, reconciliation)
+        here = keys_of(rows, reconciliation.key)
+        rows = rows[here.isin(wanted) & ~here.isin(list(unread))].reset_index(drop=True)
+        found = set(keys_of(rows, reconciliation.key))
+        differing = reconciliation.differing(rows)
+        ignored: dict[str, str] = {}
+        if len(differing):
+            try:
+                differing = reconciliation.describe(differing, self.reads)
+            except SyncError as error:
+                why = failed_read(error)
+                lacking = dict(zip(keys_of(differing, reconciliation.key), records(differing), strict=True))
+                unread |= {key: _unread(row, reconciliation, why.reason, why.network) for key, row in lacking.items()}
+                rows = rows[~keys_of(rows, reconciliation.key).isin(list(lacking))].reset_index(drop=True)
+                found -= set(lacking)
+                differing = differing.iloc[:0]
+        confirmed: dict[str, Difference] = {}
+        in_flight: dict[str, tuple[Difference, str]] = {}
+        keys = list(keys_of(differing, reconciliation.key))
+        described = dict(zip(keys, records(differing), strict=True))
+        ignored |= {key: row["ignored"] for key, row in described.items() if row.get("ignored")}
+        still = {key: row for key, row in described.items() if key not in ignored}
+        pending = self._pending_messages() if still else PendingMessages()
+        for key, row in still.items():
+            difference = self._difference(row, pending)
+            why_passing = self._why_in_flight(key, difference)
+            if why_passing is None:
+                confirmed[key] = difference
             else:
-                found.in_flight.append((pair, why))
-        return found
+                in_flight[key] = (difference, why_passing)
+        return Rechecked(
+            rows=self._with_descriptions(rows, differing),
+            confirmed=confirmed,
+            in_flight=in_flight,
+            agreed=frozenset(found - set(keys)),
+            ignored=ignored,
+            gone=frozenset(wanted) - found - unread.keys(),
+            unread=unread,
+        )
+
+    def _read(self, rows: pd.DataFrame) -> Reading:
+        from reports.engine.contract import Reading
+
+        try:
+            return self.reconciliation.reread(rows, self.reads)
+        except SyncError as error:
+            why = failed_read(error)
+            return Reading(rows.iloc[:0], (UnreadRecord({}, None, None, why.reason, why.network),))
+
+    def _with_descriptions(self, rows: pd.DataFrame, described: pd.DataFrame) -> pd.DataFrame:
+        """The rows, with what `describe` completed."""
+        reconciliation = self.reconciliation
+        others = rows[~keys_of(rows, reconciliation.key).isin(list(keys_of(described, reconciliation.key)))]
+        completed = typed(reconciliation, described[list(columns_known(described, reconciliation))])
+        return concatenated(reconciliation, [others, completed])
 
     def _pending_messages(self) -> PendingMessages:
-        """The reviews whose message is still to be handled; a doubt alone when the queues cannot be read."""
+        """The messages of the domain that are still to be handled; a doubt alone when the queues cannot be read."""
+        domain = DOMAINS[self.reconciliation.domain]
         try:
-            return self.find_pending()
+            return self.find_pending(domain)
         except SyncError as error:
             structlog.get_logger().warning("pending-messages-unknown", reason=str(error))
-            return PendingMessages(doubt="the incentive queues could not be read")
+            return PendingMessages(doubt=f"the {domain.queue} queues could not be read")
 
-    def _read(
-        self,
-        candidates: Sequence[PrisonerId],
-        found: Rechecked,
-        progress: Callable[[int, int], None],
-        first_levels: Mapping[int, Levels],
-        witness: PrisonerId | None,
-    ) -> list[PrisonerLevels]:
-        """Reads both sides of everyone; returns those that still differ or lost a level, by booking id."""
-        differing: list[PrisonerLevels] = []
-        results = self._read_each(
-            candidates, lambda each: read_levels(self.services, each.booking_id, each.offender_no), witness
-        )
-        for done, (each, value) in enumerate(results, start=1):
-            if isinstance(value, FailedRead):
-                found.unread.append((each, value))
-            else:
-                agreed = value.equal and _lost(value, first_levels) is None
-                (found.agreed if agreed else differing).append(value)
-            progress(done, len(candidates))
-        found.agreed.sort(key=lambda pair: pair.booking_id)
-        return sorted(differing, key=lambda pair: pair.booking_id)
+    def _difference(self, row: dict[str, Any], pending: PendingMessages) -> Difference:
+        entities = self.reconciliation.entities(row)
+        kind, differs = row.pop("kind"), row.pop("differs")
+        row.pop("ignored", None)
+        return Difference(row, kind, differs, pending.where(entities), pending.why_given_up(entities), pending.doubt)
 
-    def _without_released(self, differing: Sequence[PrisonerLevels], found: Rechecked) -> list[PrisonerLevels]:
-        """Those that are still active, or of which that cannot be read.
+    def _why_in_flight(self, key: str, difference: Difference) -> str | None:
+        queue = DOMAINS[self.reconciliation.domain].queue
+        if difference.pending is not None:
+            return None if self._stuck(key, difference, difference.pending) else waiting_text(queue, difference.pending)
+        for side, text in (("DPS", just_changed), ("NOMIS", just_recorded)):
+            if self._is_recent(difference.row[f"{side.lower()}_changed_at"]):
+                return text(self.reconciliation.nouns)
+        return None
 
-        Pages of the list are read after all levels, so that none is older than the levels it is asked about.
-        """
-        is_active = self.is_active
-        if is_active is None:
-            return list(differing)
-        active: list[PrisonerLevels] = []
-        for pair, listed in self._read_each(differing, lambda pair: is_active(pair.booking_id)):
-            if isinstance(listed, FailedRead):
-                structlog.get_logger().warning("release-not-checked", booking_id=pair.booking_id, reason=listed.reason)
-            if listed is False:
-                found.released.append(PrisonerId(pair.booking_id, pair.offender_no))
-            else:
-                active.append(pair)
-        found.released.sort(key=lambda each: each.booking_id)
-        return sorted(active, key=lambda pair: pair.booking_id)
-
-    def _read_each(
-        self, items: Sequence[Item], read: Callable[[Item], Value], witness: Item | None = None
-    ) -> Iterator[tuple[Item, Value | FailedRead]]:
-        """Reads the items in parallel; yields each with its value or failed read as it finishes."""
-        results: queue.SimpleQueue[tuple[Item, Value | FailedRead]] = queue.SimpleQueue()
-
-        def on_result(item: Item, value: Value | FailedRead) -> None:
-            results.put((item, value))
-
-        reader = ParallelReader("recheck", read, on_result, self.services.nomis.limit, self.outage_seconds, witness)
-        reader.close()
-        reader.add(items)
-        try:
-            for _ in items:
-                yield get_with_heartbeat(results, self.tick, reader)
-        finally:
-            reader.stop()
-            reader.join()
-
-    def _why_in_flight(self, pair: PrisonerLevels, pending: PendingMessages | None) -> str | None:
-        review = pair.newest_review
-        where = None if pending is None or review is None else pending.where(review.id, pair.offender_no)
-        if where is not None and pending is not None:
-            return None if self._stuck(pair, where, pending) else WAITING[where]
-        if review is not None and self._is_recent(review.iep_time):
-            return JUST_NOW
-        return JUST_RECORDED if pair.nomis is not None and self._is_recent(pair.nomis.iep_date_time) else None
-
-    def _is_recent(self, moment: datetime) -> bool:
-        """Whether a time in London lies in the last minutes, or ahead by no more than clocks may differ."""
-        now = self.clock().astimezone(LONDON).replace(tzinfo=None)
+    def _is_recent(self, moment: datetime | None) -> bool:
+        """Whether a moment lies in the last minutes, or ahead by no more than clocks may differ."""
+        if moment is None:
+            return False
+        now = self.clock()
         return now - self.in_flight < moment <= now + min(CLOCK_DIFFERENCE, self.in_flight)
 
-    def _stuck(self, pair: PrisonerLevels, where: Literal["queue", "dlq"], pending: PendingMessages) -> bool:
+    def _stuck(self, key: str, difference: Difference, where: Literal["queue", "dlq"]) -> bool:
         """Whether the message explains nothing: it is given up, or was pending in an earlier run already."""
-        review, earlier = pair.newest_review, self.earlier
-        if review is None or pending.why_given_up(review.id) is not None:
+        if difference.given_up is not None:
             return True
-        started = earlier.started_at
-        if started is None or not earlier.differed(pair.booking_id):
+        started = self.earlier.started_at
+        if started is None or not self.earlier.differed(key):
             return False
-        if review.iep_time > started.astimezone(LONDON).replace(tzinfo=None):
-            # Another review was pending then.
+        changed = difference.row["dps_changed_at"]
+        if changed is not None and changed > started:
+            # Another change was pending then.
             return False
         return where == "dlq" or self.clock() - started > _LONGEST_ON_QUEUE
 
 
-def _lost(pair: PrisonerLevels, first_levels: Mapping[int, Levels]) -> str | None:
-    """Why the recheck is not believed: a level of the first reading is gone."""
-    nomis, dps = first_levels.get(pair.booking_id, (None, None))
-    for side, before, after in (("NOMIS", nomis, pair.nomis_level), ("DPS", dps, pair.dps_level)):
-        if before is not None and after is None:
-            return f"{side} had the level {before} when first read and none in the recheck, which is not believed"
-    return None
+def just_changed(nouns: Mapping[SideName, str]) -> str:
+    """Why a difference of a fresh record of DPS is in flight."""
+    return f"the {nouns['DPS']} is only some minutes old"
+
+
+def just_recorded(nouns: Mapping[SideName, str]) -> str:
+    """Why a difference of a fresh record of NOMIS is in flight."""
+    return f"the {nouns['NOMIS']} is only some minutes old, and DPS may not have heard of it yet"
+
+
+def waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:
+    """Why a difference with a message on a queue, or on its dead letter queue, is in flight."""
+    if where == "queue":
+        return f"its message waits on the {queue} queue"
+    return f"its message waits on the dead letter queue: {command('dlq', 'retry', queue)}"
+
+
+def columns_known(frame: pd.DataFrame, reconciliation: Reconciliation) -> list[str]:
+    """The columns of a frame that are its reconciliation's, and not of a comparison."""
+    from reports.engine.frame import columns_of
+
+    return [name for name in columns_of(reconciliation) if name in frame.columns]
+
+
+def _by_key(
+    reading: Reading, candidates: pd.DataFrame, wanted: list[str], reconciliation: Reconciliation
+) -> dict[str, UnreadRecord]:
+    """What could not be read again, by key; a failure of unknown records stands for all that are missing."""
+    from reports.engine.runs import key_text
+
+    unread = {key_text(each.key): each for each in reading.unread if each.key}
+    whole = next((each for each in reading.unread if not each.key), None)
+    if whole is not None:
+        read = set(keys_of(reading.rows, reconciliation.key))
+        for key, row in zip(wanted, records(candidates), strict=True):
+            if key not in read:
+                unread.setdefault(key, _unread(row, reconciliation, whole.reason, whole.network))
+    return {key: each for key, each in unread.items() if key in set(wanted)}
+
+
+def _unread(row: Mapping[str, Any], reconciliation: Reconciliation, reason: str, network: bool) -> UnreadRecord:
+    key = {column: row[column] for column in reconciliation.key}
+    return UnreadRecord(key, row["offender_no"], None, reason, network)

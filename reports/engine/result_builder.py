@@ -2,57 +2,61 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from reports.engine.exclusions import excluded_bookings, unneeded_exclusions
-from reports.engine.result import Status, TrendPoint
-from reports.reconciliations.incentives.mismatches import explain_all
-from reports.reconciliations.incentives.pending_messages import PendingMessages
-from reports.reconciliations.incentives.result import (
-    IncentiveInFlight,
-    IncentiveMismatch,
-    IncentiveResolved,
-    IncentiveResult,
-    IncentiveUnconfirmed,
-    IncentiveUnread,
-    UnreadPage,
-)
-from sync.upstream.prisoners import PrisonerId
+import pandas as pd
+import structlog
+
+from reports.engine import result as results
+from reports.engine.contract import Explanation, UnreadRecord
+from reports.engine.frame import concatenated, keys_of, records, rows_of
+from reports.engine.parallel_reader import FailedRead, failed_read
+from reports.engine.plausibility import why_suspicious
+from reports.engine.recheck import Recheck, Rechecked
+from reports.engine.runs import Coverage, key_text
+from sync.failures import SyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from reports.engine.exclusions import Exclusion
-    from reports.engine.history import Baseline
-    from reports.engine.listing import Listing
-    from reports.engine.recheck import Levels, Recheck, Rechecked
-    from reports.reconciliations.incentives.evidence import PrisonerLevels
-    from reports.reconciliations.incentives.frame import LevelFrame
-    from sync.upstream.services import Services
+    from reports.engine.checkpoints import ReadUnits
+    from reports.engine.contract import Difference, Gap, Population, Reads, Reconciliation
+    from reports.engine.exclusions import Exclusion, Exclusions
+    from reports.engine.history import Baseline, Earlier
+    from reports.engine.result import Part, ReconciliationResult, Status, TrendPoint
+    from reports.engine.runs import RunRecord
+    from sync.settings.declaration import Settings
+
+APart = TypeVar("APart", bound="Part")
+#: Mismatches that are explained: more than that have one common cause.
+MOST_EXPLAINED = 2_000
+NO_LONGER_NEEDED = "both sides agree now: remove the record from the list of exclusions"
 
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
     """What is known of a run besides what it read.
 
-    prisons: those it was limited to. failure: why the run gave up; None if it finished. near: how far apart two records
-    of one event may lie.
+    failure: why the run gave up; None if it finished.
     """
 
-    run_id: str
-    environment: str
-    started_at: datetime
-    parameters: Mapping[str, object]
-    prisons: tuple[str, ...]
-    listing: Listing
+    record: RunRecord
+    settings: Settings
+    population: Population
     failure: str | None
     baseline: Baseline
     trend: tuple[TrendPoint, ...]
-    exclusions: Mapping[int, Exclusion]
-    near: timedelta
+    exclusions: Exclusions
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The result of a run, and the gaps in it as the reconciliation described them."""
+
+    result: ReconciliationResult
+    gaps: tuple[Gap, ...]
 
 
 class ResultBuilder:
@@ -60,219 +64,359 @@ class ResultBuilder:
 
     def __init__(
         self,
-        services: Services,
+        reconciliation: Reconciliation,
+        reads: Reads,
         recheck: Recheck,
         context: RunContext,
         clock: Callable[[], datetime],
         progress: Callable[[str, int, int], None],
     ) -> None:
-        self._services = services
+        self._reconciliation = reconciliation
+        self._reads = reads
         self._recheck = recheck
         self._context = context
         self._clock = clock
         self._progress = progress
+        self._scope = context.record.scope
 
-    def build(self, frame: LevelFrame, wait: Callable[[], None]) -> IncentiveResult:
+    def build(self, read: ReadUnits, wait: Callable[[], None]) -> Built:
         """The result. `wait` gives messages in flight time to arrive; it is called only if something differs."""
-        context = self._context
-        if context.prisons:
-            frame = frame.only_prisons(context.prisons, unknown_too=True)
-        first_levels = frame.differences()
-        candidates = [PrisonerId(booking_id, frame.offenders[booking_id]) for booking_id in first_levels]
-        if candidates:
-            wait()
-        equal = next((int(each) for each in frame.bookings if int(each) not in first_levels), None)
-        witness = None if equal is None else PrisonerId(equal, frame.offenders[equal])
-        rechecked = self._recheck_differences(candidates, first_levels, witness)
-        if context.prisons:
-            rechecked = _at_prisons(rechecked, context.prisons)
-        pairs = [*rechecked.confirmed, *rechecked.agreed, *(pair for pair, _ in rechecked.in_flight)]
-        left_out = {each.booking_id for each in rechecked.released} | {each.booking_id for each, _ in rechecked.unread}
-        if context.prisons:
-            named = {pair.booking_id for pair in pairs}
-            known = frame.only_prisons(context.prisons, unknown_too=False)
-            left_out |= {int(each) for each in frame.bookings} - {int(each) for each in known.bookings} - named
-        final = frame.amended(pairs, left_out)
-        all_unread = self._unread(frame, rechecked)
-        # An excluded booking that cannot be read does not make the run incomplete.
-        unread = tuple(each for each in all_unread if each.booking_id not in context.exclusions)
-        empty = self._empty_prisons(frame.at_prisons() | {pair.prison_id for pair in pairs}, unread)
-        status = self._status(unread, empty)
-        mismatches = explain_all(
-            self._services,
-            [each for each in rechecked.confirmed if each.booking_id not in context.exclusions],
-            rechecked.pending or PendingMessages(),
-            context.near,
-            lambda booking_id: context.baseline.standing(booking_id, context.started_at),
-            lambda done, total: self._progress("finding causes", done, total),
-        )
-        excluded = excluded_bookings(context.exclusions, rechecked, final, all_unread, first_levels)
-        in_flight = [
-            _in_flight(pair, why) for pair, why in rechecked.in_flight if pair.booking_id not in context.exclusions
-        ]
-        return IncentiveResult(
-            run_id=context.run_id,
-            status=status,
-            environment=context.environment,
-            started_at=context.started_at,
-            finished_at=self._clock(),
-            parameters=dict(context.parameters),
-            failure=context.failure,
-            total=context.listing.total_elements,
-            listed=len(context.listing.prisoners),
-            compared=len(final.bookings),
-            settled_on_recheck=len(rechecked.agreed),
-            released=tuple(each.offender_no for each in rechecked.released),
-            mismatches=tuple(mismatches),
-            in_flight=tuple(in_flight),
-            excluded=excluded,
-            unneeded_exclusions=unneeded_exclusions(context.exclusions, excluded, self._active_bookings(rechecked)),
-            resolved=self._resolved(final, mismatches, rechecked, all_unread),
-            unread=unread,
-            unread_pages=tuple(UnreadPage(page=each.page, reason=each.reason) for each in context.listing.failed_pages),
-            unconfirmed=self._unconfirmed(rechecked, first_levels),
-            empty_prisons=empty,
-            prisons=final.by_prison(mismatches),
-            matrix=final.matrix(),
-            trend=self._trend(status, len(final.bookings), len(mismatches), len(unread)),
-            compared_with=context.baseline.run_id,
+        context, reconciliation = self._context, self._reconciliation
+        frame = self._at_prisons(read.frame, unknown_too=True)
+        first = reconciliation.differing(frame)
+        rechecked = self._rechecked(first, wait)
+        final = self._final(frame, first, rechecked)
+        gaps = (*context.population.gaps, *read.gaps)
+        all_unread = self._unread(read, rechecked)
+        # An excluded record that cannot be read does not make the run incomplete.
+        unread = [each for each in all_unread if context.exclusions.find(each.key) is None]
+        empty = self._empty_prisons(frame, rechecked, unread, gaps)
+        confirmed = {key: each for key, each in rechecked.confirmed.items() if self._excluded(each) is None}
+        mismatches = self._mismatches(confirmed)
+        excluded = self._all_excluded(final, rechecked, all_unread, first)
+        counts = _by_prison(final, mismatches)
+        status = self._status(unread, empty, gaps)
+        listed = sum(unit.size for unit in context.population.units)
+        values: dict[str, Any] = {
+            "reconciliation": reconciliation.name,
+            "title": reconciliation.title,
+            "counted": reconciliation.counted,
+            "key_columns": tuple(reconciliation.key),
+            "fields": tuple(results.FieldName(name=each.name, label=each.label) for each in reconciliation.fields),
+            "kinds": tuple(results.KindName(code=code, label=label) for code, label in reconciliation.kinds.items()),
+            "run_id": context.record.id,
+            "status": status,
+            "environment": context.settings.environment_name,
+            "started_at": context.record.started_at,
+            "finished_at": self._clock(),
+            "parameters": dict(context.record.parameters),
+            "failure": context.failure,
+            "suspicious": why_suspicious(len(confirmed), len(final), context.settings),
+            "total": context.population.total,
+            "listed": len(final) + len(unread) if context.population.total is None else listed,
+            "compared": len(final),
+            "settled_on_recheck": len(rechecked.agreed),
+            "released": self._released(first, rechecked),
+            "mismatches": tuple(mismatches),
+            "in_flight": tuple(self._in_flight(rechecked)),
+            "excluded": tuple(excluded),
+            "unneeded_exclusions": self._unneeded(excluded, frame, rechecked, all_unread, gaps),
+            "resolved": tuple(self._resolved(final, rechecked, all_unread, gaps)),
+            "unread": tuple(self._unread_part(each) for each in unread),
+            "gaps": tuple(results.Gap(what=each.what, reason=each.reason) for each in gaps),
+            "unconfirmed": tuple(self._unconfirmed(first, rechecked)),
+            "empty_prisons": empty,
+            "prisons": counts,
+            "trend": self._trend(status, len(final), len(mismatches), len(unread), gaps),
+            "compared_with": context.baseline.run_id,
+        }
+        values |= reconciliation.result_values(final, gaps)
+        return Built(self._part(results.ReconciliationResult, values), gaps)
+
+    def _part(self, kind: type[APart], values: Mapping[str, Any]) -> APart:
+        """A part of the result, of the reconciliation's own class where it has one."""
+        return cast("APart", self._reconciliation.parts.get(kind, kind).model_validate(values))
+
+    def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
+        """The rows of the chosen prisons; with `unknown_too` also those without a prison."""
+        if not self._scope.prisons:
+            return frame
+        chosen = frame["prison_id"].isin(self._scope.prisons)
+        return frame[chosen | frame["prison_id"].isna() if unknown_too else chosen]
+
+    def _rechecked(self, first: pd.DataFrame, wait: Callable[[], None]) -> Rechecked:
+        if not len(first):
+            nothing: frozenset[str] = frozenset()
+            return Rechecked(first, {}, {}, nothing, {}, nothing, {})
+        wait()
+        self._progress("rechecking", 0, len(first))
+        found = self._recheck(first)
+        self._progress("rechecking", len(first), len(first))
+        if not self._scope.prisons:
+            return found
+        here = self._at_prisons(found.rows, unknown_too=False)
+        keys = frozenset(keys_of(here, self._reconciliation.key))
+        return Rechecked(
+            here,
+            {key: each for key, each in found.confirmed.items() if key in keys},
+            {key: each for key, each in found.in_flight.items() if key in keys},
+            found.agreed & keys,
+            {key: why for key, why in found.ignored.items() if key in keys},
+            found.gone,
+            found.unread,
         )
 
-    def _recheck_differences(
-        self, candidates: Sequence[PrisonerId], first_levels: Mapping[int, Levels], witness: PrisonerId | None
-    ) -> Rechecked:
-        with ThreadPoolExecutor(1, thread_name_prefix="token") as executor:
-            if candidates:
-                # Finding causes will need the mapping service; a token that cannot be had is reported there.
-                executor.submit(self._services.mapping.authenticate)
-            return self._recheck(
-                candidates, lambda done, total: self._progress("rechecking", done, total), first_levels, witness
-            )
+    def _final(self, frame: pd.DataFrame, first: pd.DataFrame, rechecked: Rechecked) -> pd.DataFrame:
+        """Everything compared: what agreed at first, and what could be read again, each at its first prison."""
+        reconciliation = self._reconciliation
+        agreed = self._at_prisons(frame.drop(index=first.index), unknown_too=False)
+        if not len(rechecked.rows):
+            return agreed.reset_index(drop=True)
+        prisons = dict(zip(keys_of(first, reconciliation.key), first["prison_id"], strict=True))
+        again = rechecked.rows.copy()
+        # A record counts for the prison where it was first read; its mismatch says where it is now.
+        again["prison_id"] = pd.array([prisons[key] for key in keys_of(again, reconciliation.key)], dtype="string")
+        return concatenated(reconciliation, [agreed, again])
 
-    def _status(self, unread: Sequence[IncentiveUnread], empty: Sequence[str]) -> Status:
+    def _status(self, unread: Sequence[UnreadRecord], empty: Sequence[str], gaps: Sequence[Gap]) -> Status:
         if self._context.failure is not None:
             return "failed"
-        return "incomplete" if unread or empty or self._context.listing.failed_pages else "complete"
+        return "incomplete" if unread or empty or gaps else "complete"
 
-    def _empty_prisons(self, found_at: Collection[str | None], unread: Sequence[IncentiveUnread]) -> tuple[str, ...]:
-        """Requested prisons without active prisoners; empty if anyone was unread, as they may be held there."""
-        if self._context.failure is not None or unread or self._context.listing.failed_pages:
+    def _empty_prisons(
+        self, frame: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]
+    ) -> tuple[str, ...]:
+        """Requested prisons without records; empty if anything was unread, as it may be there."""
+        if not self._reconciliation.in_every_prison or self._context.failure is not None or unread or gaps:
             return ()
-        return tuple(prison for prison in self._context.prisons if prison not in found_at)
+        found = {*frame["prison_id"].dropna(), *rechecked.rows["prison_id"].dropna()}
+        return tuple(prison for prison in self._scope.prisons if prison not in found)
 
-    def _unread(self, frame: LevelFrame, rechecked: Rechecked) -> tuple[IncentiveUnread, ...]:
-        first_levels = [
-            IncentiveUnread(
-                offender_no=frame.offenders[booking_id],
-                booking_id=booking_id,
-                reason=why.reason,
-                network=why.network,
-            )
-            for booking_id, why in frame.failed.items()
-        ]
-        later = [
-            IncentiveUnread(
-                offender_no=each.offender_no, booking_id=each.booking_id, reason=why.reason, network=why.network
-            )
-            for each, why in rechecked.unread
-        ]
-        never = [
-            IncentiveUnread(
-                offender_no=each, booking_id=None, reason="not among the active prisoners, and no review in DPS"
-            )
-            for each in self._context.listing.not_found
-        ]
-        unusable = [
-            IncentiveUnread(
-                offender_no=each.offender_no or "unknown",
-                booking_id=each.booking_id,
-                reason=f"row {each.row} of page {each.page} of the active prisoners: {each.reason}",
-                page=each.page,
-                row=each.row,
-            )
-            for each in self._context.listing.unusable
-        ]
-        # Listed but never read, e.g. after a crash: counts as unread.
-        left = [
-            IncentiveUnread(
-                offender_no=each.offender_no, booking_id=each.booking_id, reason="listed, but not read by this run"
-            )
-            for each in (self._context.listing.prisoners if self._context.failure is None else ())
-            if each.booking_id not in frame.offenders
-        ]
-        return tuple(sorted([*first_levels, *later, *left, *unusable, *never], key=lambda each: each.booking_id or 0))
+    def _unread(self, read: ReadUnits, rechecked: Rechecked) -> list[UnreadRecord]:
+        """Everything that could not be read, those on the list of exclusions too, by booking."""
+        population, reconciliation = self._context.population, self._reconciliation
+        unread = list(read.unread)
+        if self._context.failure is None:
+            # Listed but never read, e.g. after a crash: counts as unread.
+            never = FailedRead("listed, but not read by this run", network=False)
+            left = [unit for unit in population.units if unit.id not in read.ids]
+            unread += [each for unit in left for each in reconciliation.unread_unit(unit, never)]
+        keys = {key_text(each.key) for each in unread if each.key}
+        read_later = set(keys_of(rows_of(read.frame, reconciliation, keys), reconciliation.key)) if keys else set()
+        unread = [each for each in unread if not each.key or key_text(each.key) not in read_later]
+        unread += [*population.unread, *rechecked.unread.values()]
+        return sorted(unread, key=lambda each: each.key.get("booking_id") or 0)
 
-    def _unconfirmed(
-        self, rechecked: Rechecked, first_levels: Mapping[int, Levels]
-    ) -> tuple[IncentiveUnconfirmed, ...]:
+    def _unread_part(self, unread: UnreadRecord) -> results.Unread:
+        values = {
+            "key": unread.key,
+            "offender_no": unread.offender_no,
+            "booking_id": unread.key.get("booking_id"),
+            "prison_id": unread.key.get("prison_id"),
+            "side": unread.side,
+            "reason": unread.reason,
+            "network": unread.network,
+        }
+        return self._part(results.Unread, {**values, **unread.detail})
+
+    def _record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
+        """The values of a record of the result."""
+        reconciliation = self._reconciliation
+        fields = [
+            (
+                each.name in differs,
+                results.FieldValues(
+                    field=each.name, nomis=_shown(row[f"nomis_{each.name}"]), dps=_shown(row[f"dps_{each.name}"])
+                ),
+            )
+            for each in reconciliation.fields
+        ]
+        missing = None if not kind or row["in_nomis"] == row["in_dps"] else "DPS" if row["in_nomis"] else "NOMIS"
+        return {
+            "key": {column: row[column] for column in reconciliation.key if row[column] is not None},
+            "offender_no": row["offender_no"],
+            "booking_id": row["booking_id"],
+            "prison_id": row["prison_id"],
+            "kind": kind,
+            "missing_in": missing,
+            "differences": tuple(values for different, values in fields if different),
+            "other_fields": tuple(values for different, values in fields if not different),
+            **reconciliation.record_values(row),
+        }
+
+    def _mismatches(self, confirmed: Mapping[str, Difference]) -> list[results.Mismatch]:
+        explanations = self._explanations(list(confirmed.values()))
         found = []
-        for each, why in rechecked.unread:
-            if each.booking_id in self._context.exclusions:
+        for (key, difference), explanation in zip(confirmed.items(), explanations, strict=True):
+            standing, since = self._context.baseline.standing(key, self._context.record.started_at)
+            values = self._record(difference.row, difference.kind, difference.differs)
+            values |= {"standing": standing, "since": since}
+            if isinstance(explanation, FailedRead):
+                values["evidence_missing"] = explanation.reason
+            elif explanation is not None:
+                values |= {
+                    "diagnosis": explanation.diagnosis,
+                    "evidence": explanation.evidence,
+                    "evidence_missing": explanation.evidence_missing,
+                    **explanation.values,
+                }
+            found.append(self._part(results.Mismatch, values))
+        return found
+
+    def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
+        """Why the records differ; the difference is reported whatever its evidence is, and so are the others."""
+        explained = differences[:MOST_EXPLAINED]
+        if not explained:
+            return []
+        self._progress("finding causes", 0, len(explained))
+        try:
+            found = list(self._reconciliation.explain(explained, self._reads))
+        except Exception as error:
+            if not isinstance(error, SyncError):
+                structlog.get_logger().exception("differences-not-explained")
+            found = [failed_read(error)] * len(explained)
+        self._progress("finding causes", len(explained), len(explained))
+        beyond = FailedRead(f"more than {MOST_EXPLAINED} mismatches: look for one common cause first", network=False)
+        return [*found, *[beyond] * (len(differences) - len(explained))]
+
+    def _excluded(self, difference: Difference) -> Exclusion | None:
+        return self._context.exclusions.find({name: difference.row[name] for name in self._reconciliation.key})
+
+    def _in_flight(self, rechecked: Rechecked) -> Iterable[results.InFlight]:
+        for difference, why in rechecked.in_flight.values():
+            if self._excluded(difference) is None:
+                values = self._record(difference.row, difference.kind, difference.differs)
+                yield self._part(results.InFlight, {**values, "why": why})
+
+    def _unconfirmed(self, first: pd.DataFrame, rechecked: Rechecked) -> Iterable[results.Unconfirmed]:
+        """The differences of the first reading that could not be read again."""
+        if not rechecked.unread:
+            return
+        for key, row in zip(keys_of(first, self._reconciliation.key), records(first), strict=True):
+            unread = rechecked.unread.get(key)
+            if unread is None or self._context.exclusions.find(unread.key) is not None:
                 continue
-            nomis, dps = first_levels[each.booking_id]
-            standing, since = self._context.baseline.standing(each.booking_id, self._context.started_at)
-            found.append(
-                IncentiveUnconfirmed(
-                    offender_no=each.offender_no,
-                    booking_id=each.booking_id,
-                    nomis_level=nomis,
-                    dps_level=dps,
-                    standing=standing,
-                    since=since,
-                    reason=why.reason,
-                )
-            )
-        return tuple(sorted(found, key=lambda each: each.booking_id))
+            standing, since = self._context.baseline.standing(key, self._context.record.started_at)
+            values = self._record(row, row["kind"], row["differs"])
+            values |= {"standing": standing, "since": since, "reason": unread.reason}
+            yield self._part(results.Unconfirmed, values)
 
-    def _active_bookings(self, rechecked: Rechecked) -> frozenset[int] | None:
-        """Every active booking; None unless the whole list is known."""
-        if not self._whole_list_known:
-            return None
-        return self._context.listing.bookings - {each.booking_id for each in rechecked.released}
+    def _released(self, first: pd.DataFrame, rechecked: Rechecked) -> tuple[str, ...]:
+        """The records that differed and were gone when they were read again: by prisoner, or else by key."""
+        named = zip(keys_of(first, self._reconciliation.key), records(first), strict=True)
+        return tuple(row["offender_no"] or key for key, row in named if key in rechecked.gone)
 
-    @property
-    def _whole_list_known(self) -> bool:
-        """Whether a booking that is not on the list is certainly not active."""
-        context = self._context
-        if context.failure is not None or context.listing.failed_pages or context.parameters.get("offender_nos"):
+    def _all_excluded(
+        self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], first: pd.DataFrame
+    ) -> list[results.Excluded]:
+        """What the run found of the records on the list of exclusions; those it did not see are left out."""
+        exclusions, reconciliation = self._context.exclusions, self._reconciliation
+        if not exclusions:
+            return []
+        differing = {**rechecked.confirmed, **{key: each for key, (each, _) in rechecked.in_flight.items()}}
+        found: dict[str, tuple[Exclusion, dict[str, Any]]] = {}
+        for row in records(final[exclusions.among(final, reconciliation.key)]):
+            key = {column: row[column] for column in reconciliation.key}
+            exclusion = exclusions.find(key)
+            if exclusion is None:
+                continue
+            difference = differing.get(key_text(key))
+            if difference is None:
+                values = self._record(row) | {"reason": NO_LONGER_NEEDED, "still_differs": False}
+            else:
+                values = self._record(difference.row, difference.kind, difference.differs)
+                values |= {"reason": exclusion.reason, "still_differs": True}
+            found[key_text(key)] = (exclusion, values)
+        seen = dict(zip(keys_of(first, reconciliation.key), records(first), strict=True)) if unread else {}
+        for each in unread:
+            exclusion = exclusions.find(each.key)
+            if exclusion is None:
+                continue
+            known = seen.get(key_text(each.key))
+            values = {} if known is None else self._record(known, known["kind"], known["differs"])
+            values |= {"key": each.key, "offender_no": each.offender_no, "booking_id": each.key.get("booking_id")}
+            values |= {"reason": exclusion.reason, "still_differs": True, "unread": each.reason}
+            found[key_text(each.key)] = (exclusion, values)
+        in_order = sorted(found.values(), key=lambda each: (each[1].get("booking_id") or 0, str(each[0].key)))
+        return [self._part(results.Excluded, {**values, "since": exclusion.since}) for exclusion, values in in_order]
+
+    def _unneeded(
+        self,
+        excluded: Sequence[results.Excluded],
+        frame: pd.DataFrame,
+        rechecked: Rechecked,
+        unread: Sequence[UnreadRecord],
+        gaps: Sequence[Gap],
+    ) -> tuple[str, ...]:
+        """The entries that may be removed: both sides agree, or the record is certainly not among those compared."""
+        exclusions, reconciliation = self._context.exclusions, self._reconciliation
+        by_booking = list(reconciliation.key) == ["booking_id"]
+
+        def named(each: results.Excluded) -> str:
+            key = f"booking {each.booking_id}" if by_booking else "/".join(str(value) for value in each.key.values())
+            return f"{each.offender_no}, {key}" if each.offender_no else key
+
+        agree = [named(each) for each in excluded if not each.still_differs]
+        if not exclusions or not self._whole_population_known(unread, gaps):
+            return tuple(agree)
+        here = frame[exclusions.among(frame, reconciliation.key)]
+        keys = [{column: row[column] for column in reconciliation.key} for row in records(here)]
+        found = [exclusions.find(key) for key in keys if key_text(key) not in rechecked.gone]
+        found += [exclusions.find(each.key) for each in unread]
+        gone = [each for each in exclusions if each not in found]
+        text = (
+            "booking {}, which is not active" if by_booking else "{}, which is not among the " + reconciliation.counted
+        )
+        return (*agree, *(text.format(each.key) for each in sorted(gone, key=lambda each: str(each.key).rjust(40))))
+
+    def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]) -> bool:
+        """Whether a record that was not read is certainly not among those to compare."""
+        if self._context.failure is not None or gaps or self._scope.offender_nos:
             return False
-        return all(each.booking_id is not None for each in context.listing.unusable)
+        return all(each.key for each in unread)
 
     def _resolved(
-        self,
-        final: LevelFrame,
-        mismatches: Sequence[IncentiveMismatch],
-        rechecked: Rechecked,
-        unread: Sequence[IncentiveUnread],
-    ) -> tuple[IncentiveResolved, ...]:
-        context = self._context
-        if not context.baseline.mismatches:
-            return ()
-        read = {int(booking_id) for booking_id in final.bookings}
-        open_still = {each.booking_id for each in mismatches} | {pair.booking_id for pair, _ in rechecked.in_flight}
-        open_still |= {pair.booking_id for pair in rechecked.confirmed} | {
-            each.booking_id for each in unread if each.booking_id
-        }
-        listed = context.listing.bookings
-        released = {each.booking_id for each in rechecked.released}
-        partial = bool(context.prisons or context.parameters.get("offender_nos"))
-        return context.baseline.resolved(
-            equal=lambda booking_id: booking_id in read and booking_id not in open_still,
-            gone=lambda booking_id: (
-                booking_id in released or (self._whole_list_known and not partial and booking_id not in listed)
+        self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]
+    ) -> Iterable[results.Resolved]:
+        context, reconciliation = self._context, self._reconciliation
+        baseline = context.baseline
+        if not baseline.mismatches:
+            return
+        read = set(keys_of(rows_of(final, reconciliation, baseline.mismatches), reconciliation.key))
+        unread_keys = {key_text(each.key) for each in unread if each.key}
+        still = {*rechecked.confirmed, *rechecked.in_flight, *unread_keys}
+        whole = self._whole_population_known(unread, gaps)
+        partial = not context.record.covers_everyone
+        resolved = baseline.resolved(
+            equal=lambda key: key in read and key not in still,
+            gone=lambda key: (
+                key in rechecked.gone or (whole and not partial and key not in read and key not in unread_keys)
             ),
-            examined=lambda booking_id: not partial or booking_id in read,
+            examined=lambda earlier: self._in_window(earlier) and (not partial or earlier.key in read),
         )
+        for earlier, how in resolved:
+            shown = reconciliation.gone if how == "gone" else how
+            yield self._part(results.Resolved, {**earlier.values, "since": earlier.since, "how": shown})
 
-    def _trend(self, status: Status, compared: int, mismatches: int, unread: int) -> tuple[TrendPoint, ...]:
+    def _in_window(self, earlier: Earlier) -> bool:
+        """Whether a record is of a day that the run covers; one without a day in its key always is."""
+        day = earlier.values["key"].get("date")
+        first, last = self._scope.from_date, self._scope.to_date
+        if day is None or first is None or last is None:
+            return True
+        return first <= date.fromisoformat(day) <= last
+
+    def _trend(
+        self, status: Status, compared: int, mismatches: int, unread: int, gaps: Sequence[Gap]
+    ) -> tuple[TrendPoint, ...]:
         context = self._context
-        # A run that lacks single prisoners is comparable with others.
-        comparable = status == "complete" or (status == "incomplete" and not context.listing.failed_pages)
-        if not comparable or context.prisons or context.parameters.get("offender_nos"):
+        # A run that lacks single records is comparable with others.
+        comparable = status == "complete" or (status == "incomplete" and not gaps)
+        if not comparable or Coverage.of(context.record.parameters) is not Coverage.EVERYONE:
             return context.trend
-        point = TrendPoint(
-            run_id=context.run_id,
-            started_at=context.started_at,
+        point = results.TrendPoint(
+            run_id=context.record.id,
+            started_at=context.record.started_at,
             compared=compared,
             mismatches=mismatches,
             unread=unread,
@@ -280,19 +424,26 @@ class ResultBuilder:
         return (*context.trend, point)
 
 
-def _in_flight(pair: PrisonerLevels, why: str) -> IncentiveInFlight:
-    return IncentiveInFlight(
-        offender_no=pair.offender_no,
-        booking_id=pair.booking_id,
-        nomis_level=pair.nomis_level,
-        dps_level=pair.dps_level,
-        why=why,
+def _by_prison(final: pd.DataFrame, mismatches: Sequence[results.Mismatch]) -> tuple[results.PrisonCount, ...]:
+    """Records compared and mismatches by prison code; None for records without a prison."""
+    found = pd.Series([each.prison_id for each in mismatches], dtype="string")
+    new = pd.Series([each.prison_id for each in mismatches if each.standing == "new"], dtype="string")
+    compared, differing, fresh = (_counts(each) for each in (final["prison_id"], found, new))
+    names = sorted({*compared, *differing}, key=lambda name: (name is None, name or ""))
+    return tuple(
+        results.PrisonCount(
+            prison_id=name, compared=compared.get(name, 0), mismatches=differing.get(name, 0), new=fresh.get(name, 0)
+        )
+        for name in names
     )
 
 
-def _at_prisons(rechecked: Rechecked, prisons: tuple[str, ...]) -> Rechecked:
-    """The part that concerns the prisons; without a NOMIS record the prison of the DPS review counts."""
-    rechecked.confirmed = [pair for pair in rechecked.confirmed if pair.prison_id in prisons]
-    rechecked.agreed = [pair for pair in rechecked.agreed if pair.prison_id in prisons]
-    rechecked.in_flight = [(pair, why) for pair, why in rechecked.in_flight if pair.prison_id in prisons]
-    return rechecked
+def _counts(prisons: pd.Series[str]) -> dict[str | None, int]:
+    counted: dict[str | None, int] = {str(name): int(count) for name, count in prisons.value_counts().items()}
+    unknown = int(prisons.isna().sum())
+    return counted | {None: unknown} if unknown else counted
+
+
+def _shown(value: Any) -> Any:
+    """A compared value as a result shows it: moments in ISO 8601."""
+    return value.isoformat() if isinstance(value, date) else value

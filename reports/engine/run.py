@@ -1,4 +1,4 @@
-"""A run of the weekly incentive reconciliation: acquired, read, and concluded with a result.
+"""A run of a reconciliation: acquired, read, and concluded with a result.
 
 A run can be split into shards and resumed. The last shard to finish builds the result, exactly once.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +16,10 @@ import structlog
 
 from reports.delivery.channels import enqueue_report
 from reports.engine import checkpoints, history, runs
-from reports.engine.bookings import ActiveBookingLookup
-from reports.engine.exclusions import read_exclusions
-from reports.engine.listing import Listing
+from reports.engine.contract import Population
+from reports.engine.exclusions import exclusions_of
 from reports.engine.parallel_reader import OUTAGE_SECONDS
-from reports.engine.plausibility import why_emptied, why_without_levels
-from reports.engine.run_reader import RunProgress, RunReader
+from reports.engine.plausibility import why_emptied
 from reports.engine.run_registry import (
     LAST,
     AcquiredRun,
@@ -32,19 +30,20 @@ from reports.engine.run_registry import (
     wait_for_lease,
     write_as_holder,
 )
-from reports.reconciliations.incentives import events
+from reports.engine.tracking import track_event, track_result
+from sync.clock import LONDON
 from sync.failures import LeaseBusy, SyncError
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
 
-    from reports.engine.exclusions import Exclusion
-    from reports.engine.recheck import Recheck
-    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
-    from reports.reconciliations.incentives.result import IncentiveResult
+    from reports.engine.contract import Reconciliation
+    from reports.engine.exclusions import Exclusions
+    from reports.engine.pending_messages import FindPendingMessages
+    from reports.engine.result import ReconciliationResult
     from sync.settings.declaration import Settings
     from sync.store.database import Database
     from sync.store.telemetry import Telemetry
@@ -52,10 +51,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LAST",
-    "IncentiveReconciliation",
     "ReconciliationBusy",
     "ReconciliationOutcome",
     "ReconciliationParameters",
+    "ReconciliationRunner",
     "UnknownRun",
 ]
 
@@ -69,16 +68,17 @@ class ReconciliationOutcome:
     """How a run, or this shard of it, ended. `run_id` is that of the run, also if it was resumed or joined."""
 
     status: Literal["complete", "incomplete", "failed", "unfinished shard"]
-    result: IncentiveResult | None
+    result: ReconciliationResult | None
     run_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class IncentiveReconciliation:
-    """Runs the reconciliation.
+class ReconciliationRunner:
+    """Runs reconciliations.
 
-    find_pending: finds the reviews whose message is still to be handled. progress: called with a stage, how much of it
-    is done, and how much there is; may raise to stop the run. outage_seconds: how long a service may be down in all.
+    find_pending: finds the messages of a domain that are still to be handled. progress: called with a stage, how much
+    of it is done, and how much there is; may raise to stop the run. outage_seconds: how long a service may be down in
+    all.
     """
 
     settings: Settings
@@ -91,7 +91,9 @@ class IncentiveReconciliation:
     sleep: Callable[[float], None] = time.sleep
     outage_seconds: float = OUTAGE_SECONDS
 
-    def run(self, run_id: str, parameters: ReconciliationParameters) -> ReconciliationOutcome:
+    def run(
+        self, kind: type[Reconciliation], run_id: str, parameters: ReconciliationParameters
+    ) -> ReconciliationOutcome:
         """Runs it under the id `run_id`; a shard joins the run of the same parameters, whatever its id.
 
         A run that gives up, or fails in a foreseen way, ends as `failed` with what it has. Raises `ReconciliationBusy`
@@ -100,16 +102,18 @@ class IncentiveReconciliation:
         """
         if not 0 <= parameters.shard < parameters.shards:
             raise UnknownRun(f"there is no shard {parameters.shard} of {parameters.shards}; shards count from 0")
-        exclusions = read_exclusions(self.settings.reconciliation_exclusions)
+        exclusions = exclusions_of(self.settings, kind.name, kind.key)
+        window = kind.window(self.settings, self.clock().astimezone(LONDON).date())
         leases = Leases(self.database, f"reconciliation {run_id}", self.settings.lease_seconds)
         leases.start_renewing()
         try:
-            with acquire_run(self.database, leases, run_id, parameters, self.sleep) as run:
+            with acquire_run(self.database, leases, run_id, kind.name, parameters, window, self.sleep) as run:
                 notify = parameters.notify and run.record.notify
-                return _Run(self, leases, run, exclusions, notify=notify).finish_or_fail()
+                reconciliation = kind(self.services, self.settings, run.record.scope)
+                return _Run(self, reconciliation, leases, run, exclusions, notify=notify).finish_or_fail()
         except LeaseBusy as error:
             raise ReconciliationBusy(
-                "this process was suspended for too long and lost its place in the incentive reconciliation; "
+                f"this process was suspended for too long and lost its place in the reconciliation of {kind.name}; "
                 "the process that took it over continues after the last finished page"
             ) from error
         finally:
@@ -122,38 +126,49 @@ class _Run:
 
     def __init__(
         self,
-        reconciliation: IncentiveReconciliation,
+        runner: ReconciliationRunner,
+        reconciliation: Reconciliation,
         leases: Leases,
         run: AcquiredRun,
-        exclusions: Mapping[int, Exclusion],
+        exclusions: Exclusions,
         *,
         notify: bool,
     ) -> None:
+        # pandas takes long to import, and a run that is busy elsewhere needs none of it.
+        from reports.engine.run_reader import RunProgress
+
+        self._runner = runner
         self._reconciliation = reconciliation
-        self._database = reconciliation.database
-        self._telemetry = reconciliation.telemetry
+        self._database = runner.database
+        self._telemetry = runner.telemetry
         self._leases = leases
         self._run = run
         self._record = run.record
         self._exclusions = exclusions
         self._notify = notify
-        self._progress = RunProgress(reconciliation.progress, reconciliation.sleep)
-        self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)
+        self._progress = RunProgress(runner.progress, runner.sleep)
+        self._log = structlog.get_logger().bind(
+            reconciliation=reconciliation.name, run_id=run.record.id, shard=run.shard
+        )
 
     def finish_or_fail(self) -> ReconciliationOutcome:
         """Lists, reads, and, if this is the last shard, concludes."""
+        from reports.engine.run_reader import RunReader
+
         record, shard = self._record, self._run.shard
         failure: str | None = None
         try:
             if self._run.resumed or not (record.all_read or shard in record.finished_shards):
-                RunReader(self._reconciliation, self._leases, self._run, self._exclusions, self._progress).read()
+                RunReader(
+                    self._runner, self._reconciliation, self._leases, self._run, self._exclusions, self._progress
+                ).read()
         except (StoreUnavailable, LeaseBusy):
             raise
         except SyncError as error:
             failure = str(error)
             self._log.error("reconciliation-gave-up", reason=failure)
         except Exception:
-            events.track_unexpected(self._telemetry.track)
+            track_event(self._telemetry.track, self._reconciliation.events().crashed())
             self._telemetry.flush()
             raise
         if failure is None:
@@ -174,86 +189,70 @@ class _Run:
                 result = self._conclude(failure)
         return ReconciliationOutcome(result.status, result, run_id)
 
-    def _conclude(self, failure: str | None) -> IncentiveResult:
-        # pandas takes long to import, and a run that is busy elsewhere needs none of it.
+    def _conclude(self, failure: str | None) -> ReconciliationResult:
+        from reports.engine.frame import typed
+        from reports.engine.reads import SharedReads
+        from reports.engine.recheck import Recheck
         from reports.engine.result_builder import ResultBuilder, RunContext
-        from reports.reconciliations.incentives.frame import LevelFrame
-        from reports.reconciliations.incentives.levels import Codebook
 
-        record, reconciliation = self._record, self._reconciliation
-        settings, started_at = reconciliation.settings, record.started_at
-        levels, prisons = Codebook(), Codebook()
+        record, runner, reconciliation = self._record, self._runner, self._reconciliation
+        name, started_at, settings = reconciliation.name, record.started_at, runner.settings
         with self._database.read() as connection:
-            listing = checkpoints.load_population(connection, record.id) or Listing((), 0)
-            frame = LevelFrame.of(
-                checkpoints.load_pages(connection, record.id, levels, prisons),
-                levels,
-                prisons,
-                {each.booking_id for each in listing.unusable if each.booking_id is not None},
-            )
+            population = checkpoints.load_population(connection, record.id)
+            read = checkpoints.load_units(connection, record.id, reconciliation)
             previous = runs.load_result(connection, record.id)
-            baseline = history.read_baseline(connection, started_at)
-            trend = history.read_trend(connection, started_at)
-            without = history.read_without_levels(connection, started_at)
-            listed_before = history.read_listed_before(connection, started_at)
+            baseline = history.read_baseline(connection, name, started_at)
+            trend = history.read_trend(connection, name, started_at)
+            last = history.read_last_result(connection, name, started_at)
+            listed = history.read_listed(connection, trend[-1].run_id if trend else None)
+            listed_before = history.read_listed_before(connection, name, started_at)
+        reconciliation.listed = population or Population((), 0)
         implausible = None
-        if not record.offender_nos:
-            failure = failure or why_emptied(listing, trend, listed_before)
-            implausible = why_without_levels(frame, without)
+        if not record.scope.offender_nos:
+            if population is not None and record.covers_everyone:
+                failure = failure or why_emptied(population, reconciliation.counted, listed, listed_before)
+            implausible = reconciliation.why_implausible(read.frame, last)
         if implausible is not None:
-            # Such levels show neither a difference nor agreement, and a resumed run reads everyone again.
-            failure, frame = failure or implausible, LevelFrame(levels, prisons)
-        context = RunContext(
-            run_id=record.id,
-            environment=settings.environment_name,
-            started_at=started_at,
-            parameters=record.parameters,
-            prisons=record.prisons,
-            listing=listing,
-            failure=failure,
-            baseline=baseline,
-            trend=trend,
-            exclusions=self._exclusions,
-            near=timedelta(hours=settings.reconciliation_near_hours),
+            # Such values show neither a difference nor agreement, and a resumed run reads everything again.
+            failure = failure or implausible
+            read = replace(read, frame=typed(reconciliation, []), unread=())
+        context = RunContext(record, settings, reconciliation.listed, failure, baseline, trend, self._exclusions)
+        outage_seconds = runner.outage_seconds if failure is None else _OUTAGE_AFTER_FAILURE_SECONDS
+        reads = SharedReads(runner.services, outage_seconds, self._progress.sleep, self._progress.tick)
+        recheck = Recheck(
+            reconciliation,
+            reads,
+            timedelta(minutes=settings.reconciliation_in_flight_minutes),
+            runner.find_pending,
+            runner.clock,
+            baseline,
         )
-        recheck = self._recheck(listing, baseline, failed=failure is not None)
-        builder = ResultBuilder(reconciliation.services, recheck, context, reconciliation.clock, self._progress.report)
-        result = builder.build(frame, self._wait_for_messages)
+        try:
+            builder = ResultBuilder(reconciliation, reads, recheck, context, runner.clock, self._progress.report)
+            built = builder.build(read, self._wait_for_messages)
+        finally:
+            reads.stop()
+        result, events = built.result, reconciliation.events()
         with write_as_holder(self._database, self._leases) as connection:
             runs.save_result(connection, result)
             if implausible is not None:
-                checkpoints.forget_pages(connection, record.id)
+                checkpoints.forget_units(connection, record.id)
             # Resuming without new findings sends nothing.
             if previous is None or history.ended_differently(result, previous):
-                events.track_result(partial(self._telemetry.track_with, connection), result)
+                most = settings.reconciliation_most_alerts if events.limited else None
+                track = partial(self._telemetry.track_with, connection)
+                track_result(track, events, result, built.gaps, context.population.units, most)
                 if self._notify:
                     enqueue_report(connection, settings, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())
         return result
 
-    def _recheck(self, listing: Listing, baseline: history.Baseline, *, failed: bool) -> Recheck:
-        from reports.engine.recheck import Recheck
-
-        reconciliation, settings = self._reconciliation, self._reconciliation.settings
-        page_size = settings.reports_incentives_reconciliation_page_size
-        is_active = ActiveBookingLookup(reconciliation.services.nomis, page_size, listing)
-        return Recheck(
-            reconciliation.services,
-            timedelta(minutes=settings.reconciliation_in_flight_minutes),
-            reconciliation.find_pending,
-            reconciliation.clock,
-            None if self._record.offender_nos else is_active,
-            baseline,
-            _OUTAGE_AFTER_FAILURE_SECONDS if failed else reconciliation.outage_seconds,
-            self._progress.tick,
-        )
-
     def _wait_for_messages(self) -> None:
         """Gives messages in flight time to arrive, in short steps, so that the run can be stopped meanwhile."""
-        left = self._reconciliation.settings.reconciliation_recheck_seconds
+        left = self._runner.settings.reconciliation_recheck_seconds
         whole = math.ceil(left)
         while True:
-            self._reconciliation.sleep(min(left, _WAIT_STEP_SECONDS))
+            self._runner.sleep(min(left, _WAIT_STEP_SECONDS))
             left -= _WAIT_STEP_SECONDS
             if whole:
                 self._progress.report("waiting", whole - max(math.ceil(left), 0), whole)

@@ -1,7 +1,9 @@
-"""Lists and reads the prisoners of one shard of a run; every finished page is a checkpoint."""
+"""Lists and reads the units of one shard of a run; every finished unit is a checkpoint."""
 
 from __future__ import annotations
 
+import queue
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -10,23 +12,27 @@ from typing import TYPE_CHECKING
 import structlog
 
 from reports.engine import checkpoints
-from reports.engine.bookings import find_bookings
-from reports.engine.listing import Listing, everyone_first, list_prisoners, relist
+from reports.engine.contract import Reading, ServiceTooOld
+from reports.engine.frame import typed
+from reports.engine.parallel_reader import failed_read, get_with_heartbeat
+from reports.engine.reads import ReadingStopped, SharedReads
 from reports.engine.run_registry import wait_for_lease, write_as_holder
-from reports.reconciliations.incentives import events
-from reports.reconciliations.incentives.snapshot import Snapshot
-from sync.failures import SyncError
+from reports.engine.tracking import track_event
+from sync.failures import SyncError, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from reports.engine.run import IncentiveReconciliation
+    from reports.engine.contract import Population, Reconciliation, Unit, UnreadRecord
+    from reports.engine.exclusions import Exclusions
+    from reports.engine.run import ReconciliationRunner
     from reports.engine.run_registry import AcquiredRun
     from sync.store.leases import Leases
-    from sync.upstream.prisoners import PrisonerId
 
-#: Prisoners that must have failed before their share counts.
+#: Records that must have failed before their share counts.
 _SHARE_CHECKED_FROM = 20
+#: Units that are read at the same time: each keeps some calls in flight, and few have results that wait for others.
+_UNITS_AT_ONCE = 20
 _WAIT_STEP_SECONDS = 1.0
 
 
@@ -35,12 +41,13 @@ class RunGaveUp(SyncError):
 
 
 class RunProgress:
-    """Reports how far a run is to `callback`, which may raise to stop the run."""
+    """Reports how far a run is to `callback`, which may raise to stop the run. Safe to share between threads."""
 
     def __init__(self, callback: Callable[[str, int, int], None], sleep: Callable[[float], None]) -> None:
         self._callback = callback
         self._sleep = sleep
         self._last = ("listing", 0, 0)
+        self._lock = threading.RLock()
 
     def begin(self, stage: str, done: int, total: int) -> None:
         """Sets what is repeated as a sign of life, without reporting it."""
@@ -48,13 +55,15 @@ class RunProgress:
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Reports how much of a stage is done."""
-        self.begin(stage, done, total)
-        self._callback(stage, done, total)
+        with self._lock:
+            self.begin(stage, done, total)
+            self._callback(stage, done, total)
 
     def tick(self, waits_for: str | None = None) -> None:
         """Repeats the last report as a sign of life, with what the run waits for."""
-        stage, done, total = self._last
-        self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
+        with self._lock:
+            stage, done, total = self._last
+            self._callback(f"{stage}, {waits_for}" if waits_for else stage, done, total)
 
     def sleep(self, seconds: float) -> None:
         """Waits in short steps, each with a sign of life."""
@@ -69,148 +78,190 @@ class RunReader:
 
     def __init__(
         self,
-        reconciliation: IncentiveReconciliation,
+        runner: ReconciliationRunner,
+        reconciliation: Reconciliation,
         leases: Leases,
         run: AcquiredRun,
-        excluded: Collection[int],
+        exclusions: Exclusions,
         progress: RunProgress,
     ) -> None:
-        """`excluded`: bookings that may fail without counting."""
+        """`exclusions`: what may be unread without counting."""
+        self._runner = runner
         self._reconciliation = reconciliation
-        self._settings = reconciliation.settings
-        self._database = reconciliation.database
-        self._nomis = reconciliation.services.nomis
-        self._page_size = reconciliation.settings.reports_incentives_reconciliation_page_size
+        self._settings = runner.settings
+        self._database = runner.database
         self._leases = leases
         self._run = run
         self._record = run.record
-        self._excluded = excluded
+        self._exclusions = exclusions
         self._progress = progress
-        self._snapshot = self._new_snapshot()
+        self._reads = SharedReads(
+            runner.services,
+            runner.outage_seconds,
+            progress.sleep,
+            progress.tick,
+            partial(progress.report, "listing"),
+            self._begin,
+        )
+        self._pool = ThreadPoolExecutor(_UNITS_AT_ONCE, thread_name_prefix="unit")
+        self._results: queue.SimpleQueue[tuple[Unit, Reading | BaseException]] = queue.SimpleQueue()
+        #: The units that were begun before all were listed.
+        self._begun: dict[str, Unit] = {}
         self._log = structlog.get_logger().bind(run_id=run.record.id, shard=run.shard)
 
     def read(self) -> None:
-        """Lists and reads everyone of this shard who was not read before."""
+        """Lists and reads every unit of this shard that was not read before. Raises `SyncError`."""
         try:
-            self._read_listed(self._population())
+            population = self._population()
+            if not population.moving:
+                self._read_units(population)
+                return
+            with ThreadPoolExecutor(1, thread_name_prefix="listing-again") as executor:
+                again = executor.submit(self._listed_again, population)
+                self._read_units(population)
+                population = again.result()
+            if population.gaps:
+                # The service may have been down for a while and is back: everything was read since.
+                population = self._listed_again(population)
+            with write_as_holder(self._database, self._leases) as connection:
+                checkpoints.save_population(connection, self._record.id, population)
+            self._read_units(population)
+        except UpstreamError as error:
+            raise too_old(error) or error from error
         finally:
-            self._snapshot.stop()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._reads.stop()
+            self._pool.shutdown()
 
-    def _population(self) -> Listing:
-        """The prisoners to read: listed by the first shard, relisted on resume."""
-        key = f"reconciliation:part:listing:{self._record.id}"
-        with wait_for_lease(self._leases, key, self._progress.sleep):
+    def _population(self) -> Population:
+        """What to read: listed by the first shard, listed again when a run is resumed."""
+        with wait_for_lease(self._leases, f"reconciliation:part:listing:{self._record.id}", self._progress.sleep):
             with self._database.read() as connection:
                 known = checkpoints.load_population(connection, self._record.id)
+            shared = self._record.shards > 1
             if known is None:
-                listing = self._list()
-            elif known.looked_again and (self._record.shards > 1 or not self._run.resumed):
-                return known
+                population = self._reconciliation.population(self._reads)
+                if shared and population.moving:
+                    # Shards share one list, which must be complete before they begin.
+                    population = self._listed_again(population)
+            elif known.moving or (self._run.resumed and not shared):
+                population = self._listed_again(known)
             else:
-                listing = self._list_again(known)
+                return known
             with write_as_holder(self._database, self._leases) as connection:
-                checkpoints.save_population(connection, self._record.id, listing)
-                if known is None and not self._record.offender_nos:
-                    track = partial(self._reconciliation.telemetry.track_with, connection)
-                    events.track_requested(track, listing.total_elements)
-            return listing
+                checkpoints.save_population(connection, self._record.id, population)
+                if known is None and not self._record.scope.offender_nos:
+                    track = partial(self._runner.telemetry.track_with, connection)
+                    track_event(track, self._reconciliation.events().requested(population))
+            return population
 
-    def _list(self) -> Listing:
-        if self._record.offender_nos:
-            return self._find(self._record.offender_nos, ())
-        listing = list_prisoners(
-            self._nomis,
-            self._page_size,
-            max_page_errors=self._settings.reconciliation_max_page_errors,
-            progress=partial(self._progress.report, "listing"),
-            sleep=self._progress.sleep,
-            # With a single shard everyone is read here, so reading can start while the other pages are listed.
-            begin=self._snapshot.begin if self._record.shards == 1 else everyone_first,
-        )
-        # Shards share one list, which must be complete before they begin.
-        return self._relist(listing) if self._record.shards > 1 and not listing.looked_again else listing
+    def _listed_again(self, population: Population) -> Population:
+        return replace(self._reconciliation.listed_again(population, self._reads), moving=False)
 
-    def _list_again(self, known: Listing) -> Listing:
-        """The known prisoners and those who came since: people have moved, so all pages are read."""
-        if self._record.offender_nos:
-            return self._find(known.not_found, known.prisoners)
-        return self._relist(known)
-
-    def _find(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Listing:
-        found = find_bookings(self._reconciliation.services, offender_nos, self._page_size)
-        prisoners = (*known, *found.prisoners)
-        return Listing(
-            prisoners,
-            len(prisoners),
-            found.failed_pages,
-            looked_again=True,
-            not_found=found.not_found,
-            unusable=found.unusable,
-        )
-
-    def _relist(self, listing: Listing) -> Listing:
-        return relist(self._nomis, listing, self._page_size, self._progress.sleep)
-
-    def _read_listed(self, listing: Listing) -> None:
-        """Reads everyone of this shard, and meanwhile lists again, for those who moved while the list was made."""
-        if listing.looked_again or listing.failed_pages:
-            self._read_prisoners(listing.prisoners)
-            return
-        with ThreadPoolExecutor(1, thread_name_prefix="relist") as executor:
-            relisting = executor.submit(self._relist, listing)
-            self._read_prisoners(listing.prisoners)
-            whole = relisting.result()
-        if whole.failed_pages:
-            # NOMIS may have been down for a while and is back: everyone was read since.
-            whole = self._relist(replace(whole, failed_pages=()))
-        with write_as_holder(self._database, self._leases) as connection:
-            checkpoints.save_population(connection, self._record.id, whole)
-        self._read_prisoners(whole.prisoners)
-
-    def _new_snapshot(self) -> Snapshot:
-        return Snapshot(
-            self._reconciliation.services,
-            self._page_size,
-            self._reconciliation.outage_seconds,
-            self._progress.tick,
-        )
-
-    def _read_prisoners(self, prisoners: Sequence[PrisonerId]) -> None:
-        """Reads those of this shard who were not read before, and records each finished page."""
-        record, snapshot = self._record, self._snapshot
-        mine = [each for each in prisoners if each.booking_id % record.shards in self._run.shares]
-        read: set[int] = set()
+    def _read_units(self, population: Population) -> None:
+        """Reads the units of this shard that were not read before, and records each when it is finished."""
+        record, shards = self._record, self._record.shards
+        mine = [unit for place, unit in enumerate(population.units) if place % shards in self._run.shares]
         with self._database.read() as connection:
-            next_page = checkpoints.next_page(connection, record.id, self._run.shard)
-            for page in checkpoints.load_pages(connection, record.id, snapshot.levels, snapshot.prisons):
-                readable = [each for each in page.prisoners if each.booking_id not in page.failed]
-                read.update(each.booking_id for each in readable)
-                if readable:
-                    snapshot.trust(readable[0])
-        left = [each for each in mine if each.booking_id not in read]
-        done, failed = len(mine) - len(left), 0
+            read_before = checkpoints.read_units(connection, record.id)
+            number = checkpoints.next_number(connection, record.id, self._run.shard)
+        left = [part for unit in mine if (part := self._left(unit, read_before)) is not None]
+        total, to_read = sum(unit.size for unit in mine), sum(unit.size for unit, _ in left)
+        done = total - to_read
         if not left:
             return
-        self._progress.begin("reading", done, len(mine))
+        self._progress.begin("reading", done, total)
         if done:
-            self._log.info("reconciliation-resumed", read_before=done, left=len(left))
-        # A snapshot serves one round; the next one is made now, so that `read` always has one to stop.
-        self._snapshot = self._new_snapshot()
-        pages = snapshot.pages(left, next_page)
-        try:
-            for page in pages:
-                with write_as_holder(self._database, self._leases) as connection:
-                    checkpoints.save_page(
-                        connection, record.id, self._run.shard, page, snapshot.levels, snapshot.prisons
-                    )
-                done += len(page.prisoners)
-                failed += len(page.failed.keys() - self._excluded)
-                self._progress.report("reading", done, len(mine))
-                self._check_share(failed, len(mine))
-        finally:
-            pages.close()
+            self._log.info("reconciliation-resumed", read_before=done, left=to_read)
+        failed, partly = 0, {unit.id: part for unit, part in left}
+        for place, (unit, reading) in enumerate(self._readings([unit for unit, _ in left])):
+            with write_as_holder(self._database, self._leases) as connection:
+                checkpoints.save_unit(
+                    connection,
+                    record.id,
+                    self._run.shard,
+                    number + place,
+                    unit.id,
+                    reading,
+                    part=partly[unit.id],
+                )
+            done += unit.size
+            failed += self._unread_records(unit, reading)
+            self._progress.report("reading", done, total)
+            self._check_share(failed, total)
 
-    def _check_share(self, failed: int, everyone: int) -> None:
+    def _left(self, unit: Unit, read_before: Mapping[str, Sequence[UnreadRecord] | None]) -> tuple[Unit, bool] | None:
+        """What is still to be read of a unit, and whether that is a part of it; None where nothing is."""
+        if unit.id not in read_before:
+            return unit, False
+        unread = read_before[unit.id]
+        if unread is None:
+            return unit, False
+        if not unread:
+            return None
+        part = self._reconciliation.unread_part(unit, unread)
+        return (unit, False) if part is None else (part, True)
+
+    def _begin(self, unit: Unit) -> None:
+        """Begins to read a unit before all are listed; where several shards read, each reads what is its own."""
+        if self._record.shards == 1:
+            self._begun[unit.id] = unit
+            self._pool.submit(self._read, unit)
+
+    def _read(self, unit: Unit) -> None:
+        try:
+            self._results.put((unit, self._reconciliation.read(unit, self._reads)))
+        except BaseException as error:  # whatever it is: the result is waited for, not the thread
+            self._results.put((unit, error))
+
+    def _readings(self, units: Sequence[Unit]) -> Iterator[tuple[Unit, Reading]]:
+        """Reads units in parallel and yields each when it is finished; one that failed is read once more at the end."""
+        failed: list[tuple[Unit, Reading]] = []
+        for again in (False, True):
+            wanted = [unit for unit, _ in failed] if again else units
+            failed = []
+            for unit in wanted:
+                if self._begun.pop(unit.id, None) != unit:
+                    self._pool.submit(self._read, unit)
+            left = {unit.id: unit for unit in wanted}
+            while left:
+                unit, found = get_with_heartbeat(self._results, self._progress.tick, self._reads)
+                if left.get(unit.id) != unit:
+                    # It was begun, and is not of the population in the end.
+                    continue
+                del left[unit.id]
+                if isinstance(found, Reading):
+                    yield unit, found
+                elif again:
+                    yield unit, self._unread_unit(unit, found)
+                else:
+                    failed.append((unit, self._unread_unit(unit, found)))
+
+    def _unread_unit(self, unit: Unit, error: BaseException) -> Reading:
+        """The reading of a unit that failed as a whole; raises what concerns the whole run."""
+        if isinstance(error, ServiceTooOld | ReadingStopped) or not isinstance(error, Exception):
+            raise error
+        if isinstance(error, UpstreamError) and (service_too_old := too_old(error)):
+            raise service_too_old from error
+        if not isinstance(error, SyncError):
+            self._log.error("unit-not-understood", unit=unit.id, exc_info=error)
+        unread = tuple(self._reconciliation.unread_unit(unit, failed_read(error)))
+        return Reading(typed(self._reconciliation, []), unread)
+
+    def _unread_records(self, unit: Unit, reading: Reading) -> int:
+        """How many records of a unit could not be read, those on the list of exclusions left out."""
+        return sum(
+            (1 if each.key else unit.size)
+            for each in reading.unread
+            if not each.key or self._exclusions.find(each.key) is None
+        )
+
+    def _check_share(self, failed: int, everything: int) -> None:
         most = self._settings.reconciliation_max_unreadable_percent
-        if failed >= min(_SHARE_CHECKED_FROM, everyone) and failed * 100 > most * everyone:
-            raise RunGaveUp(f"more than {most:g} % of {everyone} prisoners could not be read")
+        if failed >= min(_SHARE_CHECKED_FROM, everything) and failed * 100 > most * everything:
+            raise RunGaveUp(f"more than {most:g} % of {everything} {self._reconciliation.counted} could not be read")
+
+
+def too_old(error: UpstreamError) -> ServiceTooOld | None:
+    """What a missing route means for a run; None for any other error."""
+    return ServiceTooOld(error.service, error.method, error.path) if error.no_route else None

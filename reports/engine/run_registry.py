@@ -1,26 +1,27 @@
 """Decides whether an invocation starts, joins or resumes a run, and keeps runs apart.
 
-Each process holds a lease that names its run and shard: shards of one run work in parallel, and no other run begins
-meanwhile. Runs over single prisoners are independent.
+Each process holds a lease that names its run and shard: shards of one run work in parallel, and no other run of
+the reconciliation begins meanwhile. Runs over single prisoners are independent.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from reports.engine import runs
 from sync.clock import now
+from sync.command_text import command
 from sync.failures import SyncError
 from sync.store.leases import holder_is_gone
 from sync.store.tables import leases as lease_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 STARTED_WITHIN = timedelta(hours=12)
 #: Instead of the id of a run: the newest run with the same parameters if it is not complete, else a new one.
 LAST = "last"
-_LEASE = "reconciliation:incentives"
-_RUNS = f"{_LEASE}:run:"
 _POLL_SECONDS = 0.2
 
 
@@ -47,33 +46,45 @@ class UnknownRun(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationParameters:
-    """What a run covers: everyone, or chosen prisons or prisoners; as one of several shards; resuming a run.
+    """What a run covers: everyone, or chosen prisons, prisoners or days; as one of several shards; resuming a run.
 
+    from_date, to_date: the first and the last day, both None for those that the reconciliation covers by default.
     resume: the id of the run to resume, or `LAST`. Without `notify` the result is kept but nothing is sent.
     """
 
     prisons: tuple[str, ...] = ()
     offender_nos: tuple[str, ...] = ()
+    from_date: date | None = None
+    to_date: date | None = None
     shards: int = 1
     shard: int = 0
     resume: str | None = None
     notify: bool = True
 
-    def recorded(self) -> dict[str, Any]:
-        """The parameters that two invocations of one run share, as plain JSON."""
-        return {
+    def recorded(self, window: tuple[date, date] | None = None) -> dict[str, Any]:
+        """The parameters that two invocations of one run share, as plain JSON.
+
+        `window` are the days that are covered where none are chosen; None for a reconciliation without days.
+        """
+        recorded: dict[str, Any] = {
             "prisons": list(self.prisons),
             "offender_nos": list(self.offender_nos),
             "shards": self.shards,
             "notify": self.notify,
         }
+        chosen = (self.from_date, self.to_date)
+        if window is not None or chosen != (None, None):
+            first, last = chosen if window is None else (self.from_date or window[0], self.to_date or window[1])
+            days = {"from_date": first and first.isoformat(), "to_date": last and last.isoformat()}
+            recorded |= days | {"days_chosen": chosen != (None, None)}
+        return recorded
 
 
 @dataclass(frozen=True, slots=True)
 class AcquiredRun:
     """A run, or a shard of it, that this process holds.
 
-    shares: the shards whose prisoners this one reads. resumed: the run was begun before. A record that is not open is
+    shares: the shards whose units this one reads. resumed: the run was begun before. A record that is not open is
     that of a run that is complete already.
     """
 
@@ -83,10 +94,10 @@ class AcquiredRun:
     resumed: bool
 
 
-def check_resumable(database: Database, parameters: ReconciliationParameters) -> None:
-    """Raises `UnknownRun` if the run cannot be resumed with these parameters."""
+def check_resumable(database: Database, name: str, parameters: ReconciliationParameters) -> None:
+    """Raises `UnknownRun` if the run of the reconciliation `name` cannot be resumed with these parameters."""
     if parameters.resume not in (None, LAST):
-        _find_resumable(database, parameters)
+        _find_resumable(database, name, parameters, parameters.recorded())
 
 
 @contextmanager
@@ -94,23 +105,27 @@ def acquire_run(
     database: Database,
     leases: Leases,
     run_id: str,
+    name: str,
     parameters: ReconciliationParameters,
+    window: tuple[date, date] | None,
     sleep: Callable[[float], None],
 ) -> Iterator[AcquiredRun]:
-    """Holds the run of these parameters for the `with` block; a new one gets the id `run_id`.
+    """Holds the run of the reconciliation `name` with these parameters for the `with` block.
 
-    A shard joins the run of the same parameters, or resumes it if it ended incomplete. Raises `UnknownRun`, and
-    `ReconciliationBusy` when another run, or the same shard in another process, is under way.
+    A new one gets the id `run_id`, and the days of `window` where none are chosen. A shard joins the run of the same
+    parameters, or resumes it if it ended incomplete. Raises `UnknownRun`, and `ReconciliationBusy` when another run of
+    the same reconciliation, or the same shard in another process, is under way.
     """
-    with wait_for_lease(leases, "reconciliation:opening", sleep):
-        found = _find_resumable(database, parameters)
+    recorded = parameters.recorded(window)
+    with wait_for_lease(leases, f"{_lease(name)}:opening", sleep):
+        found = _find_resumable(database, name, parameters, recorded)
         if found is not None and found.status == "complete":
             run, key = AcquiredRun(found, parameters.shard, frozenset(), resumed=False), None
         else:
-            recorded = parameters.recorded() if found is None else found.parameters
-            single = runs.Scope.of(recorded) is runs.Scope.PRISONERS
-            key = _enter(database, leases, run_id if found is None else found.id, parameters.shard, single=single)
-            run = _begin(database, leases, run_id, parameters, found)
+            covered = recorded if found is None else found.parameters
+            single = runs.Coverage.of(covered) is runs.Coverage.PRISONERS
+            key = _enter(database, leases, name, run_id if found is None else found.id, parameters.shard, single=single)
+            run = _begin(database, leases, name, run_id, parameters, recorded, found)
     try:
         yield run
     finally:
@@ -137,24 +152,31 @@ def write_as_holder(database: Database, leases: Leases) -> Iterator[Connection]:
         yield connection
 
 
-def _find_resumable(database: Database, parameters: ReconciliationParameters) -> RunRecord | None:
+def _find_resumable(
+    database: Database, name: str, parameters: ReconciliationParameters, recorded: Mapping[str, Any]
+) -> RunRecord | None:
     """The run to join or to resume; None for a new one."""
     with database.read() as connection:
         if parameters.resume not in (None, LAST):
-            return _check_resumable(runs.find_run(connection, parameters.resume), parameters)
+            return _check_resumable(runs.find_run(connection, parameters.resume), name, parameters)
         if parameters.shards == 1 and parameters.resume is None:
             return None
-        newest = runs.newest_run(connection, parameters.recorded(), now() - STARTED_WITHIN)
+        newest = runs.newest_run(connection, name, recorded, now() - STARTED_WITHIN)
     if newest is not None and newest.status == "complete" and parameters.shards == 1:
         return None
     return newest
 
 
-def _check_resumable(record: RunRecord | None, parameters: ReconciliationParameters) -> RunRecord:
+def _check_resumable(record: RunRecord | None, name: str, parameters: ReconciliationParameters) -> RunRecord:
     if record is None:
         raise UnknownRun(f"there is no reconciliation {parameters.resume}; see: prisoner-to-nomis runs list")
+    if record.reconciliation != name:
+        resume = command("reconcile", record.reconciliation, "--resume", record.id)
+        raise UnknownRun(f"{record.id} is a run of {record.reconciliation}; resume it with: {resume}")
     if parameters.prisons or parameters.offender_nos:
         raise UnknownRun(f"reconciliation {record.id} covers those it began with: give no prison and no prisoner")
+    if (parameters.from_date, parameters.to_date) != (None, None):
+        raise UnknownRun(f"reconciliation {record.id} covers the days it began with: give no date")
     if record.status == "complete":
         raise UnknownRun(f"reconciliation {record.id} is complete; there is nothing to resume")
     if record.shards != parameters.shards:
@@ -164,39 +186,51 @@ def _check_resumable(record: RunRecord | None, parameters: ReconciliationParamet
     return record
 
 
-def _enter(database: Database, leases: Leases, run_id: str, shard: int, *, single: bool) -> str:
+def _lease(name: str) -> str:
+    """What the keys of the leases of a reconciliation begin with."""
+    return f"reconciliation:{name}"
+
+
+def _enter(database: Database, leases: Leases, name: str, run_id: str, shard: int, *, single: bool) -> str:
     """Takes the lease of a shard of a run and returns its key."""
     if single:
-        key = f"{_LEASE}:prisoners:{run_id}/{shard}"
+        key = f"{_lease(name)}:prisoners:{run_id}/{shard}"
     else:
-        key = f"{_RUNS}{run_id}/{shard}"
-        other = next((each for each in _under_way(database) if each != run_id), None)
+        key = f"{_lease(name)}:run:{run_id}/{shard}"
+        other = next((each for each in _under_way(database, name) if each != run_id), None)
         if other is not None:
-            raise ReconciliationBusy(f"the incentive reconciliation {other} is under way; nothing was done")
+            raise ReconciliationBusy(f"the reconciliation of {name} {other} is under way; nothing was done")
     if not leases.acquire(key):
-        raise ReconciliationBusy("the incentive reconciliation is under way elsewhere; nothing was done")
+        raise ReconciliationBusy(f"the reconciliation of {name} is under way elsewhere; nothing was done")
     return key
 
 
-def _under_way(database: Database) -> list[str]:
-    """The runs that live processes work on."""
+def _under_way(database: Database, name: str) -> list[str]:
+    """The runs of a reconciliation that live processes work on."""
     columns = lease_rows.c
+    prefix = f"{_lease(name)}:run:"
     query = select(columns.key, columns.owner).where(
-        columns.key.startswith(_RUNS, autoescape=True), columns.expires_at > now()
+        columns.key.startswith(prefix, autoescape=True), columns.expires_at > now()
     )
     with database.read() as connection:
         rows = connection.execute(query).all()
-    return [row.key.removeprefix(_RUNS).rpartition("/")[0] for row in rows if not holder_is_gone(row.owner)]
+    return [row.key.removeprefix(prefix).rpartition("/")[0] for row in rows if not holder_is_gone(row.owner)]
 
 
 def _begin(
-    database: Database, leases: Leases, run_id: str, parameters: ReconciliationParameters, found: RunRecord | None
+    database: Database,
+    leases: Leases,
+    name: str,
+    run_id: str,
+    parameters: ReconciliationParameters,
+    recorded: Mapping[str, Any],
+    found: RunRecord | None,
 ) -> AcquiredRun:
     shares = frozenset({parameters.shard})
     with database.begin() as connection:
         leases.ensure_held()
         if found is None:
-            record = runs.create_run(connection, run_id, parameters.recorded(), parameters.shards)
+            record = runs.create_run(connection, name, run_id, recorded, parameters.shards)
             return AcquiredRun(record, parameters.shard, shares, resumed=False)
         if found.is_open:
             resumed = parameters.shards == 1 or parameters.resume is not None

@@ -1,24 +1,27 @@
-"""Runs of a reconciliation as they are recorded: begun, reopened, shards finished, ended with a result."""
+"""Runs of reconciliations as they are recorded: begun, reopened, shards finished, ended with a result."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from pydantic.alias_generators import to_camel
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_, select, update
 
-from reports.engine.checkpoints import load_population, save_population
-from reports.reconciliations.incentives.result import IncentiveResult
+from reports.engine.checkpoints import list_again_on_resume
+from reports.engine.contract import Scope
 from reports.reconciliations.results import completed, parse_result
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from reports.engine.result import ReconciliationResult
 
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
@@ -28,26 +31,30 @@ INDEXED_RUNS = 500
 INDEXED_PARTIAL_RUNS = 100
 
 
-class Scope(StrEnum):
+class Coverage(StrEnum):
     """Whom a run covers; only runs over everyone are compared with later ones."""
 
     EVERYONE = "everyone"
+    DAYS = "days"
     PRISONS = "prisons"
     PRISONERS = "prisoners"
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> Scope:
-        """The scope of a run with these parameters."""
+    def of(cls, parameters: Mapping[str, Any]) -> Coverage:
+        """The coverage of a run with these parameters."""
         if parameters.get("offender_nos"):
             return cls.PRISONERS
-        return cls.PRISONS if parameters.get("prisons") else cls.EVERYONE
+        if parameters.get("prisons"):
+            return cls.PRISONS
+        return cls.DAYS if parameters.get("days_chosen") else cls.EVERYONE
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as it is recorded. `finished_shards` are the shards that have read all their prisoners."""
+    """A run as it is recorded. `finished_shards` are the shards that have read all their units."""
 
     id: str
+    reconciliation: str
     status: str
     parameters: Mapping[str, Any]
     started_at: datetime
@@ -57,14 +64,21 @@ class RunRecord:
     finished_shards: tuple[int, ...]
 
     @property
-    def prisons(self) -> tuple[str, ...]:
-        """The prisons the run is limited to."""
-        return tuple(self.parameters.get("prisons", ()))
+    def scope(self) -> Scope:
+        """What the run covers."""
+        days = (self.parameters.get(name) for name in ("from_date", "to_date"))
+        from_date, to_date = (None if day is None else date.fromisoformat(day) for day in days)
+        return Scope(
+            prisons=tuple(self.parameters.get("prisons", ())),
+            offender_nos=tuple(self.parameters.get("offender_nos", ())),
+            from_date=from_date,
+            to_date=to_date,
+        )
 
     @property
-    def offender_nos(self) -> tuple[str, ...]:
-        """The prisoners the run is limited to."""
-        return tuple(self.parameters.get("offender_nos", ()))
+    def covers_everyone(self) -> bool:
+        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
+        return Coverage.of(self.parameters) is Coverage.EVERYONE
 
     @property
     def notify(self) -> bool:
@@ -78,7 +92,7 @@ class RunRecord:
 
     @property
     def all_read(self) -> bool:
-        """Whether every shard has read its prisoners."""
+        """Whether every shard has read its units."""
         return len(self.finished_shards) == self.shards
 
 
@@ -103,8 +117,8 @@ class EndedRun:
 
     @property
     def covers_everyone(self) -> bool:
-        """Whether the run is compared with others: neither prisoners nor prisons were chosen."""
-        return Scope.of(self.parameters) is Scope.EVERYONE
+        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
+        return Coverage.of(self.parameters) is Coverage.EVERYONE
 
     @property
     def has_figures(self) -> bool:
@@ -114,6 +128,7 @@ class EndedRun:
 
 _RECORD = (
     _RUNS.id,
+    _RUNS.reconciliation,
     _RUNS.status,
     _RUNS.parameters,
     _RUNS.started_at,
@@ -124,11 +139,21 @@ _RECORD = (
 )
 
 
-def create_run(connection: Connection, run_id: str, parameters: Mapping[str, Any], shards: int) -> RunRecord:
-    """Records a new run."""
-    values: dict[str, Any] = {"id": run_id, "status": RUNNING, "parameters": dict(parameters), "started_at": now()}
-    values["scope"] = Scope.of(parameters)
-    connection.execute(insert(reconciliation_runs), values | {"shards": shards, "finished_shards": []})
+def create_run(
+    connection: Connection, reconciliation: str, run_id: str, parameters: Mapping[str, Any], shards: int
+) -> RunRecord:
+    """Records a new run of the reconciliation of this name."""
+    values: dict[str, Any] = {
+        "id": run_id,
+        "reconciliation": reconciliation,
+        "status": RUNNING,
+        "scope": Coverage.of(parameters),
+        "parameters": dict(parameters),
+        "started_at": now(),
+        "shards": shards,
+        "finished_shards": [],
+    }
+    connection.execute(insert(reconciliation_runs), values)
     return get_run(connection, run_id)
 
 
@@ -143,10 +168,14 @@ def find_run(connection: Connection, run_id: str) -> RunRecord | None:
     return None if row is None else _record(row)
 
 
-def newest_run(connection: Connection, parameters: Mapping[str, Any], since: datetime) -> RunRecord | None:
-    """The newest run with these parameters that began after `since`; None without one."""
-    scope = Scope.of(parameters)
-    query = select(*_RECORD).where(_RUNS.scope == scope, _RUNS.started_at >= since).order_by(_RUNS.started_at.desc())
+def newest_run(
+    connection: Connection, reconciliation: str, parameters: Mapping[str, Any], since: datetime
+) -> RunRecord | None:
+    """The newest run of a reconciliation with these parameters that began after `since`; None without one."""
+    query = select(*_RECORD).where(
+        _RUNS.reconciliation == reconciliation, _RUNS.scope == Coverage.of(parameters), _RUNS.started_at >= since
+    )
+    query = query.order_by(_RUNS.started_at.desc())
     wanted = dict(parameters)
     return next((_record(row) for row in connection.execute(query) if row.parameters == wanted), None)
 
@@ -160,9 +189,7 @@ def reopen_run(connection: Connection, run_id: str, shard: int) -> frozenset[int
     others = [each for each in row.finished_shards if each != shard]
     values: dict[str, Any] = {"status": RUNNING, "finished_at": None, "finished_shards": others}
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
-    listing = load_population(connection, run_id)
-    if listing is not None:
-        save_population(connection, run_id, replace(listing, looked_again=False))
+    list_again_on_resume(connection, run_id)
     return frozenset({shard, *others})
 
 
@@ -174,10 +201,10 @@ def finish_shard(connection: Connection, run_id: str, shard: int) -> RunRecord:
     return get_run(connection, run_id)
 
 
-def save_result(connection: Connection, result: IncentiveResult) -> None:
+def save_result(connection: Connection, result: ReconciliationResult) -> None:
     """Records how a run ended.
 
-    A complete run drops its pages. A complete run over everyone also drops those of earlier runs over everyone, which
+    A complete run drops its units. A complete run over everyone also drops those of earlier runs over everyone, which
     are not worth resuming any more.
     """
     run_id = result.run_id
@@ -189,22 +216,30 @@ def save_result(connection: Connection, result: IncentiveResult) -> None:
     connection.execute(update(reconciliation_runs).where(_RUNS.id == run_id).values(values))
     if result.status == "complete":
         done = _PAGES.run_id == run_id
-        if Scope.of(result.parameters) is Scope.EVERYONE:
-            earlier = select(_RUNS.id).where(_RUNS.scope == Scope.EVERYONE, _RUNS.started_at < result.started_at)
+        if Coverage.of(result.parameters) is Coverage.EVERYONE:
+            earlier = select(_RUNS.id).where(
+                _RUNS.reconciliation == result.reconciliation,
+                _RUNS.scope == Coverage.EVERYONE,
+                _RUNS.started_at < result.started_at,
+            )
             done = or_(done, _PAGES.run_id.in_(earlier))
         connection.execute(delete(reconciliation_pages).where(done))
     connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
     rows = [
         {
             "run_id": run_id,
+            "key": key_text(each.key),
+            "reconciliation": result.reconciliation,
             "booking_id": each.booking_id,
             "offender_no": each.offender_no,
             "prison_id": each.prison_id,
-            "nomis_level": each.nomis_level,
-            "dps_level": each.dps_level,
+            "kind": each.kind,
+            "differences": [part.model_dump(by_alias=True) for part in each.differences],
+            "nomis_level": getattr(each, "nomis_level", None),
+            "dps_level": getattr(each, "dps_level", None),
             "since": each.since,
             "standing": each.standing,
-            "cause": str(each.diagnosis.number) if each.diagnosis else None,
+            "cause": None if each.diagnosis is None else str(getattr(each.diagnosis, "number", each.diagnosis.cause)),
         }
         for each in result.mismatches
     ]
@@ -212,14 +247,15 @@ def save_result(connection: Connection, result: IncentiveResult) -> None:
         connection.execute(insert(reconciliation_mismatches), rows)
 
 
-def load_result(connection: Connection, run_id: str) -> IncentiveResult | None:
+def key_text(key: Mapping[str, Any]) -> str:
+    """The key of a record as it is stored: JSON with camelCase names, in the order of the columns; None is left out."""
+    return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()
+
+
+def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
     """The result of a run; None if it has none yet or is unknown."""
     packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
-    if packed is None:
-        return None
-    result = parse_result(zlib.decompress(packed))
-    assert isinstance(result, IncentiveResult)
-    return result
+    return None if packed is None else parse_result(zlib.decompress(packed))
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
@@ -228,35 +264,43 @@ def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that ended, newest first; runs over single prisoners displace no weekly run."""
-    everyone = _RUNS.scope == Scope.EVERYONE
+    """The runs that ended, newest first; runs over single prisoners displace no scheduled run."""
+    everyone = _RUNS.scope == Coverage.EVERYONE
     rows = [*_ended(connection, everyone, INDEXED_RUNS), *_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS)]
-    found = []
-    for row in sorted(rows, key=lambda row: (row.started_at, row.id), reverse=True):
-        content = _content(row.result)
-        found.append(
-            EndedRun(
-                run_id=row.id,
-                reconciliation=content["reconciliation"],
-                title=content["title"],
-                counted=content["counted"],
-                status=content["status"],
-                started_at=datetime.fromisoformat(content["startedAt"]),
-                finished_at=datetime.fromisoformat(content["finishedAt"]),
-                compared=content["compared"],
-                mismatches=len(content["mismatches"]),
-                new=sum(each["standing"] == "new" for each in content["mismatches"]),
-                unread=len(content["unread"]),
-                gaps=len(content["gaps"]),
-                suspicious=content["suspicious"] is not None,
-                parameters=content["parameters"],
-            )
-        )
-    return found
+    return [_ended_run(row) for row in sorted(rows, key=lambda row: (row.started_at, row.id), reverse=True)]
+
+
+def last_runs(connection: Connection, reconciliation: str) -> tuple[EndedRun | None, EndedRun | None]:
+    """The last run of a reconciliation over everyone that ended, and the last complete one; None without one."""
+    everyone = (_RUNS.scope == Coverage.EVERYONE) & (_RUNS.reconciliation == reconciliation)
+    found = (_ended(connection, which, 1) for which in (everyone, everyone & (_RUNS.status == "complete")))
+    last, complete = (next(map(_ended_run, rows), None) for rows in found)
+    return last, complete
+
+
+def _ended_run(row: Row[Any]) -> EndedRun:
+    content = _content(row.result)
+    return EndedRun(
+        run_id=row.id,
+        reconciliation=content["reconciliation"],
+        title=content["title"],
+        counted=content["counted"],
+        status=content["status"],
+        started_at=datetime.fromisoformat(content["startedAt"]),
+        finished_at=datetime.fromisoformat(content["finishedAt"]),
+        compared=content["compared"],
+        mismatches=len(content["mismatches"]),
+        new=sum(each["standing"] == "new" for each in content["mismatches"]),
+        unread=len(content["unread"]),
+        gaps=len(content["gaps"]),
+        suspicious=content["suspicious"] is not None,
+        parameters=content["parameters"],
+    )
 
 
 def _ended(connection: Connection, which: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
-    query = select(_RUNS.id, _RUNS.started_at, _RUNS.result).where(_RUNS.result.is_not(None), which)
+    columns = (_RUNS.id, _RUNS.started_at, _RUNS.result)
+    query = select(*columns).where(_RUNS.result.is_not(None), which)
     return connection.execute(query.order_by(_RUNS.started_at.desc(), _RUNS.id.desc()).limit(limit)).all()
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from reports.engine.contract import Reconciliation
+    from sync.settings.declaration import Settings
 
 #: Which days can be chosen: none, one (`--date`), or a first and a last one (`--from`, `--to`).
 Days = Literal["none", "one", "range"]
@@ -38,6 +39,11 @@ class Entry:
         return f"reconcile-{self.name}"
 
     @property
+    def not_run(self) -> str:
+        """The name of the alert of a run without a result."""
+        return f"{self.name}-reports-reconciliation-not-run"
+
+    @property
     def schedule_setting(self) -> str:
         """The variable of its schedule."""
         return "RECONCILIATION_SCHEDULE" if self.name == "incentives" else f"RECONCILIATION_{self._upper}_SCHEDULE"
@@ -46,6 +52,17 @@ class Entry:
     def switch_setting(self) -> str:
         """The variable that decides whether the scheduler runs it."""
         return "SCHEDULER_RECONCILIATION" if self.name == "incentives" else f"SCHEDULER_RECONCILIATION_{self._upper}"
+
+    def cron_of(self, settings: Settings) -> str:
+        """When it runs, as a cron line."""
+        return settings.reconciliation_variable(self.schedule_setting) or self.cron
+
+    def is_on(self, settings: Settings) -> bool:
+        """Whether the scheduler runs it."""
+        from sync.settings.parsing import parse_flag
+
+        switch = settings.reconciliation_variable(self.switch_setting)
+        return switch is None or parse_flag(switch)
 
     def load(self) -> type[Reconciliation]:
         """Its class: constructed with the services, the settings and the scope of a run."""
@@ -62,3 +79,8 @@ _HERE = "reports.reconciliations"
 _LISTED = (Entry("incentives", "Incentive levels", f"{_HERE}.incentives.reconciliation:Incentives", "0 4 * * 1"),)
 #: The reconciliations by name.
 RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
+
+
+def entry_of_job(job: str) -> Entry | None:
+    """The reconciliation whose runs have this job; None for other jobs."""
+    return next((each for each in _LISTED if each.job == job), None)

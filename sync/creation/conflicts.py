@@ -35,9 +35,9 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
     Raises `SyncError` for every other failure.
     """
     try:
-        creation.mappings.post(services.mapping, mapping)
+        creation.post_mapping(mapping, services)
     except NotUnderstood:
-        saved = creation.mappings.find(services.mapping, dps_id)
+        saved = creation.find_mapping(dps_id, services)
         if saved is None or not creation.same_records(saved, mapping):
             raise
     except UpstreamError as error:
@@ -58,8 +58,7 @@ def _conflict(
     try:
         if error.conflict or (error.status == _CONFLICT and pair):
             # When two saves raced, the service does not say which mapping it has.
-            existing = _related(creation, posted, pair.get("existing"))
-            existing = existing or creation.mappings.find(services.mapping, dps_id)
+            existing = _related(creation, posted, pair.get("existing")) or creation.find_mapping(dps_id, services)
             return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)
         if error.status == _BAD_REQUEST and error.from_service:
             existing = creation.find_conflicting(mapping, services)

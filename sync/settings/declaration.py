@@ -45,6 +45,7 @@ CONNECT_SECONDS = 5.0
 _SWITCH = "FEATURE_EVENT_"
 #: The switch of the delete-all commands, which belongs to no event.
 DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
+_RECONCILIATION_SWITCH = "SCHEDULER_RECONCILIATION_"
 _QUEUE_PREFIX = "HMPPS_SQS_QUEUES_"
 _WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
@@ -245,6 +246,18 @@ class Settings(BaseModel):
     visit_reconciliation_days_ahead: int = Field(
         35, ge=0, le=366, description="days ahead for which visits are reconciled, from yesterday on"
     )
+    reconciliation_suspicious_percent: float = Field(
+        2, ge=0, le=100, description="share of different records above which a run is suspicious: one alert, not many"
+    )
+    reconciliation_suspicious_count: int = Field(
+        50, ge=0, le=1_000_000, description="up to this many differences a run is not suspicious, whatever their share"
+    )
+    reconciliation_most_alerts: int = Field(
+        50,
+        ge=0,
+        le=1_000_000,
+        description="most events of differences in a run, except of incentives; one more says how many more there are",
+    )
     job_completion_index: int | None = Field(
         None,
         ge=0,
@@ -348,6 +361,10 @@ class Settings(BaseModel):
         waits = self._environment.get(f"{_QUEUE_PREFIX}{queue.upper()}{_WAITS_SUFFIX}_{_upper(event_type)}")
         return parse_waits(waits) if waits else self.queue(queue).error_visibility_timeouts
 
+    def reconciliation_variable(self, variable: str) -> str | None:
+        """The value of a variable of one reconciliation, such as `RECONCILIATION_VISITS_SCHEDULE`; None where unset."""
+        return self._environment.get(variable, "").strip() or None
+
     def event_enabled(self, event_type: str) -> bool:
         """Whether events of this type are handled: `FEATURE_EVENT_<EVENT_TYPE>`, true where unset.
 
@@ -390,6 +407,11 @@ def feature_variables(event_type: str) -> tuple[str, ...]:
 def is_event_switch(variable: str) -> bool:
     """Whether `variable` switches events on or off."""
     return variable.startswith(_SWITCH)
+
+
+def is_reconciliation_switch(variable: str) -> bool:
+    """Whether `variable` decides if the scheduler runs a reconciliation."""
+    return variable.startswith(_RECONCILIATION_SWITCH)
 
 
 def is_retry_wait(variable: str) -> bool:

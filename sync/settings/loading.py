@@ -8,7 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sync.settings.declaration import Settings, UpstreamName, is_event_switch, is_retry_wait
+from sync.settings.declaration import (
+    Settings,
+    UpstreamName,
+    is_event_switch,
+    is_reconciliation_switch,
+    is_retry_wait,
+)
 from sync.settings.parsing import parse_address, parse_flag, parse_waits
 
 #: What replaces the validator's own words, by its kind of error; the braces are filled from its limits.
@@ -61,14 +67,14 @@ def load_settings(
 
 
 def _family_errors(variables: Mapping[str, str]) -> list[str]:
-    """The lines on variables that are no field of `Settings`: upstream services, event switches, waits of queues."""
+    """The lines on variables that are no field of `Settings`: upstream services, switches, waits of queues."""
     addresses = {name.address_variable for name in UpstreamName}
     errors = []
     for name, value in sorted(variables.items()):
         try:
             if name in addresses and value:
                 parse_address(value)
-            if is_event_switch(name) and value.strip():
+            if (is_event_switch(name) or is_reconciliation_switch(name)) and value.strip():
                 parse_flag(value)
             if is_retry_wait(name) and value:
                 parse_waits(value)

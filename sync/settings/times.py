@@ -76,6 +76,8 @@ LONGEST_REQUEUE_SECONDS = 60
 # Reading for a report.
 #: The pauses before the 2nd, 3rd, … attempt at one read, before jitter.
 READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
+#: The same for a page of a list, before jitter: without it part of the population is missing.
+PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 # SQS.
 #: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.

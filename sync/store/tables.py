@@ -211,12 +211,13 @@ job_runs = Table(
     Index(None, "job", "started_at"),
 )
 
-#: A reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed. scope: everyone,
-#: prisons, prisoners.
+#: A run of a reconciliation as a whole; shards share its id. status: running, complete, incomplete, failed. scope:
+#: everyone, days (chosen ones), prisons, prisoners.
 reconciliation_runs = Table(
     "reconciliation_runs",
     metadata,
     Column("id", Key(40), primary_key=True),
+    Column("reconciliation", Words(60), nullable=False, server_default="incentives"),
     Column("status", Words(20), nullable=False),
     Column("scope", Words(20), nullable=False),
     Column("parameters", JSON, nullable=False),
@@ -228,9 +229,10 @@ reconciliation_runs = Table(
     Column("finished_shards", JSON, nullable=False),
     Column("result", LargeBinary),
     Index(None, "scope", "started_at"),
+    Index(None, "reconciliation", "started_at"),
 )
 
-#: A finished page of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners are a few hundred kB.
+#: A finished unit of a run: the checkpoint. `rows` is compressed JSON, so 87,000 prisoners are a few hundred kB.
 reconciliation_pages = Table(
     "reconciliation_pages",
     metadata,
@@ -241,14 +243,19 @@ reconciliation_pages = Table(
     Column("rows", LargeBinary, nullable=False),
 )
 
-#: The mismatches of finished runs: the history that tells new from persisting from resolved.
+#: The mismatches of finished runs: the history that tells new from persisting from resolved. key: the identifying
+#: columns as JSON. differences: both values of each field that differs. The levels are those of incentives.
 reconciliation_mismatches = Table(
     "reconciliation_mismatches",
     metadata,
     Column("run_id", Key(40), primary_key=True),
-    Column("booking_id", BigInteger, primary_key=True),
-    Column("offender_no", Words(10), nullable=False),
+    Column("key", Key(200), primary_key=True),
+    Column("reconciliation", Words(60), nullable=False, server_default="incentives"),
+    Column("booking_id", BigInteger),
+    Column("offender_no", Words(10)),
     Column("prison_id", Words(6)),
+    Column("kind", Words(40)),
+    Column("differences", JSON(none_as_null=True)),
     Column("nomis_level", Words(12)),
     Column("dps_level", Words(12)),
     Column("since", UtcDateTime, nullable=False),

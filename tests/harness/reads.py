@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from reports.engine.contract import ServiceTooOld
+from reports.engine.contract import ServiceTooOld, Unit
 from reports.engine.parallel_reader import FailedRead, failed_read
 from sync.failures import SyncError, UpstreamError
 from sync.settings.declaration import UpstreamName
@@ -48,3 +48,9 @@ class PlainReads:
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:
         """A page of a list, as a single call."""
         return self.one(service, read)
+
+    def begin(self, unit: Unit) -> None:
+        """Nothing is read before it is asked for."""
+
+    def listed(self, done: int, total: int) -> None:
+        """Nobody follows the progress."""

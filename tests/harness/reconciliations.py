@@ -10,21 +10,27 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reports.delivery.channels import enqueue_channel
 from reports.delivery.outbox import OutboxSender
-from reports.engine import runs
+from reports.engine import checkpoints, runs
+from reports.engine.contract import Reconciliation, Scope
+from reports.engine.pending_messages import PendingMessages, no_pending_messages
 from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
-from reports.reconciliations.incentives.pending_messages import PendingMessages, no_pending_messages
+from reports.reconciliations.incentives.reconciliation import Incentives
 from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
 from sandbox import Sandbox
 from sync.clock import now
+from sync.domains.declaration import Domain
 from sync.domains.incentives import dps as incentives_api
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.loading import load_settings
 from sync.store.telemetry import read_events
 from tests.harness.parts import Parts
+
+if TYPE_CHECKING:
+    from reports.engine.pending_messages import FindPendingMessages
 
 _RUN_NUMBERS = itertools.count(1)
 
@@ -41,19 +47,20 @@ class ReportsApp(Parts):
         parameters: ReconciliationParameters | None = None,
         *,
         run_id: str | None = None,
-        find_pending: Callable[[], PendingMessages] = no_pending_messages,
+        find_pending: FindPendingMessages = no_pending_messages,
+        kind: type[Reconciliation] = Incentives,
         progress: Callable[[str, int, int], None] | None = None,
         outage_seconds: float = 5.0,
         sleep: Callable[[float], None] = lambda _seconds: None,
     ) -> ReconciliationOutcome:
         """Runs the reconciliation, without waiting before the recheck."""
-        reconciliation = replace(
-            self.reconciliation(progress or (lambda *stage: self.stages.append(stage))),
+        runner = replace(
+            self.reconciliations(progress or (lambda *stage: self.stages.append(stage))),
             find_pending=find_pending,
             sleep=sleep,
             outage_seconds=outage_seconds,
         )
-        return reconciliation.run(run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
+        return runner.run(kind, run_id or f"run-{next(_RUN_NUMBERS)}", parameters or ReconciliationParameters())
 
     def events(self, name: str) -> list[Mapping[str, str]]:
         """The properties of the events of this name that were tracked, oldest first."""
@@ -114,9 +121,29 @@ CURRENT = "/incentives/booking-id/{b}/current"
 
 
 def result_of(outcome: ReconciliationOutcome) -> IncentiveResult:
-    """The result, which must be there."""
-    assert outcome.result is not None
+    """The result, which must be there, and of incentives."""
+    assert isinstance(outcome.result, IncentiveResult)
     return outcome.result
+
+
+def incentives(app: ReportsApp) -> Incentives:
+    """The incentive reconciliation, over everyone."""
+    return Incentives(app.services, app.settings, Scope())
+
+
+def listed_bookings(app: ReportsApp, run_id: str) -> set[int]:
+    """The bookings that a run has listed."""
+    with app.database.read() as connection:
+        population = checkpoints.load_population(connection, run_id)
+    assert population is not None
+    return {booking for unit in population.units for booking in unit.content["bookings"]}
+
+
+def read_bookings(app: ReportsApp, run_id: str) -> set[int]:
+    """The bookings whose levels a run has read."""
+    with app.database.read() as connection:
+        read = checkpoints.load_units(connection, run_id, incentives(app))
+    return {int(each) for each in read.frame["booking_id"]}
 
 
 @contextmanager
@@ -145,7 +172,7 @@ HALF, OTHER_HALF = (ReconciliationParameters(shards=2, shard=shard) for shard in
 def kept(app: ReportsApp, result: IncentiveResult, *channels: str) -> IncentiveResult:
     """Keeps a result as a run leaves it, with its deliveries to the named channels."""
     with app.database.begin() as connection:
-        runs.create_run(connection, result.run_id, {}, 1)
+        runs.create_run(connection, result.reconciliation, result.run_id, {}, 1)
         runs.save_result(connection, result)
         for channel in channels:
             enqueue_channel(connection, result.run_id, channel, finished="now")  # type: ignore[arg-type]
@@ -157,16 +184,16 @@ def planted_causes(upstream: Sandbox) -> list[dict[str, Any]]:
     return [each for each in upstream.planted()["mismatches"] if isinstance(each["cause"], int)]
 
 
-def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> Callable[[], PendingMessages]:
+def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
     """Finds the planted reviews of row 1 on the dead letter queue."""
     waiting = [each["bookingId"] for each in planted_causes(upstream) if each["cause"] == 1]
 
-    def find_pending() -> PendingMessages:
+    def find_pending(_domain: Domain) -> PendingMessages:
         summaries = [
             incentives_api.booking_summary(app.services[UpstreamName.INCENTIVES], booking_id) for booking_id in waiting
         ]
         return PendingMessages(
-            on_dlq=frozenset(each.id for each in summaries if each is not None and each.id is not None)
+            on_dlq=frozenset(f"incentive:{each.id}" for each in summaries if each is not None and each.id is not None)
         )
 
     return find_pending

@@ -96,10 +96,10 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
     from jobs.operations.drain import DrainParameters, run_drain
     from jobs.operations.housekeeping import JOB as HOUSEKEEPING
     from jobs.operations.housekeeping import run_housekeeping
-    from jobs.operations.reconcile import JOB as RECONCILIATION
     from jobs.operations.reconcile import parameters_from_dict, run_reconciliation
     from jobs.runtime.application import open_application
     from jobs.runtime.job_runs import Trigger
+    from reports.reconciliations.registry import entry_of_job
 
     with open_application() as application:
         earlier = application.job_runs.find(run_id)
@@ -107,10 +107,12 @@ def rerun(run_id: RunId, as_json: AsJson = False) -> None:
             parameters = DrainParameters.from_dict(earlier.parameters)
             drained = run_drain(application, parameters, trigger=Trigger.RERUN, rerun_of=earlier.id)
             show_drain(drained, as_json=as_json)
-        elif earlier.job == RECONCILIATION:
+        elif (entry := entry_of_job(earlier.job)) is not None:
             again = parameters_from_dict(earlier.parameters)
             with live_progress() as progress:
-                done = run_reconciliation(application, again, progress, trigger=Trigger.RERUN, rerun_of=earlier.id)
+                done = run_reconciliation(
+                    application, entry, again, progress, trigger=Trigger.RERUN, rerun_of=earlier.id
+                )
             show_reconciliation(done, as_json=as_json)
         elif earlier.job == HOUSEKEEPING:
             run_housekeeping(application, trigger=Trigger.RERUN, rerun_of=earlier.id)

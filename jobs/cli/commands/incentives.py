@@ -14,7 +14,7 @@ from jobs.errors import UsageError, WorkError
 if TYPE_CHECKING:
     from jobs.runtime.application import Application
     from reports.reconciliations.incentives.fixes import Plan
-    from reports.reconciliations.incentives.mismatches import Explanation
+    from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
 
 app = typer.Typer(name="incentives", help="Fix single incentive records in NOMIS.", no_args_is_help=True)
 fix = typer.Typer(name="fix", help="Fix what caused a difference.", no_args_is_help=True)
@@ -169,7 +169,7 @@ def _verify(application: "Application", plan: "Plan", wait_seconds: float) -> No
     say(f"they still differ ({levels}); compare again when the queue is drained: {again}")
 
 
-def _print_explanation(found: "Explanation") -> None:
+def _print_explanation(found: "ExplainedPrisoner") -> None:
     mismatch = found.mismatch
     say(f"prisoner {mismatch.offender_no}, booking {mismatch.booking_id}")
     levels = f"NOMIS {mismatch.nomis_level or 'none'}, DPS {mismatch.dps_level or 'none'}"

@@ -1,5 +1,7 @@
 """`reconcile` and `report`: where NOMIS and DPS disagree, and the report of it."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -7,13 +9,14 @@ import typer
 from jobs.cli.arguments import DryRun, Operator, Yes, parse_offender_no, parse_prison_id
 from jobs.cli.commands import incentives as incentive_commands
 from jobs.cli.confirmation import confirm, operator_name
-from jobs.cli.output import counts_text, print_json, print_json_text, print_table, say
+from jobs.cli.output import counts_text, duration_text, print_json, print_json_text, print_table, say
 from jobs.errors import UsageError, WorkError
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 
 if TYPE_CHECKING:
     from jobs.operations.reconcile import Reconciled
     from reports.delivery.channels import Channel
-    from reports.reconciliations.incentives.result import IncentiveResult
+    from reports.engine.result import Mismatch, ReconciliationResult
 
 app = typer.Typer(name="reconcile", help="Find where NOMIS and DPS disagree, why, and fix it.", no_args_is_help=True)
 report = typer.Typer(name="report", help="Make or deliver the report of a reconciliation again.", no_args_is_help=True)
@@ -27,42 +30,112 @@ _MOST_UNREAD = 10
 _ALWAYS_SHOWN = ("compared", "mismatches")
 
 
-@app.command("incentives")
-def incentives(
-    prison: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this prison; may be repeated.")] = None,
-    prisoner: Annotated[
-        list[str] | None, typer.Option(metavar="OFFENDER_NO", help="Only this prisoner; may be repeated.")
-    ] = None,
-    shards: Annotated[int, typer.Option(min=1, max=100, help="In how many parts the work is done, side by side.")] = 1,
-    shard: Annotated[
-        int | None,
-        typer.Option(min=0, help="Which of the parts this is, counted from 0; in an Indexed Job that of the pod."),
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN_ID",
-            help="Resume a run that died or was incomplete; `last`: the last one of the past 12 hours with the same "
-            "scope, or begin one.",
-        ),
-    ] = None,
-    no_notify: Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")] = False,
-) -> None:
-    """Compares the incentive levels of all active prisoners.
+_Prison = Annotated[list[str] | None, typer.Option("--prison", metavar="ID", help="Only this prison; repeatable.")]
+_Prisoner = Annotated[
+    list[str] | None, typer.Option("--prisoner", metavar="OFFENDER_NO", help="Only this prisoner; repeatable.")
+]
+_Shards = Annotated[int, typer.Option(min=1, max=100, help="In how many parts the work is done, side by side.")]
+_Shard = Annotated[
+    int | None,
+    typer.Option(min=0, help="Which of the parts this is, counted from 0; in an Indexed Job that of the pod."),
+]
+_Resume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RUN_ID",
+        help="Resume a run that died or was incomplete; `last`: the last one of the past 12 hours with the same "
+        "scope, or begin one.",
+    ),
+]
+_NoNotify = Annotated[bool, typer.Option("--no-notify", help="Keep the result, but send nothing.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the whole result as one JSON object.")]
+_DATE = ["%Y-%m-%d"]
+_Date = Annotated[datetime | None, typer.Option("--date", formats=_DATE, help="The day; yesterday by default.")]
+_From = Annotated[datetime | None, typer.Option("--from", formats=_DATE, help="The first day.")]
+_To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, help="The last day.")]
 
-    Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
-    --no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
-    number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
-    is finished is kept, and the run can be resumed from there.
-    """
+_HELP = """Compares {title} in NOMIS and DPS.
+
+Differences are read again before they count, marked as new, persisting or resolved, and explained. Without
+--no-notify the report is delivered. Mismatches are a result, not a failure: a complete run exits 0 with any
+number of them, an incomplete one exits 1. SIGTERM or Ctrl+C stops it soon, also while it waits for a service; what
+is finished is kept, and the run can be resumed from there.
+"""
+
+
+def _add_command(entry: Entry) -> None:
+    """Adds `reconcile NAME`, with the options for the days that can be chosen."""
+
+    def everything(
+        prison: _Prison = None,
+        prisoner: _Prisoner = None,
+        shards: _Shards = 1,
+        shard: _Shard = None,
+        resume: _Resume = None,
+        no_notify: _NoNotify = False,
+        as_json: _AsJson = False,
+    ) -> None:
+        _reconcile(
+            entry, prison, prisoner, (None, None), (shards, shard), resume, notify=not no_notify, as_json=as_json
+        )
+
+    def one_day(
+        day: _Date = None,
+        prison: _Prison = None,
+        prisoner: _Prisoner = None,
+        shards: _Shards = 1,
+        shard: _Shard = None,
+        resume: _Resume = None,
+        no_notify: _NoNotify = False,
+        as_json: _AsJson = False,
+    ) -> None:
+        _reconcile(entry, prison, prisoner, (day, day), (shards, shard), resume, notify=not no_notify, as_json=as_json)
+
+    def first_and_last(
+        first: _From = None,
+        last: _To = None,
+        prison: _Prison = None,
+        prisoner: _Prisoner = None,
+        shards: _Shards = 1,
+        shard: _Shard = None,
+        resume: _Resume = None,
+        no_notify: _NoNotify = False,
+        as_json: _AsJson = False,
+    ) -> None:
+        _reconcile(
+            entry, prison, prisoner, (first, last), (shards, shard), resume, notify=not no_notify, as_json=as_json
+        )
+
+    by_days: dict[str, Callable[..., None]] = {"none": everything, "one": one_day, "range": first_and_last}
+    app.command(entry.name, help=_HELP.format(title=entry.title[:1].lower() + entry.title[1:]))(by_days[entry.days])
+
+
+for _entry in RECONCILIATIONS.values():
+    _add_command(_entry)
+
+
+def _reconcile(
+    entry: Entry,
+    prison: list[str] | None,
+    prisoner: list[str] | None,
+    days: tuple[datetime | None, datetime | None],
+    sharding: tuple[int, int | None],
+    resume: str | None,
+    *,
+    notify: bool,
+    as_json: bool,
+) -> None:
     from jobs.cli.output import live_progress
     from jobs.operations.reconcile import run_reconciliation
     from jobs.runtime.application import open_application
     from reports.engine.run import LAST, ReconciliationParameters
 
-    if resume not in (None, LAST) and (prison or prisoner):
-        raise UsageError("--resume keeps the prisoners of the resumed run: leave out --prison and --prisoner")
+    if resume not in (None, LAST) and (prison or prisoner or days != (None, None)):
+        raise UsageError("--resume keeps what the resumed run covers: leave out --prison and --prisoner, and days")
+    from_date, to_date = (None if day is None else day.date() for day in days)
+    if from_date is not None and to_date is not None and from_date > to_date:
+        raise UsageError(f"--from {from_date} is after --to {to_date}")
+    shards, shard = sharding
     with open_application() as application:
         if shard is None:
             shard = (application.settings.job_completion_index or 0) if shards > 1 else 0
@@ -71,14 +144,46 @@ def incentives(
         parameters = ReconciliationParameters(
             prisons=tuple(dict.fromkeys(map(parse_prison_id, prison or ()))),
             offender_nos=tuple(dict.fromkeys(map(parse_offender_no, prisoner or ()))),
+            from_date=from_date,
+            to_date=to_date,
             shards=shards,
             shard=shard,
             resume=resume,
-            notify=not no_notify,
+            notify=notify,
         )
         with live_progress() as progress:
-            done = run_reconciliation(application, parameters, progress)
+            done = run_reconciliation(application, entry, parameters, progress)
         show_reconciliation(done, as_json=as_json)
+
+
+@app.command("list")
+def list_reconciliations(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+) -> None:
+    """Lists the reconciliations.
+
+    When each runs, how its last run over everyone ended, and how long ago the last complete one was.
+    """
+    from jobs.operations.reconcile import overview
+    from jobs.runtime.application import open_application
+
+    with open_application() as application:
+        rows = overview(application)
+    if as_json:
+        print_json([each.as_dict() for each in rows])
+        return
+    table = [
+        (
+            each.name,
+            each.schedule if each.scheduled else f"{each.schedule}, not by the scheduler",
+            each.last_run or "never",
+            each.status or "",
+            "" if each.differences is None else each.differences,
+            "never" if each.complete_age_seconds is None else f"{duration_text(each.complete_age_seconds)} ago",
+        )
+        for each in rows
+    ]
+    print_table(("RECONCILIATION", "SCHEDULE", "LAST RUN", "STATUS", "DIFFERENCES", "LAST COMPLETE"), table)
 
 
 app.command("explain")(incentive_commands.explain)
@@ -104,35 +209,47 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
         raise WorkError(done.problem)
 
 
-def _print_result(result: "IncentiveResult") -> None:
+def _print_result(result: "ReconciliationResult") -> None:
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
     if result.mismatches:
         _print_mismatches(result)
-    unread = [f"{each.offender_no}: {each.reason}" for each in result.unread]
-    unread += [f"page {each.page} of prisoners: {each.reason}" for each in result.unread_pages]
+    unread = [f"{each.offender_no or each.unit}: {each.reason}" for each in result.unread]
+    unread += [f"{each.what}: {each.reason}" for each in result.gaps]
     for line in unread[:_MOST_UNREAD]:
         say(line)
     if len(unread) > _MOST_UNREAD:
         say(f"and {len(unread) - _MOST_UNREAD} more that could not be read")
 
 
-def _print_mismatches(result: "IncentiveResult") -> None:
+def _print_mismatches(result: "ReconciliationResult") -> None:
     rows = [
         (
             row,
             each.offender_no,
             each.booking_id,
             each.prison_id,
-            each.nomis_level,
-            each.dps_level,
+            each.kind,
+            "; ".join(f"{part.field}: NOMIS {_shown(part.nomis)}, DPS {_shown(part.dps)}" for part in each.differences),
             each.standing,
-            f"{each.diagnosis.number}. {each.diagnosis.cause}" if each.diagnosis else each.evidence_missing,
+            _cause(each),
         )
         for row, each in result.rows[:_MOST_LISTED]
     ]
-    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "NOMIS", "DPS", "STANDING", "PROBABLE CAUSE"), rows)
+    print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "KIND", "DIFFERENCES", "STANDING", "PROBABLE CAUSE"), rows)
     if len(result.mismatches) > _MOST_LISTED:
         say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
+
+
+def _cause(mismatch: "Mismatch") -> str | None:
+    found = mismatch.diagnosis
+    if found is None:
+        return mismatch.evidence_missing
+    number = getattr(found, "number", None)
+    return found.cause if number is None else f"{number}. {found.cause}"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 @report.command("render")

@@ -86,10 +86,10 @@ def diagnose(evidence: Evidence, near: timedelta = timedelta(hours=24)) -> Incen
 
 
 def _message_pending(case: _Case) -> IncentiveDiagnosis | None:
-    pending_on = case.evidence.pending_on
+    pending_on = case.evidence.message.pending_on
     if pending_on is None:
         return None
-    given_up = case.evidence.given_up
+    given_up = case.evidence.message.given_up
     if given_up is not None:
         return _found(
             1,
@@ -334,7 +334,7 @@ def _found(
 
 
 def _not_written(case: _Case, explanation: str, confidence: Confidence) -> IncentiveDiagnosis:
-    doubt = case.evidence.doubt
+    doubt = case.evidence.message.doubt
     if doubt is not None:
         # Written by hand while its message is pending, a review would be in NOMIS twice.
         return _found(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.engine.contract import Event, Events
+from reports.reconciliations.incentives.result import IncentiveExcluded, IncentiveMismatch
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterable, Sequence
 
-    from reports.reconciliations.incentives.result import IncentiveResult
-
-    #: Tracks one event by its name and properties.
-    Track = Callable[[str, Mapping[str, object]], None]
+    from reports.engine.contract import Gap, Population, Unit
+    from reports.engine.result import Excluded, Mismatch, ReconciliationResult, Unread
 
 _PREFIX = "incentives-reports-reconciliation"
 REQUESTED = f"{_PREFIX}-requested"
@@ -37,40 +38,21 @@ def level_text(level: str | None) -> str:
     return "null" if level is None else level
 
 
-def track_requested(track: Track, active_prisoners: int) -> None:
-    """A run began."""
-    track(REQUESTED, {"active-prisoners": active_prisoners})
+class IncentiveEvents(Events):
+    """One event for each mismatch, failure and excluded booking, however many there are, and one summary."""
 
+    report = REPORT
+    more = f"{MISMATCH}-more"
+    limited = False
 
-def track_unexpected(track: Track) -> None:
-    """A run failed unexpectedly."""
-    track(REPORT, {"success": False})
+    def requested(self, population: Population) -> Event:
+        """A run began; `active-prisoners` as NOMIS counts them."""
+        return Event(REQUESTED, {"active-prisoners": population.total})
 
-
-def track_result(track: Track, result: IncentiveResult) -> None:
-    """What a run found: one event for each mismatch, failure and excluded booking, and one summary.
-
-    Only a complete run says `success`: a run that left prisoners or pages out, or gave up, never does.
-    """
-    for page in result.unread_pages:
-        track(PAGE_ERROR, {"page": page.page})
-    for unread in result.unread:
-        name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
-        track(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
-    for excluded in result.excluded:
-        if excluded.unread is not None:
-            track(MISMATCH_ERROR, {"offenderNo": excluded.offender_no, "bookingId": excluded.booking_id})
-            continue
-        track(
-            EXCLUDED if excluded.still_differs else EXCLUDED_RESOLVED,
-            {
-                "offenderNo": excluded.offender_no,
-                "bookingId": excluded.booking_id,
-                "reason": excluded.reason,
-            },
-        )
-    for mismatch in result.mismatches:
-        track(
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        """Both levels of a prisoner."""
+        assert isinstance(mismatch, IncentiveMismatch)
+        return Event(
             MISMATCH,
             {
                 "offenderNo": mismatch.offender_no,
@@ -79,14 +61,41 @@ def track_result(track: Track, result: IncentiveResult) -> None:
                 "dpsIncentiveLevel": level_text(mismatch.dps_level),
             },
         )
-    levels = {
-        each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}" for each in result.mismatches
-    }
-    summary = {
-        "mismatch-count": len(result.mismatches),
-        "success": result.status == "complete",
-        "prisoners-checked": result.compared,
-        "prisoners-failed": len(result.unread),
-        "pages-failed": len(result.unread_pages),
-    }
-    track(REPORT, {**summary, **levels})
+
+    def unread(self, unread: Unread) -> Event:
+        """The levels of a prisoner could not be read."""
+        name = NETWORK_ERROR if unread.network else MISMATCH_ERROR
+        return Event(name, {"offenderNo": unread.offender_no, "bookingId": unread.booking_id})
+
+    def gap(self, gap: Gap) -> Event:
+        """A page of the prisoners could not be read."""
+        return Event(PAGE_ERROR, {"page": gap.detail["page"]})
+
+    def excluded(self, excluded: Excluded) -> Event:
+        """An excluded booking was read, or not."""
+        assert isinstance(excluded, IncentiveExcluded)
+        booking = {"offenderNo": excluded.offender_no, "bookingId": excluded.booking_id}
+        if excluded.unread is not None:
+            return Event(MISMATCH_ERROR, booking)
+        name = EXCLUDED if excluded.still_differs else EXCLUDED_RESOLVED
+        return Event(name, {**booking, "reason": excluded.reason})
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """The summary. Only a complete run says `success`: one that left prisoners or pages out, or gave up, never."""
+        levels = {
+            each.offender_no: f"{level_text(each.nomis_level)}:{level_text(each.dps_level)}"
+            for each in result.mismatches
+            if isinstance(each, IncentiveMismatch)
+        }
+        summary = {
+            "mismatch-count": len(result.mismatches),
+            "success": result.status == "complete",
+            "prisoners-checked": result.compared,
+            "prisoners-failed": len(result.unread),
+            "pages-failed": len(result.gaps),
+        }
+        return (Event(REPORT, {**summary, **levels}),)
+
+    def crashed(self) -> Event:
+        """A run failed unexpectedly."""
+        return Event(REPORT, {"success": False})

@@ -12,13 +12,14 @@ from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.dps import Review, ReviewSummary
 from sync.domains.incentives.nomis import IepRecord
+from sync.domains.incentives.rules import CREATION, OF_PRISONER, OF_REVIEW
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from reports.reconciliations.incentives.pending_messages import PendingMessages
+    from reports.engine.pending_messages import PendingMessages
     from sync.upstream.services import Services
 
 #: Records that the synchronisation (or another program) wrote through an API.
@@ -77,6 +78,32 @@ class PrisonerLevels:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewMessage:
+    """The message of DPS's current review that is still to be handled.
+
+    pending_on: the queue that holds it, None where no message is known. given_up: why nothing sends it back from the
+    DLQ. doubt: why it may be pending although nothing is known of it.
+    """
+
+    pending_on: Literal["queue", "dlq"] | None = None
+    given_up: str | None = None
+    doubt: str | None = None
+
+
+def entities(review_id: int | None, offender_no: str) -> tuple[str, ...]:
+    """How failures, creations and messages name a review; most events name the prisoner, whose reviews wait in line."""
+    if review_id is None:
+        return ()
+    return f"{CREATION.name}:{review_id}", f"{OF_REVIEW}{review_id}", f"{OF_PRISONER}{offender_no}"
+
+
+def message_of(pending: PendingMessages, review_id: int | None, offender_no: str) -> ReviewMessage:
+    """What is known of the message of a review of this prisoner."""
+    named = entities(review_id, offender_no)
+    return ReviewMessage(pending.where(named), pending.why_given_up(named), pending.doubt)
+
+
+@dataclass(frozen=True, slots=True)
 class ReviewMapping:
     """Where the mapping service says a review stands in NOMIS."""
 
@@ -90,18 +117,14 @@ class Evidence:
 
     history: NOMIS records below the current one, highest sequence first, as far back as needed. written: the
     mapping of DPS's current review, None without one. reviews_of: which review a NOMIS record was made from,
-    by sequence; a sequence that maps to None was looked up and has no mapping. pending_on: the queue that
-    holds the message of DPS's current review. given_up: why nothing sends that message back from the DLQ. doubt: why it
-    may be pending although nothing is known of it.
+    by sequence; a sequence that maps to None was looked up and has no mapping. message: that of DPS's current review.
     """
 
     pair: PrisonerLevels
     history: tuple[IepRecord, ...] = ()
     written: ReviewMapping | None = None
     reviews_of: Mapping[int, int | None] = field(default_factory=dict)
-    pending_on: Literal["queue", "dlq"] | None = None
-    doubt: str | None = None
-    given_up: str | None = None
+    message: ReviewMessage = ReviewMessage()
 
     @property
     def reviews(self) -> tuple[Review, ...]:
@@ -132,7 +155,7 @@ def read_levels(services: Services, booking_id: int, offender_no: str) -> Prison
 
 
 def collect_evidence(
-    services: Services, pair: PrisonerLevels, pending: PendingMessages, near: timedelta, *, whole: bool = False
+    services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta, *, whole: bool = False
 ) -> Evidence:
     """Reads what the decision table needs: the NOMIS history back to before the current records of both sides.
 
@@ -161,9 +184,7 @@ def collect_evidence(
         tuple(history),
         written.result() if written else None,
         {sequence: found.result() for sequence, found in reviews_of.items()},
-        pending.where(review.id if review else None, pair.offender_no),
-        pending.doubt,
-        pending.why_given_up(review.id if review else None),
+        message,
     )
 
 

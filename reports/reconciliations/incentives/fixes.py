@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from reports.engine.bookings import active_booking
+from reports.reconciliations.incentives.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import collect_evidence, read_levels
+from reports.reconciliations.incentives.evidence import collect_evidence, entities, message_of, read_levels
 from sync.creation.records import CreationState
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
@@ -25,8 +25,8 @@ from sync.upstream import prisoners
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from reports.engine.pending_messages import PendingMessages
     from reports.reconciliations.incentives.evidence import PrisonerLevels
-    from reports.reconciliations.incentives.pending_messages import FindPendingMessages, PendingMessages
     from reports.reconciliations.incentives.result import Arrival
     from sync.creation.records import CreationRecord
     from sync.store.actions import Action
@@ -122,12 +122,16 @@ def plan_received(services: Services, offender_no: str, prison_id: str, reason: 
 
 
 def propose_received(
-    services: Services, find_pending: FindPendingMessages, offender_no: str, near: timedelta
+    services: Services, find_pending: Callable[[], PendingMessages], offender_no: str, near: timedelta
 ) -> Arrival | None:
     """The arrival that DPS missed, as the diagnosis proposes it; None where it is not the cause. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
-    return None if pair.equal else diagnose(collect_evidence(services, pair, find_pending(), near), near).arrival
+    if pair.equal:
+        return None
+    review = pair.newest_review
+    message = message_of(find_pending(), review.id if review else None, offender_no)
+    return diagnose(collect_evidence(services, pair, message, near), near).arrival
 
 
 def plan_repair(services: Services, offender_no: str) -> Plan:
@@ -174,7 +178,7 @@ def pending_objection(plan: Plan, pending: PendingMessages) -> str | None:
     """Why the message of the review may still be handled, which would do the same again; None where it cannot."""
     if plan.review_id is None:
         return None
-    where = pending.where(plan.review_id, plan.offender_no)
+    where = pending.where(entities(plan.review_id, plan.offender_no))
     if where is not None:
         place = "the incentive queue" if where == "queue" else "the dead letter queue: `dlq retry incentive`"
         return f"{_PENDING} {plan.review_id} waits on {place}"

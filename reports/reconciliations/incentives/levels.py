@@ -1,8 +1,7 @@
-"""Codes of levels and prisons: validated, and encoded as category numbers so that columns stay small."""
+"""Codes of levels and prisons, validated before they are compared."""
 
 from __future__ import annotations
 
-import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -10,50 +9,11 @@ from sync.domains.incentives import dps as incentives_api
 from sync.failures import RuleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sync.upstream.transport import ServiceClient
 
-#: The number of "none": no level, no prison.
-NONE = -1
 #: The longest code of a level, and of a prison.
 LONGEST_LEVEL = 12
 LONGEST_PRISON = 6
-#: The most different codes of a column; a prisoner with one more is not read.
-MOST_TEXTS = 1_000
-
-
-class Codebook:
-    """Gives each code the next number, from 0; a number never changes. Safe to share between threads.
-
-    There is room for `MOST_TEXTS`; `RuleError` is raised for a further one.
-    """
-
-    def __init__(self, texts: Iterable[str] = ()) -> None:
-        self.texts: list[str] = []
-        self._numbers: dict[str, int] = {}
-        self._lock = threading.Lock()
-        for text in texts:
-            self.number(text)
-
-    def number(self, text: str | None) -> int:
-        """The number of `text`, `NONE` for None."""
-        if text is None:
-            return NONE
-        known = self._numbers.get(text)
-        if known is not None:
-            return known
-        with self._lock:
-            if text not in self._numbers:
-                if len(self.texts) >= MOST_TEXTS:
-                    raise RuleError(f"there are more than {MOST_TEXTS:,} different codes")
-                self.texts.append(text)
-                self._numbers[text] = len(self.texts) - 1
-            return self._numbers[text]
-
-    def text(self, number: int) -> str | None:
-        """The text of a number, None for `NONE`."""
-        return None if number == NONE else self.texts[number]
 
 
 def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
@@ -74,7 +34,7 @@ def names_to_codes(incentives: ServiceClient) -> dict[str, str]:
     return {name: code for name, code in codes.items() if name not in shared}
 
 
-@lru_cache(maxsize=4 * MOST_TEXTS)
+@lru_cache(maxsize=4_000)
 def is_code(text: str, longest: int) -> bool:
     """Whether a text is a code: printable, without blanks, and no longer than the columns that keep it."""
     return 0 < len(text) <= longest and text.isprintable() and " " not in text

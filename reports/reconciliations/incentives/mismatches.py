@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import structlog
 
-from reports.engine.bookings import active_booking
+from reports.engine.contract import Explanation
 from reports.engine.history import read_baseline
 from reports.engine.parallel_reader import failed_read
-from reports.engine.result import Standing
+from reports.engine.pending_messages import PendingMessages
+from reports.engine.runs import key_text
+from reports.reconciliations.incentives.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import LEGITIMATE, Evidence, collect_evidence, read_levels
-from reports.reconciliations.incentives.pending_messages import PendingMessages
-from reports.reconciliations.incentives.result import IncentiveEvidenceRow, IncentiveMismatch, Side
+from reports.reconciliations.incentives.evidence import (
+    LEGITIMATE,
+    Evidence,
+    collect_evidence,
+    message_of,
+    read_levels,
+)
+from reports.reconciliations.incentives.result import NAME, IncentiveEvidenceRow, IncentiveMismatch, Side
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels
-    from reports.reconciliations.incentives.pending_messages import FindPendingMessages
+    from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage
     from reports.reconciliations.incentives.result import IncentiveDiagnosis
     from sync.domains.incentives.dps import Review
     from sync.domains.incentives.nomis import IepRecord
@@ -32,77 +37,38 @@ if TYPE_CHECKING:
 
 #: Reviews of DPS that are shown at most.
 _MOST_REVIEWS = 10
-#: Mismatches whose evidence is read at once, and in all: more than that have one common cause.
-_EXPLAINED_AT_ONCE = 8
-MOST_EXPLAINED = 2_000
 #: The causes that only a person can tell, who wants to see the whole histories.
 _FOR_A_PERSON = frozenset({9, 10})
 
 
-def explain_all(
-    services: Services,
-    pairs: Sequence[PrisonerLevels],
-    pending: PendingMessages,
-    near: timedelta,
-    standing: Callable[[int], tuple[Standing, datetime]],
-    progress: Callable[[int, int], None],
-) -> list[IncentiveMismatch]:
-    """The mismatches of confirmed differences, in the same order.
+def explanation(evidence: Evidence, diagnosis: IncentiveDiagnosis | None, missing: str | None = None) -> Explanation:
+    """What the result says of a difference with this evidence; `missing` says why evidence could not be read."""
+    return Explanation(diagnosis, evidence_rows(evidence), missing, sides(evidence.pair))
 
-    near: how far apart two records of one event may lie. standing: new or persisting, and since when, by booking id.
+
+def explain_pair(services: Services, pair: PrisonerLevels, message: ReviewMessage, near: timedelta) -> Explanation:
+    """Why the levels of a prisoner differ; the evidence that cannot be read is said to be missing.
+
+    near: how far apart two records of one event may lie.
     """
-    explained = pairs[:MOST_EXPLAINED]
-
-    def explain_one(pair: PrisonerLevels) -> IncentiveMismatch:
-        try:
-            evidence = collect_evidence(services, pair, pending, near)
-            diagnosis = diagnose(evidence, near)
-            if diagnosis.number in _FOR_A_PERSON:
-                evidence = collect_evidence(services, pair, pending, near, whole=True)
-            return to_mismatch(evidence, diagnosis, *standing(pair.booking_id))
-        except Exception as error:  # the difference is reported whatever its evidence is, and so are the others
-            if not isinstance(error, SyncError):
-                structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
-            return unexplained(pair, failed_read(error).reason)
-
-    def unexplained(pair: PrisonerLevels, why: str) -> IncentiveMismatch:
-        return to_mismatch(Evidence(pair), None, *standing(pair.booking_id), missing=why)
-
-    found = []
-    with ThreadPoolExecutor(_EXPLAINED_AT_ONCE, thread_name_prefix="explain") as pool:
-        try:
-            for mismatch in pool.map(explain_one, explained):
-                found.append(mismatch)
-                progress(len(found), len(explained))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    beyond = f"more than {MOST_EXPLAINED} mismatches: look for one common cause first"
-    return found + [unexplained(pair, beyond) for pair in pairs[MOST_EXPLAINED:]]
+    try:
+        evidence = collect_evidence(services, pair, message, near)
+        diagnosis = diagnose(evidence, near)
+        if diagnosis.number in _FOR_A_PERSON:
+            evidence = collect_evidence(services, pair, message, near, whole=True)
+        return explanation(evidence, diagnosis)
+    except Exception as error:  # the difference is reported whatever its evidence is
+        if not isinstance(error, SyncError):
+            structlog.get_logger().exception("evidence-not-understood", booking_id=pair.booking_id)
+        return explanation(Evidence(pair), None, failed_read(error).reason)
 
 
-def to_mismatch(
-    evidence: Evidence,
-    diagnosis: IncentiveDiagnosis | None,
-    standing: Standing,
-    since: datetime,
-    missing: str | None = None,
-) -> IncentiveMismatch:
-    """The mismatch of `evidence`; `missing` says why evidence could not be read."""
-    pair = evidence.pair
-    review = pair.newest_review
-    return IncentiveMismatch(
-        offender_no=pair.offender_no,
-        booking_id=pair.booking_id,
-        prison_id=pair.prison_id,
-        nomis=_nomis_side(pair.nomis) if pair.nomis else None,
-        dps=_dps_side(pair, review) if pair.dps else None,
-        standing=standing,
-        since=since,
-        diagnosis=diagnosis,
-        evidence=evidence_rows(evidence),
-        evidence_missing=missing,
-    )
+def sides(pair: PrisonerLevels) -> dict[str, Side | None]:
+    """Both current records, as the mismatch shows them."""
+    return {
+        "nomis": _nomis_side(pair.nomis) if pair.nomis else None,
+        "dps": _dps_side(pair, pair.newest_review) if pair.dps else None,
+    }
 
 
 def evidence_rows(evidence: Evidence) -> tuple[IncentiveEvidenceRow, ...]:
@@ -139,8 +105,8 @@ def _review_row(evidence: Evidence, review: Review, current: Review | None) -> I
         written = evidence.written
         if written is None:
             notes.append("not written to NOMIS")
-            if evidence.doubt is not None:
-                notes.append(f"its message may be pending: {evidence.doubt}")
+            if evidence.message.doubt is not None:
+                notes.append(f"its message may be pending: {evidence.message.doubt}")
         elif written.booking_id == evidence.pair.booking_id:
             notes.append(f"written as sequence {written.sequence}")
         else:
@@ -187,27 +153,34 @@ def _dps_side(pair: PrisonerLevels, review: Review | None) -> Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class ExplainedPrisoner:
     """Both levels and histories of a prisoner. `mismatch.diagnosis` is None where both sides agree."""
 
     mismatch: IncentiveMismatch
     equal: bool
 
 
-def explain(
+def explain_prisoner(
     services: Services,
     database: Database,
-    find_pending: FindPendingMessages,
+    find_pending: Callable[[], PendingMessages],
     offender_no: str,
     near: timedelta,
     moment: datetime,
-) -> Explanation:
+) -> ExplainedPrisoner:
     """Reads both sides of a prisoner, whole histories included, and says why they differ. Raises `SyncError`."""
     booking = active_booking(services, offender_no)
     pair = read_levels(services, booking.booking_id, offender_no)
+    review = pair.newest_review
     pending = PendingMessages() if pair.equal else find_pending()
-    evidence = collect_evidence(services, pair, pending, near, whole=True)
+    message = message_of(pending, review.id if review else None, offender_no)
+    evidence = collect_evidence(services, pair, message, near, whole=True)
+    key = {"booking_id": pair.booking_id}
     with database.read() as connection:
-        standing, since = read_baseline(connection, moment).standing(pair.booking_id, moment)
-    diagnosis = None if pair.equal else diagnose(evidence, near)
-    return Explanation(to_mismatch(evidence, diagnosis, standing, since), pair.equal)
+        standing, since = read_baseline(connection, NAME, moment).standing(key_text(key), moment)
+    found = explanation(evidence, None if pair.equal else diagnose(evidence, near))
+    values = {"offender_no": offender_no, "prison_id": pair.prison_id, "standing": standing, "since": since, **key}
+    mismatch = IncentiveMismatch.model_validate(
+        {**values, **found.values, "diagnosis": found.diagnosis, "evidence": found.evidence}
+    )
+    return ExplainedPrisoner(mismatch, pair.equal)

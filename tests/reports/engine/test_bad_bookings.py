@@ -21,7 +21,7 @@ from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
-from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 from tests.harness.waiting import until
 
 #: Far below what waiting for an outage would take, and far above what the attempts take.
@@ -42,9 +42,7 @@ def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
         # A page of the list waits for a breaker in steps, which are over when its service responds again.
         until(lambda: app.breakers.probe(UpstreamName), "the services are up")
 
-    result = app.reconcile(ReconciliationParameters(**parameters), outage_seconds=600, sleep=wait).result
-    assert result is not None
-    return result
+    return result_of(app.reconcile(ReconciliationParameters(**parameters), outage_seconds=600, sleep=wait))
 
 
 def planted(upstream: Sandbox) -> list[int]:

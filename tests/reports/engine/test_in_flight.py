@@ -7,13 +7,16 @@ from datetime import date, timedelta
 
 import pytest
 
-from reports.engine.recheck import JUST_RECORDED
+from reports.engine.pending_messages import PendingMessages
+from reports.engine.recheck import just_recorded
 from reports.engine.run import (
     ReconciliationParameters,
 )
-from reports.reconciliations.incentives.pending_messages import PendingMessages
+from reports.reconciliations.incentives.reconciliation import Incentives
 from sandbox import Sandbox
 from sync.clock import LONDON, now
+from sync.domains.declaration import Domain
+from sync.domains.incentives import DOMAIN
 from sync.failures import RuleError
 from tests.harness.reconciliations import (
     OpenApp,
@@ -30,9 +33,9 @@ def test_passes_over_what_is_on_its_way_and_what_is_excluded(upstream: Sandbox, 
     upstream.reset(prisoners=200, mismatches={"1": 1, "7": 1}, in_flight=2, in_flight_seconds=60, excluded=2)
     listed = upstream.planted()["excludedBookings"]
     opened = open_app(reconciliation_exclusions=";".join(f"{each},merged by hand" for each in listed))
-    waiting = pending_on_dlq(upstream, opened)().on_dlq
-    peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
-    result = result_of(opened.reconcile(find_pending=lambda: peeked))
+    waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
+    peeked = PendingMessages(failed=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
+    result = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
     assert Counter(each["cause"] for each in planted_causes(upstream)) == {1: 1, 7: 1}
     assert [each.diagnosis.number for each in result.mismatches if each.diagnosis] == [7]
     assert len(result.in_flight) == 3
@@ -55,7 +58,7 @@ def test_passes_over_an_arrival_that_dps_has_not_heard_of_yet(upstream: Sandbox,
     opened = open_app()
     result = result_of(opened.reconcile())
     assert result.mismatches == ()
-    assert {each.why for each in result.in_flight} == {JUST_RECORDED}
+    assert {each.why for each in result.in_flight} == {just_recorded(Incentives.nouns)}
     later = result_of(open_app(reconciliation_in_flight_minutes="0").reconcile())
     assert [each.booking_id for each in later.mismatches] == [each.booking_id for each in result.in_flight]
 
@@ -93,19 +96,23 @@ def test_a_dead_letter_is_in_flight_in_one_complete_run_only(
     """What lies on the DLQ since before the last complete run is a difference; a newer review is in flight."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
-    waiting = pending_on_dlq(upstream, opened)().on_dlq
-    peeked = PendingMessages(failed_reviews=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
-    first = result_of(opened.reconcile(find_pending=lambda: peeked))
+    waiting = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
+    peeked = PendingMessages(failed=waiting) if where == "queue" else PendingMessages(on_dlq=waiting)
+    first = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
     assert (first.status, len(first.in_flight), first.mismatches) == ("complete", 1, ())
     booking = first.in_flight[0]
-    second = result_of(opened.reconcile(find_pending=lambda: peeked))
+    second = result_of(opened.reconcile(find_pending=lambda _domain: peeked))
     alone = ReconciliationParameters(offender_nos=(booking.offender_no,))
-    for result in (second, result_of(opened.reconcile(alone, find_pending=lambda: peeked))):
+    for result in (second, result_of(opened.reconcile(alone, find_pending=lambda _domain: peeked))):
         mismatches = {each.booking_id: "mismatch" for each in result.mismatches}
         assert mismatches | {each.booking_id: "in flight" for each in result.in_flight} == {booking.booking_id: status}
         assert causes(result.mismatches) in ({}, {booking.booking_id: 1})
     newer = upstream.add_review(booking.offender_no, "EN2", publish=False)
-    third = result_of(opened.reconcile(find_pending=lambda: PendingMessages(on_dlq=frozenset({*waiting, newer}))))
+    third = result_of(
+        opened.reconcile(
+            find_pending=lambda _domain: PendingMessages(on_dlq=frozenset({*waiting, f"incentive:{newer}"}))
+        )
+    )
     assert (third.mismatches, [each.booking_id for each in third.in_flight]) == ((), [booking.booking_id])
 
 
@@ -113,10 +120,10 @@ def test_a_dead_letter_that_is_given_up_is_a_difference(upstream: Sandbox, open_
     """Nothing sends it back, so that nothing is on its way; the report says why, and how to look."""
     upstream.reset(prisoners=60, mismatches={"1": 1})
     opened = open_app()
-    (review,) = pending_on_dlq(upstream, opened)().on_dlq
+    (review,) = pending_on_dlq(upstream, opened)(DOMAIN).on_dlq
     why = "it came back 7 times, and housekeeping does not send it back any more"
     given_up = PendingMessages(on_dlq=frozenset({review}), given_up={review: why})
-    result = result_of(opened.reconcile(find_pending=lambda: given_up))
+    result = result_of(opened.reconcile(find_pending=lambda _domain: given_up))
     assert result.in_flight == ()
     (diagnosis,) = (each.diagnosis for each in result.mismatches)
     assert diagnosis is not None
@@ -146,7 +153,7 @@ def test_a_difference_stays_while_a_message_may_still_bring_it(upstream: Sandbox
     """Messages on the incentive queue hide no difference: its evidence says that they may bring it."""
     upstream.reset(prisoners=100, mismatches={"2": 1})
     doubt = "the incentive queue holds 3 messages"
-    [mismatch] = result_of(open_app().reconcile(find_pending=lambda: PendingMessages(doubt=doubt))).mismatches
+    [mismatch] = result_of(open_app().reconcile(find_pending=lambda _domain: PendingMessages(doubt=doubt))).mismatches
     [current] = [row for row in mismatch.evidence if row.side == "DPS" and row.current]
     assert current.note == f"not written to NOMIS; its message may be pending: {doubt}"
     assert mismatch.diagnosis is not None
@@ -158,7 +165,7 @@ def test_reports_when_the_queues_cannot_be_read(upstream: Sandbox, open_app: Ope
     """Without the queues a run reports every difference that it found."""
     upstream.reset(prisoners=100, mismatches={"7": 1})
 
-    def find_pending() -> PendingMessages:
+    def find_pending(_domain: Domain) -> PendingMessages:
         raise RuleError("no queue")
 
     assert len(result_of(open_app().reconcile(find_pending=find_pending)).mismatches) == 1

@@ -11,7 +11,7 @@ from reports.engine.run import ReconciliationParameters
 from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.settings.declaration import UpstreamName
-from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 
 IDS = "/prisoners/ids"
 BULK = "/iep/reviews/bookings"
@@ -64,9 +64,7 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
 
 def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run."""
-    result = app.reconcile(ReconciliationParameters(**parameters)).result
-    assert result is not None
-    return result
+    return result_of(app.reconcile(ReconciliationParameters(**parameters)))
 
 
 def planted(upstream: Sandbox) -> set[int]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing, suppress
 
 import pytest
 
 from reports.engine.listing import ListingFailed, list_prisoners, relist
+from reports.engine.parallel_reader import retry
 from sandbox import Sandbox
 from sync.failures import SyncError
 from sync.settings.declaration import UpstreamName
 from sync.upstream.breaker import Breakers
-from sync.upstream.prisoners import prisoner_page
+from sync.upstream.prisoners import PrisonerPage, prisoner_page
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
 from tests.harness.reconciliations import OpenApp
@@ -22,8 +24,9 @@ def bookings(upstream: Sandbox) -> set[int]:
     return {each["bookingId"] for each in upstream.prisoners()}
 
 
-def quick(_seconds: float) -> None:
-    """Does not wait."""
+def quickly(read: Callable[[], PrisonerPage]) -> PrisonerPage:
+    """Reads a page, with no pause before it is tried again."""
+    return retry(read, lambda _seconds: None)
 
 
 def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -46,7 +49,7 @@ def test_waits_while_the_service_is_taken_to_be_down(upstream: Sandbox, open_app
             with suppress(SyncError):
                 prisoner_page(nomis, number, 20)
         assert breakers.open_services([UpstreamName.NOMIS])
-        listing = list_prisoners(nomis, 20, sleep=wait)
+        listing = list_prisoners(nomis, 20, read_page=lambda read: retry(read, wait, 60))
     assert listing.failed_pages == ()
     assert len(listing.prisoners) == 100
 
@@ -80,7 +83,7 @@ def test_names_the_page_that_fails_and_reads_the_others(upstream: Sandbox, open_
     upstream.reset(prisoners=100)
     nomis = open_app().services.nomis
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=2", status=503)
-    listing = list_prisoners(nomis, 20, sleep=quick)
+    listing = list_prisoners(nomis, 20, read_page=quickly)
     assert [each.page for each in listing.failed_pages] == [2]
     assert "503" in listing.failed_pages[0].reason
     assert len(listing.prisoners) == 80
@@ -94,7 +97,7 @@ def test_reads_on_when_the_first_page_fails(upstream: Sandbox, open_app: OpenApp
     """The count can be learnt from another page than the first."""
     upstream.reset(prisoners=100)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", query="page=0", status=500)
-    listing = list_prisoners(open_app().services.nomis, 20, sleep=quick)
+    listing = list_prisoners(open_app().services.nomis, 20, read_page=quickly)
     assert [each.page for each in listing.failed_pages] == [0]
     assert len(listing.prisoners) == 80
 
@@ -106,11 +109,11 @@ def test_gives_up_when_too_many_pages_fail(upstream: Sandbox, open_app: OpenApp,
     for page in (1, 2, 3, 4):
         upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query=f"page={page}")
     with pytest.raises(ListingFailed, match=f"more than {most} pages failed"):
-        list_prisoners(open_app().services.nomis, 20, max_page_errors=most, sleep=quick)
+        list_prisoners(open_app().services.nomis, 20, max_page_errors=most, read_page=quickly)
 
 
 def test_says_that_not_even_the_count_can_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without any page there is no listing."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=502)
     with pytest.raises(ListingFailed, match="number of active prisoners"):
-        list_prisoners(open_app().services.nomis, 20, sleep=quick)
+        list_prisoners(open_app().services.nomis, 20, read_page=quickly)

@@ -12,7 +12,7 @@ from reports.engine.run import ReconciliationParameters
 from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
-from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
 
 CURRENT = "/incentives/booking-id/{b}/current"
 SINGLE = "/iep/reviews/booking/{b}"
@@ -21,9 +21,7 @@ BULK = "/iep/reviews/bookings"
 
 def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
     """The result of a run."""
-    result = app.reconcile(ReconciliationParameters(**parameters)).result
-    assert result is not None
-    return result
+    return result_of(app.reconcile(ReconciliationParameters(**parameters)))
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:
@@ -108,7 +106,7 @@ def test_a_list_that_is_suddenly_short_resolves_nothing(upstream: Sandbox, open_
     listed_to_few(upstream)
     result = reconciled(opened)
     assert (result.status, result.resolved) == ("failed", ())
-    assert "NOMIS lists 12 active prisoners, where the last complete run compared 120" in str(result.failure)
+    assert "12 prisoners are listed, where the last complete run listed 120" in str(result.failure)
     upstream.clear_faults()
     after = reconciled(opened)
     assert (after.status, after.compared_with, len(after.mismatches)) == ("complete", before.run_id, 4)

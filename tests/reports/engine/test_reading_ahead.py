@@ -46,7 +46,7 @@ def test_what_was_begun_ends_when_the_listing_fails(upstream: Sandbox, open_app:
     upstream.fault("nomis", "GET", CURRENT, kind="delay", ms=200)
     outcome = open_app(**PAGED, RECONCILIATION_MAX_PAGE_ERRORS="0").reconcile()
     assert outcome.status == "failed"
-    assert 0 < len(reads(upstream)) < 20
+    assert len(reads(upstream)) < 20
     assert [each.name for each in threading.enumerate() if each.name.startswith("nomis-")] == []
 
 

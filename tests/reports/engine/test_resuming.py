@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from reports.engine import checkpoints, runs
+from reports.engine import runs
 from reports.engine.history import read_baseline, read_trend
 from reports.engine.run import LAST, ReconciliationBusy, ReconciliationParameters, UnknownRun
-from reports.engine.runs import Scope
-from reports.reconciliations.incentives.levels import Codebook
+from reports.engine.runs import Coverage
 from sandbox import Sandbox
 from sync.clock import now
 from sync.store import outbox
@@ -24,6 +22,7 @@ from tests.harness.reconciliations import (
     OpenApp,
     ReportsApp,
     at_work,
+    listed_bookings,
     open_reports_app,
     result_of,
 )
@@ -34,24 +33,22 @@ def active(upstream: Sandbox) -> set[int]:
     return {each["bookingId"] for each in upstream.prisoners()}
 
 
-def listed(opened: ReportsApp, run_id: str) -> set[int]:
-    """The bookings that a run has listed."""
-    with opened.database.read() as connection:
-        population = checkpoints.load_population(connection, run_id)
-    assert population is not None
-    return {each.booking_id for each in population.prisoners}
-
-
 def level_reads(upstream: Sandbox) -> int:
     """How many levels were read from NOMIS."""
     return sum(each["path"].endswith("/current") for each in upstream.requests("nomis"))
 
 
-def break_one(upstream: Sandbox, remainder: int = 0) -> int:
-    """Lets NOMIS refuse one prisoner's level; the booking, which leaves this remainder when halved."""
-    booking = next(each["bookingId"] for each in upstream.prisoners() if each["bookingId"] % 2 == remainder)
+def of_shard(upstream: Sandbox, shard: int) -> list[int]:
+    """The bookings of one of two shards: those of every other page of fifty."""
+    bookings = sorted(active(upstream))
+    return [booking for place, booking in enumerate(bookings) if place // 50 % 2 == shard]
+
+
+def break_one(upstream: Sandbox, shard: int = 0) -> int:
+    """Lets NOMIS refuse the level of one prisoner of a shard; the booking."""
+    booking = of_shard(upstream, shard)[0]
     upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
-    return int(booking)
+    return booking
 
 
 def fail_looking_again(upstream: Sandbox, page_size: int) -> None:
@@ -88,7 +85,7 @@ def test_lists_everyone_who_moved_while_the_run_lay(upstream: Sandbox, open_app:
         upstream.release(leaver["offenderNo"])
     resumed = opened.reconcile(ReconciliationParameters(resume="paged"))
     assert resumed.status == "complete"
-    assert active(upstream) <= listed(opened, "paged")
+    assert active(upstream) <= listed_bookings(opened, "paged")
     assert (result_of(resumed).total, result_of(resumed).compared) == (190, 200)
 
 
@@ -101,7 +98,7 @@ def test_looks_again_when_it_died_before_it_could(upstream: Sandbox, open_app: O
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(run_id="killed", progress=stop_at("reading"))
     assert opened.reconcile(ReconciliationParameters(resume="killed")).status == "complete"
-    assert before & active(upstream) <= listed(opened, "killed")
+    assert before & active(upstream) <= listed_bookings(opened, "killed")
 
 
 @pytest.mark.parametrize("seed", [1, 3])
@@ -117,7 +114,7 @@ def test_is_incomplete_when_it_cannot_look_again(upstream: Sandbox, open_app: Op
     assert opened.events("report")[-1]["success"] == "false"
     upstream.clear_faults()
     assert opened.reconcile(ReconciliationParameters(resume="short")).status == "complete"
-    assert before & active(upstream) <= listed(opened, "short")
+    assert before & active(upstream) <= listed_bookings(opened, "short")
 
 
 def test_looks_again_once_more_when_nomis_is_back(upstream: Sandbox, open_app: OpenApp) -> None:
@@ -167,11 +164,11 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, ope
     looked = result_of(opened.reconcile(single))
     with opened.database.begin() as connection:
         for number in range(600):
-            runs.create_run(connection, f"single-{number}", single.recorded(), 1)
+            runs.create_run(connection, "incentives", f"single-{number}", single.recorded(), 1)
             runs.save_result(connection, looked.model_copy(update={"run_id": f"single-{number}"}))
     with opened.database.read() as connection:
-        assert read_baseline(connection, now()).run_id == "week-2"
-        assert [each.run_id for each in read_trend(connection, now())] == ["week-1", "week-2"]
+        assert read_baseline(connection, "incentives", now()).run_id == "week-2"
+        assert [each.run_id for each in read_trend(connection, "incentives", now())] == ["week-1", "week-2"]
         ended = runs.ended_runs(connection)
     assert [run.run_id for run in ended if not run.parameters["offender_nos"]] == ["week-2", "week-1"]
     assert len(ended) == 2 + runs.INDEXED_PARTIAL_RUNS
@@ -190,12 +187,12 @@ def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, op
     assert len(opened.events("report")) == 1
 
 
-@pytest.mark.parametrize("remainder", [0, 1])
-def test_goes_on_with_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, remainder: int) -> None:
+@pytest.mark.parametrize("shard", [0, 1])
+def test_goes_on_with_an_incomplete_run_of_shards(upstream: Sandbox, open_app: OpenApp, shard: int) -> None:
     """A retry of the last shard reads what is left of every shard, and is incomplete for as long as something is."""
     upstream.reset(prisoners=200, mismatches={"7": 2})
     opened = open_app()
-    booking = break_one(upstream, remainder)
+    booking = break_one(upstream, shard)
     opened.reconcile(HALF)
     ended = opened.reconcile(OTHER_HALF)
     assert ended.status == "incomplete"
@@ -214,8 +211,7 @@ def test_goes_on_with_a_run_that_one_shard_gave_up(upstream: Sandbox, open_app: 
     """A shard that gave up and is tried again belongs to the run it gave up, and so does a shard that comes later."""
     upstream.reset(prisoners=200)
     opened = open_app()
-    odd = [each["bookingId"] for each in upstream.prisoners() if each["bookingId"] % 2]
-    for booking in odd[:30]:
+    for booking in of_shard(upstream, 1)[:30]:
         upstream.fault("nomis", "GET", CURRENT.replace("{b}", str(booking)), kind="status", status=400)
     failed = opened.reconcile(OTHER_HALF)
     assert failed.status == "failed"
@@ -327,10 +323,9 @@ def test_counts_a_booking_once_that_was_read_twice(upstream: Sandbox, open_app: 
     opened = open_app()
     with pytest.raises(KeyboardInterrupt):
         opened.reconcile(run_id="twice", progress=stop_at("reading"))
-    levels, prisons = Codebook(), Codebook()
+    again = "SELECT run_id, shard, 77, finished_at, rows FROM reconciliation_pages LIMIT 1"
     with opened.database.begin() as connection:
-        first = next(checkpoints.load_pages(connection, "twice", levels, prisons))
-        checkpoints.save_page(connection, "twice", 0, replace(first, number=77), levels, prisons)
+        connection.execute(text(f"INSERT INTO reconciliation_pages (run_id, shard, page, finished_at, rows) {again}"))
     outcome = opened.reconcile(ReconciliationParameters(resume="twice"))
     assert (outcome.status, result_of(outcome).compared) == ("complete", 60)
 
@@ -352,6 +347,6 @@ def test_does_not_let_a_prisoner_look_read_whom_nobody_read(upstream: Sandbox, o
 
 def test_knows_the_scope_of_parameters() -> None:
     """Prisoners narrow more than prisons do."""
-    assert Scope.of(ReconciliationParameters().recorded()) is Scope.EVERYONE
-    assert Scope.of(ReconciliationParameters(prisons=("MDI",)).recorded()) is Scope.PRISONS
-    assert Scope.of(ReconciliationParameters(prisons=("MDI",), offender_nos=("A",)).recorded()) is Scope.PRISONERS
+    assert Coverage.of(ReconciliationParameters().recorded()) is Coverage.EVERYONE
+    assert Coverage.of(ReconciliationParameters(prisons=("MDI",)).recorded()) is Coverage.PRISONS
+    assert Coverage.of(ReconciliationParameters(prisons=("MDI",), offender_nos=("A",)).recorded()) is Coverage.PRISONERS

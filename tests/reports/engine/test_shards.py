@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from reports.engine import checkpoints, runs
+from reports.engine import runs
 from reports.engine.run import (
     ReconciliationBusy,
     ReconciliationParameters,
     UnknownRun,
 )
-from reports.reconciliations.incentives.levels import Codebook
 from sandbox import Sandbox
 from tests.harness.processes import exit_codes
 from tests.harness.reconciliations import (
@@ -26,6 +25,7 @@ from tests.harness.reconciliations import (
     at_work,
     open_reports_app,
     planted_causes,
+    read_bookings,
     result_of,
 )
 
@@ -85,9 +85,7 @@ def test_loses_no_finished_page_when_it_is_killed(upstream: Sandbox, open_app: O
     opened = open_app()
     arguments = (upstream.environment(), str(tmp_path), opened.settings.database_url)
     assert exit_codes(_run_until_killed, arguments) == [-signal.SIGKILL]
-    with opened.database.read() as connection:
-        pages = list(checkpoints.load_pages(connection, "killed", Codebook(), Codebook()))
-    finished = {each.booking_id for page in pages for each in page.prisoners}
+    finished = read_bookings(opened, "killed")
     assert len(finished) >= 100
     upstream.clear_records()
     outcome = opened.reconcile(ReconciliationParameters(resume="killed"))

@@ -12,7 +12,7 @@ from reports.presentation.text import Masking
 from reports.reconciliations.incentives.result import IncentiveResult, IncentiveUnread
 from sandbox import Sandbox
 from tests.harness.html import text_of
-from tests.harness.reconciliations import OpenApp
+from tests.harness.reconciliations import OpenApp, result_of
 from tests.harness.results import STARTED, ended_run, made_result, with_everything
 
 CURRENT = "/incentives/booking-id/{b}/current"
@@ -66,8 +66,7 @@ def test_of_a_prison_where_nobody_was_found_nothing_is_claimed() -> None:
 def test_of_a_run_that_compared_nobody_nothing_is_claimed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Without the list there is the reason, in a whole sentence, and the word that nothing is known: no zeros."""
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400)
-    result = open_app().reconcile().result
-    assert result is not None
+    result = result_of(open_app().reconcile())
     for where, text in texts(result).items():
         assert not ALL_CLEAR.search(text), where
         assert "failed before any prisoner was compared" in text, where
@@ -81,8 +80,7 @@ def test_of_a_run_that_gave_up_only_what_it_saw_is_said(upstream: Sandbox, open_
     """What was compared before the failure is shown as that, and how many were not read."""
     upstream.reset(prisoners=300)
     upstream.fault("nomis", "GET", CURRENT, kind="status", status=400, probability=0.5, seed=3)
-    result = open_app().reconcile().result
-    assert result is not None
+    result = result_of(open_app().reconcile())
     assert result.compared > 0
     assert result.mismatches == ()
     for where, text in texts(result).items():
@@ -115,8 +113,7 @@ def test_of_an_incomplete_run_nothing_is_said_of_those_it_did_not_read(upstream:
     """A page of the list is missing, and no_one differs among the others: the headline says both."""
     upstream.reset(prisoners=200)
     upstream.fault("nomis", "GET", "/prisoners/ids", kind="status", status=400, query="page=1")
-    result = open_app().reconcile().result
-    assert result is not None
+    result = result_of(open_app().reconcile())
     assert (result.status, result.mismatches) == ("incomplete", ())
     for where, text in texts(result).items():
         assert "Incomplete: no difference found among 150 prisoners" in text, where

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reports.reconciliations.incentives import causes
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.diagnosis import diagnose
-from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels, ReviewMapping
+from reports.reconciliations.incentives.evidence import Evidence, PrisonerLevels, ReviewMapping, ReviewMessage
 from reports.reconciliations.incentives.result import Arrival
 from sync.domains.incentives.dps import Review, ReviewSummary
 from sync.domains.incentives.nomis import IepLevel, IepRecord
@@ -108,8 +108,8 @@ WRONG_ORDER = evidence(
 @pytest.mark.parametrize(
     ("number", "side", "case"),
     [
-        (1, "DPS", replace(MISSED, pending_on="dlq")),
-        (1, "DPS", replace(MISSED, pending_on="queue")),
+        (1, "DPS", replace(MISSED, message=ReviewMessage(pending_on="dlq"))),
+        (1, "DPS", replace(MISSED, message=ReviewMessage(pending_on="queue"))),
         (2, "DPS", evidence([], [review(70, "STD", "2023-05-20T10:00:00")])),
         (
             2,
@@ -285,7 +285,7 @@ def test_writes_nothing_while_the_message_may_still_wait() -> None:
         "prisoner-to-nomis dlq show incentive",
         "prisoner-to-nomis incentives repair A4471CK",
     )
-    doubtful = diagnose(replace(lost, doubt="the incentive queue holds 2 messages"))
+    doubtful = diagnose(replace(lost, message=ReviewMessage(doubt="the incentive queue holds 2 messages")))
     assert (doubtful.number, doubtful.confidence) == (2, "low")
     assert not [command for command in doubtful.commands if "repair" in command]
     assert "the incentive queue holds 2 messages" in doubtful.explanation

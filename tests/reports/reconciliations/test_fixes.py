@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from reports.engine.bookings import UnknownPrisoner
+from reports.engine.pending_messages import PendingMessages
 from reports.reconciliations.incentives import fixes
-from reports.reconciliations.incentives.mismatches import explain
-from reports.reconciliations.incentives.pending_messages import no_pending_messages
+from reports.reconciliations.incentives.bookings import UnknownPrisoner
+from reports.reconciliations.incentives.mismatches import explain_prisoner
 from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError
@@ -61,7 +61,7 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
     upstream.reset(prisoners=60, mismatches={"5": 1})
     opened = open_app()
     offender_no = planted(upstream, 5)["offenderNo"]
-    explained = explain(opened.services, opened.database, no_pending_messages, offender_no, NEAR, now())
+    explained = explain_prisoner(opened.services, opened.database, PendingMessages, offender_no, NEAR, now())
     assert not explained.equal
     assert explained.mismatch.diagnosis is not None
     assert explained.mismatch.diagnosis.number == 5
@@ -69,6 +69,6 @@ def test_explains_one_prisoner_with_whole_histories(upstream: Sandbox, open_app:
     assert [row.current for row in explained.mismatch.evidence].count(True) == 2
     differing = {each["offenderNo"] for each in upstream.planted()["mismatches"]}
     agreeing = next(each["offenderNo"] for each in upstream.prisoners() if each["offenderNo"] not in differing)
-    equal = explain(opened.services, opened.database, no_pending_messages, agreeing, NEAR, now())
+    equal = explain_prisoner(opened.services, opened.database, PendingMessages, agreeing, NEAR, now())
     assert equal.equal
     assert equal.mismatch.diagnosis is None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -23,8 +21,8 @@ from sandbox import Sandbox
 from sync.store.database import Database
 from sync.store.telemetry import read_events
 from tests.harness.app import QUICK
+from tests.harness.examples import add_example, touched
 
-ROOT = Path(__file__).parents[3]
 PACKAGE = Path("sync/domains/certificates")
 #: Which files outside its package had to know the domain: the registry and the settings.
 TOUCHED = {
@@ -32,7 +30,6 @@ TOUCHED = {
     Path("sync/settings/declaration.py"),
     Path("sync/settings/queue_names.py"),
 }
-BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 #: Drains the new queue once for each line that it reads.
@@ -157,12 +154,7 @@ def services() -> Iterator[str]:
 @pytest.fixture
 def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program]:
     """The program with the example added."""
-    for room in ("jobs", "reports", "sync", "templates"):
-        shutil.copytree(ROOT / room, tmp_path / room)
-    page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
-    example = page.partition("## Adding a domain")[2].partition("\n## ")[0]
-    for language, path, block in BLOCK.findall(example):
-        change(tmp_path / path, textwrap.dedent(block), language)
+    add_example("Adding a domain", tmp_path)
     names = ("OAUTH", "NOMIS", "MAPPING", "CERTIFICATES")
     environment = {
         **sandbox.environment(),
@@ -175,32 +167,6 @@ def program(sandbox: Sandbox, services: str, tmp_path: Path) -> Iterator[Program
     made = Program(tmp_path, environment)
     yield made
     made.close()
-
-
-def change(path: Path, block: str, language: str) -> None:
-    """Writes a new file, or changes the lines that a diff shows; those that stay show the place."""
-    if language == "python":
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(block, encoding="utf-8")
-        return
-    # An empty line that stays has lost the space before it.
-    lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
-    old = "".join(line[1:] for line in lines if not line.startswith("+"))
-    new = "".join(line[1:] for line in lines if not line.startswith("-"))
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{path.name} does not have {old}"
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def touched(folder: Path) -> set[Path]:
-    """The files of a copy that are not as they are here."""
-    copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
-    return {path for path in copies if not (ROOT / path).exists() or differs(ROOT / path, folder / path)}
-
-
-def differs(one: Path, other: Path) -> bool:
-    """Whether two files have different contents."""
-    return one.read_bytes() != other.read_bytes()
 
 
 def test_only_the_registry_and_the_settings_know_a_domain(program: Program) -> None:

@@ -1,30 +1,33 @@
-"""The snapshot of both systems: right, with few calls, and never too many at once."""
+"""The levels of everyone as a run first reads them: right, with few calls, and never too many at once."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from structlog.testing import capture_logs
 
-from reports.engine.listing import list_prisoners
-from reports.reconciliations.incentives.snapshot import PageLevels, Snapshot
+from reports.engine.contract import UnreadRecord
+from reports.engine.frame import records
+from reports.engine.reads import SharedReads
 from sandbox import Sandbox
-from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.harness.reconciliations import OpenApp, ReportsApp, incentives
 
 Levels = dict[int, tuple[str | None, str | None]]
 
 
-def read(app: ReportsApp, page_size: int = 50) -> tuple[Levels, list[PageLevels]]:
-    """Everyone's levels as the snapshot sees them, and its pages."""
-    prisoners = list_prisoners(app.services.nomis, 500).prisoners
-    snapshot = Snapshot(app.services, page_size, outage_seconds=2.0)
-    pages = list(snapshot.pages(prisoners))
-    levels = {
-        prisoner.booking_id: (snapshot.levels.text(page.nomis[place]), snapshot.levels.text(page.dps[place]))
-        for page in pages
-        for place, prisoner in enumerate(page.prisoners)
-        if prisoner.booking_id not in page.failed
-    }
-    return levels, pages
+def read(app: ReportsApp) -> tuple[Levels, dict[int, UnreadRecord]]:
+    """Everyone's levels as the units give them, and who could not be read."""
+    reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
+    try:
+        units = reconciliation.population(reads).units
+        with ThreadPoolExecutor(8) as pool:
+            readings = list(pool.map(lambda unit: reconciliation.read(unit, reads), units))
+    finally:
+        reads.stop()
+    rows = [row for reading in readings for row in records(reading.rows)]
+    unread = {each.key["booking_id"]: each for reading in readings for each in reading.unread}
+    return {row["booking_id"]: (row["nomis_level"], row["dps_level"]) for row in rows}, unread
 
 
 def differing(levels: Levels) -> Levels:
@@ -41,9 +44,8 @@ def planted(upstream: Sandbox) -> Levels:
 def test_sees_the_same_with_and_without_the_bulk_call(upstream: Sandbox, open_app: OpenApp, bulk: str) -> None:
     """Where the bulk call was withdrawn every level is read singly, and the differences are those planted."""
     upstream.reset(prisoners=300, every_cause=True, bulk=bulk)
-    levels, pages = read(open_app())
+    levels, _ = read(open_app())
     assert len(levels) == 300
-    assert sorted(page.number for page in pages) == list(range(6))
     found = differing(levels)
     assert planted(upstream).items() <= found.items()
     # The bulk call goes by a flag that single calls do not know: what it alone says is resolved by the recheck.
@@ -88,8 +90,7 @@ def test_names_who_cannot_be_read_and_reads_the_others(upstream: Sandbox, open_a
     one, other = (each["bookingId"] for each in upstream.prisoners()[:2])
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{one}/current", kind="status", status=400)
     upstream.fault("nomis", "GET", f"/incentives/booking-id/{other}/current", kind="reset")
-    levels, pages = read(open_app())
-    unreadable = {booking: why for page in pages for booking, why in page.failed.items()}
+    levels, unreadable = read(open_app())
     assert unreadable.keys() == {one, other}
     assert f"nomis: GET /incentives/booking-id/{one}/current: status 400" in unreadable[one].reason
     assert (unreadable[one].network, unreadable[other].network) == (False, True)
@@ -123,14 +124,17 @@ def test_reads_singly_when_the_names_of_the_levels_are_away(upstream: Sandbox, o
     assert not any(each["path"] == "/iep/reviews/bookings" for each in upstream.requests("incentives"))
 
 
-def test_stops_when_it_is_closed(upstream: Sandbox, open_app: OpenApp) -> None:
-    """A reader that goes away leaves no thread behind that calls on."""
+def test_stops_when_the_run_is_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A run that is stopped leaves no thread behind that goes on calling."""
     upstream.reset(prisoners=400, latency_ms=20)
-    few = open_app(reconciliation_concurrency="4")
-    prisoners = list_prisoners(few.services.nomis, 500).prisoners
-    pages = Snapshot(few.services, 20).pages(prisoners)
-    next(pages)
-    pages.close()
+
+    def stop(stage: str, _done: int, _total: int) -> None:
+        if stage == "reading":
+            raise KeyboardInterrupt
+
+    few = open_app(reconciliation_concurrency="4", reports_incentives_reconciliation_page_size="20")
+    with pytest.raises(KeyboardInterrupt):
+        few.reconcile(progress=stop)
     seen = len(upstream.requests("nomis"))
     assert seen < 300
     assert len(upstream.requests("nomis")) == seen
@@ -140,9 +144,9 @@ def test_gets_through_when_nomis_has_too_few_connections(upstream: Sandbox, open
     """NOMIS answers 500 to what is above its pool: the snapshot slows down, and no one is left out."""
     upstream.reset(prisoners=120, nomis_pool=12, latency_ms=20)
     with capture_logs() as logs:
-        levels, pages = read(open_app())
+        levels, unread = read(open_app())
     assert any(each["status"] == 500 for each in upstream.requests("nomis"))
     assert "concurrency_reduced" in {each["event"] for each in logs if each.get("service") == "nomis"}
     assert len(levels) == 120
-    assert not any(page.failed for page in pages)
+    assert unread == {}
     assert not differing(levels).keys() - planted(upstream).keys()

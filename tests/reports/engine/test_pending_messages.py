@@ -1,4 +1,4 @@
-"""Reviews whose message is still to be handled are known, and no message of the incentive queue is touched for it."""
+"""Records whose message is still to be handled are known, and no message of a main queue is touched for it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from jobs.runtime.application import Application
-from reports.reconciliations.incentives.pending_messages import PendingMessages, find_pending_messages
+from reports.engine.pending_messages import PendingMessages, find_pending_messages
+from reports.reconciliations.incentives.evidence import entities
 from sandbox import Sandbox
 from sync.clock import now
 from sync.creation.store import CreationStore
-from sync.domains.incentives import rules
+from sync.domains.incentives import DOMAIN, rules
 from sync.failures import Failure
 from sync.pipeline.envelope import write_mapping_retry
 from sync.queues.setup import QueuePair
@@ -50,7 +51,13 @@ def dead_letters(one: Application) -> DeadLetterQueue:
 def pending(one: Application, later: float = 0) -> PendingMessages:
     """What is pending, `later` seconds from now."""
     moment = now() + timedelta(seconds=later)
-    return find_pending_messages(one.queue_pair("incentive"), dead_letters(one), one.database, one.settings, moment)
+    pair = one.queue_pair("incentive")
+    return find_pending_messages(DOMAIN, pair, dead_letters(one), one.database, one.settings, moment)
+
+
+def where(found: PendingMessages, review_id: int, offender_no: str) -> str | None:
+    """The queue that holds the message of a review."""
+    return found.where(entities(review_id, offender_no))
 
 
 def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair) -> None:
@@ -58,7 +65,7 @@ def test_dead_letter_reviews_are_seen_and_stay(one: Application, pair: QueuePair
     mapping = {"nomisBookingId": 1, "nomisIncentiveSequence": 2, "incentiveId": 777}
     pair.dlq.send(write_mapping_retry(mapping, {}))
     pair.dlq.send("no message at all")
-    assert pending(one) == PendingMessages(on_dlq=frozenset({777}))
+    assert pending(one) == PendingMessages(on_dlq=frozenset({"incentive:777"}))
     assert pair.dlq.counts().visible == 2
 
 
@@ -74,7 +81,7 @@ def test_looking_leaves_the_messages_of_the_incentive_queue_as_they_are(
     review_id = sandbox.add_review(sandbox.prisoners()[0]["offenderNo"], "ENH")
     for _ in range(8):
         found = pending(one)
-        assert (found.doubt, found.where(review_id, "")) == ("the incentive queue holds 1 message", None)
+        assert (found.doubt, where(found, review_id, "")) == ("the incentive queue holds 1 message", None)
     assert (pair.main.counts().visible, pair.main.counts().total, pair.dlq.counts().total) == (1, 1, 0)
     [message] = pair.main.receive(10, 1, 60)
     assert message.receive_count == 1
@@ -89,7 +96,7 @@ def test_a_review_whose_creation_was_begun_is_pending(one: Application) -> None:
     """An intent without an outcome is pending until its message must have come again, and no longer."""
     CreationStore(one.database, one.telemetry).intend(rules.CREATION, "4711", {}, {}, None)
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
-    assert [pending(one, later).where(4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
+    assert [where(pending(one, later), 4711, "A0001AA") for later in (0, after - 5, after + 5)] == [
         "queue",
         "queue",
         None,
@@ -107,12 +114,12 @@ def test_a_review_that_waits_for_its_next_attempt_is_known(
     assert getattr(one.open_drain("incentive").run_batch(), outcome) == 1
     sandbox.clear_faults()
     waiting = pending(one)
-    assert (waiting.where(review_id, offender_no), waiting.where(review_id + 1, other)) == ("queue", None)
+    assert (where(waiting, review_id, offender_no), where(waiting, review_id + 1, other)) == ("queue", None)
     assert waiting.doubt is not None
     # When it can be seen again, or lies on the DLQ, or was purged, the failure explains nothing.
     after = WAIT + one.settings.hmpps_sqs_visibility_timeout_seconds
-    assert pending(one, after - 5).where(review_id, offender_no) == "queue"
-    assert pending(one, after + 5).where(review_id, offender_no) is None
+    assert where(pending(one, after - 5), review_id, offender_no) == "queue"
+    assert where(pending(one, after + 5), review_id, offender_no) is None
 
 
 def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sandbox, database_url: str) -> None:
@@ -126,10 +133,10 @@ def test_a_review_that_was_written_after_its_failure_waits_no_longer(sandbox: Sa
         assert drain.run_batch().failed == 1
         sandbox.clear_faults()
         [message] = pair.main.receive(1, 1, 60)
-        assert pending(quick).where(review_id, offender_no) == "queue"
+        assert where(pending(quick), review_id, offender_no) == "queue"
         pair.main.change_visibility([message], 0)
         assert drain.run_until_empty().applied == 1
-        assert pending(quick).where(review_id, offender_no) is None
+        assert where(pending(quick), review_id, offender_no) is None
 
 
 def test_dead_letters_that_nothing_sends_back_are_told_apart(
@@ -150,12 +157,12 @@ def test_dead_letters_that_nothing_sends_back_are_told_apart(
     with one.database.begin() as connection:
         count_redrives(connection, "incentive", [letters[701].key] * often)
     waiting = pending(one)
-    assert waiting.on_dlq == {701, 702, 703}
+    assert waiting.on_dlq == {f"incentive:{review}" for review in (701, 702, 703)}
     assert waiting.given_up == {
-        701: f"it came back {often} times, and housekeeping does not send it back any more",
-        702: 'it was refused at "create IEP in NOMIS", and a retry alone does not help',
+        "incentive:701": f"it came back {often} times, and housekeeping does not send it back any more",
+        "incentive:702": 'it was refused at "create IEP in NOMIS", and a retry alone does not help',
     }
-    assert (waiting.why_given_up(703), waiting.why_given_up(None), waiting.why_given_up(1)) == (None, None, None)
+    assert [waiting.why_given_up(each) for each in (("incentive:703",), (), ("incentive:1",))] == [None] * 3
 
 
 def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Application, pair: QueuePair) -> None:
@@ -164,7 +171,7 @@ def test_a_message_that_is_being_handled_is_a_doubt(sandbox: Sandbox, one: Appli
     review_id = sandbox.add_review(offender_no, "ENH")
     assert len(pair.main.receive(10, 1, 60)) == 1
     found = pending(one)
-    assert (found.where(review_id, offender_no), found.doubt) == (None, "the incentive queue holds 1 message")
+    assert (where(found, review_id, offender_no), found.doubt) == (None, "the incentive queue holds 1 message")
 
 
 def test_dead_letters_in_other_hands_are_a_doubt(one: Application, pair: QueuePair) -> None:

@@ -1,0 +1,177 @@
+"""Records of DPS that are not in NOMIS yet because a message is still to be handled.
+
+A main queue is never received from to find out: every receive costs a message one of its attempts. What is known
+follows from the records of failed attempts and of creations, from the dead letter queue (its messages are received and
+made visible again, which costs them nothing), and from the size of the main queue: while it is not empty, a message
+that left no record yet may be on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from sync.creation.creation import Creation
+from sync.creation.records import finished_since, list_intents
+from sync.failures import MalformedMessage
+from sync.pipeline.envelope import DomainEvent, read_envelope
+from sync.repair.dead_letter_report import WORTH_A_RETRY, report_on
+from sync.store.failures import FailedAttempt, failed_since
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+    from sync.domains.declaration import Domain
+    from sync.queues.setup import QueuePair
+    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.redrive import DeadLetterQueue
+    from sync.settings.declaration import Settings
+    from sync.store.database import Database
+
+    #: Finds what is pending in a domain; called at most once in a run, and only when it may explain a difference.
+    FindPendingMessages = Callable[[Domain], "PendingMessages"]
+
+#: Dead-letter messages that are looked at: more than this many mean an outage, which has alerts of its own.
+_MOST_DEAD_LETTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMessages:
+    """The entities of a domain that a message is still to be handled for.
+
+    An entity is the text by which the records of failures know it, or `<record>:<DPS id>` for a creation.
+
+    on_dlq: a message is on the dead letter queue. given_up: those of them that nothing sends back any more, and why, as
+    a clause about the message. begun: the creation was begun, and its outcome is not known yet. failed: an attempt
+    failed, and the next one is due. finished: the creation ended after such a failure. doubt: why a message may be
+    pending although nothing is known of it, as a clause; None where that cannot be.
+    """
+
+    on_dlq: frozenset[str] = frozenset()
+    given_up: Mapping[str, str] = field(default_factory=dict)
+    begun: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    finished: frozenset[str] = frozenset()
+    doubt: str | None = None
+
+    def where(self, entities: Collection[str]) -> Literal["queue", "dlq"] | None:
+        """The queue that holds a message about one of the entities; None where no message is known."""
+        if not self.on_dlq.isdisjoint(entities):
+            return "dlq"
+        if not self.finished.isdisjoint(entities):
+            return None
+        return None if self.failed.isdisjoint(entities) and self.begun.isdisjoint(entities) else "queue"
+
+    def why_given_up(self, entities: Collection[str]) -> str | None:
+        """Why nothing sends their message back from the DLQ; None if it may still be handled by itself."""
+        return next((self.given_up[entity] for entity in entities if entity in self.given_up), None)
+
+
+def no_pending_messages(_domain: Domain) -> PendingMessages:
+    """Finds nothing: for a database without queues."""
+    return PendingMessages()
+
+
+def find_pending_messages(
+    domain: Domain,
+    pair: QueuePair,
+    dead_letters: DeadLetterQueue,
+    database: Database,
+    settings: Settings,
+    moment: datetime,
+) -> PendingMessages:
+    """What is pending in a domain at `moment` (aware). Raises `QueueUnavailable` and `StoreUnavailable`."""
+    waiting, hidden_dead = pair.main.counts().total, pair.dlq.counts().in_flight
+    letters = dead_letters.peek(_MOST_DEAD_LETTERS)
+    name = domain.creation.name
+    with database.read() as connection:
+        failed = list(_failed_and_due(connection, domain, settings, moment))
+        # A message comes again after its wait, and may then be handled for as long as it is hidden by that.
+        since = moment - _longest_wait(domain, settings)
+        begun = [each for each in list_intents(connection, name) if each.updated_at > since]
+        first = min((each.time for each in failed), default=None)
+        finished = frozenset() if first is None else finished_since(connection, name, first)
+    entities = {id(letter): _entity(domain, letter) for letter in letters}
+    return PendingMessages(
+        on_dlq=frozenset(entity for entity in entities.values() if entity is not None),
+        given_up=_given_up(domain, letters, entities, database, settings),
+        begun=frozenset(f"{name}:{each.dps_id}" for each in begun),
+        failed=frozenset(each.entity for each in failed if each.entity),
+        finished=frozenset(f"{name}:{dps_id}" for dps_id in finished),
+        doubt=_doubt(domain.queue, waiting, hidden_dead, len(letters)),
+    )
+
+
+def _failed_and_due(
+    connection: Connection, domain: Domain, settings: Settings, moment: datetime
+) -> Iterator[FailedAttempt]:
+    """The failed attempts after which another one is still to come, or may be under way."""
+    handling = timedelta(seconds=settings.hmpps_sqs_visibility_timeout_seconds)
+    for event_type in domain.handlers:
+        waits = [timedelta(seconds=each) for each in settings.event_visibility_timeouts(domain.queue, event_type)]
+        for each in failed_since(connection, domain.queue, event_type, moment - max(waits) - handling):
+            if each.time + waits[min(each.attempt, len(waits)) - 1] + handling > moment:
+                yield each
+
+
+def _longest_wait(domain: Domain, settings: Settings) -> timedelta:
+    waits = settings.event_visibility_timeouts(domain.queue, domain.creation.event_type)
+    return timedelta(seconds=max(waits) + settings.hmpps_sqs_visibility_timeout_seconds)
+
+
+def _given_up(
+    domain: Domain,
+    letters: Sequence[DeadLetter],
+    entities: Mapping[int, str | None],
+    database: Database,
+    settings: Settings,
+) -> dict[str, str]:
+    """The entities whose dead-letter message was refused, or was sent back too often to be sent back again."""
+    reasons: dict[str, str] = {}
+    for report in report_on(database, domain.queue, [each for each in letters if entities[id(each)] is not None]):
+        entity = entities[id(report.dead_letter)]
+        if entity is None:
+            continue
+        if report.failure is not None and report.failure_class not in WORTH_A_RETRY:
+            reasons[entity] = f'it was refused at "{report.failure.failure.step}", and a retry alone does not help'
+        elif report.given_up or report.redrives > settings.housekeeping_max_returns:
+            reasons[entity] = f"it came back {report.redrives} times, and housekeeping does not send it back any more"
+    return reasons
+
+
+def _doubt(queue: str, waiting: int, hidden_dead: int, dead: int) -> str | None:
+    """Why a message may be pending although nothing is known of it."""
+    if waiting:
+        return f"the {queue} queue holds {_messages(waiting)}"
+    if hidden_dead:
+        return f"somebody else is looking at {_messages(hidden_dead)} of the dead letter queue"
+    if dead >= _MOST_DEAD_LETTERS:
+        return f"only {_MOST_DEAD_LETTERS} messages of the dead letter queue were looked at"
+    return None
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"
+
+
+def _entity(domain: Domain, letter: DeadLetter) -> str | None:
+    """What a dead-letter message is about; None for one that is about nothing of the domain."""
+    if letter.is_mapping_retry:
+        return _created(domain.creation, letter.ids.get(domain.creation.mappings.dps))
+    handler = domain.handlers.get(letter.type)
+    if handler is None:
+        return None
+    if isinstance(handler, Creation):
+        return _created(handler, letter.ids.get(handler.event_id))
+    try:
+        event = read_envelope(letter.message.body).content
+        return handler.entity(event) if isinstance(event, DomainEvent) else None
+    except MalformedMessage:
+        return None
+
+
+def _created(creation: Creation, dps_id: object) -> str | None:
+    return None if dps_id is None or isinstance(dps_id, bool) else f"{creation.name}:{dps_id}"

@@ -1,0 +1,161 @@
+"""The calls of a run: units that are read in parallel share the threads and the limit of each service."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from reports.engine.contract import ServiceTooOld
+from reports.engine.parallel_reader import OUTAGE_SECONDS, FailedRead, ParallelReader, retry
+from sync.failures import SyncError, UpstreamError
+from sync.settings import times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from reports.engine.contract import Unit
+    from sync.settings.declaration import UpstreamName
+    from sync.upstream.services import Services
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+class ReadingStopped(SyncError):
+    """The run was stopped while something was being read."""
+
+
+class _Batch:
+    """The calls of one `each`, and their values."""
+
+    def __init__(self, read: Callable[[Any], Any], items: list[Any]) -> None:
+        self.read = read
+        self.items = items
+        self.values: list[Any] = [None] * len(items)
+        self.too_old: ServiceTooOld | None = None
+        self.ended = threading.Event()
+        self._left = len(items)
+        self._lock = threading.Lock()
+
+    def call(self, place: int) -> Any:
+        """Reads the item at this place."""
+        try:
+            return self.read(self.items[place])
+        except UpstreamError as error:
+            if error.no_route:
+                self.too_old = ServiceTooOld(error.service, error.method, error.path)
+            raise
+
+    def take(self, place: int, value: object) -> None:
+        """Notes the value, or the failed read, of the item at this place."""
+        self.values[place] = value
+        with self._lock:
+            self._left -= 1
+            if not self._left:
+                self.ended.set()
+
+
+#: How often a thread that waits for its calls gives a sign of life.
+_TICK_SECONDS = 0.5
+#: How long a page waits while the breaker of its service is open, before it counts as failed.
+_LONGEST_PAGE_HOLD_SECONDS = 60.0
+#: A call that a service is asked for: the batch and the place of the item in it.
+_Call = tuple[_Batch, int]
+
+
+class SharedReads:
+    """One `ParallelReader` for each service, shared by the units that are read at the same time."""
+
+    def __init__(
+        self,
+        services: Services,
+        outage_seconds: float = OUTAGE_SECONDS,
+        sleep: Callable[[float], object] = time.sleep,
+        tick: Callable[[str | None], None] = lambda _waits_for: None,
+        listed: Callable[[int, int], None] = lambda _done, _total: None,
+        begin: Callable[[Unit], None] = lambda _unit: None,
+    ) -> None:
+        """`sleep` waits before a page is retried. `tick` is called periodically in the thread that constructed this.
+
+        Both may raise to stop the run. `listed` gets the progress of listing, `begin` a unit to be read already.
+        """
+        self._services = services
+        self._outage_seconds = outage_seconds
+        self._sleep = sleep
+        self._tick = tick
+        self.listed = listed
+        self.begin = begin
+        self._owner = threading.get_ident()
+        self._readers: dict[UpstreamName, ParallelReader[_Call, Any]] = {}
+        self._batches: set[_Batch] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def each(
+        self, service: UpstreamName, read: Callable[[Item], Value], items: Iterable[Item]
+    ) -> list[tuple[Item, Value | FailedRead]]:
+        """Calls `read` for every item in parallel; see `Reads.each`. Raises `ReadingStopped`."""
+        batch = _Batch(read, list(items))
+        if not batch.items:
+            return []
+        with self._lock:
+            if self._stopped.is_set():
+                raise ReadingStopped("the reading was stopped")
+            reader = self._readers.get(service) or self._new_reader(service)
+            self._batches.add(batch)
+        reader.add((batch, place) for place in range(len(batch.items)))
+        while not batch.ended.wait(_TICK_SECONDS):
+            if threading.get_ident() == self._owner:
+                self._tick(self.waits_for)
+        with self._lock:
+            self._batches.discard(batch)
+        if batch.too_old is not None:
+            raise batch.too_old
+        if self._stopped.is_set():
+            raise ReadingStopped("the reading was stopped")
+        return list(zip(batch.items, batch.values, strict=True))
+
+    def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
+        """A single call; see `Reads.one`."""
+        return retry(read, self._stopped.wait, self._outage_seconds)
+
+    def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
+        """A page of a list; see `Reads.page`."""
+        return retry(read, self._wait, min(self._outage_seconds, _LONGEST_PAGE_HOLD_SECONDS), times.PAGE_RETRY_SECONDS)
+
+    @property
+    def waits_for(self) -> str | None:
+        """What is waited for, as a text for the progress; None in normal operation."""
+        with self._lock:
+            readers = list(self._readers.values())
+        return next((each.waits_for for each in readers if each.waits_for), None)
+
+    def stop(self) -> None:
+        """Ends the reading: calls under way finish, the rest is left unread."""
+        with self._lock:
+            self._stopped.set()
+            readers, batches = list(self._readers.values()), list(self._batches)
+        for reader in readers:
+            reader.stop()
+        for batch in batches:
+            batch.ended.set()
+        for reader in readers:
+            reader.join()
+
+    def _wait(self, seconds: float) -> bool:
+        """Waits before the next attempt; whether the reading was stopped."""
+        self._sleep(seconds)
+        return self._stopped.is_set()
+
+    def _new_reader(self, service: UpstreamName) -> ParallelReader[_Call, Any]:
+        limit = self._services[service].limit
+        reader: ParallelReader[_Call, Any] = ParallelReader(
+            str(service),
+            lambda call: call[0].call(call[1]),
+            lambda call, value: call[0].take(call[1], value),
+            limit,
+            self._outage_seconds,
+        )
+        self._readers[service] = reader
+        return reader

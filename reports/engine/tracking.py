@@ -1,0 +1,51 @@
+"""The telemetry events of a run: one for each finding, within limits, and a summary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.engine.contract import Gap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from reports.engine.contract import Event, Events, Unit
+    from reports.engine.result import ReconciliationResult
+
+    #: Tracks one event by its name and properties.
+    Track = Callable[[str, Mapping[str, object]], None]
+
+
+def track_event(track: Track, event: Event | None) -> None:
+    """Tracks an event, if there is one."""
+    if event is not None:
+        track(event.name, event.properties)
+
+
+def track_result(
+    track: Track,
+    events: Events,
+    result: ReconciliationResult,
+    gaps: Sequence[Gap],
+    units: Sequence[Unit],
+    most: int | None,
+) -> None:
+    """Tracks what a run found: gaps, unread records, excluded ones, mismatches, and the summary.
+
+    Alerts are made of the events of mismatches, so there are `most` of them at most (None: no limit), then one that
+    says how many more there are; a suspicious run has that one alone.
+    """
+    for gap in gaps:
+        track_event(track, events.gap(gap))
+    for unread in result.unread:
+        track_event(track, events.unread(unread))
+    for excluded in result.excluded:
+        track_event(track, events.excluded(excluded))
+    found = len(result.mismatches)
+    listed = found if most is None else 0 if result.suspicious else min(most, found)
+    for mismatch in result.mismatches[:listed]:
+        track_event(track, events.mismatch(mismatch))
+    if listed < found:
+        track(events.more, {"mismatch-count": found, "not-listed": found - listed, "reason": result.suspicious or ""})
+    for event in events.summary(result, units):
+        track_event(track, event)

@@ -1,0 +1,397 @@
+"""The incentive reconciliation: whether every active prisoner has the same incentive level in NOMIS and in DPS.
+
+NOMIS is read booking by booking, DPS in bulk, both side by side. A difference is read again by the single calls, which
+give the records that the decision table needs.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+import structlog
+
+from reports.engine import result as results
+from reports.engine.contract import (
+    Events,
+    Explanation,
+    Field,
+    Gap,
+    Population,
+    Reading,
+    Reconciliation,
+    Unit,
+    UnreadRecord,
+)
+from reports.engine.frame import typed
+from reports.engine.listing import Listing, list_prisoners, relist
+from reports.engine.parallel_reader import FailedRead
+from reports.reconciliations.incentives import result as own
+from reports.reconciliations.incentives.bookings import ActiveBookingLookup, find_bookings
+from reports.reconciliations.incentives.events import IncentiveEvents
+from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage, entities, read_levels
+from reports.reconciliations.incentives.levels import level_code, level_of_record, names_to_codes
+from reports.reconciliations.incentives.mismatches import explain_pair, sides
+from reports.reconciliations.incentives.plausibility import Without, why_without_levels
+from sync.clock import LONDON
+from sync.domains.incentives import dps as incentives_api
+from sync.domains.incentives.nomis import current_iep_body
+from sync.failures import SyncError, UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.upstream.prisoners import PrisonerId, UnusableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.contract import Difference, Reads
+    from reports.engine.result import ReconciliationResult
+
+#: What the bulk call says of a level that has no name.
+UNNAMED = "Unmapped"
+#: Bookings of one bulk call at most.
+LARGEST_BULK = 1_000
+_WITHDRAWN = frozenset({404, 405})
+_NOT_FOUND = "not among the active prisoners, and no review in DPS"
+
+
+class Incentives(Reconciliation):
+    """Compares the incentive levels of all active prisoners. A unit is a page of bookings."""
+
+    name = own.NAME
+    title = "Incentive levels"
+    counted = "prisoners"
+    key: ClassVar = {"booking_id": "Int64"}
+    fields = (Field("level", "Level", "category"),)
+    extra: ClassVar = {"review_id": "Int64"}
+    kinds: ClassVar = {kind.code: kind.label for kind in own.KINDS}
+    domain = "incentives"
+    nouns: ClassVar = {"NOMIS": "NOMIS record", "DPS": "DPS review"}
+    in_every_prison = True
+    gone = "released"
+    parts: ClassVar = {
+        results.ReconciliationResult: own.IncentiveResult,
+        results.Mismatch: own.IncentiveMismatch,
+        results.InFlight: own.IncentiveInFlight,
+        results.Excluded: own.IncentiveExcluded,
+        results.Resolved: own.IncentiveResolved,
+        results.Unconfirmed: own.IncentiveUnconfirmed,
+        results.Unread: own.IncentiveUnread,
+    }
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._page_size = self.settings.reports_incentives_reconciliation_page_size
+        self._near = timedelta(hours=self.settings.reconciliation_near_hours)
+        self._bulk_lock = threading.Lock()
+        #: The codes of the levels by name, once they are read; None where the bulk call cannot be used.
+        self._names: Mapping[str, str] | None = None
+        self._names_read = False
+        #: Both current records of the bookings that were read again.
+        self._pairs: dict[int, PrisonerLevels] = {}
+
+    def population(self, reads: Reads) -> Population:
+        """Everyone, by pages; or the active bookings of the chosen prisoners."""
+        if self.scope.offender_nos:
+            return self._chosen(self.scope.offender_nos, ())
+        listing = list_prisoners(
+            self.services.nomis,
+            self._page_size,
+            max_page_errors=self.settings.reconciliation_max_page_errors,
+            progress=reads.listed,
+            read_page=partial(reads.page, UpstreamName.NOMIS),
+            begin=lambda prisoners: reads.begin(_unit(0, prisoners)),
+        )
+        return self._population(listing, ())
+
+    def listed_again(self, population: Population, reads: Reads) -> Population:
+        """The known prisoners and those who came since: people move, so all pages are read."""
+        known = [prisoner for unit in population.units for prisoner in _prisoners(unit)]
+        if self.scope.offender_nos:
+            return self._chosen(population.detail["notFound"], known)
+        unusable = tuple(UnusableRow(*row) for row in population.detail["unusable"])
+        before = Listing(tuple(known), population.total or 0, looked_again=True, unusable=unusable)
+        listing = relist(self.services.nomis, before, self._page_size, partial(reads.page, UpstreamName.NOMIS))
+        return self._population(listing, population.units)
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:
+        """The levels of one page of prisoners: NOMIS one by one, DPS in bulk."""
+        prisoners = {each.booking_id: each.offender_no for each in _prisoners(unit)}
+        with ThreadPoolExecutor(1, thread_name_prefix="dps-bulk") as executor:
+            bulk = executor.submit(self._bulk_levels, list(prisoners), reads)
+            nomis = dict(reads.each(UpstreamName.NOMIS, self._nomis_level, prisoners))
+            dps: dict[int, str | FailedRead | None] = dict(bulk.result())
+        missing = [booking_id for booking_id in prisoners if booking_id not in dps]
+        dps |= reads.each(UpstreamName.INCENTIVES, self._dps_level, missing)
+        rows, unread = [], []
+        for booking_id, offender_no in prisoners.items():
+            ours, theirs = nomis[booking_id], dps[booking_id]
+            failed = next((each for each in (ours, theirs) if isinstance(each, FailedRead)), None)
+            if failed is not None:
+                unread.append(_unread(booking_id, offender_no, failed))
+            elif not isinstance(ours, FailedRead) and not isinstance(theirs, FailedRead):
+                rows.append((booking_id, offender_no, ours[1], ours[0], theirs))
+        columns = zip(*rows, strict=True) if rows else ((),) * 5
+        named = dict(zip(("booking_id", "offender_no", "prison_id", "nomis_level", "dps_level"), columns, strict=True))
+        frame = typed(self, {name: list(values) for name, values in named.items()})
+        return Reading(_with_sides(frame), tuple(unread))
+
+    def unread_part(self, unit: Unit, unread: Sequence[UnreadRecord]) -> Unit:
+        """The prisoners of a page who could not be read."""
+        bookings = {each.key["booking_id"] for each in unread}
+        return _unit(int(unit.id), [each for each in _prisoners(unit) if each.booking_id in bookings])
+
+    def unread_unit(self, unit: Unit, why: FailedRead) -> Sequence[UnreadRecord]:
+        """Every prisoner of a page that was not read."""
+        return tuple(_unread(each.booking_id, each.offender_no, why) for each in _prisoners(unit))
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
+        """Both levels by the single calls; bookings that are no longer active are left out.
+
+        A booking does not lose its level: where one is gone although the prisoner was not released, it is unread.
+        """
+        wanted = [
+            (PrisonerId(int(booking_id), str(offender_no)), (_text(nomis), _text(dps)))
+            for booking_id, offender_no, nomis, dps in zip(
+                rows["booking_id"], rows["offender_no"], rows["nomis_level"], rows["dps_level"], strict=True
+            )
+        ]
+        first = {prisoner.booking_id: levels for prisoner, levels in wanted}
+        found: list[PrisonerLevels] = []
+        unread: list[UnreadRecord] = []
+        for prisoner, pair in reads.each(UpstreamName.NOMIS, self._pair, [prisoner for prisoner, _ in wanted]):
+            if isinstance(pair, FailedRead):
+                unread.append(_unread(prisoner.booking_id, prisoner.offender_no, pair))
+            else:
+                found.append(pair)
+        differing = [pair for pair in found if not pair.equal or _lost(pair, first[pair.booking_id]) is not None]
+        released = self._released(differing, reads)
+        kept = [pair for pair in found if pair.booking_id not in released]
+        lost = {pair.booking_id: why for pair in kept if (why := _lost(pair, first[pair.booking_id])) is not None}
+        unread += [
+            _unread(pair.booking_id, pair.offender_no, FailedRead(lost[pair.booking_id], network=False))
+            for pair in kept
+            if pair.booking_id in lost
+        ]
+        kept = [pair for pair in kept if pair.booking_id not in lost]
+        self._pairs |= {pair.booking_id: pair for pair in kept}
+        return Reading(_with_sides(typed(self, map(_row, kept))), tuple(unread))
+
+    def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The current review of DPS, and the prisoner, whose reviews are handled one at a time."""
+        return entities(row["review_id"], row["offender_no"])
+
+    def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
+        """The row of the decision table, with both histories."""
+        return [found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]
+
+    def events(self) -> Events:
+        """The events that dashboards and alerts rely on."""
+        return IncentiveEvents()
+
+    def record_values(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Both levels, and both current records where they were read again."""
+        pair = self._pairs.get(row["booking_id"])
+        levels = {"nomis_level": row["nomis_level"], "dps_level": row["dps_level"]}
+        return levels if pair is None else levels | sides(pair)
+
+    def result_values(self, frame: pd.DataFrame, gaps: Sequence[Gap]) -> Mapping[str, Any]:
+        """The matrix of levels, and the pages that could not be listed."""
+        pages = (own.UnreadPage(page=gap.detail["page"], reason=gap.reason) for gap in gaps)
+        return {"matrix": matrix(frame), "unread_pages": tuple(pages)}
+
+    def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
+        """Too many have no level on one side."""
+        before = Without.of(earlier.matrix) if isinstance(earlier, own.IncentiveResult) else None
+        return why_without_levels(frame, before)
+
+    def _population(self, listing: Listing, units: Sequence[Unit]) -> Population:
+        known = {booking_id for unit in units for booking_id in unit.content["bookings"]}
+        further = [each for each in listing.prisoners if each.booking_id not in known]
+        size = self._page_size
+        pages = [further[start : start + size] for start in range(0, len(further), size)]
+        numbered = (_unit(number, page) for number, page in enumerate(pages, start=len(units)))
+        return Population(
+            units=(*units, *numbered),
+            total=listing.total_elements,
+            gaps=tuple(_gap(each.page, each.reason) for each in listing.failed_pages),
+            unread=tuple(map(_unusable, listing.unusable)),
+            moving=not listing.looked_again and not listing.failed_pages,
+            detail={"unusable": [_as_list(each) for each in listing.unusable]},
+        )
+
+    def _chosen(self, offender_nos: Sequence[str], known: Sequence[PrisonerId]) -> Population:
+        """The chosen prisoners: those known, and those of `offender_nos` who have an active booking."""
+        found = find_bookings(self.services, offender_nos, self._page_size)
+        prisoners = [*known, *found.prisoners]
+        size = self._page_size
+        pages = [prisoners[start : start + size] for start in range(0, len(prisoners), size)]
+        never = (UnreadRecord({}, offender_no, None, _NOT_FOUND) for offender_no in found.not_found)
+        return Population(
+            units=tuple(_unit(number, page) for number, page in enumerate(pages)),
+            total=len(prisoners),
+            gaps=tuple(_gap(each.page, each.reason) for each in found.failed_pages),
+            unread=(*map(_unusable, found.unusable), *never),
+            detail={"notFound": list(found.not_found)},
+        )
+
+    def _nomis_level(self, booking_id: int) -> tuple[str | None, str | None]:
+        body = current_iep_body(self.services.nomis, booking_id)
+        return (None, None) if body is None else level_of_record(body, booking_id)
+
+    def _dps_level(self, booking_id: int) -> str | None:
+        client = self.services[UpstreamName.INCENTIVES]
+        summary = incentives_api.booking_summary(client, booking_id, with_details=False)
+        if summary is None:
+            return None
+        return level_code(summary.iep_code, f"incentives: GET /iep/reviews/booking/{booking_id}")
+
+    def _bulk_levels(self, booking_ids: Sequence[int], reads: Reads) -> dict[int, str]:
+        """The levels that the bulk call gives; the others have to be read singly: missing, or a level without a name.
+
+        The flag that the bulk call goes by may be missing from every review of a booking.
+        """
+        found: dict[int, str] = {}
+        for start in range(0, len(booking_ids), LARGEST_BULK):
+            codes = self._codes(reads)
+            if codes is None:
+                break
+            for booking_id, name in self._bulk_call(booking_ids[start : start + LARGEST_BULK], reads).items():
+                code = None if name == UNNAMED else codes.get(name)
+                if code is not None:
+                    found[booking_id] = code
+        return found
+
+    def _codes(self, reads: Reads) -> Mapping[str, str] | None:
+        """The codes of the levels by name, read once; None when they cannot be read, or the bulk call is withdrawn."""
+        with self._bulk_lock:
+            if not self._names_read:
+                try:
+                    client = self.services[UpstreamName.INCENTIVES]
+                    self._names = reads.one(UpstreamName.INCENTIVES, partial(names_to_codes, client))
+                except SyncError as error:
+                    structlog.get_logger().warning("level-names-not-read", reason=str(error))
+                self._names_read = True
+            return self._names
+
+    def _bulk_call(self, booking_ids: Sequence[int], reads: Reads) -> Mapping[int, str]:
+        """One bulk call; empty when the levels have to be read singly."""
+        client = self.services[UpstreamName.INCENTIVES]
+        try:
+            return reads.one(UpstreamName.INCENTIVES, partial(incentives_api.current_levels, client, booking_ids))
+        except SyncError as error:
+            if isinstance(error, UpstreamError) and error.status in _WITHDRAWN:
+                with self._bulk_lock:
+                    self._names = None
+            return {}
+
+    def _pair(self, prisoner: PrisonerId) -> PrisonerLevels:
+        return read_levels(self.services, prisoner.booking_id, prisoner.offender_no)
+
+    def _released(self, differing: Sequence[PrisonerLevels], reads: Reads) -> frozenset[int]:
+        """The bookings that are no longer active.
+
+        Pages of the list are read after all levels, so that none is older than the levels it is asked about.
+        """
+        if self.scope.offender_nos:
+            return frozenset()
+        listed = [prisoner for unit in self.listed.units for prisoner in _prisoners(unit)]
+        known = Listing(tuple(listed), self.listed.total or 0)
+        is_active = ActiveBookingLookup(self.services.nomis, self._page_size, known)
+        released = set()
+        for booking_id, active in reads.each(UpstreamName.NOMIS, is_active, [each.booking_id for each in differing]):
+            if isinstance(active, FailedRead):
+                structlog.get_logger().warning("release-not-checked", booking_id=booking_id, reason=active.reason)
+            elif not active:
+                released.add(booking_id)
+        return frozenset(released)
+
+    def _explain(self, difference: Difference) -> Explanation:
+        message = ReviewMessage(difference.pending, difference.given_up, difference.doubt)
+        return explain_pair(self.services, self._pairs[difference.row["booking_id"]], message, self._near)
+
+
+def matrix(frame: pd.DataFrame) -> tuple[own.MatrixCell, ...]:
+    """How many prisoners have each pair of levels, in the order of their codes; those without a level come first."""
+    counts = frame.groupby(["nomis_level", "dps_level"], observed=True, dropna=False).size().reset_index(name="count")
+    cells = [
+        own.MatrixCell(nomis_level=_text(nomis), dps_level=_text(dps), count=int(count))
+        for nomis, dps, count in zip(counts["nomis_level"], counts["dps_level"], counts["count"], strict=True)
+    ]
+    return tuple(sorted(cells, key=lambda cell: (cell.nomis_level or "", cell.dps_level or "")))
+
+
+def _prisoners(unit: Unit) -> list[PrisonerId]:
+    bookings, offender_nos = unit.content["bookings"], unit.content["offenders"]
+    return [PrisonerId(*each) for each in zip(bookings, offender_nos, strict=True)]
+
+
+def _unit(number: int, prisoners: Sequence[PrisonerId]) -> Unit:
+    content = {
+        "bookings": [each.booking_id for each in prisoners],
+        "offenders": [each.offender_no for each in prisoners],
+    }
+    return Unit(str(number), content, len(prisoners))
+
+
+def _gap(page: int, reason: str) -> Gap:
+    return Gap(f"page {page} of the prisoners", reason, {"page": page})
+
+
+def _unusable(row: UnusableRow) -> UnreadRecord:
+    return UnreadRecord(
+        {} if row.booking_id is None else {"booking_id": row.booking_id},
+        row.offender_no or "unknown",
+        None,
+        f"row {row.row} of page {row.page} of the active prisoners: {row.reason}",
+        detail={"page": row.page, "row": row.row},
+    )
+
+
+def _as_list(row: UnusableRow) -> list[Any]:
+    return [row.page, row.row, row.booking_id, row.offender_no, row.reason]
+
+
+def _unread(booking_id: int, offender_no: str, why: FailedRead) -> UnreadRecord:
+    return UnreadRecord({"booking_id": booking_id}, offender_no, None, why.reason, why.network)
+
+
+def _row(pair: PrisonerLevels) -> dict[str, Any]:
+    review = pair.newest_review
+    return {
+        "booking_id": pair.booking_id,
+        "offender_no": pair.offender_no,
+        "prison_id": pair.prison_id,
+        "nomis_level": pair.nomis_level,
+        "dps_level": pair.dps_level,
+        "nomis_changed_at": None if pair.nomis is None else _in_london(pair.nomis.iep_date_time),
+        "dps_changed_at": None if review is None else _in_london(review.iep_time),
+        "review_id": None if review is None else review.id,
+    }
+
+
+def _with_sides(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with what follows from the levels: a side without a level has no record."""
+    for side in ("nomis", "dps"):
+        frame[f"in_{side}"] = frame[f"{side}_level"].notna().astype("boolean")
+    return frame
+
+
+def _in_london(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=LONDON)
+
+
+def _text(level: Any) -> str | None:
+    return None if pd.isna(level) else str(level)
+
+
+def _lost(pair: PrisonerLevels, first: tuple[str | None, str | None]) -> str | None:
+    """Why the recheck is not believed: a level of the first reading is gone."""
+    sides = (("NOMIS", first[0], pair.nomis_level), ("DPS", first[1], pair.dps_level))
+    for side, before, after in sides:
+        if before is not None and after is None:
+            return f"{side} had the level {before} when first read and none in the recheck, which is not believed"
+    return None

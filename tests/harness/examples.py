@@ -1,0 +1,46 @@
+"""The examples of `doc/architecture.md`, added to a copy of the program."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_BLOCK = re.compile(r"^ *```(python|diff)\n *# (\S+)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+
+
+def add_example(heading: str, folder: Path) -> None:
+    """Copies the program to a folder, and adds the files and changes that the section of the page shows."""
+    for room in ("jobs", "reports", "sync", "templates"):
+        shutil.copytree(ROOT / room, folder / room)
+    page = (ROOT / "doc" / "architecture.md").read_text(encoding="utf-8")
+    example = page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    for language, path, block in _BLOCK.findall(example):
+        _change(folder / path, textwrap.dedent(block), language)
+
+
+def touched(folder: Path) -> set[Path]:
+    """The files of a copy that are not as they are here."""
+    copies = [path.relative_to(folder) for path in folder.rglob("*.py")]
+    return {path for path in copies if not (ROOT / path).exists() or _differs(ROOT / path, folder / path)}
+
+
+def _change(path: Path, block: str, language: str) -> None:
+    """Writes a new file, or changes the lines that a diff shows; those that stay show the place."""
+    if language == "python":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block, encoding="utf-8")
+        return
+    # An empty line that stays has lost the space before it.
+    lines = [line if line.strip() else f" {line}" for line in block.splitlines(keepends=True)]
+    old = "".join(line[1:] for line in lines if not line.startswith("+"))
+    new = "".join(line[1:] for line in lines if not line.startswith("-"))
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{path.name} does not have {old}"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def _differs(one: Path, other: Path) -> bool:
+    return one.read_bytes() != other.read_bytes()

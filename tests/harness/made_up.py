@@ -1,0 +1,89 @@
+"""A reconciliation that nobody has: what a test compares is given to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from reports.engine.contract import (
+    Difference,
+    Event,
+    Events,
+    Explanation,
+    Field,
+    Population,
+    Reading,
+    Reads,
+    Reconciliation,
+    Unit,
+    UnreadRecord,
+)
+from reports.engine.frame import records, typed
+from reports.engine.parallel_reader import FailedRead
+from reports.engine.result import Mismatch, ReconciliationResult
+
+#: A row by its columns.
+Row = Mapping[str, Any]
+
+
+class MadeUpEvents(Events):
+    """One event for each mismatch and one at the end."""
+
+    report = "made-up-report"
+    more = "made-up-more"
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        """The booking."""
+        return Event("made-up-mismatch", {"bookingId": mismatch.booking_id})
+
+    def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
+        """How many differ, of how many units."""
+        return (Event(self.report, {"mismatches": len(result.mismatches), "units": len(units)}),)
+
+
+class MadeUp(Reconciliation):
+    """Compares counts by prison and booking. `units` holds the rows of each unit, or what reading it raises."""
+
+    name = "made-up"
+    title = "Made-up counts"
+    counted = "counts"
+    key: ClassVar = {"prison_id": "string", "booking_id": "Int64"}
+    fields: ClassVar[tuple[Field, ...]] = (Field("count", "Count", "Int64"),)
+    domain = "activities"
+    units: ClassVar[dict[str, list[Row] | Exception]] = {}
+
+    def population(self, reads: Reads) -> Population:  # noqa: ARG002 - nothing is called
+        """The units that the test gave."""
+        return Population(tuple(map(Unit, self.units)), None)
+
+    def read(self, unit: Unit, reads: Reads) -> Reading:  # noqa: ARG002
+        """The rows that the test gave."""
+        given = self.units[unit.id]
+        if isinstance(given, Exception):
+            raise given
+        return Reading(typed(type(self), given))
+
+    def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:  # noqa: ARG002
+        """All rows again; those of a prison whose unit cannot be read are unread."""
+        given = [row for unit in self.units.values() if not isinstance(unit, Exception) for row in unit]
+        failed = {name: str(unit) for name, unit in self.units.items() if isinstance(unit, Exception)}
+        unread = [
+            UnreadRecord({name: row[name] for name in self.key}, None, None, failed[row["prison_id"]])
+            for row in records(rows)
+            if row["prison_id"] in failed
+        ]
+        return Reading(typed(type(self), given), tuple(unread))
+
+    def explain(
+        self,
+        differences: Sequence[Difference],
+        reads: Reads,  # noqa: ARG002
+    ) -> Sequence[Explanation | FailedRead | None]:
+        """Nothing is known of it."""
+        return [None for _ in differences]
+
+    def events(self) -> Events:
+        """Its events."""
+        return MadeUpEvents()

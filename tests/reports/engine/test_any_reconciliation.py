@@ -1,0 +1,230 @@
+"""What the engine does for every reconciliation, by one that is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any, ClassVar
+
+import pytest
+
+from reports.engine.pending_messages import PendingMessages
+from reports.engine.result import ReconciliationResult
+from reports.engine.run import ReconciliationParameters
+from sync.clock import now
+from sync.failures import RuleError, UpstreamError
+from sync.settings.declaration import Settings
+from sync.store.telemetry import read_events
+from tests.harness.made_up import MadeUp, Row
+from tests.harness.reconciliations import OpenApp, ReportsApp
+
+DOWN = RuleError("the prison cannot be read")
+TOO_OLD = UpstreamError("nomis", "GET", "/made-up/MDI", status=404, message="No static resource", no_route=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_given() -> Iterator[None]:
+    """What one test gave is not there for the next."""
+    MadeUp.units = {}
+    yield
+    MadeUp.units = {}
+
+
+def row(prison: str, booking: int, nomis: int | None, dps: int | None, **further: Any) -> Row:
+    """A record with its counts; a side without a count does not have it."""
+    sides = {"in_nomis": nomis is not None, "in_dps": dps is not None, "nomis_count": nomis, "dps_count": dps}
+    return {"prison_id": prison, "booking_id": booking, **sides, **further}
+
+
+def reconciled(app: ReportsApp, kind: type[MadeUp] = MadeUp, **arguments: Any) -> ReconciliationResult:
+    """The result of a run."""
+    result = app.reconcile(kind=kind, **arguments).result
+    assert result is not None
+    return result
+
+
+def tracked(app: ReportsApp, name: str) -> list[dict[str, str]]:
+    """The properties of the events of this name."""
+    app.telemetry.flush()
+    return [dict(each["properties"]) for each in read_events(app.database, name)]
+
+
+def named(result: ReconciliationResult) -> dict[int | None, str]:
+    """The kind of each mismatch, by booking."""
+    return {each.booking_id: each.kind for each in result.mismatches}
+
+
+def test_finds_each_kind_and_says_how_the_sides_differ(open_app: OpenApp) -> None:
+    """A record on one side only, and one with another count; both values are in the result."""
+    MadeUp.units = {
+        "MDI": [row("MDI", 1, 2, 1), row("MDI", 2, 1, 1), row("MDI", 3, 1, None)],
+        "LEI": [row("LEI", 4, None, 2)],
+    }
+    app = open_app()
+    result = reconciled(app)
+    assert (result.reconciliation, result.status, result.compared) == ("made-up", "complete", 4)
+    assert named(result) == {1: "different", 3: "nomis-only", 4: "dps-only"}
+    first = next(each for each in result.mismatches if each.booking_id == 1)
+    assert first.key == {"prison_id": "MDI", "booking_id": 1}
+    assert [(each.field, each.nomis, each.dps) for each in first.differences] == [("count", 2, 1)]
+    assert {each.prison_id: (each.compared, each.mismatches) for each in result.prisons} == {
+        "MDI": (3, 2),
+        "LEI": (1, 1),
+    }
+    assert sorted(each["bookingId"] for each in tracked(app, "made-up-mismatch")) == ["1", "3", "4"]
+    assert tracked(app, "made-up-report") == [{"mismatches": "3", "units": "2"}]
+
+
+def test_knows_new_persisting_and_resolved_of_its_own_runs_alone(open_app: OpenApp) -> None:
+    """A mismatch persists until it agrees or its record is gone; a run of another reconciliation changes nothing."""
+    app = open_app()
+    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
+    first = reconciled(app)
+    assert app.reconcile().status == "complete"
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 1), row("MDI", 4, 1, 2)]}
+    second = reconciled(app)
+    assert {each.booking_id: each.standing for each in second.mismatches} == {1: "persisting", 4: "new"}
+    assert {each.booking_id: each.how for each in second.resolved} == {2: "equal", 3: "gone"}
+    assert second.compared_with == first.run_id
+    assert [each.run_id for each in second.trend] == [first.run_id, second.run_id]
+
+
+def test_a_unit_that_cannot_be_read_makes_the_run_incomplete_and_is_read_when_resumed(open_app: OpenApp) -> None:
+    """It is named, nothing is resolved in it, and the others count; the resumed run reads it alone."""
+    app = open_app()
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)], "LEI": [row("LEI", 2, 1, 2)]}
+    reconciled(app)
+    MadeUp.units = {"MDI": DOWN, "LEI": [row("LEI", 2, 1, 2)]}
+    broken = reconciled(app, run_id="broken")
+    assert (broken.status, named(broken), broken.resolved) == ("incomplete", {2: "different"}, ())
+    assert [(each.unit, each.reason) for each in broken.unread] == [("MDI", str(DOWN))]
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)], "LEI": DOWN}
+    resumed = reconciled(app, parameters=ReconciliationParameters(resume="broken"))
+    # The difference of LEI was read before, and cannot be read again: seen, not confirmed.
+    assert [each.booking_id for each in resumed.resolved] == [1]
+    assert (resumed.status, [each.booking_id for each in resumed.unconfirmed]) == ("incomplete", [2])
+
+
+def test_a_missing_route_fails_the_run(open_app: OpenApp) -> None:
+    """A service that is too old is no agreement: the run has failed, and says which service and route."""
+    MadeUp.units = {"MDI": TOO_OLD, "LEI": [row("LEI", 2, 1, 1)]}
+    result = reconciled(open_app())
+    assert result.status == "failed"
+    assert result.failure == (
+        "nomis has no GET /made-up/MDI: it is too old for this reconciliation, or its address is wrong"
+    )
+
+
+@pytest.mark.parametrize(("units", "status"), [(0, "failed"), (9, "failed"), (10, "complete")])
+def test_a_population_that_is_gone_or_halved_is_not_believed(open_app: OpenApp, units: int, status: str) -> None:
+    """Less than half of what the last complete run listed fails the run."""
+    app = open_app()
+    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(20)}
+    assert reconciled(app).status == "complete"
+    MadeUp.units = {str(number): [row("MDI", number, 1, 1)] for number in range(units)}
+    assert reconciled(app).status == status
+
+
+def test_very_many_differences_are_suspicious_and_alert_once(open_app: OpenApp) -> None:
+    """They are kept, but one event stands for all of them."""
+    app = open_app(reconciliation_suspicious_count="10")
+    MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
+    result = reconciled(app)
+    assert (result.status, len(result.mismatches)) == ("complete", 11)
+    assert "11 of 100 differ, more than 2 %" in str(result.suspicious)
+    assert tracked(app, "made-up-mismatch") == []
+    assert [each["mismatch-count"] for each in tracked(app, "made-up-more")] == ["11"]
+
+
+@pytest.mark.parametrize(("count", "percent"), [(11, 2), (10, 11)])
+def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, percent: int) -> None:
+    """Up to the count, or up to the share, every difference has its alert."""
+    app = open_app(reconciliation_suspicious_count=str(count), reconciliation_suspicious_percent=str(percent))
+    MadeUp.units = {"MDI": [row("MDI", number, 1, 2 if number < 11 else 1) for number in range(100)]}
+    assert reconciled(app).suspicious is None
+    assert len(tracked(app, "made-up-mismatch")) == 11
+
+
+def test_there_are_only_so_many_alerts(open_app: OpenApp) -> None:
+    """The last event says how many more there are."""
+    app = open_app(reconciliation_most_alerts="3")
+    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in range(5)]}
+    assert len(reconciled(app).mismatches) == 5
+    assert len(tracked(app, "made-up-mismatch")) == 3
+    assert tracked(app, "made-up-more") == [{"mismatch-count": "5", "not-listed": "2", "reason": ""}]
+
+
+@pytest.mark.parametrize("entry", ["MDI/1,known", "bookingId=1,known", "booking_id=1,known,2026-08-01"])
+def test_a_record_on_the_list_of_exclusions_is_reported_apart(open_app: OpenApp, entry: str) -> None:
+    """By its whole key, or by one column of it."""
+    app = open_app(reconciliation_made_up_exclusions=entry)
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)]}
+    result = reconciled(app)
+    assert named(result) == {2: "different"}
+    assert [(each.booking_id, each.still_differs, each.reason) for each in result.excluded] == [(1, True, "known")]
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 1)]}
+    assert reconciled(app).unneeded_exclusions == ("MDI/1",)
+
+
+@pytest.mark.parametrize("side", ["nomis", "dps"])
+def test_a_record_that_was_changed_just_now_is_in_flight(open_app: OpenApp, side: str) -> None:
+    """Its event may be on its way; an older one is a mismatch."""
+    app = open_app()
+    recent, old = now() - timedelta(minutes=3), now() - timedelta(minutes=30)
+    MadeUp.units = {
+        "MDI": [
+            row("MDI", 1, 1, 2, **{f"{side}_changed_at": recent.isoformat()}),
+            row("MDI", 2, 1, 2, **{f"{side}_changed_at": old.isoformat()}),
+        ]
+    }
+    result = reconciled(app)
+    assert named(result) == {2: "different"}
+    assert [(each.booking_id, "some minutes old" in each.why) for each in result.in_flight] == [(1, True)]
+
+
+class ByAllocation(MadeUp):
+    """Records whose allocation is named by the messages of the domain."""
+
+    def entities(self, row: Row) -> tuple[str, ...]:
+        """The allocation has the number of the booking."""
+        return (f"allocation:{row['booking_id']}",)
+
+
+def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_app: OpenApp) -> None:
+    """On the queue or its dead letter queue, by the name that the messages of the domain give it."""
+    app = open_app()
+    MadeUp.units = {"MDI": [row("MDI", number, 1, 2) for number in (1, 2, 3)]}
+    pending = PendingMessages(on_dlq=frozenset({"allocation:1"}), failed=frozenset({"allocation:2"}))
+    result = reconciled(app, ByAllocation, find_pending=lambda _domain: pending)
+    assert named(result) == {3: "different"}
+    assert {each.booking_id: each.why for each in result.in_flight} == {
+        1: "its message waits on the dead letter queue: prisoner-to-nomis dlq retry activity",
+        2: "its message waits on the activity queue",
+    }
+
+
+class OfADay(MadeUp):
+    """Records of a day, yesterday by default."""
+
+    key: ClassVar = {"date": "string", **MadeUp.key}
+
+    @classmethod
+    def window(cls, settings: Settings, today: date) -> tuple[date, date]:  # noqa: ARG003 - as in the contract
+        """Yesterday."""
+        return today - timedelta(days=1), today - timedelta(days=1)
+
+
+def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) -> None:
+    """What differed on another day is neither resolved nor persisting; a chosen day is no measure for later runs."""
+    app = open_app()
+    yesterday = now().date() - timedelta(days=1)
+    OfADay.units = {"MDI": [{**row("MDI", 1, 1, 2), "date": "2023-05-01"}]}
+    first = reconciled(app, OfADay)
+    OfADay.units = {"MDI": [{**row("MDI", 2, 1, 2), "date": yesterday.isoformat()}]}
+    second = reconciled(app, OfADay)
+    assert (second.resolved, [each.standing for each in second.mismatches]) == ((), ["new"])
+    assert second.compared_with == first.run_id
+    chosen = ReconciliationParameters(from_date=date(2023, 5, 1), to_date=date(2023, 5, 1))
+    OfADay.units = {"MDI": []}
+    assert reconciled(app, OfADay, parameters=chosen).resolved == ()
+    assert reconciled(app, OfADay).compared_with == second.run_id

@@ -1,0 +1,148 @@
+"""The comparison of a frame, and the join of both sides, against plain comparisons of dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from reports.engine.compare import differing
+from reports.engine.contract import Field
+from reports.engine.frame import columns_of, concatenated, join_sides, keys_of, records, rows_of, typed
+from tests.harness.made_up import MadeUp
+
+KINDS = ("nomis-only", "dps-only", "different")
+#: The values of a record: two that are compared, one of them a category, and one that is only shown.
+RECORD = st.fixed_dictionaries(
+    {
+        "count": st.one_of(st.none(), st.integers(0, 3)),
+        "level": st.sampled_from([None, "BAS", "STD", "ENH"]),
+        "note": st.sampled_from([None, "x", "y"]),
+    }
+)
+SIDE = st.dictionaries(st.tuples(st.sampled_from(["MDI", "LEI"]), st.integers(1, 6)), RECORD, max_size=8)
+Side = dict[tuple[str, int], dict[str, Any]]
+
+
+class Compared(MadeUp):
+    """Two compared fields, and one that is only shown."""
+
+    fields = (
+        Field("count", "Count", "Int64"),
+        Field("level", "Level", "category"),
+        Field("note", "Note", "string", compared=False),
+    )
+
+
+def side_frame(side: Side, name: str) -> pd.DataFrame:
+    """One side as a frame of its key and its fields."""
+    rows = [
+        {"prison_id": prison, "booking_id": booking, **{f"{name}_{field}": value for field, value in record.items()}}
+        for (prison, booking), record in side.items()
+    ]
+    return typed(Compared, rows)[["prison_id", "booking_id", *(f"{name}_{field.name}" for field in Compared.fields)]]
+
+
+def frame_of(nomis: Side, dps: Side) -> pd.DataFrame:
+    """Both sides, joined."""
+    return typed(Compared, join_sides(side_frame(nomis, "nomis"), side_frame(dps, "dps"), list(Compared.key)))
+
+
+def naively(nomis: Side, dps: Side) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
+    """The kind of each difference and the fields that differ, one record after another."""
+    found = {}
+    nothing: Mapping[str, Any] = dict.fromkeys(("count", "level", "note"))
+    for key in {*nomis, *dps}:
+        ours, theirs = nomis.get(key, nothing), dps.get(key, nothing)
+        names = tuple(name for name in ("count", "level") if ours[name] != theirs[name])
+        kind = KINDS[0] if key not in dps else KINDS[1] if key not in nomis else KINDS[2]
+        if names or kind != KINDS[2]:
+            found[key] = (kind, names)
+    return found
+
+
+@settings(deadline=None)
+@given(SIDE, SIDE)
+def test_finds_what_a_plain_comparison_finds(nomis: Side, dps: Side) -> None:
+    """Whatever the sides: the same differences, and the frame is not changed."""
+    frame = frame_of(nomis, dps)
+    before = frame.copy(deep=True)
+    rows = records(differing(frame, Compared.fields, KINDS))
+    assert {(row["prison_id"], row["booking_id"]): (row["kind"], row["differs"]) for row in rows} == naively(nomis, dps)
+    assert_frame_equal(frame, before)
+
+
+@settings(deadline=None)
+@given(SIDE, SIDE)
+def test_joins_every_record_once_with_its_side(nomis: Side, dps: Side) -> None:
+    """Each key of either side is one row, with the values of both; a side without it has none."""
+    rows = {(row["prison_id"], row["booking_id"]): row for row in records(frame_of(nomis, dps))}
+    assert rows.keys() == {*nomis, *dps}
+    for key, row in rows.items():
+        for name, side in (("nomis", nomis), ("dps", dps)):
+            assert row[f"in_{name}"] == (key in side)
+            assert {field: row[f"{name}_{field}"] for field in ("count", "level", "note")} == side.get(
+                key, dict.fromkeys(("count", "level", "note"))
+            )
+
+
+@settings(deadline=None)
+@given(st.lists(SIDE, max_size=3))
+def test_frames_are_concatenated_with_all_categories(sides: list[Side]) -> None:
+    """Units whose levels are not the same ones become one frame that can be compared."""
+    frames = [frame_of(side, {}) for side in sides]
+    whole = concatenated(Compared, frames)
+    assert len(whole) == sum(map(len, sides))
+    assert dict(whole.dtypes)["nomis_level"].name == "category"
+    assert sorted(map(str, whole["nomis_level"].dropna())) == sorted(
+        record["level"] for side in sides for record in side.values() if record["level"] is not None
+    )
+
+
+def test_has_its_columns_and_dtypes_without_a_row() -> None:
+    """An empty frame is as typed as any other, and nothing differs in it."""
+    empty = typed(Compared, [])
+    assert list(empty.columns) == list(columns_of(Compared))
+    assert {name: empty[name].dtype.name for name in ("booking_id", "in_nomis", "nomis_count")} == {
+        "booking_id": "Int64",
+        "in_nomis": "boolean",
+        "nomis_count": "Int64",
+    }
+    found = differing(empty, Compared.fields, KINDS)
+    assert len(found) == 0
+    assert {"kind", "differs"} <= set(found.columns)
+
+
+def test_refuses_a_column_that_the_reconciliation_does_not_have() -> None:
+    """A mistyped column would be lost without a word."""
+    with pytest.raises(ValueError, match="has no column nomis_cuont"):
+        typed(Compared, [{"nomis_cuont": 1}])
+
+
+def test_refuses_a_key_that_a_side_has_twice() -> None:
+    """A record that comes twice would be counted twice or lost."""
+    twice = pd.DataFrame({"booking_id": [5, 5], "nomis_count": [1, 2]})
+    once = pd.DataFrame({"booking_id": [5], "dps_count": [1]})
+    for sides in ((twice, once), (once.rename(columns={"dps_count": "nomis_count"}), twice)):
+        with pytest.raises(pd.errors.MergeError):
+            join_sides(*sides, ["booking_id"])
+
+
+def test_rows_are_found_by_the_texts_of_their_keys() -> None:
+    """A key that is stored leads back to its row; one that is not there leads to none."""
+    frame = frame_of({("MDI", 1): {"count": 1, "level": None, "note": None}}, {})
+    assert list(keys_of(frame, Compared.key)) == ['{"prisonId":"MDI","bookingId":1}']
+    found = rows_of(frame, Compared, ['{"prisonId":"MDI","bookingId":1}', '{"prisonId":"LEI","bookingId":1}'])
+    assert list(found["booking_id"]) == [1]
+
+
+def test_times_are_kept_in_utc() -> None:
+    """A time with its zone is the same moment in UTC."""
+    frame = typed(Compared, [{"booking_id": 1, "dps_changed_at": "2026-08-20T10:00:00+01:00"}])
+    assert records(frame)[0]["dps_changed_at"] == datetime(2026, 8, 20, 9, tzinfo=UTC)

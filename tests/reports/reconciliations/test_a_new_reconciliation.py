@@ -1,0 +1,174 @@
+"""The page on adding a reconciliation: its example works as it stands, and touches no more than it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import pytest
+
+from sync.store.database import Database
+from sync.store.telemetry import read_events
+from tests.harness.examples import add_example, touched
+
+MODULE = Path("reports/reconciliations/pay_bands.py")
+SWITCHES = "/agency-switches/ACTIVITY"
+
+
+class Services(BaseHTTPRequestHandler):
+    """HMPPS Auth, NOMIS and the activities API, as far as the example calls them."""
+
+    protocol_version = "HTTP/1.1"
+    #: What each path has.
+    records: ClassVar[dict[str, Any]] = {}
+    #: What a path without a record says.
+    missing: ClassVar[dict[str, Any]] = {}
+
+    def do_GET(self) -> None:
+        """A record, or the error body of the services."""
+        path = urlsplit(self.path).path
+        if path in self.records:
+            self._respond(200, self.records[path])
+        else:
+            self._respond(404, self.missing)
+
+    def do_POST(self) -> None:
+        """A token."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._respond(200, {"access_token": "a-token", "expires_in": 3600})
+
+    def log_message(self, *_: object) -> None:
+        """Prints nothing."""
+
+    def _respond(self, status: int, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+class Program:
+    """A copy of the program to which the page's example was added."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self._environment = environment
+
+    def run(self, *arguments: str) -> tuple[int, Any, str]:
+        """Exit code, printed JSON, and stderr of a command."""
+        ended = subprocess.run(
+            [sys.executable, "-c", "from jobs.cli.app import main; main()", *arguments, "--json"],
+            check=False,
+            cwd=self.folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(self.folder), **self._environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return ended.returncode, json.loads(ended.stdout) if ended.stdout else None, ended.stderr
+
+    def events(self, name: str) -> list[dict[str, str]]:
+        """The properties of the events of this name."""
+        database = Database(self._environment["DATABASE_URL"])
+        found = [dict(event["properties"]) for event in read_events(database, name)]
+        database.dispose()
+        return found
+
+
+def bands(**by_booking: str) -> dict[str, Any]:
+    """The bookings of a prison with their pay bands."""
+    return {"bookings": [{"bookingId": int(booking[1:]), "payBand": band} for booking, band in by_booking.items()]}
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Program]:
+    """The program with the example added, against services with two prisons, where two bookings differ."""
+    Services.missing = {"status": 404, "userMessage": "Not Found: prison not found"}
+    Services.records = {
+        SWITCHES: [{"agencyId": "MDI", "name": "MOORLAND"}, {"agencyId": "LEI", "name": "LEEDS"}],
+        "/pay-bands/MDI": bands(b1="1", b2="2"),
+        "/synchronisation/pay-bands/MDI": bands(b1="1", b2="3"),
+        "/pay-bands/LEI": bands(b3="1"),
+        "/synchronisation/pay-bands/LEI": bands(),
+    }
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
+    Thread(target=server.serve_forever, daemon=True).start()
+    add_example("Adding a reconciliation", tmp_path)
+    names = ("OAUTH", "NOMIS", "ACTIVITIES")
+    credentials = {
+        f"{name}_CLIENT_{part}": "x" for name in ("SYSTEM", "MAPPING", "ACTIVITIES") for part in ("ID", "SECRET")
+    }
+    yield Program(
+        tmp_path,
+        {
+            **{f"API_BASE_URL_{name}": f"http://127.0.0.1:{server.server_port}" for name in names},
+            **credentials,
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'app.db'}",
+            "REPORTS_LOCATION": str(tmp_path / "reports-out"),
+            "RECONCILIATION_RECHECK_SECONDS": "0",
+            # There is no queue to look at; that is a doubt, and no failure.
+            "HMPPS_SQS_PROVIDER": "localstack",
+            "HMPPS_SQS_LOCALSTACK_URL": "http://127.0.0.1:1",
+            "LOG_LEVEL": "ERROR",
+        },
+    )
+    server.shutdown()
+    server.server_close()
+
+
+def test_only_the_registry_knows_a_reconciliation(program: Program) -> None:
+    """Beside its own module a new reconciliation changes one line."""
+    assert touched(program.folder) == {MODULE, Path("reports/reconciliations/registry.py")}
+
+
+def test_it_runs_from_the_command_to_the_report(program: Program) -> None:
+    """Both differences are found and explained; a second run knows them, and what was resolved."""
+    code, first, _ = program.run("reconcile", "pay-bands")
+    assert code == 0
+    assert (first["reconciliation"], first["status"], first["compared"]) == ("pay-bands", "complete", 3)
+    by_booking = {each["bookingId"]: each for each in first["mismatches"]}
+    assert {booking: each["kind"] for booking, each in by_booking.items()} == {2: "different", 3: "nomis-only"}
+    assert by_booking[2]["key"] == {"prisonId": "MDI", "bookingId": 2}
+    assert by_booking[2]["differences"] == [{"field": "pay_band", "nomis": "2", "dps": "3"}]
+    assert by_booking[2]["diagnosis"]["rightSide"] == "DPS"
+    assert len(program.events("pay-bands-mismatch")) == 2
+    assert list((program.folder / "reports-out").rglob("report.html"))
+
+    Services.records["/pay-bands/MDI"] = bands(b1="1", b2="3")
+    _, second, _ = program.run("reconcile", "pay-bands")
+    assert [(each["bookingId"], each["standing"]) for each in second["mismatches"]] == [(3, "persisting")]
+    assert [(each["bookingId"], each["how"]) for each in second["resolved"]] == [(2, "equal")]
+
+    _, listed, _ = program.run("reconcile", "list")
+    row = next(each for each in listed if each["name"] == "pay-bands")
+    assert (row["lastRun"], row["status"], row["differences"]) == (second["runId"], "complete", 1)
+    assert row["schedule"] == "15 6 * * * (Europe/London)"
+
+
+def test_a_prison_that_cannot_be_read_makes_the_run_incomplete(program: Program) -> None:
+    """The others are compared; the exit code and the event say so."""
+    del Services.records["/synchronisation/pay-bands/MDI"]
+    code, found, error = program.run("reconcile", "pay-bands")
+    assert (code, found["status"], found["compared"]) == (1, "incomplete", 1)
+    assert [each["unit"] for each in found["unread"]] == ["MDI"]
+    assert "is incomplete" in error
+    assert program.events("pay-bands-error") == [{"prisonId": "MDI"}]
+
+
+def test_a_service_without_the_route_fails_the_run(program: Program) -> None:
+    """It is too old, and nothing is claimed."""
+    Services.missing = {"status": 404, "userMessage": "No resource found: No static resource pay-bands/MDI."}
+    del Services.records["/pay-bands/MDI"]
+    code, found, error = program.run("reconcile", "pay-bands")
+    assert (code, found["status"]) == (1, "failed")
+    assert "nomis has no GET /pay-bands/MDI: it is too old for this reconciliation" in error

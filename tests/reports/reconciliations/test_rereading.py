@@ -1,0 +1,72 @@
+"""Differences of levels that are read again, and prisoners who were released meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from structlog.testing import capture_logs
+
+from reports.engine.contract import Reading
+from reports.engine.frame import typed
+from reports.engine.reads import SharedReads
+from sandbox import Sandbox
+from tests.harness.reconciliations import OpenApp, ReportsApp, incentives
+
+LIST = "/prisoners/ids"
+
+
+@contextmanager
+def reading_again(upstream: Sandbox, app: ReportsApp) -> Iterator[tuple[set[int], Reading]]:
+    """The planted differences, read again; the bookings and what was read."""
+    reconciliation, reads = incentives(app), SharedReads(app.services, outage_seconds=2.0)
+    planted = upstream.planted()["mismatches"]
+    rows = [
+        {
+            "booking_id": each["bookingId"],
+            "offender_no": each["offenderNo"],
+            "nomis_level": each["nomis"],
+            "dps_level": each["dps"],
+        }
+        for each in planted
+    ]
+    try:
+        yield {each["bookingId"] for each in planted}, reconciliation.reread(typed(reconciliation, rows), reads)
+    finally:
+        reads.stop()
+
+
+def bookings(reading: Reading) -> set[int]:
+    """The bookings that were read."""
+    return {int(each) for each in reading.rows["booking_id"]}
+
+
+def test_what_was_read_twice_stands_though_the_list_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A difference stays if it cannot be checked whether the prisoner was released meanwhile; that is logged."""
+    upstream.reset(prisoners=200, mismatch_rate=0.05)
+    upstream.fault("nomis", "GET", LIST, kind="status", status=400)
+    with capture_logs() as logs, reading_again(upstream, open_app()) as (planted, found):
+        assert bookings(found) == planted
+        assert found.unread == ()
+    assert [each["event"] for each in logs].count("release-not-checked") == len(planted) > 0
+
+
+def test_one_refusal_by_the_list_brings_back_no_released_prisoner(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Many lookups share one page; a passing failure is retried, and released prisoners are recognised."""
+    upstream.reset(prisoners=200, mismatch_rate=0.08)
+    for each in upstream.planted()["mismatches"]:
+        upstream.release(each["offenderNo"])
+    upstream.fault("nomis", path=LIST, kind="status", status=503, times=1)
+    with reading_again(upstream, open_app()) as (planted, found):
+        assert (bookings(found), found.unread) == (set(), ())
+    assert len(planted) > 8
+
+
+def test_the_list_is_asked_when_all_levels_were_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """No page of the list is older than a level it is asked about."""
+    upstream.reset(prisoners=200, mismatch_rate=0.05)
+    with reading_again(upstream, open_app()) as (planted, _):
+        paths = [each["path"] for each in upstream.requests("nomis")]
+    levels = [place for place, path in enumerate(paths) if path.endswith("/current")]
+    assert len(levels) == len(planted)
+    assert max(levels) < min(place for place, path in enumerate(paths) if path.startswith(LIST))
