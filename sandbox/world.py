@@ -62,6 +62,8 @@ class World:
         self.by_offender: dict[str, Prisoner] = {}
         self.plan = Plan()
         self.differences: dict[str, list[Difference]] = {}
+        #: Bookings for which differences are planted, of which traffic must not make others.
+        self.reserved: set[int] = set()
         #: Planted events that wait, by the id of their queue.
         self.waiting: dict[str, list[dict[str, object]]] = {}
         self.in_flight: dict[int, Review] = {}

@@ -333,7 +333,9 @@ class _Planter:
             raise ValueError(
                 "more differences of activities are to be planted than there are people: raise `prisoners`"
             )
-        return self.people.pop()
+        found = self.people.pop()
+        self.world.reserved.add(found.booking_id)
+        return found
 
     def _newcomer(self) -> Prisoner:
         """Somebody whom the other domains know nothing of, so that a release or a move disturbs none of them."""

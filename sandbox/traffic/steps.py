@@ -79,13 +79,13 @@ class People:
     """Draws active prisoners."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
-        """Sort the population by prison.
+        """Sort the population by prison, without those for whom differences are planted.
 
         Raises:
             ValueError: a world without prisoners has no traffic.
         """
         self._chance = chance
-        self._all = [each for each in world.prisoners if each.active]
+        self._all = [each for each in world.prisoners if each.active and each.booking_id not in world.reserved]
         if not self._all:
             raise ValueError("traffic needs at least one active prisoner: make the world with prisoners=1 or more")
         self._by_prison: dict[str, list[Prisoner]] = {}

@@ -15,37 +15,13 @@ from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_O
 from reports.reconciliations.allocations import Allocations, SuspendedAllocations
 from sandbox import Sandbox
 from sync.failures import RuleError, UpstreamError
+from tests.harness.activity_counts import answer, answer_bookings, answer_counts
 from tests.harness.comparisons import compare, opened
 from tests.harness.reads import PlainReads
 
 SEEDS = (1, 2, 3)
 PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["allocations", "suspended-allocations"], "every_cause": True}
-NOMIS_LIST, BOOKINGS = r"^/allocations/reconciliation/LEI$", r"^/prisoners/bookings$"
-
-
-def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
-    """Let a service answer a path with this body."""
-    upstream.fault(service, path=path, kind="status", status=200, body=body)
-
-
-def answer_counts(
-    upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
-) -> None:
-    """Let a prison have these counts on both sides, and only that prison activities."""
-    listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
-    answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
-    path = f"^/synchronisation/reconciliation/{what}/{prison}$"
-    answer(upstream, "activities", path, {"prisonCode": prison, "bookings": listed[1]})
-    upstream.switch_agencies("ACTIVITY", prison)
-
-
-def answer_bookings(upstream: Sandbox, **locations: str) -> None:
-    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a prisoner of its own."""
-    bookings = [
-        {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
-        for number, location in ((int(name[1:]), location) for name, location in locations.items())
-    ]
-    answer(upstream, "nomis", BOOKINGS, bookings)
+NOMIS_LIST = "^/allocations/reconciliation/LEI$"
 
 
 def test_worked_example_of_allocations(upstream: Sandbox) -> None:

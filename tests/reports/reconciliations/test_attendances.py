@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,25 +13,12 @@ from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_O
 from reports.reconciliations.attendances import Attendances
 from sandbox import Sandbox
 from sandbox.clock import london_today
+from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances
 from tests.harness.comparisons import Compared, compare, opened
 from tests.harness.reads import PlainReads
 
 SEEDS = (1, 2, 3)
-DAY = date(2026, 8, 20)
 PLANTED: dict[str, Any] = {"prisoners": 150, "plant": ["attendances"], "every_cause": True}
-NOMIS = {1204417: 2, 1204430: 1, 1204499: 1}
-DPS = {1204417: 2, 1204440: 1, 1204470: 2}
-BOOKINGS = {
-    1204430: ("A1111AA", "MDI"),
-    1204440: ("A1111AA", "MDI"),
-    1204470: ("A2222BB", "MDI"),
-    1204499: ("A3333CC", "OUT"),
-}
-
-
-def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
-    """Let a service answer a path with this body."""
-    upstream.fault(service, path=path, kind="status", status=200, body=body)
 
 
 def compared(
@@ -41,24 +28,7 @@ def compared(
     bookings: dict[int, tuple[str, str]] = BOOKINGS,
 ) -> Compared:
     """The comparison of a day at Moorland with these counts and bookings."""
-    nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
-    day = DAY.isoformat()
-    answer(
-        upstream, "nomis", "^/attendances/reconciliation/MDI$", {"prisonId": "MDI", "date": day, "bookings": nomis_list}
-    )
-    answer(
-        upstream,
-        "activities",
-        "^/synchronisation/reconciliation/attendances/MDI$",
-        {"prisonCode": "MDI", "date": day, "bookings": dps_list},
-    )
-    details = [
-        {"bookingId": each, "offenderNo": number, "location": place, "active": place != "OUT"}
-        for each, (number, place) in bookings.items()
-        if each in nomis.keys() | dps.keys()
-    ]
-    answer(upstream, "nomis", "^/prisoners/bookings$", details)
-    upstream.switch_agencies("ACTIVITY", "MDI")
+    answer_attendances(upstream, nomis, dps, bookings)
     with opened(Attendances, upstream, Scope(from_date=DAY, to_date=DAY)) as attendances:
         return compare(attendances)
 

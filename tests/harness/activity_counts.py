@@ -1,0 +1,67 @@
+"""Answers of both services about the counts of one prison, as a test wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from sandbox import Sandbox
+
+BOOKINGS_PATH = "^/prisoners/bookings$"
+#: The worked example of attendances: the counts of both sides at Moorland, whose the bookings are and where.
+DAY = date(2026, 8, 20)
+NOMIS = {1204417: 2, 1204430: 1, 1204499: 1}
+DPS = {1204417: 2, 1204440: 1, 1204470: 2}
+BOOKINGS = {
+    1204430: ("A1111AA", "MDI"),
+    1204440: ("A1111AA", "MDI"),
+    1204470: ("A2222BB", "MDI"),
+    1204499: ("A3333CC", "OUT"),
+}
+
+
+def answer(upstream: Sandbox, service: str, path: str, body: object) -> None:
+    """Let a service answer a path with this body."""
+    upstream.fault(service, path=path, kind="status", status=200, body=body)
+
+
+def answer_counts(
+    upstream: Sandbox, nomis: dict[int, int], dps: dict[int, int], prison: str = "LEI", what: str = "allocations"
+) -> None:
+    """Let a prison have these counts on both sides, and only that prison activities."""
+    listed = [[{"bookingId": each, "count": count} for each, count in side.items()] for side in (nomis, dps)]
+    answer(upstream, "nomis", f"^/allocations/reconciliation/{prison}$", {"prisonId": prison, "bookings": listed[0]})
+    path = f"^/synchronisation/reconciliation/{what}/{prison}$"
+    answer(upstream, "activities", path, {"prisonCode": prison, "bookings": listed[1]})
+    upstream.switch_agencies("ACTIVITY", prison)
+
+
+def answer_bookings(upstream: Sandbox, **locations: str) -> None:
+    """Let NOMIS know these bookings (`b1204417="LEI"`), each of a prisoner of its own."""
+    bookings = [
+        {"offenderNo": f"A{number % 10_000}AA", "bookingId": number, "location": location, "active": location != "OUT"}
+        for number, location in ((int(name[1:]), location) for name, location in locations.items())
+    ]
+    answer(upstream, "nomis", BOOKINGS_PATH, bookings)
+
+
+def answer_attendances(
+    upstream: Sandbox,
+    nomis: Mapping[int, int],
+    dps: Mapping[int, int],
+    bookings: Mapping[int, tuple[str, str]],
+) -> None:
+    """Let Moorland, and only it, have these counts of that day, and NOMIS these bookings: whose, and where."""
+    nomis_list, dps_list = [[{"bookingId": each, "count": n} for each, n in side.items()] for side in (nomis, dps)]
+    shared: dict[str, object] = {"date": DAY.isoformat()}
+    path = "/attendances/reconciliation/MDI$"
+    answer(upstream, "nomis", f"^{path}", {"prisonId": "MDI", "bookings": nomis_list, **shared})
+    path = "^/synchronisation/reconciliation/attendances/MDI$"
+    answer(upstream, "activities", path, {"prisonCode": "MDI", "bookings": dps_list, **shared})
+    details = [
+        {"bookingId": each, "offenderNo": number, "location": place, "active": place != "OUT"}
+        for each, (number, place) in bookings.items()
+        if each in nomis.keys() | dps.keys()
+    ]
+    answer(upstream, "nomis", BOOKINGS_PATH, details)
+    upstream.switch_agencies("ACTIVITY", "MDI")
