@@ -137,10 +137,13 @@ class Visits(Reconciliation):
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)
 
     def _reported_visits(self) -> dict[str, list[int]]:
-        """The NOMIS visits of the differences of the last complete run, by prison: they are looked at again."""
+        """The NOMIS visits that the last complete run reported, by prison, to be looked at again; none of long ago."""
         found: dict[str, list[int]] = {}
+        oldest = clock.now() - _FIRST_LOOK
         for each in () if self.earlier is None else self.earlier.mismatches:
-            if isinstance(each, VisitMismatch) and each.visit_id is not None and each.prison_id is not None:
+            if not isinstance(each, VisitMismatch) or each.since < oldest:
+                continue
+            if each.visit_id is not None and each.prison_id is not None:
                 found.setdefault(each.prison_id, []).append(each.visit_id)
         return found
 
