@@ -8,12 +8,14 @@ from pydantic import BaseModel
 
 from reports.engine.result import ReconciliationResult
 from reports.reconciliations.incentives.result import COUNTED, NAME, TITLE, IncentiveResult
+from reports.reconciliations.visits.result import NAME as VISITS
+from reports.reconciliations.visits.result import VisitResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: The reconciliations whose results hold more than the general ones, by name.
-CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult}
+CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISITS: VisitResult}
 
 
 class _Name(BaseModel):

@@ -12,7 +12,7 @@ from reports.engine.result import Mismatch, ReconciliationResult
 from reports.reconciliations.visits import causes, rules
 from reports.reconciliations.visits.events import VisitEvents
 from reports.reconciliations.visits.reading import PAGE_SIZE, VisitReader
-from reports.reconciliations.visits.result import VisitMismatch, VisitResult
+from reports.reconciliations.visits.result import NAME, VisitMismatch, VisitResult
 from sync import clock
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits.nomis import knows_prisoner
@@ -36,7 +36,7 @@ _DAY: Final = timedelta(days=1)
 class Visits(Reconciliation):
     """Compares the booked and cancelled visits of DPS from yesterday on with NOMIS."""
 
-    name = "visits"
+    name = NAME
     title = "Visits"
     counted = "visits"
     key: ClassVar = rules.KEY

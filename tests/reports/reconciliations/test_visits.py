@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,9 @@ import pytest
 
 from reports.engine.contract import Difference, Explanation, Gap, Scope, ServiceTooOld, UnreadRecord
 from reports.engine.frame import records
-from reports.engine.result import FieldValues
+from reports.engine.result import FieldName, FieldValues, KindName
+from reports.reconciliations.results import parse_result
+from reports.reconciliations.views import view_of
 from reports.reconciliations.visits.reconciliation import Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sandbox import Sandbox
@@ -345,20 +347,28 @@ def a_result(compared: Compared) -> VisitResult:
         )
         for row in records(compared.differing)
     ]
+    found = len(compared.frame)
+    return made_result(began=began, listed=found, compared=found, mismatches=tuple(mismatches))
+
+
+def made_result(began: datetime | None = None, **values: Any) -> VisitResult:
+    """The result of a complete run."""
+    moment = began or clock.now()
+    given = {"listed": 1, "compared": 1, **values}
     return VisitResult(
         reconciliation="visits",
         title="Visits",
         counted="visits",
         key_columns=("visit",),
+        fields=tuple(FieldName(name=each.name, label=each.label) for each in Visits.fields),
+        kinds=tuple(KindName(code=code, label=label) for code, label in Visits.kinds.items()),
         run_id="run-1",
         status="complete",
         environment="test",
-        started_at=began,
-        finished_at=began,
+        started_at=moment,
+        finished_at=moment,
         total=None,
-        listed=len(compared.frame),
-        compared=len(compared.frame),
-        mismatches=tuple(mismatches),
+        **given,
     )
 
 
@@ -449,3 +459,27 @@ def test_events(world: World) -> None:
         "success": True,
         "aa-aa": "details-differ",
     }
+
+
+def test_how_a_difference_is_shown() -> None:
+    """With the start of the visit and the weight, and kept so in the stored result."""
+    began = clock.now()
+    start = FieldValues(field="start", nomis="2026-08-25T10:00:00", dps="2026-08-25T10:00:00")
+    mismatch = VisitMismatch(
+        key={"visit": "aa-aa 8811002"},
+        offender_no="A1234BC",
+        kind="nomis-duplicate",
+        since=began,
+        other_fields=(start,),
+        weight="high",
+        reference="aa-aa",
+        visit_id=8_811_002,
+    )
+    result = parse_result(made_result(mismatches=(mismatch,), nomis_visits=2).to_json())
+    assert isinstance(result, VisitResult)
+    view, (shown,) = view_of(result), result.mismatches
+    assert (view.name(shown), view.kind(shown)) == ("aa-aa 8811002", "in NOMIS twice")
+    assert view.details(shown) == "A1234BC, 25 Aug 2026, 10:00, weight high"
+    row = view.csv_row(shown)
+    assert set(row) <= set(view.csv_columns())
+    assert (row["visit"], row["weight"], row["nomis_visit_id"]) == ("aa-aa 8811002", "high", 8_811_002)

@@ -1,0 +1,36 @@
+"""How the differences of visits are shown: with the start of the visit, and how urgent the difference is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports.presentation.text import UNMASKED, Masking
+from reports.presentation.view import View, value_text
+from reports.reconciliations.visits.result import VisitMismatch
+
+if TYPE_CHECKING:
+    from reports.engine.result import Mismatch, Record, Unconfirmed, Unread
+
+
+class VisitView(View):
+    """The view of a result of visits."""
+
+    def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
+        """Also when the visit starts, and how urgent it is that it differs."""
+        parts = [super().details(record, masking)]
+        fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
+        parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]
+        if isinstance(record, VisitMismatch):
+            parts.append(f"weight {record.weight}")
+        return ", ".join(filter(None, parts))
+
+    def csv_columns(self) -> tuple[str, ...]:
+        """Also the weight, and the NOMIS visit."""
+        return (*super().csv_columns(), "weight", "nomis_visit_id")
+
+    def csv_row(self, record: Mismatch | Unconfirmed) -> dict[str, Any]:
+        """Also the weight, and the NOMIS visit."""
+        values = super().csv_row(record)
+        if isinstance(record, VisitMismatch):
+            values |= {"weight": record.weight, "nomis_visit_id": record.visit_id}
+        return values
