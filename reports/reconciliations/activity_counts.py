@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 NOMIS_ONLY, DPS_ONLY, DIFFERENT = "NOMIS_only", "DPS_only", "different_count"
 
 
+def kinds_of(done: str) -> dict[str, str]:
+    """The kinds of a count and what they say of a booking, which has been `done`: "allocated in NOMIS only"."""
+    return {
+        NOMIS_ONLY: f"{done} in NOMIS only",
+        DPS_ONLY: f"{done} in DPS only",
+        DIFFERENT: f"{done} a different number of times",
+    }
+
+
 class CountReconciliation(Reconciliation):
     """Compares the counts of each booking, prison by prison, as the replaced service does."""
 
@@ -47,7 +56,6 @@ class CountReconciliation(Reconciliation):
     #: `dps_records`: the records of DPS that the count of a booking is made of, or nearly is, as JSON;
     #: `dps_unread`: why they could not be read.
     extra = {"dps_records": "string", "dps_unread": "string"}
-    kinds = {NOMIS_ONLY: "not in DPS", DPS_ONLY: "not in NOMIS", DIFFERENT: "different in number"}
     domain = "activities"
     #: Whether a booking that is not at the prison any more is left out.
     elsewhere_ignored: ClassVar[bool] = True

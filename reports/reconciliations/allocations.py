@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.engine.result import Diagnosis
-from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation
+from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
 from reports.reconciliations.activity_events import AllocationEvents, SuspendedAllocationEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
@@ -28,6 +28,7 @@ class Allocations(CountReconciliation):
 
     name = "allocations"
     title = "Allocations"
+    kinds = kinds_of("allocated")
     nouns = {"NOMIS": "NOMIS allocations", "DPS": "DPS allocations"}
     record = "allocation"
     elsewhere_ignored = False
@@ -113,6 +114,7 @@ class SuspendedAllocations(Allocations):
 
     name = "suspended-allocations"
     title = "Suspended allocations"
+    kinds = kinds_of("suspended")
     nouns = {"NOMIS": "suspended NOMIS allocations", "DPS": "suspended DPS allocations"}
     elsewhere_ignored = True
     suspended = True

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.engine.contract import Field
 from reports.engine.result import Diagnosis
-from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation
+from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
 from reports.reconciliations.activity_events import OTHER_BOOKING, AttendanceEvents
 from sync.clock import london_now
 from sync.domains.activities import counts
@@ -32,6 +32,7 @@ class Attendances(CountReconciliation):
 
     name = "attendances"
     title = "Attendances with pay"
+    kinds = kinds_of("paid")
     key = {**CountReconciliation.key, "date": "string"}
     fields = (
         *CountReconciliation.fields,

@@ -47,7 +47,10 @@ class AdjustmentReconciliation(Reconciliation):
     #: Ids, separated by commas: of the adjustments that a window is about, of those that count in NOMIS (`SENTENCE
     #: 33012`), and of those in DPS.
     extra = {"created": "string", "nomis_ids": "string", "dps_ids": "string"}
-    kinds = {DIFFERENT_COUNTS: "different in number", DIFFERENT_DAYS: "different in days"}
+    kinds = {
+        DIFFERENT_COUNTS: "different in number of adjustments",
+        DIFFERENT_DAYS: "different in days of adjustments",
+    }
     domain = "adjustments"
     nouns = {"NOMIS": "NOMIS adjustments", "DPS": "DPS adjustments"}
 
