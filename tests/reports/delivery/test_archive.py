@@ -69,18 +69,18 @@ def test_other_reconciliations_have_a_folder_of_their_own(s3: Any, tmp_path: Pat
     levels, visits = made_result(3, run_id="run-1"), visit_result(3, run_id="run-1")
     places = [store_report(archive, result) for result in (levels, visits)]
     assert places == [report_path(settings, result) for result in (levels, visits)]
-    assert places == [f"{location}/run-1/report.html", f"{location}/visits/run-1/report.html"]
-    assert archive.report_folders() == {"run-1", "visits/run-1"}
-    lost = ended_run("lost", reconciliation="visits", title="Visits", counted="visits")
+    assert places == [f"{location}/run-1/report.html", f"{location}/official-visits/run-1/report.html"]
+    assert archive.report_folders() == {"run-1", "official-visits/run-1"}
+    lost = ended_run("lost", reconciliation="official-visits", title="Official visits", counted="visits")
     store_index(archive, [replace(lost, run_id="run-1"), ended_run("run-1"), lost], "Production", STARTED)
     if kept_in == "folder":
-        index, report = ((tmp_path / name).read_text() for name in ("index.html", "visits/run-1/report.html"))
+        index, report = ((tmp_path / name).read_text() for name in ("index.html", "official-visits/run-1/report.html"))
     else:
-        keys = ("daily/index.html", "daily/visits/run-1/report.html")
+        keys = ("daily/index.html", "daily/official-visits/run-1/report.html")
         index, report = (s3.get_object(Bucket="reports", Key=key)["Body"].read().decode() for key in keys)
     links = set(re.findall(r'href="([^"#]+)"', index))
     files = {"report.html", "mismatches.csv", "result.json"}
-    assert links == {f"{place}/{name}" for place in ("run-1", "visits/run-1") for name in files}
+    assert links == {f"{place}/{name}" for place in ("run-1", "official-visits/run-1") for name in files}
     assert 'href="../../index.html"' in report
 
 

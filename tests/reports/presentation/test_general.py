@@ -227,7 +227,7 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
     for text in (render_report(result), mail_of(result).text, slack_of(result).summary):
         words = " ".join(text.split())
         assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
-        assert "prisoner-to-nomis reconcile visits --resume visits-of-today" in words
+        assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
         assert "1,204 of 40,120 visits differ, more than 2%" in words
     assert "severity high" in slack_of(result).summary
     assert "severity medium" in slack_of(visit_result(3)).summary
@@ -240,7 +240,7 @@ def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
     assert "1 · *bq-te-00-00* B0000AA, booking 1300000 · HEI · not in NOMIS: NOMIS *none*, DPS *Start " in thread
     assert "1 · *C0000AA* booking 1204417 · LEI · allocated in NOMIS only: NOMIS *1*, DPS *none* · new" in thread
     assert "3 · *booking 1204418* · LEI · allocated in DPS only: NOMIS *none*, DPS *2* · new" in thread
-    assert slack_of(visit_result(1)).csv_name == "visits-mismatches-visits-of-today.csv"
+    assert slack_of(visit_result(1)).csv_name == "official-visits-mismatches-visits-of-today.csv"
 
 
 def test_numbers_the_rows_alike_everywhere() -> None:
