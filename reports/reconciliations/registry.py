@@ -76,7 +76,20 @@ class Entry:
 
 
 _HERE = "reports.reconciliations"
-_LISTED = (Entry("incentives", "Incentive levels", f"{_HERE}.incentives.reconciliation:Incentives", "0 4 * * 1"),)
+_LISTED = (
+    Entry("incentives", "Incentive levels", f"{_HERE}.incentives.reconciliation:Incentives", "0 4 * * 1"),
+    Entry("allocations", "Allocations", f"{_HERE}.allocations:Allocations", "5 7 * * *"),
+    Entry("suspended-allocations", "Suspended allocations", f"{_HERE}.allocations:SuspendedAllocations", "35 7 * * *"),
+    Entry("attendances", "Attendances with pay", f"{_HERE}.attendances:Attendances", "5 1 * * *", "one"),
+    Entry("appointments", "Appointments", f"{_HERE}.appointments.reconciliation:Appointments", "5 0 * * *", "range"),
+    Entry(
+        "adjustments",
+        "Sentencing adjustments",
+        f"{_HERE}.adjustments.reconciliation:AdjustmentReconciliation",
+        "50 1 * * *",
+    ),
+    Entry("visits", "Visits", f"{_HERE}.visits.reconciliation:Visits", "20 5 * * *", "range"),
+)
 #: The reconciliations by name.
 RECONCILIATIONS: Mapping[str, Entry] = {each.name: each for each in _LISTED}
 
