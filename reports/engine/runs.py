@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
-#: Runs in the index: at most this many over everyone, and this many over chosen prisons or prisoners.
-INDEXED_RUNS = 500
+#: Runs in the index: at most this many of each reconciliation over everyone, and this many of all others.
+INDEXED_RUNS = 100
 INDEXED_PARTIAL_RUNS = 100
 
 
@@ -264,9 +264,11 @@ def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
 
 
 def ended_runs(connection: Connection) -> list[EndedRun]:
-    """The runs that ended, newest first; runs over single prisoners displace no scheduled run."""
+    """The runs that ended, newest first; neither runs over single prisoners nor daily runs displace weekly ones."""
     everyone = _RUNS.scope == Coverage.EVERYONE
-    rows = [*_ended(connection, everyone, INDEXED_RUNS), *_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS)]
+    rows = list(_ended(connection, not_(everyone), INDEXED_PARTIAL_RUNS))
+    for name in connection.execute(select(_RUNS.reconciliation).distinct()).scalars():
+        rows += _ended(connection, everyone & (_RUNS.reconciliation == name), INDEXED_RUNS)
     return [_ended_run(row) for row in sorted(rows, key=lambda row: (row.started_at, row.id), reverse=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.harness.reconciliations import (
     open_reports_app,
     result_of,
 )
+from tests.harness.results import made_result, visit_result
 
 
 def active(upstream: Sandbox) -> set[int]:
@@ -172,6 +174,19 @@ def test_finds_the_last_weekly_run_behind_many_small_ones(upstream: Sandbox, ope
         ended = runs.ended_runs(connection)
     assert [run.run_id for run in ended if not run.parameters["offender_nos"]] == ["week-2", "week-1"]
     assert len(ended) == 2 + runs.INDEXED_PARTIAL_RUNS
+
+
+def test_indexes_weekly_runs_behind_many_daily_ones_of_others(open_app: OpenApp) -> None:
+    """The card of each reconciliation has its runs, however often the others ran since."""
+    opened = open_app()
+    with opened.database.begin() as connection:
+        for name, number, result in (("incentives", 2, made_result(1)), ("official-visits", 120, visit_result(1))):
+            for each in range(number):
+                run_id = f"{name}-{each}"
+                runs.create_run(connection, name, run_id, {}, 1)
+                runs.save_result(connection, result.model_copy(update={"run_id": run_id}))
+        ended = runs.ended_runs(connection)
+    assert Counter(run.title for run in ended) == {"Incentive levels": 2, "Official visits": runs.INDEXED_RUNS}
 
 
 def test_gives_a_shard_that_comes_again_what_the_run_found(upstream: Sandbox, open_app: OpenApp) -> None:
