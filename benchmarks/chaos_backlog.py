@@ -20,9 +20,9 @@ from sqlalchemy import select
 
 from benchmarks.chaos_setup import database_of, depth, say, start_command, until
 from benchmarks.chaos_verdict import Result, judge
+from benchmarks.forked_command import ForkedCommand
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sync.queues.queue import BATCH
 from sync.settings.loading import load_settings
 from sync.settings.queue_names import QUEUES

@@ -14,9 +14,9 @@ from typing import TextIO
 import jobs
 import reports
 import sync
+from benchmarks.forked_command import CONTEXT, ForkedCommand, run_forked
 from jobs.cli.app import PROGRAM, main
 from jobs.runtime.application import Application
-from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
 from sandbox.postgres import PostgresServer
 from sync.settings.queue_names import QUEUES
 

@@ -8,16 +8,15 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote_plus
 
 import orjson
 
-from sandbox.mapping_shapes import SHAPES
 from sandbox.serving import Holder, Refused, Reply, Request, Route
 
-NOMIS_ROLES = tuple(shape.role for shape in SHAPES)
 #: The roles of NOMIS and of the mapping service that took the place of those of the domains.
 NOMIS_SYNCHRONISATION = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
 MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
@@ -47,22 +46,6 @@ class Client:
         return f"{self.service}-secret"
 
 
-CLIENTS = (
-    Client("nomis", "SYSTEM", (*NOMIS_ROLES, "SYNCHRONISATION_REPORTING", NOMIS_SYNCHRONISATION)),
-    Client("mapping", "MAPPING", (*NOMIS_ROLES, MAPPING_SYNCHRONISATION)),
-    Client("visits", "VISITS", ("VISIT_SCHEDULER",)),
-    Client("incentives", "INCENTIVES", ()),
-    Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
-    Client("appointments", "APPOINTMENTS", ("ACTIVITY_ADMIN",)),
-    Client(
-        "adjustments",
-        "SENTENCE_ADJUSTMENTS",
-        ("SENTENCE_ADJUSTMENTS_SYNCHRONISATION", "ADJUSTMENTS__ADJUSTMENTS_RO"),
-    ),
-    Client("prisoner-search", "PRISONER_SEARCH", ("EVENTS_ADMIN",)),
-)
-
-
 class Token(NamedTuple):
     """What a token says: its holder, the service it is for, and when it was issued and ends (epoch seconds)."""
 
@@ -75,18 +58,21 @@ class Token(NamedTuple):
 class Auth:
     """Issues tokens and tells who holds one. Tokens outlive a reset of the world, as they would a deployment.
 
+    Args:
+        clients: the clients that may ask for tokens.
+
     Attributes:
         token_seconds: how long a new token lasts.
         tell_expiry: whether the answer says so (`expires_in`).
         roles: the roles of clients by service, where they are not to have their own.
     """
 
-    def __init__(self) -> None:
-        """Start with a signing key of its own."""
+    def __init__(self, clients: Iterable[Client]) -> None:
+        """Start with a new signing key."""
         self.token_seconds: float = 3600
         self.tell_expiry = True
         self.roles: dict[str, tuple[str, ...]] = {}
-        self._clients = {client.client_id: client for client in CLIENTS}
+        self._clients = {client.client_id: client for client in clients}
         self._key = secrets.token_bytes(32)
         self._tokens: dict[str, Token] = {}
         self._revoked_at = 0.0

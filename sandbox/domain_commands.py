@@ -4,65 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from sandbox import nomis_allocations, nomis_attendances, traffic
-from sandbox.activities_api import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
-from sandbox.adjustments_api import DpsAdjustment
-from sandbox.appointments_api import AppointmentInstance
+from sandbox import nomis_allocations, nomis_attendances
 from sandbox.control import Body, Command
+from sandbox.domains import DOMAINS, RecordKind
 from sandbox.engine import Engine
-from sandbox.levels import Level, PrisonLevel
 from sandbox.nomis_appointments import NomisAppointment
 from sandbox.nomis_visits import Visit
-from sandbox.verification import verify as verify_world
-from sandbox.verification.adjustments import records
+from sandbox.traffic import run as traffic
 from sandbox.verification.discrepancies import plain_value
-from sandbox.visit_scheduler import BookedVisit
+from sandbox.verification.verify import verify as verify_world
 
 if TYPE_CHECKING:
     from sandbox.world import World
 
-TYPES: Final[dict[str, Any]] = {
-    "visit": BookedVisit,
-    "activity": Activity,
-    "schedule": Schedule,
-    "instance": Instance,
-    "allocation": DpsAllocation,
-    "attendance": DpsAttendance,
-    "appointment": AppointmentInstance,
-    "adjustment": DpsAdjustment,
-    "level": Level,
-    "prison-level": PrisonLevel,
-}
-#: The fields by which a record is known, where it is not its `id`.
-KEYS: Final = {"visit": ("reference",), "level": ("code",), "prison-level": ("prison_id", "code")}
+RECORDS: Final = {kind: records for domain in DOMAINS for kind, records in domain.records.items()}
+NOMIS_RECORDS: Final = {kind: listed for domain in DOMAINS for kind, listed in domain.nomis_records.items()}
 
 
 def held(world: World, kind: str) -> MutableMapping[Any, Any]:
-    """The records of one kind in the publishing services, by id.
+    """The records of one kind in the publishing services, by key.
 
     Raises:
         ValueError: no such kind.
     """
-    kinds: dict[str, MutableMapping[Any, Any]] = {
-        "visit": world.visits.visits,
-        "activity": world.activities.activities,
-        "schedule": world.activities.schedules,
-        "instance": world.activities.instances,
-        "allocation": world.activities.allocations,
-        "attendance": world.activities.attendances,
-        "appointment": world.appointments.instances,
-        "adjustment": world.adjustments.adjustments,
-        "level": world.incentives.levels,
-        "prison-level": world.incentives.prison_levels,
-    }
-    if kind not in kinds:
-        raise ValueError(f"no records called {kind}; there are {', '.join(kinds)}")
-    return kinds[kind]
+    return _records(kind).held(world)
+
+
+def _records(kind: str) -> RecordKind:
+    if kind not in RECORDS:
+        raise ValueError(f"no records called {kind}; there are {', '.join(RECORDS)}")
+    return RECORDS[kind]
 
 
 def put(world: World, kind: str, values: dict[str, object]) -> object:
@@ -73,24 +49,28 @@ def put(world: World, kind: str, values: dict[str, object]) -> object:
     Raises:
         ValueError: no such kind, or fields that do not fit it.
     """
-    there = held(world, kind)
-    known = there.get(_key(kind, values))
+    records = _records(kind)
+    there = records.held(world)
+    known = there.get(_key(records, values))
     if known is not None:
         values = {**_fields(known), **values}
     try:
-        record = TypeAdapter(TYPES[kind]).validate_python(values)
+        record = TypeAdapter(records.type).validate_python(values)
     except ValidationError as error:
         raise ValueError(f"{kind}: {error.errors(include_url=False, include_input=False)}") from error
     if known is not None:
         for name in (each.name for each in dataclasses.fields(known)):
             setattr(known, name, getattr(record, name))
         record = known
-    _hold(world, kind, record)
+    if records.hold is None:
+        there[_key(records, _fields(record))] = record
+    else:
+        records.hold(world, record)
     return view(record)
 
 
 def drop(world: World, kind: str, text: str) -> None:
-    """Remove a record from its publishing service, so that it answers 404.
+    """Remove a record from its publishing service, which responds with 404 from then on.
 
     Raises:
         ValueError: no such kind.
@@ -105,20 +85,9 @@ def nomis(world: World, kind: str) -> list[object]:
     Raises:
         ValueError: no such kind.
     """
-    kinds: dict[str, Callable[[], list[Any]]] = {
-        "visit": lambda: list(world.nomis_visits.visits.values()),
-        "incentive": lambda: [each for found in world.nomis_incentives.records.values() for each in found],
-        "course": lambda: list(world.nomis_courses.courses.values()),
-        "allocation": lambda: list(world.nomis_courses.allocations.values()),
-        "attendance": lambda: list(world.nomis_courses.attendances.values()),
-        "appointment": lambda: list(world.nomis_appointments.appointments.values()),
-        "level": lambda: list(world.nomis_incentives.codes.values()),
-        "prison-level": lambda: list(world.nomis_incentives.prison_levels.values()),
-        "adjustment": lambda: [each for each in records(world).values() if each.made_by is None],
-    }
-    if kind not in kinds:
-        raise ValueError(f"NOMIS has no {kind} here; it has {', '.join(kinds)}")
-    return [view(each) for each in kinds[kind]()]
+    if kind not in NOMIS_RECORDS:
+        raise ValueError(f"NOMIS has no {kind} here; it has {', '.join(NOMIS_RECORDS)}")
+    return [view(each) for each in NOMIS_RECORDS[kind](world)]
 
 
 def view(record: Any) -> object:
@@ -126,30 +95,13 @@ def view(record: Any) -> object:
     return plain_value(dataclasses.asdict(record))
 
 
-def _key(kind: str, values: Mapping[str, Any]) -> Any:
-    parts = tuple(values.get(name) for name in KEYS.get(kind, ("id",)))
+def _key(records: RecordKind, values: Mapping[str, Any]) -> Any:
+    parts = tuple(values.get(name) for name in records.key)
     return parts if len(parts) > 1 else parts[0]
 
 
 def _fields(record: Any) -> dict[str, object]:
     return {each.name: getattr(record, each.name) for each in dataclasses.fields(record)}
-
-
-def _hold(world: World, kind: str, record: Any) -> None:
-    activities = world.activities
-    if kind == "allocation":
-        if record.id not in activities.allocations:
-            activities.add_allocation(record)
-    elif kind == "instance":
-        schedule = activities.schedules[record.schedule_id]
-        if record.id not in activities.instances:
-            schedule.instances.append(record)
-        activities.instances[record.id] = record
-    else:
-        held(world, kind)[_key(kind, _fields(record))] = record
-    if kind == "schedule":
-        activities.activities[record.activity.id] = record.activity
-        activities.instances.update((each.id, each) for each in record.instances)
 
 
 def start_traffic(engine: Engine, body: Body) -> object:
@@ -158,7 +110,7 @@ def start_traffic(engine: Engine, body: Body) -> object:
 
 
 async def traffic_progress(engine: Engine, body: Body) -> object:
-    """Tell how far the last traffic is; with `wait` once it is out."""
+    """Show the progress of the last traffic; with `wait` once all of it is published."""
     if body.get("wait") and engine.world.publications:
         await asyncio.to_thread(engine.world.publications[-1].finished.wait)
     return traffic.progress(engine.world)

@@ -14,26 +14,9 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from sandbox import (
-    activities_views,
-    adjustments_api,
-    appointments_api,
-    incentives_api,
-    mapping,
-    nomis_activity_counts,
-    nomis_activity_routes,
-    nomis_appointments,
-    nomis_booking_list,
-    nomis_incentives,
-    nomis_levels,
-    nomis_prisoners,
-    nomis_sentencing,
-    nomis_visits,
-    prisoner_search,
-    rollout,
-    visit_scheduler,
-)
-from sandbox.auth import CLIENTS, Auth
+from sandbox import mapping, nomis_booking_list, nomis_prisoners, prisoner_search
+from sandbox.auth import Auth
+from sandbox.domains import CLIENTS, DOMAINS
 from sandbox.faults import Faults
 from sandbox.latency import Turns
 from sandbox.options import Options
@@ -73,7 +56,7 @@ class Engine:
         """Make the world and its services."""
         self.records = Records()
         self.faults = Faults()
-        self.auth = Auth()
+        self.auth = Auth(CLIENTS)
         self.slack = Slack()
         self.topic = Topic(emulator_url)
         self.ports: dict[str, int] = {}
@@ -234,19 +217,11 @@ def _all_routes(world: World) -> dict[str, list[Route]]:
         "nomis": [
             *nomis_prisoners.routes(world),
             *nomis_booking_list.routes(world),
-            *nomis_incentives.routes(world),
-            *nomis_levels.routes(world),
-            *nomis_visits.routes(world),
-            *nomis_activity_routes.routes(world),
-            *nomis_activity_counts.routes(world),
-            *rollout.nomis_routes(world),
-            *nomis_appointments.routes(world),
-            *nomis_sentencing.routes(world),
+            *(route for domain in DOMAINS for routes in domain.nomis for route in routes(world)),
         ],
-        "visits": visit_scheduler.routes(world),
-        "incentives": incentives_api.routes(world),
-        "activities": [*activities_views.routes(world), *rollout.activities_routes(world)],
-        "appointments": appointments_api.routes(world),
-        "adjustments": adjustments_api.routes(world),
+        **{
+            domain.client.service: [route for routes in domain.publisher for route in routes(world)]
+            for domain in DOMAINS
+        },
         "prisoner-search": prisoner_search.routes(world),
     }

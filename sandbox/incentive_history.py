@@ -6,9 +6,8 @@ import random
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sandbox import codes
 from sandbox.incentives import ON_ARRIVAL, SYSTEM_USER, TRANSFERRED, Review
-from sandbox.levels import default_level
+from sandbox.levels import WITH_ENHANCED_2, default_level
 from sandbox.nomis_incentives import BY_ADMISSION, BY_MERGE, BY_SCREEN, BY_TRANSFER, IepRecord
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class IncentiveHistory:
         drawn = self.chance.random()
         if drawn < 0.008:
             return None
-        if drawn < 0.028 and prison_id in codes.WITH_ENHANCED_2:
+        if drawn < 0.028 and prison_id in WITH_ENHANCED_2:
             return "EN2"
         return self.usual_level()
 

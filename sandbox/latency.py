@@ -1,4 +1,4 @@
-"""Lets answers of one event loop go out when they are due, one after another, with a look at what came in between."""
+"""Sends the responses of one event loop when they are due, one by one, reading new requests in between."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections import deque
 
 
 class Turns:
-    """Whoever awaits `at` goes on at that time, in a round of the event loop of its own.
+    """A coroutine that awaits `at` continues at that time, in its own iteration of the event loop.
 
     Requests that arrive together wait for the same latency, so their waits end together, and a loop does all that is
-    due before it looks at what came in. Without turns the next requests are thus read together again, and every call
-    takes the latency and the work for all the others: a rhythm that no service of many threads has.
+    due before it reads new requests. Without turns the next requests would be read together again, and every call
+    would take the latency and the work for all the others: a rhythm that no service with many threads has.
     """
 
     def __init__(self) -> None:
-        """Nobody waits."""
+        """Nothing waits yet."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def at(self, when: float) -> None:
@@ -44,8 +44,8 @@ class Turns:
 class Latency:
     """How long one service takes for a call, its own work and the roughness of timers included.
 
-    Timers of asyncio wait for whole milliseconds, rounded up, and an answer takes work beside: so the wait ends early
-    by what the answers before took too long. Half of the calls then take longer than `seconds`, and half shorter.
+    Timers of asyncio wait for whole milliseconds, rounded up, and a response takes work as well: so the wait ends early
+    by what earlier responses took too long. Half of the calls then take longer than `seconds`, and half shorter.
     """
 
     _STEP_SECONDS = 0.00002
@@ -58,7 +58,7 @@ class Latency:
         self._early = 0.0
 
     async def keep(self, passed: float) -> None:
-        """Return when a call that arrived `passed` seconds ago is to be answered."""
+        """Return when the response to a call that arrived `passed` seconds ago is due."""
         left = self.seconds - self._early - passed
         await self._turns.at(asyncio.get_running_loop().time() + left)
 

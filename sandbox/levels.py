@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
 
-from sandbox import codes
+#: The prisons that differ in their levels.
+DEFAULT_ENHANCED = ("BHI", "DVI", "ESI", "FDI", "FKI", "FMI", "FWI", "GNI", "HRI", "KVI", "PDI", "SPI", "WII")
+DEFAULT_BASIC = ("SLI",)
+WITH_ENHANCED_2 = ("AGI", "ISI", "LYI", "PDI", "SLI", "WNI", "WTI")
+WITH_ENHANCED_3 = ("PDI",)
+WITH_ENTRY_ACTIVE = ("GNI",)
 
 
 @dataclass(slots=True)
@@ -107,9 +112,9 @@ def nomis_codes() -> dict[str, ReferenceCode]:
 
 def default_level(prison_id: str) -> str:
     """Return the level that the prison gives on admission."""
-    if prison_id in codes.DEFAULT_ENHANCED:
+    if prison_id in DEFAULT_ENHANCED:
         return "ENH"
-    return "BAS" if prison_id in codes.DEFAULT_BASIC else "STD"
+    return "BAS" if prison_id in DEFAULT_BASIC else "STD"
 
 
 def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
@@ -133,11 +138,11 @@ def prison_levels(prison_id: str, chance: random.Random) -> list[PrisonLevel]:
         )
 
     levels = [level("BAS", "BAS"), level("STD", "STD"), level("ENH", "ENH")]
-    if prison_id in codes.WITH_ENHANCED_2:
+    if prison_id in WITH_ENHANCED_2:
         levels.append(level("EN2", "ENH"))
-    if prison_id in codes.WITH_ENHANCED_3:
+    if prison_id in WITH_ENHANCED_3:
         levels.append(level("EN3", "ENH"))
-    levels.append(level("ENT", "STD", active=prison_id in codes.WITH_ENTRY_ACTIVE))
+    levels.append(level("ENT", "STD", active=prison_id in WITH_ENTRY_ACTIVE))
     return levels
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.auth import MAPPING_SYNCHRONISATION
 from sandbox.clock import london_now
-from sandbox.mapping_shapes import SHAPES, Column, Id, Key, Shape
+from sandbox.domains import DOMAINS
+from sandbox.mapping_shapes import Column, Id, Key, Shape
 from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class MappingState:
     def __init__(self, race_ms: float = 0) -> None:
         """Start with empty tables."""
         self.race_ms = race_ms
-        self.tables = {shape.domain: Table(shape) for shape in SHAPES}
+        self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
 
     def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
         """Store a pair directly, as history of the world."""
@@ -112,8 +113,8 @@ class MappingState:
 def routes(world: World) -> list[Route]:
     """Every endpoint of the mapping service."""
     made: list[Route] = []
-    for shape in SHAPES:
-        made.extend(_routes_of(world, shape))
+    for domain in DOMAINS:
+        made.extend(_routes_of(world, domain.mapping))
 
     def location(request: Request, dps_location_id: str) -> Reply:
         found = world.places.location_of_dps(dps_location_id)

@@ -107,4 +107,3 @@ ADJUSTMENTS: Final = Shape(
     dps_path="/mapping/sentencing/adjustments/adjustment-id/{dps_id}",
     nomis_path="/mapping/sentencing/adjustments/nomis-adjustment-category/{nomis_2}/nomis-adjustment-id/{nomis_1}",
 )
-SHAPES: Final = (VISITS, INCENTIVES, ACTIVITIES, APPOINTMENTS, ADJUSTMENTS)

@@ -6,7 +6,6 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox import codes
 from sandbox.levels import nomis_copy, prison_levels
 
 if TYPE_CHECKING:
@@ -19,6 +18,36 @@ SMALLEST_PRISON, LARGEST_PRISON, USUAL_PRISON = 10, 1700, 400
 PRISONERS_TO_OPEN_ANOTHER_PRISON = 10
 FEWEST_PRISONS = 5
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+_PRISONS = """
+    ACI AGI AKI ALI ASI AWI AYI BAI BCI BDI BFI BHI BKI BLI BMI BNI BRI BSI BTI BUI BWI BXI BZI CDI CFI
+    CHI CKI CLI CSI CWI CYI DAI DHI DMI DNI DRI DTI DVI DWI EEI EHI ESI EVI EWI EXI EYI FBI FDI FHI FKI
+    FMI FNI FSI FWI FYI GHI GLI GMI GNI GPI GTI HBI HCI HDI HEI HGI HHI HII HLI HMI HOI HPI HRI HVI HYI
+    ISI IWI KMI KTI KVI LAI LCI LEI LFI LHI LII LLI LMI LNI LPI LTI LWI LYI MDI MHI MRI MSI MTI MWI NEI
+    NHI NLI NMI NNI NSI NWI ONI OWI PBI PDI PFI PKI PNI PRI PTI PVI PYI RCI RDI RHI RNI RSI SDI SFI SHI
+    SKI SLI SMI SNI SPI STI SUI SWI SYI TCI TSI UKI UPI VEI WBI WCI WDI WEI WHI WII WLI WMI WNI WOI WRI
+    WSI WTI WWI WYI
+"""
+PRISON_CODES = tuple(_PRISONS.split())
+ALWAYS_OPEN = (
+    "MDI",
+    "LEI",
+    "PVI",
+    "BXI",
+    "BMI",
+    "RNI",
+    "HEI",
+    "BLI",
+    "PDI",
+    "GNI",
+    "SLI",
+    "AGI",
+    "ISI",
+    "WNI",
+    "BHI",
+    "FDI",
+)
+CLOSED = ("SYI",)
+OPEN_PRISONS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +70,9 @@ class Prisoner:
 
 def make_prisons(chance: random.Random) -> dict[str, Prison]:
     """Return every prison by code, 120 of them open."""
-    others = [code for code in codes.PRISON_CODES if code not in codes.ALWAYS_OPEN and code not in codes.CLOSED]
-    chosen = {*codes.ALWAYS_OPEN, *chance.sample(others, codes.OPEN_PRISONS - len(codes.ALWAYS_OPEN))}
-    return {code: Prison(code, code in chosen) for code in codes.PRISON_CODES}
+    others = [code for code in PRISON_CODES if code not in ALWAYS_OPEN and code not in CLOSED]
+    chosen = {*ALWAYS_OPEN, *chance.sample(others, OPEN_PRISONS - len(ALWAYS_OPEN))}
+    return {code: Prison(code, code in chosen) for code in PRISON_CODES}
 
 
 def set_up_levels(world: World, chance: random.Random) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox.auth import NOMIS_SYNCHRONISATION
 from sandbox.bodies import not_found
-from sandbox.codes import ALWAYS_OPEN
+from sandbox.population import ALWAYS_OPEN
 from sandbox.serving import Refused, Reply, Request, Route
 
 if TYPE_CHECKING:

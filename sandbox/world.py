@@ -14,6 +14,7 @@ from sandbox.activities_api import ActivitiesState
 from sandbox.adjustments_api import MOCK_BOOKING, AdjustmentsState
 from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_now, london_today
+from sandbox.domains import EVENT_TYPES
 from sandbox.fixtures import Plan, plant
 from sandbox.incentive_history import IncentiveHistory
 from sandbox.incentives import Incentives, Review
@@ -52,7 +53,7 @@ class World:
         self.seed = options.seed
         self.topic = topic
         self.started = london_now()
-        self.published = Published()
+        self.published = Published(EVENT_TYPES)
         self.publications: list[Publication] = []
         self.today: date = options.today or london_today()
         self.prisons: dict[str, Prison] = make_prisons(self.random("prisons"))
@@ -71,23 +72,23 @@ class World:
         #: The numbers that stay of prisoners who are merged once their booking was listed by key.
         self.merging: dict[int, str] = {}
         self._first_read: dict[int, float] = {}
-        self.nomis_incentives = NomisIncentives(options.nomis_race_ms)
-        self.incentives = Incentives(self, options.bulk)
+        self.nomis_incentives: NomisIncentives = NomisIncentives(options.nomis_race_ms)
+        self.incentives: Incentives = Incentives(self, options.bulk)
         self.mapping = MappingState(options.mapping_race_ms)
         self.places = Places()
-        self.nomis_visits = NomisVisits()
-        self.visits = VisitScheduler(
+        self.nomis_visits: NomisVisits = NomisVisits()
+        self.visits: VisitScheduler = VisitScheduler(
             mock_prison_id=options.mock_visits_prison_id if options.mock_publishers else None,
             mock_person_ids=options.mock_visits_visitors,
         )
         event_ids = itertools.count(510_000_001)
-        self.nomis_courses = NomisCourses(event_ids)
+        self.nomis_courses: NomisCourses = NomisCourses(event_ids)
         self.under_way = UnderWay(options.in_flight_seconds)
-        self.nomis_appointments = NomisAppointments(event_ids)
-        self.nomis_sentencing = NomisSentencing()
-        self.activities = ActivitiesState()
-        self.appointments = AppointmentsState()
-        self.adjustments = AdjustmentsState(mocks=options.mock_publishers)
+        self.nomis_appointments: NomisAppointments = NomisAppointments(event_ids)
+        self.nomis_sentencing: NomisSentencing = NomisSentencing()
+        self.activities: ActivitiesState = ActivitiesState()
+        self.appointments: AppointmentsState = AppointmentsState()
+        self.adjustments: AdjustmentsState = AdjustmentsState(mocks=options.mock_publishers)
 
         self._populate()
 

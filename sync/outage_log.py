@@ -1,34 +1,64 @@
 """Logs when repeated work starts to fail and when it succeeds again, however often it fails in between."""
 
+import logging
 import threading
 import time
 from typing import Any
 
 import structlog
 
+#: The most different reasons that are logged of one outage.
+_MOST_REASONS = 10
+
 
 class OutageLog:
-    """The log of one piece of repeated work. Safe to share between threads."""
+    """The log of one piece of repeated work. Safe to share between threads.
 
-    def __init__(self, logger: str, begins: str, ends: str, **fields: Any) -> None:
-        """Logs the events `begins` (a warning) and `ends` to `logger`, both with `fields`."""
+    Logs to `logger` the event `begins` at the first failure of an outage, `changes` (if given) once for each further
+    reason, both at `level`, and `ends` at the first success after it, all with `fields`.
+    """
+
+    def __init__(
+        self,
+        logger: str,
+        begins: str,
+        ends: str,
+        changes: str | None = None,
+        *,
+        level: int = logging.WARNING,
+        **fields: Any,
+    ) -> None:
         self._log = structlog.get_logger(logger)
-        self._begins = begins
-        self._ends = ends
+        self._begins, self._ends, self._changes = begins, ends, changes
+        self._level = level
         self._fields = fields
         self._lock = threading.Lock()
         self._since: float | None = None
         self._failures = 0
+        self._reason = ""
+        self._logged: set[str] = set()
 
-    def failed(self, reason: str, number: int = 1) -> None:
-        """Notes `number` failures; the first of an outage is logged."""
+    @property
+    def reason(self) -> str | None:
+        """Why the work fails at present, None when it does not."""
+        with self._lock:
+            return self._reason if self._since is not None else None
+
+    def failed(self, reason: str, number: int = 1, **details: Any) -> None:
+        """Notes `number` failures for one reason; `details` are further fields of what is logged about it."""
         with self._lock:
             first = self._since is None
             if first:
                 self._since, self._failures = time.monotonic(), 0
+                self._logged.clear()
             self._failures += number
-        if first:
-            self._log.warning(self._begins, reason=reason, **self._fields)
+            self._reason = reason
+            is_new = reason not in self._logged and len(self._logged) < _MOST_REASONS
+            if is_new:
+                self._logged.add(reason)
+        event = self._begins if first else self._changes
+        if is_new and event is not None:
+            self._log.log(self._level, event, reason=reason, **self._fields, **details)
 
     def worked(self) -> None:
         """Notes a success; the first after an outage is logged, with the outage's length and number of failures."""

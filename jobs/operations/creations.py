@@ -105,7 +105,7 @@ def check_plan(plan: MappingPlan, *, despite: bool) -> None:
 
 def mapped_meanwhile(application: Application, record: CreationRecord) -> Mapping[str, Any] | None:
     """The mapping that the DPS record has by now, None without one. Raises `SyncError`."""
-    return domain_of_record(record.domain).creation.find_mapping(record.dps_id, application.services)
+    return domain_of_record(record.domain).mappings.find(application.services.mapping, record.dps_id)
 
 
 def settle_mapped(application: Application, plan: MappingPlan, who: str, number: int) -> str:

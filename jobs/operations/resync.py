@@ -38,7 +38,8 @@ _DONE = {
 class PlannedResync:
     """What a resync of a record would do now.
 
-    objections: why it must not be done. is_created: NOMIS has the record already, and only its mapping is to be saved.
+    objections: why it must not be done. unchecked: what nobody checked, as a sentence.
+    is_created: NOMIS has the record already, and only its mapping is to be saved.
     last_action: the number of the last resync of the record, which shows whether another operator made one meanwhile.
     """
 
@@ -46,6 +47,7 @@ class PlannedResync:
     dps_id: str
     plan: ResyncPlan
     objections: tuple[str, ...]
+    unchecked: str | None
     is_created: bool
     last_action: int | None
 
@@ -53,6 +55,11 @@ class PlannedResync:
     def target(self) -> str:
         """The record, such as `visit ab-cd-ef-gh`."""
         return f"{self.kind} {self.dps_id}"
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing will be done."""
+        return self.plan.effect is Effect.NOTHING or bool(self.objections)
 
     @property
     def proposal(self) -> str:
@@ -75,6 +82,7 @@ class PlannedResync:
             "dps": None if plan.dps is None else dict(plan.dps),
             "nomis": None if plan.nomis is None else dict(plan.nomis),
             "differences": list(plan.differences),
+            "unchecked": self.unchecked,
         }
 
 
@@ -118,6 +126,8 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
         dps_id,
         plan,
         tuple(find_objections(queue_context, plan, creation)),
+        # What this program began is the business of the creation protocol.
+        plan.unchecked if creation is None else None,
         creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
         earlier[0].id if earlier else None,
     )

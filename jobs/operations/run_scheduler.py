@@ -12,7 +12,7 @@ from jobs.health.page import serve_health
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.application import Application
 from jobs.runtime.job_runs import ActiveRun
-from jobs.runtime.logging import FailureLog
+from jobs.runtime.logging import failure_log, log_failure
 from jobs.runtime.scheduler import DueJob, Scheduler, Workload
 from jobs.runtime.signals import stopping
 from sync.settings.queue_names import QUEUES
@@ -93,12 +93,12 @@ def _wait_for_database(application: Application, stop_requested: threading.Event
 
     Where `DATABASE_AUTO_UPGRADE` is off, the schema is upgraded by another job, which may still be running.
     """
-    failures = FailureLog("database")
+    failures = failure_log("database")
     while not stop_requested.is_set():
         try:
             application.bring_up_to_date(application.database)
         except (StoreUnavailable, WorkError) as error:
-            failures.failed(error)
+            log_failure(failures, error)
             stop_requested.wait(_DATABASE_SECONDS)
         else:
             failures.worked()

@@ -6,8 +6,6 @@ thread.
 
 import logging
 import sys
-import threading
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +16,10 @@ from structlog.typing import EventDict, Processor
 
 from reports.presentation.text import plain
 from sync.failures import one_line
+from sync.outage_log import OutageLog
 
 #: Libraries that log more than an operator wants to read; their warnings are still logged.
 _TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3", "slack_sdk", "werkzeug")
-
-#: The most different reasons that are logged of one outage.
-_MOST_REASONS = 10
 
 _TRACE_HEAD = "Traceback (most recent call last):\n"
 
@@ -122,48 +118,18 @@ def bound(**values: str) -> Iterator[None]:
         yield
 
 
-class FailureLog:
-    """Whether a piece of repeated work fails at present. Safe to share between threads."""
+def failure_log(work: str) -> OutageLog:
+    """The log of a piece of repeated work, named in it as `drain of visit` is."""
+    return OutageLog(
+        "jobs.runtime.logging",
+        "work-failing",
+        "work-succeeds-again",
+        "work-fails-otherwise",
+        level=logging.ERROR,
+        work=work,
+    )
 
-    def __init__(self, work: str) -> None:
-        """`work` names the work in the log, such as `drain of visit`."""
-        self._work = work
-        self._log = structlog.get_logger("jobs.runtime.logging")
-        self._lock = threading.Lock()
-        self._since: float | None = None
-        self._reason = ""
-        self._failures = 0
-        self._logged: set[str] = set()
 
-    @property
-    def reason(self) -> str | None:
-        """Why the work fails at present, None when it does not."""
-        with self._lock:
-            return self._reason if self._since is not None else None
-
-    def failed(self, error: Exception) -> None:
-        """Notes that the work failed, to be tried again."""
-        with self._lock:
-            first = self._since is None
-            if first:
-                self._since, self._failures = time.monotonic(), 0
-                self._logged.clear()
-            self._failures += 1
-            self._reason = one_line(error)
-            is_new = self._reason not in self._logged and len(self._logged) < _MOST_REASONS
-            if is_new:
-                self._logged.add(self._reason)
-        fields = {"work": self._work, "reason": self._reason, "error": type(error).__name__}
-        if first:
-            self._log.error("work-failing", **fields, exc_info=traces_wanted())
-        elif is_new:
-            self._log.error("work-fails-otherwise", **fields)
-
-    def worked(self) -> None:
-        """Notes that the work succeeded."""
-        with self._lock:
-            if self._since is None:
-                return
-            seconds, failures = time.monotonic() - self._since, self._failures
-            self._since = None
-        self._log.info("work-succeeds-again", work=self._work, seconds=round(seconds, 1), failures=failures)
+def log_failure(log: OutageLog, error: Exception) -> None:
+    """Notes that repeated work failed, to be tried again."""
+    log.failed(one_line(error), error=type(error).__name__, exc_info=traces_wanted())

@@ -20,7 +20,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from jobs.errors import StopRequested
 from jobs.runtime.cron import CronSchedule
 from jobs.runtime.job_runs import ActiveRun, AlreadyStarted, JobRuns, Status, Trigger, scheduled_run_id
-from jobs.runtime.logging import FailureLog, bound
+from jobs.runtime.logging import bound, failure_log, log_failure
 from sync import clock
 from sync.pipeline.drain import BatchSummary
 
@@ -85,8 +85,8 @@ class Scheduler:
         self._totals: Counter[str] = Counter()
         self._done: dict[str, datetime] = {}
         self._recheck_at: dict[str, float] = {}
-        self._failures = {queue: FailureLog(f"drain of {queue}") for queue in workload.queues}
-        self._failures |= {name: FailureLog(name) for name in (*(job.name for job in workload.jobs), "outbox")}
+        self._failures = {queue: failure_log(f"drain of {queue}") for queue in workload.queues}
+        self._failures |= {name: failure_log(name) for name in (*(job.name for job in workload.jobs), "outbox")}
 
     def run(self) -> dict[str, int]:
         """Works until `stop` is called and what was started has finished; the drained messages by outcome."""
@@ -153,7 +153,7 @@ class Scheduler:
             try:
                 summary = self._open_drain(queue).run_batch()
             except Exception as error:  # the next batch is tried all the same
-                self._failures[queue].failed(error)
+                log_failure(self._failures[queue], error)
             else:
                 self._failures[queue].worked()
                 self._count(summary)
@@ -196,7 +196,7 @@ class Scheduler:
             except AlreadyStarted:
                 status = Status.RUNNING
             except Exception as error:  # recorded with the run where that is possible; the next time is tried
-                self._failures[job.name].failed(error)
+                log_failure(self._failures[job.name], error)
                 self._recheck_at[job.name] = time.monotonic() + _RECHECK_SECONDS
                 return
         if status is Status.RUNNING:
@@ -218,7 +218,7 @@ class Scheduler:
         try:
             counts = self._workload.send_due()
         except Exception as error:  # an outage of Slack, mail or database must not end the deliveries
-            self._failures["outbox"].failed(error)
+            log_failure(self._failures["outbox"], error)
         else:
             self._failures["outbox"].worked()
             if any(counts.values()):

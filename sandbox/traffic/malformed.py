@@ -1,33 +1,23 @@
-"""Messages that come to nothing: unreadable ones, those about records that are nowhere, those of unknown types."""
+"""Messages that change nothing: malformed ones, those about records that no service has, those of unknown types."""
 
 from __future__ import annotations
 
 import random
 import uuid
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from sandbox.topic import domain_event
 from sandbox.traffic.steps import Step
 
-CREATIONS: Final = {
-    "visit": ("visit", "prison-visit.booked", "reference"),
-    "incentive": ("incentive", "incentives.iep-review.inserted", "id"),
-    "activity": ("activity", "activities.activity-schedule.created", "activityScheduleId"),
-    "appointment": ("appointment", "appointments.appointment-instance.created", "appointmentInstanceId"),
-    "sentencing": ("adjustment", "release-date-adjustments.adjustment.inserted", "id"),
-}
-UNKNOWN: Final = {
-    "visit": "prison-visit.extended",
-    "incentive": "incentives.iep-review.updated",
-    "activity": "activities.activity-schedule.extended",
-    "appointment": "appointments.appointment-instance.uncancelled",
-    "sentencing": "release-date-adjustments.adjustment.recalculated",
-}
+if TYPE_CHECKING:
+    from sandbox.domains import Domain
+
 KINDS: Final = ("not_json", "no_message", "message_not_json", "no_id", "null_id", "no_event_type")
-FIRST_NOWHERE: Final = 900_000_000
+FIRST_UNKNOWN_ID: Final = 900_000_000
+UNKNOWN_PRISONER: Final = "A0000AA"
 
 
 def envelope(event: dict[str, object] | str, message_id: str | None = None) -> str:
@@ -45,10 +35,9 @@ def envelope(event: dict[str, object] | str, message_id: str | None = None) -> s
     return orjson.dumps(body).decode()
 
 
-def write_malformed(queue: str, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
-    """One broken message for a queue: which kind it is (they take turns) and its body."""
+def write_malformed(domain: Domain, number: int, chance: random.Random, moment: datetime) -> tuple[str, str]:
+    """One broken message for the queue of a domain: its kind (they take turns) and its body."""
     kind = KINDS[number % len(KINDS)]
-    _, event_type, key = CREATIONS[queue]
     message_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
     if kind == "not_json":
         return kind, "this is not JSON"
@@ -56,29 +45,27 @@ def write_malformed(queue: str, number: int, chance: random.Random, moment: date
         return kind, orjson.dumps({"Type": "Notification", "MessageId": message_id}).decode()
     if kind == "message_not_json":
         return kind, envelope("{half an event", message_id)
-    event = domain_event(
-        event_type, {} if kind == "no_id" else {key: None}, "A0000AA" if queue == "visit" else None, moment
-    )
+    creation = domain.events[0]
+    information = {} if kind == "no_id" else dict.fromkeys(creation.key)
+    event = domain_event(creation.name, information, UNKNOWN_PRISONER if domain.names_prisoner else None, moment)
     if kind == "no_event_type":
         del event["eventType"]
     return kind, envelope(event, message_id)
 
 
-def vanished(queue: str, chance: random.Random) -> Step:
+def vanished(domain: Domain, chance: random.Random) -> Step:
     """The creation event of a record that no service has, as a change that was rolled back leaves it."""
-    domain, event_type, key = CREATIONS[queue]
-    number = FIRST_NOWHERE + chance.randrange(1_000_000)
-    dps_id: int | str = number
-    prisoner = None
-    if domain == "visit":
-        dps_id, prisoner = f"zz-{number}", "A0000AA"
-    if domain == "adjustment":
+    creation = domain.events[0]
+    dps_id: int | str = FIRST_UNKNOWN_ID + chance.randrange(1_000_000)
+    if creation.is_text:
         dps_id = str(uuid.UUID(int=chance.getrandbits(128), version=4))
-    return Step(domain, dps_id, "vanished", event_type, {key: dps_id}, prisoner_id=prisoner)
+    information: dict[str, object] = dict.fromkeys(creation.key, dps_id)
+    prisoner_id = UNKNOWN_PRISONER if domain.names_prisoner else None
+    return Step(creation.kind, dps_id, "vanished", creation.name, information, prisoner_id=prisoner_id)
 
 
-def unknown(queue: str, chance: random.Random) -> Step:
-    """An event of a type that nobody handles, about a record that is nowhere."""
-    step = vanished(queue, chance)
-    step.kind, step.event_type = "unknown", UNKNOWN[queue]
+def unknown(domain: Domain, chance: random.Random) -> Step:
+    """An event of a type that nobody handles, about a record that no service has."""
+    step = vanished(domain, chance)
+    step.kind, step.event_type = "unknown", domain.unknown_event
     return step

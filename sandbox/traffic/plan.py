@@ -1,4 +1,4 @@
-"""Planning traffic: stories of all domains woven together, with duplicates and other disorder planted in them."""
+"""Plans traffic: sequences of events of all domains, interleaved, with duplicates and other disorder in them."""
 
 from __future__ import annotations
 
@@ -12,40 +12,38 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from sandbox.clock import london_now
+from sandbox.domains import DOMAINS
 from sandbox.topic import domain_event
 from sandbox.traffic.activities import ActivityStories
-from sandbox.traffic.adjustments import AdjustmentStories
 from sandbox.traffic.appointments import AppointmentStories
-from sandbox.traffic.incentives import IncentiveStories
 from sandbox.traffic.malformed import unknown, vanished, write_malformed
 from sandbox.traffic.steps import Counted, People, Step, Stories, Story
-from sandbox.traffic.visits import VisitStories
 
 if TYPE_CHECKING:
     from sandbox.world import World
 
-SHARES: Final = {"visit": 20, "incentive": 10, "activity": 45, "appointment": 15, "sentencing": 10}
-QUEUES: Final = tuple(SHARES)
+BY_QUEUE: Final = {domain.queue: domain for domain in DOMAINS}
+QUEUES: Final = tuple(BY_QUEUE)
 SPACING: Final = timedelta(milliseconds=137)
 FURTHEST_DUPLICATE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What traffic is asked for.
+    """The parameters of traffic.
 
     Attributes:
-        events: events of stories; duplicates, chains, malformed, refused and vanished ones come on top.
+        events: events of ordinary sequences; duplicates, chains, malformed, refused and vanished ones come on top.
         seed: everything random comes from it.
-        queues: the queues that get traffic; all by default.
-        duplicates: how many events arrive twice, by turns published twice and delivered twice with one SNS id.
+        queues: the queues that receive traffic; all by default.
+        duplicates: how many events arrive twice, alternately published twice and delivered twice with one SNS id.
         out_of_order: how many neighbouring events of one record are published in the wrong order.
-        chains: how many new schedules get allocations and attendances at once, each event needing the one before.
-        malformed: how many unreadable messages are put on the queues.
+        chains: how many new schedules get an allocation and an attendance at once; each event needs the one before.
+        malformed: how many malformed messages are put on the queues.
         refused: how many appointments are in a cell, which NOMIS refuses.
-        vanished: how many creation events tell of records that are nowhere.
-        unknown: how many events are of types that nobody handles, by turns published (subscriptions filter them) and
-            put on the queue as if a filter let them pass.
+        vanished: how many creation events are about records that no service has.
+        unknown: how many events have a type that nobody handles, alternately published (subscriptions filter them) and
+            put on the queue as if a filter had let them pass.
         queue_names: name of the SQS queue by queue id, where it is not the usual one.
     """
 
@@ -63,7 +61,7 @@ class Asked:
 
     @classmethod
     def read(cls, given: dict[str, object]) -> Asked:
-        """What a control request asks for; null means the default.
+        """The parameters of a control request; null means the default.
 
         Raises:
             ValueError: an unknown name, an unknown queue or a negative number.
@@ -151,78 +149,75 @@ class Planned:
 
 
 def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
-    """Make up traffic; what was synchronised before is put into the world at once, all else when it is published."""
+    """Plan traffic. Records that count as synchronised before are put into the world now, all others when published."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
-    makers: dict[str, Stories] = {
-        "visit": VisitStories(world, people, chance),
-        "incentive": IncentiveStories(world, people, chance),
-        "activity": ActivityStories(world, people, chance),
-        "appointment": AppointmentStories(world, people, chance),
-        "sentencing": AdjustmentStories(world, people, chance),
-    }
-    stories = _stories(asked, makers, chance)
-    special = _special(asked, makers)
-    woven = _woven([*stories, *special], chance)
-    moment = (now or london_now()) - SPACING * len(woven)
+    makers = {domain.queue: domain.stories(world, people, chance) for domain in DOMAINS}
+    interleaved = _interleave([*_stories(asked, makers, chance), *_special(asked, makers)], chance)
+    moment = (now or london_now()) - SPACING * len(interleaved)
     items = [
-        Item(step.queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
-        for place, step in enumerate(woven)
+        Item(queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
+        for place, (queue, step) in enumerate(interleaved)
     ]
+    steps = [step for _, step in interleaved]
     swapped = _swap(items, asked.out_of_order, chance)
     _vanish(items, asked, chance, moment)
     _add_unknown(items, asked, chance, moment)
     doubled, redelivered = _duplicate(items, asked.duplicates, chance)
     malformed = _break(items, asked, chance, moment)
-    updates = Counter(step.entity for step in woven if step.kind == "update")
+    updates = Counter(step.entity for step in steps if step.kind == "update")
     return Planned(
         asked=asked,
         items=items,
         double_published=doubled,
         delivered_twice=redelivered,
         out_of_order=swapped,
-        refused=_counted([step for step in woven if step.refused]),
+        refused=_counted([step for step in steps if step.refused]),
         vanished=_counted(_of_kind(items, "vanished")),
         unknown=_counted(_of_kind(items, "unknown")),
         malformed=malformed,
         coalescible=sum(count - 1 for count in updates.values()),
-        entities=len({step.entity for step in woven if step.kind != "ignore"}),
+        entities=len({step.entity for step in steps if step.kind != "ignore"}),
     )
 
 
-def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) -> list[Story]:
-    """Stories of the asked queues in their shares, exactly as many events as asked for: the last may be cut short."""
-    weights = [SHARES[queue] for queue in asked.queues]
-    stories: list[Story] = []
+def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) -> list[tuple[str, Story]]:
+    """Ordinary sequences of the chosen queues in their shares, each with its queue.
+
+    They have `asked.events` events exactly: the last one may be cut short.
+    """
+    weights = [BY_QUEUE[queue].share for queue in asked.queues]
+    stories: list[tuple[str, Story]] = []
     left = asked.events
     while left > 0:
         queue = chance.choices(asked.queues, weights)[0]
         story = makers[queue].story()[:left]
-        stories.append(story)
+        stories.append((queue, story))
         left -= len(story)
     return stories
 
 
-def _special(asked: Asked, makers: dict[str, Stories]) -> list[Story]:
-    stories: list[Story] = []
-    activities, appointments = makers["activity"], makers["appointment"]
-    if isinstance(activities, ActivityStories):
-        stories.extend(activities.chain() for _ in range(asked.chains))
-    if isinstance(appointments, AppointmentStories):
-        stories.extend(appointments.refused_story() for _ in range(asked.refused))
+def _special(asked: Asked, makers: dict[str, Stories]) -> list[tuple[str, Story]]:
+    """The chains and the refused records, each with its queue."""
+    stories: list[tuple[str, Story]] = []
+    for queue, maker in makers.items():
+        if isinstance(maker, ActivityStories):
+            stories.extend((queue, maker.chain()) for _ in range(asked.chains))
+        if isinstance(maker, AppointmentStories):
+            stories.extend((queue, maker.refused_story()) for _ in range(asked.refused))
     return stories
 
 
-def _woven(stories: list[Story], chance: random.Random) -> list[Step]:
-    """All steps in the order in which they happen: stories run side by side, each in its own order."""
-    placed: list[tuple[float, int, Step]] = []
+def _interleave(stories: list[tuple[str, Story]], chance: random.Random) -> list[tuple[str, Step]]:
+    """All steps with their queues, in the order in which they happen: sequences overlap, each in its own order."""
+    placed: list[tuple[float, int, str, Step]] = []
     numbers = itertools.count()
-    for story in stories:
+    for queue, story in stories:
         at = chance.random()
         for step in story:
-            placed.append((at, next(numbers), step))
+            placed.append((at, next(numbers), queue, step))
             at += chance.random() * 0.02
-    return [step for _, _, step in sorted(placed, key=lambda each: each[:2])]
+    return [(queue, step) for _, _, queue, step in sorted(placed, key=lambda each: each[:2])]
 
 
 def _event(step: Step, moment: datetime) -> dict[str, object]:
@@ -263,14 +258,16 @@ def _swap(items: list[Item], wanted: int, chance: random.Random) -> Counted:
 
 def _vanish(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
     for _ in range(asked.vanished):
-        step = vanished(chance.choice(asked.queues), chance)
-        items.insert(chance.randint(0, len(items)), Item(step.queue, step, _event(step, moment)))
+        queue = chance.choice(asked.queues)
+        step = vanished(BY_QUEUE[queue], chance)
+        items.insert(chance.randint(0, len(items)), Item(queue, step, _event(step, moment)))
 
 
 def _add_unknown(items: list[Item], asked: Asked, chance: random.Random, moment: datetime) -> None:
     for number in range(asked.unknown):
-        step = unknown(asked.queues[number % len(asked.queues)], chance)
-        item = Item(step.queue, step, _event(step, moment), copies=number % 2)
+        queue = asked.queues[number % len(asked.queues)]
+        step = unknown(BY_QUEUE[queue], chance)
+        item = Item(queue, step, _event(step, moment), copies=number % 2)
         items.insert(chance.randint(0, len(items)), item)
 
 
@@ -279,7 +276,7 @@ def _of_kind(items: list[Item], kind: str) -> list[Step]:
 
 
 def _duplicate(items: list[Item], wanted: int, chance: random.Random) -> tuple[Counted, Counted]:
-    """Let some events arrive twice: by turns published twice, soon after each other, or delivered twice at once."""
+    """Let some events arrive twice: alternately published twice, soon after each other, or delivered twice at once."""
     doubled, redelivered = Counted(), Counted()
     able = [
         item
@@ -304,7 +301,7 @@ def _break(items: list[Item], asked: Asked, chance: random.Random, moment: datet
     listed: list[dict[str, object]] = []
     for number in range(asked.malformed):
         queue = asked.queues[number % len(asked.queues)]
-        kind, body = write_malformed(queue, number, chance, moment)
+        kind, body = write_malformed(BY_QUEUE[queue], number, chance, moment)
         items.insert(chance.randint(0, len(items)), Item(queue, body=body))
         listed.append({"queue": queue, "kind": kind})
     return listed

@@ -1,4 +1,4 @@
-"""Publishing planned traffic through the topic, in its thread, while the services go on answering."""
+"""Publishes planned traffic through the topic, in its thread, while the services respond as before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Publication:
-    """Traffic on its way out: how many messages are out, whether it is all, and what went wrong."""
+    """Traffic that is being published: how many messages were sent, whether that is all, and what went wrong."""
 
     def __init__(self, world: World, planned: Planned) -> None:
         """Take traffic that was planned in this world."""
@@ -42,7 +42,7 @@ class Publication:
         return self.sent
 
     def view(self) -> dict[str, object]:
-        """How far it is."""
+        """The progress, as the control API shows it."""
         return {"done": self.finished.is_set(), "sent": self.sent, "error": self.error}
 
     def _send(self, topic: Topic | None, batch: list[Item]) -> None:
@@ -85,10 +85,10 @@ class Publication:
 
 
 def start(world: World, body: dict[str, object]) -> dict[str, object]:
-    """Plan traffic and begin to publish it; returns what was planned. `progress` tells when it is out.
+    """Plan traffic and begin to publish it; returns what was planned. `progress` shows when all of it is published.
 
     Raises:
-        ValueError: what was asked for makes no sense.
+        ValueError: the parameters cannot be used.
     """
     asked = Asked.read(body)
     planned = plan(world, asked)
@@ -102,7 +102,7 @@ def start(world: World, body: dict[str, object]) -> dict[str, object]:
 
 
 def progress(world: World) -> dict[str, object]:
-    """How far the last traffic of this world is; without any, done."""
+    """The progress of the last traffic of this world; done if there was none."""
     if not world.publications:
         return {"done": True, "sent": 0, "error": None}
     return world.publications[-1].view()

@@ -7,20 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-QUEUE_OF_DOMAIN = {
-    "visit": "visit",
-    "incentive": "incentive",
-    "level": "incentive",
-    "level-order": "incentive",
-    "prison-level": "incentive",
-    "activity": "activity",
-    "session": "activity",
-    "allocation": "activity",
-    "attendance": "activity",
-    "appointment": "appointment",
-    "adjustment": "sentencing",
-}
-
 
 @dataclass(slots=True)
 class Step:
@@ -37,11 +23,6 @@ class Step:
     change: Callable[[], None] | None = None
     prisoner_id: str | None = None
     refused: bool = False
-
-    @property
-    def queue(self) -> str:
-        """The id of the queue that the event comes to."""
-        return QUEUE_OF_DOMAIN[self.domain]
 
     @property
     def entity(self) -> tuple[str, int | str]:

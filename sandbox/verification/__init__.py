@@ -2,9 +2,3 @@
 
 Written from the rules of the synchronisation, independently of the program that is tried against it.
 """
-
-from __future__ import annotations
-
-from sandbox.verification.verify import verify
-
-__all__ = ["verify"]

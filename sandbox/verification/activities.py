@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from sandbox.activities_api import SUSPENDED
 from sandbox.clock import london_today
 from sandbox.nomis_courses import Course
-from sandbox.published import Entity
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies, Either
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from sandbox.activities_api import DpsAllocation, DpsAttendance, Schedule
     from sandbox.nomis_allocations import Allocation
     from sandbox.nomis_attendances import Attendance
+    from sandbox.published import Entity
     from sandbox.world import World
 
 PREFIX: Final = "SAA "

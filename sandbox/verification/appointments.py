@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox.nomis_appointments import NomisAppointment
-from sandbox.published import Entity
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
+    from sandbox.published import Entity
     from sandbox.world import World
 
 Pair = tuple[object, ...]

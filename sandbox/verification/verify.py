@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.verification import activities, adjustments, appointments, incentives, visits
+from sandbox.domains import DOMAINS
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ def verify(world: World) -> dict[str, object]:
     """Compare NOMIS and the mappings with everything that was published and is not to be ignored.
 
     Returns:
-        `entities` (how many were looked at), `by_domain`, `problems` (each with domain, dps_id, problem and details),
+        `entities` (how many were checked), `by_domain`, `problems` (each with domain, dps_id, problem and details),
         and `surplus` (NOMIS records made since the start that no mapping points to).
     """
     found = Discrepancies()
-    for domain in (visits, incentives, activities, appointments, adjustments):
+    for domain in DOMAINS:
         domain.verify(world, found)
     return {
         "entities": sum(found.looked_at.values()),

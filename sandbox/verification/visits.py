@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sandbox.nomis_visits import Visit, visit_room
-from sandbox.published import Entity
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
+    from sandbox.published import Entity
     from sandbox.visit_scheduler import BookedVisit
     from sandbox.world import World
 

@@ -35,9 +35,9 @@ def save_mapping(creation: Creation, dps_id: str, mapping: Json, services: Servi
     Raises `SyncError` for every other failure.
     """
     try:
-        creation.post_mapping(mapping, services)
+        creation.mappings.post(services.mapping, mapping)
     except NotUnderstood:
-        saved = creation.find_mapping(dps_id, services)
+        saved = creation.mappings.find(services.mapping, dps_id)
         if saved is None or not creation.same_records(saved, mapping):
             raise
     except UpstreamError as error:
@@ -58,7 +58,8 @@ def _conflict(
     try:
         if error.conflict or (error.status == _CONFLICT and pair):
             # When two saves raced, the service does not say which mapping it has.
-            existing = _related(creation, posted, pair.get("existing")) or creation.find_mapping(dps_id, services)
+            existing = _related(creation, posted, pair.get("existing"))
+            existing = existing or creation.mappings.find(services.mapping, dps_id)
             return Conflict(existing, _related(creation, posted, pair.get("duplicate")) or posted)
         if error.status == _BAD_REQUEST and error.from_service:
             existing = creation.find_conflicting(mapping, services)

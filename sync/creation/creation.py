@@ -70,10 +70,6 @@ class Creation(ABC):
         """Whether the event needs nothing in NOMIS; decided without a call."""
         return False
 
-    def find_mapping(self, dps_id: str, services: Services) -> Json | None:
-        """The mapping of the DPS record as the mapping service has it, None when there is none."""
-        return self.mappings.find(services.mapping, dps_id)
-
     @abstractmethod
     def prepare(self, event: DomainEvent, context: HandlerContext) -> Prepared:
         """Reads the DPS record and transforms it. Raises `RuleError` when it cannot be transformed."""
@@ -111,10 +107,6 @@ class Creation(ABC):
     def same_records(self, one: Json, other: Json) -> bool:
         """Whether two mappings tie the same records together, whatever else they say."""
         return self.ids_in(one) == self.ids_in(other)
-
-    def post_mapping(self, mapping: Json, services: Services) -> None:
-        """Saves a mapping in the mapping service."""
-        self.mappings.post(services.mapping, mapping)
 
     def find_conflicting(self, mapping: Json, services: Services) -> Json | None:  # noqa: ARG002 - for subclasses
         """The mapping that exists instead of one that was refused with 400, where 400 may mean a conflict."""

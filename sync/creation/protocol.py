@@ -97,7 +97,7 @@ class CreationProtocol:
         with self._leases.held(creation_lease(creation.name, dps_id)):
             context.step("read mapping")
             with _tracking_failure(creation, context):
-                mapping = creation.find_mapping(dps_id, context.services)
+                mapping = creation.mappings.find(context.services.mapping, dps_id)
             record = self._store.read(creation, dps_id)
             if mapping is not None:
                 return self._already_mapped(creation, mapping, record, context)

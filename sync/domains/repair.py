@@ -27,8 +27,9 @@ class Repair(ABC):
     owner: the field of a record that says whose it is.
     proof: the other fields in which the double of a record equals it; False if a field may be missing in both.
     removal: what `remove` does, to be put before noun and id.
-    readable: whether NOMIS has a read of the record. removable: whether this program can remove one; if not, the class
-        must override `advice_if_not_removable`.
+    readable: whether NOMIS has a read of the record.
+    removable: whether this program can remove one: whether the class overrides `remove`. If it does not, it must
+        override `advice_if_not_removable`.
     deletes_mappings: whether the mapping service can delete a single mapping.
     """
 
@@ -38,22 +39,23 @@ class Repair(ABC):
     proof: ClassVar[Mapping[str, bool]] = {}
     removal: ClassVar[str] = "delete"
     readable: ClassVar[bool] = True
-    removable: ClassVar[bool] = True
+    removable: ClassVar[bool]
     deletes_mappings: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         """Raises `TypeError` for a class that can neither remove a duplicate nor say what to do about it."""
         super().__init_subclass__()
+        cls.removable = cls.remove is not Repair.remove
         if not cls.removable and cls.advice_if_not_removable is Repair.advice_if_not_removable:
-            raise TypeError(f"{cls.__name__} is not removable: it must override advice_if_not_removable")
+            raise TypeError(f"{cls.__name__} must override remove or advice_if_not_removable")
 
     @abstractmethod
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         """The record as NOMIS has it; None if there is no such record, or no read of it."""
 
-    @abstractmethod
     def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """Removes a duplicate from NOMIS; `record` is what `read` returned."""
+        """Removes a duplicate from NOMIS; `record` is what `read` returned. Only called if `removable`."""
+        raise NotImplementedError
 
     def is_gone(self, record: Record | None) -> bool:
         """Whether a record that was read does no harm any more."""
@@ -68,7 +70,7 @@ class Repair(ABC):
         yield from ()
 
     def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
-        """What to do about a duplicate that this program cannot remove; `removable = False` requires it."""
+        """What to do about a duplicate that this program cannot remove. Only called if not `removable`."""
         raise NotImplementedError
 
     def is_harmless(self, duplicate: Record | None, mapped: Record | None) -> bool:

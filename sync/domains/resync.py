@@ -44,6 +44,7 @@ class ResyncPlan:
         is deleted first.
     dps: the DPS record, None if DPS does not have it. nomis: the NOMIS record, None if there is none or no read of it.
     expected: what NOMIS must show, by fields of `nomis`.
+    unchecked: what nobody checked before a record is created, as a sentence; None where nothing is left open.
     made_at: when DPS made the record (aware), where NOMIS can be asked for one that another program created.
     properties: the telemetry properties that name the record, for the event of the replaced service.
     """
@@ -58,6 +59,7 @@ class ResyncPlan:
     dps: Record | None
     nomis: Record | None = None
     expected: Record = field(default_factory=dict)
+    unchecked: str | None = None
     made_at: datetime | None = None
     properties: Mapping[str, object] = field(default_factory=dict)
 

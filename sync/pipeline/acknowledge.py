@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -93,8 +93,7 @@ class Acknowledger:
 
     def return_untried(self, messages: Sequence[Message]) -> None:
         """Returns messages that were not tried to the queue, where others can receive them at once."""
-        copies = {each.receipt_handle: _Copy(None, 0) for each in messages if self._is_last_receive(each)}
-        copied = self._send_copies(copies, messages)
+        copied = self._send_copies([(each, _Copy(None, 0)) for each in messages if self._is_last_receive(each)])
         done = [each for each in messages if each.receipt_handle in copied]
         self._finish(done, {0: [each for each in messages if each.receipt_handle not in copied]})
 
@@ -107,14 +106,11 @@ class Acknowledger:
         effects are then found done. A message that was not tried to its end, or whose failure is not recorded, must not
         become a dead letter: at its last receive a copy takes its place.
         """
-        ends = [self._end_at_last_receive(end) for end in ends]
-        ends, copied = self._copy(ends, self._copy_of)
+        ends = [self._fail_if_copied_before(end) for end in ends]
+        ends, copied = self._copy(ends)
         if not self._record(ends, copied):
             ends = [replace(end, outcome=Outcome.DEFERRED) if end.outcome.is_final else end for end in ends]
-            before = ends
-            ends, more = self._copy(ends, self._copy_of_unrecorded, copied)
-            copied |= more
-            self._record([end for end, old in zip(ends, before, strict=True) if end.failure is not old.failure], copied)
+            ends, copied = self._copy(ends, copied, recorded=False)
         outcomes: Counter[Outcome] = Counter()
         done: list[Message] = []
         waiting: defaultdict[int, list[Message]] = defaultdict(list)
@@ -128,57 +124,53 @@ class Acknowledger:
         self._finish(done, waiting)
         return outcomes
 
-    def _end_at_last_receive(self, end: TaskEnd) -> TaskEnd:
-        """The end as a failure, if a message at its last receive may not be replaced by a copy once more."""
-        message = end.task.message
-        if end.failure_at_last_receive is None or not self._is_last_receive(message):
+    def _fail_if_copied_before(self, end: TaskEnd) -> TaskEnd:
+        """The end as a failure, if its message at its last receive may not be replaced by a copy once more."""
+        if end.failure_at_last_receive is None or not self._is_last_receive(end.task.message):
             return end
-        if not has_waited(message, WaitsFor.LEASE):
+        if not has_waited(end.task.message, WaitsFor.LEASE):
             return end
         return replace(end, outcome=Outcome.FAILED, failure=end.failure_at_last_receive)
 
-    def _copy_of(self, end: TaskEnd, message: Message) -> _Copy | None:
-        """The copy that replaces a message; None for a message that is deleted or comes again itself."""
+    def _copy_of(self, end: TaskEnd, message: Message, *, recorded: bool) -> _Copy | None:
+        """The copy that replaces a message; None for a message that is deleted or comes again itself.
+
+        `recorded`: its effect or its failure is in the database, or will be.
+        """
         if end.waits_for is not None:
             pause = pause_seconds(message, end.waits_for) if end.wait_seconds is None else end.wait_seconds
             return _Copy(end.waits_for, pause)
-        if end.is_copied or (end.outcome is Outcome.DEFERRED and self._is_last_receive(message)):
+        must_not_die = end.outcome is Outcome.DEFERRED or not recorded
+        if end.is_copied or (must_not_die and self._is_last_receive(message)):
             return _Copy(WaitsFor.LEASE if end.failure_at_last_receive else None, self._wait(end, message))
         return None
 
-    def _copy_of_unrecorded(self, end: TaskEnd, message: Message) -> _Copy | None:
-        """The copy that replaces a message whose failure, or effect, is not recorded."""
-        return _Copy(None, self._wait(end, message)) if self._is_last_receive(message) else None
-
     def _copy(
-        self,
-        ends: Sequence[TaskEnd],
-        copy_of: Callable[[TaskEnd, Message], _Copy | None],
-        copied_before: Set[str] = frozenset(),
-    ) -> tuple[list[TaskEnd], set[str]]:
-        """Sends the copies that are wanted of the messages of `ends`, by `copy_of`.
+        self, ends: Sequence[TaskEnd], copied: Set[str] = frozenset(), *, recorded: bool = True
+    ) -> tuple[list[TaskEnd], Set[str]]:
+        """Sends the copies that are to replace messages of `ends`, except for those `copied` before.
 
-        The ends, as failures where no copy could be sent, and the receipt handles of the messages that were copied.
+        The ends, as failures where no copy could be sent, and the receipt handles of all messages that were copied.
         """
-        copies = {
-            message.receipt_handle: copy
+        wanted = [
+            (message, copy)
             for end in ends
             for message in end.task.messages
-            if message.receipt_handle not in copied_before and (copy := copy_of(end, message)) is not None
-        }
-        copied = self._send_copies(copies, [message for end in ends for message in end.task.messages])
-        not_copied = copies.keys() - copied
-        return [_failed_if(end, not_copied) for end in ends], copied
+            if message.receipt_handle not in copied
+            and (copy := self._copy_of(end, message, recorded=recorded)) is not None
+        ]
+        sent = self._send_copies(wanted)
+        not_copied = {message.receipt_handle for message, _ in wanted} - sent
+        return [_failed_if(end, not_copied) for end in ends], copied | sent
 
-    def _send_copies(self, copies: Mapping[str, _Copy], messages: Sequence[Message]) -> set[str]:
-        """Sends copies, wanted by receipt handle; the handles of the messages of which a copy was sent.
+    def _send_copies(self, wanted: Sequence[tuple[Message, _Copy]]) -> set[str]:
+        """Sends copies of messages; the receipt handles of the messages of which a copy was sent.
 
         A death before the deletion of the originals delivers both, as SQS itself may deliver a message twice.
         """
         groups: defaultdict[_Copy, list[Message]] = defaultdict(list)
-        for message in messages:
-            if message.receipt_handle in copies:
-                groups[copies[message.receipt_handle]].append(message)
+        for message, copy in wanted:
+            groups[copy].append(message)
         copied: set[str] = set()
         for copy, group in groups.items():
             left = self._queue.copy(group, partial(attributes_of_copy, waits_for=copy.waits_for), copy.delay)
@@ -314,7 +306,8 @@ def _failed_if(end: TaskEnd, not_copied: Set[str]) -> TaskEnd:
     """The end as a failure if a message of it is among those of which no copy could be sent."""
     if not_copied.isdisjoint(message.receipt_handle for message in end.task.messages):
         return end
-    return replace(end, outcome=Outcome.FAILED, failure=end.failure or _NOT_COPIED, waits_for=None)
+    failure = end.failure or _NOT_COPIED
+    return replace(end, outcome=Outcome.FAILED, failure=failure, waits_for=None, is_copied=False)
 
 
 def _note(log: OutageLog, left: Sequence[Message]) -> None:

@@ -43,6 +43,7 @@ class Mappings:
     dps, nomis: the fields that name the DPS record and the NOMIS record.
     by_dps, by_nomis: the paths of the look-ups, below `path`, with these fields in braces; `by_nomis` is None where the
         service has no such look-up, and all mappings are listed instead.
+    numbers: the fields that are posted as numbers although our mappings have them as text.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Mappings:
     nomis: tuple[str, ...]
     by_dps: str
     by_nomis: str | None
+    numbers: frozenset[str] = frozenset()
 
     def get(self, client: ServiceClient, dps_id: int | str) -> MappingBody:
         """The mapping of a DPS record. Raises `UpstreamError`, with status 404 if there is no mapping."""
@@ -81,9 +83,10 @@ class Mappings:
 
         The service responds with an empty body. Any other body is `NotUnderstood`: the mapping may be saved, or not.
         """
-        response = client.call(
-            "POST", self.path, body={name: value for name, value in body.items() if value is not None}
-        )
+        posted = {
+            name: int(value) if name in self.numbers else value for name, value in body.items() if value is not None
+        }
+        response = client.call("POST", self.path, body=posted)
         if response is not None:
             message = "the response is not that of a saved mapping"
             raise NotUnderstood(client.name, "POST", self.path, status=201, message=message, outcome_unknown=True)

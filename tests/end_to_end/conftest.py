@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.forked_command import ForkedCommand
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from tests.harness.app import App
 
 

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from benchmarks import chaos_backlog
 from benchmarks.chaos_backlog import Backlog
 from benchmarks.chaos_storm import Plan, run
 from sandbox import Sandbox
 
 
-@pytest.mark.timeout(420)  # an alert of a process that was killed is sent after the five minutes of its claim
 def test_a_short_storm_on_sqlite(running_sandbox: Sandbox, tmp_path: Path) -> None:
     """Processes are killed and answers lost: nothing is made twice or lost, and each dead letter is explained."""
     running_sandbox.reset(prisoners=200, seed=5, nomis_duplicates=True)

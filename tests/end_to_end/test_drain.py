@@ -3,8 +3,8 @@
 import signal
 from collections.abc import Callable
 
+from benchmarks.forked_command import ForkedCommand
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held

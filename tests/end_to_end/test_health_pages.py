@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import requests
 
+from benchmarks.forked_command import ForkedCommand
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from tests.harness.app import App
 from tests.harness.waiting import LONGEST_SECONDS, until
 

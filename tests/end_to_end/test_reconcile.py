@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.forked_command import ForkedCommand
 from jobs.operations.run_scheduler import due_jobs
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sync.settings.loading import SettingsError
 from tests.harness.app import App, application
 from tests.harness.faults import held

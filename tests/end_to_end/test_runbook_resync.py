@@ -15,6 +15,7 @@ from tests.harness.publishing import (
     DpsEvent,
     adjustment_inserted,
     allocated,
+    appointment_created,
     attended,
     person,
     schedule_created,
@@ -28,12 +29,14 @@ Make = Callable[[Sandbox], DpsEvent]
 MAPPED: dict[str, tuple[Make, str, str]] = {
     "visit": (visit_booked, "visit", "visits"),
     "activity": (schedule_created, "course", "activities"),
+    "appointment": (appointment_created, "appointment", "appointments"),
     "adjustment": (adjustment_inserted, "adjustment", "adjustments"),
 }
 #: A change in DPS, and the field of the NOMIS record that shows it.
 CHANGES: dict[str, tuple[dict[str, object], str, object]] = {
     "visit": ({"start": "2023-06-02T14:30:00"}, "start", "2023-06-02T14:30:00"),
     "activity": ({"capacity": 7}, "capacity", 7),
+    "appointment": ({"start": "09:15"}, "start", "09:15:00"),
     "adjustment": ({"days": 21}, "days", 21),
 }
 #: The event of the replaced service, and the property that has the DPS id.
@@ -180,6 +183,7 @@ def test_row_without_its_course_is_left(app: App, sandbox: Sandbox, kind: str) -
 
 CANCELLED: dict[str, tuple[dict[str, object], str]] = {
     "visit": ({"status": "CANCELLED", "outcome": "VISITOR_CANCELLED"}, "visit-cancelled-success"),
+    "appointment": ({"cancelled": True}, "appointment-cancel-success"),
 }
 
 
@@ -205,6 +209,15 @@ def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sand
     assert sandbox.nomis("visit") == []
 
 
+def test_cancelled_appointment_without_mapping_is_written_as_cancelled(app: App, sandbox: Sandbox) -> None:
+    """Its events would have made it and cancelled it, and both sides list cancelled appointments."""
+    told = appointment_created(sandbox)
+    change(sandbox, "appointment", told, {"cancelled": True})
+    app.run_ok("resync", "appointment", told.dps_id, "--yes")
+    (made,) = sandbox.nomis("appointment")
+    assert (made["status"], len(sandbox.mappings("appointments"))) == ("CANC", 1)
+
+
 @pytest.mark.parametrize("kind", CANCELLED)
 def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, kind: str) -> None:
     """No event schedules it again, so nothing is written, and it is said what to do."""
@@ -221,7 +234,7 @@ def test_cancelled_in_nomis_alone_is_for_the_prison(app: App, sandbox: Sandbox, 
     assert writes(sandbox) == before
 
 
-@pytest.mark.parametrize("kind", ["adjustment"])
+@pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_gone_in_dps_is_deleted_after_confirmation(app: App, sandbox: Sandbox, kind: str) -> None:
     """As its deletion would: in NOMIS, then the mapping; not without a yes."""
     told = in_step(app, kind)
@@ -245,7 +258,7 @@ def test_gone_in_dps_without_an_event_for_it_is_said(app: App, sandbox: Sandbox,
     assert len(sandbox.nomis(MAPPED[kind][1])) == 1
 
 
-@pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "adjustment"])
+@pytest.mark.parametrize("kind", ["visit", "activity", "allocation", "attendance", "appointment", "adjustment"])
 def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str) -> None:
     """A mistyped id ends with 1 and what is missing; nothing is recorded."""
     unknown = "b1b9c9d0-0000-4000-8000-999999999999" if kind == "adjustment" else "999999"
@@ -254,7 +267,7 @@ def test_record_that_nobody_knows_is_said(app: App, sandbox: Sandbox, kind: str)
     assert (writes(sandbox), app.actions()) == (0, [])
 
 
-@pytest.mark.parametrize("kind", ["adjustment"])
+@pytest.mark.parametrize("kind", ["appointment", "adjustment"])
 def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kind: str) -> None:
     """Its mapping names a record that NOMIS does not have: the mapping goes, and the record is created with another."""
     told = in_step(app, kind)
@@ -268,7 +281,7 @@ def test_record_that_nomis_lost_is_created_again(app: App, sandbox: Sandbox, kin
     assert len(sandbox.nomis(kind)) == 1
 
 
-@pytest.mark.parametrize("kind", ["visit"])
+@pytest.mark.parametrize("kind", ["visit", "appointment"])
 def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbox, kind: str) -> None:
     """A process of which nothing is known here died between create and mapping: NOMIS is asked before it creates."""
     make, noun, domain = MAPPED[kind]
@@ -282,6 +295,39 @@ def test_record_that_another_program_created_is_mapped(app: App, sandbox: Sandbo
     app.run_ok("resync", kind, told.dps_id, "--yes")
     assert sandbox.nomis(noun) == [made]
     assert len(sandbox.mappings(domain)) == 1
+
+
+def test_adjustment_that_nomis_may_have_is_asked_about_twice(app: App, sandbox: Sandbox) -> None:
+    """One of the same type and days without a mapping may be it: a second one makes a release date wrong."""
+    told, who = adjustment_inserted(sandbox), person(sandbox)
+    body = {"adjustmentTypeCode": "ADA", "adjustmentDate": "2023-05-01", "adjustmentFromDate": "2023-05-01"}
+    path = f"/prisoners/booking-id/{who.booking_id}/adjustments"
+    Caller(sandbox).call("nomis", "POST", path, {**body, "adjustmentDays": 14, "active": True}).raise_for_status()
+    command = ["resync", "adjustment", told.dps_id, "--yes"]
+    for more in ([], ["--dry-run"], ["--json"]):
+        unsure = app.run(*command, *more)
+        assert (unsure.code, "add --unchecked" in unsure.error) == (2, True)
+    assert app.run("resync", "adjustment", told.dps_id, answer="y\nn\n").code == 1
+    assert sandbox.mappings("adjustments") == []
+    app.run_ok(*command, "--unchecked")
+    assert (len(sandbox.nomis("adjustment")), len(sandbox.mappings("adjustments"))) == (2, 1)
+
+
+def test_services_of_2023_are_enough(app: App, sandbox: Sandbox) -> None:
+    """What has come since is not needed; NOMIS lists no adjustments then, so that these are asked about twice."""
+    sandbox.reset(generation="2023")
+    app.forget_queues()
+    app.make_queues()
+    for kind in MAPPED:
+        sure = ["--unchecked"] if kind == "adjustment" else []
+        told = MAPPED[kind][0](sandbox)
+        app.run_ok("resync", kind, told.dps_id, "--yes", *sure)
+        change(sandbox, kind, told, CHANGES[kind][0])
+        app.run_ok("resync", kind, told.dps_id, "--yes")
+        if kind in CANCELLED:
+            change(sandbox, kind, told, CANCELLED[kind][0])
+            app.run_ok("resync", kind, told.dps_id, "--yes")
+            assert [each["status"] for each in sandbox.nomis(kind)] == ["CANC"]
 
 
 def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from benchmarks.forked_command import ForkedCommand
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sandbox.postgres import PostgresServer
 from sync.queues.aws import Aws
 from sync.settings.loading import load_settings

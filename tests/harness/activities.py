@@ -81,3 +81,15 @@ def put_attendance(harness: Harness, prisoner: Prisoner, **changes: Any) -> None
     """Records an attendance of the session in DPS, or changes it."""
     values = {"id": ATTENDANCE, "instance_id": INSTANCE, "prisoner_number": prisoner.offender_no}
     harness.sandbox.put("attendance", **{**values, **changes})
+
+
+def one(harness: Harness, kind: str) -> dict[str, Any]:
+    """The one record of a kind that NOMIS holds."""
+    (record,) = harness.sandbox.nomis(kind)
+    return dict(record)
+
+
+def sessions(harness: Harness) -> list[dict[str, Any]]:
+    """The sessions of the one course of NOMIS."""
+    held = one(harness, "course")["sessions"]
+    return [dict(each) for each in (held.values() if isinstance(held, dict) else held)]

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from benchmarks.forked_command import ForkedCommand
 from jobs.health.metrics import Metrics
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sandbox.forked_command import ForkedCommand
 from sync.clock import now
 from sync.domains.registry import event_types
 from sync.queues.aws import Aws

@@ -18,6 +18,7 @@ import structlog
 import typer.main
 
 from jobs.cli.app import PROGRAM, main
+from sync.settings import times
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def run_here(arguments: Sequence[str], settings: Mapping[str, str], answer: str 
     with (
         mock.patch.dict(os.environ, settings),
         mock.patch.object(typer.main, "get_command", _command_line),
+        # What was published is on the queue by now, so no receive has to wait for it.
+        mock.patch.object(times, "LONG_POLL_SECONDS", 0),
         mock.patch.object(sys, "argv", [PROGRAM, *arguments]),
         mock.patch.object(sys, "stdin", answer if isinstance(answer, Terminal) else io.StringIO(answer)),
         redirect_stdout(out),

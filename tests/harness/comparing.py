@@ -11,6 +11,7 @@ import pandas as pd
 from reports.engine.contract import (
     Difference,
     Explanation,
+    Gap,
     Population,
     Reads,
     Reconciliation,
@@ -23,16 +24,25 @@ from tests.harness.reads import PlainReads
 
 @dataclass(frozen=True)
 class Compared:
-    """What a comparison found: the rows read, those that still differed when read again, and what was not read."""
+    """What a comparison found: the rows read, those that still differed when read again, and what was not read.
+
+    ignored: those that differ, but are not to be reported.
+    """
 
     population: Population
     frame: pd.DataFrame
     differing: list[dict[str, Any]]
     unread: tuple[UnreadRecord, ...]
+    gaps: tuple[Gap, ...] = ()
+    ignored: tuple[dict[str, Any], ...] = ()
 
     def kinds(self) -> dict[Any, str]:
         """The kinds of the differences by the first key column."""
         return {next(iter(row.values())): row["kind"] for row in self.differing}
+
+    def found(self, *columns: str) -> set[tuple[Any, ...]]:
+        """These columns of the differences."""
+        return {tuple(row[name] for name in columns) for row in self.differing}
 
 
 def compare(reconciliation: Reconciliation, reads: Reads | None = None) -> Compared:
@@ -41,12 +51,15 @@ def compare(reconciliation: Reconciliation, reads: Reads | None = None) -> Compa
     population = reconciliation.population(reads)
     readings = [reconciliation.read(unit, reads) for unit in population.units]
     unread = [*population.unread, *(each for reading in readings for each in reading.unread)]
+    gaps = (*population.gaps, *(each for reading in readings for each in reading.gaps))
     if not readings:
-        return Compared(population, pd.DataFrame(), [], tuple(unread))
+        return Compared(population, pd.DataFrame(), [], tuple(unread), gaps)
     frame = pd.concat([reading.rows for reading in readings], ignore_index=True)
     again = reconciliation.reread(reconciliation.differing(frame), reads)
     confirmed = reconciliation.describe(reconciliation.differing(again.rows), reads)
-    return Compared(population, frame, records(confirmed), (*unread, *again.unread))
+    reported = [row for row in records(confirmed) if not row.get("ignored")]
+    ignored = tuple(row for row in records(confirmed) if row.get("ignored"))
+    return Compared(population, frame, reported, (*unread, *again.unread), gaps, ignored)
 
 
 def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:

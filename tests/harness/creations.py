@@ -6,8 +6,6 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import Sandbox
@@ -28,7 +26,7 @@ from sync.store.outbox import Delivery
 from sync.store.telemetry import read_events
 from sync.upstream.services import Services
 from tests.harness.parts import Parts
-from tests.harness.publishing import put_visit
+from tests.harness.publishing import DpsEvent
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -37,55 +35,6 @@ ACTIVITY = DOMAINS["activities"].creation
 
 _numbers = itertools.count(10_000 * (os.getpid() % 10_000))
 Tracked = tuple[str, dict[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """An event about a new DPS record of the sandbox, and who it is about."""
-
-    event: DomainEvent
-    dps_id: str
-    offender_no: str
-
-
-def book_visit(sandbox: Sandbox) -> Booking:
-    """A new visit in visit-scheduler, and its `booked` event."""
-    reference = f"ref-{next(_numbers)}"
-    offender_no = put_visit(sandbox, reference)
-    moment = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
-    return Booking(DomainEvent(VISIT.event_type, moment, offender_no, {"reference": reference}), reference, offender_no)
-
-
-def make_schedule(sandbox: Sandbox) -> Booking:
-    """A new activity schedule in the activities API, and its `created` event."""
-    prisoner = sandbox.prisoners()[0]
-    number = next(_numbers)
-    activity = {
-        "id": number,
-        "prison_id": prisoner["prisonId"],
-        "summary": "Maths level 1",
-        "category": "SAA_EDUCATION",
-        "start": "2023-05-01",
-        "end": None,
-        "level": "STD",
-        "pay_per_session": "H",
-        "pay": [{"level": "STD", "band": 5, "rate": 150}],
-    }
-    sandbox.put(
-        "schedule",
-        id=number,
-        activity=activity,
-        description="Monday",
-        capacity=10,
-        start="2023-05-01",
-        end=None,
-        runs_on_bank_holiday=True,
-        location_id=None,
-        slots=[],
-        instances=[],
-    )
-    event = DomainEvent(ACTIVITY.event_type, additional_information={"activityScheduleId": number})
-    return Booking(event, str(number), prisoner["offenderNo"])
 
 
 class Consumer:
@@ -135,14 +84,15 @@ class Consumer:
         """Closes connections."""
         self.parts.close()
 
-    def deliver(self, booking: Booking) -> Outcome:
+    def deliver(self, booking: DpsEvent | DomainEvent) -> Outcome:
         """Handles one delivery of a booking's event."""
-        creation = VISIT if booking.event.event_type == VISIT.event_type else ACTIVITY
+        event = booking.event if isinstance(booking, DpsEvent) else booking
+        creation = VISIT if event.event_type == VISIT.event_type else ACTIVITY
         context = self._work()
-        context.bind(**creation.start(booking.event))
-        return self.parts.creations.create(creation, booking.event, context)
+        context.bind(**creation.start(event))
+        return self.parts.creations.create(creation, event, context)
 
-    def deliver_now(self, booking: Booking) -> Outcome:
+    def deliver_now(self, booking: DpsEvent) -> Outcome:
         """Handles one delivery as soon as no other has the lease of the record itself; other waits are raised."""
         key = creation_lease(VISIT.name, booking.dps_id)
 
@@ -156,7 +106,7 @@ class Consumer:
 
         return until(unless_held)
 
-    def deliver_when_free(self, booking: Booking) -> Outcome:
+    def deliver_when_free(self, booking: DpsEvent | DomainEvent) -> Outcome:
         """Handles one delivery, waiting for the lease as the drain does."""
         return until(lambda: self._unless_busy(booking))
 
@@ -175,7 +125,7 @@ class Consumer:
         """The names of the events tracked so far."""
         return [name for name, _ in self.tracked()]
 
-    def record(self, booking: Booking, name: str = VISIT.name) -> CreationRecord:
+    def record(self, booking: DpsEvent, name: str = VISIT.name) -> CreationRecord:
         """The record of a creation."""
         with self.database.read() as connection:
             found = creations.find(connection, name, booking.dps_id)
@@ -192,7 +142,7 @@ class Consumer:
         with self.database.read() as connection:
             return outbox.due(connection, 100)
 
-    def _unless_busy(self, booking: Booking) -> Outcome | None:
+    def _unless_busy(self, booking: DpsEvent | DomainEvent) -> Outcome | None:
         try:
             return self.deliver(booking)
         except LeaseBusy:
@@ -208,17 +158,17 @@ def other_number() -> int:
     return 7_000_000_000 + next(_numbers)
 
 
-def visits_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+def visits_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
     """The NOMIS visits made for a booking, by the reference in their comment."""
     return [each["id"] for each in sandbox.nomis("visit") if each["comment"].endswith(f": {booking.dps_id}")]
 
 
-def courses_of(sandbox: Sandbox, booking: Booking) -> list[int]:
+def courses_of(sandbox: Sandbox, booking: DpsEvent) -> list[int]:
     """The NOMIS courses made for a schedule, by their code."""
     return [each["id"] for each in sandbox.nomis("course") if each["code"] == booking.dps_id]
 
 
-def mapped_to(sandbox: Sandbox, booking: Booking) -> int | None:
+def mapped_to(sandbox: Sandbox, booking: DpsEvent) -> int | None:
     """The NOMIS id that a booking is mapped to."""
     for each in sandbox.mappings("visits") + sandbox.mappings("activities"):
         if booking.dps_id in (each.get("vsipId"), str(each.get("activityScheduleId"))):
@@ -237,20 +187,20 @@ def delete_mapping(sandbox: Sandbox, path: str) -> None:
     Caller(sandbox).call("mapping", "DELETE", path).raise_for_status()
 
 
-def visit_mapping(booking: Booking, nomis_id: int) -> dict[str, object]:
+def visit_mapping(booking: DpsEvent, nomis_id: int) -> dict[str, object]:
     """The mapping of a visit."""
     return {"nomisId": nomis_id, "vsipId": booking.dps_id, "mappingType": "ONLINE"}
 
 
-def deliver_in_a_process(environment: dict[str, str], database_url: str, booking: Booking) -> None:
+def deliver_in_a_process(environment: dict[str, str], database_url: str, event: DomainEvent) -> None:
     """What a child process does: one delivery, with calls that wait long enough to be killed in."""
-    Consumer(environment, database_url, timeout_seconds=600).deliver(booking)
+    Consumer(environment, database_url, timeout_seconds=600).deliver(event)
 
 
-def deliver_all_in_a_process(environment: dict[str, str], database_url: str, bookings: list[Booking]) -> None:
+def deliver_all_in_a_process(environment: dict[str, str], database_url: str, events: list[DomainEvent]) -> None:
     """What each of several racing processes does: all deliveries, some at once."""
     consumer = Consumer(environment, database_url)
-    for delivery in [in_thread(consumer.deliver_when_free, each) for each in bookings]:
+    for delivery in [in_thread(consumer.deliver_when_free, each) for each in events]:
         result_of(delivery)
     consumer.parts.telemetry.flush()
 

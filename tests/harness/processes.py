@@ -10,8 +10,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from benchmarks.forked_command import CONTEXT, ForkedCommand, run_forked
 from jobs.cli.app import PROGRAM, main
-from sandbox.forked_command import CONTEXT, ForkedCommand, run_forked
 from tests.harness.waiting import LONGEST_SECONDS
 
 # What most children need is imported once, so that each starts at once.

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox import Sandbox
 from sandbox.clock import london_today
+from sync.pipeline.envelope import DomainEvent
 
+OCCURRED_AT = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
 _numbers = itertools.count(1)
 
 
@@ -28,6 +30,11 @@ class DpsEvent:
     def publish(self) -> None:
         """Publishes the event (once more)."""
         self.sandbox.publish(self.event_type, dict(self.information), self.prisoner_id)
+
+    @property
+    def event(self) -> DomainEvent:
+        """The event as a handler receives it, without a queue between."""
+        return DomainEvent(self.event_type, OCCURRED_AT, self.prisoner_id, self.information)
 
 
 @dataclass(frozen=True, slots=True)

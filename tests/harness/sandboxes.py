@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox
-from sandbox.auth import CLIENTS
+from sandbox.domains import CLIENTS
 
 #: What the names of each client's credentials begin with.
 PREFIXES = {client.service: client.prefix for client in CLIENTS}

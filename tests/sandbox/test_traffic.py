@@ -12,9 +12,9 @@ import boto3
 import pytest
 
 from sandbox import Sandbox, SandboxError
+from sandbox.domains import EVENT_TYPES
 from sandbox.options import Options
-from sandbox.published import KINDS, LEVEL_ORDER, PRISON_LEVEL
-from sandbox.traffic import Asked, Planned, plan
+from sandbox.traffic.plan import Asked, Planned, plan
 from sandbox.traffic.run import Publication
 from sandbox.world import World
 
@@ -149,7 +149,7 @@ def queues(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     for queue, prefix in PREFIXES.items():
         url = sqs.create_queue(QueueName=f"hmpps_prisoner_to_nomis_{queue}_queue")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        types = [kind for kind in (*KINDS, PRISON_LEVEL, LEVEL_ORDER, SESSION) if kind.startswith(prefix)]
+        types = [kind for kind in (*EVENT_TYPES, SESSION) if kind.startswith(prefix)]
         policy = json.dumps({"eventType": types})
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"FilterPolicy": policy})
         made[queue] = url

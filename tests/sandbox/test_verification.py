@@ -20,9 +20,9 @@ from sandbox.traffic.adjustments import settle_adjustment
 from sandbox.traffic.appointments import settle_appointment
 from sandbox.traffic.schedules import ScheduleMaker
 from sandbox.traffic.visits import settle_visit
-from sandbox.verification import verify
 from sandbox.verification.activities import expected_attendance
 from sandbox.verification.discrepancies import Either
+from sandbox.verification.verify import verify
 from sandbox.visit_scheduler import BookedVisit
 from sandbox.world import World
 

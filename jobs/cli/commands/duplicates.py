@@ -138,7 +138,7 @@ def remove_copy(
     yes: Yes = False,
     operator: Operator = None,
 ) -> None:
-    """Removes a NOMIS record that a reconciliation found to be a duplicate.
+    """Removes a duplicate that a reconciliation found.
 
     As `resolve` does, for a record about which there is no finding yet; one is made and closed.
     """

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import AsJson, DryRun, Operator, Yes
-from jobs.cli.confirmation import confirm, operator_name
+from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
+from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import print_json, print_pairs, say
 from jobs.errors import UsageError
 
@@ -28,6 +28,7 @@ def resync(
             "attendance, of an appointment's attendee, of an adjustment.",
         ),
     ],
+    unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
@@ -41,23 +42,18 @@ def resync(
     """
     from jobs.operations.resync import carry_out_resync, check_plan, check_result, plan_resync
     from jobs.runtime.application import open_application
-    from sync.domains.resync import Effect
 
     if as_json and not (yes or dry_run):
         raise UsageError("--json asks nothing: add --yes, or --dry-run to see what would be done")
     with open_application() as application:
         who = operator_name(application.settings, operator)
         planned = plan_resync(application, kind, record_id)
-        idle = dry_run or planned.plan.effect is Effect.NOTHING or planned.objections
-        if as_json and idle:
-            print_json(planned.as_dict())
-        elif not as_json:
+        if not as_json:
             _show(planned)
+        elif dry_run or planned.is_idle:
+            print_json(planned.as_dict())
         check_plan(planned)
-        if planned.plan.effect is Effect.NOTHING or (as_json and dry_run):
-            return
-        question = f"{planned.plan.effect.capitalize()} {planned.target} in NOMIS?"
-        if not confirm(question, yes=yes, dry_run=dry_run):
+        if planned.is_idle or not _confirmed(planned, yes=yes, dry_run=dry_run, unchecked=unchecked, as_json=as_json):
             return
         result = carry_out_resync(application, planned, who)
         if as_json:
@@ -67,6 +63,18 @@ def resync(
         check_result(planned, result)
         if not as_json and result.left is not None:
             say("read again: as it should be")
+
+
+def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:
+    """Whether to proceed. With JSON nothing is asked and nothing but JSON printed."""
+    if as_json:
+        if yes and planned.unchecked is not None and not unchecked:
+            raise UsageError(f"{planned.unchecked}; look there, then add --unchecked")
+        return not dry_run
+    question = f"{planned.plan.effect.capitalize()} {planned.target} in NOMIS?"
+    if planned.unchecked is None:
+        return confirm(question, yes=yes, dry_run=dry_run)
+    return confirm_unchecked(question, planned.unchecked, yes=yes, dry_run=dry_run, accepted=unchecked)
 
 
 def _show(planned: "PlannedResync") -> None:

@@ -9,9 +9,10 @@ from sync.creation.records import CreationRecord
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
-from sync.domains.adjustments.rules import CREATION, category_of, family_conflict, nomis_adjustment
+from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
 from sync.domains.repair import EventParts, Record, Repair, as_iso, as_text, known_offender
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.failures import UpstreamError
 from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
@@ -105,7 +106,8 @@ class AdjustmentResync(Resync):
         plan = partial(plan, dps=_shown(adjustment), expected=_expected(adjustment))
         if ids is None:
             because = "it is not mapped to a NOMIS adjustment"
-            return plan(effect=Effect.CREATE, because=because, events=(event("inserted"),))
+            unchecked = _may_be_there(adjustment, services)
+            return plan(effect=Effect.CREATE, because=because, events=(event("inserted"),), unchecked=unchecked)
         if nomis is None:
             because = f"it is mapped to adjustment {ids.nomis_text}, which NOMIS does not have"
             return plan(effect=Effect.CREATE, because=because, events=(event("inserted"),), mapping_is_stale=True)
@@ -115,6 +117,25 @@ class AdjustmentResync(Resync):
             events=(event("updated"),),
             objection=family_conflict(adjustment, nomis_adjustments.category(ids.nomis_ids[1])),
         )
+
+
+def _may_be_there(adjustment: Adjustment, services: Services) -> str | None:
+    """That NOMIS may have the adjustment without a mapping, from its own screen or another program; None if not."""
+    booking_id = adjustment.booking_id
+    try:
+        listed = nomis_adjustments.booking_adjustments(services.nomis, booking_id, active_only=False)
+    except UpstreamError as error:
+        if not error.no_route:
+            raise
+        return f"NOMIS does not list adjustments: nobody checked that booking {booking_id} does not have this one"
+    for category, each in () if listed is None else listed.by_category():
+        same = (category_of(adjustment), adjustment.adjustment_type, adjustment.adjustment_days)
+        if (category, each.adjustment_type.code, each.adjustment_days) != same:
+            continue
+        if MAPPINGS.find_by_nomis_ids(services.mapping, each.id, category) is None:
+            equal = f"{category} {each.id}"
+            return f"NOMIS has an equal adjustment without a mapping, {equal}: nobody checked that it is another one"
+    return None
 
 
 def _plan_gone(plan: "partial[ResyncPlan]", ids: MappingIds | None, deleted: DomainEvent) -> ResyncPlan:

@@ -1,6 +1,6 @@
 """Appointments."""
 
-from sync.domains.appointments.repair import ADVICE, AppointmentRepair
+from sync.domains.appointments.repair import ADVICE, REPAIR, RESYNCS
 from sync.domains.appointments.rules import CREATION, UPDATES
 from sync.domains.declaration import Domain
 from sync.settings.declaration import UpstreamName
@@ -12,6 +12,7 @@ DOMAIN = Domain(
     nomis_role="NOMIS_APPOINTMENTS",
     creation=CREATION,
     updates=UPDATES,
-    repair=AppointmentRepair(),
+    repair=REPAIR,
+    resyncs=RESYNCS,
     advice=ADVICE,
 )

@@ -2,13 +2,23 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
+from sync.clock import LONDON
 from sync.creation.records import CreationRecord
+from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
+from sync.domains.appointments.dps import AppointmentInstance
+from sync.domains.appointments.rules import CREATION, location_of, nomis_appointment
 from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, as_text, refused
+from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.failures import RuleError
+from sync.pipeline.envelope import DomainEvent
+from sync.settings.declaration import UpstreamName
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
+from sync.upstream.transport import ServiceClient
 
 
 class AppointmentRepair(Repair):
@@ -61,6 +71,113 @@ class AppointmentRepair(Repair):
     def event_parts(self, record: CreationRecord) -> EventParts:
         return {"appointmentInstanceId": int(record.dps_id)}, None, None
 
+
+REPAIR = AppointmentRepair()
+_CANCELLED = "CANC"
+
+
+class AppointmentResync(Resync):
+    """Makes, changes, cancels or deletes an appointment in NOMIS, as it stands in the activities API."""
+
+    kind = "appointment"
+    creation = CREATION
+
+    def plan(self, dps_id: str, services: Services) -> ResyncPlan:
+        appointments = services[UpstreamName.APPOINTMENTS]
+        appointment = appointments_api.find_appointment(appointments, int(dps_id))
+        ids = self.find_ids(dps_id, services)
+        nomis = None if ids is None else REPAIR.read(services, ids)
+        plan = partial(ResyncPlan, creation_id=dps_id, ids=ids, nomis=nomis)
+        if appointment is None:
+            return _plan_gone(plan, dps_id, ids)
+        cancelled = _is_cancelled(appointment, appointments)
+        plan = partial(
+            plan, dps=_shown(appointment, cancelled=cancelled), expected=_expected(appointment, cancelled=cancelled)
+        )
+        if appointment.created is not None and location_of(appointment) is not None:
+            # Without a location NOMIS has no look-up.
+            plan = partial(plan, made_at=appointment.created.replace(tzinfo=LONDON))
+        created, cancel = _event("created", dps_id), _event("cancelled", dps_id)
+        if ids is None and cancelled:
+            because = "it is not mapped to a NOMIS appointment, and it is cancelled: NOMIS has it as a cancelled one"
+            return plan(effect=Effect.CREATE, because=because, events=(created, cancel))
+        if ids is None:
+            because = "it is not mapped to a NOMIS appointment"
+            return plan(effect=Effect.CREATE, because=because, events=(created,))
+        if cancelled:
+            return _plan_cancelled(plan, cancel, nomis)
+        if nomis is None:
+            because = f"it is mapped to appointment {ids.nomis_text}, which NOMIS does not have"
+            return plan(effect=Effect.CREATE, because=because, events=(created,), mapping_is_stale=True)
+        objection = None
+        if nomis["status"] == _CANCELLED:
+            objection = (
+                f"appointment {ids.nomis_text} is cancelled in NOMIS, where nothing schedules it again: cancel it in "
+                "DPS, and make it anew"
+            )
+        events = (_event("updated", dps_id),)
+        return plan(effect=Effect.UPDATE, because="it takes place", events=events, objection=objection)
+
+
+def _plan_gone(plan: "partial[ResyncPlan]", dps_id: str, ids: MappingIds | None) -> ResyncPlan:
+    plan = partial(plan, dps=None)
+    if ids is None:
+        objection = "the activities API has no such appointment, and none is mapped: is it the id of an attendee?"
+        return plan(effect=Effect.NOTHING, because="the activities API does not have it", objection=objection)
+    because = "it is deleted in DPS, so it is deleted in NOMIS, with its mapping"
+    return plan(effect=Effect.DELETE, because=because, events=(_event("deleted", dps_id),))
+
+
+def _plan_cancelled(plan: "partial[ResyncPlan]", cancel: DomainEvent, nomis: Record | None) -> ResyncPlan:
+    if nomis is None:
+        return plan(effect=Effect.NOTHING, because="it is cancelled, and NOMIS no longer has the appointment")
+    if nomis["status"] == _CANCELLED:
+        return plan(effect=Effect.NOTHING, because="it is cancelled on both sides")
+    return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=(cancel,))
+
+
+def _is_cancelled(appointment: AppointmentInstance, appointments: ServiceClient) -> bool:
+    """Whether it is cancelled, which only a search says. Raises `RuleError` if it does not name its prison."""
+    if appointment.prison_code is None:
+        raise RuleError(f"appointment {appointment.id} names no prison, so nobody can tell whether it is cancelled")
+    day, number = appointment.appointment_date, appointment.prisoner_number
+    numbers = [] if number is None else [number]
+    attendees = appointments_api.search_attendees(appointments, appointment.prison_code, day, day, numbers)
+    return any(each.cancelled for each in attendees if each.id == appointment.id)
+
+
+def _event(word: str, dps_id: str) -> DomainEvent:
+    event_type = f"appointments.appointment-instance.{word}"
+    return DomainEvent(event_type, additional_information={"appointmentInstanceId": int(dps_id)})
+
+
+def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
+    return {
+        "bookingId": str(appointment.booking_id),
+        "prisonId": appointment.prison_code,
+        "location": as_text(location_of(appointment)),
+        "date": as_iso(appointment.appointment_date),
+        "start": appointment.start_time.strftime("%H:%M"),
+        "end": None if appointment.end_time is None else appointment.end_time.strftime("%H:%M"),
+        "type": appointment.category_code,
+        "status": "cancelled" if cancelled else "scheduled",
+    }
+
+
+def _expected(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
+    """What NOMIS shows of it; in a cell NOMIS puts a location of its own."""
+    if cancelled:
+        return {"status": _CANCELLED}
+    body = nomis_appointment(appointment)
+    expected = {"bookingId": str(appointment.booking_id), "type": body.event_sub_type}
+    for name, moment in (("start", body.start_time), ("end", body.end_time)):
+        expected[name] = datetime.fromisoformat(f"{body.event_date.isoformat()}T{moment}").isoformat()
+    if body.internal_location_id is not None:
+        expected["location"] = str(body.internal_location_id)
+    return expected
+
+
+RESYNCS = (AppointmentResync(),)
 
 ADVICE = (
     Advice(

@@ -24,7 +24,6 @@ class IncentiveRepair(Repair):
     noun = "IEP record"
     given = "sequence"
     removal = f"ask {SUPPORT_CHANNEL} to delete"
-    removable = False
 
     def read(self, services: Services, ids: MappingIds) -> Record | None:
         booking_id, sequence = (int(each) for each in ids.nomis_ids)
@@ -39,10 +38,6 @@ class IncentiveRepair(Repair):
             "prisonId": found.prison_id,
             "current": "yes" if found.current_iep else "no",
         }
-
-    def remove(self, services: Services, ids: MappingIds, record: Record | None) -> None:
-        """NOMIS has no such call."""
-        raise NotImplementedError(self.removal)
 
     def advice_if_not_removable(self, duplicate: Record | None, mapped: Record | None) -> str:
         same = self.is_harmless(duplicate, mapped)

@@ -23,11 +23,9 @@ class Visit(Response):
     visit_room: str
     visit_type: str
     visit_restriction: str
-    visit_status: str | None = None
     outcome_status: str | None = None
     start_timestamp: LocalDateTime
     end_timestamp: LocalDateTime
-    created_timestamp: LocalDateTime | None = None
     visitors: tuple[Visitor, ...] = ()
 
 

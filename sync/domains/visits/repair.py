@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from sync.clock import LONDON, london_now
 from sync.creation.records import CreationRecord
 from sync.domains.repair import EventParts, Record, Repair, as_iso
-from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.domains.resync import Effect, Resync, ResyncPlan
 from sync.domains.times import local_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
-from sync.domains.visits.dps import Visit
+from sync.domains.visits.dps import BookedVisit
 from sync.domains.visits.nomis import CancelVisit
 from sync.domains.visits.rules import CREATION
 from sync.failures import UpstreamError
@@ -112,7 +112,7 @@ class VisitResync(Resync):
     tracked = "to-nomis-synch-visit-resynchronisation-repair"
 
     def plan(self, dps_id: str, services: Services) -> ResyncPlan:
-        visit = read_if_there(lambda: visit_scheduler.visit(services[UpstreamName.VISITS], dps_id))
+        visit = visit_scheduler.find_visit(services[UpstreamName.VISITS], dps_id)
         ids = self.find_ids(dps_id, services)
         if visit is None:
             return ResyncPlan(
@@ -138,11 +138,13 @@ class VisitResync(Resync):
             return _plan_cancelled(plan, visit, ids, nomis)
         if visit.visit_status == "BOOKED":
             return _plan_booked(plan, visit, ids, nomis)
-        status = visit.visit_status or "of unknown status"
-        return plan(effect=Effect.NOTHING, because=f"a visit goes to NOMIS once it is booked, and this one is {status}")
+        because = f"a visit goes to NOMIS once it is booked, and this one is {visit.visit_status}"
+        return plan(effect=Effect.NOTHING, because=because)
 
 
-def _plan_booked(plan: "partial[ResyncPlan]", visit: Visit, ids: MappingIds | None, nomis: Record | None) -> ResyncPlan:
+def _plan_booked(
+    plan: "partial[ResyncPlan]", visit: BookedVisit, ids: MappingIds | None, nomis: Record | None
+) -> ResyncPlan:
     if ids is None:
         events = (_event("prison-visit.booked", visit),)
         return plan(effect=Effect.CREATE, because="it is booked, and not mapped to a NOMIS visit", events=events)
@@ -162,7 +164,7 @@ def _plan_booked(plan: "partial[ResyncPlan]", visit: Visit, ids: MappingIds | No
 
 
 def _plan_cancelled(
-    plan: "partial[ResyncPlan]", visit: Visit, ids: MappingIds | None, nomis: Record | None
+    plan: "partial[ResyncPlan]", visit: BookedVisit, ids: MappingIds | None, nomis: Record | None
 ) -> ResyncPlan:
     if ids is None:
         return plan(effect=Effect.NOTHING, because="it was cancelled before it was written to NOMIS")
@@ -177,7 +179,7 @@ def _plan_cancelled(
     return plan(effect=Effect.CANCEL, because="it is cancelled in DPS", events=events, objection=objection)
 
 
-def _event(event_type: str, visit: Visit) -> DomainEvent:
+def _event(event_type: str, visit: BookedVisit) -> DomainEvent:
     """The event as of today: NOMIS dates the visit order of a new visit by its day, so the time does not matter."""
     noon = london_now().replace(hour=12, minute=0, second=0, microsecond=0)
     return DomainEvent(event_type, noon, visit.prisoner_id, {"reference": visit.reference})
@@ -192,7 +194,7 @@ def _gone(ids: MappingIds | None) -> str:
     )
 
 
-def _shown(visit: Visit) -> Record:
+def _shown(visit: BookedVisit) -> Record:
     return {
         "prisonerId": visit.prisoner_id,
         "prisonId": visit.prison_id,
@@ -203,7 +205,7 @@ def _shown(visit: Visit) -> Record:
     }
 
 
-def _expected(visit: Visit) -> Record:
+def _expected(visit: BookedVisit) -> Record:
     """What NOMIS shows of it. Only of a cancelled one is that its status: that of others changes on their day."""
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}

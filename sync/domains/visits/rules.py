@@ -73,6 +73,7 @@ MAPPINGS = Mappings(
     nomis=("nomisId",),
     by_dps="vsipId/{vsipId}",
     by_nomis="nomisId/{nomisId}",
+    numbers=frozenset({"nomisId"}),
 )
 
 
@@ -130,9 +131,6 @@ class VisitCreation(Creation):
     def mapping(self, dps_id: str, nomis_ids: Json) -> Json:
         # The retry message has always carried the visit's number as text.
         return {"nomisId": str(nomis_ids["nomisId"]), "vsipId": dps_id, "label": None, "mappingType": "ONLINE"}
-
-    def post_mapping(self, mapping: Json, services: Services) -> None:
-        super().post_mapping({**mapping, "nomisId": int(mapping["nomisId"])}, services)
 
     def retry_properties(self, retry: MappingRetry) -> Properties:
         return {"id": self.retry_dps_id(retry), **self.retry_nomis_ids(retry)}

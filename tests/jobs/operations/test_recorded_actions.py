@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.forked_command import ForkedCommand
+from benchmarks.forked_command import ForkedCommand
 from sandbox.postgres import PostgresServer
 from sync.store.actions import NOT_KNOWN, UNDER_WAY
 from tests.harness.app import App

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from jobs.runtime.logging import FailureLog, bound, configure_logging, traces_wanted
+from jobs.runtime.logging import bound, configure_logging, failure_log, log_failure, traces_wanted
 from sandbox import Sandbox
 from sync.failures import SyncError
 from tests.harness.app import App
@@ -139,15 +139,15 @@ def test_a_line_for_a_terminal_steers_nothing() -> None:
     assert all(each.isprintable() for each in stream.getvalue().replace("\n", ""))
 
 
-def test_each_reason_is_logged_once_in_an_failures() -> None:
+def test_each_reason_is_logged_once_in_an_outage() -> None:
     """The first failure, each other reason, and the recovery; no flood where the reason never stays the same."""
-    failures = FailureLog("drain of visit")
+    failures = failure_log("drain of visit")
     with capture_logs() as logs:
         for reason in ("away", "away", "no such queue", "away", *(f"port {number}" for number in range(100))):
-            failures.failed(SyncError(reason))
+            log_failure(failures, SyncError(reason))
         failures.worked()
         failures.worked()
-        failures.failed(SyncError("no such queue"))
+        log_failure(failures, SyncError("no such queue"))
     logged_events = [(each["event"], each.get("reason")) for each in logs]
     assert logged_events[:2] == [("work-failing", "away"), ("work-fails-otherwise", "no such queue")]
     assert len(logged_events) == 12

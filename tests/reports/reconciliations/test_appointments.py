@@ -15,7 +15,7 @@ from sandbox import Sandbox
 from sandbox.clock import london_today
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
-from tests.harness.comparison import Compared, compare
+from tests.harness.comparing import Compared, compare
 from tests.harness.faults import faulty
 from tests.harness.reads import PlainReads
 from tests.harness.reconciliations import OpenApp
@@ -117,7 +117,7 @@ def test_worked_example(upstream: Sandbox, open_app: OpenApp, generation: str) -
     reconciliation = appointments(open_app)
     found = compare(reconciliation)
     assert (found.population.total, len(found.frame), found.unread, found.gaps) == (4, 5, (), ())
-    rows = {each["nomis_id"]: each for each in records(found.confirmed)}
+    rows = {each["nomis_id"]: each for each in found.differing}
     assert {number: (each["dps_id"], each["kind"]) for number, each in rows.items()} == {
         9003: (73, "different"),
         9004: (None, "duplicate"),
@@ -149,9 +149,8 @@ def test_finds_what_is_planted_and_nothing_else(
     found = compare(appointments(open_app, Scope(), **settings))
     assert found.unread == ()
     assert kinds(found) == {(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"}
-    ignored = found.confirmed[found.confirmed["ignored"].notna()]
     assert [each["key"] for each in planted if each["outcome"] == "ignored"] == [
-        [row["nomis_id"], row["dps_id"]] for row in records(ignored)
+        [row["nomis_id"], row["dps_id"]] for row in found.ignored
     ]
     assert len(found.frame) > 100
 
@@ -239,7 +238,7 @@ def test_alike_on_both_sides_without_a_mapping(upstream: Sandbox, open_app: Open
         (9071, None, "nomis-only", 71),
         (None, 71, "dps-only", 9071),
     }
-    differences = [Difference(row, row["kind"], row["differs"]) for row in records(found.confirmed)]
+    differences = [Difference(row, row["kind"], row["differs"]) for row in found.differing]
     diagnoses = [each.diagnosis for each in reconciliation.explain(differences, PlainReads())]
     assert {(each.cause, each.commands) for each in diagnoses if each} == {
         ("the mapping is missing", ("prisoner-to-nomis resync appointment 71",))

@@ -25,31 +25,29 @@ from sync.creation.records import CreationState
 from sync.failures import LeaseBusy
 from sync.pipeline.outcome import Outcome
 from tests.harness.creations import (
-    Booking,
     Consumer,
-    book_visit,
     consuming,
     courses_of,
     deliver_all_in_a_process,
     deliver_in_a_process,
-    make_schedule,
     mapped_to,
     visits_of,
 )
 from tests.harness.faults import held
 from tests.harness.processes import child, exit_codes, kill
+from tests.harness.publishing import DpsEvent, schedule_created, visit_booked
 from tests.harness.waiting import failure_of, in_thread, result_of, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
 
 
 def die_in(
-    sandbox: Sandbox, database_url: str, booking: Booking, service: str, method: str, path: str, kind: str
+    sandbox: Sandbox, database_url: str, booking: DpsEvent, service: str, method: str, path: str, kind: str
 ) -> None:
     """Kills a process while one of its calls hangs: before the service did it, or after."""
     with (
         held(sandbox, service, method, path, kind=kind) as call,
-        child(deliver_in_a_process, sandbox.environment(), database_url, booking) as process,
+        child(deliver_in_a_process, sandbox.environment(), database_url, booking.event) as process,
     ):
         call.wait_for_request()
         if kind == "timeout_after_write":
@@ -79,7 +77,7 @@ def test_a_crash_at_any_call_leaves_one_visit(
     upstream: Sandbox, survivor: Consumer, database_url: str, service: str, method: str, path: str, kind: str
 ) -> None:
     """Wherever kill -9 strikes, the next delivery succeeds at once and NOMIS has the visit once, mapped."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, service, method, path, kind)
     assert survivor.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
@@ -95,7 +93,7 @@ def test_a_crash_during_the_create_of_a_course_is_ambiguous(
     upstream: Sandbox, survivor: Consumer, database_url: str, kind: str
 ) -> None:
     """A course whose create was cut off is never created again by itself, whether NOMIS has it or not."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", "/activities", kind)
     assert survivor.deliver(booking) is Outcome.AMBIGUOUS
     assert len(courses_of(upstream, booking)) == (1 if kind == "timeout_after_write" else 0)
@@ -107,7 +105,7 @@ def test_a_crash_with_a_known_course_leaves_one_course(
     upstream: Sandbox, survivor: Consumer, database_url: str
 ) -> None:
     """A course whose id is on record is only mapped."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     die_in(upstream, database_url, booking, "mapping", "POST", "/mapping/activities", "timeout_before_write")
     assert survivor.deliver(booking) is Outcome.APPLIED
     [course_id] = courses_of(upstream, booking)
@@ -116,7 +114,7 @@ def test_a_crash_with_a_known_course_leaves_one_course(
 
 def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: str) -> None:
     """After a death NOMIS is not believed at once when it does not have the record: the create may be under way."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with consuming(upstream, database_url, grace_seconds=3600) as cautious, pytest.raises(LeaseBusy):
         cautious.deliver(booking)
@@ -128,7 +126,7 @@ def test_a_young_intent_is_not_created_again(upstream: Sandbox, database_url: st
 @pytest.mark.parametrize("step", [timedelta(minutes=3), timedelta(minutes=-3)])
 def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_url: str, step: timedelta) -> None:
     """Whoever looks by a clock that goes wrong waits as long as everybody else, and no longer."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     die_in(upstream, database_url, booking, "nomis", "POST", VISITS, "timeout_before_write")
     with time_machine.travel(now() + step):
         with consuming(upstream, database_url, grace_seconds=120) as cautious, pytest.raises(LeaseBusy):
@@ -140,8 +138,8 @@ def test_a_step_of_the_clock_makes_no_intent_older(upstream: Sandbox, database_u
 
 def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database_url: str) -> None:
     """Two processes, and threads in each, get every event twice at the same moment: one record each."""
-    bookings = [book_visit(upstream) for _ in range(10)]
-    arguments = (upstream.environment(), database_url, bookings + bookings)
+    bookings = [visit_booked(upstream) for _ in range(10)]
+    arguments = (upstream.environment(), database_url, 2 * [booking.event for booking in bookings])
     assert exit_codes(deliver_all_in_a_process, arguments, arguments) == [0, 0]
     assert [len(visits_of(upstream, booking)) for booking in bookings] == [1] * 10
     with consuming(upstream, database_url) as reader:
@@ -152,7 +150,7 @@ def test_processes_and_threads_that_race_create_once(upstream: Sandbox, database
 
 def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, database_url: str) -> None:
     """Another process takes the lease over, sees a young intent, and leaves it alone."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
         consuming(upstream, database_url, grace_seconds=3600) as other,
@@ -169,7 +167,7 @@ def test_a_slow_holder_whose_lease_expired_is_waited_for(upstream: Sandbox, data
         assert len(visits_of(upstream, booking)) == 1
 
 
-def _busy_elsewhere(consumer: Consumer, booking: Booking) -> bool:
+def _busy_elsewhere(consumer: Consumer, booking: DpsEvent) -> bool:
     key = f"create:visit:{booking.dps_id}"
     if not consumer.leases.acquire(key):
         return True
@@ -179,7 +177,7 @@ def _busy_elsewhere(consumer: Consumer, booking: Booking) -> bool:
 
 def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> None:
     """Lease expired, grace period over: NOMIS gets two records, and a finding says which is surplus."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
         consuming(upstream, database_url, grace_seconds=0) as hasty,
@@ -201,7 +199,7 @@ def test_two_creates_are_never_silent(upstream: Sandbox, database_url: str) -> N
 
 def test_a_holder_that_wakes_up_too_late_does_not_create(upstream: Sandbox, database_url: str) -> None:
     """A process that lost its lease while it read the visit finds its intent refused, and creates nothing."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, lease_seconds=0.1) as slow,
         consuming(upstream, database_url) as other,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,19 +14,15 @@ from sync.clock import now
 from sync.creation import records as creations
 from sync.creation.records import CreationState
 from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
-from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.store.breakers import set_breaker
 from sync.store.database import Database
 from sync.upstream.circuit import BreakerState
 from tests.harness.creations import (
-    Booking,
     Consumer,
-    book_visit,
     consuming,
     delete_mapping,
-    make_schedule,
     map_by_hand,
     mapped_to,
     other_number,
@@ -33,6 +30,7 @@ from tests.harness.creations import (
     visits_of,
 )
 from tests.harness.faults import faulty
+from tests.harness.publishing import DpsEvent, schedule_created, visit_booked
 from tests.harness.waiting import until
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -40,11 +38,11 @@ COURSE_MAPPINGS = "/mapping/activities"
 MAPPINGS = "/mapping/visits"
 
 
-def started(booking: Booking) -> dict[str, str]:
+def started(booking: DpsEvent) -> dict[str, str]:
     """The properties of a visit's event that are known once the visit was read."""
     return {
         "visitId": booking.dps_id,
-        "offenderNo": booking.offender_no,
+        "offenderNo": str(booking.prisoner_id),
         "startDateTime": "2023-06-02T14:00:00",
         "endTime": "15:00:00",
     }
@@ -52,7 +50,7 @@ def started(booking: Booking) -> dict[str, str]:
 
 def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
     """One NOMIS visit, its mapping, one success event with the properties of event and mapping, a final record."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     assert consumer.deliver(booking) is Outcome.APPLIED
     [visit_id] = visits_of(upstream, booking)
     assert mapped_to(upstream, booking) == visit_id
@@ -66,17 +64,17 @@ def test_a_visit_is_created_and_mapped(consumer: Consumer, upstream: Sandbox) ->
 
 def test_a_second_delivery_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
     """The mapping is there: acknowledged with the event's own properties, nothing is called in NOMIS."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     consumer.deliver(booking)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
-    properties = {"visitId": booking.dps_id, "offenderNo": booking.offender_no}
+    properties = {"visitId": booking.dps_id, "offenderNo": str(booking.prisoner_id)}
     assert consumer.tracked()[1:] == [("visit-create-duplicate", properties)]
     assert len(visits_of(upstream, booking)) == 1
 
 
 def test_a_mapping_of_others_is_a_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
     """A record that somebody else created and mapped is not created again, and leaves no record of ours."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     map_by_hand(upstream, MAPPINGS, visit_mapping(booking, other_number()))
     assert consumer.deliver(booking) is Outcome.DUPLICATE
     assert visits_of(upstream, booking) == []
@@ -95,7 +93,7 @@ def test_every_failure_before_the_create_is_tracked(
     consumer: Consumer, upstream: Sandbox, service: str, method: str, path: str
 ) -> None:
     """Also an error of the look-up of the mapping; the next delivery creates."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault(service, method, path, status=503, times=1)
     with pytest.raises(UpstreamError) as caught:
         consumer.deliver(booking)
@@ -125,7 +123,7 @@ def test_a_refused_create_is_tried_again_at_once(
     upstream: Sandbox, database_url: str, refusal: Mapping[str, Any]
 ) -> None:
     """A create that was certainly not applied is repeated without a look-up."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with consuming(upstream, database_url, grace_seconds=3600) as consumer:
         upstream.fault("nomis", "POST", VISITS, times=1, **refusal)
         with pytest.raises(UpstreamError):
@@ -144,7 +142,7 @@ def test_a_response_about_another_record_proves_nothing(
     consumer: Consumer, upstream: Sandbox, response: object
 ) -> None:
     """Such a response neither creates nor acknowledges anything; the next delivery creates, once."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "GET", kind="status", status=200, body=response, times=1)
     with pytest.raises(NotUnderstood):
         consumer.deliver(booking)
@@ -155,11 +153,11 @@ def test_a_response_about_another_record_proves_nothing(
 
 def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Consumer, upstream: Sandbox) -> None:
     """What was created, and deleted since in NOMIS, in the mapping service and in DPS, is a duplicate."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.drop("schedule", booking.dps_id)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
-    again = make_schedule(upstream)
+    again = schedule_created(upstream)
     consumer.deliver(again)
     with consumer.database.begin() as connection:
         creations.mark_deleted(connection, "activity", again.dps_id)
@@ -169,17 +167,17 @@ def test_a_deleted_record_is_not_created_again_by_a_late_delivery(consumer: Cons
     assert consumer.names()[-1] == "activity-create-duplicate"
 
 
-def test_an_event_without_its_id_is_unreadable(consumer: Consumer) -> None:
+def test_an_event_without_its_id_is_unreadable(consumer: Consumer, upstream: Sandbox) -> None:
     """A message that lacks a field fails alone, and tracks nothing."""
-    event = DomainEvent("prison-visit.booked", None, "A1234BC", {})
+    event = replace(visit_booked(upstream), information={})
     with pytest.raises(MalformedMessage):
-        consumer.deliver(Booking(event, "none", "A1234BC"))
+        consumer.deliver(event)
     assert consumer.tracked() == []
 
 
 def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbox) -> None:
     """While another holds the record nothing is called and nothing is tracked."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.clear_records()
     with consumer.leases.held(f"create:visit:{booking.dps_id}"), pytest.raises(LeaseBusy):
         consumer.deliver(booking)
@@ -189,7 +187,7 @@ def test_a_record_under_another_lease_waits(consumer: Consumer, upstream: Sandbo
 
 def test_an_open_breaker_is_no_failed_creation(database: Database, upstream: Sandbox, database_url: str) -> None:
     """A call that was never made leaves no failed event, and its outcome is known."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with database.begin() as connection:
         set_breaker(connection, UpstreamName.NOMIS, BreakerState.OPEN, opened_at=now(), reason="found elsewhere")
     with consuming(upstream, database_url, breakers=True) as consumer:

@@ -13,7 +13,6 @@ from sync.pipeline.outcome import Outcome
 from sync.store import tables
 from tests.harness import activities, adjustments, appointments
 from tests.harness.creations import (
-    book_visit,
     consuming,
     deliver_in_a_process,
     mapped_to,
@@ -22,6 +21,7 @@ from tests.harness.creations import (
 from tests.harness.faults import faulty, held, hits
 from tests.harness.handlers import Harness, Prisoner
 from tests.harness.processes import child, kill
+from tests.harness.publishing import visit_booked
 from tests.harness.waiting import failure_of, in_thread, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -31,9 +31,9 @@ ONE, OTHER = "05b332ad-58eb-4ec2-963c-c9c927856780", "05b332ad-58eb-4ec2-963c-c9
 
 def test_nobody_creates_while_the_request_of_a_dead_process_is_under_way(upstream: Sandbox, database_url: str) -> None:
     """A process is killed while NOMIS is slow: until the longest call is over nobody believes that there is nothing."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with held(upstream, "nomis", "POST", VISITS) as create:
-        with child(deliver_in_a_process, upstream.environment(), database_url, booking) as process:
+        with child(deliver_in_a_process, upstream.environment(), database_url, booking.event) as process:
             create.wait_for_request()
             kill(process)
         with consuming(upstream, database_url, call_seconds=600) as survivor:
@@ -176,11 +176,11 @@ NO_PAGES: list[object] = [
 @pytest.mark.parametrize("response", [*NO_PAGES, None])
 def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: Prisoner, response: object) -> None:
     """After a lost create NOMIS is believed to have nothing only on the word of a whole list that fits together."""
-    booking = book_visit(harness.sandbox)
+    booking = visit_booked(harness.sandbox)
     appointments.put_appointment(harness, prisoner)
     adjustments.put_adjustment(harness, prisoner)
     tries = (
-        lambda: harness.handle("prison-visit.booked", booking.offender_no, datetime.now(UTC), reference=booking.dps_id),
+        lambda: harness.handle("prison-visit.booked", booking.prisoner_id, datetime.now(UTC), reference=booking.dps_id),
         lambda: adjustments.handle(harness, prisoner, "inserted"),
         lambda: appointments.handle(harness, "created"),
     )
@@ -201,8 +201,8 @@ def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
 def test_a_lost_create_is_found_on_either_form_of_page(harness: Harness, nested: bool) -> None:
     """Whichever form of page the service writes, and without `last`, the visit is found on the second page."""
-    booking = book_visit(harness.sandbox)
-    deliver = partial(harness.handle, "prison-visit.booked", booking.offender_no, datetime.now(UTC))
+    booking = visit_booked(harness.sandbox)
+    deliver = partial(harness.handle, "prison-visit.booked", booking.prisoner_id, datetime.now(UTC))
     with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
         deliver(reference=booking.dps_id)
     [visit_id] = visits_of(harness.sandbox, booking)

@@ -19,17 +19,15 @@ from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
 from sync.store.database import Database, StoreUnavailable
 from tests.harness.creations import (
-    Booking,
     Consumer,
-    book_visit,
     consuming,
     courses_of,
-    make_schedule,
     mapped_to,
     visits_of,
 )
 from tests.harness.databases import make_database
 from tests.harness.faults import held
+from tests.harness.publishing import DpsEvent, schedule_created, visit_booked
 from tests.harness.waiting import failure_of, in_thread
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -64,7 +62,7 @@ def lost_url(server: PostgresServer) -> str:
 
 def test_without_the_database_nothing_is_created(upstream: Sandbox, server: PostgresServer, lost_url: str) -> None:
     """The message stays; when the database is back the next delivery creates."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         server.stop()
         upstream.clear_records()
@@ -81,7 +79,7 @@ def test_a_database_lost_during_the_create_makes_no_second_visit(
     upstream: Sandbox, server: PostgresServer, lost_url: str, restarted: bool
 ) -> None:
     """The mapping is saved all the same; the next delivery, also by another process, knows the record as its own."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with consuming(upstream, lost_url) as consumer:
         lost = lose_during_create(upstream, server, consumer, booking, VISITS)
         assert isinstance(lost, StoreUnavailable)
@@ -101,7 +99,7 @@ def test_a_database_lost_during_the_create_of_a_course_leaves_nothing_unknown(
     upstream: Sandbox, server: PostgresServer, lost_url: str, mapped: bool
 ) -> None:
     """The process remembers the id that it could not write, whether the mapping could be saved or not."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         if not mapped:
             upstream.fault("mapping", "POST", "/mapping/activities", status=503, times=1)
@@ -120,7 +118,7 @@ def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
     upstream: Sandbox, server: PostgresServer, lost_url: str
 ) -> None:
     """A create that was refused while the database was away is simply sent again."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     with consuming(upstream, lost_url) as consumer:
         upstream.put("schedule", id=int(booking.dps_id), capacity=5_000)
         lost = lose_during_create(upstream, server, consumer, booking, "/activities")
@@ -133,7 +131,7 @@ def test_a_refusal_that_could_not_be_written_leaves_nothing_unknown(
 
 
 def lose_during_create(
-    sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: Booking, path: str
+    sandbox: Sandbox, server: PostgresServer, consumer: Consumer, booking: DpsEvent, path: str
 ) -> BaseException | None:
     """A delivery that loses its database while NOMIS is at work on its create; what it failed with."""
     with held(sandbox, "nomis", "POST", path) as create:

@@ -9,17 +9,15 @@ from sync.creation.records import CreationState
 from sync.failures import UpstreamError
 from sync.pipeline.outcome import Outcome
 from tests.harness.creations import (
-    Booking,
     Consumer,
-    book_visit,
     courses_of,
-    make_schedule,
     map_by_hand,
     other_number,
     visit_mapping,
     visits_of,
 )
 from tests.harness.faults import held
+from tests.harness.publishing import DpsEvent, schedule_created, visit_booked
 from tests.harness.waiting import in_thread, result_of
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -28,7 +26,7 @@ COURSE_MAPPINGS = "/mapping/activities"
 
 
 def create_while(
-    consumer: Consumer, sandbox: Sandbox, booking: Booking, path: str, mapping: dict[str, object]
+    consumer: Consumer, sandbox: Sandbox, booking: DpsEvent, path: str, mapping: dict[str, object]
 ) -> Outcome:
     """A delivery during whose create somebody else saves a mapping."""
     with held(sandbox, "nomis", "POST", "/activities" if path == COURSE_MAPPINGS else VISITS) as create:
@@ -41,7 +39,7 @@ def create_while(
 
 def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sandbox) -> None:
     """The failed event precedes the duplicate event, which names both pairs; finding and alert exist once."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     number = other_number()
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
     [visit_id] = visits_of(upstream, booking)
@@ -72,7 +70,7 @@ def test_a_conflict_is_a_finding_alerted_once(consumer: Consumer, upstream: Sand
 
 def test_a_conflict_in_a_retry_is_the_same_finding(consumer: Consumer, upstream: Sandbox) -> None:
     """It is acknowledged with the duplicate event, and not alerted again by a later delivery of the event itself."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
     number = other_number()
@@ -103,7 +101,7 @@ def test_a_conflict_that_does_not_say_with_what_is_looked_up(
     consumer: Consumer, upstream: Sandbox, status: object, more_info: object
 ) -> None:
     """When two saves race, or the response names other records, the existing mapping is looked up by the DPS record."""
-    booking, number = book_visit(upstream), other_number()
+    booking, number = visit_booked(upstream), other_number()
     body = {"status": status, "userMessage": "Conflict: it exists", "errorCode": 1409, "moreInfo": more_info}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, skip=1, times=1)
     assert create_while(consumer, upstream, booking, MAPPINGS, visit_mapping(booking, number)) is Outcome.DUPLICATE
@@ -113,7 +111,7 @@ def test_a_conflict_that_does_not_say_with_what_is_looked_up(
 
 def test_a_conflict_with_the_same_pair_is_a_success(consumer: Consumer, upstream: Sandbox) -> None:
     """Whether the service names the pair that it holds or not, ours is saved."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     body = {"status": 409, "userMessage": "Conflict: it exists", "moreInfo": {}}
     upstream.fault("mapping", "POST", MAPPINGS, kind="status_after_write", status=409, body=body, times=1)
     assert consumer.deliver(booking) is Outcome.APPLIED
@@ -125,7 +123,7 @@ def test_a_conflict_that_nobody_can_name_is_understood(
     consumer: Consumer, upstream: Sandbox, status: int | str
 ) -> None:
     """If the DPS record has no mapping, the NOMIS record is mapped elsewhere: the finding does not name it."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     body = {"status": status, "userMessage": "Conflict: it exists"}
     upstream.fault("mapping", "POST", MAPPINGS, status=409, body=body, times=1)
     assert consumer.deliver(booking) is Outcome.DUPLICATE
@@ -137,7 +135,7 @@ def test_a_conflict_that_nobody_can_name_is_understood(
 @pytest.mark.parametrize("text", ["<html>Conflict</html>", '{"status": 409, "error": "Conflict", "path": "/"}', ""])
 def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox, text: str) -> None:
     """A 409 of a gateway says nothing of mappings: the mapping is saved by its retry message."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=409, text=text, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     assert consumer.deliver_retry(*consumer.parts.retries[0]) is Outcome.APPLIED
@@ -146,7 +144,7 @@ def test_a_409_of_a_gateway_is_no_conflict(consumer: Consumer, upstream: Sandbox
 
 def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer, upstream: Sandbox) -> None:
     """The mapping service responds with 400 there: the existing mapping is looked up and named."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     number = other_number()
     theirs = {"activityScheduleId": int(booking.dps_id), "nomisCourseActivityId": number}
     other: dict[str, object] = {**theirs, "mappingType": "ACTIVITY_CREATED"}
@@ -162,7 +160,7 @@ def test_a_duplicate_activity_refused_with_400_is_recognised(consumer: Consumer,
 
 def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, upstream: Sandbox) -> None:
     """A 400 that is no duplicate is handed to a retry message."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.fault("mapping", "POST", COURSE_MAPPINGS, status=400, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     assert consumer.parts.retries[0][0] == "activity"
@@ -170,7 +168,7 @@ def test_any_other_400_of_the_mapping_service_is_a_failure(consumer: Consumer, u
 
 def test_a_surplus_record_is_a_finding(consumer: Consumer, upstream: Sandbox) -> None:
     """Our create was applied, its response lost, and somebody else mapped another record: NOMIS has one too many."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)

@@ -18,20 +18,20 @@ from sync.pipeline.outcome import Outcome
 from tests.harness import appointments
 from tests.harness.creations import (
     Consumer,
-    book_visit,
     mapped_to,
     other_number,
     visits_of,
 )
 from tests.harness.faults import faulty
 from tests.harness.handlers import Harness, Prisoner
+from tests.harness.publishing import visit_booked
 
 MAPPINGS = "/mapping/visits"
 
 
 def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstream: Sandbox) -> None:
     """The failed event, then the message exactly as the replaced service wrote it, then the event of its sending."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     [visit_id] = visits_of(upstream, booking)
@@ -50,7 +50,7 @@ def test_a_failed_mapping_is_handed_to_a_retry_message(consumer: Consumer, upstr
 
 def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandbox) -> None:
     """The retry posts the mapping and tracks the retry's own success; both messages may come any number of times."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.deliver(booking)
     [visit_id] = visits_of(upstream, booking)
@@ -66,7 +66,7 @@ def test_the_retry_message_saves_the_mapping(consumer: Consumer, upstream: Sandb
 
 def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: Sandbox) -> None:
     """A retry without label, type or telemetry attributes, of a creation that is not on record, is mapped too."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     number = other_number()
     message = json.dumps({"mapping": {"nomisId": number, "vsipId": booking.dps_id}})
     body = json.dumps({"Type": "RETRY_CREATE_MAPPING", "Message": message, "MessageId": None})
@@ -76,7 +76,7 @@ def test_a_retry_made_by_hand_needs_the_ids_alone(consumer: Consumer, upstream: 
 
 def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
     """A retry that fails for another reason than a conflict stays on the queue, and tracks nothing."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=500, times=2)
     consumer.deliver(booking)
     before = consumer.tracked()
@@ -87,7 +87,7 @@ def test_a_failing_retry_raises(consumer: Consumer, upstream: Sandbox) -> None:
 
 def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consumer, upstream: Sandbox) -> None:
     """The message stays; its next delivery only maps the record that NOMIS has."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, status=503, times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
     with pytest.raises(ConnectionError):
@@ -104,7 +104,7 @@ def test_a_retry_message_that_cannot_be_sent_fails_the_delivery(consumer: Consum
 
 def test_a_lost_response_of_the_mapping_service_is_no_duplicate(consumer: Consumer, upstream: Sandbox) -> None:
     """Our own mapping, saved although the response was lost, is the success of this creation."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", MAPPINGS, kind="reset_after_write", times=1)
     consumer.parts.sending_fails = ConnectionError("queue away")
     with pytest.raises(ConnectionError):
@@ -122,7 +122,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
     consumer: Consumer, upstream: Sandbox, response: object, saved: bool
 ) -> None:
     """The mapping service responds to a save with an empty body; after any other it is asked for the mapping."""
-    booking, kind = book_visit(upstream), "status_after_write" if saved else "status"
+    booking, kind = visit_booked(upstream), "status_after_write" if saved else "status"
     upstream.fault("mapping", "POST", MAPPINGS, kind=kind, status=200, body=response, times=1)
     assert consumer.deliver(booking) is (Outcome.APPLIED if saved else Outcome.RETRY_QUEUED)
     for queue, body in consumer.parts.retries:
@@ -132,7 +132,7 @@ def test_an_odd_response_to_a_mapping_is_looked_up(
 
 def test_a_retry_and_the_event_itself_do_the_same(consumer: Consumer, upstream: Sandbox) -> None:
     """The event delivered again before its retry message saves the mapping; the retry then finds it saved."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("mapping", "POST", "/mapping/visits", status=503, times=1)
     assert consumer.deliver(booking) is Outcome.RETRY_QUEUED
     assert consumer.deliver(booking) is Outcome.APPLIED

@@ -19,17 +19,16 @@ from sync.pipeline.outcome import Outcome
 from sync.store.findings import FindingKind
 from tests.harness.creations import (
     Consumer,
-    book_visit,
     consuming,
     courses_of,
     delete_mapping,
-    make_schedule,
     map_by_hand,
     mapped_to,
     other_number,
     visits_of,
 )
 from tests.harness.faults import faulty, held
+from tests.harness.publishing import schedule_created, visit_booked
 from tests.harness.waiting import failure_of, in_thread, until
 
 VISITS = "/prisoners/{offenderNo}/visits"
@@ -39,7 +38,7 @@ COMMIT = "Unexpected error: Could not commit JPA transaction; nested exception i
 
 def test_a_lost_create_that_was_applied_is_found_and_mapped(consumer: Consumer, upstream: Sandbox) -> None:
     """After a lost response the visit is found in NOMIS, and only mapped."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
@@ -67,7 +66,7 @@ def test_a_create_that_was_applied_despite_its_response_is_found(
     consumer: Consumer, upstream: Sandbox, response: Mapping[str, Any]
 ) -> None:
     """A failure that does not say that the create was refused leaves its outcome open: NOMIS is asked first."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="status_after_write", times=1, **response)
     with pytest.raises(UpstreamError) as caught:
         consumer.deliver(booking)
@@ -79,7 +78,7 @@ def test_a_create_that_was_applied_despite_its_response_is_found(
 
 def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstream: Sandbox) -> None:
     """When NOMIS does not have the visit after all, it is created."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     upstream.fault("nomis", "POST", VISITS, kind="reset", times=1)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
@@ -90,7 +89,7 @@ def test_a_lost_create_that_was_not_applied_is_created(consumer: Consumer, upstr
 
 def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, database_url: str) -> None:
     """A create that timed out here and is applied later is waited for, not repeated."""
-    booking = book_visit(upstream)
+    booking = visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
         consuming(upstream, database_url, grace_seconds=3600) as consumer,
@@ -110,7 +109,7 @@ def test_a_create_that_is_still_under_way_is_not_sent_again(upstream: Sandbox, d
 
 def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, database_url: str) -> None:
     """NOMIS lists its visits, then applies the create; the grace period ends while the listed visits are read."""
-    listed, booking = book_visit(upstream), book_visit(upstream)
+    listed, booking = visit_booked(upstream), visit_booked(upstream)
     with (
         consuming(upstream, database_url, timeout_seconds=0.5) as hurried,
         consuming(upstream, database_url, grace_seconds=60) as consumer,
@@ -137,7 +136,7 @@ def test_a_look_up_that_began_too_early_is_not_believed(upstream: Sandbox, datab
 
 def test_a_lost_course_is_ambiguous_and_never_created_again(consumer: Consumer, upstream: Sandbox) -> None:
     """NOMIS has no read of courses: after a lost response a person is alerted once, and no delivery creates."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError) as caught:
         consumer.deliver(booking)
@@ -177,7 +176,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
     consumer: Consumer, upstream: Sandbox, said: Mapping[str, Any]
 ) -> None:
     """A 500 about the commit or the connection, or of somebody else, leaves a course that nobody can look up."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="status_after_write", status=500, times=1, **said)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
@@ -187,7 +186,7 @@ def test_a_course_that_may_have_been_committed_is_not_created_again(
 
 def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: Sandbox) -> None:
     """Any other 500 in NOMIS's own words is taken for a rollback: no person is asked about each of them."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     words = "Unexpected error: could not execute statement; constraint [OMS_OWNER.COURSE_PAY_RATES_PK]"
     upstream.fault("nomis", "POST", "/activities", status=500, body={"status": 500, "userMessage": words}, times=1)
     with pytest.raises(UpstreamError):
@@ -199,7 +198,7 @@ def test_a_course_that_was_rolled_back_is_created(consumer: Consumer, upstream: 
 
 def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox) -> None:
     """After a person said that NOMIS does not have it, the next delivery creates."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset", times=1)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
@@ -212,7 +211,7 @@ def test_an_abandoned_creation_is_created(consumer: Consumer, upstream: Sandbox)
 
 def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: Sandbox) -> None:
     """When somebody saves the mapping by hand, the next delivery closes record and finding."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     upstream.fault("nomis", "POST", "/activities", kind="reset_after_write", times=1)
     with pytest.raises(UpstreamError):
         consumer.deliver(booking)
@@ -227,7 +226,7 @@ def test_a_mapping_resolves_an_ambiguous_creation(consumer: Consumer, upstream: 
 
 def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) -> None:
     """A course was mapped, and its mapping is gone although DPS has it still: nobody can tell, so a person is asked."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     consumer.deliver(booking)
     delete_mapping(upstream, f"{COURSE_MAPPINGS}/activity-schedule-id/{booking.dps_id}")
     assert consumer.deliver(booking) is Outcome.AMBIGUOUS
@@ -237,7 +236,7 @@ def test_a_vanished_mapping_is_ambiguous(consumer: Consumer, upstream: Sandbox) 
 
 def test_an_unknown_outcome_is_reported_despite_a_mapping_of_others(upstream: Sandbox, consumer: Consumer) -> None:
     """A course may be there that nobody mapped: with a mapping of another one a person still hears of it, once."""
-    booking = make_schedule(upstream)
+    booking = schedule_created(upstream)
     with faulty(upstream, "nomis", "POST", "/activities", kind="reset_after_write"), pytest.raises(UpstreamError):
         consumer.deliver(booking)
     other = {"nomisCourseActivityId": other_number(), "activityScheduleId": int(booking.dps_id)}

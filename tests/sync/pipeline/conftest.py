@@ -9,6 +9,7 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.settings import times
 from tests.harness.app import application
 
 
@@ -37,3 +38,18 @@ def one(sandbox: Sandbox, url: str, queues: tuple[str, ...], settings: dict[str,
         for queue in queues:
             made.queue_pair(queue)
         yield made
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that wait come again at once."""
+    for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
+        monkeypatch.setattr(times, name, 0)
+
+
+@pytest.fixture
+def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services are pinged and tried again after a moment, and so are creates whose outcome was unknown."""
+    pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
+    for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS", "LEASE_POLL_SECONDS"):
+        monkeypatch.setattr(times, name, 0.02)

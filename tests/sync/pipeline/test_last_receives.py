@@ -26,16 +26,10 @@ from tests.harness.pipeline import BOOKED, draining, send, tracked
 from tests.harness.publishing import visit_booked
 from tests.harness.waiting import until
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
 MOST = 3
 SENT_TO_DLQ = f"{BOOKED}-sent-to-dlq"
 FAILURE = Failure("create visit", "nomis", "POST", "/prisoners/A1234BC/visits", 503, "busy", recoverable=True)
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that wait come again at once."""
-    for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
-        monkeypatch.setattr(times, name, 0)
 
 
 def test_a_copy_at_the_last_receive_is_no_dead_letter(sandbox: Sandbox, one: Application) -> None:

@@ -41,8 +41,12 @@ def settings() -> dict[str, str]:
     return {"CREATION_WAIT_SECONDS": "300"}
 
 
-def test_ten_minutes_of_503_cost_delay_only(sandbox: Sandbox, one: Application) -> None:
+def test_ten_minutes_of_503_cost_delay_only(
+    sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However long NOMIS answers 503, it is only pinged meanwhile: no dead letter, and then all is handled."""
+    for name in ("FIRST_PING_SECONDS", "PING_SECONDS"):
+        monkeypatch.setattr(times, name, 0.2)
     sandbox.traffic(events=60, seed=4, queues=["visit"])
     sandbox.fault("nomis", status=503)
 

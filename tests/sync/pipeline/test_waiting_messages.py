@@ -2,60 +2,36 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.clock import now
-from sync.creation.creation import creation_lease
 from sync.failures import UpstreamError
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import Drain, UpstreamsUnavailable
 from sync.pipeline.groups import GroupRunner, Missing
 from sync.pipeline.outcome import Outcome
-from sync.queues.queue import Message, Queue
-from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait
+from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.declaration import UpstreamName
 from sync.store import failures
-from sync.store.database import StoreUnavailable
-from sync.store.leases import Leases
 from tests.harness.app import application
 from tests.harness.faults import held, hits
 from tests.harness.pipeline import draining, nothing_lost
 from tests.harness.publishing import visit_booked
-from tests.harness.waiting import LONGEST_SECONDS, failure_of, in_thread, result_of, until
+from tests.harness.waiting import LONGEST_SECONDS, in_thread, result_of, until
 
+pytestmark = pytest.mark.usefixtures("no_pauses")
 VISITS = "/prisoners/{offenderNo}/visits"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 #: With three receives before the dead letter queue, so many tries would long have led there.
 MANY = 15
-
-
-@pytest.fixture
-def impatient_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A breaker that asks again and again at once, and messages that try the service as soon as it is let."""
-    pings = ("FIRST_PING_SECONDS", "PING_SECONDS", "MAX_PING_SECONDS")
-    for name in (*pings, "TRIAL_SECONDS", "UPSTREAM_POLL_SECONDS", "POLL_SECONDS"):
-        monkeypatch.setattr(times, name, 0.02)
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that wait come again at once."""
-    for name in ("FIRST_REQUEUE_SECONDS", "LONGEST_REQUEUE_SECONDS"):
-        monkeypatch.setattr(times, name, 0)
 
 
 def test_calls_that_fail_while_the_ping_is_fine(sandbox: Sandbox, one: Application, impatient_breaker: None) -> None:
@@ -236,168 +212,6 @@ def test_a_handed_back_message_keeps_its_receives(sandbox: Sandbox, one: Applica
     nothing_lost(sandbox, one, "visit")
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """A SQLite file that another process writes to, and does not finish."""
-    with sqlite3.connect(path, isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
-    other.close()
-
-
-def impatient(path: Path) -> str:
-    """The address of a SQLite file whose writers wait a moment for their turn."""
-    return f"sqlite:///{path}?timeout=0.05"
-
-
-def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
-    """With the database locked for writers nothing is received, however often it is tried."""
-    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
-        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
-        sandbox.traffic(events=5, seed=4, queues=["visit"])
-        with locked(tmp_path / "one.db"):
-            for _ in range(4):
-                with pytest.raises(StoreUnavailable):
-                    drain.run_batch()
-            assert (main.counts().visible, main.counts().in_flight) == (5, 0)
-        drain.run_until_empty()
-        nothing_lost(sandbox, made, "visit")
-
-
-def test_a_database_locked_in_the_midst_of_the_work(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Messages in flight when the database stops taking writes are parked, and handled when it takes them again."""
-    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
-    waits: list[int] = []
-
-    def seen(made: Application) -> bool:
-        waits.append(made.queue_pair("visit").main.counts().in_flight)
-        return len(waits) > MANY and any(each["event"] == "database-unavailable" for each in logs)
-
-    with application(sandbox.environment(), impatient(tmp_path / "one.db"), DRAIN_CONCURRENCY="1") as made:
-        made.queue_pair("visit")
-        sandbox.traffic(events=5, seed=4, queues=["visit"])
-        with (
-            capture_logs() as logs,
-            held(sandbox, "nomis", "POST", VISITS) as create,
-            draining(made, "visit"),
-        ):
-            create.wait_for_request()
-            with locked(tmp_path / "one.db"):
-                create.release()
-                until(lambda: seen(made))
-            until(lambda: made.queue_pair("visit").main.counts().total == 0)
-        assert set(waits) == {5}
-        nothing_lost(sandbox, made, "visit")
-
-
-def test_a_drain_waits_no_longer_for_a_database_that_hangs(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While one try after the other hangs, the limit of the drain is kept; the messages are returned."""
-    # A try takes as long as the pause between two looks, so that the group that tries is mostly running.
-    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
-        pair = made.queue_pair("visit")
-        visit_booked(sandbox).publish()
-        with held(sandbox, "nomis", "POST", VISITS) as create:
-            working = in_thread(made.open_drain("visit", hold_seconds=0.7).run_until_empty)
-            create.wait_for_request()
-            with locked(tmp_path / "one.db"):
-                create.release()
-                error = failure_of(working)
-        assert isinstance(error, UpstreamsUnavailable)
-        assert "the database" in str(error)
-        assert (error.summary.received, error.summary.deferred) == (1, 1)
-        assert (pair.main.counts().visible, pair.main.counts().in_flight) == (1, 0)
-
-
-def test_a_drain_by_command_waits_for_the_database_before_it_receives(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It receives when the database takes writes again, and gives up after its limit, as for a service."""
-    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
-    url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
-    with application(sandbox.environment(), url) as made:
-        main = made.queue_pair("visit").main
-        for _ in range(3):
-            visit_booked(sandbox).publish()
-        drain = made.open_drain("visit", hold_seconds=0.2)
-        with locked(tmp_path / "one.db"):
-            with pytest.raises(UpstreamsUnavailable, match="the database"):
-                drain.run_until_empty()
-            with pytest.raises(UpstreamsUnavailable, match="the database"):
-                drain.run_batch()
-        assert main.counts().visible == 3
-    with application(sandbox.environment(), url) as made, capture_logs() as logs:
-        drain = made.open_drain("visit", hold_seconds=600)
-        with locked(tmp_path / "one.db"):
-            working = in_thread(drain.run_until_empty)
-            until(lambda: any(each["event"] == "database-unavailable" for each in logs))
-        assert result_of(working).applied == 3
-        nothing_lost(sandbox, made, "visit")
-
-
-def test_a_new_outage_is_waited_for_anew() -> None:
-    """A message that waited for a service, and for its booking afterwards, has the whole time for the next outage."""
-    message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=3_000.0))
-    assert not may_wait(message, WaitsFor.SERVICE, 1_800.0)
-    assert may_wait(message, WaitsFor.CREATION, 300.0)
-    copy = replace(message, attributes=attributes_of_copy(message, WaitsFor.CREATION))
-    assert may_wait(copy, WaitsFor.SERVICE, 1_800.0)
-    again = replace(copy, attributes=attributes_of_copy(copy, WaitsFor.CREATION))
-    assert again.attributes == copy.attributes
-
-
-def test_no_message_waits_for_ever_by_turns() -> None:
-    """However often what it waits for changes, it has waited since the first of its waits."""
-    message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
-    for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
-        message = replace(message, attributes=attributes_of_copy(message, waits_for))
-    assert not may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
-    assert not may_wait(message, WaitsFor.CREATION, 300.0)
-    # A wait that may be longer than all others is not cut short by them.
-    assert may_wait(message, WaitsFor.CREATION, 3 * times.LONGEST_WAIT_SECONDS)
-    sent_back = replace(message, attributes=attributes_anew(message))
-    assert may_wait(sent_back, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
-
-
-def waited(**seconds: float) -> dict[str, dict[str, str]]:
-    """The attributes of a message that waited so long for each of these."""
-    return {
-        WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
-        for name, each in seconds.items()
-    }
-
-
-def test_messages_that_are_hidden_for_long_are_replaced(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SQS hides no message for longer than half a day: before that a copy takes its place, with all its receives."""
-    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
-        main, drain = made.queue_pair("visit").main, made.open_drain("visit")
-        for _ in range(4):
-            visit_booked(sandbox).publish()
-        until(lambda: main.counts().visible == 4)
-        with held(sandbox, "nomis", "POST", VISITS) as create:
-            working = in_thread(drain.run_batch)
-            create.wait_for_request()
-            monkeypatch.setattr(times, "LONGEST_HIDDEN_SECONDS", 0.0)
-            # One is held, and one is next.
-            until(lambda: main.counts().visible == 2)
-            copies = main.receive()
-            create.release()
-            summary = result_of(working)
-        assert [each.receive_count for each in copies] == [1, 1]
-        assert (summary.applied, summary.deferred) == (2, 2)
-        monkeypatch.undo()
-        main.change_visibility(copies, 0)
-        assert drain.run_batch().applied == 2
-        nothing_lost(sandbox, made, "visit")
-
-
 class OneReceiveBreaks:
     """A client of SQS of which one receive, the third, raises what nobody expects."""
 
@@ -426,32 +240,3 @@ def test_what_other_receives_brought_is_handled_when_one_breaks(sandbox: Sandbox
         assert main.counts().in_flight == 0
         drain.run_until_empty()
     nothing_lost(sandbox, one, "visit")
-
-
-def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A message whose record a living process works on is returned, but never to the dead letter queue."""
-    for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
-        monkeypatch.setattr(times, name, 0)
-    pair, event = one.queue_pair("visit"), visit_booked(sandbox)
-    event.publish()
-    other, key = Leases(one.database, "living", 300), creation_lease("visit", event.dps_id)
-    assert other.acquire(key)
-    with capture_logs() as logs, draining(one, "visit"):
-        # It has three receives.
-        until(lambda: sum(each["event"] == "lease-busy" for each in logs) >= 5)
-        other.release(key)
-        until(lambda: pair.main.counts().total == 0)
-    nothing_lost(sandbox, one, "visit")
-
-
-def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
-    """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
-    url = f"sqlite:///{tmp_path}/settling.db"
-    with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
-        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
-        visit_booked(sandbox).publish()
-        sandbox.fault("nomis", "POST", kind="reset", times=1)
-        until(lambda: drain.run_batch().deferred)
-        until(lambda: drain.run_batch().deferred)
-        assert (main.counts().visible, main.counts().total) == (0, 1)
-        assert drain.run_batch().received == 0

@@ -180,8 +180,8 @@ def test_a_duplicate_that_stays_is_not_resolved() -> None:
 
 def test_a_repair_that_cannot_remove_says_what_to_do() -> None:
     """The class is refused as soon as it is declared, so that no operator meets a duplicate without advice."""
-    with pytest.raises(TypeError, match="Silent is not removable: it must override advice_if_not_removable"):
-        type("Silent", (Repair,), {"removable": False})
+    with pytest.raises(TypeError, match="Silent must override remove or advice_if_not_removable"):
+        type("Silent", (Repair,), {})
 
 
 def test_what_nobody_can_read_or_remove_is_closed_by_hand() -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from structlog.testing import capture_logs
 
-from sandbox.forked_command import CONTEXT
+from benchmarks.forked_command import CONTEXT
 from sandbox.postgres import PostgresServer
 from sync.clock import now
 from sync.failures import LeaseBusy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.forked_command import CONTEXT
+from benchmarks.forked_command import CONTEXT
 from sync.failures import LeaseBusy
 from sync.store.database import Database
 from sync.store.leases import Leases

@@ -13,7 +13,7 @@ from alembic import command
 from sqlalchemy import insert, select
 from structlog import get_logger
 
-from sandbox.forked_command import CONTEXT
+from benchmarks.forked_command import CONTEXT
 from sync.clock import now
 from sync.creation.records import find
 from sync.creation.store import CreationStore

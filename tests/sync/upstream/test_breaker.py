@@ -1,99 +1,17 @@
-"""The breakers: when they open, how they find out that a service is back, and what processes tell each other."""
+"""The breakers: when they open, and how they find out that a service is back."""
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
-import structlog
 
-from sandbox import Sandbox
-from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.failures import BreakerOpen, UpstreamError
 from sync.settings import times
-from sync.settings.declaration import UpstreamName
-from sync.settings.loading import load_settings
-from sync.store.breakers import read_breakers
-from sync.store.database import Database
-from sync.store.telemetry import Telemetry, read_events
 from sync.upstream import circuit
-from sync.upstream.breaker import Breakers
 from sync.upstream.circuit import TRIALS, BreakerState
-from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
-from sync.upstream.prisoners import prisoner_page
-from sync.upstream.transport import Transport
-from tests.harness.waiting import until
-
-NOMIS, MAPPING, OAUTH = UpstreamName.NOMIS, UpstreamName.MAPPING, UpstreamName.OAUTH
-
-
-class Process:
-    """One process's breakers, on a clock that stands still until it is moved, with services that respond as set."""
-
-    def __init__(self, database: Database) -> None:
-        self.now = 1000.0
-        self._numbers = itertools.count()
-        self.down: set[UpstreamName] = set()
-        self.pings: Counter[UpstreamName] = Counter()
-        self.telemetry = Telemetry(database, structlog.get_logger())
-        self.breakers = Breakers(database, self.telemetry, self._ping, lambda: self.now)
-
-    def call(
-        self,
-        failing: bool = False,
-        status: int | None = 503,
-        service: UpstreamName = NOMIS,
-        path: str | None = None,
-        from_service: bool = True,
-    ) -> None:
-        """One call about `path`, or about what none was before, which may fail."""
-        self.breakers.before_call(service)
-        path = path or f"/{next(self._numbers)}"
-        error = UpstreamError(service, "GET", path, status=status, message="no", from_service=from_service)
-        self.breakers.after_call(service, "GET", error if failing else None, 0.01)
-
-    def fail(
-        self, times: int = 3, status: int | None = 503, path: str | None = None, from_service: bool = True
-    ) -> None:
-        """So many calls that fail, each about another record unless one is named."""
-        for _ in range(times):
-            self.call(failing=True, status=status, path=path, from_service=from_service)
-
-    def later(self, seconds: float) -> bool:
-        """Lets time pass, then probes; whether nothing is down."""
-        self.now += seconds
-        return self.breakers.probe([NOMIS, MAPPING])
-
-    @property
-    def state(self) -> BreakerState:
-        """The state of NOMIS's breaker."""
-        return self.breakers.states()[NOMIS]
-
-    def _ping(self, service: UpstreamName) -> str | None:
-        self.pings[service] += 1
-        return "connection refused" if service in self.down else None
-
-
-@pytest.fixture
-def process(database: Database) -> Process:
-    """A process on an empty database."""
-    return Process(database)
-
-
-def tracked(database: Database, process: Process) -> Counter[str]:
-    """The telemetry events so far."""
-    process.telemetry.flush()
-    return Counter(each["name"] for each in read_events(database))
-
-
-def open_in(process: Process) -> None:
-    """Opens NOMIS's breaker."""
-    process.fail()
-    assert process.state is BreakerState.OPEN
+from tests.harness.breakers import MAPPING, NOMIS, OAUTH, Process, open_in
+from tests.harness.waiting import failure_of, in_thread, result_of
 
 
 @pytest.mark.parametrize("status", [None, 408, 425, 429, 500, 502, 503, 504])
@@ -260,25 +178,10 @@ def test_a_ping_that_succeeds_lets_one_call_try_and_its_success_closes(process: 
     open_in(process)
     assert process.later(1)
     process.breakers.before_call(NOMIS)
-    refused = _in_a_thread(lambda: process.breakers.before_call(NOMIS))
+    refused = failure_of(in_thread(process.breakers.before_call, NOMIS))
     assert isinstance(refused, BreakerOpen)
     process.breakers.after_call(NOMIS, "GET", None, 0.01)
     assert process.state is BreakerState.CLOSED
-
-
-def _in_a_thread(function: Callable[[], object]) -> BaseException | None:
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            function()
-        except Exception as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(10)
-    return raised[0] if raised else None
 
 
 def test_a_service_that_stays_down_is_pinged_every_few_seconds(process: Process) -> None:
@@ -350,150 +253,9 @@ def test_a_trial_that_tells_nothing_is_given_to_another(process: Process) -> Non
     """A caller that vanished in its trial does not keep the breaker half open for ever."""
     open_in(process)
     process.later(1)
-    _in_a_thread(lambda: process.breakers.before_call(NOMIS))
+    result_of(in_thread(process.breakers.before_call, NOMIS))
     with pytest.raises(BreakerOpen):
         process.breakers.before_call(NOMIS)
     process.now += times.MAX_TRIAL_SECONDS
-    process.call()
-    assert process.state is BreakerState.CLOSED
-
-
-def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
-    """A write that its lease no longer allows shows nothing of the service, and keeps nobody from trying it."""
-    process = Process(database)
-    open_in(process)
-    process.later(1)
-
-    def too_late() -> None:
-        raise LeaseBusy("visit:a")
-
-    settings = load_settings(sandbox.environment())
-    with closing(Transport(settings, (process.breakers,), may_write=too_late)) as transport:
-        nomis = transport.client(NOMIS)
-
-        def write() -> None:
-            with pytest.raises(LeaseBusy):
-                nomis.call("POST", "/prisoners/A1234BC/visits", body={})
-
-        _in_a_thread(write)
-        prisoner_page(nomis, 0, 1)
-    assert process.state is BreakerState.CLOSED
-
-
-def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
-    """However the breaker closed, the client learns once that calls are to come back a few at a time."""
-    process = Process(database)
-    assert not process.breakers.before_call(NOMIS)
-    open_in(process)
-    process.later(1)
-    process.call()
-    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
-    open_in(process)
-    process.later(1)
-    process.later(times.UNTRIED_SECONDS)
-    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
-
-
-def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
-    """After an outage forty callers are let in two at first, then more and more, never all at once."""
-    process = Process(database)
-    open_in(process)
-    process.later(1)
-    with closing(Transport(load_settings(sandbox.environment()), (process.breakers,))) as transport:
-        nomis = transport.client(NOMIS)
-        prisoner_page(nomis, 0, 1)
-        assert process.state is BreakerState.CLOSED
-        sandbox.fault("nomis", kind="timeout_before_write", hold=1, times=FIRST_IN_FLIGHT)
-        with ThreadPoolExecutor(40) as pool:
-            calls = [pool.submit(prisoner_page, nomis, 0, 1) for _ in range(40)]
-            until(lambda: nomis.limit.waiting == 40 - FIRST_IN_FLIGHT)
-            first_in_flight = sandbox.load()["nomis"]
-            assert all(call.result().total_elements == 200 for call in calls)
-    assert first_in_flight <= FIRST_IN_FLIGHT
-    assert nomis.limit.allowed == nomis.limit.maximum
-
-
-def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
-    """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
-    for number in range(7):
-        error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
-        process.breakers.after_call(NOMIS, "GET", error, 0.01)
-    process.later(1)
-    process.fail(circuit.TRIALS)
-    process.later(30)
-    process.call()
-    names = tracked(database, process)
-    assert names == {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
-    assert next(read_events(database))["properties"] == {"service": "nomis"}
-
-
-def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: Database, process: Process) -> None:
-    """The state in the database says that NOMIS is down: the new process refuses calls until its ping succeeds."""
-    open_in(process)
-    started = Process(database)
-    started.down.add(NOMIS)
-    assert started.state is BreakerState.OPEN
-    assert not started.later(0)
-    assert started.pings[NOMIS] == 1
-    started.down.clear()
-    assert started.later(times.PING_SECONDS)
-
-
-def test_processes_tell_each_other(database: Database, process: Process) -> None:
-    """What one process finds, open or closed, the other knows within seconds; the outage is told once."""
-    other = Process(database)
-    open_in(process)
-    other.down.add(NOMIS)
-    assert not other.later(times.BREAKER_POLL_SECONDS)
-    assert other.breakers.open_services([NOMIS, MAPPING]) == [NOMIS]
-    process.later(1)
-    process.call()
-    assert other.later(times.BREAKER_POLL_SECONDS)
-    assert other.state is BreakerState.CLOSED
-    assert tracked(database, process) + tracked(database, other) >= Counter(
-        {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
-    )
-    other.fail()
-    with database.read() as connection:
-        assert read_breakers(connection)["nomis"].state == "open"
-
-
-def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
-    """Its pings succeed and it calls nothing, while each trial of the other fails: both keep to single trials."""
-    idle = Process(database)
-    for name in "abc":
-        process.fail(1, status=500, path=f"/{name}")
-    # The message of the record that failed comes again once a minute.
-    for _ in range(5):
-        for _ in range(12):
-            process.later(times.BREAKER_POLL_SECONDS)
-            idle.later(times.BREAKER_POLL_SECONDS)
-            assert not process.breakers.all_up([NOMIS])
-            assert not idle.breakers.all_up([NOMIS])
-        process.fail(1, status=500, path="/a")
-    # Then nobody tries the service any more.
-    for _ in range(round(times.UNTRIED_SECONDS / times.BREAKER_POLL_SECONDS) + 2):
-        idle.later(times.BREAKER_POLL_SECONDS)
-    assert idle.breakers.all_up([NOMIS])
-    assert process.later(times.BREAKER_POLL_SECONDS)
-    assert process.breakers.all_up([NOMIS])
-
-
-def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
-    """When two processes find NOMIS down by themselves, the second finds it told already."""
-    other = Process(database)
-    open_in(process)
-    open_in(other)
-    process.telemetry.flush()
-    other.telemetry.flush()
-    assert [each["name"] for each in read_events(database)] == ["upstream-breaker-opened"]
-
-
-def test_it_works_without_the_database() -> None:
-    """With the database away the breaker opens and closes all the same, for this process alone."""
-    database = Database("postgresql://nobody@127.0.0.1:1/none")
-    process = Process(database)
-    open_in(process)
-    process.later(1)
     process.call()
     assert process.state is BreakerState.CLOSED

@@ -1,0 +1,25 @@
+"""An observer of the calls to services."""
+
+from __future__ import annotations
+
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+
+
+class RecordedCalls:
+    """An observer that records every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[UpstreamName, str, int | str | None]] = []
+
+    def before_call(self, _service: UpstreamName) -> bool:
+        """Every call is made, and none is the first after an outage."""
+        return False
+
+    def after_call(self, service: UpstreamName, method: str, error: UpstreamError | None, seconds: float) -> None:
+        """Keeps service, method and status of the error."""
+        assert seconds > 0
+        self.calls.append((service, method, None if error is None else error.status or "no answer"))
+
+    def not_called(self, service: UpstreamName) -> None:
+        """Nothing is kept of a call that was not made."""

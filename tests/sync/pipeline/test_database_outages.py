@@ -1,0 +1,191 @@
+"""While the database is unavailable, or takes no writes, messages wait, and nothing is lost."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.creation.creation import creation_lease
+from sync.failures import UpstreamError
+from sync.pipeline import outages
+from sync.pipeline.drain import UpstreamsUnavailable
+from sync.settings import times
+from sync.settings.declaration import UpstreamName
+from sync.store.database import StoreUnavailable
+from sync.store.leases import Leases
+from tests.harness.app import application
+from tests.harness.clocks import clock_of
+from tests.harness.faults import held
+from tests.harness.pipeline import draining, nothing_lost
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import failure_of, in_thread, result_of, until
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+VISITS = "/prisoners/{offenderNo}/visits"
+
+
+#: With three receives before the dead letter queue, so many tries would long have led there.
+MANY = 15
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """A SQLite file that another process writes to, and does not finish."""
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+    other.close()
+
+
+def impatient(path: Path) -> str:
+    """The address of a SQLite file whose writers wait a moment for their turn."""
+    return f"sqlite:///{path}?timeout=0.05"
+
+
+def test_a_database_that_takes_no_writes(sandbox: Sandbox, tmp_path: Path) -> None:
+    """With the database locked for writers nothing is received, however often it is tried."""
+    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with locked(tmp_path / "one.db"):
+            for _ in range(4):
+                with pytest.raises(StoreUnavailable):
+                    drain.run_batch()
+            assert (main.counts().visible, main.counts().in_flight) == (5, 0)
+        drain.run_until_empty()
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_database_locked_in_the_midst_of_the_work(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Messages in flight when the database stops taking writes are parked, and handled when it takes them again."""
+    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
+    waits: list[int] = []
+
+    def seen(made: Application) -> bool:
+        waits.append(made.queue_pair("visit").main.counts().in_flight)
+        return len(waits) > MANY and any(each["event"] == "database-unavailable" for each in logs)
+
+    with application(sandbox.environment(), impatient(tmp_path / "one.db"), DRAIN_CONCURRENCY="1") as made:
+        made.queue_pair("visit")
+        sandbox.traffic(events=5, seed=4, queues=["visit"])
+        with (
+            capture_logs() as logs,
+            held(sandbox, "nomis", "POST", VISITS) as create,
+            draining(made, "visit"),
+        ):
+            create.wait_for_request()
+            with locked(tmp_path / "one.db"):
+                create.release()
+                until(lambda: seen(made))
+            until(lambda: made.queue_pair("visit").main.counts().total == 0)
+        assert set(waits) == {5}
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_drain_waits_no_longer_for_a_database_that_hangs(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one try after the other hangs, the limit of the drain is kept; the messages are returned."""
+    # A try takes as long as the pause between two looks, so that the group that tries is mostly running.
+    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.0)
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db?timeout=0.3") as made:
+        pair = made.queue_pair("visit")
+        visit_booked(sandbox).publish()
+        with held(sandbox, "nomis", "POST", VISITS) as create:
+            working = in_thread(made.open_drain("visit", hold_seconds=0.7).run_until_empty)
+            create.wait_for_request()
+            with locked(tmp_path / "one.db"):
+                create.release()
+                error = failure_of(working)
+        assert isinstance(error, UpstreamsUnavailable)
+        assert "the database" in str(error)
+        assert (error.summary.received, error.summary.deferred) == (1, 1)
+        assert (pair.main.counts().visible, pair.main.counts().in_flight) == (1, 0)
+
+
+def test_a_drain_by_command_waits_for_the_database_before_it_receives(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It receives when the database takes writes again, and gives up after its limit, as for a service."""
+    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
+    url = f"sqlite:///{tmp_path}/one.db?timeout=0.05"
+    with application(sandbox.environment(), url) as made:
+        main = made.queue_pair("visit").main
+        for _ in range(3):
+            visit_booked(sandbox).publish()
+        drain = made.open_drain("visit", hold_seconds=0.2)
+        with locked(tmp_path / "one.db"):
+            with pytest.raises(UpstreamsUnavailable, match="the database"):
+                drain.run_until_empty()
+            with pytest.raises(UpstreamsUnavailable, match="the database"):
+                drain.run_batch()
+        assert main.counts().visible == 3
+    with application(sandbox.environment(), url) as made, capture_logs() as logs:
+        drain = made.open_drain("visit", hold_seconds=600)
+        with locked(tmp_path / "one.db"):
+            working = in_thread(drain.run_until_empty)
+            until(lambda: any(each["event"] == "database-unavailable" for each in logs))
+        assert result_of(working).applied == 3
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is parked afterwards, here for a lease, is not given up for an outage that is over."""
+    for name in ("DATABASE_POLL_SECONDS", "POLL_SECONDS"):
+        monkeypatch.setattr(times, name, 0.01)
+    clock = clock_of(monkeypatch, outages)
+    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made:
+        main, drain = made.queue_pair("visit").main, made.open_drain("visit", hold_seconds=600)
+        worked, leased = visit_booked(sandbox), visit_booked(sandbox)
+        other, key = Leases(made.database, "living", 300), creation_lease("visit", leased.dps_id)
+        assert other.acquire(key)
+        for each in (worked, leased):
+            each.publish()
+        until(lambda: main.counts().visible == 2)
+        with capture_logs() as logs, held(sandbox, "nomis", "POST", VISITS) as create:
+            working = in_thread(drain.run_batch)
+            create.wait_for_request()
+            with locked(tmp_path / "one.db"):
+                create.release()
+                until(lambda: any(each["event"] == "database-unavailable" for each in logs))
+            until(lambda: main.counts().total == 1)
+            clock.ahead = 3_600.0
+            other.release(key)
+            assert result_of(working).applied == 2
+        nothing_lost(sandbox, made, "visit")
+
+
+@pytest.mark.parametrize("what", ["database", "service"])
+def test_each_drain_waits_for_an_outage_anew(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """One that comes after a drain gave up has the whole of its own time."""
+    monkeypatch.setattr(times, "DATABASE_POLL_SECONDS", 0.01)
+    hold = 0.3
+    with application(sandbox.environment(), impatient(tmp_path / "one.db")) as made, ExitStack() as outage:
+        drain = made.open_drain("visit", hold_seconds=hold)
+        if what == "database":
+            outage.enter_context(locked(tmp_path / "one.db"))
+        else:
+            sandbox.fault("nomis", status=503)
+            for number in range(3):
+                error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
+                made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+        for _ in range(2):
+            started = time.monotonic()
+            with pytest.raises(UpstreamsUnavailable):
+                drain.run_until_empty()
+            assert time.monotonic() - started >= hold

@@ -1,0 +1,149 @@
+"""How long a message may wait, whatever for, and that no wait makes a dead letter of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from sync.clock import now
+from sync.creation.creation import creation_lease
+from sync.failures import UpstreamError
+from sync.queues.queue import Message
+from sync.queues.requeue import WaitsFor, attributes_anew, attributes_of_copy, may_wait
+from sync.settings import times
+from sync.settings.declaration import UpstreamName
+from sync.store.leases import Leases
+from tests.harness.app import application
+from tests.harness.faults import held, hits
+from tests.harness.pipeline import draining, nothing_lost
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import in_thread, result_of, until
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
+VISITS = "/prisoners/{offenderNo}/visits"
+
+
+def test_a_new_outage_is_waited_for_anew() -> None:
+    """A message that waited for a service, and for its booking afterwards, has the whole time for the next outage."""
+    message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=3_000.0))
+    assert not may_wait(message, WaitsFor.SERVICE, 1_800.0)
+    assert may_wait(message, WaitsFor.CREATION, 300.0)
+    copy = replace(message, attributes=attributes_of_copy(message, WaitsFor.CREATION))
+    assert may_wait(copy, WaitsFor.SERVICE, 1_800.0)
+    again = replace(copy, attributes=attributes_of_copy(copy, WaitsFor.CREATION))
+    assert again.attributes == copy.attributes
+
+
+def test_no_message_waits_for_ever_by_turns() -> None:
+    """However often what it waits for changes, it has waited since the first of its waits."""
+    message = Message("id", "handle", "body", 1, attributes=waited(SERVICE=times.LONGEST_WAIT_SECONDS + 1))
+    for waits_for in (WaitsFor.CREATION, WaitsFor.LEASE, WaitsFor.SERVICE, WaitsFor.CREATION):
+        message = replace(message, attributes=attributes_of_copy(message, waits_for))
+    assert not may_wait(message, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
+    assert not may_wait(message, WaitsFor.CREATION, 300.0)
+    # A wait that may be longer than all others is not cut short by them.
+    assert may_wait(message, WaitsFor.CREATION, 3 * times.LONGEST_WAIT_SECONDS)
+    sent_back = replace(message, attributes=attributes_anew(message))
+    assert may_wait(sent_back, WaitsFor.SERVICE, times.LONGEST_OUTAGE_SECONDS)
+
+
+def waited(**seconds: float) -> dict[str, dict[str, str]]:
+    """The attributes of a message that waited so long for each of these."""
+    return {
+        WaitsFor[name]: {"DataType": "String", "StringValue": (now() - timedelta(seconds=each)).isoformat()}
+        for name, each in seconds.items()
+    }
+
+
+def test_messages_that_are_hidden_for_long_are_replaced(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQS hides no message for longer than half a day: before that a copy takes its place, with all its receives."""
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+        main, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        for _ in range(4):
+            visit_booked(sandbox).publish()
+        until(lambda: main.counts().visible == 4)
+        with held(sandbox, "nomis", "POST", VISITS) as create:
+            working = in_thread(drain.run_batch)
+            create.wait_for_request()
+            monkeypatch.setattr(times, "LONGEST_HIDDEN_SECONDS", 0.0)
+            # One is held, and one is next.
+            until(lambda: main.counts().visible == 2)
+            copies = main.receive()
+            create.release()
+            summary = result_of(working)
+        assert [each.receive_count for each in copies] == [1, 1]
+        assert (summary.applied, summary.deferred) == (2, 2)
+        monkeypatch.undo()
+        main.change_visibility(copies, 0)
+        assert drain.run_batch().applied == 2
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_parked_messages_that_are_hidden_for_long_are_replaced(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient_breaker: None
+) -> None:
+    """So is a message that an outage keeps in the batch for half a day."""
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db", DRAIN_CONCURRENCY="1") as made:
+        main, drain = made.queue_pair("visit").main, made.open_drain("visit")
+        for _ in range(2):
+            visit_booked(sandbox).publish()
+        until(lambda: main.counts().visible == 2)
+        ping = sandbox.fault("nomis", path="/health/ping", status=503)
+        with held(sandbox, "nomis", "POST", VISITS) as create:
+            working = in_thread(drain.run_batch)
+            create.wait_for_request()
+            for number in range(3):
+                error = UpstreamError("nomis", "GET", f"/{number}", status=503, message="")
+                made.breakers.after_call(UpstreamName.NOMIS, "GET", error, 0.01)
+            create.release()
+            # In a batch only parked messages have the service pinged.
+            until(lambda: hits(sandbox, ping))
+            until(lambda: main.counts().total == 1)
+            assert main.counts().visible == 0
+            monkeypatch.setattr(times, "LONGEST_HIDDEN_SECONDS", 0.0)
+            summary = result_of(working)
+        assert (summary.applied, summary.deferred) == (1, 1)
+        (copy,) = main.receive()
+        assert copy.receive_count == 1
+        monkeypatch.setattr(times, "LONGEST_HIDDEN_SECONDS", 39_600.0)
+        sandbox.clear_faults()
+        main.change_visibility([copy], 0)
+        until(lambda: drain.run_batch().applied)
+        nothing_lost(sandbox, made, "visit")
+
+
+def test_a_lease_that_is_held_for_long(sandbox: Sandbox, one: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message whose record a living process works on is returned, but never to the dead letter queue."""
+    for name in ("LEASE_WAIT_SECONDS", "LEASE_POLL_SECONDS"):
+        monkeypatch.setattr(times, name, 0)
+    pair, event = one.queue_pair("visit"), visit_booked(sandbox)
+    event.publish()
+    other, key = Leases(one.database, "living", 300), creation_lease("visit", event.dps_id)
+    assert other.acquire(key)
+    with capture_logs() as logs, draining(one, "visit"):
+        # It has three receives.
+        until(lambda: sum(each["event"] == "lease-busy" for each in logs) >= 5)
+        other.release(key)
+        until(lambda: pair.main.counts().total == 0)
+    nothing_lost(sandbox, one, "visit")
+
+
+def test_an_unknown_outcome_is_waited_for_as_long_as_it_may_last(sandbox: Sandbox, tmp_path: Path) -> None:
+    """While a request may still be under way in NOMIS, its message waits on the queue and is not received."""
+    url = f"sqlite:///{tmp_path}/settling.db"
+    with application(sandbox.environment(), url, CREATION_SETTLING_SECONDS="60") as made:
+        drain, main = made.open_drain("visit"), made.queue_pair("visit").main
+        visit_booked(sandbox).publish()
+        sandbox.fault("nomis", "POST", kind="reset", times=1)
+        until(lambda: drain.run_batch().deferred)
+        until(lambda: drain.run_batch().deferred)
+        assert (main.counts().visible, main.counts().total) == (0, 1)
+        assert drain.run_batch().received == 0

@@ -1,0 +1,35 @@
+"""The services over real HTTP, and a process whose breakers the tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox import Sandbox
+from sync.settings.loading import load_settings
+from sync.store.database import Database
+from sync.upstream.services import Services, connect
+from sync.upstream.transport import Transport
+from tests.harness.breakers import Process
+from tests.harness.recorded_calls import RecordedCalls
+
+
+@pytest.fixture
+def process(database: Database) -> Process:
+    """A process on an empty database."""
+    return Process(database)
+
+
+@pytest.fixture
+def recorded() -> RecordedCalls:
+    """The calls that the observer saw."""
+    return RecordedCalls()
+
+
+@pytest.fixture
+def services(sandbox: Sandbox, recorded: RecordedCalls) -> Iterator[Services]:
+    """The services of the sandbox, with time-outs of a second."""
+    transport = Transport(load_settings({**sandbox.environment(), "API_TIMEOUT_SECONDS": "1"}), (recorded,))
+    yield connect(transport)
+    transport.close()

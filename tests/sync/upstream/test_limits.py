@@ -1,0 +1,156 @@
+"""Health pings, and the limits of size and time for pings as for calls."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import socket
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import orjson
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import UpstreamError
+from sync.settings.declaration import UpstreamName
+from sync.settings.loading import load_settings
+from sync.upstream.services import connect
+from sync.upstream.transport import Transport
+
+
+@contextmanager
+def responding(first: bytes, again: bytes = b"") -> Iterator[str]:
+    """A server that sends the first bytes and then `again` without end, or waits for the end; its address."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    accepted: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                accepted.append(connection)
+                with connection, suppress(OSError):
+                    connection.recv(65_536)
+                    connection.sendall(first)
+                    while again:
+                        connection.sendall(again)
+                    connection.recv(1)
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    listening.shutdown(socket.SHUT_RDWR)
+    listening.close()
+    for connection in accepted:
+        # A client may keep a connection whose response it has read to its end.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+    serving.join(10)
+    assert not serving.is_alive()
+
+
+def zipped_zeros(megabytes: int) -> bytes:
+    """So many megabytes of zeros, as gzip."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join([*(packer.compress(bytes(1_000_000)) for _ in range(megabytes)), packer.flush()])
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+BOMB = zipped_zeros(200)
+
+
+ENDLESS = {
+    "gzip": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB,),
+    "without a length": (HEAD + b"\r\n", bytes(1_000_000)),
+    "in chunks": (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"100000\r\n" + bytes(0x100000) + b"\r\n"),
+    "a head": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 65_536),
+}
+
+
+@pytest.mark.parametrize("pieces", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("kind", ["call", "write", "token", "ping"])
+def test_no_response_is_read_beyond_its_limits(sandbox: Sandbox, kind: str, pieces: tuple[bytes, ...]) -> None:
+    """Calls, tokens and pings end at a limit of size, in whatever form the response comes; a write is then in doubt."""
+    with responding(*pieces) as address:
+        what = "API_BASE_URL_OAUTH" if kind == "token" else "API_BASE_URL_NOMIS"
+        transport = Transport(load_settings({**sandbox.environment(), what: address, "API_TIMEOUT_SECONDS": "20"}))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if kind == "ping":
+            assert transport.ping(UpstreamName.NOMIS, 20)
+        else:
+            with pytest.raises(UpstreamError) as caught:
+                connect(transport).nomis.call("PUT" if kind == "write" else "GET", "/x")
+            assert (caught.value.status, caught.value.outcome_unknown) == (None, kind == "write")
+        transport.close()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000
+
+
+def test_a_compressed_body_that_breaks_off_is_not_believed(sandbox: Sandbox) -> None:
+    """Half of a body never counts as the whole, although its length is as the service said."""
+    body = gzip.compress(orjson.dumps(list(range(5_000))), mtime=0)[:-100]
+    with responding(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body) as address:
+        transport = Transport(load_settings({**sandbox.environment(), "API_BASE_URL_NOMIS": address}))
+        with pytest.raises(UpstreamError) as caught:
+            transport.client(UpstreamName.NOMIS).call("GET", "/x")
+        assert (caught.value.status, caught.value.recoverable) == (None, True)
+        transport.close()
+
+
+def test_a_ping_that_drips_is_given_up(sandbox: Sandbox) -> None:
+    """The limit of time is that of the whole ping, and of its head as of its body."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="trickle", ms=400)
+    assert transport.ping(UpstreamName.NOMIS, 0.5) == "timed out"
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ({"status": 503}, "status 503"),
+        ({"status": 302, "text": "", "headers": {"Location": "/health/ping"}}, "status 302"),
+        (
+            {"status": 200, "text": "<html>Sign in</html>"},
+            'status 200, but not the health of a service ("status": "UP")',
+        ),
+        ({"status": 200, "text": ""}, 'status 200, but not the health of a service ("status": "UP")'),
+        ({"status": 200, "text": '["UP"]'}, 'status 200, but not the health of a service ("status": "UP")'),
+        (
+            {"status": 200, "body": {"status": "DOWN"}},
+            'status 200, but not the health of a service ("status": "UP")',
+        ),
+        ({"status": 204, "text": ""}, "status 204"),
+    ],
+)
+def test_a_ping_wants_to_hear_that_the_service_is_up(sandbox: Sandbox, fault: dict[str, Any], reason: str) -> None:
+    """Neither a redirect nor the page of somebody else says so, and then no call is worth trying."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="status", **fault)
+    assert transport.ping(UpstreamName.NOMIS) == reason
+    assert transport.reach(UpstreamName.NOMIS) == reason
+    transport.close()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_ping_that_is_not_offered(sandbox: Sandbox, status: int) -> None:
+    """Where the ping is not there, or not open to us, a service may be up: the calls show it."""
+    transport = Transport(load_settings(sandbox.environment()))
+    sandbox.fault("nomis", path="/health/ping", kind="status", status=status)
+    assert transport.ping(UpstreamName.NOMIS) == f"status {status}"
+    assert transport.reach(UpstreamName.NOMIS) is None
+    transport.close()
+
+
+def test_ping(sandbox: Sandbox) -> None:
+    """A ping needs no token."""
+    transport = Transport(load_settings(sandbox.environment()))
+    assert transport.ping(UpstreamName.NOMIS) is None
+    assert transport.ping(UpstreamName.OAUTH) is None
+    assert sandbox.requests("auth")[0]["path"] == "/auth/health/ping"
+    transport.close()

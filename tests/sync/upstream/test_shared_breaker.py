@@ -1,0 +1,171 @@
+"""What processes tell each other of an outage, and what each caller notices of its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from sandbox import Sandbox
+from sync.failures import LeaseBusy, UpstreamError
+from sync.settings import times
+from sync.settings.loading import load_settings
+from sync.store.breakers import read_breakers
+from sync.store.database import Database
+from sync.store.telemetry import read_events
+from sync.upstream import circuit
+from sync.upstream.circuit import BreakerState
+from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
+from sync.upstream.prisoners import prisoner_page
+from sync.upstream.transport import Transport
+from tests.harness.breakers import MAPPING, NOMIS, Process, open_in
+from tests.harness.waiting import in_thread, result_of, until
+
+
+def tracked(database: Database, process: Process) -> Counter[str]:
+    """The telemetry events so far."""
+    process.telemetry.flush()
+    return Counter(each["name"] for each in read_events(database))
+
+
+def test_a_trial_whose_call_was_not_made_is_given_to_another_at_once(database: Database, sandbox: Sandbox) -> None:
+    """A write that its lease no longer allows shows nothing of the service, and keeps nobody from trying it."""
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+
+    def too_late() -> None:
+        raise LeaseBusy("visit:a")
+
+    settings = load_settings(sandbox.environment())
+    with closing(Transport(settings, (process.breakers,), may_write=too_late)) as transport:
+        nomis = transport.client(NOMIS)
+
+        def write() -> None:
+            with pytest.raises(LeaseBusy):
+                nomis.call("POST", "/prisoners/A1234BC/visits", body={})
+
+        result_of(in_thread(write))
+        prisoner_page(nomis, 0, 1)
+    assert process.state is BreakerState.CLOSED
+
+
+def test_the_first_call_after_an_outage_is_marked(database: Database) -> None:
+    """However the breaker closed, the client learns once that calls are to come back a few at a time."""
+    process = Process(database)
+    assert not process.breakers.before_call(NOMIS)
+    open_in(process)
+    process.later(1)
+    process.call()
+    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
+    open_in(process)
+    process.later(1)
+    process.later(times.UNTRIED_SECONDS)
+    assert [process.breakers.before_call(NOMIS) for _ in range(3)] == [True, False, False]
+
+
+def test_calls_come_back_a_few_at_a_time(database: Database, sandbox: Sandbox) -> None:
+    """After an outage forty callers are let in two at first, then more and more, never all at once."""
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+    with closing(Transport(load_settings(sandbox.environment()), (process.breakers,))) as transport:
+        nomis = transport.client(NOMIS)
+        prisoner_page(nomis, 0, 1)
+        assert process.state is BreakerState.CLOSED
+        sandbox.fault("nomis", kind="timeout_before_write", hold=1, times=FIRST_IN_FLIGHT)
+        with ThreadPoolExecutor(40) as pool:
+            calls = [pool.submit(prisoner_page, nomis, 0, 1) for _ in range(40)]
+            until(lambda: nomis.limit.waiting == 40 - FIRST_IN_FLIGHT)
+            first_in_flight = sandbox.load()["nomis"]
+            assert all(call.result().total_elements == 200 for call in calls)
+    assert first_in_flight <= FIRST_IN_FLIGHT
+    assert nomis.limit.allowed == nomis.limit.maximum
+
+
+def test_opening_and_closing_are_told_once(database: Database, process: Process) -> None:
+    """However many calls fail, and however often a trial fails, there is one event for each outage and its end."""
+    for number in range(7):
+        error = UpstreamError(NOMIS, "GET", f"/{number}", status=503, message="")
+        process.breakers.after_call(NOMIS, "GET", error, 0.01)
+    process.later(1)
+    process.fail(circuit.TRIALS)
+    process.later(30)
+    process.call()
+    names = tracked(database, process)
+    assert names == {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
+    assert next(read_events(database))["properties"] == {"service": "nomis"}
+
+
+def test_a_process_that_starts_in_an_outage_pings_before_it_receives(database: Database, process: Process) -> None:
+    """The state in the database says that NOMIS is down: the new process refuses calls until its ping succeeds."""
+    open_in(process)
+    started = Process(database)
+    started.down.add(NOMIS)
+    assert started.state is BreakerState.OPEN
+    assert not started.later(0)
+    assert started.pings[NOMIS] == 1
+    started.down.clear()
+    assert started.later(times.PING_SECONDS)
+
+
+def test_processes_tell_each_other(database: Database, process: Process) -> None:
+    """What one process finds, open or closed, the other knows within seconds; the outage is told once."""
+    other = Process(database)
+    open_in(process)
+    other.down.add(NOMIS)
+    assert not other.later(times.BREAKER_POLL_SECONDS)
+    assert other.breakers.open_services([NOMIS, MAPPING]) == [NOMIS]
+    process.later(1)
+    process.call()
+    assert other.later(times.BREAKER_POLL_SECONDS)
+    assert other.state is BreakerState.CLOSED
+    assert tracked(database, process) + tracked(database, other) >= Counter(
+        {"upstream-breaker-opened": 1, "upstream-breaker-closed": 1}
+    )
+    other.fail()
+    with database.read() as connection:
+        assert read_breakers(connection)["nomis"].state == "open"
+
+
+def test_an_idle_process_closes_no_breaker_that_another_finds_failing(database: Database, process: Process) -> None:
+    """Its pings succeed and it calls nothing, while each trial of the other fails: both keep to single trials."""
+    idle = Process(database)
+    for name in "abc":
+        process.fail(1, status=500, path=f"/{name}")
+    # The message of the record that failed comes again once a minute.
+    for _ in range(5):
+        for _ in range(12):
+            process.later(times.BREAKER_POLL_SECONDS)
+            idle.later(times.BREAKER_POLL_SECONDS)
+            assert not process.breakers.all_up([NOMIS])
+            assert not idle.breakers.all_up([NOMIS])
+        process.fail(1, status=500, path="/a")
+    # Then nobody tries the service any more.
+    for _ in range(round(times.UNTRIED_SECONDS / times.BREAKER_POLL_SECONDS) + 2):
+        idle.later(times.BREAKER_POLL_SECONDS)
+    assert idle.breakers.all_up([NOMIS])
+    assert process.later(times.BREAKER_POLL_SECONDS)
+    assert process.breakers.all_up([NOMIS])
+
+
+def test_several_processes_tell_of_one_outage_once(database: Database, process: Process) -> None:
+    """When two processes find NOMIS down by themselves, the second finds it told already."""
+    other = Process(database)
+    open_in(process)
+    open_in(other)
+    process.telemetry.flush()
+    other.telemetry.flush()
+    assert [each["name"] for each in read_events(database)] == ["upstream-breaker-opened"]
+
+
+def test_it_works_without_the_database() -> None:
+    """With the database away the breaker opens and closes all the same, for this process alone."""
+    database = Database("postgresql://nobody@127.0.0.1:1/none")
+    process = Process(database)
+    open_in(process)
+    process.later(1)
+    process.call()
+    assert process.state is BreakerState.CLOSED
