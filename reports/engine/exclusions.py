@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.alias_generators import to_camel
 
+from sync.settings.declaration import reconciliation_variable
 from sync.settings.loading import SettingsError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sync.settings.declaration import Settings
 
-VARIABLE = "RECONCILIATION_EXCLUSIONS"
+_BOOKING = ("booking_id",)
 _HOW = "write {}, such as: 1204417,merged by hand,2023-05-22"
 _OF_BOOKINGS = "bookingId,reason,date for each booking"
 _OF_RECORDS = "key,reason,date for each record"
@@ -89,20 +90,20 @@ class Exclusions:
 
 def exclusions_of(settings: Settings, name: str, key_columns: Iterable[str]) -> Exclusions:
     """The exclusions that the settings have for the reconciliation `name`. Raises `SettingsError`."""
-    if name == "incentives":
-        return Exclusions(read_exclusions(settings.reconciliation_exclusions), key_columns)
     variable = exclusions_variable(name)
-    entries = read_exclusions(settings.reconciliation_variable(variable), variable, bookings=False)
-    return Exclusions(entries, key_columns)
+    columns = tuple(key_columns)
+    return Exclusions(
+        read_exclusions(settings.reconciliation_variable(variable), variable, bookings=columns == _BOOKING), columns
+    )
 
 
 def exclusions_variable(name: str) -> str:
     """The variable with the exclusions of the reconciliation `name`."""
-    return VARIABLE if name == "incentives" else f"RECONCILIATION_{name.upper().replace('-', '_')}_EXCLUSIONS"
+    return reconciliation_variable(name, "EXCLUSIONS")
 
 
 def read_exclusions(
-    setting: str | None, variable: str = VARIABLE, *, bookings: bool = True
+    setting: str | None, variable: str = "RECONCILIATION_EXCLUSIONS", *, bookings: bool = True
 ) -> Mapping[int | str, Exclusion]:
     """The exclusions of the setting: the name of a CSV file `bookingId,reason,date`, or such lines separated by `;`.
 

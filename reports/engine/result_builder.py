@@ -260,6 +260,9 @@ class ResultBuilder:
                     "evidence_missing": explanation.evidence_missing,
                     **explanation.values,
                 }
+            if difference.doubt is not None and results.Mismatch not in self._reconciliation.parts:
+                doubt = f"a message about it may be pending: {difference.doubt}"
+                values["evidence"] = (*values.get("evidence", ()), results.EvidenceRow(side="queue", text=doubt))
             found.append(self._part(results.Mismatch, values))
         return found
 

@@ -1,6 +1,7 @@
 """The reconciliations: one line each, from which commands, jobs, settings and documents follow.
 
-Importing this module imports no reconciliation: pandas takes long to import, and most commands need none.
+Importing this module imports no reconciliation: pandas takes long to import, and most commands need none. Nor does it
+import the settings, since the help of the commands needs none.
 """
 
 from __future__ import annotations
@@ -46,12 +47,16 @@ class Entry:
     @property
     def schedule_setting(self) -> str:
         """The variable of its schedule."""
-        return "RECONCILIATION_SCHEDULE" if self.name == "incentives" else f"RECONCILIATION_{self._upper}_SCHEDULE"
+        from sync.settings.declaration import reconciliation_variable
+
+        return reconciliation_variable(self.name, "SCHEDULE")
 
     @property
     def switch_setting(self) -> str:
         """The variable that decides whether the scheduler runs it."""
-        return "SCHEDULER_RECONCILIATION" if self.name == "incentives" else f"SCHEDULER_RECONCILIATION_{self._upper}"
+        from sync.settings.declaration import reconciliation_switch
+
+        return reconciliation_switch(self.name)
 
     def cron_of(self, settings: Settings) -> str:
         """When it runs, as a cron line."""
@@ -69,10 +74,6 @@ class Entry:
         module, _, name = self.implementation.partition(":")
         found: type[Reconciliation] = getattr(import_module(module), name)
         return found
-
-    @property
-    def _upper(self) -> str:
-        return self.name.upper().replace("-", "_")
 
 
 _HERE = "reports.reconciliations"

@@ -46,6 +46,8 @@ _SWITCH = "FEATURE_EVENT_"
 #: The switch of the delete-all commands, which belongs to no event.
 DELETE_ALL_VARIABLE = f"{_SWITCH}DELETEALL"
 _RECONCILIATION_SWITCH = "SCHEDULER_RECONCILIATION_"
+#: The reconciliation whose variables have no name in them.
+_FIRST = "incentives"
 _QUEUE_PREFIX = "HMPPS_SQS_QUEUES_"
 _WAITS_SUFFIX = "_ERROR_VISIBILITY_TIMEOUT"
 
@@ -407,6 +409,19 @@ def feature_variables(event_type: str) -> tuple[str, ...]:
 def is_event_switch(variable: str) -> bool:
     """Whether `variable` switches events on or off."""
     return variable.startswith(_SWITCH)
+
+
+def reconciliation_variable(name: str, setting: str) -> str:
+    """The variable of a setting of one reconciliation: `RECONCILIATION_<NAME>_<SETTING>`, `-` as `_`.
+
+    Those of incentives have no name in them, as when that was the only reconciliation.
+    """
+    return f"RECONCILIATION_{'' if name == _FIRST else f'{_upper(name)}_'}{setting}"
+
+
+def reconciliation_switch(name: str) -> str:
+    """The variable that decides whether the scheduler runs a reconciliation."""
+    return "SCHEDULER_RECONCILIATION" if name == _FIRST else f"{_RECONCILIATION_SWITCH}{_upper(name)}"
 
 
 def is_reconciliation_switch(variable: str) -> bool:

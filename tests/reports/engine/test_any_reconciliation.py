@@ -203,6 +203,14 @@ def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_a
     }
 
 
+def test_a_doubt_is_said_beside_a_difference(open_app: OpenApp) -> None:
+    """While the main queue is not empty, a message that left no record yet may be about any record."""
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
+    doubt = "the activity queue holds 3 messages"
+    [mismatch] = reconciled(open_app(), find_pending=lambda _domain: PendingMessages(doubt=doubt)).mismatches
+    assert [each.text for each in mismatch.evidence] == [f"a message about it may be pending: {doubt}"]
+
+
 class OfADay(MadeUp):
     """Records of a day, yesterday by default."""
 

@@ -80,6 +80,30 @@ def test_an_upgrade_keeps_every_row(released: Database) -> None:
         assert [{column: row[column] for column in rows[0]} for row in after[name]] == rows
 
 
+def test_mismatches_of_the_released_schema_belong_to_incentives(released: Database) -> None:
+    """A mismatch that was known before the upgrade is known by its booking afterwards, and so is its run."""
+    with released.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO reconciliation_runs (id, status, scope, parameters, started_at, shards, finished_shards) "
+                "VALUES ('run-1', 'complete', 'everyone', '{}', '2023-05-01 04:00:00', 1, '[0]')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO reconciliation_mismatches (run_id, booking_id, offender_no, nomis_level, since, standing) "
+                "VALUES ('run-1', 1204417, 'A4471CK', 'STD', '2023-04-01 04:00:00', 'persisting')"
+            )
+        )
+    released.upgrade()
+    with released.read() as connection:
+        run = connection.execute(select(tables.reconciliation_runs.c.reconciliation)).scalar_one()
+        row = connection.execute(select(tables.reconciliation_mismatches)).one()
+    assert (run, row.reconciliation) == ("incentives", "incentives")
+    assert (row.key, row.booking_id, row.nomis_level) == ('{"bookingId":1204417}', 1204417, "STD")
+    assert row.since == datetime(2023, 4, 1, 4, tzinfo=UTC)
+
+
 def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:
     """The record of an upgraded installation says of each action whether it was done."""
     row = "INSERT INTO actions (time, who, action, target, details, outcome) VALUES ('2023-05-01 10:00:00', 'jane', "
