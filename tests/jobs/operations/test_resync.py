@@ -8,7 +8,7 @@ from sandbox import Sandbox
 from tests.harness.app import App
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty, held
-from tests.harness.publishing import DpsEvent, adjustment_inserted, put_visit, visit_booked
+from tests.harness.publishing import DpsEvent, adjustment_inserted, appointment_created, put_visit, visit_booked
 
 POSTS = {"visit": "/prisoners/.*/visits", "adjustment": ".*/adjustments"}
 
@@ -130,3 +130,16 @@ def test_what_nomis_refuses_is_recorded_as_refused(app: App, sandbox: Sandbox) -
     put_visit(sandbox, told.dps_id)
     app.run_ok(*resync("visit", told))
     assert made(sandbox) == (1, 1)
+
+
+def test_what_was_done_in_part_is_an_unknown_outcome(app: App, sandbox: Sandbox) -> None:
+    """A cancelled appointment is created, then its cancellation fails: the next resync does what is left."""
+    told = appointment_created(sandbox)
+    sandbox.put("appointment", id=int(told.dps_id), cancelled=True)
+    with faulty(sandbox, "nomis", "PUT", kind="status", status=400):
+        failed = app.run(*resync("appointment", told))
+    assert (failed.code, "created was handled, then failed" in failed.error) == (1, True)
+    assert [each["status"] for each in sandbox.nomis("appointment")] == ["SCH"]
+    app.run_ok(*resync("appointment", told))
+    assert [each["status"] for each in sandbox.nomis("appointment")] == ["CANC"]
+    assert [action["state"] for action in app.read_json("actions")] == ["done", "unknown"]
