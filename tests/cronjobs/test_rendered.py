@@ -32,7 +32,7 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
-    assert len(pods_of(rendered)) == 5
+    assert len(pods_of(rendered)) == 4 + len(RECONCILIATIONS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["automountServiceAccountToken"] is False
@@ -59,8 +59,10 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
     """Jobs never overlap, start in London time within ten minutes or not at all, and are kept four days."""
     cronjobs = of_kind(rendered, "CronJob")
-    assert {"prisoner-to-nomis-incentives-reconciliation", "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
-    for cronjob in cronjobs.values():
+    assert {*RECONCILIATIONS.values(), "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
+    for name, cronjob in cronjobs.items():
+        # Kubernetes adds eleven characters for the name of a Job, which has 63 at most.
+        assert len(name) <= 52
         spec, job = cronjob["spec"], cronjob["spec"]["jobTemplate"]["spec"]
         CronSchedule(spec["schedule"], LONDON)
         assert spec["timeZone"] == "Europe/London"
@@ -166,16 +168,17 @@ def test_people_have_a_pod_of_their_own(rendered: list[Manifest]) -> None:
     )
 
 
-def test_shards_share_the_work_and_the_calls(rendered: list[Manifest]) -> None:
+@pytest.mark.parametrize("name", RECONCILIATIONS)
+def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
     """There are as many pods as shards, and together they have no more calls in flight than NOMIS bears."""
-    cronjob = of_kind(rendered, "CronJob")["prisoner-to-nomis-incentives-reconciliation"]
+    cronjob = of_kind(rendered, "CronJob")[RECONCILIATIONS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
     settings = load_settings(environment_of(pod, rendered, SECRETS))
     assert settings.reconciliation_concurrency * job.get("parallelism", 1) <= 40
     if job.get("completionMode") == "Indexed":
         assert job["completions"] == job["parallelism"]
-        assert pod["containers"][0]["args"] == ["reconcile", "incentives", f"--shards={job['completions']}"]
+        assert pod["containers"][0]["args"] == ["reconcile", name, f"--shards={job['completions']}"]
     else:
         # Each retry of the Job goes on with the run of the first.
-        assert pod["containers"][0]["args"] == ["reconcile", "incentives", "--resume=last"]
+        assert pod["containers"][0]["args"] == ["reconcile", name, "--resume=last"]

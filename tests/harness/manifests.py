@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2] / "cronjobs"
 OVERLAYS = ("dev", "preprod", "prod")
-COMPONENTS = ("drain-by-cronjob", "scheduler-runs-jobs", "sharded-reconciliation")
+COMPONENTS = ("drain-by-cronjob", "scheduler-runs-jobs", "sharded-adjustments", "sharded-reconciliation")
 #: Each overlay as it is, and with each component.
 VARIANTS = tuple((overlay, component) for overlay in OVERLAYS for component in (None, *COMPONENTS))
 
