@@ -10,6 +10,9 @@ import pytest
 
 from jobs.operations.schedule import SCHEDULE, ScheduledJob
 from jobs.runtime.cron import CronSchedule
+from reports.reconciliations.registry import RECONCILIATIONS
+from sync.domains.registry import DOMAINS
+from sync.settings.declaration import Settings
 from sync.settings.loading import load_settings
 from tests.harness.manifests import KUBERNETES, Manifest, environment_of, of_kind, pods_of, starts_the_program
 
@@ -19,6 +22,11 @@ CONTAINER_SECURITY = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
+}
+#: The CronJobs of the reconciliations by their names.
+CRONJOBS = {
+    name: "prisoner-to-nomis-incentives-reconciliation" if name == "incentives" else f"prisoner-to-nomis-reconcile-{name}"
+    for name in RECONCILIATIONS
 }
 SECRETS = {"DATABASE_URL": "postgresql://user:secret@database/nomis", "SMTP_URL": "smtps://user:secret@mail:465"}
 
@@ -32,7 +40,7 @@ def test_every_object_is_valid(rendered: list[Manifest]) -> None:
 
 def test_every_pod_has_the_least_rights(rendered: list[Manifest]) -> None:
     """No pod runs as root, gains rights, writes its root file system or holds a token of the cluster."""
-    assert len(pods_of(rendered)) == 4 + len(RECONCILIATIONS)
+    assert len(pods_of(rendered)) == 4 + len(CRONJOBS)
     for pod in pods_of(rendered).values():
         assert pod["securityContext"] == POD_SECURITY | {"seccompProfile": {"type": "RuntimeDefault"}}
         assert pod["automountServiceAccountToken"] is False
@@ -59,7 +67,7 @@ def test_every_pod_starts_with_good_settings(rendered: list[Manifest]) -> None:
 def test_cronjobs_keep_to_the_rules_of_the_platform(rendered: list[Manifest]) -> None:
     """Jobs never overlap, start in London time within ten minutes or not at all, and are kept four days."""
     cronjobs = of_kind(rendered, "CronJob")
-    assert {*RECONCILIATIONS.values(), "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
+    assert {*CRONJOBS.values(), "prisoner-to-nomis-queue-housekeeping"} <= set(cronjobs)
     for name, cronjob in cronjobs.items():
         # Kubernetes adds eleven characters for the name of a Job, which has 63 at most.
         assert len(name) <= 52
@@ -85,6 +93,12 @@ def test_the_reconciliation_is_on_monday_at_four_in_london(rendered: list[Manife
     assert moment.strftime("%A %H:%M") == "Monday 04:00"
 
 
+def is_live(job: ScheduledJob, settings: Settings) -> bool:
+    """Whether the records that a job compares go to NOMIS in an environment; any other job is live everywhere."""
+    entry = next((each for each in RECONCILIATIONS.values() if each.job == job.name), None)
+    return entry is None or settings.event_enabled(DOMAINS[entry.load().domain].creation.event_type)
+
+
 def cronjob_of(job: ScheduledJob, rendered: list[Manifest]) -> Manifest:
     """The one CronJob that starts the command of a scheduled job."""
     pods = pods_of(rendered)
@@ -104,8 +118,9 @@ def test_each_scheduled_job_has_its_cronjob(job: ScheduledJob, rendered: list[Ma
     settings = load_settings(environment_of(pod, rendered, SECRETS))
     spec = cronjob_of(job, rendered)["spec"]
     assert spec["schedule"] == job.schedule(settings).line
-    # The CronJob or the scheduler runs it, never both and never none.
-    assert job.is_on(settings) == spec.get("suspend", False)
+    runs = [job.is_on(settings), not spec.get("suspend", False)]
+    # The CronJob or the scheduler runs it, never both; none where its records do not go to NOMIS.
+    assert sum(runs) == int(is_live(job, settings))
 
 
 def test_queues_are_drained_by_a_scheduler_or_a_cronjob(rendered: list[Manifest]) -> None:
@@ -168,10 +183,10 @@ def test_people_have_a_pod_of_their_own(rendered: list[Manifest]) -> None:
     )
 
 
-@pytest.mark.parametrize("name", RECONCILIATIONS)
+@pytest.mark.parametrize("name", CRONJOBS)
 def test_shards_share_the_work_and_the_calls(rendered: list[Manifest], name: str) -> None:
     """There are as many pods as shards, and together they have no more calls in flight than NOMIS bears."""
-    cronjob = of_kind(rendered, "CronJob")[RECONCILIATIONS[name]]
+    cronjob = of_kind(rendered, "CronJob")[CRONJOBS[name]]
     job = cronjob["spec"]["jobTemplate"]["spec"]
     pod = job["template"]["spec"]
     settings = load_settings(environment_of(pod, rendered, SECRETS))
