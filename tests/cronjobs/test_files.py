@@ -7,6 +7,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
+from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types
 from sync.settings.declaration import UpstreamName, feature_variable
 from sync.settings.listing import variables
@@ -28,6 +29,7 @@ def test_each_file_is_valid_before_it_is_rendered(path: Path, manifest: Manifest
 def test_each_setting_is_one_the_program_reads(path: Path) -> None:
     """A settings file names no variable that the program would silently not look at."""
     known = {variable.name for variable in variables()} | SWITCHES | {"FEATURE_EVENT_DELETEALL"}
+    known |= {name for each in RECONCILIATIONS.values() for name in (each.schedule_setting, each.switch_setting)}
     assert set(settings_file(path)) <= known
 
 

@@ -25,7 +25,9 @@ CONTAINER_SECURITY = {
 }
 #: The CronJobs of the reconciliations by their names.
 CRONJOBS = {
-    name: "prisoner-to-nomis-incentives-reconciliation" if name == "incentives" else f"prisoner-to-nomis-reconcile-{name}"
+    name: "prisoner-to-nomis-incentives-reconciliation"
+    if name == "incentives"
+    else f"prisoner-to-nomis-reconcile-{name}"
     for name in RECONCILIATIONS
 }
 SECRETS = {"DATABASE_URL": "postgresql://user:secret@database/nomis", "SMTP_URL": "smtps://user:secret@mail:465"}
