@@ -25,7 +25,9 @@ def differing(frame: pd.DataFrame, fields: Sequence[Field], kinds: tuple[str, st
     compared = [field for field in fields if field.compared]
     in_nomis, in_dps = (frame[side].to_numpy(dtype=bool, na_value=False) for side in ("in_nomis", "in_dps"))
     unequal = [_unequal(frame[f"nomis_{field.name}"], frame[f"dps_{field.name}"]) for field in compared]
-    differs = np.logical_or.reduce([in_nomis != in_dps, *unequal])
+    differs = in_nomis != in_dps
+    for column in unequal:
+        differs |= column
     places = np.flatnonzero(differs)
     rows = frame.iloc[places].copy()
     nomis, dps = in_nomis[places], in_dps[places]
@@ -41,6 +43,9 @@ def _unequal(nomis: pd.Series[Any], dps: pd.Series[Any]) -> NDArray[np.bool_]:
         nomis_codes, dps_codes = (side.cat.set_categories(categories).cat.codes for side in (nomis, dps))
         return (nomis_codes != dps_codes).to_numpy()
     nomis_na, dps_na = nomis.isna().to_numpy(), dps.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(nomis.dtype) and not nomis_na.any() and not dps_na.any():
+        whole: NDArray[np.bool_] = nomis.to_numpy() != dps.to_numpy()
+        return whole
     unequal = (nomis != dps).to_numpy(dtype=bool, na_value=False)
     found: NDArray[np.bool_] = (unequal & ~nomis_na & ~dps_na) | (nomis_na != dps_na)
     return found
