@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 #: The benchmarks in the order in which they run.
-BENCHMARKS = ("drain", "creates", "reconciliation", "comparison", "sandbox_throughput")
+BENCHMARKS = ("drain", "creates", "reconciliation", "adjustments", "comparison", "sandbox_throughput")
 
 
 def main() -> int:

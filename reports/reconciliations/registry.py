@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from reports.engine.contract import Reconciliation
     from sync.settings.declaration import Settings
 
-#: Which days can be chosen: none, one (`--date`), or a first and a last one (`--from`, `--to`).
-Days = Literal["none", "one", "range"]
+#: Which days can be chosen: none, one (`--date`), a first and a last one (`--from`, `--to`), or a first (`--since`).
+Days = Literal["none", "one", "range", "since"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,7 @@ _LISTED = (
         "Sentencing adjustments",
         f"{_HERE}.adjustments.reconciliation:AdjustmentReconciliation",
         "50 1 * * *",
+        "since",
     ),
     Entry("visits", "Visits", f"{_HERE}.visits.reconciliation:Visits", "20 5 * * *", "range"),
 )

@@ -53,6 +53,14 @@ _DATE = ["%Y-%m-%d"]
 _Date = Annotated[datetime | None, typer.Option("--date", formats=_DATE, help="The day; yesterday by default.")]
 _From = Annotated[datetime | None, typer.Option("--from", formats=_DATE, help="The first day.")]
 _To = Annotated[datetime | None, typer.Option("--to", formats=_DATE, help="The last day.")]
+_Since = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        formats=_DATE,
+        help="Compare only what NOMIS has created since this day, for services of 2023.",
+    ),
+]
 
 _HELP = """Compares {title} in NOMIS and DPS.
 
@@ -106,7 +114,26 @@ def _add_command(entry: Entry) -> None:
             entry, prison, prisoner, (first, last), (shards, shard), resume, notify=not no_notify, as_json=as_json
         )
 
-    by_days: dict[str, Callable[..., None]] = {"none": everything, "one": one_day, "range": first_and_last}
+    def since_a_day(
+        since: _Since = None,
+        prison: _Prison = None,
+        prisoner: _Prisoner = None,
+        shards: _Shards = 1,
+        shard: _Shard = None,
+        resume: _Resume = None,
+        no_notify: _NoNotify = False,
+        as_json: _AsJson = False,
+    ) -> None:
+        _reconcile(
+            entry, prison, prisoner, (since, None), (shards, shard), resume, notify=not no_notify, as_json=as_json
+        )
+
+    by_days: dict[str, Callable[..., None]] = {
+        "none": everything,
+        "one": one_day,
+        "range": first_and_last,
+        "since": since_a_day,
+    }
     app.command(entry.name, help=_HELP.format(title=entry.title[:1].lower() + entry.title[1:]))(by_days[entry.days])
 
 

@@ -17,7 +17,7 @@ from sync.settings.declaration import UpstreamName
 from sync.upstream import prisoners as nomis_prisoners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from reports.engine.contract import Reads, Scope
@@ -44,14 +44,13 @@ class BookingList:
         return self._population(map(_bookings, walk_bookings(reads, self.page, self._size)), reads)
 
     def listed_again(self, population: Population, reads: Reads) -> Population:
-        """The population with the bookings that its gaps hid and that NOMIS can list now."""
-        if self.scope.from_date is not None:
+        """The population with the bookings that its gaps hid, and with those of prisoners who had none."""
+        if self.scope.from_date is not None or not (population.gaps or population.unread):
             return population
-        walks = (
-            walk_bookings(reads, self.page, self._size, gap.detail["booking"], gap.detail["last"])
-            for gap in population.gaps
-        )
-        found = self._population((_bookings(page) for walk in walks for page in walk), reads)
+        parts = [(gap.detail["booking"], gap.detail["last"]) for gap in population.gaps] or [(0, None)]
+        known = {booking.id for unit in population.units for booking in bookings_of(unit)}
+        walks = (walk_bookings(reads, self.page, self._size, after, last) for after, last in parts)
+        found = self._population((_bookings(page, known) for walk in walks for page in walk), reads)
         units = (*population.units, *found.units)
         unread = tuple(each for each in population.unread if each in found.unread)
         return replace(population, units=units, gaps=found.gaps, unread=unread, total=sum(each.size for each in units))
@@ -91,6 +90,7 @@ class BookingList:
         missing = set(wanted)
         units: list[Unit] = []
         gaps: list[Gap] = []
+        listed = 0
         for page in pages:
             if isinstance(page, Gap):
                 gaps.append(page)
@@ -102,6 +102,9 @@ class BookingList:
                 chosen = [each for each in chosen if located.get(each.id) in self.scope.prisons]
             if chosen:
                 units.append(_unit(chosen))
+                reads.begin(units[-1])
+                listed += len(chosen)
+                reads.listed(listed, listed)
             if wanted and not missing:
                 break
         unread = [
@@ -146,7 +149,7 @@ def _unit(bookings: Sequence[Booking]) -> Unit:
     return Unit(f"bookings {bookings[0].id} to {bookings[-1].id}", content, len(bookings))
 
 
-def _bookings(page: KeyPage | KeyGap) -> list[Booking] | Gap:
+def _bookings(page: KeyPage | KeyGap, known: Container[int] = ()) -> list[Booking] | Gap:
     if isinstance(page, KeyGap):
         return Gap(str(page), page.reason, {"booking": page.key, "last": page.last})
-    return [Booking(each.booking_id, each.offender_no) for each in page.bookings]
+    return [Booking(each.booking_id, each.offender_no) for each in page.bookings if each.booking_id not in known]

@@ -52,7 +52,7 @@ class AdjustmentReconciliation(Reconciliation):
         DIFFERENT_DAYS: "different in days of adjustments",
     }
     domain = "adjustments"
-    nouns = {"NOMIS": "NOMIS adjustments", "DPS": "DPS adjustments"}
+    nouns = {"NOMIS": "NOMIS adjustment", "DPS": "DPS adjustment"}
 
     def population(self, reads: Reads) -> Population:
         """Pages of bookings, with gaps where NOMIS cannot list them."""

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.engine.key_set import KeyGap, KeyPage, walk_bookings
+from reports.engine.reads import SharedReads
 from sandbox import Sandbox
 from sync.failures import BreakerOpen, SyncError, UpstreamError
+from sync.settings import times
 from sync.settings.loading import load_settings
 from sync.upstream.prisoners import PrisonerId, latest_bookings
 from sync.upstream.services import Services, connect
@@ -111,13 +113,14 @@ def services(upstream: Sandbox) -> Iterator[Services]:
     transport.close()
 
 
-def walk_nomis(services: Services, size: int) -> tuple[list[int], list[KeyGap]]:
-    """The walk over the active bookings of NOMIS."""
-    found = list(
-        walk_bookings(
-            PlainReads(), lambda key, most: latest_bookings(services.nomis, key, most, active_only=True), size
-        )
-    )
+def walk_nomis(services: Services, size: int, waits: list[float] | None = None) -> tuple[list[int], list[KeyGap]]:
+    """The walk over the active bookings of NOMIS, which notes its waits instead of waiting."""
+    reads = SharedReads(services, sleep=([] if waits is None else waits).append)
+
+    def read(key: int, most: int) -> tuple[PrisonerId, ...]:
+        return latest_bookings(services.nomis, key, most, active_only=True)
+
+    found = list(walk_bookings(reads, read, size))
     listed = [booking.booking_id for page in found if isinstance(page, KeyPage) for booking in page.bookings]
     return listed, [each for each in found if isinstance(each, KeyGap)]
 
@@ -127,6 +130,16 @@ def test_walks_over_nomis(services: Services, upstream: Sandbox, size: int) -> N
     """All active bookings, also where the last page is full."""
     everyone = sorted(each["bookingId"] for each in upstream.prisoners())
     assert walk_nomis(services, size) == (everyone, [])
+
+
+def test_a_page_is_retried_before_it_is_given_up(services: Services, upstream: Sandbox) -> None:
+    """The third page fails three times and is read then, after waits of 1, 5 and 20 seconds with jitter."""
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=f"bookingId={everyone[9]}", status=500, times=3)
+    waits: list[float] = []
+    assert walk_nomis(services, 5, waits) == (everyone, [])
+    assert times.PAGE_RETRY_SECONDS == (1, 5, 20)
+    assert all(low <= each <= 2 * low for low, each in zip(times.PAGE_RETRY_SECONDS, waits, strict=True))
 
 
 def test_a_page_that_stays_broken_is_a_gap(services: Services, upstream: Sandbox) -> None:

@@ -133,6 +133,7 @@ def dps_adjustment(sandbox: Sandbox, number: int, booking_id: int, offender_no: 
         days=days,
         effective_days=days,
         comment=None,
+        changed="2026-01-10T09:00:00",
     )
     return dps_id
 

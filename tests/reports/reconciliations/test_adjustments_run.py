@@ -1,0 +1,127 @@
+"""Whole runs of the reconciliation of adjustments: results, events, shards, and what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from reports.engine.result import ReconciliationResult
+from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
+from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
+from sandbox import Sandbox
+from sync.store.telemetry import read_events
+from tests.harness.reconciliations import OpenApp, ReportsApp
+from tests.reports.reconciliations.test_adjustments import truth, worked_example
+
+PREFIX = "sentencing-reports-reconciliation"
+
+
+def reconcile(app: ReportsApp, **parameters: object) -> ReconciliationOutcome:
+    """A run, without time going by where it waits."""
+    return app.reconcile(ReconciliationParameters(**parameters), kind=AdjustmentReconciliation)  # type: ignore[arg-type]
+
+
+def result_of(outcome: ReconciliationOutcome) -> ReconciliationResult:
+    """The result, which must be there."""
+    assert outcome.result is not None
+    return outcome.result
+
+
+def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
+    """The properties of the events of this name, oldest first."""
+    app.telemetry.flush()
+    return [each["properties"] for each in read_events(app.database, f"{PREFIX}-{name}")]
+
+
+def found(result: ReconciliationResult) -> dict[int, str]:
+    """The kinds of the mismatches by booking."""
+    return {int(each.key["booking_id"]): each.kind for each in result.mismatches}
+
+
+def test_the_worked_example(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The events have the names and properties of the replaced service."""
+    booking_id, offender_no = worked_example(upstream)
+    app = open_app()
+    assert found(result_of(reconcile(app))) == {booking_id: "different-counts"}
+    assert events(app, "requested") == [{}]
+    assert events(app, "mismatch") == [
+        {
+            "offenderNo": offender_no,
+            "bookingId": str(booking_id),
+            "nomisAdjustmentsCount": "3",
+            "dpsAdjustmentsCount": "3",
+            "differences": "remand 1, taggedBail -1",
+        }
+    ]
+    assert events(app, "report") == [
+        {"mismatch-count": "1", "days-mismatch-count": "0", "success": "true", offender_no: "3:3"}
+    ]
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_found_is_planted(upstream: Sandbox, open_app: OpenApp, shards: int) -> None:
+    """In one piece or in parts: what is planted is reported, what is just made is in flight."""
+    upstream.reset(prisoners=150, seed=4, plant=["adjustments"], every_cause=True)
+    app = open_app(
+        reports_sentencing_reconciliation_all_prisoners="true", reports_sentencing_reconciliation_page_size="20"
+    )
+    outcomes = [reconcile(app, shards=shards, shard=shard) for shard in range(shards)]
+    result = result_of(outcomes[-1])
+    assert result.status == "complete"
+    assert result.total == result.compared > 150 + 15
+    assert found(result) == {booking: each["kind"] for booking, each in truth(upstream, "reported").items()}
+    assert {int(each.key["booking_id"]) for each in result.in_flight} == truth(upstream, "in flight").keys()
+    assert result.settled_on_recheck == len(truth(upstream, "settles"))
+    kinds = [each["kind"] for each in truth(upstream, "reported").values()]
+    assert len(events(app, "mismatch")) == kinds.count("different-counts")
+    [days] = events(app, "days-mismatch")
+    assert days["differences"].split()[0].endswith("Days")
+
+
+def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The event names the key of the page; a resumed run reads what lay in the gap."""
+    booking_id, _ = worked_example(upstream)
+    everyone = sorted(each["bookingId"] for each in upstream.prisoners())
+    key = everyone[4]
+    for step in (0, 1, 10, 100, 1_000, 10_000, 100_000):
+        query = f"bookingId={key + step}"
+        upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=query, status=500)
+    app = open_app(reports_sentencing_reconciliation_page_size="5")
+    outcome = reconcile(app)
+    result = result_of(outcome)
+    assert (result.status, len(result.gaps)) == ("incomplete", 1)
+    assert events(app, "mismatch-page-error") == [{"booking": str(key)}]
+    [report] = events(app, "report")
+    assert (report["success"], report["incomplete"], report["pages-failed"]) == ("false", "true", "1")
+    upstream.clear_faults()
+    result = result_of(reconcile(app, resume=outcome.run_id))
+    assert (result.status, result.compared, result.gaps) == ("complete", 20, ())
+    assert booking_id in found(result)
+
+
+def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """It is named, neither equal nor different; a resumed run reads it."""
+    worked_example(upstream)
+    prisoner = upstream.prisoners()[7]
+    upstream.fault("adjustments", query=f"person={prisoner['offenderNo']}", status=500)
+    app = open_app()
+    outcome = reconcile(app)
+    result = result_of(outcome)
+    assert (result.status, result.compared) == ("incomplete", 19)
+    assert [(each.booking_id, each.side) for each in result.unread] == [(prisoner["bookingId"], "DPS")]
+    error = {"offenderNo": prisoner["offenderNo"], "bookingId": str(prisoner["bookingId"])}
+    assert events(app, "mismatch-error") == [error]
+    upstream.clear_faults()
+    result = result_of(reconcile(app, resume=outcome.run_id))
+    assert (result.status, result.compared) == ("complete", 20)
+
+
+def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The run has failed and says why, instead of finding everything equal."""
+    upstream.reset(prisoners=20, generation="2023")
+    app = open_app()
+    result = result_of(reconcile(app))
+    assert result.status == "failed"
+    assert "too old" in (result.failure or "")
+    assert events(app, "report") == [{"success": "false"}]
