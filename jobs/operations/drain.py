@@ -176,13 +176,16 @@ class _Drains:
             try:
                 drain = self._drains[queue] = self._application.open_drain(queue, self._parameters.wait_seconds)
                 if not self._stop_requested.is_set():
-                    self._summaries[queue] = self._run_batches(drain)
+                    self._run_batches(drain)
+                    self._summaries[queue] = drain.summary
             except UpstreamsUnavailable as error:
-                self._summaries[queue] = error.summary
+                self._summaries[queue] = drain.summary
                 self._errors[queue] = str(error)
             except SettingsError as error:
                 self._wrong_settings.append(error)
             except Exception as error:  # one queue out of reach must not stop the others
+                if queue in self._drains and self._drains[queue].summary.received:
+                    self._summaries[queue] = self._drains[queue].summary
                 self._errors[queue] = exit_code_for(error)[1]
                 if isinstance(error, QueueUnavailable):
                     self._remedies[queue] = queue_remedy(self._application.settings, queue, error)
@@ -190,6 +193,8 @@ class _Drains:
                     "drain-failed", reason=self._errors[queue], exc_info=traces_wanted()
                 )
 
-    def _run_batches(self, drain: "Drain") -> BatchSummary:
-        parameters = self._parameters
-        return drain.run_until_empty(parameters.max_batches) if parameters.until_empty else drain.run_batch()
+    def _run_batches(self, drain: "Drain") -> None:
+        if self._parameters.until_empty:
+            drain.run_until_empty(self._parameters.max_batches)
+        else:
+            drain.run_batch()

@@ -66,21 +66,19 @@ class BatchSummary:
 
 
 class UpstreamsUnavailable(SyncError):
-    """A required service, or the database, stayed unavailable beyond `hold_seconds`; the messages were returned.
-
-    `summary` counts what became of the messages until then.
-    """
+    """A required service, or the database, stayed unavailable beyond `hold_seconds`; the messages were returned."""
 
     recoverable = True
 
-    def __init__(self, names: list[str], summary: BatchSummary) -> None:
+    def __init__(self, names: list[str]) -> None:
         super().__init__(f"{', '.join(names)} did not answer; the messages wait on the queue")
-        self.summary = summary
 
 
 class Drain:
     """Drains the main queue of one domain. Use as a context manager; `stop` may be called from any thread.
 
+    `summary` counts what became of the messages since the last call of `run_batch` or `run_until_empty`, also if that
+    raised.
     `hold_seconds`: how long messages are held while a required service or the database is unavailable before they are
     returned to the queue; None holds them until it is back.
     """
@@ -88,6 +86,7 @@ class Drain:
     def __init__(self, queue_context: QueueContext, main: Queue, hold_seconds: float | None = None) -> None:
         settings = queue_context.settings
         self.queue = queue_context.queue
+        self.summary = BatchSummary(self.queue)
         self._queue_context = queue_context
         self._control = DrainControl(settings.drain_grace_seconds)
         self._outage = OutageWatch(queue_context, hold_seconds)
@@ -130,24 +129,25 @@ class Drain:
         Raises `QueueUnavailable`, and `UpstreamsUnavailable` after `hold_seconds` of an outage. A drain that waits
         without a limit raises `StoreUnavailable` instead when it cannot receive without the database.
         """
+        self.summary = BatchSummary(self.queue)
         started = monotonic()
         if not self._receiver.wait_for_services():
             self._end_if_too_long()
-            return BatchSummary(self.queue)
-        summary = self._work(self._receive(None), started)
-        if self._outage.has_limit and summary.deferred and not self._outage.all_up():
-            raise self._unavailable(summary)
-        return summary
+            return self.summary
+        self._work(self._receive(None), started)
+        if self._outage.has_limit and self.summary.deferred and not self._outage.all_up():
+            raise self._unavailable()
+        return self.summary
 
     def run_until_empty(self, max_batches: int | None = None) -> BatchSummary:
         """Drains micro-batches until a receive comes back empty, or `max_batches` of them.
 
         While one is worked, the next is received. Raises as `run_batch` does.
         """
-        total = BatchSummary(self.queue)
+        self.summary = BatchSummary(self.queue)
         ahead: Future[list[Message]] | None = None
         try:
-            while not self._control.stopping and (max_batches is None or total.batches < max_batches):
+            while not self._control.stopping and (max_batches is None or self.summary.batches < max_batches):
                 started = monotonic()
                 if ahead is None and not self._receiver.wait_for_services():
                     self._end_if_too_long()
@@ -158,17 +158,14 @@ class Drain:
                 up = self._outage.all_up()
                 if not messages and received_now and (up or not self._outage.has_limit):
                     break
-                if messages and up and (max_batches is None or total.batches + 1 < max_batches):
+                if messages and up and (max_batches is None or self.summary.batches + 1 < max_batches):
                     ahead = self._receiver.receive_ahead()
-                total += self._work(messages, started)
+                self._work(messages, started)
                 self._outage.note()
                 self._end_if_too_long()
-        except UpstreamsUnavailable as error:
-            error.summary = total + error.summary
-            raise
         finally:
             self._return_to_queue(ahead)
-        return total
+        return self.summary
 
     def _receive(self, ahead: "Future[list[Message]] | None") -> list[Message]:
         """The next batch, from `ahead` if it is being received already.
@@ -193,9 +190,10 @@ class Drain:
                 self._outage.note_database(available=True)
                 return messages
 
-    def _work(self, messages: list[Message], started: float) -> BatchSummary:
+    def _work(self, messages: list[Message], started: float) -> None:
+        """Works a batch and adds what became of it to the summary."""
         if not messages:
-            return BatchSummary(self.queue)
+            return
         groups = coalesce(messages, self._queue_context.domain)
         batch = Batch(groups, self._queue_context, self._acknowledger, self._outage, self._control)
         try:
@@ -205,18 +203,17 @@ class Drain:
             self._heartbeat.release(messages)
         seconds = monotonic() - started
         counts = {outcome.value: number for outcome, number in outcomes.items()}
-        summary = BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
+        self.summary += BatchSummary(self.queue, received=len(messages), batches=1, seconds=seconds, **counts)
         if batch.gave_up:
-            raise self._unavailable(summary)
-        return summary
+            raise self._unavailable()
 
     def _end_if_too_long(self) -> None:
         """Raises `UpstreamsUnavailable` when an outage has lasted for longer than the drain was to wait."""
         if self._outage.too_long():
-            raise self._unavailable(BatchSummary(self.queue))
+            raise self._unavailable()
 
-    def _unavailable(self, summary: BatchSummary) -> UpstreamsUnavailable:
-        error = UpstreamsUnavailable(self._outage.unavailable(), summary)
+    def _unavailable(self) -> UpstreamsUnavailable:
+        error = UpstreamsUnavailable(self._outage.unavailable())
         self._outage.restart()
         return error
 

@@ -103,14 +103,15 @@ def test_a_drain_waits_no_longer_for_a_database_that_hangs(
         pair = made.queue_pair("visit")
         visit_booked(sandbox).publish()
         with held(sandbox, "nomis", "POST", VISITS) as create:
-            working = in_thread(made.open_drain("visit", hold_seconds=0.7).run_until_empty)
+            drain = made.open_drain("visit", hold_seconds=0.7)
+            working = in_thread(drain.run_until_empty)
             create.wait_for_request()
             with locked(tmp_path / "one.db"):
                 create.release()
                 error = failure_of(working)
         assert isinstance(error, UpstreamsUnavailable)
         assert "the database" in str(error)
-        assert (error.summary.received, error.summary.deferred) == (1, 1)
+        assert (drain.summary.received, drain.summary.deferred) == (1, 1)
         assert (pair.main.counts().visible, pair.main.counts().in_flight) == (1, 0)
 
 

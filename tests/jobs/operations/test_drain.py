@@ -1,0 +1,43 @@
+"""The job that drains queues: what it counts of work that breaks off."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from jobs.operations.drain import DrainParameters, run_drain
+from jobs.runtime.application import Application
+from sandbox import Sandbox
+from tests.harness.app import application
+from tests.harness.publishing import visit_booked
+from tests.harness.waiting import until
+
+
+@pytest.fixture
+def one(sandbox: Sandbox, tmp_path: Path) -> Iterator[Application]:
+    """One process of the program on a SQLite file."""
+    with application(sandbox.environment(), f"sqlite:///{tmp_path}/one.db") as made:
+        yield made
+
+
+def test_what_was_drained_is_counted_when_the_queue_breaks_off(sandbox: Sandbox, one: Application) -> None:
+    """Once messages were deleted nothing is received any more: the run fails, and says what it did before."""
+    main = one.queue_pair("visit").main
+    for _ in range(3):
+        visit_booked(sandbox).publish()
+    until(lambda: main.counts().visible == 3)
+    events, is_away = one.aws.client("sqs").meta.events, threading.Event()
+
+    def receive(**_: object) -> None:
+        if is_away.is_set():
+            raise EndpointConnectionError(endpoint_url="http://sqs")
+
+    events.register("before-call.sqs.ReceiveMessage", receive)
+    events.register("after-call.sqs.DeleteMessageBatch", lambda **_: is_away.set())
+    result = run_drain(one, DrainParameters(("visit",), until_empty=True))
+    assert "EndpointConnectionError" in result.errors["visit"]
+    assert (result.totals["received"], result.totals["applied"]) == (3, 3)
