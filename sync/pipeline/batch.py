@@ -19,6 +19,7 @@ from sync.pipeline.groups import GroupResult, GroupRunner, Missing, Parked
 from sync.pipeline.outages import OutageWatch
 from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.workers import Workers
 from sync.queues.queue import BATCH
 from sync.settings import times
 
@@ -62,7 +63,7 @@ class Batch:
     def run(self) -> Counter[Outcome]:
         """Works until every message is acknowledged or returned; the outcomes counted by message."""
         queue, threads = self._queue_context.queue, self._queue_context.settings.drain_concurrency
-        workers = ThreadPoolExecutor(threads, thread_name_prefix=f"work {queue}")
+        workers = Workers(threads, f"work {queue}")
         acknowledging = ThreadPoolExecutor(1, thread_name_prefix=f"acknowledge {queue}")
         try:
             while self._ready or self._running or self._parked or self._ended or self._acknowledging:
@@ -81,8 +82,9 @@ class Batch:
                     self._replace_long_hidden()
         finally:
             acknowledging.shutdown()
-            # A handler that hangs in a call past the grace period is not waited for here.
-            workers.shutdown(wait=False, cancel_futures=True)
+            for future in self._running:
+                future.cancel()
+            workers.close()
         return self._outcomes
 
     def _unpark(self) -> None:
@@ -100,7 +102,7 @@ class Batch:
         )
         self._ready.extendleft(reversed(due))
 
-    def _start(self, workers: ThreadPoolExecutor, most: int) -> None:
+    def _start(self, workers: Workers, most: int) -> None:
         if not self._ready:
             return
         for _ in range(min(len(self._ready), self._outage.groups_to_start(len(self._running), most))):

@@ -8,7 +8,7 @@ from sandbox import Sandbox
 from sync.settings.queue_names import QUEUES
 from tests.harness.app import App
 from tests.harness.faults import faulty, held
-from tests.harness.publishing import schedule_created
+from tests.harness.publishing import schedule_created, visit_booked
 from tests.harness.waiting import LONGEST_SECONDS, until
 
 
@@ -67,6 +67,22 @@ def test_sigterm_after_the_work_lets_the_alerts_be_sent(
     assert len(sandbox.slack()["messages"]) == 1
     newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
     assert (newest["status"], newest["counts"]["ambiguous"]) == ("success", 1)
+
+
+def test_a_handler_that_hangs_does_not_hold_the_process(
+    installed: App, sandbox: Sandbox, running: Callable[..., ForkedCommand]
+) -> None:
+    """When the grace period is over, its message is back on the queue, and the process ends while the call lasts."""
+    installed.make_queues()
+    visit_booked(sandbox).publish()
+    with held(sandbox, "nomis", "POST") as create:
+        process = running("drain", "visit", DRAIN_GRACE_SECONDS="0.1", API_TIMEOUT_SECONDS="600")
+        create.wait_for_request()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONGEST_SECONDS) == 0
+        assert installed.main_queue("visit").counts().visible == 1
+    newest = installed.run_process("runs", "list", "--json", "--limit", "1").json()[0]
+    assert (newest["status"], newest["counts"]["deferred"]) == ("success", 1)
 
 
 def test_failed_message_does_not_fail_the_command(installed: App, sandbox: Sandbox) -> None:
