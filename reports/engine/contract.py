@@ -289,6 +289,8 @@ class Reconciliation(ABC):
     in_every_prison: ClassVar[bool] = False
     #: How a result says that an earlier mismatch is no longer among the records: `gone`, `released`.
     gone: ClassVar[Literal["gone", "released"]] = "gone"
+    #: What a result says of an entry on the list of exclusions that is no longer needed.
+    exclusion_unneeded: ClassVar[str] = "both sides agree now: remove the record from the list of exclusions"
     #: Own subclasses of the parts of a result (`reports.engine.result`), by the general class.
     parts: ClassVar[Mapping[type[Part], type[Part]]] = {}
 

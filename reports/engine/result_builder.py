@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import structlog
 
 from reports.engine import result as results
 from reports.engine.contract import Explanation, UnreadRecord
+from reports.engine.excluded_records import excluded_records, unneeded_exclusions
 from reports.engine.frame import concatenated, keys_of, records, rows_of
 from reports.engine.parallel_reader import FailedRead, failed_read
 from reports.engine.plausibility import why_suspicious
 from reports.engine.recheck import Recheck, Rechecked
+from reports.engine.result_parts import ResultParts
 from reports.engine.runs import Coverage, key_text
 from sync.failures import SyncError
 
@@ -25,14 +27,12 @@ if TYPE_CHECKING:
     from reports.engine.contract import Difference, Gap, Population, Reads, Reconciliation
     from reports.engine.exclusions import Exclusion, Exclusions
     from reports.engine.history import Baseline, Earlier
-    from reports.engine.result import Part, ReconciliationResult, Status, TrendPoint
+    from reports.engine.result import ReconciliationResult, Status, TrendPoint
     from reports.engine.runs import RunRecord
     from sync.settings.declaration import Settings
 
-APart = TypeVar("APart", bound="Part")
 #: Mismatches that are explained: more than that have one common cause.
 MOST_EXPLAINED = 2_000
-NO_LONGER_NEEDED = "both sides agree now: remove the record from the list of exclusions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class ResultBuilder:
         self._clock = clock
         self._progress = progress
         self._scope = context.record.scope
+        self._parts = ResultParts(reconciliation)
 
     def build(self, read: ReadUnits, wait: Callable[[], None]) -> Built:
         """The result. `wait` gives messages in flight time to arrive; it is called only if something differs."""
@@ -93,7 +94,7 @@ class ResultBuilder:
         empty = self._empty_prisons(frame, rechecked, unread, gaps)
         confirmed = {key: each for key, each in rechecked.confirmed.items() if self._excluded(each) is None}
         mismatches = self._mismatches(confirmed)
-        excluded = self._all_excluded(final, rechecked, all_unread, first)
+        excluded = excluded_records(self._parts, context.exclusions, final, rechecked, all_unread, first)
         counts = _by_prison(final, mismatches)
         status = self._status(unread, empty, gaps)
         listed = sum(unit.size for unit in context.population.units)
@@ -122,7 +123,7 @@ class ResultBuilder:
             "excluded": tuple(excluded),
             "unneeded_exclusions": self._unneeded(excluded, frame, rechecked, all_unread, gaps),
             "resolved": tuple(self._resolved(final, rechecked, all_unread, gaps)),
-            "unread": tuple(self._unread_part(each) for each in unread),
+            "unread": tuple(self._parts.unread(each) for each in unread),
             "gaps": tuple(results.Gap(what=each.what, reason=each.reason) for each in gaps),
             "unconfirmed": tuple(self._unconfirmed(first, rechecked)),
             "empty_prisons": empty,
@@ -131,11 +132,7 @@ class ResultBuilder:
             "compared_with": context.baseline.run_id,
         }
         values |= reconciliation.result_values(final, gaps)
-        return Built(self._part(results.ReconciliationResult, values), gaps)
-
-    def _part(self, kind: type[APart], values: Mapping[str, Any]) -> APart:
-        """A part of the result, of the reconciliation's own class where it has one."""
-        return cast("APart", self._reconciliation.parts.get(kind, kind).model_validate(values))
+        return Built(self._parts.part(results.ReconciliationResult, values), gaps)
 
     def _at_prisons(self, frame: pd.DataFrame, *, unknown_too: bool) -> pd.DataFrame:
         """The rows of the chosen prisons; with `unknown_too` also those without a prison."""
@@ -207,49 +204,12 @@ class ResultBuilder:
         unread += [*population.unread, *rechecked.unread.values()]
         return sorted(unread, key=lambda each: each.key.get("booking_id") or 0)
 
-    def _unread_part(self, unread: UnreadRecord) -> results.Unread:
-        values = {
-            "key": unread.key,
-            "offender_no": unread.offender_no,
-            "booking_id": unread.key.get("booking_id"),
-            "prison_id": unread.key.get("prison_id"),
-            "side": unread.side,
-            "reason": unread.reason,
-            "network": unread.network,
-        }
-        return self._part(results.Unread, {**values, **unread.detail})
-
-    def _record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
-        """The values of a record of the result."""
-        reconciliation = self._reconciliation
-        fields = [
-            (
-                each.name in differs,
-                results.FieldValues(
-                    field=each.name, nomis=_shown(row[f"nomis_{each.name}"]), dps=_shown(row[f"dps_{each.name}"])
-                ),
-            )
-            for each in reconciliation.fields
-        ]
-        missing = None if not kind or row["in_nomis"] == row["in_dps"] else "DPS" if row["in_nomis"] else "NOMIS"
-        return {
-            "key": {column: row[column] for column in reconciliation.key if row[column] is not None},
-            "offender_no": row["offender_no"],
-            "booking_id": row["booking_id"],
-            "prison_id": row["prison_id"],
-            "kind": kind,
-            "missing_in": missing,
-            "differences": tuple(values for different, values in fields if different),
-            "other_fields": tuple(values for different, values in fields if not different),
-            **reconciliation.record_values(row),
-        }
-
     def _mismatches(self, confirmed: Mapping[str, Difference]) -> list[results.Mismatch]:
         explanations = self._explanations(list(confirmed.values()))
         found = []
         for (key, difference), explanation in zip(confirmed.items(), explanations, strict=True):
             standing, since = self._context.baseline.standing(key, self._context.record.started_at)
-            values = self._record(difference.row, difference.kind, difference.differs)
+            values = self._parts.record(difference.row, difference.kind, difference.differs)
             values |= {"standing": standing, "since": since}
             if isinstance(explanation, FailedRead):
                 values["evidence_missing"] = explanation.reason
@@ -263,7 +223,7 @@ class ResultBuilder:
             if difference.doubt is not None and results.Mismatch not in self._reconciliation.parts:
                 doubt = f"a message about it may be pending: {difference.doubt}"
                 values["evidence"] = (*values.get("evidence", ()), results.EvidenceRow(side="queue", text=doubt))
-            found.append(self._part(results.Mismatch, values))
+            found.append(self._parts.part(results.Mismatch, values))
         return found
 
     def _explanations(self, differences: list[Difference]) -> Sequence[Explanation | FailedRead | None]:
@@ -288,8 +248,8 @@ class ResultBuilder:
     def _in_flight(self, rechecked: Rechecked) -> Iterable[results.InFlight]:
         for difference, why in rechecked.in_flight.values():
             if self._excluded(difference) is None:
-                values = self._record(difference.row, difference.kind, difference.differs)
-                yield self._part(results.InFlight, {**values, "why": why})
+                values = self._parts.record(difference.row, difference.kind, difference.differs)
+                yield self._parts.part(results.InFlight, {**values, "why": why})
 
     def _unconfirmed(self, first: pd.DataFrame, rechecked: Rechecked) -> Iterable[results.Unconfirmed]:
         """The differences of the first reading that could not be read again."""
@@ -300,48 +260,14 @@ class ResultBuilder:
             if unread is None or self._context.exclusions.find(unread.key) is not None:
                 continue
             standing, since = self._context.baseline.standing(key, self._context.record.started_at)
-            values = self._record(row, row["kind"], row["differs"])
+            values = self._parts.record(row, row["kind"], row["differs"])
             values |= {"standing": standing, "since": since, "reason": unread.reason}
-            yield self._part(results.Unconfirmed, values)
+            yield self._parts.part(results.Unconfirmed, values)
 
     def _released(self, first: pd.DataFrame, rechecked: Rechecked) -> tuple[str, ...]:
         """The records that differed and were gone when they were read again: by prisoner, or else by key."""
         named = zip(keys_of(first, self._reconciliation.key), records(first), strict=True)
         return tuple(row["offender_no"] or key for key, row in named if key in rechecked.gone)
-
-    def _all_excluded(
-        self, final: pd.DataFrame, rechecked: Rechecked, unread: Sequence[UnreadRecord], first: pd.DataFrame
-    ) -> list[results.Excluded]:
-        """What the run found of the records on the list of exclusions; those it did not see are left out."""
-        exclusions, reconciliation = self._context.exclusions, self._reconciliation
-        if not exclusions:
-            return []
-        differing = {**rechecked.confirmed, **{key: each for key, (each, _) in rechecked.in_flight.items()}}
-        found: dict[str, tuple[Exclusion, dict[str, Any]]] = {}
-        for row in records(final[exclusions.among(final, reconciliation.key)]):
-            key = {column: row[column] for column in reconciliation.key}
-            exclusion = exclusions.find(key)
-            if exclusion is None:
-                continue
-            difference = differing.get(key_text(key))
-            if difference is None:
-                values = self._record(row) | {"reason": NO_LONGER_NEEDED, "still_differs": False}
-            else:
-                values = self._record(difference.row, difference.kind, difference.differs)
-                values |= {"reason": exclusion.reason, "still_differs": True}
-            found[key_text(key)] = (exclusion, values)
-        seen = dict(zip(keys_of(first, reconciliation.key), records(first), strict=True)) if unread else {}
-        for each in unread:
-            exclusion = exclusions.find(each.key)
-            if exclusion is None:
-                continue
-            known = seen.get(key_text(each.key))
-            values = {} if known is None else self._record(known, known["kind"], known["differs"])
-            values |= {"key": each.key, "offender_no": each.offender_no, "booking_id": each.key.get("booking_id")}
-            values |= {"reason": exclusion.reason, "still_differs": True, "unread": each.reason}
-            found[key_text(each.key)] = (exclusion, values)
-        in_order = sorted(found.values(), key=lambda each: (each[1].get("booking_id") or 0, str(each[0].key)))
-        return [self._part(results.Excluded, {**values, "since": exclusion.since}) for exclusion, values in in_order]
 
     def _unneeded(
         self,
@@ -351,26 +277,9 @@ class ResultBuilder:
         unread: Sequence[UnreadRecord],
         gaps: Sequence[Gap],
     ) -> tuple[str, ...]:
-        """The entries that may be removed: both sides agree, or the record is certainly not among those compared."""
-        exclusions, reconciliation = self._context.exclusions, self._reconciliation
-        by_booking = list(reconciliation.key) == ["booking_id"]
-
-        def named(each: results.Excluded) -> str:
-            key = f"booking {each.booking_id}" if by_booking else "/".join(str(value) for value in each.key.values())
-            return f"{each.offender_no}, {key}" if each.offender_no else key
-
-        agree = [named(each) for each in excluded if not each.still_differs]
-        if not exclusions or not self._whole_population_known(unread, gaps):
-            return tuple(agree)
-        here = frame[exclusions.among(frame, reconciliation.key)]
-        keys = [{column: row[column] for column in reconciliation.key} for row in records(here)]
-        found = [exclusions.find(key) for key in keys if key_text(key) not in rechecked.gone]
-        found += [exclusions.find(each.key) for each in unread]
-        gone = [each for each in exclusions if each not in found]
-        text = (
-            "booking {}, which is not active" if by_booking else "{}, which is not among the " + reconciliation.counted
-        )
-        return (*agree, *(text.format(each.key) for each in sorted(gone, key=lambda each: str(each.key).rjust(40))))
+        """The entries that may be removed from the list of exclusions."""
+        listed = frame if self._whole_population_known(unread, gaps) else None
+        return unneeded_exclusions(self._reconciliation, self._context.exclusions, excluded, listed, rechecked, unread)
 
     def _whole_population_known(self, unread: Sequence[UnreadRecord], gaps: Sequence[Gap]) -> bool:
         """Whether a record that was not read is certainly not among those to compare."""
@@ -399,7 +308,7 @@ class ResultBuilder:
         )
         for earlier, how in resolved:
             shown = reconciliation.gone if how == "gone" else how
-            yield self._part(results.Resolved, {**earlier.values, "since": earlier.since, "how": shown})
+            yield self._parts.part(results.Resolved, {**earlier.values, "since": earlier.since, "how": shown})
 
     def _in_window(self, earlier: Earlier) -> bool:
         """Whether a record is of a day that the run covers; one without a day in its key always is."""
@@ -445,8 +354,3 @@ def _counts(prisons: pd.Series[str]) -> dict[str | None, int]:
     counted: dict[str | None, int] = {str(name): int(count) for name, count in prisons.value_counts().items()}
     unknown = int(prisons.isna().sum())
     return counted | {None: unknown} if unknown else counted
-
-
-def _shown(value: Any) -> Any:
-    """A compared value as a result shows it: moments in ISO 8601."""
-    return value.isoformat() if isinstance(value, date) else value

@@ -72,6 +72,7 @@ class Incentives(Reconciliation):
     nouns: ClassVar = {"NOMIS": "NOMIS record", "DPS": "DPS review"}
     in_every_prison = True
     gone = "released"
+    exclusion_unneeded = "the levels agree now: remove the booking from the list of exclusions"
     parts: ClassVar = {
         results.ReconciliationResult: own.IncentiveResult,
         results.Mismatch: own.IncentiveMismatch,

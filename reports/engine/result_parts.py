@@ -1,0 +1,70 @@
+"""The parts of a result, made of the rows of a frame: of the reconciliation's own classes where it has them."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from reports.engine import result as results
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reports.engine.contract import Reconciliation, UnreadRecord
+    from reports.engine.result import Part
+
+APart = TypeVar("APart", bound="Part")
+
+
+class ResultParts:
+    """Makes the parts of the results of one reconciliation."""
+
+    def __init__(self, reconciliation: Reconciliation) -> None:
+        self.reconciliation = reconciliation
+
+    def part(self, kind: type[APart], values: Mapping[str, Any]) -> APart:
+        """A part of the result, of the reconciliation's own class where it has one."""
+        return cast("APart", self.reconciliation.parts.get(kind, kind).model_validate(values))
+
+    def record(self, row: Mapping[str, Any], kind: str = "", differs: Sequence[str] = ()) -> dict[str, Any]:
+        """The values of a record of the result."""
+        reconciliation = self.reconciliation
+        fields = [
+            (
+                each.name in differs,
+                results.FieldValues(
+                    field=each.name, nomis=_shown(row[f"nomis_{each.name}"]), dps=_shown(row[f"dps_{each.name}"])
+                ),
+            )
+            for each in reconciliation.fields
+        ]
+        missing = None if not kind or row["in_nomis"] == row["in_dps"] else "DPS" if row["in_nomis"] else "NOMIS"
+        return {
+            "key": {column: row[column] for column in reconciliation.key if row[column] is not None},
+            "offender_no": row["offender_no"],
+            "booking_id": row["booking_id"],
+            "prison_id": row["prison_id"],
+            "kind": kind,
+            "missing_in": missing,
+            "differences": tuple(values for different, values in fields if different),
+            "other_fields": tuple(values for different, values in fields if not different),
+            **reconciliation.record_values(row),
+        }
+
+    def unread(self, unread: UnreadRecord) -> results.Unread:
+        """Something that could not be read."""
+        values = {
+            "key": unread.key,
+            "offender_no": unread.offender_no,
+            "booking_id": unread.key.get("booking_id"),
+            "prison_id": unread.key.get("prison_id"),
+            "side": unread.side,
+            "reason": unread.reason,
+            "network": unread.network,
+        }
+        return self.part(results.Unread, {**values, **unread.detail})
+
+
+def _shown(value: Any) -> Any:
+    """A compared value as a result shows it: moments in ISO 8601."""
+    return value.isoformat() if isinstance(value, date) else value
