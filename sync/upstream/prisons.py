@@ -31,13 +31,15 @@ def switched_on(nomis: ServiceClient, service: str) -> tuple[str, ...]:
     Raises `UpstreamError`: with `no_route` before June 2025, 404 for an unknown service.
     """
     path = f"/agency-switches/{segment(service)}"
-    return tuple(each.agency_id for each in parse_list(_Agency, nomis.call("GET", path), nomis, "GET", path))
+    response = nomis.call("GET", path, may_lack_route=True)
+    return tuple(each.agency_id for each in parse_list(_Agency, response, nomis, "GET", path))
 
 
 def service_prisons(nomis: ServiceClient, service: str) -> tuple[str, ...]:
     """As `switched_on`, for the route from October 2023 to June 2025."""
     path = f"/service-prisons/{segment(service)}"
-    return tuple(each.prison_id for each in parse_list(_ServicePrison, nomis.call("GET", path), nomis, "GET", path))
+    response = nomis.call("GET", path, may_lack_route=True)
+    return tuple(each.prison_id for each in parse_list(_ServicePrison, response, nomis, "GET", path))
 
 
 def rollout_plans(activities: ServiceClient) -> tuple[RolloutPlan, ...]:

@@ -95,6 +95,7 @@ class ServiceClient:
         none_on_404: bool = False,
         refusal: Refusal | None = None,
         no_look_up: bool = False,
+        may_lack_route: bool = False,
     ) -> Any:
         """Makes one call; the decoded JSON of the response, None for the empty body of a write.
 
@@ -106,7 +107,8 @@ class ServiceClient:
         Raises `UpstreamError`; before the call `BreakerOpen`, and for a write `LeaseBusy` if the lease that allows it
         has run out; `NeverAccepted` for a response that is the known `refusal` of such a request. `no_look_up` means
         that nobody can find out later whether the write was applied, so that a 500 counts as rolled back where it may
-        (see `may_have_been_applied`).
+        (see `may_have_been_applied`). `may_lack_route` means that the caller has another route for a service that is
+        too old for this one, so that a missing route (`no_route`) is no sign of an outage.
         """
         just_back = [observer.before_call(self.name) for observer in self._observers]
         if any(just_back):
@@ -123,7 +125,7 @@ class ServiceClient:
         except UpstreamError as error:
             error.reword(own_words(error.message, body))
             error.query = _query(query)
-            self._notify(method, error, started)
+            self._notify(method, None if may_lack_route and error.no_route else error, started)
             raise
         except Exception as caught:  # whatever the response caused, it is the failure of this call alone
             broken = self._no_response(method, path, f"broke with {type(caught).__name__}")

@@ -169,7 +169,7 @@ def search_attendees(
     prison = segment(prison_id)
     path = f"/appointments/{prison}/search"
     try:
-        response = appointments.call("POST", path, body=body)
+        response = appointments.call("POST", path, body=body, may_lack_route=True)
     except UpstreamError as error:
         if not error.no_route:
             raise

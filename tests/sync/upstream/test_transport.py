@@ -324,6 +324,20 @@ def test_observers_hear_of_every_call(sandbox: Sandbox, services: Services, reco
     assert recorded.calls == [(UpstreamName.NOMIS, "GET", None), (UpstreamName.MAPPING, "GET", 503)]
 
 
+@pytest.mark.parametrize("may_lack_route", [False, True])
+def test_a_route_that_need_not_be_there_is_no_sign_of_an_outage(
+    services: Services, recorded: RecordedCalls, may_lack_route: bool
+) -> None:
+    """Where the caller has another one: observers hear of the call as of a good one. A missing record is no route."""
+    with pytest.raises(UpstreamError) as caught:
+        services.nomis.call("GET", "/prisons/MDI/added-later", may_lack_route=may_lack_route)
+    assert caught.value.no_route
+    with pytest.raises(UpstreamError) as caught:
+        services.nomis.call("GET", "/appointments/5", may_lack_route=may_lack_route)
+    assert not caught.value.no_route
+    assert [status for _, _, status in recorded.calls] == [None if may_lack_route else 404, 404]
+
+
 def test_calls_in_flight_are_limited(sandbox: Sandbox) -> None:
     """All callers in a process together have no more calls in flight to one service than the setting allows."""
     transport = Transport(load_settings({**sandbox.environment(), "RECONCILIATION_CONCURRENCY": "5"}))
