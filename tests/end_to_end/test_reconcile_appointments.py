@@ -1,0 +1,115 @@
+"""The reconciliation of appointments by its command: what is found, what is told, and what fixes it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from sandbox import Sandbox
+from tests.harness.app import App
+from tests.harness.faults import faulty
+from tests.harness.sandboxes import Caller
+
+PREFIX = "appointments-reports-reconciliation"
+
+
+def reset(app: App, **options: Any) -> Sandbox:
+    """Puts a world with planted appointments in place."""
+    app.sandbox.reset(prisoners=60, plant=["appointments"], every_cause=True, **options)
+    app.forget_queues()
+    app.make_queues()
+    return app.sandbox
+
+
+def keys(found: list[dict[str, Any]]) -> list[tuple[Any, Any, str]]:
+    """The ids and the kind of each difference, in an order of their own."""
+    listed = [(each["key"].get("nomisId"), each["key"].get("dpsId"), each["kind"]) for each in found]
+    return sorted(listed, key=str)
+
+
+def test_finds_what_is_planted_tells_of_it_and_fixes_it(app: App) -> None:
+    """Exactly the planted differences are reported, each with its event; its commands leave only what people decide."""
+    sandbox = reset(app, in_flight=2)
+    planted = sandbox.planted()["reconciliations"]["appointments"]
+    app.settings["RECONCILIATION_IN_FLIGHT_MINUTES"] = "10"
+    result = app.read_json("reconcile", "appointments", "--no-notify")
+    assert (result["status"], result["gaps"], result["unread"]) == ("complete", [], [])
+    reported = [(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"]
+    assert keys(result["mismatches"]) == sorted(reported, key=str)
+    in_flight = [(*each["key"], each["kind"]) for each in planted if each["outcome"] == "in flight"]
+    assert keys(result["inFlight"]) == sorted(in_flight, key=str)
+
+    kinds = [each["kind"] for each in planted if each["outcome"] == "reported"]
+    events = {
+        "mismatch": kinds.count("different"),
+        "mismatch-missing-mapping": kinds.count("nomis-only") + kinds.count("duplicate"),
+        "dps-only": kinds.count("dps-only") + kinds.count("mapping-without-nomis"),
+        "mismatch-error": kinds.count("mapping-without-dps"),
+        "requested": 1,
+        "failed": 0,
+    }
+    assert {name: len(app.telemetry(f"{PREFIX}-{name}")) for name in events} == events
+    [success] = app.telemetry(f"{PREFIX}-success")
+    counted = len(kinds) - events["mismatch-missing-mapping"]
+    assert success["mismatch-count"] == str(counted)
+    assert len(success) == 1 + min(10, counted)
+
+    for command in {command for each in result["mismatches"] for command in each["diagnosis"]["commands"]}:
+        words = shlex.split(command)[1:]
+        app.run_ok(*words, "--yes", "--as", "A. Operator")
+    left = app.read_json("reconcile", "appointments", "--no-notify")
+    causes = {each["diagnosis"]["cause"] for each in left["mismatches"]}
+    assert causes == {
+        "it was made on the NOMIS screen",
+        "the prisoner has another booking",
+        "it is cancelled in NOMIS alone",
+    }
+
+
+def test_a_run_that_lost_a_page_is_resumed(app: App) -> None:
+    """A page that cannot be read makes the run incomplete; resumed, it finds what it would have found."""
+    sandbox = reset(app)
+    planted = sandbox.planted()["reconciliations"]["appointments"]
+    app.settings["REPORTS_APPOINTMENTS_RECONCILIATION_PAGE_SIZE"] = "20"
+    with faulty(sandbox, "nomis", "GET", "/appointments/ids", kind="status", status=400, query="page=2"):
+        ended = app.run("reconcile", "appointments", "--no-notify", "--json")
+    result = ended.json()
+    assert (ended.code, result["status"]) == (1, "incomplete")
+    assert {each["page"] for each in app.telemetry(f"{PREFIX}-mismatch-page-error")} == {"2"}
+    assert (app.telemetry(f"{PREFIX}-failed"), app.telemetry(f"{PREFIX}-success")) == ([{}], [])
+    resumed = app.read_json("reconcile", "appointments", "--no-notify", "--resume", result["runId"])
+    assert resumed["status"] == "complete"
+    reported = [(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"]
+    assert keys(resumed["mismatches"]) == sorted(reported, key=str)
+
+
+def test_services_of_2023(app: App) -> None:
+    """They are compared prison by prison as the setting names them; without it the run fails, and says why."""
+    sandbox = reset(app, generation="2023")
+    ended = app.run("reconcile", "appointments", "--no-notify")
+    assert ended.code == 1
+    assert "/rollout" in ended.out + ended.err
+    caller = Caller(sandbox)
+    prisons = sorted({each["prisonId"] for each in sandbox.prisoners()})
+    rolled_out = [each for each in prisons if caller.get("activities", f"/rollout/{each}")["appointmentsRolledOut"]]
+    app.settings["APPOINTMENT_PRISONS"] = ",".join(rolled_out)
+    result = app.read_json("reconcile", "appointments", "--no-notify")
+    planted = sandbox.planted()["reconciliations"]["appointments"]
+    reported = [(*each["key"], each["kind"]) for each in planted if each["outcome"] == "reported"]
+    assert keys(result["mismatches"]) == sorted(reported, key=str)
+
+
+def test_a_prison_and_days_alone(app: App) -> None:
+    """Only what is at the prison and within the days is compared, and nothing is written."""
+    sandbox = reset(app)
+    everything = app.read_json("reconcile", "appointments", "--no-notify")
+    prison = next(each["prisonId"] for each in everything["mismatches"] if each["kind"] == "nomis-only")
+    expected = [each for each in everything["mismatches"] if each["prisonId"] == prison]
+    assert len(expected) < len(everything["mismatches"])
+    here = app.read_json("reconcile", "appointments", "--no-notify", "--prison", prison)
+    assert keys(here["mismatches"]) == keys(expected)
+    long_ago = app.read_json(
+        "reconcile", "appointments", "--no-notify", "--from", "2023-01-01", "--to", "2023-03-31", "--prison", prison
+    )
+    assert (long_ago["mismatches"], long_ago["compared"]) == ([], 0)
+    assert sandbox.journal("nomis") == []
