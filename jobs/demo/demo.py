@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.cli.output import ProgressCallback, live_progress, print_table, say
+from jobs.demo.findings import Findings
 from jobs.demo.outcome import DemoOutcome
 from jobs.errors import StopRequested, UsageError, WorkError, exit_code_for
 from jobs.operations.drain import send_pending
@@ -21,9 +22,10 @@ from jobs.operations.reconcile import parameters_as_dict, reconcile
 from jobs.runtime.application import Application, open_application
 from jobs.runtime.logging import bound
 from jobs.runtime.signals import stopping
+from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
-from reports.reconciliations.incentives.result import IncentiveResult
-from reports.reconciliations.registry import RECONCILIATIONS
+from reports.reconciliations.incentives.result import NAME, IncentiveResult
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.loading import forget_proxies, has_display
 from sync.settings.queue_names import QUEUES
 
@@ -73,7 +75,7 @@ def run_demo(options: DemoOptions) -> None:
     except OSError as error:
         raise UsageError(f"--dir {options.directory}: {error.strerror}") from error
     started = time.monotonic()
-    options_of_sandbox: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED}
+    options_of_sandbox: dict[str, Any] = {"every_cause": True, "excluded": _EXCLUDED, "plant": ["all"]}
     options_of_sandbox |= {"in_flight": _IN_FLIGHT, "in_flight_seconds": _IN_FLIGHT_SECONDS}
     forget_proxies()
     with (
@@ -133,9 +135,12 @@ class _Demo:
         with stopping(self._stop):
             self._drain(int(traffic["messages"]))
         verification = self._sandbox.verify()
-        self._sandbox.send_waiting(self._application.settings.queue("incentive").dlq_name)
+        for queue in QUEUES:
+            self._sandbox.send_waiting(self._application.settings.queue(queue).dlq_name, queue)
         with stopping(self._stop):
-            result = self._reconcile()
+            results = {name: self._reconcile(entry) for name, entry in RECONCILIATIONS.items()}
+        incentives = results.pop(NAME)
+        assert isinstance(incentives, IncentiveResult)
         slack, planted = self._sandbox.slack(), self._sandbox.planted()
         (self._folder / "slack.json").write_text(json.dumps(slack, indent=1), encoding="utf-8")
         return DemoOutcome(
@@ -144,9 +149,10 @@ class _Demo:
             planted=planted["mismatches"],
             bulk_differs=len(planted["bulkDiffers"]),
             truth=verification,
-            result=result,
+            result=incentives,
+            others=[Findings(result, planted["reconciliations"][name]) for name, result in results.items()],
             slack=len(slack["messages"]),
-            report=str(self._folder / "reports" / result.run_id / "report.html"),
+            report=str(self._folder / "reports" / incentives.run_id / "report.html"),
             seconds=time.monotonic() - started,
         )
 
@@ -212,15 +218,22 @@ class _Demo:
             handled = sum(self._drained[name] for name in _HANDLED)
         self._progress("draining", min(handled, messages - 1), messages)
 
-    def _reconcile(self) -> IncentiveResult:
-        entry, parameters = RECONCILIATIONS["incentives"], ReconciliationParameters()
+    def _reconcile(self, entry: Entry) -> ReconciliationResult:
+        parameters = ReconciliationParameters()
         with (
             self._application.job_runs.run(entry.job, parameters_as_dict(parameters)) as active_run,
             bound(run_id=active_run.id),
         ):
-            outcome = reconcile(self._application, entry, active_run, parameters, self._stop_requested, self._progress)
+            outcome = reconcile(
+                self._application,
+                entry,
+                active_run,
+                parameters,
+                self._stop_requested,
+                lambda stage, done, total: self._progress(f"{entry.name}, {stage}", done, total),
+            )
             send_pending(self._application, _DELIVERY_SECONDS)
-        assert isinstance(outcome.result, IncentiveResult)
+        assert outcome.result is not None
         return outcome.result
 
 

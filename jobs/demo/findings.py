@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.engine.result import ReconciliationResult
+from reports.engine.result import ReconciliationResult, Record
 
-#: Identifies a record: the values of the key columns.
-Key = tuple[str | int, ...]
+#: Identifies a record: the values of the key columns, None for one that it does not have.
+Key = tuple[str | int | None, ...]
 #: How many keys a problem names.
 _NAMED = 5
 
@@ -30,13 +30,16 @@ class Findings:
     @property
     def found(self) -> dict[Key, str]:
         """The kinds of those that were reported, by key."""
-        return {tuple(each.key.values()): each.kind for each in self.result.mismatches}
+        return {self._key(each): each.kind for each in self.result.mismatches}
 
     @property
     def in_flight(self) -> tuple[set[Key], set[Key]]:
         """The differences that were planted to be in flight, and those that were."""
         planted = {tuple(each["key"]) for each in self.planted if each["outcome"] == "in flight"}
-        return planted, {tuple(each.key.values()) for each in self.result.in_flight}
+        return planted, {self._key(each) for each in self.result.in_flight}
+
+    def _key(self, record: Record) -> Key:
+        return tuple(record.key.get(column) for column in self.result.key_columns)
 
     def text(self) -> str:
         """How many were planted and found."""
@@ -69,6 +72,6 @@ class Findings:
 
 
 def _listed(keys: set[Key]) -> str:
-    shown = [" ".join(map(str, key)) for key in sorted(keys, key=str)[:_NAMED]]
+    shown = [" ".join(str(value) for value in key if value is not None) for key in sorted(keys, key=str)[:_NAMED]]
     more = f" and {len(keys) - _NAMED} more" if len(keys) > _NAMED else ""
     return ", ".join(shown) + more

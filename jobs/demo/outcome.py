@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.demo.findings import Findings
 from reports.reconciliations.incentives.result import IncentiveResult
 
 #: The number of the cause of a difference whose message waits on a queue.
@@ -16,7 +17,8 @@ class DemoOutcome:
 
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
     the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
-    sandbox's own verification of NOMIS after the drains. slack: messages posted.
+    sandbox's own verification of NOMIS after the drains. result: that of the incentives. others: the other
+    reconciliations with what was planted for each. slack: messages posted.
     """
 
     traffic: Mapping[str, Any]
@@ -25,6 +27,7 @@ class DemoOutcome:
     bulk_differs: int
     truth: Mapping[str, Any]
     result: IncentiveResult
+    others: Sequence[Findings]
     slack: int
     report: str
     seconds: float
@@ -66,6 +69,7 @@ class DemoOutcome:
             lines.append(f"mismatches reported that were not planted: bookings {_listed(invented)}")
         if self.result.status != "complete":
             lines.append(f"the reconciliation is {self.result.status}")
+        lines += [problem for findings in self.others for problem in findings.problems()]
         lines += [f"{each['domain']} {each['dps_id']}: {each['problem']}" for each in self.truth["problems"]]
         if self.truth["surplus"]:
             lines.append(f"NOMIS holds {len(self.truth['surplus'])} records that belong to nothing")
@@ -115,6 +119,7 @@ class DemoOutcome:
             ("mismatches found", self._found_text(len(found.keys() & planted.keys()), causes)),
             ("differences excluded", f"{sum(each.still_differs for each in result.excluded):,}"),
             ("differences gone when read again", self._gone_text()),
+            *((findings.result.title.lower(), findings.text()) for findings in self.others),
             ("messages to Slack", f"{self.slack:,}"),
             ("seconds", f"{self.seconds:.0f}"),
             ("report", self.report),

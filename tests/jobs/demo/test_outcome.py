@@ -63,6 +63,7 @@ def good() -> DemoOutcome:
         bulk_differs=1,
         truth=TRUTH,
         result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
+        others=[],
         slack=2,
         report="/somewhere/report.html",
         seconds=12.3,

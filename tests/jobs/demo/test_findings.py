@@ -1,0 +1,77 @@
+"""The demo compares what each reconciliation found with everything that was planted for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from jobs.demo.findings import Findings
+from reports.engine.result import InFlight, Mismatch, ReconciliationResult
+
+AT = datetime(2023, 5, 22, 4, 0, tzinfo=UTC)
+PLANTED = [
+    {"key": ["MDI", 1], "kind": "NOMIS_only", "outcome": "reported"},
+    {"key": ["LEI", 2], "kind": "DPS_only", "outcome": "reported"},
+    {"key": ["LEI", 3], "kind": "DPS_only", "outcome": "in flight"},
+    {"key": ["LEI", 4], "kind": "DPS_only", "outcome": "settles"},
+]
+FOUND = {("MDI", 1): "NOMIS_only", ("LEI", 2): "DPS_only"}
+
+
+def findings(found: dict[tuple[str, int], str] = FOUND, in_flight: tuple[int, ...] = (3,), **more: Any) -> Findings:
+    """A run over 40 bookings that found these."""
+    result = ReconciliationResult(
+        reconciliation="allocations",
+        title="Allocations",
+        counted="bookings",
+        key_columns=("prison_id", "booking_id"),
+        run_id="20230522-040000-ab12",
+        status=more.get("status", "complete"),
+        environment="the demo",
+        started_at=AT,
+        finished_at=AT,
+        total=None,
+        listed=40,
+        compared=40,
+        mismatches=tuple(
+            Mismatch(key={"prison_id": prison, "booking_id": booking}, kind=kind, since=AT)
+            for (prison, booking), kind in found.items()
+        ),
+        in_flight=tuple(
+            InFlight(key={"prison_id": "LEI", "booking_id": each}, kind="DPS_only", why="") for each in in_flight
+        ),
+    )
+    return Findings(result, PLANTED)
+
+
+def test_what_was_planted_was_found() -> None:
+    """Nothing is wrong then, and what was planted not to be reported is counted too."""
+    assert findings().problems() == []
+    assert findings().text() == ("2 of 2 planted found, 1 of 1 in flight, 1 rightly not reported; 40 bookings compared")
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"found": {("MDI", 1): "NOMIS_only"}}, "allocations: planted and not found: LEI 2"),
+        ({"found": FOUND | {("LEI", 4): "DPS_only"}}, "allocations: found and not planted: LEI 4"),
+        ({"found": FOUND | {("MDI", 1): "different_count"}}, "allocations: found as of another kind: MDI 1"),
+        ({"in_flight": ()}, "allocations: planted in flight and not found so: LEI 3"),
+        ({"in_flight": (3, 4)}, "allocations: found in flight and not planted so: LEI 4"),
+        ({"status": "incomplete"}, "allocations: the reconciliation is incomplete"),
+    ],
+)
+def test_anything_else_is_a_problem(more: dict[str, Any], problem: str) -> None:
+    """It is named with its key."""
+    assert findings(**more).problems() == [problem]
+
+
+def test_a_key_that_a_record_lacks_is_none() -> None:
+    """A record that only one side has may be known by one of two ids."""
+    planted = [{"key": [None, 9], "kind": "DPS_only", "outcome": "reported"}]
+    result = findings({("MDI", 9): "DPS_only"}, ()).result
+    (mismatch,) = result.mismatches
+    bare = result.model_copy(update={"mismatches": (mismatch.model_copy(update={"key": {"booking_id": 9}}),)})
+    assert Findings(bare, planted).problems() == []
