@@ -89,7 +89,6 @@ class AllocationEvents(CountEvents):
 
     _prefix = "activity-allocation-reconciliation-report"
     report = _prefix
-    not_run = f"{_prefix}-not-run"
     more = f"{_prefix}-more"
 
 
@@ -98,7 +97,6 @@ class SuspendedAllocationEvents(CountEvents):
 
     _prefix = "activity-suspended-allocation-reconciliation-report"
     report = _prefix
-    not_run = f"{_prefix}-not-run"
     more = f"{_prefix}-more"
 
 
@@ -107,7 +105,6 @@ class AttendanceEvents(CountEvents):
 
     _prefix = "activity-attendance-reconciliation-report"
     report = _prefix
-    not_run = f"{_prefix}-not-run"
     more = f"{_prefix}-more"
 
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:

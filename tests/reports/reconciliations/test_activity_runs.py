@@ -1,0 +1,136 @@
+"""Runs of the reconciliations of activities by the engine: their events, what is unread, and services too old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from reports.engine.result import ReconciliationResult
+from reports.engine.run import ReconciliationParameters
+from reports.reconciliations.activity_counts import CountReconciliation
+from reports.reconciliations.allocations import Allocations, SuspendedAllocations
+from reports.reconciliations.attendances import Attendances
+from sandbox import Sandbox
+from sync.store.telemetry import read_events
+from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances, answer_bookings, answer_counts
+from tests.harness.reconciliations import OpenApp, ReportsApp
+
+ALLOCATION, SUSPENDED, ATTENDANCE = (
+    f"activity-{what}-reconciliation-report" for what in ("allocation", "suspended-allocation", "attendance")
+)
+
+
+def run(app: ReportsApp, kind: type[CountReconciliation], **parameters: Any) -> ReconciliationResult:
+    """A run of the reconciliation."""
+    result = app.reconcile(ReconciliationParameters(**parameters), kind=kind).result
+    assert result is not None
+    return result
+
+
+def events(app: ReportsApp, name: str) -> list[Mapping[str, str]]:
+    """The properties of the events of this name, oldest first."""
+    app.telemetry.flush()
+    return [each["properties"] for each in read_events(app.database, name)]
+
+
+def test_events_of_allocations(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The worked example: the prisons at first, then a failure for each booking, and no success of the prison."""
+    answer_counts(upstream, {1204417: 2, 1204420: 1, 1204431: 1}, {1204417: 1, 1204431: 1, 1204455: 1})
+    answer_bookings(upstream, b1204417="LEI", b1204420="MDI", b1204455="LEI")
+    app = open_app()
+    result = run(app, Allocations)
+    assert (result.status, len(result.mismatches)) == ("complete", 3)
+    assert events(app, f"{ALLOCATION}-requested") == [{"prisons": "[LEI]"}]
+    told = [(each["bookingId"], each["type"], each["location"]) for each in events(app, f"{ALLOCATION}-failed")]
+    assert told == [
+        ("1204417", "different_count", "LEI"),
+        ("1204420", "NOMIS_only", "MDI"),
+        ("1204455", "DPS_only", "LEI"),
+    ]
+    assert {each["prison"] for each in events(app, f"{ALLOCATION}-failed")} == {"LEI"}
+    assert events(app, f"{ALLOCATION}-failed")[0]["offenderNo"] == "A4417AA"
+    assert events(app, f"{ALLOCATION}-success") == events(app, f"{ALLOCATION}-error") == []
+    (summary,) = events(app, ALLOCATION)
+    assert (summary["success"], summary["mismatch-count"], summary["bookings-checked"]) == ("true", "3", "4")
+
+
+@pytest.mark.parametrize(("location", "failed"), [("WWI", ["1301002"]), ("PVI", [])])
+def test_events_of_suspended_allocations(
+    upstream: Sandbox, open_app: OpenApp, location: str, failed: list[str]
+) -> None:
+    """A prison whose differences are all of bookings elsewhere is a success."""
+    counts = {1301001: 1}, {1301001: 1, 1301002: 1, 1301003: 1}
+    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    answer_bookings(upstream, b1301002=location, b1301003="PVI")
+    app = open_app()
+    assert run(app, SuspendedAllocations).status == "complete"
+    assert [each["bookingId"] for each in events(app, f"{SUSPENDED}-failed")] == failed
+    assert events(app, f"{SUSPENDED}-success") == ([] if failed else [{"prison": "WWI"}])
+
+
+def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Each has the date; the two bookings of one prisoner are one difference and have an event each, as before."""
+    answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
+    app = open_app()
+    result = run(app, Attendances, from_date=DAY, to_date=DAY)
+    assert [each.booking_id for each in result.mismatches] == [1204440, 1204470]
+    failed = events(app, f"{ATTENDANCE}-failed")
+    assert {(each["bookingId"], each["type"]) for each in failed} == {
+        ("1204430", "NOMIS_only"),
+        ("1204440", "DPS_only"),
+        ("1204470", "DPS_only"),
+    }
+    assert {each["date"] for each in (*failed, *events(app, f"{ATTENDANCE}-requested"))} == {DAY.isoformat()}
+    assert events(app, f"{ATTENDANCE}-success") == []
+
+
+def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
+    """The others go on; the run is not complete and not equal, and resuming it reads that prison alone."""
+    upstream.reset(prisoners=20, plant=["allocations"])
+    upstream.switch_agencies("ACTIVITY", "LEI", "MDI", "PVI")
+    broken = upstream.fault("nomis", path="^/allocations/reconciliation/MDI$", status=500)
+    assert broken
+    app = open_app()
+    result = run(app, Allocations)
+    assert (result.status, [each.unit for each in result.unread]) == ("incomplete", ["MDI"])
+    assert events(app, f"{ALLOCATION}-error") == [{"prison": "MDI"}]
+    assert {each["prison"] for each in events(app, f"{ALLOCATION}-success")} == {"LEI", "PVI"}
+    (summary,) = events(app, ALLOCATION)
+    assert (summary["success"], summary["incomplete"], summary["prisons-failed"]) == ("false", "true", "1")
+    upstream.clear_faults()
+    upstream.clear_records()
+    assert run(app, Allocations, resume=result.run_id).status == "complete"
+    asked = [each["path"] for each in upstream.requests("nomis") if "/reconciliation/" in each["path"]]
+    assert asked == ["/allocations/reconciliation/MDI?suspended=false"]
+
+
+def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Then the run has failed, and an error without a prison says so."""
+    upstream.fault("nomis", path="/agency-switches/", status=500)
+    app = open_app()
+    assert run(app, Allocations).status == "failed"
+    assert events(app, f"{ALLOCATION}-error") == [{}]
+    assert events(app, f"{ALLOCATION}-success") == []
+
+
+@pytest.mark.parametrize("kind", [Allocations, SuspendedAllocations, Attendances])
+def test_services_that_are_too_old(upstream: Sandbox, open_app: OpenApp, kind: type[CountReconciliation]) -> None:
+    """A run against services without the counts has failed, and says that they are too old."""
+    upstream.reset(prisoners=20, generation="2023")
+    result = run(open_app(activity_prisons="LEI,MDI"), kind)
+    assert result.status == "failed"
+    assert result.failure is not None
+    assert "too old" in result.failure
+
+
+def test_who_moves_between_list_and_look_is_left_out(upstream: Sandbox, open_app: OpenApp) -> None:
+    """A suspended allocation differs when its prison is read, and its prisoner is gone when that is looked at."""
+    upstream.reset(prisoners=150, plant=["suspended-allocations"], every_cause=True)
+    planted = upstream.planted()["reconciliations"]["suspended-allocations"]
+    (leaves,) = [each["key"][1] for each in planted if each["cause"] == "leaves after listing"]
+    result = run(open_app(), SuspendedAllocations)
+    reported = {each["key"][1] for each in planted if each["outcome"] == "reported"}
+    assert {each.booking_id for each in result.mismatches} == reported
+    assert leaves not in reported
