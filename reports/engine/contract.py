@@ -300,6 +300,8 @@ class Reconciliation(ABC):
         self.scope = scope
         #: What the run reads, once that is known.
         self.listed = Population((), None)
+        #: The last complete run over everyone.
+        self.earlier: ReconciliationResult | None = None
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date] | None:

@@ -127,6 +127,13 @@ def read_last_result(connection: Connection, reconciliation: str, before: dateti
     return None
 
 
+def read_last_complete(connection: Connection, reconciliation: str, before: datetime) -> ReconciliationResult | None:
+    """The result of the last complete run over everyone; None if there was none yet."""
+    for row in _earlier_runs(connection, reconciliation, before, 1, ("complete",)):
+        return load_result(connection, row.id)
+    return None
+
+
 def read_listed(connection: Connection, run_id: str | None) -> int | None:
     """How many a run listed; None without one."""
     if run_id is None:
@@ -163,11 +170,17 @@ def _findings(result: ReconciliationResult) -> tuple[object, ...]:
     )
 
 
-def _earlier_runs(connection: Connection, reconciliation: str, before: datetime, limit: int) -> Sequence[Row[Any]]:
+def _earlier_runs(
+    connection: Connection,
+    reconciliation: str,
+    before: datetime,
+    limit: int,
+    statuses: Sequence[str] = ("complete", "incomplete"),
+) -> Sequence[Row[Any]]:
     query = select(_COLUMNS.id, _COLUMNS.started_at, _COLUMNS.status).where(
         _COLUMNS.reconciliation == reconciliation,
         _COLUMNS.scope == Coverage.EVERYONE,
-        _COLUMNS.status.in_(("complete", "incomplete")),
+        _COLUMNS.status.in_(statuses),
         _COLUMNS.started_at < before,
     )
     return connection.execute(query.order_by(_COLUMNS.started_at.desc()).limit(limit)).all()

@@ -110,6 +110,8 @@ class ReconciliationRunner:
             with acquire_run(self.database, leases, run_id, kind.name, parameters, window, self.sleep) as run:
                 notify = parameters.notify and run.record.notify
                 reconciliation = kind(self.services, self.settings, run.record.scope)
+                with self.database.read() as connection:
+                    reconciliation.earlier = history.read_last_complete(connection, kind.name, run.record.started_at)
                 return _Run(self, reconciliation, leases, run, exclusions, notify=notify).finish_or_fail()
         except LeaseBusy as error:
             raise ReconciliationBusy(

@@ -46,8 +46,6 @@ class Visits(Reconciliation):
     domain = "visits"
     nouns: ClassVar = {"NOMIS": "NOMIS visit", "DPS": "DPS visit"}
     parts: ClassVar = {Mismatch: VisitMismatch, ReconciliationResult: VisitResult}
-    #: The last complete run over everyone.
-    earlier: ReconciliationResult | None = None
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date]:
