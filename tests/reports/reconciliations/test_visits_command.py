@@ -1,0 +1,88 @@
+"""The reconciliation of visits by its command, over queues, database and files."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sync import clock
+from tests.harness.app import App
+
+IN_FLIGHT = {"RECONCILIATION_IN_FLIGHT_MINUTES": "10"}
+
+
+def reconcile(app: App, *arguments: str, code: int = 0, **settings: str) -> dict[str, Any]:
+    """Runs the command; the result."""
+    prisons = ",".join(sorted({each["prisonId"] for each in app.sandbox.prisoners()}))
+    ended = app.run("reconcile", "visits", *arguments, "--json", VISIT_PRISONS=prisons, **{**IN_FLIGHT, **settings})
+    assert ended.code == code, ended.err
+    result: dict[str, Any] = json.loads(ended.out)
+    return result
+
+
+def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
+    """The kinds of differences by the keys of their rows."""
+    return {each["key"]["visit"]: each["kind"] for each in result[what]}
+
+
+@pytest.fixture
+def planted(app: App) -> dict[str, dict[str, str]]:
+    """What is planted, by its outcome."""
+    app.sandbox.reset(prisoners=40, plant=["visits"], every_cause=True)
+    app.forget_queues()
+    app.make_queues()
+    sorted_out: dict[str, dict[str, str]] = {}
+    for each in app.sandbox.planted()["reconciliations"]["visits"]:
+        sorted_out.setdefault(each["outcome"], {})[each["key"][0]] = each["kind"]
+    return sorted_out
+
+
+def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """Each difference with its cause and fix, what is in flight apart, and an event for each."""
+    result = reconcile(app)
+    assert result["status"] == "complete"
+    assert found(result) == planted["reported"]
+    assert found(result, "inFlight") == planted["in flight"]
+    assert all(each["diagnosis"]["cause"] and each["weight"] for each in result["mismatches"])
+    events = app.telemetry("visits-reports-reconciliation-mismatch")
+    assert {each["visitId"]: each["reason"] for each in events} == {
+        key.split()[0]: kind for key, kind in planted["reported"].items()
+    }
+    (report,) = app.telemetry("visits-reports-reconciliation-report")
+    assert (report["success"], report["mismatch-count"]) == ("true", str(len(events)))
+    assert int(report["nomis-visit-count"]) == result["nomisVisits"] > int(report["visit-count"]) / 2
+    (requested,) = app.telemetry("visits-reports-reconciliation-requested")
+    assert requested["to"] == (clock.london_now().date() + timedelta(days=35)).isoformat()
+
+
+def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """What its commands fix is resolved; all else persists, also what only the first run had to look back for."""
+    fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
+    fixed = {key for key, kind in planted["reported"].items() if kind in fixable}
+    for each in reconcile(app)["mismatches"]:
+        if each["key"]["visit"] in fixed:
+            (command,) = each["diagnosis"]["commands"]
+            app.run_ok(*command.split()[1:], "--yes")
+    for visit in app.sandbox.nomis("visit"):
+        long_ago = (clock.london_now() - timedelta(days=40)).replace(tzinfo=None).isoformat()
+        app.sandbox.control("PUT", f"/nomis/visits/{visit['id']}", {"created": long_ago})
+    result = reconcile(app)
+    assert {each["standing"] for each in result["mismatches"]} == {"persisting"}
+    assert found(result) == {key: kind for key, kind in planted["reported"].items() if key not in fixed}
+    assert {each["key"]["visit"] for each in result["resolved"]} == fixed
+
+
+def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """The run is incomplete and says which prison, and is resumed."""
+    prison = app.sandbox.prisoners()[0]["prisonId"]
+    app.sandbox.fault("visits", path="/visits/search", query=f"prisonId={prison}", kind="status", status=400)
+    result = reconcile(app, code=1)
+    assert (result["status"], [each["unit"] for each in result["unread"]]) == ("incomplete", [prison])
+    (event,) = app.telemetry("visits-reports-reconciliation-mismatch-page-error")
+    assert event["prisonId"] == prison
+    app.sandbox.clear_faults()
+    resumed = reconcile(app, "--resume", result["runId"])
+    assert (resumed["status"], found(resumed)) == ("complete", planted["reported"])
