@@ -12,11 +12,11 @@ from sqlalchemy import select
 from jobs.operations.dead_letters import dead_letter_queue
 from jobs.runtime.application import Application
 from sandbox import Sandbox
-from sync.creation.records import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.domains.registry import domain_of_queue
 from sync.pipeline.coalesce import read_task
 from sync.queues.queue import Message
 from sync.settings.queue_names import QUEUES
+from sync.store.creations import OPEN_STATES, CreationRecord, CreationState, list_creations
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.findings import list_findings
 from sync.store.tables import outbox

@@ -25,10 +25,10 @@ from benchmarks.stub_sqs import StubSqs
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.registry import DOMAINS
+from sync.events.context import Outcome
 from sync.pipeline.coalesce import read_task
 from sync.pipeline.drain import Drain
 from sync.pipeline.handle import handle, start_context
-from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Message, Queue

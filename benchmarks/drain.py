@@ -27,9 +27,9 @@ from sync.creation.protocol import CreationProtocol
 from sync.creation.store import CreationStore
 from sync.domains.declaration import Update
 from sync.domains.registry import DOMAINS
-from sync.pipeline.context import HandlerContext
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent
 from sync.pipeline.drain import Drain
-from sync.pipeline.envelope import DomainEvent
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.aws import Aws
 from sync.queues.queue import Queue

@@ -8,8 +8,8 @@ from prometheus_client.registry import Collector
 
 from jobs.runtime.job_runs import EVERYONE, SCOPE, JobRun, JobRuns
 from sync import clock
+from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.store.database import StoreUnavailable
 from sync.upstream.circuit import BreakerState

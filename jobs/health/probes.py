@@ -20,7 +20,7 @@ from sync.queues.aws import queue_remedy
 from sync.queues.queue import QueueUnavailable
 from sync.settings.declaration import Settings, UpstreamName
 from sync.settings.queue_names import QUEUES
-from sync.store.breakers import read_breakers
+from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 from sync.upstream.transport import Transport
 

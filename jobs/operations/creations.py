@@ -8,16 +8,15 @@ from typing import Any
 from jobs.errors import UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync.creation import records as creations
 from sync.creation.conflicts import Conflict, save_mapping
 from sync.creation.creation import creation_lease
-from sync.creation.records import OPEN_STATES, CreationRecord, CreationState
 from sync.creation.store import ambiguous_key
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
 from sync.repair.creations import compare, event_again
-from sync.store import findings
+from sync.store import creations, findings
 from sync.store.actions import ActionState, actions_on
+from sync.store.creations import OPEN_STATES, CreationRecord, CreationState
 from sync.store.telemetry import text_properties
 
 ACTION = "creations settle"

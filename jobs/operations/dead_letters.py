@@ -18,8 +18,7 @@ from reports.delivery.archive import ArchiveUnavailable, Folder, open_archive
 from sync import clock
 from sync.failures import SyncError, one_line
 from sync.queues.queue import QueueCounts
-from sync.repair.dead_letter_report import DeadLetterReport, not_chosen, report_on
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import DeadLetter, DeadLetterReport, not_chosen, report_on
 from sync.repair.redrive import DeadLetterQueue, RetryResult
 from sync.settings.loading import SettingsError
 from sync.settings.queue_names import QUEUES

@@ -6,12 +6,12 @@ from typing import Any
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync.creation import records as creations
 from sync.creation.creation import creation_lease
 from sync.domains.declaration import Domain
 from sync.domains.registry import DOMAINS
 from sync.failures import SyncError
 from sync.settings.declaration import Settings
+from sync.store import creations
 
 
 def check_allowed(settings: Settings) -> None:

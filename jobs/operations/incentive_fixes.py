@@ -17,14 +17,13 @@ from reports.reconciliations.incentives.fixes import Plan
 from reports.reconciliations.incentives.mismatches import ExplainedPrisoner
 from reports.reconciliations.incentives.result import Arrival
 from sync import clock
-from sync.creation.records import CreationRecord, find
 from sync.domains import incentives
 from sync.domains.incentives.repair import create_late, write_again
 from sync.domains.incentives.rules import CREATION
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.outcome import Outcome
+from sync.events.context import HandlerContext, Outcome
 from sync.settings.declaration import UpstreamName
 from sync.store.actions import Action, actions_on
+from sync.store.creations import CreationRecord, find
 from sync.upstream import prisoners
 
 

@@ -11,14 +11,14 @@ from typing import Any
 from jobs.errors import OutcomeUnknown, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
-from sync.creation.records import CreationState
 from sync.domains.registry import resync_kinds
 from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.events.context import Outcome
 from sync.failures import SyncError, one_line
-from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.repair.resync import Handled, carry_out, entity_of, find_creation, find_objections, what_is_left
 from sync.store.actions import actions_on
+from sync.store.creations import CreationState
 
 ACTION = "resync"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)

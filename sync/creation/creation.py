@@ -8,16 +8,20 @@ carry on with them. NOMIS ids are named as the fields of the mapping.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
+from sync.clock import LONDON
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent, MappingRetry
 from sync.store.telemetry import Properties, text_properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services
 
 Json = Mapping[str, Any]
+#: How much earlier than our own record NOMIS may have dated a record: its clock may be some minutes off, and on the
+#: night when clocks go back its local time is an hour behind.
+_CLOCK_MARGIN = timedelta(minutes=65)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +139,8 @@ def creation_lease(name: str, dps_id: str) -> str:
     A deletion holds it too, so that it never overlaps with a creation.
     """
     return f"create:{name}:{dps_id}"
+
+
+def earliest_creation(since: datetime) -> datetime:
+    """The earliest local time at which NOMIS can have dated a record whose creation was intended at `since`."""
+    return (since - _CLOCK_MARGIN).astimezone(LONDON).replace(tzinfo=None)

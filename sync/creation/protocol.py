@@ -26,12 +26,11 @@ from enum import Enum
 from sync import clock
 from sync.creation.conflicts import save_mapping
 from sync.creation.creation import Creation, Json, Prepared, creation_lease
-from sync.creation.records import CreationRecord, CreationState
 from sync.creation.store import CreationStore
+from sync.events.context import HandlerContext, Outcome
+from sync.events.envelope import DomainEvent, MappingRetry, write_mapping_retry
 from sync.failures import BreakerOpen, LeaseBusy, SyncError, UpstreamError, describe_failure
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry, write_mapping_retry
-from sync.pipeline.outcome import Outcome
+from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import StoreUnavailable
 from sync.store.leases import Leases
 from sync.store.telemetry import text_properties

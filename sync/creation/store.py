@@ -12,9 +12,9 @@ from sync.clock import now
 from sync.command_text import SHOW_DUPLICATE, command
 from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
-from sync.creation.records import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
 from sync.store import findings
+from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
 from sync.store.database import Database, StoreUnavailable
 from sync.store.findings import FindingKind, record_finding
 from sync.store.tables import creations

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, ClassVar
 
-from sync.creation.records import CreationRecord
 from sync.failures import Failure
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

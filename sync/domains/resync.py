@@ -13,8 +13,8 @@ from typing import ClassVar, TypeVar
 
 from sync.creation.creation import Creation
 from sync.domains.repair import Record
+from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.pipeline.envelope import DomainEvent
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

@@ -11,12 +11,11 @@ from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.domains.registry import queue_of
-from sync.failures import Failure
+from sync.events.context import Outcome
+from sync.events.envelope import MAPPING_RETRY
+from sync.failures import Failure, FailureCounts
 from sync.outage_log import OutageLog
 from sync.pipeline.coalesce import Task
-from sync.pipeline.envelope import MAPPING_RETRY
-from sync.pipeline.failure_counts import FailureCounts
-from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue, QueueUnavailable

@@ -12,13 +12,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from sync.events.context import Outcome
 from sync.pipeline.acknowledge import Acknowledger, TaskEnd
 from sync.pipeline.coalesce import MessageGroup
-from sync.pipeline.control import DrainControl
 from sync.pipeline.groups import GroupResult, GroupRunner, Missing, Parked
 from sync.pipeline.outages import OutageWatch
-from sync.pipeline.outcome import Outcome
-from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.pipeline.workers import Workers
 from sync.queues.queue import BATCH
 from sync.settings import times

@@ -24,9 +24,8 @@ from sync.failures import SyncError
 from sync.pipeline.acknowledge import Acknowledger
 from sync.pipeline.batch import Batch
 from sync.pipeline.coalesce import coalesce
-from sync.pipeline.control import DrainControl
 from sync.pipeline.outages import OutageWatch
-from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.pipeline.receive import Receiver
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Message, Queue

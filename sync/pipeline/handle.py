@@ -14,17 +14,17 @@ from sync.creation.creation import Creation
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind, free_key, known_rows, recognise, record_duplicate_rows
 from sync.domains.registry import queue_of
+from sync.events.context import HandlerContext, Outcome
+from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, RuleError, UpstreamError, describe_failure
 from sync.pipeline.coalesce import Task
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
-from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
 from sync.pipeline.too_early import CreationAwaited, may_still_be_created
-from sync.repair.hints import ROUTING_STEP
 from sync.store.database import StoreUnavailable
 from sync.store.telemetry import Properties
 
+#: The step at which an event is found to be on the wrong queue.
+ROUTING_STEP = "find queue"
 #: How much of an unknown event type is kept, and of a mapping that could not be saved.
 _LONGEST_TYPE = 120
 _LONGEST_MAPPING = 500

@@ -1,12 +1,14 @@
-"""What the pipeline of one queue works with."""
+"""What the parts of the pipeline of one queue share: services and stores, whether to stop, when it last got on."""
 
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sync.creation.protocol import CreationProtocol
 from sync.domains.declaration import Domain
-from sync.pipeline.outcome import Outcome
+from sync.events.context import Outcome
 from sync.settings.declaration import Settings, UpstreamName
 from sync.store.database import Database
 from sync.store.leases import Leases
@@ -45,3 +47,44 @@ class QueueContext:
     def entity_held(self, entity: str) -> AbstractContextManager[None]:
         """Holds the lease of an entity, whose events are handled one at a time. Raises `LeaseBusy`."""
         return self.leases.held(f"{self.queue}:{entity}")
+
+
+class DrainControl:
+    """Stops a drain and watches its progress. Safe to share between threads.
+
+    `grace_seconds`: how long work in flight may go on after `stop` before its messages are returned to the queue.
+    """
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._stopping = threading.Event()
+        self._grace_ends = 0.0
+        self._progressed_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Asks the drain to stop; the first call starts the grace period."""
+        if not self._stopping.is_set():
+            self._grace_ends = time.monotonic() + self._grace_seconds
+            self._stopping.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the drain was asked to stop."""
+        return self._stopping.is_set()
+
+    @property
+    def grace_over(self) -> bool:
+        """Whether it was asked to stop and the grace period has ended."""
+        return self.stopping and time.monotonic() >= self._grace_ends
+
+    def wait(self, seconds: float) -> None:
+        """Waits, but not longer than until the drain is asked to stop."""
+        self._stopping.wait(seconds)
+
+    def note_progress(self) -> None:
+        """Notes that a message came to its end, or that an outage is being waited for."""
+        self._progressed_at = time.monotonic()
+
+    def seconds_since_progress(self) -> float:
+        """The seconds since the last progress; they grow while the drain hangs."""
+        return time.monotonic() - self._progressed_at

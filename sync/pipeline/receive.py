@@ -6,9 +6,8 @@ from time import monotonic
 import structlog
 
 from sync.outage_log import OutageLog
-from sync.pipeline.control import DrainControl
 from sync.pipeline.outages import OutageWatch
-from sync.pipeline.queue_context import QueueContext
+from sync.pipeline.queue_context import DrainControl, QueueContext
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import BATCH, Message, Queue, QueueUnavailable
 from sync.settings import times

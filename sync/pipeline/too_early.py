@@ -11,12 +11,12 @@ import time
 from urllib.parse import unquote
 
 from sync.clock import now
-from sync.creation.records import CreationState, find
 from sync.failures import SyncError, UpstreamError, describe_failure
 from sync.pipeline.queue_context import QueueContext
 from sync.queues.queue import Message
 from sync.queues.requeue import WaitsFor, may_wait
 from sync.settings.declaration import UpstreamName
+from sync.store.creations import CreationState, find
 
 #: A creation that was begun is waited for this many times longer: it may fail, and be tried again, before it succeeds.
 BEGUN_FACTOR = 6

@@ -17,8 +17,6 @@ from sync.settings import times
 
 #: The most entries of a batch call, and the most messages of a receive.
 BATCH = 10
-#: The longest visibility timeout of a message, in seconds.
-MOST_VISIBILITY_SECONDS = 43_200
 #: The longest delay of a sent message, in seconds.
 MOST_DELAY_SECONDS = 900
 #: The most attempts of a batch call, each for the entries that are left.
@@ -97,7 +95,7 @@ class Queue:
 
     def change_visibility(self, messages: Sequence[Message], seconds: int) -> list[Message]:
         """Lets messages come again after `seconds`; returns those for which that failed after several attempts."""
-        hidden = max(0, min(int(seconds), MOST_VISIBILITY_SECONDS))
+        hidden = max(0, min(int(seconds), times.MOST_VISIBILITY_SECONDS))
         return self._in_batches(
             "change_message_visibility_batch", messages, lambda _message: {"VisibilityTimeout": hidden}
         )

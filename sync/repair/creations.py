@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sync.creation.records import CreationRecord
 from sync.domains.registry import domain_of_record
 from sync.domains.repair import Record
-from sync.pipeline.envelope import write_domain_event
+from sync.events.envelope import write_domain_event
+from sync.store.creations import CreationRecord
 from sync.upstream.services import Services
 
 

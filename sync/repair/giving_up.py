@@ -8,8 +8,7 @@ import structlog
 
 from sync.command_text import command
 from sync.domains.registry import row_kinds
-from sync.repair.dead_letter_report import WORTH_A_RETRY, DeadLetterReport, FailureClass, report_on
-from sync.repair.dead_letters import DeadLetter
+from sync.repair.dead_letters import WORTH_A_RETRY, DeadLetter, DeadLetterReport, FailureClass, report_on
 from sync.store.database import Database, StoreUnavailable
 from sync.store.failures import last_redrives
 from sync.store.findings import GIVEN_UP_EVENT, FindingKind, GivenUp, given_up_messages, list_findings, record_given_up

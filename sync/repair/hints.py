@@ -2,11 +2,9 @@
 
 from sync.domains.registry import DOMAINS, queue_of
 from sync.domains.repair import Advice
+from sync.events.envelope import MAPPING_RETRY
 from sync.failures import Failure
-from sync.pipeline.envelope import MAPPING_RETRY
-
-#: The step at which an event is found to be on the wrong queue.
-ROUTING_STEP = "find queue"
+from sync.pipeline.handle import ROUTING_STEP
 
 RECOVERABLE = "another service was away or overloaded: leave the message, the re-drive heals it"
 UNRECOVERABLE = "the request was refused and will be again: correct the data and `dlq retry`, or purge the message"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync.creation.creation import Creation, creation_lease
-from sync.creation.records import CreationRecord, CreationState, find
 from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.events.context import Outcome
 from sync.pipeline.handle import handle_event, start_context
-from sync.pipeline.outcome import Outcome
 from sync.pipeline.queue_context import QueueContext
+from sync.store.creations import CreationRecord, CreationState, find
 
 
 @dataclass(frozen=True, slots=True)

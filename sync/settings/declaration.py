@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr
 
-from sync.queues.queue import MOST_VISIBILITY_SECONDS
 from sync.settings.parsing import (
     YEAR_SECONDS,
     Address,
@@ -38,6 +37,7 @@ from sync.settings.parsing import (
     parse_waits,
 )
 from sync.settings.queue_names import QUEUES
+from sync.settings.times import MOST_VISIBILITY_SECONDS
 
 #: The limit for opening a connection, in seconds; a shorter limit for the whole call applies to it too.
 CONNECT_SECONDS = 5.0

@@ -80,6 +80,8 @@ READ_RETRY_SECONDS = (0.1, 0.4, 1.6)
 PAGE_RETRY_SECONDS = (1.0, 5.0, 20.0)
 
 # SQS.
+#: The longest that SQS hides a message; it is no use to change this here.
+MOST_VISIBILITY_SECONDS = 43_200
 #: The pause before a batch call is repeated for the entries that failed, times the number of the attempt.
 SQS_RETRY_SECONDS = 0.1
 #: How long the messages of a dead letter queue are hidden while they are read, before the heartbeat renews that.

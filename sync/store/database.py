@@ -15,8 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sync.failures import SyncError
 from sync.outage_log import OutageLog
-from sync.settings.database_address import parse_database_address, shown_address, without_secrets
 from sync.settings.loading import SettingsError
+from sync.settings.parsing import parse_database_address, shown_address, without_secrets
 from sync.store.engine import (
     READING,
     busy_seconds,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
@@ -303,3 +304,43 @@ def _failure(error: BaseException) -> Exception:
             return ConnectionLost(type(error).__name__)
         error = error.args[-1]
     return ConnectionLost("DecodeError") if isinstance(error, DecodeError) else TimedOut("timed out")
+
+
+_PING_PATH = "/health/ping"
+#: Responses of a service that does not offer the ping, or not to us.
+_NOT_OFFERED = frozenset({401, 403, 404, 405})
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The result of a ping: the status of the response, if there was one, and why the service counts as down, if so."""
+
+    status: int | None
+    problem: str | None
+
+    @property
+    def problem_unless_not_offered(self) -> str | None:
+        """None also if the ping is not offered: the calls themselves then show whether the service is up."""
+        return None if self.status in _NOT_OFFERED else self.problem
+
+
+def ping(base_url: str, tls: ssl.SSLContext | None, seconds: float) -> Health:
+    """Asks `{base_url}/health/ping`, without a token; never raises."""
+    try:
+        response = fetch("GET", base_url.rstrip("/") + _PING_PATH, tls, seconds)
+    except (NotSent, TimedOut, ConnectionLost, TooLarge) as error:
+        return Health(None, str(error))
+    if response.status != 200:
+        return Health(response.status, f"status {response.status}")
+    if not _says_up(response.data):
+        return Health(200, 'status 200, but not the health of a service ("status": "UP")')
+    return Health(200, None)
+
+
+def _says_up(data: bytes) -> bool:
+    """Whether this is the health of a service that is up, and not the page of another server in its place."""
+    try:
+        body = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(body, dict) and body.get("status") == "UP"

@@ -17,7 +17,6 @@ from sync.settings.declaration import Settings, UpstreamName
 from sync.tracing import trace_headers
 from sync.upstream.concurrency_limit import ConcurrencyLimit
 from sync.upstream.errors import is_error_body, may_have_been_applied, own_words, parse_error_body, parse_retry_after
-from sync.upstream.health import ping
 from sync.upstream.http import (
     ConnectionLost,
     HttpResponse,
@@ -25,6 +24,7 @@ from sync.upstream.http import (
     TimedOut,
     TooLarge,
     connection_pool,
+    ping,
     send,
     tls_context,
 )

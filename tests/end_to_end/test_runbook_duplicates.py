@@ -225,7 +225,7 @@ def test_two_claims_are_left_to_a_person(app: App, sandbox: Sandbox) -> None:
     app.drain("visit")
     (visit,) = sandbox.nomis("visit")
     mapping = {"nomisId": str(visit["id"]), "vsipId": "another-visit", "label": None, "mappingType": "ONLINE"}
-    from sync.pipeline.envelope import write_mapping_retry
+    from sync.events.envelope import write_mapping_retry
 
     app.queues()["visit"].main.send(write_mapping_retry(mapping, {"visitId": "another-visit"}))
     assert app.drain("visit")["duplicate"] == 1

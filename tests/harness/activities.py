@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from sandbox.clock import london_today
-from sync.pipeline.outcome import Outcome
+from sync.events.context import Outcome
 from tests.harness.handlers import Harness, Prisoner
 
 SCHEDULE, ACTIVITY, INSTANCE, ALLOCATION, ATTENDANCE = 318, 201, 40_188, 6_120, 220_145

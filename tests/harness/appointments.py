@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sync.pipeline.outcome import Outcome
+from sync.events.context import Outcome
 from tests.harness.handlers import Harness, Prisoner
 
 EVENT = "appointments.appointment-instance"

@@ -9,16 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox import Sandbox
-from sync.creation import records as creations
 from sync.creation.creation import creation_lease
-from sync.creation.records import CreationRecord
 from sync.domains.registry import DOMAINS, domain_of_queue
+from sync.events.context import HandlerContext, Outcome
+from sync.events.envelope import DomainEvent, MappingRetry, read_envelope
 from sync.failures import LeaseBusy
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry, read_envelope
-from sync.pipeline.outcome import Outcome
 from sync.settings.loading import load_settings
-from sync.store import findings, outbox
+from sync.store import creations, findings, outbox
+from sync.store.creations import CreationRecord
 from sync.store.database import Database
 from sync.store.findings import Finding
 from sync.store.leases import Leases

@@ -15,10 +15,10 @@ from sandbox import Sandbox
 from sync.domains.declaration import Update
 from sync.domains.event_table import tracked_events
 from sync.domains.registry import DOMAINS, domain_of_queue
+from sync.events.context import Outcome
+from sync.events.envelope import write_domain_event
 from sync.pipeline.coalesce import read_task
-from sync.pipeline.envelope import write_domain_event
 from sync.pipeline.handle import handle, start_context
-from sync.pipeline.outcome import Outcome
 from sync.queues.queue import Message
 from sync.settings.loading import load_settings
 from sync.store.database import Database

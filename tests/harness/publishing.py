@@ -10,7 +10,7 @@ from typing import Any
 
 from sandbox import Sandbox
 from sandbox.clock import london_today
-from sync.pipeline.envelope import DomainEvent
+from sync.events.envelope import DomainEvent
 
 OCCURRED_AT = datetime(2023, 5, 22, 9, 15, tzinfo=UTC)
 _numbers = itertools.count(1)

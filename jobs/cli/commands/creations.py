@@ -12,7 +12,7 @@ from jobs.errors import UsageError
 if TYPE_CHECKING:
     from jobs.operations.creations import MappingPlan
     from jobs.runtime.application import Application
-    from sync.creation.records import CreationRecord
+    from sync.store.creations import CreationRecord
 
 app = typer.Typer(
     name="creations",
@@ -152,9 +152,9 @@ def reopen_creation(
 
 def _show(application: "Application", record: "CreationRecord") -> None:
     from jobs.operations.creations import may_be_settled
-    from sync.creation.records import OPEN_STATES
     from sync.domains.registry import domain_of_record
     from sync.repair.creations import look_for
+    from sync.store.creations import OPEN_STATES
 
     settle = f"prisoner-to-nomis creations settle {record.id}"
     given = domain_of_record(record.domain).repair.given.upper().replace(" ", "-")

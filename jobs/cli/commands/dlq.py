@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from jobs.operations.housekeeping import HousekeepingResult
     from jobs.runtime.application import Application
     from sync.failures import Failure
-    from sync.repair.dead_letter_report import DeadLetterReport
-    from sync.repair.dead_letters import DeadLetter
+    from sync.repair.dead_letters import DeadLetter, DeadLetterReport
     from sync.repair.redrive import RetryResult
 
 app = typer.Typer(name="dlq", help="Messages that failed for good: why, and what to do.", no_args_is_help=True)

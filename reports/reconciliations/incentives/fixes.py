@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from reports.reconciliations.incentives.bookings import active_booking
 from reports.reconciliations.incentives.diagnosis import diagnose
 from reports.reconciliations.incentives.evidence import collect_evidence, entities, message_of, read_levels
-from sync.creation.records import CreationState
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import MAPPINGS as INCENTIVE_MAPPINGS
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
 from sync.store.actions import ActionState
+from sync.store.creations import CreationState
 from sync.upstream import prisoners
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from reports.engine.pending_messages import PendingMessages
     from reports.reconciliations.incentives.evidence import PrisonerLevels
     from reports.reconciliations.incentives.result import Arrival
-    from sync.creation.records import CreationRecord
     from sync.store.actions import Action
+    from sync.store.creations import CreationRecord
     from sync.upstream.services import Services
 
 _POLL_SECONDS = 1.0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 
-from sync.clock import london_now
+from sync.clock import london_now, with_minutes
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.allocations import booking_activity_lease
@@ -14,10 +14,9 @@ from sync.domains.activities.nomis import AttendanceSession, UpsertAttendance
 from sync.domains.activities.rules import MAPPINGS
 from sync.domains.declaration import Update
 from sync.domains.duplicate_rows import RowKind
-from sync.domains.times import with_minutes
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent
 from sync.failures import NeverAccepted, RuleError, UpstreamError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from sync.clock import london_now
-from sync.creation.records import CreationRecord
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.attendances import nomis_attendance, session_of
@@ -14,9 +13,10 @@ from sync.domains.activities.dps import Allocation, Attendance
 from sync.domains.activities.rules import CREATION
 from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, of_event, refused
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.events.envelope import DomainEvent
 from sync.failures import NON_UNIQUE_TEXT, Failure
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

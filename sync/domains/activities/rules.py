@@ -3,16 +3,16 @@
 from datetime import datetime
 from decimal import Decimal
 
+from sync.clock import with_minutes
 from sync.creation.creation import Creation, Json, Prepared
 from sync.domains.activities import dps as activities_api
 from sync.domains.activities import nomis as nomis_activities
 from sync.domains.activities.dps import Activity, Instance, Pay, Schedule, ScheduledInstance, Slot
 from sync.domains.activities.nomis import CourseSchedule, CreateActivity, PayRate, ScheduleRule, UpdateActivity
 from sync.domains.declaration import Update
-from sync.domains.times import with_minutes
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

@@ -5,16 +5,16 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import london_now
-from sync.creation.records import CreationRecord
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.rules import CREATION, MAPPINGS, category_of, family_conflict, nomis_adjustment
 from sync.domains.repair import EventParts, Record, Repair, as_iso, as_text, known_offender
 from sync.domains.resync import Effect, Resync, ResyncPlan, read_if_there
+from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

@@ -5,17 +5,15 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from sync.clock import london_now
-from sync.creation.creation import Creation, Json, Prepared, creation_lease
+from sync.creation.creation import Creation, Json, Prepared, creation_lease, earliest_creation
 from sync.domains.adjustments import dps as adjustments_api
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.adjustments.dps import Adjustment
 from sync.domains.adjustments.nomis import AdjustmentBody, Category, ChangedAdjustment, NomisAdjustment
-from sync.domains.declaration import Coalesce, Update
-from sync.domains.gone import ignored_if_gone
-from sync.domains.times import earliest_creation
+from sync.domains.declaration import Coalesce, Update, ignored_if_gone
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId

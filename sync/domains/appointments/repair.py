@@ -6,16 +6,16 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sync.clock import LONDON
-from sync.creation.records import CreationRecord
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import CREATION, location_of, nomis_appointment
 from sync.domains.repair import Advice, EventParts, Record, Repair, as_iso, as_text, refused
 from sync.domains.resync import Effect, Resync, ResyncPlan
+from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 from sync.upstream.transport import ServiceClient

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sync.creation.creation import Creation, Json, Prepared, creation_lease
+from sync.clock import with_minutes, with_seconds
+from sync.creation.creation import Creation, Json, Prepared, creation_lease, earliest_creation
 from sync.domains.appointments import dps as appointments_api
 from sync.domains.appointments import nomis as nomis_appointments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.nomis import CreateAppointment, NomisAppointment, UpdateAppointment
-from sync.domains.declaration import Coalesce, Update
-from sync.domains.gone import ignored_if_gone
-from sync.domains.times import earliest_creation, with_minutes, with_seconds
+from sync.domains.declaration import Coalesce, Update, ignored_if_gone
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

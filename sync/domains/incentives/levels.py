@@ -4,8 +4,8 @@ from sync.domains.declaration import Update
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import HeldLevel
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 

@@ -5,13 +5,12 @@ from typing import Any
 
 from sync.creation.creation import creation_lease
 from sync.creation.protocol import CreationProtocol
-from sync.creation.records import CreationRecord
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.rules import CREATION
 from sync.domains.repair import EventParts, Record, Repair, as_iso, known_offender
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent
-from sync.pipeline.outcome import Outcome
+from sync.events.context import HandlerContext, Outcome
+from sync.events.envelope import DomainEvent
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sync.creation.creation import Creation, Json, Prepared
+from sync.clock import local_seconds
+from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.incentives import dps as incentives_api
 from sync.domains.incentives import nomis as nomis_incentives
 from sync.domains.incentives.nomis import IepRecord
-from sync.domains.times import earliest_creation, local_seconds
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings

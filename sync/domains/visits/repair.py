@@ -4,19 +4,18 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-from sync.clock import LONDON, london_now
-from sync.creation.records import CreationRecord
+from sync.clock import LONDON, local_seconds, london_now
 from sync.domains.repair import EventParts, Record, Repair, as_iso
 from sync.domains.resync import Effect, Resync, ResyncPlan
-from sync.domains.times import local_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.dps import BookedVisit
 from sync.domains.visits.nomis import CancelVisit
 from sync.domains.visits.rules import CREATION
+from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
-from sync.pipeline.envelope import DomainEvent
 from sync.settings.declaration import UpstreamName
+from sync.store.creations import CreationRecord
 from sync.upstream.mappings import MappingIds
 from sync.upstream.services import Services
 

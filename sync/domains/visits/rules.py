@@ -5,14 +5,14 @@ from datetime import datetime
 
 import structlog
 
-from sync.creation.creation import Creation, Json, Prepared
+from sync.clock import local_seconds, with_seconds
+from sync.creation.creation import Creation, Json, Prepared, earliest_creation
 from sync.domains.declaration import Coalesce, Update
-from sync.domains.times import earliest_creation, local_seconds, with_seconds
 from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
+from sync.events.context import HandlerContext
+from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
-from sync.pipeline.context import HandlerContext
-from sync.pipeline.envelope import DomainEvent, MappingRetry
 from sync.settings.declaration import UpstreamName
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
-from sync.pipeline.envelope import write_domain_event
+from sync.events.envelope import write_domain_event
 from tests.harness.app import App, make_app
 from tests.harness.commands import Terminal
 

@@ -16,8 +16,8 @@ from jobs.health.probes import Probe, ProbeResult, list_probes
 from jobs.health.server import HealthServer
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
 from sync.settings.loading import SettingsError
 from sync.settings.queue_names import QUEUES

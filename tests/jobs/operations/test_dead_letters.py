@@ -11,7 +11,7 @@ import structlog
 from sandbox import Sandbox
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
-from sync.pipeline.envelope import write_domain_event, write_mapping_retry
+from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import Message, Queue, QueueUnavailable
 from sync.queues.setup import QueuePair
 from sync.repair.dead_letters import read_dead_letter

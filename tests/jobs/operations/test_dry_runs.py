@@ -10,10 +10,10 @@ import pytest
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.pipeline.envelope import write_domain_event, write_mapping_retry
+from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.settings.declaration import UpstreamName
-from sync.store.breakers import set_breaker
 from sync.store.database import Database
+from sync.upstream.breaker import set_breaker
 from sync.upstream.circuit import BreakerState
 from tests.harness.app import App
 from tests.harness.faults import faulty

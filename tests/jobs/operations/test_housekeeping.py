@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sync.pipeline.envelope import write_domain_event, write_mapping_retry
+from sync.events.envelope import write_domain_event, write_mapping_retry
 from sync.queues.queue import BATCH
 from sync.repair.giving_up import pause_after
 from tests.harness.app import App, make_app

@@ -15,8 +15,8 @@ from sandbox import Sandbox
 from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.incentives import DOMAIN, rules
+from sync.events.envelope import write_mapping_retry
 from sync.failures import Failure
-from sync.pipeline.envelope import write_mapping_retry
 from sync.queues.setup import QueuePair
 from sync.repair.redrive import DeadLetterQueue
 from sync.store.failures import FailedAttempt, count_redrives, record_failures

@@ -21,9 +21,9 @@ import time_machine
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation.records import CreationState
+from sync.events.context import Outcome
 from sync.failures import LeaseBusy
-from sync.pipeline.outcome import Outcome
+from sync.store.creations import CreationState
 from tests.harness.creations import (
     Consumer,
     consuming,

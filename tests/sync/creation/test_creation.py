@@ -11,13 +11,13 @@ import pytest
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation import records as creations
-from sync.creation.records import CreationState
+from sync.events.context import Outcome
 from sync.failures import BreakerOpen, LeaseBusy, MalformedMessage, NotUnderstood, UpstreamError
-from sync.pipeline.outcome import Outcome
 from sync.settings.declaration import UpstreamName
-from sync.store.breakers import set_breaker
+from sync.store import creations
+from sync.store.creations import CreationState
 from sync.store.database import Database
+from sync.upstream.breaker import set_breaker
 from sync.upstream.circuit import BreakerState
 from tests.harness.creations import (
     Consumer,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sandbox import Sandbox
-from sync.creation.records import CreationState
+from sync.events.context import Outcome
 from sync.failures import UpstreamError
-from sync.pipeline.outcome import Outcome
+from sync.store.creations import CreationState
 from tests.harness.creations import (
     Consumer,
     courses_of,

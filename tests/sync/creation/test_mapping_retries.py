@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sandbox import Sandbox
 from sync.creation.creation import Creation
-from sync.creation.records import CreationState
 from sync.domains.registry import DOMAINS
+from sync.events.context import Outcome
+from sync.events.envelope import MappingRetry, read_envelope, write_mapping_retry
 from sync.failures import UpstreamError
-from sync.pipeline.envelope import MappingRetry, read_envelope, write_mapping_retry
-from sync.pipeline.outcome import Outcome
+from sync.store.creations import CreationState
 from tests.harness import appointments
 from tests.harness.creations import (
     Consumer,

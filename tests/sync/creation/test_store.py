@@ -7,13 +7,13 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from sync.creation import records
 from sync.creation.conflicts import Conflict
-from sync.creation.records import CreationRecord, CreationState
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import LeaseBusy, UpstreamError
+from sync.store import creations as records
 from sync.store import findings
+from sync.store.creations import CreationRecord, CreationState
 from sync.store.database import Database
 from sync.store.telemetry import Telemetry
 

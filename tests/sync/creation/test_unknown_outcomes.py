@@ -11,11 +11,11 @@ import time_machine
 
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation import records as creations
-from sync.creation.records import CreationState
 from sync.domains.activities.rules import MAPPINGS as ACTIVITY_MAPPINGS
+from sync.events.context import Outcome
 from sync.failures import LeaseBusy, UpstreamError
-from sync.pipeline.outcome import Outcome
+from sync.store import creations
+from sync.store.creations import CreationState
 from sync.store.findings import FindingKind
 from tests.harness.creations import (
     Consumer,

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sync.creation import records as creations
 from sync.creation.creation import creation_lease
+from sync.events.context import Outcome
 from sync.failures import LeaseBusy, NeverAccepted, UpstreamError
-from sync.pipeline.outcome import Outcome
 from sync.repair.creations import look_for
+from sync.store import creations
 from tests.harness.appointments import INSTANCE, handle, put_appointment
 from tests.harness.faults import faulty
 from tests.harness.handlers import Harness, Prisoner

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sandbox import Sandbox
-from sync.pipeline.outcome import Outcome
+from sync.events.context import Outcome
 from tests.harness.handlers import Harness
 
 

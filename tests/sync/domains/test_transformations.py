@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sync.clock import LONDON
+from sync.clock import LONDON, local_seconds, with_minutes, with_seconds
+from sync.creation.creation import earliest_creation
 from sync.domains.activities.allocations import nomis_allocation
 from sync.domains.activities.attendances import attendance_outcome, bonus_pay, event_status, nomis_attendance
 from sync.domains.activities.dps import Activity, Allocation, Attendance, Instance, Pay, Schedule
@@ -24,7 +25,6 @@ from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.domains.appointments.dps import AppointmentInstance
 from sync.domains.appointments.rules import nomis_appointment
 from sync.domains.incentives.nomis import CreateIep
-from sync.domains.times import earliest_creation, local_seconds, with_minutes, with_seconds
 from sync.domains.visits.dps import Visit
 from sync.domains.visits.rules import NOMIS_OUTCOMES, nomis_outcome, nomis_visit_type, open_closed_status
 from sync.failures import RuleError

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sync.creation.creation import Creation
 from sync.domains.declaration import Coalesce, Update
 from sync.domains.registry import DOMAINS
+from sync.events.envelope import DomainEvent
 from sync.pipeline.coalesce import Task, coalesce
-from sync.pipeline.envelope import DomainEvent
 from sync.queues.queue import Message
 
 VISIT = DOMAINS["visits"]

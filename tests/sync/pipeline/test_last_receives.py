@@ -11,10 +11,10 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.events.context import Outcome
 from sync.failures import Failure
 from sync.pipeline.acknowledge import Acknowledger, TaskEnd
 from sync.pipeline.coalesce import Task, read_task
-from sync.pipeline.outcome import Outcome
 from sync.queues.heartbeat import Heartbeat
 from sync.queues.queue import Queue
 from sync.queues.requeue import WaitsFor

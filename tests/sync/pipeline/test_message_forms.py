@@ -9,7 +9,7 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.domains.registry import unknown_switches
-from sync.pipeline.envelope import write_mapping_retry
+from sync.events.envelope import write_mapping_retry
 from sync.repair.hints import hint
 from sync.store.failures import FailedAttempt, last_failure
 from sync.store.telemetry import read_events

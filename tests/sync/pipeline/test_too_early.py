@@ -9,7 +9,6 @@ import pytest
 from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.clock import now
-from sync.creation.records import mark_deleted
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import UpstreamError
@@ -17,6 +16,7 @@ from sync.queues.queue import Message, Queue
 from sync.queues.requeue import WaitsFor
 from sync.repair.redrive import DeadLetterQueue
 from sync.settings import times
+from sync.store.creations import mark_deleted
 from sync.store.failures import FailedAttempt, last_failure
 from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
 from tests.harness.publishing import allocated, attended, put_visit, schedule_created

@@ -12,11 +12,11 @@ import pytest
 
 from jobs.runtime.application import Application
 from sandbox import Sandbox
+from sync.events.context import Outcome
 from sync.failures import UpstreamError
 from sync.pipeline.coalesce import coalesce
 from sync.pipeline.drain import Drain, UpstreamsUnavailable
 from sync.pipeline.groups import GroupRunner, Missing
-from sync.pipeline.outcome import Outcome
 from sync.queues.queue import Queue
 from sync.settings import times
 from sync.settings.declaration import UpstreamName

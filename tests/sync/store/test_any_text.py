@@ -14,16 +14,17 @@ from structlog import get_logger
 
 from jobs.runtime.job_runs import JobRuns
 from sync.clock import now
-from sync.creation.records import CreationState
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import Failure, UpstreamError
-from sync.store import actions, breakers, failures, findings, outbox, tables
+from sync.store import actions, failures, findings, outbox, tables
+from sync.store.creations import CreationState
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.leases import Leases
 from sync.store.telemetry import Telemetry, read_events
+from sync.upstream import breaker as breakers
 
 VISIT = DOMAINS["visits"].creation
 

@@ -10,12 +10,13 @@ from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.failures import Failure
-from sync.store import actions, breakers, failures, findings, outbox, tables
+from sync.store import actions, failures, findings, outbox, tables
 from sync.store.actions import ActionState
 from sync.store.database import Database
 from sync.store.failures import FailedAttempt
 from sync.store.findings import FindingKind
 from sync.store.outbox import Delivery, DeliveryState
+from sync.upstream import breaker as breakers
 
 
 def record_one(connection: Connection, key: str = "k", alert_command: str | None = "show {id}") -> bool:

@@ -15,10 +15,10 @@ from structlog import get_logger
 
 from benchmarks.forked_command import CONTEXT
 from sync.clock import now
-from sync.creation.records import find
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.store import outbox
+from sync.store.creations import find
 from sync.store.database import Database, _migrations
 from sync.store.leases import Leases
 from sync.store.tables import leases

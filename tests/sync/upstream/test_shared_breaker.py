@@ -12,10 +12,10 @@ from sandbox import Sandbox
 from sync.failures import LeaseBusy, UpstreamError
 from sync.settings import times
 from sync.settings.loading import load_settings
-from sync.store.breakers import read_breakers
 from sync.store.database import Database
 from sync.store.telemetry import read_events
 from sync.upstream import circuit
+from sync.upstream.breaker import read_breakers
 from sync.upstream.circuit import BreakerState
 from sync.upstream.concurrency_limit import FIRST_IN_FLIGHT
 from sync.upstream.prisoners import prisoner_page

@@ -13,8 +13,8 @@ from unicodedata import category
 
 import orjson
 
+from sync.events.event_times import parse_event_time
 from sync.failures import MalformedMessage
-from sync.pipeline.event_times import parse_event_time
 from sync.tracing import ATTRIBUTE
 
 #: The Unicode categories of invisible characters: control characters and format marks, such as joiners.

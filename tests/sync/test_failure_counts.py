@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.failures import BreakerOpen, Failure, LeaseBusy, RuleError, UpstreamError, describe_failure
-from sync.pipeline.failure_counts import MOST_REASONS, OTHERS, FailureCounts, fingerprint
+from sync.failures import (
+    MOST_REASONS,
+    OTHERS,
+    BreakerOpen,
+    Failure,
+    FailureCounts,
+    LeaseBusy,
+    RuleError,
+    UpstreamError,
+    describe_failure,
+    fingerprint,
+)
 
 
 def refused(message: str) -> Failure:

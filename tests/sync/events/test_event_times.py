@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.clock import LONDON
+from sync.events.envelope import DomainEvent, read_envelope
+from sync.events.event_times import parse_event_time
 from sync.failures import MalformedMessage
-from sync.pipeline.envelope import DomainEvent, read_envelope
-from sync.pipeline.event_times import parse_event_time
 
 #: 10:14:31.204 London time in summer.
 SUMMER = datetime(2023, 5, 22, 9, 14, 31, 204_000, tzinfo=UTC)

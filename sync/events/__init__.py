@@ -1,0 +1,1 @@
+"""What an event says, and what its handling works with."""
