@@ -1,0 +1,74 @@
+"""The other reconciliations, by the installed command: their options, and the list of all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reports.reconciliations.registry import RECONCILIATIONS
+from sandbox import Sandbox
+from sync.clock import london_now
+from tests.harness.app import App
+
+
+def test_each_reconciliation_is_a_command_and_is_listed_after_its_run(installed: App, sandbox: Sandbox) -> None:
+    """Allocations are compared and reported; the list shows that run, and that the others never ran."""
+    sandbox.reset(prisoners=60, plant=["allocations"], every_cause=True)
+    installed.make_queues()
+    run = installed.run_process("reconcile", "allocations", "--json")
+    assert run.code == 0, run.err
+    result = run.json()
+    assert (result["reconciliation"], result["status"]) == ("allocations", "complete")
+    assert len(result["mismatches"]) > 0
+    rows = {each["name"]: each for each in installed.run_process("reconcile", "list", "--json").json()}
+    assert rows.keys() == RECONCILIATIONS.keys()
+    row = rows.pop("allocations")
+    assert (row["lastRun"], row["status"], row["differences"]) == (
+        result["runId"],
+        "complete",
+        len(result["mismatches"]),
+    )
+    assert 0 <= row["lastCompleteAgeSeconds"] < 600
+    assert {each["lastRun"] for each in rows.values()} == {None}
+    assert "allocations" in installed.run_process("reconcile", "list").out
+
+
+def test_a_day_is_chosen_for_attendances(installed: App, sandbox: Sandbox) -> None:
+    """The day is kept with the run, which a repetition then has too."""
+    sandbox.reset(prisoners=60, plant=["attendances"], every_cause=True)
+    installed.make_queues()
+    day = (london_now().date() - timedelta(days=3)).isoformat()
+    run = installed.run_process("reconcile", "attendances", "--date", day, "--no-notify", "--json")
+    assert run.code == 0, run.err
+    assert (run.json()["parameters"]["from_date"], run.json()["parameters"]["to_date"]) == (day, day)
+    again = installed.run_process("runs", "rerun", run.json()["runId"], "--json")
+    assert again.json()["parameters"]["from_date"] == day
+    # It is not a run over everyone, with which others are compared.
+    rows = {each["name"]: each for each in installed.run_process("reconcile", "list", "--json").json()}
+    assert rows["attendances"]["lastRun"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("attendances", "--date", "20/08/2026"), "--date"),
+        (("visits", "--from", "2026-08-21", "--to", "2026-08-20"), "--from 2026-08-21 is after --to 2026-08-20"),
+        (("visits", "--resume", "20260101-000000-abcd", "--from", "2026-08-21"), "leave out"),
+        (("balances",), "balances"),
+    ],
+)
+def test_what_makes_no_sense_is_bad_usage(installed: App, arguments: tuple[str, ...], complaint: str) -> None:
+    """Exit code 2, and a word about what is wrong."""
+    run = installed.run_process("reconcile", *arguments)
+    assert (run.code, complaint in run.err) == (2, True)
+
+
+def test_a_run_is_resumed_by_its_own_reconciliation(installed: App, sandbox: Sandbox) -> None:
+    """Under the name of another one the command says which is the right one."""
+    sandbox.reset(prisoners=60)
+    installed.make_queues()
+    ended = installed.run_process("reconcile", "adjustments", "--no-notify", "--json").json()
+    wrong = installed.run_process("reconcile", "visits", "--resume", ended["runId"])
+    assert wrong.code == 2
+    assert f"prisoner-to-nomis reconcile adjustments --resume {ended['runId']}" in wrong.err
