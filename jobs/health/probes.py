@@ -13,7 +13,8 @@ from typing import Any
 from jobs.runtime.application import Application
 from reports.delivery.archive import open_archive
 from reports.delivery.channels import NEEDED_SETTINGS, Channel, is_set_up
-from reports.engine.exclusions import read_exclusions
+from reports.engine.exclusions import exclusions_variable, read_exclusions
+from reports.reconciliations.registry import RECONCILIATIONS
 from sync.domains.registry import event_types, required_roles, unknown_switches
 from sync.failures import SyncError, UpstreamError, one_line
 from sync.queues.aws import queue_remedy
@@ -221,8 +222,13 @@ def _probe_breakers(application: Application) -> ProbeResult:
 
 
 def _probe_exclusions(settings: Settings) -> ProbeResult:
-    excluded = read_exclusions(settings.reconciliation_exclusions)
-    return ProbeResult(True, f"{len(excluded)} on the list" if excluded else "none")
+    listed = []
+    for entry in RECONCILIATIONS.values():
+        variable = exclusions_variable(entry.name)
+        excluded = read_exclusions(settings.reconciliation_variable(variable), variable, bookings=entry.of_bookings)
+        if excluded:
+            listed.append(f"{len(excluded)} of {entry.name}")
+    return ProbeResult(True, f"{', '.join(listed)} on the list" if listed else "none")
 
 
 def _probe_archive(application: Application) -> ProbeResult:

@@ -286,10 +286,10 @@ def _further_errors(variables: Mapping[str, str]) -> list[str]:
     from reports.reconciliations.registry import RECONCILIATIONS
 
     errors = schedule_errors(variables, ZoneInfo("Europe/London"))
-    for name in RECONCILIATIONS:
-        variable = exclusions_variable(name)
+    for entry in RECONCILIATIONS.values():
+        variable = exclusions_variable(entry.name)
         try:
-            read_exclusions(variables.get(variable), variable, bookings=name == "incentives")
+            read_exclusions(variables.get(variable), variable, bookings=entry.of_bookings)
         except SettingsError as error:
             errors.append(str(error))
     return errors

@@ -25,7 +25,8 @@ class Entry:
     """A reconciliation, as it is listed.
 
     name, title: as its class has them. implementation: where the class is, `module:name`. cron: when it runs by
-    default, in the time zone of the schedules. days: which days can be chosen.
+    default, in the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone
+    identifies its records, so that the list of exclusions has booking ids.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Entry:
     implementation: str
     cron: str
     days: Days = "none"
+    of_bookings: bool = False
 
     @property
     def job(self) -> str:
@@ -78,7 +80,13 @@ class Entry:
 
 _HERE = "reports.reconciliations"
 _LISTED = (
-    Entry("incentives", "Incentive levels", f"{_HERE}.incentives.reconciliation:Incentives", "0 4 * * 1"),
+    Entry(
+        "incentives",
+        "Incentive levels",
+        f"{_HERE}.incentives.reconciliation:Incentives",
+        "0 4 * * 1",
+        of_bookings=True,
+    ),
     Entry("allocations", "Allocations", f"{_HERE}.allocations:Allocations", "5 7 * * *"),
     Entry("suspended-allocations", "Suspended allocations", f"{_HERE}.allocations:SuspendedAllocations", "35 7 * * *"),
     Entry("attendances", "Attendances with pay", f"{_HERE}.attendances:Attendances", "5 1 * * *", "one"),
@@ -89,6 +97,7 @@ _LISTED = (
         f"{_HERE}.adjustments.reconciliation:AdjustmentReconciliation",
         "50 1 * * *",
         "since",
+        of_bookings=True,
     ),
     Entry("visits", "Visits", f"{_HERE}.visits.reconciliation:Visits", "20 5 * * *", "range"),
 )
