@@ -34,6 +34,8 @@ SIDES: tuple[SideKey, SideKey] = ("nomis", "dps")
 NOT_INVESTIGATED = "not investigated"
 #: Columns that say whose record it is and where, but not which.
 _NOT_OF_THE_RECORD = frozenset({"prison_id", "booking_id", "offender_no", "date"})
+#: Fields of a record on one side only that its row shows; its evidence has them all.
+_MOST_OF_ONE_SIDE = 3
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
 
@@ -191,7 +193,7 @@ class View:
     def name(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
         """What identifies a record for people: its own key, else its prisoner, else its booking."""
         own = [(column, record.key[column]) for column in self._own_key if column in record.key]
-        if len(own) == 1:
+        if own and len(self._own_key) == 1:
             return masking.text(str(own[0][1]))
         if own:
             return masking.text(", ".join(f"{column_words(column)} {value}" for column, value in own))
@@ -216,15 +218,19 @@ class View:
         return self._kinds.get(record.kind, column_words(record.kind))
 
     def side(self, record: Record, side: SideKey) -> tuple[ShownValue, ...]:
-        """The values of one side in the fields that differ; empty where it lacks the record."""
+        """The values of one side in the fields that differ; empty where it lacks the record.
+
+        Of a record that only this side has: what is not already said of it, and not more than fits into a row.
+        """
         if record.missing_in == side.upper():
             return ()
-        values = ((each.field, getattr(each, side)) for each in record.differences)
-        return tuple(
-            ShownValue(self._label(field), value_text(value))
-            for field, value in values
-            if value is not None or record.missing_in is None
-        )
+        if record.missing_in is None:
+            both = (ShownValue(self._label(each.field), value_text(getattr(each, side))) for each in record.differences)
+            return tuple(both) or (ShownValue("", "the same"),)
+        said = {record.offender_no, record.booking_id, record.prison_id, None}
+        found = ((each.field, getattr(each, side)) for each in record.differences or record.other_fields)
+        alone = [ShownValue(self._label(field), value_text(value)) for field, value in found if value not in said]
+        return tuple(alone[:_MOST_OF_ONE_SIDE]) or (ShownValue("", "there"),)
 
     def side_text(self, record: Record, side: SideKey) -> str:
         """The values of one side on a line."""
@@ -313,8 +319,8 @@ class View:
 
 
 def column_words(name: str) -> str:
-    """A column or a code in words: `booking id`."""
-    return re.sub(r"[_-]", " ", name)
+    """A column or a code in words: `booking id`, `NOMIS id`."""
+    return re.sub(r"\b(nomis|dps)\b", lambda found: found[0].upper(), re.sub(r"[_-]", " ", name))
 
 
 def value_text(value: Value) -> str:

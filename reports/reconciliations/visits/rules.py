@@ -51,7 +51,7 @@ KINDS: Final = {
     "nomis-visit-gone": "mapped to a NOMIS visit that is not there",
     "not-cancelled-in-nomis": "cancelled in DPS, still scheduled in NOMIS",
     "cancelled-in-nomis-only": "cancelled in NOMIS, still booked in DPS",
-    "details-differ": "different in its details",
+    "details-differ": "different in details",
     "nomis-duplicate": "in NOMIS twice",
     "mapping-missing": "in NOMIS without a mapping",
     "dps-visit-gone": "in NOMIS, but no longer in DPS",

@@ -243,6 +243,32 @@ def test_names_a_record_by_its_own_key_or_its_prisoner() -> None:
     assert slack_of(visit_result(1)).csv_name == "official-visits-mismatches-visits-of-today.csv"
 
 
+def test_shows_of_a_record_on_one_side_what_is_not_said_already() -> None:
+    """Some of its values, neither the prisoner again nor all of them; the side that has it is never "none"."""
+    said = {"prisoner": "B0000AA", "booking": 1_300_000}
+    values = {**said, "start": "10:00", "end": "11:00", "status": "BOOKED", "room": "1"}
+    fields = tuple(FieldValues(field=name, dps=value) for name, value in values.items())
+    alone = {"missing_in": "NOMIS", "kind": "nomis-visit-missing"}
+    first_three = "NOMIS *none*, DPS *Start 10:00; End 11:00; Status BOOKED*"
+    for changes, sides in (
+        ({**alone, "differences": fields}, first_three),
+        ({**alone, "differences": (), "other_fields": fields}, first_three),
+        ({**alone, "differences": (), "other_fields": ()}, "NOMIS *none*, DPS *there*"),
+        ({"missing_in": None, "differences": (), "other_fields": fields}, "NOMIS *the same*, DPS *the same*"),
+    ):
+        result = visit_result(1, mismatches=(visit_mismatch(0, **changes),))
+        assert f": {sides} · new" in slack_of(result).thread[0]
+    page = render_report(visit_result(1, mismatches=(visit_mismatch(0, **alone, differences=fields),)))
+    assert '<th scope="row">Room</th><td>none</td><td>1</td>' in page
+
+
+def test_names_keys_of_several_columns() -> None:
+    """Which number is whose, also where one is missing."""
+    for key, name in (({"nomis_id": 7, "dps_id": 8}, "NOMIS id 7, DPS id 8"), ({"nomis_id": 7}, "NOMIS id 7")):
+        result = visit_result(1, mismatches=(visit_mismatch(0, key=key),), key_columns=("nomis_id", "dps_id"))
+        assert f"1 · *{name}* B0000AA" in slack_of(result).thread[0]
+
+
 def test_numbers_the_rows_alike_everywhere() -> None:
     """Slack, email, CSV and report number the mismatches alike."""
     result = visits_with_everything(30)
