@@ -140,6 +140,14 @@ def _different(difference: Difference) -> Diagnosis:
             explanation="A record stays with the booking it was made for, also when the prisoner gets another one.",
             action="There is little to do. Exclude it until it is past.",
         )
+    if "prison" in differs:
+        return Diagnosis(
+            cause="it is at another prison in NOMIS",
+            confidence="medium",
+            right_side="DPS",
+            explanation="NOMIS gives an appointment the prison of its creation, and an update does not change it.",
+            action="Have it cancelled in DPS, and made anew at the right prison.",
+        )
     if differs == ("cancelled",) and row["dps_cancelled"]:
         return Diagnosis(
             cause="the event of its cancellation was lost or failed",
