@@ -385,6 +385,19 @@ def test_no_foreign_text_acts_in_slack(masked: bool) -> None:
         assert not any(line.lstrip().startswith("*Report:*") for line in text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("event", "title"),
+    [
+        ("incentives-reports-reconciliation-not-run", "The incentive reconciliation could not run in Production"),
+        ("x-not-run", "A reconciliation could not run in Production: x-not-run"),
+        ("x", "To NOMIS synchronisation needs attention in Production: x"),
+    ],
+)
+def test_alerts_are_known_by_their_text(event: str, title: str) -> None:
+    """The runbook leads from it to what to do; an event without a text of its own has a general one."""
+    assert alert_message({"event": event, "time": "t"}, "Production", Masking()).startswith(f"*{title}*\n")
+
+
 def test_no_property_makes_an_alert_too_long_for_slack() -> None:
     """A text of a service is cut; the command below it is still there."""
     payload = {"event": "e", "time": "t", "properties": {"reason": "x" * 100_000}, "command": "prisoner-to-nomis check"}

@@ -13,19 +13,13 @@ from typing import Any
 
 import pytest
 
-from reports.engine.contract import Reconciliation
 from reports.engine.result import ReconciliationResult
 from reports.presentation.csv import render_csv
 from reports.presentation.html import render_report
 from reports.presentation.overview import cards
-from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
-from reports.reconciliations.allocations import Allocations, SuspendedAllocations
-from reports.reconciliations.appointments.reconciliation import Appointments
-from reports.reconciliations.attendances import Attendances
 from reports.reconciliations.incentives.causes import CAUSES
-from reports.reconciliations.incentives.result import KINDS
 from reports.reconciliations.incentives.view import COLUMNS
-from reports.reconciliations.visits.reconciliation import Visits
+from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.settings.listing import variables
 from tests.harness.results import (
     STARTED,
@@ -37,8 +31,6 @@ from tests.harness.results import (
     with_everything,
 )
 
-#: The reconciliations whose differences are described.
-COMPARED = (Allocations, SuspendedAllocations, Attendances, Appointments, AdjustmentReconciliation, Visits)
 PAGE = (Path(__file__).parents[3] / "doc" / "report.md").read_text(encoding="utf-8")
 #: What a value in the JSON is, by the word that the page has for it.
 JSON_TYPES: Mapping[str, type] = {"text": str, "time": str, "integer": int, "object": dict, "list": list}
@@ -130,19 +122,12 @@ def test_names_every_state_of_the_overview() -> None:
     assert [row[0] for row in table("The overview")] == states
 
 
-@pytest.mark.parametrize("compared", COMPARED, ids=lambda each: each.name)
-def test_names_every_kind_in_the_words_of_the_report(compared: type[Reconciliation]) -> None:
+@pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=lambda each: each.name)
+def test_names_every_kind_in_the_words_of_the_report(entry: Entry) -> None:
     """A table for each reconciliation with the code of each kind, what it says of a record, and its usual cause."""
-    rows = table(compared.title)
-    assert {code: label for code, label, _ in rows} == dict(compared.kinds)
+    rows = table(entry.title)
+    assert {code: label for code, label, _ in rows} == dict(entry.load().kinds)
     assert all(cause for _, _, cause in rows)
-
-
-def test_names_every_kind_of_incentive_levels() -> None:
-    """As for the others."""
-    assert [(code, label) for code, label, _ in table("Incentive levels")] == [
-        (each.code, each.label) for each in KINDS
-    ]
 
 
 def test_names_every_cause_in_the_words_of_the_report() -> None:
