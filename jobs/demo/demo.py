@@ -41,7 +41,7 @@ _DRAIN_SECONDS = 600
 _TWICE, _OUT_OF_ORDER = 0.06, 0.03
 _EXCLUDED = 2
 #: Differences that are only in flight, and for how long: resolved before they are read again.
-_IN_FLIGHT, _IN_FLIGHT_SECONDS = 2, 1.0
+_IN_FLIGHT, _IN_FLIGHT_SECONDS = 2, 0.5
 _HANDLED = ("applied", "coalesced", "ignored", "duplicate", "retry_queued", "switched_off", "unhandled", "ambiguous")
 
 
@@ -99,7 +99,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
         "HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "1,1,2",
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "50",
         "DRAIN_GRACE_SECONDS": "1",
-        "RECONCILIATION_RECHECK_SECONDS": "2",
+        "RECONCILIATION_RECHECK_SECONDS": "1",
         "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known since long,2023-05-01" for booking in excluded),
         "LOG_FORMAT": "json",
     }
