@@ -1,0 +1,82 @@
+"""The reconciliations of activities by their commands: what is found, and what the commands that are named mend."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.clock import london_today
+from tests.harness.app import App
+
+#: What no command mends: it is for people, or NOMIS refuses it.
+UNMENDED = {
+    "moved, still open in DPS",
+    "moved, still open in NOMIS",
+    "booking not in NOMIS",
+    "payroll ran",
+    "paid on another booking",
+}
+
+
+def reset(app: App, **options: Any) -> Sandbox:
+    """Puts a world with planted activities in place."""
+    plant = ["allocations", "suspended-allocations", "attendances"]
+    app.sandbox.reset(prisoners=120, plant=plant, every_cause=True, **options)
+    app.forget_queues()
+    app.make_queues()
+    return app.sandbox
+
+
+def keys(found: list[dict[str, Any]]) -> list[tuple[str | int, ...]]:
+    """What identifies each difference, in order."""
+    return sorted(tuple(each["key"].values()) for each in found)
+
+
+@pytest.mark.parametrize("name", ["allocations", "suspended-allocations", "attendances"])
+def test_finds_what_is_planted_and_mends_it(app: App, name: str) -> None:
+    """Exactly the planted differences are reported, and the commands named for them leave those for people alone."""
+    planted = [each for each in reset(app).planted()["reconciliations"][name] if each["outcome"] == "reported"]
+    result = app.read_json("reconcile", name, "--no-notify")
+    assert (result["status"], result["unread"], result["gaps"]) == ("complete", [], [])
+    assert keys(result["mismatches"]) == sorted(tuple(each["key"]) for each in planted)
+    assert len({each["diagnosis"]["cause"] for each in result["mismatches"]}) > 1
+    commands = [command for each in result["mismatches"] for command in each["diagnosis"]["commands"]]
+    for command in commands:
+        if " resync " in command:
+            ended = app.run(*shlex.split(command)[1:], "--yes", "--as", "A. Operator")
+            assert ended.code == 0 or "Prisoner is at prison" in ended.err or "already been paid" in ended.err
+    left = app.read_json("reconcile", name, "--no-notify")
+    assert keys(left["mismatches"]) == sorted(tuple(each["key"]) for each in planted if each["cause"] in UNMENDED)
+
+
+def test_what_waits_and_what_is_late_is_no_mismatch(app: App) -> None:
+    """A message on the dead letter queue puts its allocation in flight until it is sent back; a late one is gone."""
+    sandbox = reset(app, in_flight=1, in_flight_seconds=0)
+    planted = sandbox.planted()["reconciliations"]["allocations"]
+    by_outcome = {each["outcome"]: tuple(each["key"]) for each in planted}
+    assert sandbox.send_waiting(app.queues()["activity"].dlq.name, "activity") == 1
+    result = app.read_json("reconcile", "allocations", "--no-notify")
+    assert keys(result["inFlight"]) == [by_outcome["in flight"]]
+    assert by_outcome["settles"] not in keys(result["mismatches"])
+    assert result["settledOnRecheck"] == 1
+    assert "dlq retry activity" in result["inFlight"][0]["why"]
+    app.run_ok("dlq", "retry", "activity")
+    assert app.drain("activity")["applied"] == 1
+    again = app.read_json("reconcile", "allocations", "--no-notify")
+    assert again["inFlight"] == []
+    assert keys(again["mismatches"]) == keys(result["mismatches"])
+
+
+def test_attendances_of_another_day(app: App) -> None:
+    """`--date` compares that day, of which nothing was planted; a prison can be chosen as well."""
+    reset(app)
+    day = (london_today() - timedelta(days=2)).isoformat()
+    result = app.read_json("reconcile", "attendances", "--date", day, "--no-notify")
+    assert (result["status"], result["mismatches"]) == ("complete", [])
+    assert {each["date"] for each in app.telemetry("activity-attendance-reconciliation-report-success")} == {day}
+    result = app.read_json("reconcile", "attendances", "--date", day, "--prison", "MDI", "--no-notify")
+    assert result["status"] == "complete"
