@@ -24,7 +24,7 @@ USER_TYPES_SINCE: Final = "2025-01"
 STATUSES_THEN: Final = frozenset({"RESERVED", "CHANGING", "BOOKED", "CANCELLED"})
 STATUSES_NOW: Final = frozenset({"BOOKED", "CANCELLED"})
 USER_TYPES: Final = ("STAFF", "PUBLIC", "SYSTEM", "PRISONER")
-#: Every so many prisons one has no online booking by the public, and another no booking by staff.
+#: Of this number of prisons one is without bookings by staff, and one without bookings by the public.
 WITHOUT_A_TYPE: Final = 10
 
 
@@ -178,7 +178,7 @@ def _read(request: Request, name: str, kind: type[Moment]) -> Moment | None:
             return kind.fromisoformat(text)
     except ValueError:
         pass
-    raise Refused(400, f"Validation failure: {name}: '{text}' is no {kind.__name__} in ISO form")
+    raise Refused(400, f"Validation failure: {name}: '{text}' is not a valid {kind.__name__} in ISO form")
 
 
 def _view(world: World, visit: BookedVisit) -> dict[str, object]:

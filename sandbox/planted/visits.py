@@ -235,7 +235,7 @@ class _Planter:
         return BookedVisit(**values)
 
     def _record(self, visit: BookedVisit, *, mapping_type: str | None = "ONLINE", **changes: Any) -> Visit:
-        """Make the visit in NOMIS as the synchronisation does, with changes, and map it unless told not to."""
+        """Make the visit in NOMIS as the synchronisation does, with changes; without a type there is no mapping."""
         visits = self.world.nomis_visits
         comments = COMMENTS if self.world.options.month >= NEW_COMMENT_SINCE else COMMENTS[:1]
         values: dict[str, Any] = {
@@ -265,7 +265,7 @@ class _Planter:
         visit.modified = self._earlier(1)
 
     def _earlier(self, days: int) -> datetime:
-        """A time of the working day so many days ago."""
+        """A time of the working day, `days` ago."""
         return self.midnight - timedelta(days=days) + timedelta(seconds=28_800 + self.chance.randrange(36_000))
 
     def _reference(self) -> str:

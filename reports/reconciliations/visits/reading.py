@@ -61,7 +61,7 @@ class VisitReader:
     ) -> pd.DataFrame:
         """The rows of a prison (`rules.join`): its DPS visits of the days, the last included, and what else NOMIS has.
 
-        created_from: since when NOMIS visits are looked through that belong to none of those, local to London.
+        created_from: from when on other NOMIS visits are examined, by their creation, local to London.
         known: NOMIS visits to look at whenever they were created. cut: leaves out NOMIS visits of other days.
         Raises `SyncError` if nothing of the prison can be read.
         """
@@ -82,7 +82,7 @@ class VisitReader:
         return self._rows(visits, list(visits), (), None)
 
     def read_again(self, references: Iterable[str], visit_ids: Iterable[int]) -> pd.DataFrame:
-        """The rows of these references, and of these NOMIS visits, which may name them; none for what is gone."""
+        """The rows of these references, and of these NOMIS visits, which may name them, without what is gone."""
         known = list(dict.fromkeys(references))
         rows = self._rows(self._find_visits(known), known, set(visit_ids), None)
         return rows[rows["in_dps"] | rows["in_nomis"]]
@@ -164,7 +164,7 @@ class VisitReader:
 
         details = self._find_details({visit_id: name for name, visit_id in mappings.items() if visit_id not in named})
         unread = self._unread_visits()
-        # A comment may say "reference" and mean another one, which nobody knows.
+        # A comment made on the screen may mention some other reference.
         known = {*visits, *mappings}
         unmapped = {
             visit_id: name if name in known or rules.is_reference(name) else "" for visit_id, name in unmapped.items()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from reports.engine.contract import Population, Reading, Reconciliation, ServiceTooOld, Unit
 from reports.engine.frame import typed
+from reports.engine.plausibility import FEWEST_LISTED, SMALLEST_SHARE
 from reports.engine.result import Mismatch, ReconciliationResult
 from reports.reconciliations.visits import causes, rules
 from reports.reconciliations.visits.events import VisitEvents
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 #: How far back NOMIS visits are looked through when no earlier run has done so.
 _FIRST_LOOK: Final = timedelta(days=60)
 _DAY: Final = timedelta(days=1)
+#: Without a complete run for this long, few visits are plausible.
+_BELIEVED_AFTER: Final = timedelta(days=3)
 
 
 class Visits(Reconciliation):
@@ -101,6 +104,20 @@ class Visits(Reconciliation):
             "on_screen": int(frame["reference"].isna().sum()),
             "pages": sum(math.ceil(count / PAGE_SIZE) for count in of_prisons),
         }
+
+    def why_implausible(self, frame: pd.DataFrame, earlier: ReconciliationResult | None) -> str | None:
+        """That DPS suddenly has no visits, or less than half of them: its search would say so without an error.
+
+        After some days without a complete run the new number is believed.
+        """
+        if self.scope.prisons or self._are_chosen_days or not isinstance(earlier, VisitResult):
+            return None
+        found, before = int((frame["in_dps"] & ~frame["surplus"]).sum()), earlier.dps_visits
+        few = found < SMALLEST_SHARE * before and before >= FEWEST_LISTED
+        gone = bool(before) and not found
+        if not (few or gone) or clock.now() - earlier.started_at > _BELIEVED_AFTER:
+            return None
+        return f"DPS lists {found:,} visits, where it listed {before:,} in the last run that counts"
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
         """Causes and fixes; NOMIS is asked whether it still knows the prisoner where the prisoners differ."""

@@ -198,8 +198,8 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
     assert compared.kinds == {each["key"][0]: each["kind"] for each in planted}
     assert (compared.unread, compared.gaps) == ([], [])
     explained = compared.explained()
-    told = {each["cause"]: explained[each["key"][0]].diagnosis for each in planted}
-    causes = {cause: diagnosis.cause for cause, diagnosis in told.items() if diagnosis is not None}
+    diagnoses = {each["cause"]: explained[each["key"][0]].diagnosis for each in planted}
+    causes = {cause: diagnosis.cause for cause, diagnosis in diagnoses.items() if diagnosis is not None}
     assert causes == {
         "created in DPS, never in NOMIS": "the event that it was booked was lost, or failed",
         "created a moment ago": "the event that it was booked was lost, or failed",
@@ -223,7 +223,7 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
 
 
 def test_counts_of_both_sides(world: World) -> None:
-    """A visit made on the NOMIS screen is counted, and is no difference."""
+    """A visit made on the NOMIS screen is counted, and is not a difference."""
     world.book("aa-aa", TODAY)
     world.write("aa-aa")
     world.write("aa-aa", "Family asked by telephone", mapped=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -86,3 +87,16 @@ def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]
     app.sandbox.clear_faults()
     resumed = reconcile(app, "--resume", result["runId"])
     assert (resumed["status"], found(resumed)) == ("complete", planted["reported"])
+
+
+def test_search_that_suddenly_finds_nothing(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """As when its parameters are named otherwise: the run fails, and resolves nothing."""
+    reconcile(app)
+    empty = {"content": [], "number": 0, "size": 200, "totalElements": 0, "totalPages": 0, "last": True}
+    app.sandbox.fault("visits", path="/visits/search", kind="status", status=200, body=empty)
+    failed = reconcile(app, code=1)
+    assert failed["status"] == "failed"
+    assert re.match(r"DPS lists \d visits, where it listed \d\d in the last run that counts", failed["failure"])
+    assert (failed["mismatches"], failed["resolved"]) == ([], [])
+    app.sandbox.clear_faults()
+    assert {each["standing"] for each in reconcile(app)["mismatches"]} == {"persisting"}
