@@ -7,6 +7,7 @@ from typing import Any
 
 from sandbox import Sandbox
 from tests.harness.app import App
+from tests.harness.appointments import PRISON, make_worked_example
 from tests.harness.faults import faulty
 from tests.harness.sandboxes import Caller
 
@@ -117,3 +118,34 @@ def test_a_prison_and_days_alone(app: App) -> None:
     )
     assert (long_ago["mismatches"], long_ago["compared"]) == ([], 0)
     assert sandbox.journal("nomis") == []
+
+
+def test_events_of_the_worked_example(app: App) -> None:
+    """Their names and properties are those that alerts and queries know."""
+    prisoner = app.sandbox.receive(PRISON)
+    make_worked_example(app.sandbox, prisoner)
+    app.run_ok("reconcile", "appointments", "--no-notify")
+    offender_no, booking_id = prisoner["offenderNo"], prisoner["bookingId"]
+    [mismatch] = app.telemetry(f"{PREFIX}-mismatch")
+    nomis, dps = mismatch.pop("nomis"), mismatch.pop("dps")
+    assert mismatch == {
+        "nomisId": "9003",
+        "dpsId": "73",
+        "prisonId": PRISON,
+        "verdict": "start time mismatch: 14:00 vs 14:15",
+    }
+    begins = f"offenderNo={offender_no}, bookingId={booking_id}, code=CHAP, startDateTime="
+    assert (nomis.startswith(begins), dps.startswith(begins)) == (True, True)
+    assert ("T14:00, endTime=15:00, internalLocationId=" in nomis, "T14:15, endTime=15:00" in dps) == (True, True)
+    assert app.telemetry(f"{PREFIX}-mismatch-missing-mapping") == [
+        {"nomisId": "9004", "prisonId": PRISON, "offenderNo": offender_no, "duplicate-of": "9002"}
+    ]
+    assert app.telemetry(f"{PREFIX}-dps-only") == [
+        {"prisonId": PRISON, "details": f"id=75, prisonerNumber={offender_no}, bookingId={booking_id}"}
+    ]
+    [success] = app.telemetry(f"{PREFIX}-success")
+    assert success["mismatch-count"] == "2"
+    assert success["9003,73"] == f"nomis={nomis}, dps={dps}"
+    assert success["null,75"].startswith("nomis=null, dps=offenderNo=")
+    assert len(success) == 3
+    assert app.telemetry(f"{PREFIX}-requested") == [{}]

@@ -12,17 +12,15 @@ from reports.engine.contract import Difference, Scope, ServiceTooOld
 from reports.engine.frame import records
 from reports.reconciliations.appointments.reconciliation import Appointments
 from sandbox import Sandbox
-from sandbox.clock import london_today
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
+from tests.harness.appointments import DAY, PRISON, make_worked_example, put_in_dps, put_in_nomis, room_of
 from tests.harness.comparing import Compared, compare
 from tests.harness.faults import faulty
 from tests.harness.reads import PlainReads
 from tests.harness.reconciliations import OpenApp
 from tests.harness.sandboxes import Caller
 
-PRISON = "MDI"
-DAY = london_today() + timedelta(days=5)
 Value = TypeVar("Value")
 GENERATIONS = pytest.mark.parametrize("generation", ["2023", "today"])
 
@@ -34,55 +32,6 @@ def prisoner(upstream: Sandbox) -> dict[str, Any]:
     return found
 
 
-def room_of(upstream: Sandbox, prison_id: str = PRISON) -> int:
-    """A room of a prison."""
-    return int(upstream.control("GET", f"/locations/{prison_id}")[0]["id"])
-
-
-def put_in_dps(
-    upstream: Sandbox, prisoner: dict[str, Any], number: int, start: str, end: str | None, **more: Any
-) -> None:
-    """Makes an appointment in DPS, long ago."""
-    values = {
-        "booking_id": prisoner["bookingId"],
-        "prisoner_number": prisoner["offenderNo"],
-        "prison_id": PRISON,
-        "category": "CHAP",
-        "location_id": room_of(upstream),
-        "in_cell": False,
-        "day": DAY.isoformat(),
-        "start": start,
-        "end": end,
-        "created": "2023-05-01T10:00:00",
-    }
-    upstream.put("appointment", id=number, **(values | more))
-
-
-def put_in_nomis(
-    upstream: Sandbox,
-    prisoner: dict[str, Any],
-    number: int,
-    start: str,
-    end: str | None,
-    mapped_to: int | None = None,
-    **more: Any,
-) -> None:
-    """Makes an appointment in NOMIS, long ago, mapped to one in DPS if that is given."""
-    values = {
-        "event_id": number,
-        "booking_id": prisoner["bookingId"],
-        "prison_id": PRISON,
-        "location_id": room_of(upstream),
-        "day": DAY.isoformat(),
-        "start": start,
-        "end": end,
-        "subtype": "CHAP",
-        "created": "2023-05-01T10:00:30",
-        "dpsId": mapped_to,
-    }
-    upstream.control("POST", "/nomis/appointments", values | more)
-
-
 def appointments(open_app: OpenApp, scope: Scope | None = None, **settings: str) -> Appointments:
     """The comparison against the sandbox, of one prison unless a scope is given."""
     app = open_app(**settings)
@@ -92,21 +41,6 @@ def appointments(open_app: OpenApp, scope: Scope | None = None, **settings: str)
 def kinds(found: Compared) -> set[tuple[Any, ...]]:
     """The differences by their ids and kinds."""
     return found.found("nomis_id", "dps_id", "kind")
-
-
-def make_worked_example(upstream: Sandbox, prisoner: dict[str, Any]) -> None:
-    """Four in NOMIS and four in DPS: equal, equal without an end, another start, a duplicate, and one in DPS alone."""
-    for number, start, end in (
-        (71, "09:00", "10:00"),
-        (72, "09:30", "10:30"),
-        (73, "14:15", "15:00"),
-        (75, "16:00", None),
-    ):
-        put_in_dps(upstream, prisoner, number, start, end)
-    put_in_nomis(upstream, prisoner, 9001, "09:00", "10:00", 71)
-    put_in_nomis(upstream, prisoner, 9002, "09:30", None, 72)
-    put_in_nomis(upstream, prisoner, 9003, "14:00", "15:00", 73)
-    put_in_nomis(upstream, prisoner, 9004, "09:30", None)
 
 
 @GENERATIONS
