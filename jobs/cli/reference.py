@@ -152,7 +152,11 @@ def _settings_of(entry: Entry) -> tuple[str, ...]:
     title = entry.title.lower()
     return (
         _row(entry.schedule_setting, f"`{entry.cron}`", f"cron of the reconciliation of {title}, in `TZ`"),
-        _row(entry.switch_setting, "`true`", f"the scheduler reconciles {title} (false: a CronJob does)"),
+        _row(
+            entry.switch_setting,
+            "`SCHEDULER_RECONCILIATION`",
+            f"the scheduler reconciles {title} (false: a CronJob does)",
+        ),
         _row(exclusions_variable(entry.name), "", f"known differences of {title}"),
     )
 

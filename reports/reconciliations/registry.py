@@ -65,11 +65,11 @@ class Entry:
         return settings.reconciliation_variable(self.schedule_setting) or self.cron
 
     def is_on(self, settings: Settings) -> bool:
-        """Whether the scheduler runs it."""
+        """Whether the scheduler runs it: by its own switch, or else by that of all."""
         from sync.settings.parsing import parse_flag
 
         switch = settings.reconciliation_variable(self.switch_setting)
-        return switch is None or parse_flag(switch)
+        return settings.scheduler_reconciliation if switch is None else parse_flag(switch)
 
     def load(self) -> type[Reconciliation]:
         """Its class: constructed with the services, the settings and the scope of a run."""

@@ -278,7 +278,9 @@ class Settings(BaseModel):
         10, ge=0, le=1_000_000, description="returns to the DLQ after which housekeeping leaves a message there"
     )
     scheduler_reconciliation: bool = Field(
-        True, description="the scheduler runs the weekly reconciliation (false: a CronJob does)"
+        True,
+        description="the scheduler runs the reconciliations that have no switch of their own (false: CronJobs do), "
+        "and that of incentives",
     )
     scheduler_housekeeping: bool = Field(
         True, description="the scheduler runs the DLQ housekeeping (false: a CronJob does)"

@@ -8,6 +8,7 @@ from reports.engine.compare import differing
 from reports.engine.frame import columns_of, typed
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
 from sync.domains.registry import DOMAINS
+from sync.settings.loading import load_settings
 
 
 @pytest.mark.parametrize("entry", RECONCILIATIONS.values(), ids=list(RECONCILIATIONS))
@@ -28,3 +29,19 @@ def test_each_has_a_frame_that_can_be_compared(entry: Entry) -> None:
     assert len(names) == len(set(names))
     assert set(names) <= columns.keys()
     assert len(differing(typed(kind, []), kind.fields, ("nomis-only", "dps-only", "different"))) == 0
+
+
+@pytest.mark.parametrize(
+    ("switches", "expected"),
+    [
+        ({}, {True}),
+        ({"SCHEDULER_RECONCILIATION": "false"}, {False}),
+        ({"SCHEDULER_RECONCILIATION": "false", "SCHEDULER_RECONCILIATION_VISITS": "true"}, {True, False}),
+    ],
+)
+def test_without_a_switch_of_its_own_each_has_that_of_all(switches: dict[str, str], expected: set[bool]) -> None:
+    """An installation whose CronJobs reconcile does not begin to reconcile in its scheduler too."""
+    settings = load_settings(switches)
+    on = {entry.name: entry.is_on(settings) for entry in RECONCILIATIONS.values()}
+    assert set(on.values()) == expected
+    assert on["visits"] == (True in expected)
