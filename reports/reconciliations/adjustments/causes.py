@@ -17,8 +17,9 @@ from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
+    from reports.engine.contract import Difference
     from reports.engine.result import RightSide
     from reports.reconciliations.adjustments.sides import Booking
     from sync.domains.adjustments.dps import Adjustment, PersonAdjustment
@@ -104,14 +105,14 @@ class _Record:
         return EvidenceRow(side="NOMIS", text=text + ("" if each.active else ", inactive"), note=note)
 
 
-def explain(services: Services, booking: Booking, differs: Iterable[str]) -> Explanation | None:
+def explain(services: Services, booking: Booking, difference: Difference) -> Explanation | None:
     """Why the fields of a booking differ, None if nothing tells. Raises `SyncError` if evidence cannot be read."""
     records = [
         _Record(category, each, mapped_to(services, f"{category} {each.id}"))
         for category, each in adjustments_of(services, booking, active_only=False)
     ]
     person = adjustments_api.person_adjustments(services[UpstreamName.SENTENCE_ADJUSTMENTS], booking.offender_no)
-    causes = _Causes(services, booking.id, {each.id: each for each in person}, counters_of(differs))
+    causes = _Causes(services, booking.id, {each.id: each for each in person}, counters_of(difference.differs))
     found = [causes.of_nomis(record) for record in records]
     if not booking.created:
         known = {record.dps_id for record in records}
@@ -120,7 +121,8 @@ def explain(services: Services, booking: Booking, differs: Iterable[str]) -> Exp
     told = [each for each in found if each is not None]
     if not told:
         return None
-    return Explanation(_diagnosis(booking.offender_no, told), tuple(row for each in told for row in each.evidence))
+    evidence = tuple(row for each in told for row in each.evidence)
+    return Explanation(_diagnosis(booking.offender_no, told, difference.given_up), evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +194,11 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
         raise
 
 
-def _diagnosis(offender_no: str, found: Sequence[Found]) -> Diagnosis:
-    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation."""
+def _diagnosis(offender_no: str, found: Sequence[Found], given_up: str | None) -> Diagnosis:
+    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation.
+
+    given_up: why a message about one of the adjustments stays on the dead letter queue.
+    """
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [
@@ -201,11 +206,14 @@ def _diagnosis(offender_no: str, found: Sequence[Found]) -> Diagnosis:
     ]
     again = command("reconcile", "adjustments", "--prisoner", offender_no, "--no-notify")
     others = "; ".join(cause.text for cause in causes[1:])
+    explanation = [f"There is more than one cause: {others}."] if others else []
+    if given_up is not None:
+        explanation.append(f"Its message is not sent back from the dead letter queue: {given_up}.")
     return Diagnosis(
         cause=first.text,
         confidence="high" if len(causes) == 1 else "medium",
         right_side=first.right_side if len({cause.right_side for cause in causes}) == 1 else "unknown",
-        explanation=f"There is more than one cause: {others}." if others else "",
+        explanation=" ".join(explanation),
         action=" ".join(dict.fromkeys(cause.action for cause in causes)),
         commands=(*resyncs, again),
     )

@@ -144,7 +144,7 @@ class AdjustmentReconciliation(Reconciliation):
         return [found for _, found in reads.each(_NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:
-        return causes.explain(self.services, _booking(difference.row), difference.differs)
+        return causes.explain(self.services, _booking(difference.row), difference)
 
     def events(self) -> AdjustmentEvents:
         """Those of the replaced service."""

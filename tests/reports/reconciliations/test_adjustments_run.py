@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
+from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 from sandbox import Sandbox
 from sync.store.telemetry import read_events
 from tests.harness.reconciliations import OpenApp, ReportsApp
-from tests.reports.reconciliations.test_adjustments import truth, worked_example
+from tests.reports.reconciliations.test_adjustments import DPS_ADJUSTMENTS, truth, worked_example
 
 PREFIX = "sentencing-reports-reconciliation"
 
@@ -115,6 +117,24 @@ def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, ope
     upstream.clear_faults()
     result = result_of(reconcile(app, resume=outcome.run_id))
     assert (result.status, result.compared) == ("complete", 20)
+
+
+def test_a_message_that_is_given_up_is_named(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Nothing sends it back, so that the difference stays; one that may still be handled puts it in flight."""
+    booking_id, _ = worked_example(upstream)
+    entity = f"sentencing-adjustment:{DPS_ADJUSTMENTS}02"
+    why = "it came back 11 times, and housekeeping does not send it back any more"
+    app = open_app()
+    waiting = PendingMessages(on_dlq=frozenset({entity}))
+    given_up = replace(waiting, given_up={entity: why})
+    first, second = (
+        result_of(app.reconcile(kind=AdjustmentReconciliation, find_pending=finds))
+        for finds in (lambda _domain: waiting, lambda _domain: given_up)
+    )
+    assert [each.booking_id for each in first.in_flight] == [booking_id]
+    [mismatch] = second.mismatches
+    assert mismatch.diagnosis is not None
+    assert why in mismatch.diagnosis.explanation
 
 
 def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> None:

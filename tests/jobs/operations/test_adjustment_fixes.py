@@ -1,0 +1,34 @@
+"""The commands that the reconciliation of adjustments proposes: whoever runs them has fewer differences."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from reports.reconciliations.adjustments import causes
+from sandbox import Sandbox
+from tests.harness.app import App
+
+
+def reconcile(app: App) -> dict[int, dict[str, Any]]:
+    """The differences by booking."""
+    result = json.loads(app.run_ok("reconcile", "adjustments", "--no-notify", "--json"))
+    return {each["bookingId"]: each for each in result["mismatches"]}
+
+
+def test_resyncs_remove_the_differences_that_they_are_proposed_for(app: App, sandbox: Sandbox) -> None:
+    """What is left is what DPS cannot mend: made in NOMIS alone, moved or merged."""
+    sandbox.reset(prisoners=100, plant=["adjustments"], every_cause=True)
+    before = reconcile(app)
+    commands = [
+        shlex.split(command)[1:]
+        for each in before.values()
+        for command in each["diagnosis"]["commands"]
+        if " resync " in command
+    ]
+    assert len(commands) == len(before) - 3
+    for command in commands:
+        assert "read again: as it should be" in app.run_ok(*command, "--yes", "--as", "jane")
+    after = {each["diagnosis"]["cause"] for each in reconcile(app).values()}
+    assert after == {cause.text for cause in (causes.NOT_IN_DPS, causes.ON_OTHER_BOOKING, causes.UNDER_OTHER_NUMBER)}
