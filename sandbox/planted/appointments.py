@@ -43,7 +43,7 @@ CAUSES: Final = {
     "37 years ahead in NOMIS": 0.0,
 }
 #: How many appointments each prisoner has, each within days of its own, of which yesterday is the first.
-EACH, DAYS_OF_ONE = 3, 8
+EACH, DAYS_OF_ONE = 2, 12
 #: The days of what differs come after those.
 FIRST_DAY_OF_DIFFERENCES, DAYS_OF_DIFFERENCES = EACH * DAYS_OF_ONE - 1, 3
 #: Traffic makes no appointments at these minutes.
