@@ -26,7 +26,7 @@ class Entry:
 
     name, title: as its class has them. implementation: where the class is, `module:name`. cron: when it runs by
     default, in the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone
-    identifies its records, so that the list of exclusions has booking ids.
+    identifies its records, so that the list of exclusions has booking ids. by_prisoner: prisoners can be chosen.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Entry:
     cron: str
     days: Days = "none"
     of_bookings: bool = False
+    by_prisoner: bool = True
 
     @property
     def job(self) -> str:
@@ -87,9 +88,22 @@ _LISTED = (
         "0 4 * * 1",
         of_bookings=True,
     ),
-    Entry("allocations", "Allocations", f"{_HERE}.allocations:Allocations", "5 7 * * *"),
-    Entry("suspended-allocations", "Suspended allocations", f"{_HERE}.allocations:SuspendedAllocations", "35 7 * * *"),
-    Entry("attendances", "Attendances with pay", f"{_HERE}.attendances:Attendances", "5 1 * * *", "one"),
+    Entry("allocations", "Allocations", f"{_HERE}.allocations:Allocations", "5 7 * * *", by_prisoner=False),
+    Entry(
+        "suspended-allocations",
+        "Suspended allocations",
+        f"{_HERE}.allocations:SuspendedAllocations",
+        "35 7 * * *",
+        by_prisoner=False,
+    ),
+    Entry(
+        "attendances",
+        "Attendances with pay",
+        f"{_HERE}.attendances:Attendances",
+        "5 1 * * *",
+        "one",
+        by_prisoner=False,
+    ),
     Entry("appointments", "Appointments", f"{_HERE}.appointments.reconciliation:Appointments", "5 0 * * *", "range"),
     Entry(
         "adjustments",

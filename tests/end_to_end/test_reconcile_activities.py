@@ -80,3 +80,10 @@ def test_attendances_of_another_day(app: App) -> None:
     assert {each["date"] for each in app.telemetry("activity-attendance-reconciliation-report-success")} == {day}
     result = app.read_json("reconcile", "attendances", "--date", day, "--prison", "MDI", "--no-notify")
     assert result["status"] == "complete"
+
+
+def test_no_prisoner_can_be_chosen(app: App) -> None:
+    """The services list a prison as a whole; the message says what to choose by."""
+    ended = app.run("reconcile", "suspended-allocations", "--prisoner", "A1234BC", "--no-notify")
+    assert ended.code == 2
+    assert "suspended allocations are listed by prison: choose with --prison" in ended.err

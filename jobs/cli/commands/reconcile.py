@@ -159,6 +159,8 @@ def _reconcile(
 
     if resume not in (None, LAST) and (prison or prisoner or days != (None, None)):
         raise UsageError("--resume keeps what the resumed run covers: leave out --prison and --prisoner, and days")
+    if prisoner and not entry.by_prisoner:
+        raise UsageError(f"{entry.title.lower()} are listed by prison: choose with --prison, not with --prisoner")
     from_date, to_date = (None if day is None else day.date() for day in days)
     if from_date is not None and to_date is not None and from_date > to_date:
         raise UsageError(f"--from {from_date} is after --to {to_date}")
