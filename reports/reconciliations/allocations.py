@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.engine.result import Diagnosis
-from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
+from reports.reconciliations.activity_counts import NOMIS_ONLY, CountReconciliation, kinds_of
 from reports.reconciliations.activity_events import AllocationEvents, SuspendedAllocationEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
@@ -68,11 +68,12 @@ class Allocations(CountReconciliation):
         return f"allocation {record['id']} to schedule {record['schedule']}: {record['status']}, {dates}"
 
     def diagnose(self, difference: Difference, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
-        row, kind = difference.row, difference.kind
+        row = difference.row
         others = [each for each in records if each["status"] not in self.statuses]
+        more_in_dps = (row["dps_count"] or 0) > (row["nomis_count"] or 0)
         if row["nomis_location"] != row["prison_id"]:
-            return self._moved(row, kind, others)
-        if kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
+            return self._moved(row, others, more_in_dps=more_in_dps)
+        if difference.kind == NOMIS_ONLY and not records and row["dps_unread"] is None:
             return Diagnosis(
                 cause="NOMIS has an allocation that DPS does not have",
                 confidence="medium",
@@ -80,18 +81,18 @@ class Allocations(CountReconciliation):
                 explanation="DPS has no allocation of the booking at this prison, not even an ended one.",
                 action="Look in NOMIS who made it, and ask the prison whether it is right.",
             )
-        more_in_dps, more_in_nomis, still_open = self.causes
-        if (row["dps_count"] or 0) > (row["nomis_count"] or 0):
-            cause, wrong = more_in_dps, [each for each in records if each["status"] in self.statuses]
-        else:
-            is_open = any(each["status"] not in ("ENDED", "PENDING") for each in others)
-            cause, wrong = still_open if is_open else more_in_nomis, others or list(records)
-        return self.not_synchronised(difference, cause, wrong)
+        lacking, over, other_status = self.causes
+        if more_in_dps:
+            return self.not_synchronised(
+                difference, lacking, [each for each in records if each["status"] in self.statuses]
+            )
+        is_open = any(each["status"] not in ("ENDED", "PENDING") for each in others)
+        return self.not_synchronised(difference, other_status if is_open else over, others or list(records))
 
-    def _moved(self, row: Mapping[str, Any], kind: str, others: Sequence[Mapping[str, Any]]) -> Diagnosis:
+    def _moved(self, row: Mapping[str, Any], others: Sequence[Mapping[str, Any]], *, more_in_dps: bool) -> Diagnosis:
         """The booking is not at the prison any more, so one of the two did not end the allocation."""
         here = f"The booking is at {row['nomis_location']}, not at {row['prison_id']}."
-        if kind == DPS_ONLY:
+        if more_in_dps:
             return Diagnosis(
                 cause="the prisoner moved or was released, and DPS still has the allocation",
                 confidence="high",
