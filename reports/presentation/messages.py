@@ -47,7 +47,10 @@ class EmailReport:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
+    """A difference in the email; `difference` says how the sides differ where that does not fit into the cells."""
+
     cells: tuple[str, ...]
+    difference: str | None
     cause: str
     commands: tuple[str, ...]
     request: str | None = None
@@ -92,7 +95,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
         "masked": MASKED if masking.on and shown else None,
         "link": link,
         "path": path,
-        "heads": ("Row", view.heading, "Prison", "NOMIS", "DPS", "Since"),
+        "heads": ("Row", view.heading, "Prison", *(() if view.shows_kind else ("NOMIS", "DPS")), "Since"),
         "rows": [_email_line(view, number, each, masking) for number, each in shown],
         "unconfirmed": _unconfirmed_lines(result, masking)[:MOST_IN_EMAIL],
         "left_out": len(result.mismatches) - len(shown),
@@ -173,16 +176,17 @@ def _packed(lines: list[str]) -> tuple[str, ...]:
 def _email_line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> _Line:
     found = mismatch.diagnosis
     name, details = view.name(mismatch, masking), view.details(mismatch, masking)
+    sides = () if view.shows_kind else tuple(masking.text(view.side_text(mismatch, side)) for side in SIDES)
     cells = (
         str(number),
         f"{name} ({details})" if details else name,
         mismatch.prison_id or "unknown",
-        *(masking.text(view.side_text(mismatch, side)) for side in SIDES),
+        *sides,
         "new" if mismatch.standing == "new" else day(mismatch.since),
     )
-    kind = f"{capital(view.kind(mismatch))}. " if view.shows_kind else ""
+    difference = capital(_difference(view, mismatch, masking)) if view.shows_kind else None
     if found is None:
-        return _Line(cells, kind + masking.text(mismatch.evidence_missing or NOT_INVESTIGATED), ())
-    cause = f"{kind}{masking.text(f'{capital(view.cause(found))}. {found.action}')}"
+        return _Line(cells, difference, masking.text(mismatch.evidence_missing or NOT_INVESTIGATED), ())
+    cause = masking.text(f"{capital(view.cause(found))}. {found.action}")
     request = masking.text(found.request) if found.request else None
-    return _Line(cells, cause, tuple(masking.text(each) for each in found.commands), request)
+    return _Line(cells, difference, cause, tuple(masking.text(each) for each in found.commands), request)
