@@ -13,6 +13,7 @@ from sandbox.nomis_visits import Visit, one_room_code, room_code, visit_room
 from sandbox.places import FIRST_PERSON, PERSONS
 from sandbox.planted.differences import Difference, Outcome, how_many
 from sandbox.population import new_offender_no
+from sandbox.topic import domain_event
 from sandbox.visit_scheduler import BookedVisit
 
 if TYPE_CHECKING:
@@ -207,6 +208,13 @@ class _Planter:
         visit = self._visit(created=london_now() - timedelta(minutes=3))
         return visit.reference
 
+    def event_waiting(self, turn: int) -> str:
+        reference = self.not_cancelled(turn)
+        prisoner_id = self.world.visits.visits[reference].prisoner_id
+        event = domain_event("prison-visit.cancelled", {"reference": reference}, prisoner_id)
+        self.world.waiting.setdefault("visit", []).append(event)
+        return reference
+
     # The records.
 
     def _visit(self, day: int | None = None, **changes: Any) -> BookedVisit:
@@ -305,6 +313,7 @@ CAUSES: Final = {
     "another outcome on the NOMIS screen": Cause("outcome-differs", 0.0, _Planter.other_outcome),
     "comment of another visit in NOMIS": Cause("reference-differs", 0.0, _Planter.other_reference),
     "created a moment ago": Cause("nomis-visit-missing", 0.05, _Planter.on_its_way, "in flight"),
+    "cancelled, the event waits": Cause("not-cancelled-in-nomis", 0.0, _Planter.event_waiting, "in flight"),
 }
 
 

@@ -204,6 +204,7 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
         "created in DPS, never in NOMIS": "the event that it was booked was lost, or failed",
         "created a moment ago": "the event that it was booked was lost, or failed",
         "cancelled in DPS alone": "the event that it was cancelled was lost, or failed",
+        "cancelled, the event waits": "the event that it was cancelled was lost, or failed",
         "cancelled on the NOMIS screen": "the visit was cancelled on the NOMIS screen",
         "moved in DPS alone": "the event that it was changed was lost, or failed",
         "visitors changed in DPS alone": "the event that it was changed was lost, or failed",

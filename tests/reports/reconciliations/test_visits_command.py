@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sync import clock
+from sync.settings.loading import load_settings
 from tests.harness.app import App
 
 IN_FLIGHT = {"RECONCILIATION_IN_FLIGHT_MINUTES": "10"}
@@ -41,12 +42,23 @@ def planted(app: App) -> dict[str, dict[str, str]]:
     return sorted_out
 
 
+@pytest.fixture
+def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
+    """The messages that are planted to wait are on the dead letter queue."""
+    queue = load_settings(app.settings).queue("visit").dlq_name
+    assert app.sandbox.send_waiting(queue, of="visit") == 1
+
+
+@pytest.mark.usefixtures("waiting")
 def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
     """Each difference with its cause and fix, what is in flight apart, and an event for each."""
     result = reconcile(app)
     assert result["status"] == "complete"
     assert found(result) == planted["reported"]
     assert found(result, "inFlight") == planted["in flight"]
+    why = {each["kind"]: each["why"] for each in result["inFlight"]}
+    assert why["nomis-visit-missing"] == "the DPS visit is only some minutes old"
+    assert why["not-cancelled-in-nomis"].startswith("its message waits on the dead letter queue")
     assert all(each["diagnosis"]["cause"] and each["weight"] for each in result["mismatches"])
     events = app.telemetry("visits-reports-reconciliation-mismatch")
     assert {each["visitId"]: each["reason"] for each in events} == {
@@ -59,6 +71,7 @@ def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]])
     assert requested["to"] == (clock.london_now().date() + timedelta(days=35)).isoformat()
 
 
+@pytest.mark.usefixtures("waiting")
 def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, dict[str, str]]) -> None:
     """What its commands fix is resolved; all else persists, also what only the first run had to look back for."""
     fixable = {"nomis-duplicate", "mapping-missing", "nomis-visit-missing", "not-cancelled-in-nomis"}
@@ -67,6 +80,8 @@ def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, di
         if each["key"]["visit"] in fixed:
             (command,) = each["diagnosis"]["commands"]
             app.run_ok(*command.split()[1:], "--yes")
+    app.run_ok("dlq", "retry", "visit", "--yes")
+    app.drain_out("visit")
     for visit in app.sandbox.nomis("visit"):
         long_ago = (clock.london_now() - timedelta(days=40)).replace(tzinfo=None).isoformat()
         app.sandbox.control("PUT", f"/nomis/visits/{visit['id']}", {"created": long_ago})
@@ -76,6 +91,7 @@ def test_next_run_after_what_the_report_proposes(app: App, planted: dict[str, di
     assert {each["key"]["visit"] for each in result["resolved"]} == fixed
 
 
+@pytest.mark.usefixtures("waiting")
 def test_prison_that_cannot_be_read(app: App, planted: dict[str, dict[str, str]]) -> None:
     """The run is incomplete and says which prison, and is resumed."""
     prison = app.sandbox.prisoners()[0]["prisonId"]
