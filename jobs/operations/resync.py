@@ -26,7 +26,8 @@ _TEXT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 #: The properties by which NOMIS names what has no mapping of its own.
 _ROW_IDS = ("nomisAllocationId", "nomisAttendanceEventId")
 _DONE = {
-    Effect.CREATE: "created in NOMIS",
+    # Or found there, created by a process that died or by another program.
+    Effect.CREATE: "in NOMIS",
     Effect.UPDATE: "updated in NOMIS",
     Effect.CREATE_OR_UPDATE: "written to NOMIS",
     Effect.CANCEL: "cancelled in NOMIS",
@@ -167,7 +168,7 @@ def carry_out_resync(application: Application, planned: PlannedResync, who: str)
 def check_result(planned: PlannedResync, result: ResyncResult) -> None:
     """Raises `WorkError` if the record is not as it should be after it was written."""
     if result.left:
-        raise WorkError(f"{planned.target} was {result.outcome}, but: {'; '.join(result.left)}")
+        raise WorkError(f"{planned.target}: {result.outcome}, but: {'; '.join(result.left)}")
 
 
 def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:

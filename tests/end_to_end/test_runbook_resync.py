@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
+from sandbox.places import FIRST_PERSON
 from sync.domains.registry import DOMAINS, resync_kinds
 from tests.harness.app import App
 from tests.harness.faults import faulty
@@ -83,7 +84,7 @@ def test_record_without_mapping_is_created_once(app: App, sandbox: Sandbox, kind
     assert "create: it is " in said
     assert said.endswith("read again: as it should be\n")
     ((made,), (mapping,)) = sandbox.nomis(noun), sandbox.mappings(domain)
-    assert f"created in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
+    assert f"in NOMIS as {DOMAINS[domain].repair.noun} {made.get('event_id', made.get('id'))}" in said
     assert made.get("event_id", made.get("id")) in mapping.values()
     (action,) = app.read_json("actions")
     assert (action["who"], action["action"], action["target"]) == ("jane", "resync", f"{kind} {told.dps_id}")
@@ -339,6 +340,15 @@ def test_what_still_differs_is_a_failure(app: App, sandbox: Sandbox) -> None:
     assert (ended.code, f"{other} in DPS" in ended.error) == (1, True)
     (action,) = app.read_json("actions")
     assert (action["state"], len(action["details"]["left"])) == ("done", 1)
+
+
+def test_visitors_are_read_again_too(app: App, sandbox: Sandbox) -> None:
+    """Who comes to a visit is compared on both sides, and written."""
+    told, visitors = in_step(app, "visit"), [FIRST_PERSON, FIRST_PERSON + 1]
+    change(sandbox, "visit", told, {"person_ids": visitors})
+    said = app.run_ok("resync", "visit", told.dps_id, "--yes")
+    assert f"visitors none in NOMIS, {visitors[0]}, {visitors[1]} in DPS" in said
+    assert [each["person_ids"] for each in sandbox.nomis("visit")] == [visitors]
 
 
 def test_dry_run_says_what_would_be_done(app: App, sandbox: Sandbox) -> None:

@@ -91,9 +91,8 @@ class AppointmentResync(Resync):
         if appointment is None:
             return _plan_gone(plan, dps_id, ids)
         cancelled = _is_cancelled(appointment, appointments)
-        plan = partial(
-            plan, dps=_shown(appointment, cancelled=cancelled), expected=_expected(appointment, cancelled=cancelled)
-        )
+        expected = _expected(appointment, nomis, cancelled=cancelled)
+        plan = partial(plan, dps=_shown(appointment, cancelled=cancelled), expected=expected)
         if appointment.created is not None and location_of(appointment) is not None:
             # Without a location NOMIS has no look-up.
             plan = partial(plan, made_at=appointment.created.replace(tzinfo=LONDON))
@@ -164,14 +163,16 @@ def _shown(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
     }
 
 
-def _expected(appointment: AppointmentInstance, *, cancelled: bool) -> Record:
-    """What NOMIS shows of it; in a cell NOMIS puts a location of its own."""
+def _expected(appointment: AppointmentInstance, nomis: Record | None, *, cancelled: bool) -> Record:
+    """What NOMIS shows of it: the prison where it says one; in a cell NOMIS puts a location of its own."""
     if cancelled:
         return {"status": _CANCELLED}
     body = nomis_appointment(appointment)
     expected = {"bookingId": str(appointment.booking_id), "type": body.event_sub_type}
     for name, moment in (("start", body.start_time), ("end", body.end_time)):
         expected[name] = datetime.fromisoformat(f"{body.event_date.isoformat()}T{moment}").isoformat()
+    if appointment.prison_code is not None and nomis is not None and nomis["prisonId"] is not None:
+        expected["prisonId"] = appointment.prison_code
     if body.internal_location_id is not None:
         expected["location"] = str(body.internal_location_id)
     return expected

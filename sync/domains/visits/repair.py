@@ -1,6 +1,6 @@
 """Repairs of visits: a duplicate is cancelled, since NOMIS deletes no visit; a visit is written to NOMIS again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from sync.domains.visits import dps as visit_scheduler
 from sync.domains.visits import nomis as nomis_visits
 from sync.domains.visits.dps import BookedVisit
 from sync.domains.visits.nomis import CancelVisit
-from sync.domains.visits.rules import CREATION
+from sync.domains.visits.rules import CREATION, NOMIS_VISIT_TYPES
 from sync.events.envelope import DomainEvent
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
@@ -122,7 +122,7 @@ class VisitResync(Resync):
                 ids=ids,
                 dps=None,
             )
-        nomis = None if ids is None else REPAIR.read(services, ids)
+        nomis = None if ids is None else _in_nomis(int(ids.nomis_ids[0]), services)
         plan = partial(
             ResyncPlan,
             creation_id=dps_id,
@@ -201,6 +201,8 @@ def _shown(visit: BookedVisit) -> Record:
         "outcome": visit.outcome_status,
         "start": local_seconds(visit.start_timestamp),
         "end": local_seconds(visit.end_timestamp),
+        "type": visit.visit_type,
+        "visitors": _visitors(visitor.nomis_person_id for visitor in visit.visitors),
     }
 
 
@@ -213,7 +215,28 @@ def _expected(visit: BookedVisit) -> Record:
         "prisonId": visit.prison_id,
         "start": local_seconds(visit.start_timestamp),
         "end": local_seconds(visit.end_timestamp),
+        "type": NOMIS_VISIT_TYPES.get(visit.visit_type),
+        "visitors": _visitors(visitor.nomis_person_id for visitor in visit.visitors),
     }
+
+
+def _in_nomis(visit_id: int, services: Services) -> Record | None:
+    visit = nomis_visits.find_details(services.nomis, visit_id)
+    if visit is None:
+        return None
+    return {
+        "offenderNo": visit.offender_no,
+        "prisonId": visit.prison_id,
+        "start": local_seconds(visit.start_date_time),
+        "end": None if visit.end_date_time is None else local_seconds(visit.end_date_time),
+        "status": visit.visit_status.code,
+        "type": visit.visit_type.code,
+        "visitors": _visitors(visitor.person_id for visitor in visit.visitors),
+    }
+
+
+def _visitors(person_ids: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(person_ids))))
 
 
 RESYNCS = (VisitResync(),)

@@ -1,0 +1,53 @@
+"""The runbook on differences: what a report proposes is typed, and the next run no longer finds what it fixes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from reports.reconciliations.registry import RECONCILIATIONS
+from tests.harness.app import App
+
+#: How many of the planted differences of each reconciliation the proposed resyncs fix.
+FIXED = {
+    "allocations": 3,
+    "suspended-allocations": 2,
+    "attendances": 2,
+    "appointments": 12,
+    "adjustments": 7,
+    "visits": 8,
+}
+
+
+def compare(app: App, name: str) -> list[dict[str, Any]]:
+    """The differences that a complete run finds."""
+    result = json.loads(app.run_ok("reconcile", name, "--no-notify", "--json"))
+    assert result["status"] == "complete"
+    return list(result["mismatches"])
+
+
+def test_no_reconciliation_is_left_out() -> None:
+    """Only incentives have fixes of their own."""
+    assert FIXED.keys() == RECONCILIATIONS.keys() - {"incentives"}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_a_report_proposes_fixes_the_difference(app: App, name: str) -> None:
+    """A resync that succeeds resolves its difference; one that is refused leaves it, and nothing new is found."""
+    app.sandbox.reset(prisoners=400, plant=[name], every_cause=True)
+    found = {json.dumps(each["key"]): each for each in compare(app, name)}
+    refused: set[str] = set()
+    resynchronised: set[str] = set()
+    for key, difference in found.items():
+        commands = [shlex.split(line)[1:] for line in (difference["diagnosis"] or {"commands": []})["commands"]]
+        resyncs = [command for command in commands if command[0] == "resync"]
+        codes = {app.run(*command, "--yes", "--unchecked").code for command in resyncs}
+        if resyncs:
+            (resynchronised if codes == {0} else refused).add(key)
+    left = {json.dumps(each["key"]) for each in compare(app, name)}
+    assert left == found.keys() - resynchronised
+    assert refused <= left
+    assert len(resynchronised) == FIXED[name]
