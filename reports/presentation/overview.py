@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from reports.engine.runs import EndedRun
 
-#: Reconciliations whose files are kept without a folder of their own, as before there were others.
+#: Reconciliations whose files are kept at the root, where they were before there were others.
 _WITHOUT_FOLDER = frozenset({"incentives"})
 #: Runs in the trend of a card.
 _TREND_RUNS = 26

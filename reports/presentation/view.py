@@ -91,7 +91,7 @@ class Count:
 class View:
     """The general view of a result."""
 
-    #: The template of the part of the page that stands beside the prisons, with the heading of that part.
+    #: The template of the part of the page next to the prisons, with the heading of that part.
     part: ClassVar[str] = "report/kinds.html.j2"
     #: Whether the kind of a difference is shown with each; false where the values say it.
     shows_kind: ClassVar[bool] = True
@@ -153,7 +153,7 @@ class View:
         return f"Every {self.noun} agrees in NOMIS and in DPS."
 
     def gaps(self, number: int) -> str:
-        """So many parts of the population that could not be listed."""
+        """How many parts of the population could not be listed."""
         return f"{count(number, 'part')} of the list of {self.result.counted}"
 
     def not_found(self, number: int) -> str:
@@ -180,7 +180,7 @@ class View:
         return "".join(parts)
 
     def how_resolved(self, resolved: Resolved) -> str:
-        """Why an earlier difference is none any more."""
+        """Why an earlier difference no longer exists."""
         return "both sides agree now" if resolved.how == "equal" else f"no longer among the {self.result.counted}"
 
     # Records
@@ -204,7 +204,7 @@ class View:
         return f"booking {masking.booking(record.booking_id)}" if record.booking_id is not None else "unknown"
 
     def details(self, record: Record | Unread, masking: Masking = UNMASKED) -> str:
-        """Whose record it is and of which day, besides its name."""
+        """Whose record it is, and of which day."""
         parts = [masking.offender(record.offender_no)] if record.offender_no is not None and self._own_key else []
         named_by_booking = not self._own_key and record.offender_no is None
         if record.booking_id is not None and not named_by_booking:

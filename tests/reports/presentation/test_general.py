@@ -228,7 +228,7 @@ def test_says_first_what_is_suspicious_or_missing() -> None:
         words = " ".join(text.split())
         assert "1 visit, prison LEI and 1 part of the list of visits could not be read" in words
         assert "prisoner-to-nomis reconcile official-visits --resume visits-of-today" in words
-        assert "1,204 of 40,120 visits differ, more than 2%" in words
+        assert "suspicious: 1,204 of 40,120 differ, more than 2 %: look for one common cause first." in text_of(words)
     assert "severity high" in slack_of(result).summary
     assert "severity medium" in slack_of(visit_result(3)).summary
     assert "severity info" in slack_of(visit_result(0)).summary
