@@ -85,7 +85,10 @@ class BookingList:
         return self.settings.reports_sentencing_reconciliation_page_size
 
     def _population(self, pages: Iterable[list[Booking] | Gap], reads: Reads) -> Population:
-        """The bookings of the scope on these pages; chosen prisoners without one are unread."""
+        """The bookings of the scope on these pages; chosen prisoners without one are unread.
+
+        Raises `SyncError` where more cannot be listed than the settings allow.
+        """
         wanted = dict.fromkeys(self.scope.offender_nos)
         missing = set(wanted)
         units: list[Unit] = []
@@ -94,6 +97,8 @@ class BookingList:
         for page in pages:
             if isinstance(page, Gap):
                 gaps.append(page)
+                if len(gaps) > self.settings.reconciliation_max_page_errors:
+                    raise SyncError(f"more than {len(gaps) - 1} parts could not be listed; the last one: {page.reason}")
                 continue
             chosen = [each for each in page if not wanted or each.offender_no in wanted]
             missing.difference_update(each.offender_no for each in chosen)

@@ -102,6 +102,18 @@ def test_a_gap_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenA
     assert booking_id in found(result)
 
 
+def test_too_many_gaps_end_the_run(upstream: Sandbox, open_app: OpenApp) -> None:
+    """More parts that cannot be listed than are allowed are a fault of the list: the run has failed."""
+    key = sorted(each["bookingId"] for each in upstream.prisoners())[4]
+    for step in (0, 1):
+        query = f"bookingId={key + step}"
+        upstream.fault("nomis", path="/bookings/ids/latest-from-id", query=query, status=500)
+    app = open_app(reports_sentencing_reconciliation_page_size="5", reconciliation_max_page_errors="0")
+    result = result_of(reconcile(app))
+    assert result.status == "failed"
+    assert "more than 0 parts could not be listed" in (result.failure or "")
+
+
 def test_an_unread_booking_is_incomplete_until_it_is_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """It is named, neither equal nor different; a resumed run reads it."""
     worked_example(upstream)
