@@ -237,11 +237,14 @@ class View:
         return "; ".join(map(str, self.side(record, side))) or "none"
 
     def fields_table(self, record: Record) -> Table | None:
-        """Every field with both values, those that differ first and marked; None for a single one."""
+        """Every field with both values, those that differ first and marked; None for a single one.
+
+        Left out are equal ones that say nothing: without a value, or a count of none.
+        """
         if len(record.differences) + len(record.other_fields) < 2:
             return None
         rows = [self._field_row(each, marked=True) for each in record.differences]
-        rows += [self._field_row(each, marked=False) for each in record.other_fields]
+        rows += [self._field_row(each, marked=False) for each in record.other_fields if _says_anything(each)]
         return Table("Field by field", ("Field", "NOMIS", "DPS"), tuple(rows))
 
     def evidence_table(self, mismatch: Mismatch) -> Table | None:
@@ -316,6 +319,11 @@ class View:
     def _field_row(self, values: FieldValues, *, marked: bool) -> Row:
         label = self._labels.get(values.field, column_words(values.field))
         return Row((label, value_text(values.nomis), value_text(values.dps)), marked)
+
+
+def _says_anything(values: FieldValues) -> bool:
+    nothing_counted = type(values.nomis) is int and values.nomis == values.dps == 0
+    return not nothing_counted and (values.nomis, values.dps) != (None, None)
 
 
 def column_words(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationOutcome, ReconciliationParameters
+from reports.presentation.html import render_report
 from reports.reconciliations.adjustments.reconciliation import AdjustmentReconciliation
 from sandbox import Sandbox
 from sync.store.telemetry import read_events
@@ -157,3 +159,19 @@ def test_services_of_2023_are_too_old(upstream: Sandbox, open_app: OpenApp) -> N
     assert result.status == "failed"
     assert "too old" in (result.failure or "")
     assert events(app, "report") == [{"success": "false"}]
+
+
+def test_a_report_of_many_differences_is_small(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Types of which neither side has an adjustment are left out of the page: 400 differences stay below 1 MB."""
+    upstream.reset(prisoners=150, plant=["adjustments"], every_cause=True)
+    result = result_of(reconcile(open_app()))
+    assert len(result.mismatches) == len(truth(upstream, "reported"))
+    page = render_report(result)
+    assert page.count(">Special remission<") < len(result.mismatches)
+    many = tuple(
+        mismatch.model_copy(update={"key": {"booking_id": number}, "booking_id": number})
+        for number, mismatch in zip(range(1, 401), itertools.cycle(result.mismatches), strict=False)
+    )
+    result = result.model_copy(update={"mismatches": many})
+    assert len(render_report(result).encode()) < 1_000_000
+    assert len(result.to_json().encode()) < 1_000_000
