@@ -118,7 +118,7 @@ class SharedReads:
 
     def one(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
         """A single call; see `Reads.one`."""
-        return retry(read, self._stopped.wait, self._outage_seconds)
+        return retry(read, self._pause, self._outage_seconds)
 
     def page(self, service: UpstreamName, read: Callable[[], Value]) -> Value:  # noqa: ARG002 - as in `each`
         """A page of a list; see `Reads.page`."""
@@ -142,6 +142,12 @@ class SharedReads:
             batch.ended.set()
         for reader in readers:
             reader.join()
+
+    def _pause(self, seconds: float) -> bool:
+        """Waits before the next attempt at a call, with signs of life where nobody else gives them; whether stopped."""
+        if threading.get_ident() == self._owner:
+            return self._wait(seconds)
+        return self._stopped.wait(seconds)
 
     def _wait(self, seconds: float) -> bool:
         """Waits before the next attempt; whether the reading was stopped."""

@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 import pytest
 
+from reports.engine.contract import Population, Reads, Unit
 from reports.engine.pending_messages import PendingMessages
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
+from sandbox import Sandbox
 from sync.clock import now
 from sync.failures import RuleError, UpstreamError
-from sync.settings.declaration import Settings
+from sync.settings.declaration import Settings, UpstreamName
 from sync.store.telemetry import read_events
 from tests.harness.made_up import MadeUp, Row
 from tests.harness.reconciliations import OpenApp, ReportsApp
@@ -236,3 +238,25 @@ def test_a_run_says_nothing_of_days_that_it_does_not_cover(open_app: OpenApp) ->
     OfADay.units = {"MDI": []}
     assert reconciled(app, OfADay, parameters=chosen).resolved == ()
     assert reconciled(app, OfADay).compared_with == second.run_id
+
+
+class ListedByNomis(MadeUp):
+    """Units that one call to NOMIS lists."""
+
+    def population(self, reads: Reads) -> Population:
+        """Asks NOMIS, and then has none."""
+        nomis = self.services.nomis
+        reads.one(UpstreamName.NOMIS, lambda: nomis.call("GET", "/agency-switches/ACTIVITY"))
+        return Population((Unit("MDI"),), None)
+
+
+def test_a_run_that_waits_for_a_single_call_can_be_stopped(upstream: Sandbox, open_app: OpenApp) -> None:
+    """While the call is retried the run gives signs of life, each of which may end it."""
+    upstream.fault("nomis", "GET", "/agency-switches/ACTIVITY", kind="status", status=503)
+
+    def stop(stage: str, _done: int, _total: int) -> None:
+        assert stage == "listing"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reconciled(open_app(), ListedByNomis, progress=stop)
