@@ -112,7 +112,7 @@ class _Planter:
         self._record(visit, mapping_type=None, status="CANC", outcome="ADMIN")
 
     def _made_on_the_screen(self) -> None:
-        for comment in ("", "Asked for by the family. Reference: none"):
+        for comment in ("", "Asked for by the family. Reference: Smith", "Booked. Reference: by-phone"):
             visit = self._unbooked()
             self._record(visit, mapping_type=None, comment=comment, made_by=NOMIS_USER)
 

@@ -64,9 +64,10 @@ NOMIS_SCHEDULED, NOMIS_CANCELLED = "SCH", "CANC"
 NOMIS_ENDED: Final = ("NORM", "EXP", "HMPOP", "OFFEND", "VISITOR", "VDE")
 DETAILS: Final = frozenset({"start", "end", "visitors", "restriction", "prisoner", "prison", "type", "state"})
 
-#: Both generations of the comment; staff may have written on behind the reference.
+#: Both generations of the comment; staff may have written on behind the reference. A reference of another form is taken
+#: too, and the mapping decides; a word that staff wrote is not, since it may be personal.
 _WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
-_REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|\S+)"
+_REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
 #: Rooms that NOMIS makes for booked visits: one for each room of the real world, later one for all.
 _ROOM: Final = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
 _RESTRICTIONS: Final = {"SOC": "OPEN", "CLO": "CLOSED"}
