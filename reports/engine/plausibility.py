@@ -33,7 +33,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
     if not total and earlier:
         return f"no {counted} are listed, where the last complete run listed {earlier:,}"
     if not listed and population.total is None:
-        # There may be no records, but not: nothing to look for them in.
+        # A prison may have no records; that there is no prison at all is not believed.
         return f"there is nothing to read {counted} from"
     least = SMALLEST_SHARE * (earlier or 0)
     if (earlier or 0) >= FEWEST_LISTED and listed < least and (listed_before is None or listed_before >= least):
