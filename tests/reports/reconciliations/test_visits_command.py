@@ -31,9 +31,10 @@ def found(result: dict[str, Any], what: str = "mismatches") -> dict[str, str]:
 
 
 @pytest.fixture
-def planted(app: App) -> dict[str, dict[str, str]]:
-    """What is planted, by its outcome."""
-    app.sandbox.reset(prisoners=40, plant=["visits"], every_cause=True)
+def planted(app: App, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:
+    """What is planted, by its outcome; the parameter is the generation of the services."""
+    generation = getattr(request, "param", "today")
+    app.sandbox.reset(prisoners=40, plant=["visits"], every_cause=True, generation=generation)
     app.forget_queues()
     app.make_queues()
     sorted_out: dict[str, dict[str, str]] = {}
@@ -49,6 +50,7 @@ def waiting(app: App, planted: dict[str, dict[str, str]]) -> None:
     assert app.sandbox.send_waiting(queue, of="visit") == 1
 
 
+@pytest.mark.parametrize("planted", ["2023", "today"], indirect=True)
 @pytest.mark.usefixtures("waiting")
 def test_run_finds_what_is_planted(app: App, planted: dict[str, dict[str, str]]) -> None:
     """Each difference with its cause and fix, what is in flight apart, and an event for each."""
