@@ -161,7 +161,7 @@ def test_an_outage_of_the_database_ends_with_the_work_that_gets_through(
             create.wait_for_request()
             with locked(tmp_path / "one.db"):
                 create.release()
-                until(lambda: any(each["event"] == "database-unavailable" for each in logs))
+                until(lambda: any(each["event"] == "database-unavailable" and "messages" in each for each in logs))
             until(lambda: main.counts().total == 1)
             clock.ahead = 3_600.0
             other.release(key)
