@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 
@@ -196,6 +197,25 @@ def test_a_list_that_is_not_understood_is_not_empty(harness: Harness, prisoner: 
         assert attempt() is Outcome.APPLIED
     assert len(visits_of(harness.sandbox, booking)) == 1
     assert len(harness.sandbox.nomis("appointment")) == len(harness.sandbox.nomis("adjustment")) == 1
+
+
+@pytest.fixture(params=["2023", "today"])
+def generation(request: pytest.FixtureRequest, upstream: Sandbox) -> Iterator[None]:
+    """Services of that age, for this test alone."""
+    upstream.reset(prisoners=20, generation=request.param)
+    yield
+    upstream.reset(prisoners=20)
+
+
+@pytest.mark.usefixtures("generation")
+def test_a_lost_adjustment_is_found(harness: Harness, prisoner: Prisoner) -> None:
+    """On the list of new adjustments, or on that of the booking where NOMIS no longer has the other."""
+    adjustments.put_adjustment(harness, prisoner)
+    with faulty(harness.sandbox, "nomis", "POST", kind="reset_after_write"), pytest.raises(UpstreamError):
+        adjustments.handle(harness, prisoner, "inserted")
+    assert adjustments.handle(harness, prisoner, "inserted") is Outcome.APPLIED
+    [made] = harness.sandbox.nomis("adjustment")
+    assert [each["nomisAdjustmentId"] for each in harness.sandbox.mappings("adjustments")] == [made["id"]]
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "page object"])
