@@ -3,6 +3,7 @@
 from sandbox import Sandbox
 from tests.harness.app import App
 from tests.harness.faults import faulty
+from tests.harness.waiting import until
 
 
 def planted(app: App, cause: int) -> str:
@@ -46,6 +47,8 @@ def test_arrival_that_dps_missed(app: App, sandbox: Sandbox) -> None:
     """The received event that the diagnosis proposes is published, and the review it makes reaches NOMIS."""
     offender_no = planted(app, 4)
     app.run_ok("reconcile", "fix", "received", offender_no, "--yes")
+    # The publisher does not wait for the topic.
+    until(lambda: app.main_queue("incentive").counts().total, "the event of the review is on its queue")
     app.drain_out("incentive")
     assert agree(app, offender_no)
     assert app.actions()[-1][0] == "reconcile fix received"
