@@ -62,9 +62,9 @@ class HttpResponse:
 
 
 class _TotalTimeout(socket.socket):
-    """A socket whose timeout limits everything that is received from when it was set, not each piece of it.
+    """A socket whose timeout limits everything that is sent or received from when it was set, not each piece of it.
 
-    A server that sends a byte now and then never exceeds a timeout for each piece.
+    A server that sends or takes some bytes now and then never exceeds a timeout for each piece.
     """
 
     _deadline = math.inf
@@ -82,15 +82,23 @@ class _TotalTimeout(socket.socket):
 
     def recv_into(self, *args: Any) -> int:
         """Receives within what is left of the limit; raises `TimeoutError` when it has passed."""
+        self._limit_next_piece()
+        return super().recv_into(*args)
+
+    def send(self, *args: Any) -> int:
+        """Sends within what is left of the limit; raises `TimeoutError` when it has passed."""
+        self._limit_next_piece()
+        return super().send(*args)
+
+    def _limit_next_piece(self) -> None:
         if self._first_piece:
-            # The limit was set just now, and most responses are one piece.
+            # The limit was set just now, and most requests and responses are one piece.
             self._first_piece = False
         elif self._deadline < math.inf:
             remaining = self._deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError("timed out")
             self._limit_piece(remaining)
-        return super().recv_into(*args)
 
     def _limit_piece(self, seconds: float | None) -> None:
         self._limit = seconds
@@ -115,12 +123,18 @@ class _TotalTimeoutPlain(_TotalTimeout):
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
-    def sendall(self, *args: Any) -> None:
+    def send(self, *args: Any) -> int:
         """Sends within the limit; raises `TimeoutError` when it has passed."""
         try:
-            super().sendall(*args)
+            return super().send(*args)
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
+
+    def sendall(self, data: Any, *args: Any) -> None:
+        """Sends everything within the limit; the kernel limits each piece alone, and begins anew with the next."""
+        left = memoryview(data)
+        while left:
+            left = left[self.send(left, *args) :]
 
     def _limit_piece(self, seconds: float | None) -> None:
         if self._limit is None:

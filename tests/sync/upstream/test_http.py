@@ -315,6 +315,32 @@ def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes
         dripping.join()
 
 
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, secure: bool) -> None:
+    """A server that takes a little now and then is given up when the call takes too long."""
+    over = threading.Event()
+
+    def sip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        spoken = server_tls(certificate).wrap_socket(connection, server_side=True) if secure else connection
+        with suppress(OSError), spoken:
+            while spoken.recv(100_000) and not over.wait(0.02):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sipping = threading.Thread(target=sip, args=(listening,), daemon=True)
+        sipping.start()
+        base_url = f"{'https' if secure else 'http'}://localhost:{listening.getsockname()[1]}"
+        pool = connection_pool(base_url, tls_context(str(certificate)) if secure else None, 1, 1.0)
+        started = time.monotonic()
+        with pytest.raises(TimedOut):
+            send(pool, "POST", "/", {}, b"1" * 60_000_000)
+        assert time.monotonic() - started < 5
+        over.set()
+        sipping.join()
+
+
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """A certificate of localhost, which nobody trusts yet."""
