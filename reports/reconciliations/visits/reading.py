@@ -90,8 +90,8 @@ class VisitReader:
     def _list_visits(self, whose: Mapping[str, str], days: tuple[date, date]) -> dict[str, BookedVisit]:
         """The DPS visits of a prison or prisoner on these days, by reference.
 
-        The pages are ordered by start, so a visit booked meanwhile moves others on to pages that were read already: the
-        list is read again until it has as many references as the service counts.
+        The pages are ordered by start, so a visit booked or taken off the list meanwhile moves others on to pages that
+        were read already: the list is read again until it has as many references as the service counted on any page.
         """
         first, last = days
         found: dict[str, BookedVisit] = {}
@@ -100,7 +100,7 @@ class VisitReader:
         for _ in range(_LISTINGS):
             total = 0
             for page in self._pages(whose, days):
-                total = page.total_elements
+                total = max(total, page.total_elements)
                 for place, element in enumerate(page.content):
                     reference = _reference_of(element) or f"page {page.number} row {place}"
                     seen.add(reference)

@@ -254,6 +254,26 @@ def test_list_that_changes_while_it_is_read(world: World) -> None:
     assert compared.gaps == []
 
 
+def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
+    """A visit that leaves the list between two pages moves another one back on to the page that was read: it counts."""
+    for number in range(201):
+        world.book(f"ab-cd-ef-{number:03}", TODAY + timedelta(days=number % 20), status="CANCELLED")
+    world.book("zz-zz-zz-zz", TODAY + timedelta(days=30), status="CANCELLED")
+
+    class Leaving(PlainReads):
+        """Takes the first visit off the list after the first page was read."""
+
+        def page(self, service: Any, read: Any) -> Any:
+            found = super().page(service, read)
+            if self.calls.count(service) == 1:
+                world.book("zz-zz-zz-zz", TODAY + timedelta(days=300), status="CANCELLED")
+            return found
+
+    compared = world.compare(reads=Leaving())
+    assert {f"ab-cd-ef-{number:03}" for number in range(201)} <= set(compared.frame["reference"])
+    assert compared.gaps == []
+
+
 def test_page_that_cannot_be_read(world: World) -> None:
     """The visits of the other pages are compared, and the page is named."""
     for number in range(201):
