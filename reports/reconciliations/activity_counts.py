@@ -12,6 +12,7 @@ import pandas as pd
 from reports.engine.contract import (
     Explanation,
     Field,
+    Gap,
     Population,
     Reading,
     Reconciliation,
@@ -88,12 +89,20 @@ class CountReconciliation(Reconciliation):
         """The records of DPS behind the counts of these rows, by booking; each with its `id`, as plain JSON."""
 
     def population(self, reads: Reads) -> Population:
+        """The prisons that use activities; a chosen one that does not is a gap."""
         if self.scope.offender_nos:
             raise RuleError(f"{self.title.lower()} are compared by prison, so no prisoner can be chosen")
         prisons, gaps = prisons_with_activities(self.services, self.settings, reads)
         wanted = self.scope.prisons
-        units = tuple(Unit(prison_id) for prison_id in prisons if not wanted or prison_id in wanted)
-        return Population(units, None, tuple(gap for gap in gaps if not wanted or gap.detail["prison"] in wanted))
+        if not wanted:
+            return Population(tuple(map(Unit, prisons)), None, gaps)
+        known = {gap.detail["prison"]: gap for gap in gaps}
+        gaps = tuple(
+            known.get(prison_id) or Gap(f"prison {prison_id}", "its activities are not compared", {"prison": prison_id})
+            for prison_id in wanted
+            if prison_id not in prisons
+        )
+        return Population(tuple(Unit(prison_id) for prison_id in prisons if prison_id in wanted), None, gaps)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
         nomis = reads.one(UpstreamName.NOMIS, lambda: self.read_nomis(unit.id))

@@ -106,6 +106,17 @@ def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> N
     assert asked == ["/allocations/reconciliation/MDI?suspended=false"]
 
 
+def test_a_chosen_prison_without_activities(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Nothing was compared of it, so the run does not call it equal; the others that were chosen are compared."""
+    upstream.reset(prisoners=20)
+    upstream.switch_agencies("ACTIVITY", "LEI", "MDI")
+    app = open_app()
+    result = run(app, Allocations, prisons=("MDI", "XYZ"))
+    assert (result.status, [each.what for each in result.gaps]) == ("incomplete", ["prison XYZ"])
+    assert events(app, f"{ALLOCATION}-error") == [{"prison": "XYZ"}]
+    assert {each["prison"] for each in events(app, f"{ALLOCATION}-success")} == {"MDI"}
+
+
 def test_the_prisons_cannot_be_listed(upstream: Sandbox, open_app: OpenApp) -> None:
     """Then the run has failed, and an error without a prison says so."""
     upstream.fault("nomis", path="/agency-switches/", status=500)
