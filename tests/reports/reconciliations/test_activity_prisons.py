@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reports.reconciliations.allocations import Allocations
-from reports.reconciliations.prisons import prisons_with_activities
+from reports.reconciliations.activities.allocations import Allocations
+from reports.reconciliations.activities.prisons import prisons_with_activities
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from tests.harness.comparisons import opened

@@ -9,9 +9,9 @@ import pytest
 
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import ReconciliationParameters
-from reports.reconciliations.activity_counts import CountReconciliation
-from reports.reconciliations.allocations import Allocations, SuspendedAllocations
-from reports.reconciliations.attendances import Attendances
+from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
+from reports.reconciliations.activities.attendances import Attendances
+from reports.reconciliations.activities.counting import CountReconciliation
 from sandbox import Sandbox
 from sync.store.telemetry import read_events
 from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances, answer_bookings, answer_counts

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from reports.engine.contract import Scope, ServiceTooOld, Unit
 from reports.engine.frame import records
-from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_ONLY
-from reports.reconciliations.allocations import Allocations, SuspendedAllocations
+from reports.reconciliations.activities.allocations import Allocations, SuspendedAllocations
+from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
 from sync.failures import RuleError, UpstreamError
 from tests.harness.activity_counts import answer, answer_bookings, answer_counts

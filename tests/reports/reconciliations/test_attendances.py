@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from reports.engine.contract import Scope
-from reports.reconciliations.activity_counts import DIFFERENT, DPS_ONLY, NOMIS_ONLY
-from reports.reconciliations.attendances import Attendances
+from reports.reconciliations.activities.attendances import Attendances
+from reports.reconciliations.activities.counting import DIFFERENT, DPS_ONLY, NOMIS_ONLY
 from sandbox import Sandbox
 from sandbox.clock import london_today
 from tests.harness.activity_counts import BOOKINGS, DAY, DPS, NOMIS, answer_attendances

@@ -22,7 +22,7 @@ from reports.engine.contract import (
 from reports.engine.frame import concatenated, join_sides, typed
 from reports.engine.parallel_reader import FailedRead
 from reports.engine.result import Diagnosis, EvidenceRow
-from reports.reconciliations.prisons import prisons_with_activities
+from reports.reconciliations.activities.prisons import prisons_with_activities
 from sync.command_text import command
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from reports.engine.contract import Event, Events
-from reports.reconciliations.activity_counts import NOMIS_ONLY
+from reports.reconciliations.activities.counting import NOMIS_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reports.engine.result import Diagnosis
-from reports.reconciliations.activity_counts import NOMIS_ONLY, CountReconciliation, kinds_of
-from reports.reconciliations.activity_events import AllocationEvents, SuspendedAllocationEvents
+from reports.reconciliations.activities.counting import NOMIS_ONLY, CountReconciliation, kinds_of
+from reports.reconciliations.activities.events import AllocationEvents, SuspendedAllocationEvents
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
 from sync.settings.declaration import UpstreamName

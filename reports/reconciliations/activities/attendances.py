@@ -10,8 +10,8 @@ import pandas as pd
 
 from reports.engine.contract import Field
 from reports.engine.result import Diagnosis
-from reports.reconciliations.activity_counts import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
-from reports.reconciliations.activity_events import OTHER_BOOKING, AttendanceEvents
+from reports.reconciliations.activities.counting import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
+from reports.reconciliations.activities.events import OTHER_BOOKING, AttendanceEvents
 from sync.clock import london_now
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api

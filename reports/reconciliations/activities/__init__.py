@@ -1,0 +1,1 @@
+"""The reconciliations of activities: allocations, suspended allocations and attendances, counted by booking."""
