@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
+from sync.clock import london_now
 from sync.failures import SyncError
 
 if TYPE_CHECKING:
@@ -146,12 +147,17 @@ class Difference:
     given_up: str | None = None
     doubt: str | None = None
 
+    @property
+    def given_up_text(self) -> str:
+        """That a message stays on the dead letter queue, and why, as a sentence; empty where that is not so."""
+        return f"Its message is not sent back from the dead letter queue: {self.given_up}." if self.given_up else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Why a difference is there, what fixes it, and the evidence.
 
-    diagnosis: None where the cause cannot be told. evidence_missing: why the evidence could not be read. values:
+    diagnosis: None where the cause is not known. evidence_missing: why the evidence could not be read. values:
     further values of the mismatch in the result, as for `Reconciliation.record_values`.
     """
 
@@ -308,6 +314,17 @@ class Reconciliation(ABC):
         """The first and the last day that a run begun `today` covers by default; None where it covers no window."""
         return None
 
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first and the last day that the run covers: those of its scope, else those of the window of today.
+
+        Raises `TypeError` for a reconciliation without a window.
+        """
+        window = self.window(self.settings, london_now().date())
+        if window is None:
+            raise TypeError(f"{self.name} has no window of days")
+        return self.scope.from_date or window[0], self.scope.to_date or window[1]
+
     @abstractmethod
     def population(self, reads: Reads) -> Population:
         """What to read. Raises `SyncError` if that cannot be found out."""
@@ -374,7 +391,7 @@ class Reconciliation(ABC):
 
     @abstractmethod
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """Why each confirmed difference is there and what fixes it, in the same order; None where that cannot be told.
+        """Why each confirmed difference is there and what fixes it, in the same order; None where that is not known.
 
         Usually `[found for _, found in reads.each(UpstreamName.NOMIS, self._explain, differences)]`.
         """

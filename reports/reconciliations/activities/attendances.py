@@ -12,7 +12,6 @@ from reports.engine.contract import Field
 from reports.engine.result import Diagnosis
 from reports.reconciliations.activities.counting import DPS_ONLY, NOMIS_ONLY, CountReconciliation, kinds_of
 from reports.reconciliations.activities.events import OTHER_BOOKING, AttendanceEvents
-from sync.clock import london_now
 from sync.domains.activities import counts
 from sync.domains.activities import dps as activities_api
 from sync.settings.declaration import UpstreamName
@@ -48,7 +47,7 @@ class Attendances(CountReconciliation):
     @property
     def day(self) -> date:
         """The day that is compared."""
-        return self.scope.from_date or self.window(self.settings, london_now().date())[0]
+        return self.days[0]
 
     @property
     def further_key(self) -> Mapping[str, str]:

@@ -122,7 +122,7 @@ def explain(services: Services, booking: Booking, difference: Difference) -> Exp
     if not told:
         return None
     evidence = tuple(row for each in told for row in each.evidence)
-    return Explanation(_diagnosis(booking.offender_no, told, difference.given_up), evidence)
+    return Explanation(_diagnosis(booking.offender_no, told, difference), evidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +194,8 @@ def _find(services: Services, dps_id: str) -> Adjustment | None:
         raise
 
 
-def _diagnosis(offender_no: str, found: Sequence[Found], given_up: str | None) -> Diagnosis:
-    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation.
-
-    given_up: why a message about one of the adjustments stays on the dead letter queue.
-    """
+def _diagnosis(offender_no: str, found: Sequence[Found], difference: Difference) -> Diagnosis:
+    """One diagnosis of all that was found: the first cause leads, the others are named in the explanation."""
     causes = list(dict.fromkeys(each.cause for each in found))
     first = causes[0]
     resyncs = [
@@ -206,14 +203,12 @@ def _diagnosis(offender_no: str, found: Sequence[Found], given_up: str | None) -
     ]
     again = command("reconcile", "adjustments", "--prisoner", offender_no, "--no-notify")
     others = "; ".join(cause.text for cause in causes[1:])
-    explanation = [f"There is more than one cause: {others}."] if others else []
-    if given_up is not None:
-        explanation.append(f"Its message is not sent back from the dead letter queue: {given_up}.")
+    explanation = [f"There is more than one cause: {others}." if others else "", difference.given_up_text]
     return Diagnosis(
         cause=first.text,
         confidence="high" if len(causes) == 1 else "medium",
         right_side=first.right_side if len({cause.right_side for cause in causes}) == 1 else "unknown",
-        explanation=" ".join(explanation),
+        explanation=" ".join(filter(None, explanation)),
         action=" ".join(dict.fromkeys(cause.action for cause in causes)),
         commands=(*resyncs, again),
     )

@@ -67,7 +67,7 @@ def _dps_only(difference: Difference) -> Diagnosis:
         cause="the event of its creation was lost or failed",
         confidence="medium" if difference.given_up is None else "high",
         right_side="DPS",
-        explanation=_given_up(difference),
+        explanation=difference.given_up_text,
         action="Write the appointment to NOMIS again.",
         commands=(_resync(row["dps_id"]),),
     )
@@ -124,7 +124,7 @@ def _without_dps(difference: Difference) -> Diagnosis:
         confidence="high",
         right_side="DPS",
         explanation=f"DPS has no appointment {difference.row['dps_id']}, to which this one is mapped. "
-        + _given_up(difference),
+        + difference.given_up_text,
         action="Delete it in NOMIS too, with the mapping.",
         commands=(_resync(difference.row["dps_id"]),),
     )
@@ -153,7 +153,7 @@ def _different(difference: Difference) -> Diagnosis:
             cause="the event of its cancellation was lost or failed",
             confidence="high",
             right_side="DPS",
-            explanation=_given_up(difference),
+            explanation=difference.given_up_text,
             action="Cancel it in NOMIS too.",
             commands=(_resync(row["dps_id"]),),
         )
@@ -180,7 +180,7 @@ def _different(difference: Difference) -> Diagnosis:
         cause="the event of a change was lost or failed",
         confidence="medium" if difference.given_up is None else "high",
         right_side="DPS",
-        explanation=_given_up(difference),
+        explanation=difference.given_up_text,
         action="Write the appointment to NOMIS again.",
         commands=(_resync(row["dps_id"]),),
     )
@@ -197,11 +197,3 @@ _KINDS: Final = {
 
 def _resync(instance_id: int) -> str:
     return command("resync", "appointment", instance_id)
-
-
-def _given_up(difference: Difference) -> str:
-    return (
-        ""
-        if difference.given_up is None
-        else f"Its message is not sent back from the dead letter queue: {difference.given_up}."
-    )

@@ -15,7 +15,7 @@ from reports.reconciliations.appointments.causes import explain
 from reports.reconciliations.appointments.compare import EXTRA, FIELDS, KINDS, differences, year_ahead
 from reports.reconciliations.appointments.events import AppointmentEvents
 from reports.reconciliations.appointments.reading import AppointmentReader
-from sync.clock import LONDON, now
+from sync.clock import london_now
 from sync.domains.appointments.nomis import event_id_page
 from sync.domains.appointments.rules import CREATION
 from sync.settings.declaration import UpstreamName
@@ -62,7 +62,7 @@ class Appointments(Reconciliation):
             if plan is None or (isinstance(plan, RolloutPlan) and not plan.appointments_rolled_out)
         ]
         prisons = sorted(plans.keys() - {gap.detail["prisonId"] for gap in gaps})
-        first, last = days = self._days()
+        first, last = days = self.days
         content = {"first": first.isoformat(), "last": last.isoformat(), "prisons": prisons}
 
         def count(prison: str) -> int:
@@ -129,7 +129,7 @@ class Appointments(Reconciliation):
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
         """Ignores pairs that start a year or more ahead in NOMIS, which are typing errors such as 2062."""
-        ahead = year_ahead(rows, _today())
+        ahead = year_ahead(rows, london_now().date())
         return rows.assign(ignored=pd.Series(_YEAR_AHEAD, index=rows.index, dtype="string").where(ahead))
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -144,10 +144,6 @@ class Appointments(Reconciliation):
         """Those of the replaced service."""
         return AppointmentEvents()
 
-    def _days(self) -> Days:
-        first, last = self.window(self.settings, _today())
-        return self.scope.from_date or first, self.scope.to_date or last
-
     def _key_at(self, rows: pd.DataFrame, place: int) -> dict[str, int]:
         values = {name: rows[name].iloc[place] for name in self.key}
         return {name: int(value) for name, value in values.items() if not pd.isna(value)}
@@ -160,10 +156,6 @@ class Appointments(Reconciliation):
         activities = self.services[UpstreamName.ACTIVITIES]
         plans = reads.one(UpstreamName.ACTIVITIES, lambda: rollout_plans(activities))
         return {each.prison_code: each for each in plans}
-
-
-def _today() -> date:
-    return now().astimezone(LONDON).date()
 
 
 def _numbers(*columns: pd.Series[Any]) -> list[int]:

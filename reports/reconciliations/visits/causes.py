@@ -160,8 +160,7 @@ def explain(difference: Difference, today: date, *, merged: bool) -> Explanation
     if cause.text in _ON_SCREEN and _changed_on_screen(row):
         explanation, confidence = f"{row['changed_by']} changed it, which {row['created_by']} had created.", "high"
     elif difference.given_up is not None and cause.confidence == "medium" and cause.right_side == "DPS":
-        explanation = f"Its message is not sent back from the dead letter queue: {difference.given_up}."
-        confidence = "high"
+        explanation, confidence = difference.given_up_text, "high"
     diagnosis = Diagnosis(
         cause=cause.text,
         confidence=confidence,

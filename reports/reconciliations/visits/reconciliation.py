@@ -57,7 +57,7 @@ class Visits(Reconciliation):
 
     def population(self, reads: Reads) -> Population:
         """The prisons in which visits can be booked, or the prisoners that were chosen."""
-        first, last = self._days
+        first, last = self.days
         days = {"from": first.isoformat(), "to": last.isoformat()}
         if self.scope.offender_nos:
             return Population(tuple(Unit(each) for each in self.scope.offender_nos), None, detail=days)
@@ -74,11 +74,11 @@ class Visits(Reconciliation):
         """The visits of a prison in DPS with their mappings and NOMIS visits, and what else NOMIS got of late."""
         reader = VisitReader(self.services, reads)
         if self.scope.offender_nos:
-            rows = reader.read_prisoner(unit.id, self._days)
+            rows = reader.read_prisoner(unit.id, self.days)
         else:
             created_from = datetime.fromisoformat(unit.content["created_from"])
             known, cut = unit.content["known"], unit.content["cut"]
-            rows = reader.read_prison(unit.id, self._days, created_from, known, cut=cut)
+            rows = reader.read_prison(unit.id, self.days, created_from, known, cut=cut)
         return Reading(typed(self, rows), tuple(reader.unread), tuple(reader.gaps))
 
     def reread(self, rows: pd.DataFrame, reads: Reads) -> Reading:
@@ -137,13 +137,8 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     @property
-    def _days(self) -> tuple[date, date]:
-        first, last = self.window(self.settings, _today())
-        return self.scope.from_date or first, self.scope.to_date or last
-
-    @property
     def _are_chosen_days(self) -> bool:
-        return self._days != self.window(self.settings, _today())
+        return self.days != self.window(self.settings, _today())
 
     def _created_from(self) -> datetime:
         """Since when NOMIS visits are looked through, local to London: a day before the last complete run."""
