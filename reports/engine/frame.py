@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pandas as pd
 from pandas.api.types import union_categoricals
 from pydantic.alias_generators import to_snake
 
 from reports.engine.runs import key_text
+from sync.clock import LONDON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +62,17 @@ def typed(
     for side in ("in_nomis", "in_dps"):
         frame[side] = frame[side].fillna(value=False)
     return frame
+
+
+def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
+    """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
+
+    Of the hour that comes twice in autumn the later one is taken: a record is rather taken for young than for old.
+    """
+    later = np.zeros(len(times), dtype=bool)
+    local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")
+    converted: pd.Series[Any] = local.dt.tz_convert("UTC")
+    return converted
 
 
 def join_sides(nomis: pd.DataFrame, dps: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:

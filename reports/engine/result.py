@@ -81,6 +81,11 @@ class Record(Part):
     differences: tuple[FieldValues, ...] = ()
     other_fields: tuple[FieldValues, ...] = ()
 
+    @property
+    def by_field(self) -> dict[str, FieldValues]:
+        """The values of every field, different or not, by its name; those that differ first."""
+        return {each.field: each for each in (*self.differences, *self.other_fields)}
+
 
 class EvidenceRow(Part):
     """Something that was read about a difference, as the report shows it.

@@ -301,7 +301,7 @@ class View:
         """A difference by the columns of the CSV; those that every reconciliation has are filled in already."""
         values: dict[str, Any] = {name: value for name, value in record.key.items() if name in self._own_key_and_date}
         values["kind"] = record.kind
-        for each in (*record.differences, *record.other_fields):
+        for each in record.by_field.values():
             values[f"nomis_{each.field}"], values[f"dps_{each.field}"] = each.nomis, each.dps
         found = getattr(record, "diagnosis", None)
         if found is not None:

@@ -86,7 +86,7 @@ class AdjustmentEvents(Events):
 
 def _totals(mismatch: Mismatch) -> tuple[int, int]:
     """How many adjustments each side counts."""
-    fields = [each for each in (*mismatch.differences, *mismatch.other_fields) if each.field in NAMES]
+    fields = [each for name, each in mismatch.by_field.items() if name in NAMES]
     return sum(_number(each.nomis) for each in fields), sum(_number(each.dps) for each in fields)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reports.engine.compare import differing
 from reports.engine.contract import Field
-from sync.clock import LONDON
+from reports.engine.frame import london_to_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -184,10 +184,8 @@ def _column(values: Iterable[object], dtype: Any) -> pd.Series[Any]:
 
 
 def _moments(values: Iterable[datetime | None]) -> pd.Series[Any]:
-    """London times as UTC; of the two meanings of an hour that is repeated in autumn the later one is taken."""
-    local = pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object))).astype("datetime64[s]")
-    winter = np.zeros(len(local), dtype=bool)
-    return local.dt.tz_localize(LONDON, ambiguous=winter, nonexistent="shift_forward").dt.tz_convert("UTC")
+    """London times as UTC."""
+    return london_to_utc(pd.Series(pd.to_datetime(pd.Series(list(values), dtype=object))).astype("datetime64[s]"))
 
 
 def _is_cancelled(status: str | None) -> bool | None:

@@ -14,10 +14,10 @@ from reports.reconciliations.appointments.compare import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from reports.engine.contract import Gap, Population, Unit
-    from reports.engine.result import FieldValues, Mismatch, ReconciliationResult, Unread
+    from reports.engine.result import Mismatch, ReconciliationResult, Unread
 
 _PREFIX: Final = "appointments-reports-reconciliation"
 #: A summary lists no more, since a longer event was refused.
@@ -53,7 +53,7 @@ class AppointmentEvents(Events):
         nomis_id, dps_id = _ids(mismatch)
         prison = {"prisonId": mismatch.prison_id}
         if mismatch.kind in (NOMIS_ONLY, DUPLICATE):
-            original = _values(mismatch).get("duplicate_of")
+            original = mismatch.by_field.get("duplicate_of")
             copy = {} if original is None or original.nomis is None else {"duplicate-of": original.nomis}
             return Event(
                 f"{_PREFIX}-mismatch-missing-mapping",
@@ -112,10 +112,6 @@ def _ids(mismatch: Mismatch) -> tuple[int | str | None, int | str | None]:
     return mismatch.key.get("nomis_id"), mismatch.key.get("dps_id")
 
 
-def _values(mismatch: Mismatch) -> Mapping[str, FieldValues]:
-    return {each.field: each for each in (*mismatch.differences, *mismatch.other_fields)}
-
-
 def _verdict(mismatch: Mismatch) -> str:
     """Every field that differs, in the order in which the replaced service looked for the first one."""
     return "; ".join(_VERDICTS[each.field].format(nomis=each.nomis, dps=each.dps) for each in mismatch.differences)
@@ -123,7 +119,7 @@ def _verdict(mismatch: Mismatch) -> str:
 
 def _texts(mismatch: Mismatch) -> tuple[str, str]:
     """Both sides as texts, `null` for one without the record."""
-    values = _values(mismatch)
+    values = mismatch.by_field
 
     def text(side: Literal["nomis", "dps"]) -> str:
         def value(name: str) -> object:

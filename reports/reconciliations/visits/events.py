@@ -35,8 +35,7 @@ class VisitEvents(Events):
     def mismatch(self, mismatch: Mismatch) -> Event:
         """A visit that differs."""
         assert isinstance(mismatch, VisitMismatch)
-        fields = {each.field: each for each in (*mismatch.differences, *mismatch.other_fields)}
-        start = fields.get("start", FieldValues(field="start"))
+        start = mismatch.by_field.get("start", FieldValues(field="start"))
         properties = {
             "visitId": mismatch.reference,
             "nomisVisitId": mismatch.visit_id,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from reports.engine.compare import differing as unequal_rows
 from reports.engine.contract import Field
-from sync.clock import LONDON
+from reports.engine.frame import london_to_utc
 from sync.domains.visits.rules import DEFAULT_OUTCOME, NOMIS_OUTCOMES, NOMIS_VISIT_TYPES
 
 if TYPE_CHECKING:
@@ -254,10 +254,7 @@ def _with_times(frame: pd.DataFrame, side: str, created: str, modified: str) -> 
     for name in (f"{side}_start", f"{side}_end"):
         frame[name] = frame[name].dt.floor("min")
     changed = frame[[created, modified]].max(axis=1).astype("datetime64[s]")
-    # The hour that comes twice counts as the later one: a record is rather taken for young than for old.
-    later = np.zeros(len(frame), dtype=bool)
-    local = changed.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")
-    frame[f"{side}_changed_at"] = local.dt.tz_convert("UTC")
+    frame[f"{side}_changed_at"] = london_to_utc(changed)
     return frame.drop(columns=[created, modified])
 
 
