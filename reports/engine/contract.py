@@ -297,6 +297,8 @@ class Reconciliation(ABC):
     gone: ClassVar[Literal["gone", "released"]] = "gone"
     #: What a result says of an entry on the list of exclusions that is no longer needed.
     exclusion_unneeded: ClassVar[str] = "both sides agree now: remove the record from the list of exclusions"
+    #: Whether `explain` itself says that a message may be pending (`Difference.doubt`).
+    explains_doubt: ClassVar[bool] = False
     #: Own subclasses of the parts of a result (`reports.engine.result`), by the general class.
     parts: ClassVar[Mapping[type[Part], type[Part]]] = {}
 

@@ -162,7 +162,7 @@ def _findings(result: ReconciliationResult) -> tuple[object, ...]:
     return (
         result.status,
         result.failure,
-        {(str(each.key), each.kind, each.differences) for each in result.mismatches},
+        {each.finding for each in result.mismatches},
         {str(each.key) for each in result.in_flight},
         {(str(each.key), each.offender_no, each.unit) for each in result.unread},
         {each.what for each in result.gaps},

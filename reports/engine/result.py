@@ -125,6 +125,11 @@ class Mismatch(Record):
     #: Why the evidence could not be read, where it could not.
     evidence_missing: str | None = None
 
+    @property
+    def finding(self) -> tuple[object, ...]:
+        """What differs of which record: the same again is no news."""
+        return (str(self.key), self.kind, self.differences)
+
 
 class InFlight(Record):
     """A difference that is expected to disappear; `why` says by what."""

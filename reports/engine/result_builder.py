@@ -220,7 +220,7 @@ class ResultBuilder:
                     "evidence_missing": explanation.evidence_missing,
                     **explanation.values,
                 }
-            if difference.doubt is not None and results.Mismatch not in self._reconciliation.parts:
+            if difference.doubt is not None and not self._reconciliation.explains_doubt:
                 doubt = f"a message about it may be pending: {difference.doubt}"
                 values["evidence"] = (*values.get("evidence", ()), results.EvidenceRow(side="queue", text=doubt))
             found.append(self._parts.part(results.Mismatch, values))

@@ -243,7 +243,7 @@ class _Run:
             if previous is None or history.ended_differently(result, previous):
                 most = settings.reconciliation_most_alerts if events.limited else None
                 track = partial(self._telemetry.track_with, connection)
-                track_result(track, events, result, built.gaps, context.population.units, most)
+                track_result(track, events, result, built.gaps, context.population.units, most, previous)
                 if self._notify:
                     enqueue_report(connection, settings, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from reports.engine.contract import Event, Events, Unit
-    from reports.engine.result import ReconciliationResult
+    from reports.engine.result import Mismatch, ReconciliationResult
 
     #: Tracks one event by its name and properties.
     Track = Callable[[str, Mapping[str, object]], None]
@@ -29,11 +29,13 @@ def track_result(
     gaps: Sequence[Gap],
     units: Sequence[Unit],
     most: int | None,
+    previous: ReconciliationResult | None = None,
 ) -> None:
     """Tracks what a run found: gaps, unread records, excluded ones, mismatches, and the summary.
 
     Alerts are made of the events of mismatches, so there are `most` of them at most (None: no limit), then one that
-    says how many more there are; a suspicious run has that one alone.
+    says how many more there are; a suspicious run has that one alone. What a resumed run alerted of with its `previous`
+    result is left out.
     """
     for gap in gaps:
         track_event(track, events.gap(gap))
@@ -41,11 +43,20 @@ def track_result(
         track_event(track, events.unread(unread))
     for excluded in result.excluded:
         track_event(track, events.excluded(excluded))
-    found = len(result.mismatches)
-    listed = found if most is None else 0 if result.suspicious else min(most, found)
-    for mismatch in result.mismatches[:listed]:
-        track_event(track, events.mismatch(mismatch))
-    if listed < found:
-        track(events.more, {"mismatch-count": found, "not-listed": found - listed, "reason": result.suspicious or ""})
+    alerted = set() if previous is None else {each.finding for each in _listed(previous, most)}
+    listed, found = _listed(result, most), len(result.mismatches)
+    for mismatch in listed:
+        if mismatch.finding not in alerted:
+            track_event(track, events.mismatch(mismatch))
+    if len(listed) < found:
+        more = {"mismatch-count": found, "not-listed": found - len(listed), "reason": result.suspicious or ""}
+        track(events.more, more)
     for event in events.summary(result, units):
         track_event(track, event)
+
+
+def _listed(result: ReconciliationResult, most: int | None) -> Sequence[Mismatch]:
+    """The mismatches of a result that have an event of their own."""
+    if most is None:
+        return result.mismatches
+    return () if result.suspicious else result.mismatches[:most]

@@ -73,6 +73,7 @@ class Incentives(Reconciliation):
     in_every_prison = True
     gone = "released"
     exclusion_unneeded = "the levels agree now: remove the booking from the list of exclusions"
+    explains_doubt = True
     parts: ClassVar = {
         results.ReconciliationResult: own.IncentiveResult,
         results.Mismatch: own.IncentiveMismatch,

@@ -10,7 +10,7 @@ import pytest
 
 from reports.engine.contract import Population, Reads, Unit
 from reports.engine.pending_messages import PendingMessages
-from reports.engine.result import ReconciliationResult
+from reports.engine.result import Mismatch, ReconciliationResult
 from reports.engine.run import ReconciliationParameters
 from sandbox import Sandbox
 from sync.clock import now
@@ -147,6 +147,18 @@ def test_few_or_a_small_share_are_not_suspicious(open_app: OpenApp, count: int, 
     assert len(tracked(app, "made-up-mismatch")) == 11
 
 
+def test_a_resumed_run_alerts_of_what_is_new(open_app: OpenApp) -> None:
+    """What was alerted when the run was incomplete is not alerted again; what differs otherwise now is."""
+    app = open_app()
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 2)], "LEI": DOWN}
+    reconciled(app, run_id="first")
+    MadeUp.units = {"MDI": [row("MDI", 1, 1, 2), row("MDI", 2, 1, 3)], "LEI": [row("LEI", 3, 1, 2)]}
+    result = reconciled(app, parameters=ReconciliationParameters(resume="first"))
+    assert (result.status, len(result.mismatches)) == ("complete", 3)
+    assert [each["bookingId"] for each in tracked(app, "made-up-mismatch")] == ["1", "2", "2", "3"]
+    assert [each["mismatches"] for each in tracked(app, "made-up-report")] == ["2", "3"]
+
+
 def test_there_are_only_so_many_alerts(open_app: OpenApp) -> None:
     """The last event says how many more there are."""
     app = open_app(reconciliation_most_alerts="3")
@@ -205,11 +217,23 @@ def test_a_record_with_a_message_that_is_still_to_be_handled_is_in_flight(open_a
     }
 
 
-def test_a_doubt_is_said_beside_a_difference(open_app: OpenApp) -> None:
+class OwnMismatch(Mismatch):
+    """A mismatch with more fields."""
+
+
+class OfOwnParts(MadeUp):
+    """Has a class of its own for its mismatches, as visits do."""
+
+    parts: ClassVar = {Mismatch: OwnMismatch}
+
+
+@pytest.mark.parametrize("kind", [MadeUp, OfOwnParts])
+def test_a_doubt_is_said_beside_a_difference(open_app: OpenApp, kind: type[MadeUp]) -> None:
     """While the main queue is not empty, a message that left no record yet may be about any record."""
     MadeUp.units = {"MDI": [row("MDI", 1, 1, 2)]}
     doubt = "the activity queue holds 3 messages"
-    [mismatch] = reconciled(open_app(), find_pending=lambda _domain: PendingMessages(doubt=doubt)).mismatches
+    found = reconciled(open_app(), kind, find_pending=lambda _domain: PendingMessages(doubt=doubt))
+    [mismatch] = found.mismatches
     assert [each.text for each in mismatch.evidence] == [f"a message about it may be pending: {doubt}"]
 
 
