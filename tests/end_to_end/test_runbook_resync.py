@@ -206,7 +206,7 @@ def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sand
     """NOMIS needs nothing of it."""
     told = visit_booked(sandbox)
     change(sandbox, "visit", told, {"status": "CANCELLED"})
-    assert "nothing: it was cancelled before it was written to NOMIS" in app.run_ok("resync", "visit", told.dps_id)
+    assert "nothing: it is cancelled, and not mapped to a NOMIS visit" in app.run_ok("resync", "visit", told.dps_id)
     assert sandbox.nomis("visit") == []
 
 

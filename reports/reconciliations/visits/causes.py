@@ -113,6 +113,11 @@ _CAUSES: Final[Mapping[str, Cause]] = {
 _CANCELLED_AND_GONE: Final = _CAUSES["nomis-visit-gone"]._replace(
     action="Nothing: it is cancelled in DPS.", command=(), weight="low"
 )
+_CANCELLED_AND_UNMAPPED: Final = _CAUSES["mapping-missing"]._replace(
+    text="the visit was cancelled before its mapping was saved",
+    action="Ask the prison to cancel the visit in NOMIS: without a mapping nothing here does.",
+    command=(),
+)
 _MERGED: Final = Cause(
     "the prisoner was merged in NOMIS",
     "NOMIS",
@@ -178,6 +183,8 @@ def _cause_of(difference: Difference, *, merged: bool) -> Cause:
     row, kind = difference.row, difference.kind
     if kind == "nomis-visit-gone" and row["dps_state"] == "CANCELLED":
         return _CANCELLED_AND_GONE
+    if kind == "mapping-missing" and row["dps_state"] == "CANCELLED":
+        return _CANCELLED_AND_UNMAPPED
     if kind == "outcome-differs" and _changed_on_screen(row):
         return _OUTCOME_ON_SCREEN
     if kind != "details-differ":

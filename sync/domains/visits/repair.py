@@ -166,7 +166,7 @@ def _plan_cancelled(
     plan: "partial[ResyncPlan]", visit: BookedVisit, ids: MappingIds | None, nomis: Record | None
 ) -> ResyncPlan:
     if ids is None:
-        return plan(effect=Effect.NOTHING, because="it was cancelled before it was written to NOMIS")
+        return plan(effect=Effect.NOTHING, because="it is cancelled, and not mapped to a NOMIS visit")
     if nomis is None:
         return plan(effect=Effect.NOTHING, because="it is cancelled, and NOMIS no longer has the visit")
     if nomis["status"] == _CANCELLED:

@@ -223,6 +223,18 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
     }
 
 
+def test_cancelled_visit_without_mapping_is_cancelled_by_the_prison(world: World) -> None:
+    """A resync does nothing about it, since no mapping leads to the NOMIS visit, so none is proposed."""
+    world.book("aa-aa", TODAY + timedelta(days=4))
+    world.write("aa-aa", mapped=False)
+    world.sandbox.put("visit", reference="aa-aa", status="CANCELLED", outcome="VISITOR_CANCELLED")
+    compared = world.compare()
+    assert compared.kinds == {"aa-aa": "mapping-missing"}
+    diagnosis = compared.explained()["aa-aa"].diagnosis
+    assert diagnosis is not None
+    assert (diagnosis.cause, diagnosis.commands) == ("the visit was cancelled before its mapping was saved", ())
+
+
 def test_counts_of_both_sides(world: World) -> None:
     """A visit made on the NOMIS screen is counted, and is not a difference."""
     world.book("aa-aa", TODAY)
