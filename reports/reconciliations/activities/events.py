@@ -107,10 +107,18 @@ class AttendanceEvents(CountEvents):
     report = _prefix
     more = f"{_prefix}-more"
 
+    def __init__(self, about: Mapping[str, str]) -> None:
+        super().__init__(about)
+        #: The events of the other bookings of those that had an event.
+        self._others: list[Event] = []
+
+    def mismatch(self, mismatch: Mismatch) -> Event:
+        other = next((each.nomis for each in mismatch.other_fields if each.field == OTHER_BOOKING), None)
+        if other is not None:
+            self._others.append(self._failed(mismatch, NOMIS_ONLY, other))
+        return super().mismatch(mismatch)
+
     def summary(self, result: ReconciliationResult, units: Sequence[Unit]) -> Iterable[Event]:
         """A finding about two bookings of one prisoner has the event of the other booking here."""
-        for mismatch in result.mismatches:
-            other = next((each.nomis for each in mismatch.other_fields if each.field == OTHER_BOOKING), None)
-            if other is not None:
-                yield self._failed(mismatch, NOMIS_ONLY, other)
+        yield from self._others
         yield from super().summary(result, units)

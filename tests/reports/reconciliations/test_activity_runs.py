@@ -86,6 +86,15 @@ def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
     assert events(app, f"{ATTENDANCE}-success") == []
 
 
+def test_a_suspicious_run_of_attendances_alerts_once(upstream: Sandbox, open_app: OpenApp) -> None:
+    """Neither booking of a pair has an event then."""
+    answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
+    app = open_app(reconciliation_suspicious_count="0", reconciliation_suspicious_percent="0")
+    assert run(app, Attendances, from_date=DAY, to_date=DAY).suspicious is not None
+    assert events(app, f"{ATTENDANCE}-failed") == []
+    assert [each["mismatch-count"] for each in events(app, f"{ATTENDANCE}-more")] == ["2"]
+
+
 def test_a_prison_that_cannot_be_read(upstream: Sandbox, open_app: OpenApp) -> None:
     """The others go on; the run is not complete and not equal, and resuming it reads that prison alone."""
     upstream.reset(prisoners=20, plant=["allocations"])
