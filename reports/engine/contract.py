@@ -48,12 +48,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a run covers. Empty prisons and prisoners: everyone. from_date and to_date: both inclusive, London days."""
+    """What a run covers. Empty prisons and prisoners: everyone.
+
+    from_date, to_date: both inclusive, London days. days_chosen: whether somebody chose them; otherwise they are those
+    of the window when the run began, which may have been yesterday.
+    """
 
     prisons: tuple[str, ...] = ()
     offender_nos: tuple[str, ...] = ()
     from_date: date | None = None
     to_date: date | None = None
+    days_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class RunRecord:
             offender_nos=tuple(self.parameters.get("offender_nos", ())),
             from_date=from_date,
             to_date=to_date,
+            days_chosen=bool(self.parameters.get("days_chosen", False)),
         )
 
     @property

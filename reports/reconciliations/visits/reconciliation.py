@@ -65,7 +65,7 @@ class Visits(Reconciliation):
         if not prisons:
             client = self.services[UpstreamName.VISITS]
             prisons = reads.one(UpstreamName.VISITS, lambda: visit_scheduler.supported_prisons(client))
-        content = {"created_from": self._created_from().isoformat(timespec="seconds"), "cut": self._are_chosen_days}
+        content = {"created_from": self._created_from().isoformat(timespec="seconds"), "cut": self.scope.days_chosen}
         known = self._reported_visits()
         units = tuple(Unit(each, {**content, "known": known.get(each, [])}) for each in prisons)
         return Population(units, None, detail=days)
@@ -110,7 +110,7 @@ class Visits(Reconciliation):
 
         After some days without a complete run the new number is believed.
         """
-        if self.scope.prisons or self._are_chosen_days or not isinstance(earlier, VisitResult):
+        if self.scope.prisons or self.scope.days_chosen or not isinstance(earlier, VisitResult):
             return None
         found, before = int((frame["in_dps"] & ~frame["surplus"]).sum()), earlier.dps_visits
         few = found < SMALLEST_SHARE * before and before >= FEWEST_LISTED
@@ -135,10 +135,6 @@ class Visits(Reconciliation):
     def events(self) -> VisitEvents:
         """The telemetry events of a run."""
         return VisitEvents()
-
-    @property
-    def _are_chosen_days(self) -> bool:
-        return self.days != self.window(self.settings, _today())
 
     def _created_from(self) -> datetime:
         """Since when NOMIS visits are looked through, local to London: a day before the last complete run."""

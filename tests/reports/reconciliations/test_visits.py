@@ -412,9 +412,18 @@ def test_chosen_days(world: World) -> None:
     world.book("bb-bb", TODAY + timedelta(days=4))
     world.write("bb-bb", mapped=False)
     day = TODAY + timedelta(days=3)
-    scope = Scope(prisons=(PRISON,), from_date=day, to_date=day)
+    scope = Scope(prisons=(PRISON,), from_date=day, to_date=day, days_chosen=True)
     assert world.compare(scope).kinds == {"aa-aa": "nomis-visit-missing"}
     assert set(world.compare().kinds) == {"aa-aa", "bb-bb"}
+
+
+def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
+    """The days that it began with were not chosen, so NOMIS visits of other days are still looked through."""
+    first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
+    world.book("bb-bb", last + timedelta(days=1))
+    world.write("bb-bb", mapped=False)
+    scope = Scope(prisons=(PRISON,), from_date=first, to_date=last)
+    assert world.compare(scope).kinds == {"bb-bb": "mapping-missing"}
 
 
 def test_chosen_prisoner(world: World) -> None:
