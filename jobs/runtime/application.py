@@ -222,6 +222,7 @@ class Application:
 
     def reconciliations(self, progress: Callable[[str, int, int], None]) -> "ReconciliationRunner":
         """What runs reconciliations, and reports their progress to `progress`."""
+        from reports.delivery.channels import enqueue_report
         from reports.engine.run import ReconciliationRunner
 
         return ReconciliationRunner(
@@ -232,6 +233,7 @@ class Application:
             self.pending_messages,
             progress,
             clock.now,
+            lambda connection, result: enqueue_report(connection, self.settings, result),
         )
 
     def pending_messages(self, domain: "Domain") -> "PendingMessages":

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
-from reports.delivery.channels import enqueue_report
 from reports.engine import checkpoints, history, runs
 from reports.engine.contract import Population
 from reports.engine.exclusions import exclusions_of
@@ -39,6 +38,8 @@ from sync.store.leases import Leases
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from sqlalchemy import Connection
 
     from reports.engine.contract import Reconciliation
     from reports.engine.exclusions import Exclusions
@@ -72,13 +73,17 @@ class ReconciliationOutcome:
     run_id: str
 
 
+def send_nothing(_connection: Connection, _result: ReconciliationResult) -> None:
+    """Leaves a result unsent."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReconciliationRunner:
     """Runs reconciliations.
 
     find_pending: finds the messages of a domain that are still to be handled. progress: called with a stage, how much
-    of it is done, and how much there is; may raise to stop the run. outage_seconds: how long a service may be down in
-    all.
+    of it is done, and how much there is; may raise to stop the run. notify: enqueues the report of a result in the
+    transaction that records it. outage_seconds: how long a service may be down in all.
     """
 
     settings: Settings
@@ -88,6 +93,7 @@ class ReconciliationRunner:
     find_pending: FindPendingMessages
     progress: Callable[[str, int, int], None]
     clock: Callable[[], datetime]
+    notify: Callable[[Connection, ReconciliationResult], object] = send_nothing
     sleep: Callable[[float], None] = time.sleep
     outage_seconds: float = OUTAGE_SECONDS
 
@@ -245,7 +251,7 @@ class _Run:
                 track = partial(self._telemetry.track_with, connection)
                 track_result(track, events, result, built.gaps, context.population.units, most, previous)
                 if self._notify:
-                    enqueue_report(connection, settings, result)
+                    runner.notify(connection, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())
         return result
 

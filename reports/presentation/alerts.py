@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reports.presentation.text import Masking
-from reports.reconciliations.incentives.events import ALERTS
+from reports.reconciliations.views import ALERT_TEXTS
 from sync.domains.registry import DOMAINS, row_kinds
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ TEXTS = {
         f"{domain.record}-create-ambiguous": f"Nobody can tell whether NOMIS has a new {domain.noun} in {{environment}}"
         for domain in DOMAINS.values()
     },
-    **ALERTS,
+    **ALERT_TEXTS,
 }
 #: Characters of a property in a message; Slack refuses messages that are far too long.
 _LONGEST_PROPERTY = 1_000

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.engine.result import TrendPoint
 from reports.presentation import summary, text
 from reports.presentation.chart import Trend, draw_sparkline
+from reports.reconciliations.registry import RECONCILIATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,15 +16,14 @@ if TYPE_CHECKING:
 
     from reports.engine.runs import EndedRun
 
-#: Reconciliations whose files are kept at the root, where they were before there were others.
-_WITHOUT_FOLDER = frozenset({"incentives"})
 #: Runs in the trend of a card.
 _TREND_RUNS = 26
 
 
 def folder(reconciliation: str, run_id: str) -> str:
     """The folder of a run's files in the archive."""
-    return run_id if reconciliation in _WITHOUT_FOLDER else f"{reconciliation}/{run_id}"
+    entry = RECONCILIATIONS.get(reconciliation)
+    return f"{reconciliation}/{run_id}" if entry is None or entry.own_folder else run_id
 
 
 def path_to_index(reconciliation: str, run_id: str) -> str:

@@ -27,6 +27,8 @@ class Entry:
     name, title: as its class has them. implementation: where the class is, `module:name`. cron: when it runs by
     default, in the time zone of the schedules. days: which days can be chosen. of_bookings: a booking id alone
     identifies its records, so that the list of exclusions has booking ids. by_prisoner: prisoners can be chosen.
+    own_folder: its files are archived in a folder of its name; those of incentives are at the root, where they were
+    before there were other reconciliations.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Entry:
     days: Days = "none"
     of_bookings: bool = False
     by_prisoner: bool = True
+    own_folder: bool = True
 
     @property
     def job(self) -> str:
@@ -87,6 +90,7 @@ _LISTED = (
         f"{_HERE}.incentives.reconciliation:Incentives",
         "0 4 * * 1",
         of_bookings=True,
+        own_folder=False,
     ),
     Entry("allocations", "Allocations", f"{_HERE}.activities.allocations:Allocations", "5 7 * * *", by_prisoner=False),
     Entry(

@@ -1,10 +1,11 @@
-"""The view of each result: that of its reconciliation, or the general one."""
+"""What a reconciliation shows in its own way: the view of its results, and the texts of its alerts."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from reports.presentation.view import View
+from reports.reconciliations.incentives.events import ALERTS
 from reports.reconciliations.incentives.result import NAME as INCENTIVES
 from reports.reconciliations.incentives.view import IncentiveView
 from reports.reconciliations.visits.result import NAME as VISITS
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The reconciliations that are shown in a way of their own, by name.
 VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView}
+#: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general ones.
+ALERT_TEXTS: Mapping[str, str] = ALERTS
 
 
 def view_of(result: ReconciliationResult) -> View:
