@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from reports.delivery.archive import Folder, store_index, store_report
-from reports.engine.result import ReconciliationResult
+from reports.engine.result import EvidenceRow, ReconciliationResult
 from reports.presentation.messages import email_report
 from reports.presentation.overview import folder
 from reports.presentation.text import Masking
@@ -43,6 +44,17 @@ FAILED_AT_ONCE = made_result(
 )
 SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
+
+
+def with_long_ids() -> ReconciliationResult:
+    """A result whose evidence names records by ids that have no space to break at."""
+    evidence = (
+        EvidenceRow(side="NOMIS", text="SENTENCE 33018: RSR, 30 days", note=f"mapped to {UUID(int=2**127)}"),
+        EvidenceRow(side="DPS", text=f"{UUID(int=2**127)}: RESTORATION_OF_ADDITIONAL_DAYS_AWARDED, 17 days"),
+    )
+    result = visits_with_everything(3)
+    changed = tuple(each.model_copy(update={"evidence": evidence}) for each in result.mismatches)
+    return result.model_copy(update={"mismatches": changed})
 
 
 def chromium(environment: Mapping[str, str]) -> str:
@@ -142,6 +154,7 @@ def test_has_no_accessibility_fault(open_page: Any, result: ReconciliationResult
         (visits_with_everything(3), SCREENS),
         (visits_with_everything(400), (1280, 320)),
         (allocation_result(), SCREENS),
+        (with_long_ids(), SCREENS),
     ],
     ids=lambda each: f"{each.title} {len(each.mismatches)}" if isinstance(each, ReconciliationResult) else "",
 )
