@@ -100,7 +100,7 @@ def _environment(sandbox: "Sandbox", folder: Path) -> dict[str, str]:
         "HMPPS_SQS_MAX_RECEIVE_COUNT": "50",
         "DRAIN_GRACE_SECONDS": "1",
         "RECONCILIATION_RECHECK_SECONDS": "1",
-        "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known since long,2023-05-01" for booking in excluded),
+        "RECONCILIATION_EXCLUSIONS": ";".join(f"{booking},known for years,2023-05-01" for booking in excluded),
         "LOG_FORMAT": "json",
     }
 
@@ -153,6 +153,7 @@ class _Demo:
             others=[Findings(result, planted["reconciliations"][name]) for name, result in results.items()],
             slack=len(slack["messages"]),
             report=str(self._folder / "reports" / incentives.run_id / "report.html"),
+            overview=str(self._folder / "reports" / "index.html"),
             seconds=time.monotonic() - started,
         )
 

@@ -18,7 +18,8 @@ class DemoOutcome:
     traffic: what the sandbox planned and published. drained: messages by outcome. planted: the differences made in
     the sandbox. bulk_differs: on how many bookings both sides agree although the bulk call differs. truth: the
     sandbox's own verification of NOMIS after the drains. result: that of the incentives. others: the other
-    reconciliations with what was planted for each. slack: messages posted.
+    reconciliations with what was planted for each. slack: messages posted. report: the page of the incentives.
+    overview: that of all runs.
     """
 
     traffic: Mapping[str, Any]
@@ -30,6 +31,7 @@ class DemoOutcome:
     others: Sequence[Findings]
     slack: int
     report: str
+    overview: str
     seconds: float
 
     @property
@@ -123,6 +125,7 @@ class DemoOutcome:
             ("messages to Slack", f"{self.slack:,}"),
             ("seconds", f"{self.seconds:.0f}"),
             ("report", self.report),
+            ("all reports", self.overview),
         ]
 
 

@@ -64,6 +64,8 @@ def test_demo_shows_everything_and_leaves_nothing(tmp_path: Path) -> None:
     once, _, entities = table["records in NOMIS exactly once"].partition(" of ")
     assert once == entities
     assert Path(table["report"]).is_file()
+    assert Path(table["all reports"]).name == "index.html"
+    assert Path(table["all reports"]).is_file()
     assert "draining: " in err
     assert [path.name for path in here.iterdir()] == ["shown"]
     assert list(home.iterdir()) == []

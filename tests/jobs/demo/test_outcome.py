@@ -65,7 +65,8 @@ def good() -> DemoOutcome:
         result=result(mismatch(1, 4), mismatch(2, 9)).model_copy(update={"settled_on_recheck": 2}),
         others=[],
         slack=2,
-        report="/somewhere/report.html",
+        report="/somewhere/run/report.html",
+        overview="/somewhere/index.html",
         seconds=12.3,
     )
 
@@ -78,6 +79,7 @@ def test_a_good_demo_has_no_problems(good: DemoOutcome) -> None:
     assert table["messages delivered"] == "10, of them 2 a second time"
     assert table["records in NOMIS exactly once"] == "7 of 7"
     assert table["mismatches planted"] == "2"
+    assert (table["report"], table["all reports"]) == ("/somewhere/run/report.html", "/somewhere/index.html")
     assert table["mismatches found"] == "2, the planted cause named for 1"
     assert table["differences gone when read again"] == "2, as planted: 1 in flight, 1 in the bulk call only"
     assert table["differences excluded"] == "0"
