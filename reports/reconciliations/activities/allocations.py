@@ -105,7 +105,7 @@ class Allocations(CountReconciliation):
             confidence="high",
             right_side="DPS",
             explanation=here,
-            action="Synchronise the DPS allocation again; if NOMIS refuses it, ask NOMIS support to end it.",
+            action="Write the allocation to NOMIS again; if NOMIS refuses it, ask NOMIS support to end it.",
             commands=self.commands(row, others),
         )
 

@@ -127,7 +127,7 @@ class CountReconciliation(Reconciliation):
         return Reading(concatenated(self, frames), tuple(unread))
 
     def describe(self, rows: pd.DataFrame, reads: Reads) -> pd.DataFrame:
-        """Adds prisoner number, present location and DPS's records; the location of an unknown booking is the prison.
+        """Adds prisoner number, present location and DPS's records; an unknown booking has no location.
 
         `ignored` has a reason for each booking that is elsewhere, where those are left out.
         """
@@ -145,6 +145,7 @@ class CountReconciliation(Reconciliation):
         if self.elsewhere_ignored:
             elsewhere = rows["nomis_location"] != rows["prison_id"]
             rows.loc[elsewhere, "ignored"] = "the booking is at " + rows.loc[elsewhere, "nomis_location"] + " now"
+        rows["nomis_location"] = rows["nomis_location"].where(rows["offender_no"].notna())
         return self._with_records(rows, reads)
 
     def entities(self, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -156,9 +157,9 @@ class CountReconciliation(Reconciliation):
     def not_synchronised(self, difference: Difference, cause: str, records: Sequence[Mapping[str, Any]]) -> Diagnosis:
         """DPS is right, and these of its records, as far as they are known, are to be synchronised again."""
         row = difference.row
-        action = f"Look for a failed message (dlq show activity), else synchronise the {self.record} in DPS again."
+        action = f"Look for a failed message (dlq show activity), else write the {self.record} to NOMIS again."
         if len(records) > 1:
-            action += " Only NOMIS shows which of them it is; to synchronise all of them does no harm."
+            action += " Only NOMIS shows which of them it is; writing all of them again is safe."
         return Diagnosis(
             cause=cause,
             confidence="high" if len(records) == 1 else "medium",

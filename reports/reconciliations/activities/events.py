@@ -68,7 +68,7 @@ class CountEvents(Events):
         return self._event("error", {})
 
     def _failed(self, mismatch: Mismatch, kind: str, booking_id: object) -> Event:
-        location = next((each.nomis for each in mismatch.other_fields if each.field == "location"), mismatch.prison_id)
+        known = next((each.nomis for each in mismatch.other_fields if each.field == "location"), None)
         return self._event(
             "failed",
             {
@@ -76,7 +76,7 @@ class CountEvents(Events):
                 "type": kind,
                 "bookingId": booking_id,
                 "offenderNo": mismatch.offender_no or NO_DETAILS,
-                "location": location,
+                "location": known or mismatch.prison_id,
             },
         )
 

@@ -37,13 +37,13 @@ class Cause:
     resync: bool = False
 
 
-_FROM_NOMIS = "Let prisoner-from-nomis resynchronise the prisoner."
+_FROM_NOMIS = "Ask the team of prisoner-from-nomis to resynchronise the prisoner."
 _LOOK = "Look at both sides; if DPS is right, write its adjustment to NOMIS."
 NOT_IN_DPS = Cause("the adjustment was made in NOMIS and not brought to DPS", "NOMIS", _FROM_NOMIS)
 DELETED_IN_DPS = Cause(
     "the adjustment was deleted in DPS, and NOMIS still has it",
     "DPS",
-    "Retry the dead letter queue, or delete the adjustment in NOMIS by the command.",
+    "Look for a failed message (dlq show sentencing), else delete the adjustment in NOMIS (resync adjustment).",
     resync=True,
 )
 NO_LONGER_IN_DPS = Cause("the adjustment no longer counts in DPS, but does in NOMIS", "DPS", _LOOK, resync=True)
@@ -60,7 +60,7 @@ UNDER_OTHER_NUMBER = Cause(
 NOT_IN_NOMIS = Cause(
     "the adjustment was never created in NOMIS",
     "DPS",
-    "Retry the dead letter queue, or create the adjustment in NOMIS by the command.",
+    "Look for a failed message (dlq show sentencing), else create the adjustment in NOMIS (resync adjustment).",
     resync=True,
 )
 INACTIVE_IN_NOMIS = Cause("the adjustment is inactive in NOMIS and active in DPS", "DPS", _LOOK, resync=True)
@@ -68,7 +68,8 @@ ZERO_IN_NOMIS = Cause("the adjustment has no days in NOMIS and some in DPS", "DP
 DELETED_IN_NOMIS = Cause(
     "the adjustment was deleted in NOMIS, and DPS still has it",
     "unknown",
-    "If NOMIS is right, let prisoner-from-nomis resynchronise the prisoner; if DPS is, create the adjustment again.",
+    "If NOMIS is right, ask the team of prisoner-from-nomis to resynchronise the prisoner; if DPS is right, create the "
+    "adjustment in NOMIS again (resync adjustment).",
     resync=True,
 )
 OTHER_TYPE = Cause("the type of the adjustment was changed on one side", "unknown", _LOOK, resync=True)

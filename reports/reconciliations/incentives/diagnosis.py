@@ -270,7 +270,7 @@ def _merged(case: _Case) -> IncentiveDiagnosis | None:
     return _found(
         9,
         confidence="medium",
-        explanation=f"Records of this prisoner also stand under {named}.",
+        explanation=f"Records of this prisoner are also under {named}.",
         action="Look at both histories by hand.",
     )
 

@@ -47,7 +47,7 @@ _CAUSES: Final[Mapping[str, Cause]] = {
     "nomis-visit-gone": Cause(
         "the visit was deleted in NOMIS",
         "DPS",
-        "Have the mapping deleted, then write the visit to NOMIS.",
+        "Ask the team of the mapping service to delete the mapping, then write the visit to NOMIS.",
         _RESYNC,
         "NOMIS has no visit {visit_id}, to which this one is mapped.",
     ),
