@@ -24,7 +24,7 @@ from sync.store.leases import Leases, holder_is_gone
 from sync.store.tables import job_runs, leases
 
 _ERROR_LENGTH = 500
-#: The count that says whose levels a reconciliation compared, and its value when that was everyone.
+#: The count that says what a reconciliation covered, and its value when that was everyone.
 SCOPE = "scope"
 EVERYONE = "everyone"
 

@@ -55,7 +55,7 @@ class _InvalidEntry(Exception):
 
 
 class _InvalidList(Exception):
-    """The list cannot be read; the text says why, and goes on with how to write it."""
+    """The list cannot be read; the text says why, and how to write it."""
 
 
 class Exclusions:

@@ -67,7 +67,7 @@ def typed(
 def london_to_utc(times: pd.Series[Any]) -> pd.Series[Any]:
     """Times local to London (`datetime64[s]`) as `datetime64[s, UTC]`, NaT where unknown.
 
-    Of the hour that comes twice in autumn the later one is taken: a record is rather taken for young than for old.
+    Of the hour that comes twice in autumn the later one is taken: a record seems younger then, never older.
     """
     later = np.zeros(len(times), dtype=bool)
     local = times.dt.tz_localize(LONDON, ambiguous=later, nonexistent="shift_forward")

@@ -1,8 +1,8 @@
 """Lists bookings by key: each page holds the bookings with greater ids than the last one of the page before.
 
 A walk cannot pass an unread page without losing an unknown number of bookings. So a page that stays unreadable is read
-booking by booking, and where even the next booking cannot be read the walk goes on at ever greater ids and reports the
-ids between as a gap.
+booking by booking, and where even the next booking cannot be read the walk continues at ever greater ids and reports
+the ids between as a gap.
 """
 
 from __future__ import annotations

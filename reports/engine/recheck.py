@@ -177,7 +177,7 @@ def just_changed(nouns: Mapping[SideName, str]) -> str:
 
 def just_recorded(nouns: Mapping[SideName, str]) -> str:
     """Why a difference of a fresh record of NOMIS is in flight."""
-    return f"the {nouns['NOMIS']} is only some minutes old, and DPS may not have heard of it yet"
+    return f"the {nouns['NOMIS']} is only some minutes old, and may not have reached DPS yet"
 
 
 def waiting_text(queue: str, where: Literal["queue", "dlq"]) -> str:

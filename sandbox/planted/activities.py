@@ -186,12 +186,12 @@ class _Planter:
         self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "creation late", "settles")
 
     def _event_waits(self) -> None:
-        """Allocate somebody whose event has come to nothing so far, and waits on a queue."""
+        """Allocate somebody whose event has failed so far, and waits on a queue."""
         prisoner = self._somebody()
         place = self._place(prisoner.prison_id)
         allocation = self._allocate(prisoner, place, in_nomis=False)
-        told = domain_event("activities.prisoner.allocated", {"allocationId": allocation.id})
-        self.world.waiting.setdefault("activity", []).append(told)
+        event = domain_event("activities.prisoner.allocated", {"allocationId": allocation.id})
+        self.world.waiting.setdefault("activity", []).append(event)
         self._list(ALLOCATIONS, place, prisoner.booking_id, DPS_ONLY, "event waits", "in flight")
 
     def _suspension_failed(self) -> None:

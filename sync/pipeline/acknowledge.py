@@ -283,7 +283,7 @@ class Acknowledger:
         return max(waits[min(message.receive_count, len(waits)) - 1], end.least_seconds)
 
     def _finish(self, done: Sequence[Message], waiting: Mapping[int, Sequence[Message]]) -> None:
-        """Deletes what is done, and lets the others come again after so many seconds."""
+        """Deletes what is done, and hides the others for that many seconds, after which they are received again."""
         self._heartbeat.release(done)
         # What is not deleted comes again when its visibility timeout ends, and its effects are then found done.
         if done:

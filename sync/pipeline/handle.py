@@ -75,7 +75,7 @@ def handle_event(
     context: HandlerContext,
     is_awaited: Callable[[UpstreamError], bool] = lambda _: False,
 ) -> Outcome:
-    """Handles an event, whoever asks for it, with its telemetry. Raises whatever made the attempt fail.
+    """Handles an event of a drain or of a resync, with its telemetry. Raises what made the attempt fail.
 
     `is_awaited`: whether a failed update waits for the creation of a record that it needs (`CreationAwaited`).
     """

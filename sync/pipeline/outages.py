@@ -12,8 +12,8 @@ Suppose that NOMIS answers 503 to every call:
 4. **Nothing is received** while the breaker is open (`sync.pipeline.receive`).
 5. **One message at a time tries NOMIS** once a health ping has succeeded, since a service may answer pings and fail all
    else. One message is received, one group is worked, and between two of them is a pause (`most_to_receive` and
-   `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and all goes on; when more fail, it
-   opens again.
+   `groups_to_start` of `OutageWatch`). When a call succeeds, the breaker closes and the drain continues; when more
+   fail, it opens again.
 
 How long that may last:
 

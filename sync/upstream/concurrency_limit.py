@@ -80,7 +80,7 @@ class ConcurrencyLimit:
             if self._in_flight < self.allowed and not self._waiting:
                 self._in_flight += 1
                 return
-            # Whoever releases a slot unlocks the turn of the thread that gets it.
+            # The thread that releases a slot unlocks the turn of the thread that gets it.
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)

@@ -1,4 +1,4 @@
-"""Why the adjustments of a booking differ, told by which NOMIS adjustment belongs to which of DPS."""
+"""Why the adjustments of a booking differ: by the mappings, which NOMIS adjustment belongs to which of DPS."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class _Record:
 
 
 def explain(services: Services, booking: Booking, difference: Difference) -> Explanation | None:
-    """Why the fields of a booking differ, None if nothing tells. Raises `SyncError` if evidence cannot be read."""
+    """Why the fields of a booking differ, None if that is not known. Raises `SyncError` if evidence cannot be read."""
     records = [
         _Record(category, each, mapped_to(services, f"{category} {each.id}"))
         for category, each in adjustments_of(services, booking, active_only=False)
@@ -116,14 +116,14 @@ def explain(services: Services, booking: Booking, difference: Difference) -> Exp
     causes = _Causes(services, booking.id, {each.id: each for each in person}, counters_of(difference.differs))
     found = [causes.of_nomis(record) for record in records]
     if not booking.created:
-        known = {record.dps_id for record in records}
-        unpaired = [each for each in person if each.booking_id == booking.id and each.id not in known]
+        mapped = {record.dps_id for record in records}
+        unpaired = [each for each in person if each.booking_id == booking.id and each.id not in mapped]
         found += [causes.of_dps(each) for each in unpaired if dps_days(each) != 0]
-    told = [each for each in found if each is not None]
-    if not told:
+    known = [each for each in found if each is not None]
+    if not known:
         return None
-    evidence = tuple(row for each in told for row in each.evidence)
-    return Explanation(_diagnosis(booking.offender_no, told, difference), evidence)
+    evidence = tuple(row for each in known for row in each.evidence)
+    return Explanation(_diagnosis(booking.offender_no, known, difference), evidence)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class AdjustmentReconciliation(Reconciliation):
         return tuple(f"{CREATION.name}:{each}" for each in _split(row["dps_ids"]))
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> Sequence[Explanation | FailedRead | None]:
-        """The causes, told by the mappings of the adjustments of each booking."""
+        """The causes, found by the mappings of the adjustments of each booking."""
         return [found for _, found in reads.each(_NOMIS, self._explain, differences)]
 
     def _explain(self, difference: Difference) -> Explanation | None:

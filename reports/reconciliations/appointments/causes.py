@@ -1,4 +1,4 @@
-"""Why an appointment differs and what fixes it, as far as both records and the mapping tell."""
+"""Why an appointment differs and what fixes it, as far as both records and the mapping show."""
 
 from __future__ import annotations
 

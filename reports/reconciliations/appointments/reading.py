@@ -1,6 +1,6 @@
 """Reads the appointments of NOMIS and of DPS, and the mappings between them.
 
-DPS is searched, since one search tells all that is compared of thousands of appointments; single reads are for those
+DPS is searched, since one search returns all that is compared of thousands of appointments; single reads are for those
 that a search does not find or does not say enough about, and for what is read again.
 """
 

@@ -108,8 +108,8 @@ class Appointments(Reconciliation):
             "dps_id": (rows["dps_id"], rows["like"].where(only_nomis)),
         }
         reader = AppointmentReader(self.services, reads)
-        told = _numbers(rows["dps_id"].where(rows["dps_cancelled"].notna()))
-        instances = reader.instances(_numbers(*linked["dps_id"]), told)
+        searched = _numbers(rows["dps_id"].where(rows["dps_cancelled"].notna()))
+        instances = reader.instances(_numbers(*linked["dps_id"]), searched)
         found = reader.rows(_numbers(*linked["nomis_id"]), instances)
         unread: dict[int, UnreadRecord] = {}
         for failed in reader.unread:
@@ -137,7 +137,7 @@ class Appointments(Reconciliation):
         return () if row["dps_id"] is None else (f"{CREATION.name}:{row['dps_id']}",)
 
     def explain(self, differences: Sequence[Difference], reads: Reads) -> list[Explanation]:
-        """What the rows tell, which hold both records and the mapping."""
+        """What the rows show, which hold both records and the mapping."""
         return [explain(each) for each in differences]
 
     def events(self) -> AppointmentEvents:

@@ -1,4 +1,4 @@
-"""Why a visit differs, how urgent that is, and what fixes it, as far as the records and the mapping tell."""
+"""Why a visit differs, how urgent that is, and what fixes it, as far as the records and the mapping show."""
 
 from __future__ import annotations
 

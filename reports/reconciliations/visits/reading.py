@@ -1,7 +1,7 @@
 """Reads the visits of a prison on both sides, and those of single references again.
 
-First every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then the visits
-that NOMIS got of late and that are not among those: duplicates, and visits without a mapping or a DPS visit.
+First every visit that DPS has in the window, its mapping, and the NOMIS visit that it is mapped to. Then the recent
+visits of NOMIS that are not among those: duplicates, and visits without a mapping or a DPS visit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Value = TypeVar("Value")
 PAGE_SIZE: Final = 200
 #: How often a list is read that visits are added to or removed from meanwhile.
 _LISTINGS: Final = 4
-#: Failures of calls; the end of a run is none.
+#: Failures of calls, to which the end of a run does not belong.
 _FAILURES: Final = (UpstreamError, BreakerOpen)
 _SOCIAL: Final = NOMIS_VISIT_TYPES["SOCIAL"]
 _SIDES: Final[dict[UpstreamName, SideName]] = {

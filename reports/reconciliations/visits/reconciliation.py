@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reports.engine.parallel_reader import FailedRead
     from sync.settings.declaration import Settings
 
-#: How far back NOMIS visits are looked through when no earlier run has done so.
+#: How far back NOMIS visits are examined when no earlier run has done so.
 _FIRST_LOOK: Final = timedelta(days=60)
 _DAY: Final = timedelta(days=1)
 #: Without a complete run for this long, few visits are plausible.
@@ -71,7 +71,7 @@ class Visits(Reconciliation):
         return Population(units, None, detail=days)
 
     def read(self, unit: Unit, reads: Reads) -> Reading:
-        """The visits of a prison in DPS with their mappings and NOMIS visits, and what else NOMIS got of late."""
+        """The visits of a prison in DPS with their mappings and NOMIS visits, and what else is recent in NOMIS."""
         reader = VisitReader(self.services, reads)
         if self.scope.offender_nos:
             rows = reader.read_prisoner(unit.id, self.days)
@@ -137,7 +137,7 @@ class Visits(Reconciliation):
         return VisitEvents()
 
     def _created_from(self) -> datetime:
-        """Since when NOMIS visits are looked through, local to London: a day before the last complete run."""
+        """Since when NOMIS visits are examined, local to London: a day before the last complete run."""
         now = clock.london_now()
         before = _FIRST_LOOK if self.earlier is None else max(now - self.earlier.started_at, _DAY) + _DAY
         return (now - min(before, _FIRST_LOOK)).replace(tzinfo=None)

@@ -418,7 +418,7 @@ def test_chosen_days(world: World) -> None:
 
 
 def test_a_run_resumed_after_midnight_keeps_its_days(world: World) -> None:
-    """The days that it began with were not chosen, so NOMIS visits of other days are still looked through."""
+    """The days that it began with were not chosen, so NOMIS visits of other days are still examined."""
     first, last = Visits.window(world.reconciliation().settings, TODAY - timedelta(days=1))
     world.book("bb-bb", last + timedelta(days=1))
     world.write("bb-bb", mapped=False)
