@@ -116,7 +116,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
     `SyncError`.
     """
     queue_context, resync = _find(application, kind)
-    _check_id(resync, dps_id)
+    dps_id = _canonical_id(resync, dps_id)
     _check_services(queue_context)
     plan = resync.plan(dps_id, application.services)
     creation = find_creation(queue_context, resync, plan)
@@ -179,10 +179,12 @@ def _find(application: Application, kind: str) -> tuple[QueueContext, Resync]:
     return application.queue_context(domain.queue), resync
 
 
-def _check_id(resync: Resync, dps_id: str) -> None:
+def _canonical_id(resync: Resync, dps_id: str) -> str:
+    """The id as DPS writes it: DPS may take it otherwise too, and mappings and creations have it so alone."""
     if not (_NUMBER if resync.numeric else _TEXT_ID).fullmatch(dps_id):
         expected = "a number" if resync.numeric else "letters, digits and hyphens"
         raise UsageError(f"{dps_id!r} is not a valid id of a DPS {resync.kind}: it is {expected}")
+    return str(int(dps_id)) if resync.numeric else dps_id.lower()
 
 
 def _check_services(queue_context: QueueContext) -> None:

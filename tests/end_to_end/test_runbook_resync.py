@@ -202,6 +202,15 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
     assert (writes(sandbox), len(app.actions())) == (before, 1)
 
 
+def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
+    """DPS takes an id in capitals, or with zeros before it, and the mapping service does not: no second record."""
+    told = in_step(app, "adjustment")
+    assert app.read_json("resync", "adjustment", told.dps_id.upper(), "--yes")["id"] == told.dps_id
+    assert len(sandbox.nomis("adjustment")) == 1
+    appointment = in_step(app, "appointment")
+    assert app.read_json("resync", "appointment", f"00{appointment.dps_id}", "--yes")["id"] == appointment.dps_id
+
+
 def test_visit_that_was_cancelled_before_it_was_written_stays_out(app: App, sandbox: Sandbox) -> None:
     """NOMIS needs nothing of it."""
     told = visit_booked(sandbox)
