@@ -62,7 +62,7 @@ class Baseline:
     def resolved(
         self, equal: Callable[[str], bool], gone: Callable[[str], bool], examined: Callable[[Earlier], bool]
     ) -> Iterator[tuple[Earlier, Literal["equal", "gone"]]]:
-        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from the population.
+        """Earlier mismatches that no longer differ: read and `equal`, or `gone` from what is reported.
 
         A record that was not read, or is not `examined` in this run, keeps its state.
         """

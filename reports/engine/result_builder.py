@@ -296,13 +296,16 @@ class ResultBuilder:
             return
         read = set(keys_of(rows_of(final, reconciliation, baseline.mismatches), reconciliation.key))
         unread_keys = {key_text(each.key) for each in unread if each.key}
-        still = {*rechecked.confirmed, *rechecked.in_flight, *unread_keys}
+        still = {*rechecked.confirmed, *rechecked.in_flight, *rechecked.ignored, *unread_keys}
         whole = self._whole_population_known(unread, gaps)
         partial = not context.record.covers_everyone
         resolved = baseline.resolved(
             equal=lambda key: key in read and key not in still,
             gone=lambda key: (
-                key in rechecked.gone or (whole and not partial and key not in read and key not in unread_keys)
+                # What differs and is not reported any more did not become equal.
+                key in rechecked.gone
+                or key in rechecked.ignored
+                or (whole and not partial and key not in read and key not in unread_keys)
             ),
             examined=lambda earlier: self._in_window(earlier) and (not partial or earlier.key in read),
         )

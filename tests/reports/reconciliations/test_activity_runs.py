@@ -70,6 +70,20 @@ def test_events_of_suspended_allocations(
     assert events(app, f"{SUSPENDED}-success") == ([] if failed else [{"prison": "WWI"}])
 
 
+def test_a_difference_of_a_booking_that_moved_away_did_not_become_equal(upstream: Sandbox, open_app: OpenApp) -> None:
+    """It is left out from then on, and the report does not say that both sides agree now."""
+    counts = {1301001: 1}, {1301001: 1, 1301002: 1}
+    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    answer_bookings(upstream, b1301002="WWI")
+    app = open_app()
+    assert [each.booking_id for each in run(app, SuspendedAllocations).mismatches] == [1301002]
+    upstream.clear_faults()
+    answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
+    answer_bookings(upstream, b1301002="PVI")
+    result = run(app, SuspendedAllocations)
+    assert (result.mismatches, [(each.booking_id, each.how) for each in result.resolved]) == ((), [(1301002, "gone")])
+
+
 def test_events_of_attendances(upstream: Sandbox, open_app: OpenApp) -> None:
     """Each has the date; the two bookings of one prisoner are one difference and have an event each, as before."""
     answer_attendances(upstream, NOMIS, DPS, BOOKINGS)
