@@ -1,15 +1,24 @@
-"""A comparison against the sandbox without the engine: read, compared, looked at again and explained in one go."""
+"""A comparison against the sandbox without the engine: read, read again where it differs, described and explained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from reports.engine.contract import Difference, Explanation, Gap, Reconciliation, Scope
+from reports.engine.contract import (
+    Difference,
+    Explanation,
+    Gap,
+    Population,
+    Reads,
+    Reconciliation,
+    Scope,
+    UnreadRecord,
+)
 from reports.engine.frame import concatenated, records
 from reports.engine.parallel_reader import FailedRead
 from sandbox import Sandbox
@@ -24,28 +33,57 @@ _ADDED = ("kind", "differs", "ignored")
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a comparison gave: everything read, the rows that differ, and the differences with their explanations.
+    """What a comparison found.
 
-    ignored: the reasons for which rows are not reported, by key.
+    frame: everything read. rows: what differs in the end, described. differences: those of the rows that are reported.
+    unread, gaps: what could not be read.
     """
 
+    reconciliation: Reconciliation
+    reads: Reads
+    population: Population
     frame: pd.DataFrame
     rows: pd.DataFrame
     differences: list[Difference]
-    explanations: list[Explanation]
-    ignored: dict[tuple[Any, ...], str]
+    unread: tuple[UnreadRecord, ...]
     gaps: tuple[Gap, ...]
-    keys: tuple[str, ...] = field(default=())
 
     @property
-    def kinds(self) -> dict[tuple[Any, ...], str]:
-        """The kind of each difference to report, by key."""
-        return {tuple(each.row[name] for name in self.keys): each.kind for each in self.differences}
+    def differing(self) -> list[dict[str, Any]]:
+        """The rows that are reported, as plain values."""
+        return records(self.rows[self.rows["ignored"].isna()])
+
+    @property
+    def ignored(self) -> dict[Any, str]:
+        """Why the other rows are not reported, by key."""
+        return {self._key(row): row["ignored"] for row in records(self.rows[self.rows["ignored"].notna()])}
+
+    @property
+    def kinds(self) -> dict[Any, str]:
+        """The kind of each difference by its key: a tuple, or the value where the key has one column."""
+        return {self._key(each.row): each.kind for each in self.differences}
+
+    def found(self, *columns: str) -> set[tuple[Any, ...]]:
+        """These columns of the rows that are reported."""
+        return {tuple(row[name] for name in columns) for row in self.differing}
+
+    def explained(self) -> dict[Any, Explanation]:
+        """The explanation of each difference by its key; there must be one."""
+        found = {}
+        explanations = self.reconciliation.explain(self.differences, self.reads)
+        for difference, explanation in zip(self.differences, explanations, strict=True):
+            assert isinstance(explanation, Explanation)
+            found[self._key(difference.row)] = explanation
+        return found
 
     def explanation(self, **key: Any) -> Explanation:
         """The explanation of the difference with these values."""
-        pairs = zip(self.differences, self.explanations, strict=True)
-        return next(told for found, told in pairs if key.items() <= dict(found.row).items())
+        pairs = zip(self.differences, self.explained().values(), strict=True)
+        return next(explanation for found, explanation in pairs if key.items() <= dict(found.row).items())
+
+    def _key(self, row: Mapping[str, Any]) -> Any:
+        values = tuple(row[name] for name in self.reconciliation.key)
+        return values if len(values) > 1 else values[0]
 
 
 @contextmanager
@@ -62,23 +100,40 @@ def opened(
         transport.close()
 
 
-def compare(reconciliation: Reconciliation, given_up: Mapping[str, str] | None = None) -> Compared:
-    """Reads everyone, and describes and explains what differs; `given_up` by the entity of a message."""
-    reads = PlainReads()
+def compare(
+    reconciliation: Reconciliation,
+    reads: Reads | None = None,
+    *,
+    given_up: Mapping[str, str] | None = None,
+    again: bool = True,
+) -> Compared:
+    """Reads all units, and the differences once more unless not `again`; `given_up`: reasons by the entity."""
+    reads = reads or PlainReads()
     population = reconciliation.population(reads)
-    frame = concatenated(reconciliation, [reconciliation.read(unit, reads).rows for unit in population.units])
-    rows = reconciliation.describe(reconciliation.differing(frame), reads)
+    readings = [reconciliation.read(unit, reads) for unit in population.units]
+    frame = concatenated(reconciliation, [each.rows for each in readings])
+    rows = reconciliation.differing(frame)
+    if again and not rows.empty:
+        readings.append(reconciliation.reread(rows[frame.columns], reads))
+        rows = reconciliation.differing(readings[-1].rows)
+    rows = reconciliation.describe(rows, reads)
     if "ignored" not in rows:
         rows["ignored"] = pd.Series(pd.NA, index=rows.index, dtype="string")
-    keys = tuple(reconciliation.key)
-    differences = [_difference(reconciliation, row, given_up or {}) for row in records(rows[rows["ignored"].isna()])]
-    explanations = []
-    for told in reconciliation.explain(differences, reads):
-        assert told is not None
-        assert not isinstance(told, FailedRead)
-        explanations.append(told)
-    ignored = {tuple(row[name] for name in keys): str(row["ignored"]) for row in records(rows[rows["ignored"].notna()])}
-    return Compared(frame, rows, differences, explanations, ignored, population.gaps, keys)
+    return Compared(
+        reconciliation,
+        reads,
+        population,
+        frame,
+        rows,
+        [_difference(reconciliation, row, given_up or {}) for row in records(rows[rows["ignored"].isna()])],
+        (*population.unread, *(each for reading in readings for each in reading.unread)),
+        (*population.gaps, *(each for reading in readings for each in reading.gaps)),
+    )
+
+
+def explain(reconciliation: Reconciliation, row: Mapping[str, Any]) -> Explanation | FailedRead | None:
+    """Why a difference is there."""
+    return reconciliation.explain([Difference(row, row["kind"], row["differs"])], PlainReads())[0]
 
 
 def _difference(reconciliation: Reconciliation, row: Mapping[str, Any], given_up: Mapping[str, str]) -> Difference:

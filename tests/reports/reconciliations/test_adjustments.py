@@ -22,7 +22,7 @@ from sync.settings.declaration import UpstreamName
 from sync.settings.loading import load_settings
 from sync.upstream.services import connect
 from sync.upstream.transport import Transport
-from tests.harness.comparing import Compared, compare, explain
+from tests.harness.comparisons import Compared, compare, explain
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
 
@@ -84,7 +84,7 @@ def test_finds_what_is_planted(upstream: Sandbox, make: Make, seed: int, setting
     wanted = truth(upstream, "reported", "in flight")
     reconciliation = make(**settings)
     found = compare(reconciliation)
-    assert found.kinds() == {booking: each["kind"] for booking, each in wanted.items()}
+    assert found.kinds == {booking: each["kind"] for booking, each in wanted.items()}
     assert {each["cause"] for each in wanted.values()} == TOLD.keys()
     for row in found.differing:
         explanation = explain(reconciliation, row)
@@ -191,7 +191,7 @@ def test_a_prisoner_without_adjustments_in_dps(upstream: Sandbox, make: Make) ->
     upstream.fault("adjustments", query=f"person={first['offenderNo']}", status=422, body=body)
     upstream.fault("adjustments", query=f"person={second['offenderNo']}", status=404, body=body | {"status": 404})
     found = compare(make())
-    assert found.kinds() == {each["bookingId"]: "different-counts" for each in (first, second)}
+    assert found.kinds == {each["bookingId"]: "different-counts" for each in (first, second)}
     assert not found.unread
 
 
@@ -327,7 +327,7 @@ def test_services_of_2023(upstream: Sandbox, make: Make) -> None:
     wanted = {
         booking: each for booking, each in truth(upstream, "reported").items() if each["cause"] in SEEN_FROM_NOMIS
     }
-    assert found.kinds() == {booking: each["kind"] for booking, each in wanted.items()}
+    assert found.kinds == {booking: each["kind"] for booking, each in wanted.items()}
     reconciliation = make(scope)
     for row in found.differing:
         explanation = explain(reconciliation, row)

@@ -43,7 +43,7 @@ def test_worked_example_of_suspended_allocations(upstream: Sandbox, location: st
     answer_counts(upstream, *counts, prison="WWI", what="suspended-allocations")
     answer_bookings(upstream, b1301002=location, b1301003="PVI")
     with opened(SuspendedAllocations, upstream) as suspended:
-        found = compare(suspended)
+        found = compare(suspended, again=False)
     assert found.kinds == ({("WWI", 1301002): DPS_ONLY} if location == "WWI" else {})
     assert found.ignored["WWI", 1301003] == "the booking is at PVI now"
     asked = [each["path"] for each in upstream.requests("nomis") if "/allocations/" in each["path"]]
@@ -58,7 +58,7 @@ def test_a_booking_without_details_counts_as_being_there(upstream: Sandbox) -> N
         found = compare(suspended)
     (difference,) = found.differences
     assert (difference.row["offender_no"], difference.row["nomis_location"]) == (None, None)
-    diagnosis = found.explanations[0].diagnosis
+    diagnosis = found.explanation().diagnosis
     assert diagnosis is not None
     assert diagnosis.cause == "NOMIS does not have the booking"
 
@@ -127,7 +127,7 @@ def test_dps_may_not_say_which_allocations(upstream: Sandbox) -> None:
     with opened(Allocations, upstream) as allocations:
         found = compare(allocations)
     assert len(found.differences) == len(upstream.planted()["reconciliations"]["allocations"])
-    missing = [each.evidence_missing for each in found.explanations]
+    missing = [each.evidence_missing for each in found.explained().values()]
     assert sum(each is not None and "403" in each for each in missing) == len(missing) - 1  # one is not in NOMIS
 
 
@@ -136,7 +136,7 @@ def test_a_look_again_reads_the_prisons_in_question(upstream: Sandbox) -> None:
     upstream.reset(**PLANTED, in_flight=1, in_flight_seconds=0)
     late = next(each for each in upstream.planted()["reconciliations"]["allocations"] if each["outcome"] == "settles")
     with opened(Allocations, upstream) as allocations:
-        rows = compare(allocations).rows
+        rows = compare(allocations, again=False).rows
         again = allocations.reread(rows, PlainReads())
         assert sorted(again.rows["booking_id"]) == sorted(rows["booking_id"])
         now = allocations.differing(again.rows)

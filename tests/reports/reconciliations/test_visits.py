@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from reports.engine.contract import Difference, Explanation, Gap, Scope, ServiceTooOld, UnreadRecord
-from reports.engine.frame import records
+from reports.engine.contract import Scope, ServiceTooOld
 from reports.engine.result import FieldName, FieldValues, KindName
 from reports.reconciliations.results import parse_result
 from reports.reconciliations.views import view_of
+from reports.reconciliations.visits.events import VisitEvents
 from reports.reconciliations.visits.reconciliation import Visits
 from reports.reconciliations.visits.result import VisitMismatch, VisitResult
 from sandbox import Sandbox
@@ -23,6 +22,7 @@ from sync.failures import UpstreamError
 from sync.settings.loading import load_settings
 from sync.upstream.services import Services, connect
 from sync.upstream.transport import Transport
+from tests.harness.comparisons import Compared, compare
 from tests.harness.reads import PlainReads
 from tests.harness.sandboxes import Caller
 
@@ -35,30 +35,6 @@ FIRST, SECOND = 4_700_001, 4_700_002
 def ago(**much: float) -> str:
     """A local time in London, so long ago."""
     return (clock.london_now() - timedelta(**much)).replace(tzinfo=None).isoformat()
-
-
-@dataclass
-class Compared:
-    """What a comparison of everything found, as the engine goes about it: read, compared, read again, compared."""
-
-    frame: pd.DataFrame
-    differing: pd.DataFrame
-    unread: list[UnreadRecord]
-    gaps: list[Gap]
-    reads: PlainReads
-    reconciliation: Visits
-
-    @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of each difference, by the key of its row."""
-        return dict(zip(self.differing["visit"], self.differing["kind"], strict=True))
-
-    def explained(self) -> dict[str, Explanation]:
-        """The explanation of each difference, by the key of its row."""
-        rows = records(self.differing)
-        asked = [Difference(row, row["kind"], row["differs"]) for row in rows]
-        found = self.reconciliation.explain(asked, self.reads)
-        return {row["visit"]: each for row, each in zip(rows, found, strict=True) if isinstance(each, Explanation)}
 
 
 @dataclass
@@ -127,15 +103,9 @@ class World:
         **settings: str,
     ) -> Compared:
         """Compares everything in the scope."""
-        found, reads = self.reconciliation(scope, **settings), reads or PlainReads()
+        found = self.reconciliation(scope, **settings)
         found.earlier = earlier
-        population = found.population(reads)
-        readings = [found.read(unit, reads) for unit in population.units]
-        frame = pd.concat([each.rows for each in readings], ignore_index=True)
-        again = found.reread(found.differing(frame)[frame.columns], reads)
-        unread = [record for each in (*readings, again) for record in each.unread]
-        gaps = [gap for each in readings for gap in each.gaps]
-        return Compared(frame, found.differing(again.rows), unread, gaps, reads, found)
+        return compare(found, reads)
 
 
 @pytest.fixture
@@ -170,7 +140,7 @@ def test_worked_example(world: World, generation: str) -> None:
         "cc-cc": "mapping-missing",
         "ee-ee": "nomis-visit-missing",
     }
-    rows = {row["visit"]: row for row in records(compared.differing)}
+    rows = {row["visit"]: row for row in compared.differing}
     assert rows["aa-aa"]["differs"] == ("visitors",)
     assert (rows["aa-aa"]["nomis_visitors"], rows["aa-aa"]["dps_visitors"]) == (str(FIRST), f"{FIRST}, {SECOND}")
     assert rows["cc-cc"]["visit_id"] == unmapped
@@ -196,7 +166,7 @@ def test_found_as_planted(world: World, generation: str, seed: int) -> None:
     prisons = sorted({each["prisonId"] for each in world.sandbox.prisoners()})
     compared = world.compare(Scope(prisons=tuple(prisons)))
     assert compared.kinds == {each["key"][0]: each["kind"] for each in planted}
-    assert (compared.unread, compared.gaps) == ([], [])
+    assert (compared.unread, compared.gaps) == ((), ())
     explained = compared.explained()
     diagnoses = {each["cause"]: explained[each["key"][0]].diagnosis for each in planted}
     causes = {cause: diagnosis.cause for cause, diagnosis in diagnoses.items() if diagnosis is not None}
@@ -263,7 +233,7 @@ def test_list_that_changes_while_it_is_read(world: World) -> None:
 
     compared = world.compare(reads=Booking())
     assert len(compared.frame) == 202
-    assert compared.gaps == []
+    assert compared.gaps == ()
 
 
 def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
@@ -283,7 +253,7 @@ def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
 
     compared = world.compare(reads=Leaving())
     assert {f"ab-cd-ef-{number:03}" for number in range(201)} <= set(compared.frame["reference"])
-    assert compared.gaps == []
+    assert compared.gaps == ()
 
 
 def test_page_that_cannot_be_read(world: World) -> None:
@@ -295,7 +265,7 @@ def test_page_that_cannot_be_read(world: World) -> None:
     assert len(compared.kinds) == 200
     (gap,) = compared.gaps
     assert gap.detail == {"prisonId": PRISON, "page": 1, "side": "DPS"}
-    event = compared.reconciliation.events().gap(gap)
+    event = VisitEvents().gap(gap)
     assert event.name == "visits-reports-reconciliation-mismatch-page-error"
     assert event.properties == {"prisonId": PRISON, "page": 1, "side": "DPS", "error": gap.reason}
 
@@ -379,7 +349,7 @@ def a_result(compared: Compared) -> VisitResult:
             reference=row["reference"],
             visit_id=row["visit_id"],
         )
-        for row in records(compared.differing)
+        for row in compared.differing
     ]
     found = len(compared.frame)
     return made_result(began=began, listed=found, compared=found, mismatches=tuple(mismatches))
@@ -455,7 +425,7 @@ def test_events(world: World) -> None:
     world.book("aa-aa", TODAY + timedelta(days=4))
     visit_id = world.write("aa-aa", person_ids=[SECOND])
     compared = world.compare()
-    events = compared.reconciliation.events()
+    events = VisitEvents()
     requested = events.requested(compared.reconciliation.population(compared.reads))
     assert requested.name == "visits-reports-reconciliation-requested"
     assert dict(requested.properties) == {
@@ -465,7 +435,7 @@ def test_events(world: World) -> None:
     }
     result = a_result(compared)
     (mismatch,) = result.mismatches
-    row: Mapping[str, Any] = records(compared.differing)[0]
+    row: Mapping[str, Any] = compared.differing[0]
     shown = {"start": (row["nomis_start"], row["dps_start"]), "visitors": (row["nomis_visitors"], row["dps_visitors"])}
     values = [
         {"field": name, "nomis": str(nomis), "dps": dps.isoformat() if name == "start" else dps}
