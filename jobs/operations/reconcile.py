@@ -142,7 +142,8 @@ def reconcile_on_schedule(
         result = load_result(connection, active_run.id) if begun is not None and not begun.is_open else None
     if result is not None:
         # The earlier process finished the reconciliation and died before its run was recorded as finished.
-        active_run.counts |= result.counts()
+        active_run.counts[SCOPE] = Coverage.of(result.parameters)
+        _record(active_run, ReconciliationOutcome(result.status, result, result.run_id))
         return
     log = structlog.get_logger("jobs.operations.reconcile")
     parameters = ReconciliationParameters(resume=active_run.id if begun is not None else None)
@@ -178,6 +179,12 @@ def reconcile(
 
     active_run.counts[SCOPE] = _scope(application, parameters)
     outcome = application.reconciliations(on_progress).run(entry.load(), active_run.id, parameters)
+    _record(active_run, outcome)
+    return outcome
+
+
+def _record(active_run: ActiveRun, outcome: ReconciliationOutcome) -> None:
+    """Puts how a reconciliation ended into the run of its job."""
     active_run.counts["reconciliation"] = outcome.run_id
     if outcome.status == "unfinished shard":
         active_run.counts[SCOPE] = _ONE_SHARD
@@ -185,7 +192,6 @@ def reconcile(
     if outcome.result is not None:
         active_run.counts |= outcome.result.counts()
         active_run.error = None if outcome.status == "complete" else _shortfall(outcome.result)
-    return outcome
 
 
 def _scope(application: Application, parameters: ReconciliationParameters) -> str:
