@@ -30,12 +30,12 @@ from sandbox.levels import Level, PrisonLevel
 from sandbox.mapping_shapes import Shape
 from sandbox.published import EventType
 from sandbox.serving import Route
-from sandbox.traffic.activities import ActivityStories
-from sandbox.traffic.adjustments import AdjustmentStories
-from sandbox.traffic.appointments import AppointmentStories
-from sandbox.traffic.incentives import IncentiveStories
-from sandbox.traffic.steps import People, Stories
-from sandbox.traffic.visits import VisitStories
+from sandbox.traffic.activities import ActivityScenarios
+from sandbox.traffic.adjustments import AdjustmentScenarios
+from sandbox.traffic.appointments import AppointmentScenarios
+from sandbox.traffic.incentives import IncentiveScenarios
+from sandbox.traffic.steps import People, Scenarios
+from sandbox.traffic.visits import VisitScenarios
 from sandbox.verification import activities, adjustments, appointments, incentives, visits
 from sandbox.verification.discrepancies import Discrepancies
 from sandbox.visit_scheduler import BookedVisit
@@ -78,7 +78,7 @@ class Domain:
         names_prisoner: whether the events name the prisoner beside the additional information.
         records: the kinds of records in the publishing service.
         nomis_records: the kinds of records in NOMIS.
-        stories: makes up traffic.
+        scenarios: makes up traffic.
         share: how much of the traffic is of the domain, in per cent.
         verify: compares NOMIS and the mappings with what was published.
     """
@@ -90,7 +90,7 @@ class Domain:
     queue: str
     events: tuple[EventType, ...]
     unknown_event: str
-    stories: Callable[[World, People, random.Random], Stories]
+    scenarios: Callable[[World, People, random.Random], Scenarios]
     share: int
     verify: Callable[[World, Discrepancies], None]
     names_prisoner: bool = False
@@ -136,7 +136,7 @@ VISITS: Final = Domain(
     names_prisoner=True,
     records={"visit": RecordKind(BookedVisit, lambda world: world.visits.visits, key=("reference",))},
     nomis_records={"visit": lambda world: world.nomis_visits.visits.values()},
-    stories=VisitStories,
+    scenarios=VisitScenarios,
     share=20,
     verify=visits.verify,
 )
@@ -164,7 +164,7 @@ INCENTIVES: Final = Domain(
         "level": lambda world: world.nomis_incentives.codes.values(),
         "prison-level": lambda world: world.nomis_incentives.prison_levels.values(),
     },
-    stories=IncentiveStories,
+    scenarios=IncentiveScenarios,
     share=10,
     verify=incentives.verify,
 )
@@ -197,7 +197,7 @@ ACTIVITIES: Final = Domain(
         "allocation": lambda world: world.nomis_courses.allocations.values(),
         "attendance": lambda world: world.nomis_courses.attendances.values(),
     },
-    stories=ActivityStories,
+    scenarios=ActivityScenarios,
     share=45,
     verify=activities.verify,
 )
@@ -217,7 +217,7 @@ APPOINTMENTS: Final = Domain(
     unknown_event="appointments.appointment-instance.uncancelled",
     records={"appointment": RecordKind(AppointmentInstance, lambda world: world.appointments.instances)},
     nomis_records={"appointment": lambda world: world.nomis_appointments.appointments.values()},
-    stories=AppointmentStories,
+    scenarios=AppointmentScenarios,
     share=15,
     verify=appointments.verify,
 )
@@ -239,7 +239,7 @@ ADJUSTMENTS: Final = Domain(
     nomis_records={
         "adjustment": lambda world: [each for each in adjustments.records(world).values() if each.made_by is None]
     },
-    stories=AdjustmentStories,
+    scenarios=AdjustmentScenarios,
     share=10,
     verify=adjustments.verify,
 )

@@ -14,7 +14,7 @@ from sandbox.nomis_allocations import upsert_allocation
 from sandbox.nomis_course_request import DAYS
 from sandbox.nomis_courses import create_course
 from sandbox.traffic.schedules import ScheduleMaker, hold
-from sandbox.traffic.steps import People, Step, Story
+from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.activities import PREFIX, SUMMARY_LENGTH
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ SHARES: Final = {
 }
 
 
-class ActivityStories:
-    """Stories of activities, mostly attendances, on schedules that were synchronised long before.
+class ActivityScenarios:
+    """Scenarios of activities, mostly attendances, on schedules that were synchronised long before.
 
-    New schedules stand alone, so that no story waits for another; the parts of a `chain` depend on each other.
+    New schedules stand alone, so that no scenario waits for another; the parts of a `chain` depend on each other.
     """
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
@@ -60,20 +60,20 @@ class ActivityStories:
         self._seats: list[tuple[DpsAllocation, Instance]] = []
         self._cancelled: set[int] = set()
 
-    def story(self) -> Story:
-        """A story of the kind that comes up."""
-        kinds: dict[str, Callable[[], Story]] = {
-            "attendance": self._attendance_story,
-            "allocation": self._allocation_story,
-            "settled_allocation": self._settled_allocation_story,
-            "schedule": self._schedule_story,
-            "settled_schedule": self._settled_schedule_story,
-            "session": self._session_story,
+    def scenario(self) -> Scenario:
+        """A scenario of the kind that comes up."""
+        kinds: dict[str, Callable[[], Scenario]] = {
+            "attendance": self._attendance_scenario,
+            "allocation": self._allocation_scenario,
+            "settled_allocation": self._settled_allocation_scenario,
+            "schedule": self._schedule_scenario,
+            "settled_schedule": self._settled_schedule_scenario,
+            "session": self._session_scenario,
         }
         drawn = self._chance.choices(list(SHARES), list(SHARES.values()))[0]
         return kinds[drawn]()
 
-    def chain(self) -> Story:
+    def chain(self) -> Scenario:
         """A new schedule, an allocation to it, and an attendance of that: each needs what came before it."""
         schedule = self._maker.schedule(self._people.prison())
         allocation = self._new_allocation(
@@ -86,58 +86,58 @@ class ActivityStories:
             self._attendance(attendance, "create", lambda: self._attend(attendance)),
         ]
 
-    def _schedule_story(self) -> Story:
+    def _schedule_scenario(self) -> Scenario:
         schedule = self._maker.schedule(self._people.prison())
-        story = [self._maker.created(schedule)]
+        scenario = [self._maker.created(schedule)]
         if self._chance.random() < 0.5:
-            story.extend(self._maker.amended(schedule) for _ in range(self._chance.randint(1, 3)))
-        return story
+            scenario.extend(self._maker.amended(schedule) for _ in range(self._chance.randint(1, 3)))
+        return scenario
 
-    def _settled_schedule_story(self) -> Story:
+    def _settled_schedule_scenario(self) -> Scenario:
         schedule = self._a_schedule()
         return [self._maker.amended(schedule) for _ in range(self._chance.randint(1, 2))]
 
-    def _session_story(self) -> Story:
+    def _session_scenario(self) -> Scenario:
         """Cancel a session to come, and perhaps hold it after all."""
         schedule = self._a_schedule()
         open_sessions = [
             each for each in schedule.instances if each.day > london_today() and each.id not in self._cancelled
         ]
         if not open_sessions:
-            return self._attendance_story()
+            return self._attendance_scenario()
         instance = self._chance.choice(open_sessions)
         self._cancelled.add(instance.id)
-        story = [self._session(instance, cancelled=True)]
+        scenario = [self._session(instance, cancelled=True)]
         if self._chance.random() < 0.3:
-            story.append(self._session(instance, cancelled=False))
-        return story
+            scenario.append(self._session(instance, cancelled=False))
+        return scenario
 
-    def _allocation_story(self) -> Story:
+    def _allocation_scenario(self) -> Scenario:
         schedule, prisoner = self._free_place()
         allocation = self._new_allocation(schedule, prisoner)
-        story = [
+        scenario = [
             self._step("allocation", allocation.id, "create", "prisoner.allocated", lambda: self._hold(allocation))
         ]
         if self._chance.random() < 0.3:
-            story.append(self._allocation_amended(allocation))
-        return story
+            scenario.append(self._allocation_amended(allocation))
+        return scenario
 
-    def _settled_allocation_story(self) -> Story:
+    def _settled_allocation_scenario(self) -> Scenario:
         self._fill()
         allocation = self._chance.choice(self._allocated)
         return [self._allocation_amended(allocation) for _ in range(self._chance.randint(1, 2))]
 
-    def _attendance_story(self) -> Story:
+    def _attendance_scenario(self) -> Scenario:
         self._fill()
         allocation, instance = self._seats.pop(self._chance.randrange(len(self._seats)))
         attendance = self._new_attendance(allocation, instance)
-        story = [self._attendance(attendance, "create", lambda: self._attend(attendance))]
+        scenario = [self._attendance(attendance, "create", lambda: self._attend(attendance))]
         drawn = self._chance.random()
         if drawn < 0.5:
-            story.append(self._marked(attendance))
+            scenario.append(self._marked(attendance))
         if drawn < 0.1:
-            story.append(self._marked(attendance))
-        return story
+            scenario.append(self._marked(attendance))
+        return scenario
 
     def _a_schedule(self) -> Schedule:
         self._fill()

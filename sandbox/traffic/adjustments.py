@@ -13,21 +13,21 @@ from sandbox.bodies import Fields
 from sandbox.clock import london_today
 from sandbox.nomis_codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
 from sandbox.nomis_sentencing import create_key_date_adjustment, create_sentence_adjustment
-from sandbox.traffic.steps import People, Step, Story
+from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:
     from sandbox.population import Prisoner
     from sandbox.world import World
 
 
-class AdjustmentStories:
-    """Stories of adjustments; about a fifth tell of adjustments that were synchronised long before."""
+class AdjustmentScenarios:
+    """Scenarios of adjustments; about a fifth are about adjustments that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Use the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
 
-    def story(self) -> Story:
+    def scenario(self) -> Scenario:
         """A new adjustment, perhaps changed; or one of before; or (one in twenty) one that came from NOMIS."""
         adjustment = self._adjustment()
         drawn = self._chance.random()
@@ -37,10 +37,10 @@ class AdjustmentStories:
         if drawn < 0.25:
             settle_adjustment(self._world, adjustment)
             return [self._updated(adjustment) if drawn < 0.15 else self._deleted(adjustment)]
-        story = [self._step("inserted", adjustment, "create", lambda: self._put(replace(adjustment)))]
+        scenario = [self._step("inserted", adjustment, "create", lambda: self._put(replace(adjustment)))]
         if drawn > 0.75:
-            story.extend(self._updated(adjustment) for _ in range(self._chance.randint(1, 3)))
-        return story
+            scenario.extend(self._updated(adjustment) for _ in range(self._chance.randint(1, 3)))
+        return scenario
 
     def _adjustment(self) -> DpsAdjustment:
         prisoner = self._prisoner()

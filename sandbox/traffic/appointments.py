@@ -11,7 +11,7 @@ from sandbox.appointments_api import AppointmentInstance
 from sandbox.bodies import Fields
 from sandbox.clock import london_today
 from sandbox.nomis_appointments import create_appointment
-from sandbox.traffic.steps import People, Step, Story
+from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 CATEGORIES = ("CHAP", "EDUC", "GOVE", "IMB", "KWS", "LIBR", "MEDO", "OIC", "OMU", "OTHE", "SOTP")
 
 
-class AppointmentStories:
-    """Stories of appointments; about a fifth tell of appointments that were synchronised long before."""
+class AppointmentScenarios:
+    """Scenarios of appointments; about a fifth are about appointments that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Use the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
         self._taken: set[tuple[object, ...]] = set()
 
-    def story(self) -> Story:
+    def scenario(self) -> Scenario:
         """A new appointment, perhaps moved or cancelled; or one of before, which may also be deleted."""
         instance = self._instance()
         drawn = self._chance.random()
@@ -35,14 +35,14 @@ class AppointmentStories:
             settle_appointment(self._world, instance)
             last = self._chance.choice((self._updated, self._cancelled, self._deleted))
             return [self._updated(instance), self._cancelled(instance)] if drawn < 0.04 else [last(instance)]
-        story = [self._step("created", instance, "create", lambda: self._put(replace(instance)))]
+        scenario = [self._step("created", instance, "create", lambda: self._put(replace(instance)))]
         if drawn > 0.75:
-            story.extend(self._updated(instance) for _ in range(self._chance.randint(1, 3)))
+            scenario.extend(self._updated(instance) for _ in range(self._chance.randint(1, 3)))
         if drawn > 0.9:
-            story.append(self._cancelled(instance))
-        return story
+            scenario.append(self._cancelled(instance))
+        return scenario
 
-    def refused_story(self) -> Story:
+    def refused_scenario(self) -> Scenario:
         """An appointment in a cell, which NOMIS cannot store."""
         instance = replace(self._instance(), in_cell=True, location_id=None)
         step = self._step("created", instance, "create", lambda: self._put(replace(instance)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.clock import london_now
 from sandbox.nomis_incentives import BY_SCREEN
-from sandbox.traffic.steps import People, Step, Story
+from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:
     from sandbox.population import Prisoner
@@ -18,15 +18,15 @@ CHANGEABLE = ("EN2", "EN3")
 USER = "AB12345_GEN"
 
 
-class IncentiveStories:
-    """Stories of one event each: mostly a review of a person who had none in this traffic."""
+class IncentiveScenarios:
+    """Scenarios of one event each: mostly a review of a person who had none in this traffic."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Use the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
         self._passed = timedelta()
 
-    def story(self) -> Story:
+    def scenario(self) -> Scenario:
         """A review, or (one in eight, or when nobody is left to be reviewed) a change of levels."""
         drawn = self._chance.random()
         prisoner = self._people.undisturbed() if drawn < 0.88 else None

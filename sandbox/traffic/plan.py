@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from sandbox.clock import london_now
 from sandbox.domains import DOMAINS
 from sandbox.topic import domain_event
-from sandbox.traffic.activities import ActivityStories
-from sandbox.traffic.appointments import AppointmentStories
+from sandbox.traffic.activities import ActivityScenarios
+from sandbox.traffic.appointments import AppointmentScenarios
 from sandbox.traffic.malformed import unknown, vanished, write_malformed
-from sandbox.traffic.steps import Counted, People, Step, Stories, Story
+from sandbox.traffic.steps import Counted, People, Scenario, Scenarios, Step
 
 if TYPE_CHECKING:
     from sandbox.world import World
@@ -152,8 +152,8 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
     """Plan traffic. Records that count as synchronised before are put into the world now, all others when published."""
     chance = random.Random(asked.seed)
     people = People(world, chance)
-    makers = {domain.queue: domain.stories(world, people, chance) for domain in DOMAINS}
-    interleaved = _interleave([*_stories(asked, makers, chance), *_special(asked, makers)], chance)
+    makers = {domain.queue: domain.scenarios(world, people, chance) for domain in DOMAINS}
+    interleaved = _interleave([*_scenarios(asked, makers, chance), *_special(asked, makers)], chance)
     moment = (now or london_now()) - SPACING * len(interleaved)
     items = [
         Item(queue, step, _event(step, moment + SPACING * place), [step.change] if step.change else [])
@@ -181,40 +181,40 @@ def plan(world: World, asked: Asked, now: datetime | None = None) -> Planned:
     )
 
 
-def _stories(asked: Asked, makers: dict[str, Stories], chance: random.Random) -> list[tuple[str, Story]]:
+def _scenarios(asked: Asked, makers: dict[str, Scenarios], chance: random.Random) -> list[tuple[str, Scenario]]:
     """Ordinary sequences of the chosen queues in their shares, each with its queue.
 
     They have `asked.events` events exactly: the last one may be cut short.
     """
     weights = [BY_QUEUE[queue].share for queue in asked.queues]
-    stories: list[tuple[str, Story]] = []
+    scenarios: list[tuple[str, Scenario]] = []
     left = asked.events
     while left > 0:
         queue = chance.choices(asked.queues, weights)[0]
-        story = makers[queue].story()[:left]
-        stories.append((queue, story))
-        left -= len(story)
-    return stories
+        scenario = makers[queue].scenario()[:left]
+        scenarios.append((queue, scenario))
+        left -= len(scenario)
+    return scenarios
 
 
-def _special(asked: Asked, makers: dict[str, Stories]) -> list[tuple[str, Story]]:
+def _special(asked: Asked, makers: dict[str, Scenarios]) -> list[tuple[str, Scenario]]:
     """The chains and the refused records, each with its queue."""
-    stories: list[tuple[str, Story]] = []
+    scenarios: list[tuple[str, Scenario]] = []
     for queue, maker in makers.items():
-        if isinstance(maker, ActivityStories):
-            stories.extend((queue, maker.chain()) for _ in range(asked.chains))
-        if isinstance(maker, AppointmentStories):
-            stories.extend((queue, maker.refused_story()) for _ in range(asked.refused))
-    return stories
+        if isinstance(maker, ActivityScenarios):
+            scenarios.extend((queue, maker.chain()) for _ in range(asked.chains))
+        if isinstance(maker, AppointmentScenarios):
+            scenarios.extend((queue, maker.refused_scenario()) for _ in range(asked.refused))
+    return scenarios
 
 
-def _interleave(stories: list[tuple[str, Story]], chance: random.Random) -> list[tuple[str, Step]]:
+def _interleave(scenarios: list[tuple[str, Scenario]], chance: random.Random) -> list[tuple[str, Step]]:
     """All steps with their queues, in the order in which they happen: sequences overlap, each in its own order."""
     placed: list[tuple[float, int, str, Step]] = []
     numbers = itertools.count()
-    for queue, story in stories:
+    for queue, scenario in scenarios:
         at = chance.random()
-        for step in story:
+        for step in scenario:
             placed.append((at, next(numbers), queue, step))
             at += chance.random() * 0.02
     return [(queue, step) for _, _, queue, step in sorted(placed, key=lambda each: each[:2])]

@@ -1,4 +1,4 @@
-"""A step: one change in a publishing service with the event that tells of it. Steps of one record make a story."""
+"""A step: one change in a publishing service with the event that tells of it. Steps of one record make a scenario."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Step:
         return self.domain, self.dps_id
 
 
-Story = list[Step]
+Scenario = list[Step]
 
 
-class Stories(Protocol):
-    """Makes up stories of one domain, as many as are asked for."""
+class Scenarios(Protocol):
+    """Makes up scenarios of one domain, as many as are asked for."""
 
-    def story(self) -> Story:
-        """Return the next story, its steps in the order in which they happen."""
+    def scenario(self) -> Scenario:
+        """Return the next scenario, its steps in the order in which they happen."""
 
 
 @dataclass(slots=True)

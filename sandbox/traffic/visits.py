@@ -11,7 +11,7 @@ from sandbox.bodies import Fields
 from sandbox.clock import london_now, london_today
 from sandbox.nomis_visits import create_visit
 from sandbox.places import FIRST_PERSON, PERSONS
-from sandbox.traffic.steps import People, Step, Story
+from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.visits import COMMENT, ORDER_COMMENT, OUTCOMES
 from sandbox.visit_scheduler import BookedVisit
 
@@ -22,26 +22,26 @@ ROOMS = ("Visits Main Hall", "Legal Visit Room 6", "Video Link", "Family Room")
 CANCELLATIONS = (*OUTCOMES, "CANCELLATION", "NOT_RECORDED", None)
 
 
-class VisitStories:
-    """Stories of visits; about a tenth tell of visits that were synchronised long before."""
+class VisitScenarios:
+    """Scenarios of visits; about a tenth are about visits that were synchronised long before."""
 
     def __init__(self, world: World, people: People, chance: random.Random) -> None:
         """Use the given source of chance alone."""
         self._world, self._people, self._chance = world, people, chance
 
-    def story(self) -> Story:
+    def scenario(self) -> Scenario:
         """A new visit, perhaps changed a few times, perhaps cancelled; or one of before."""
         visit = self._visit()
         if self._chance.random() < 0.1:
             settle_visit(self._world, visit)
             return [self._changed(visit), self._cancelled(visit)][self._chance.randrange(2) :]
-        story = [self._step("booked", visit, "create", lambda: self._put(replace(visit)))]
+        scenario = [self._step("booked", visit, "create", lambda: self._put(replace(visit)))]
         drawn = self._chance.random()
         if drawn < 0.25:
-            story.extend(self._changed(visit) for _ in range(self._chance.randint(1, 4)))
+            scenario.extend(self._changed(visit) for _ in range(self._chance.randint(1, 4)))
         if drawn < 0.05 or drawn > 0.92:
-            story.append(self._cancelled(visit))
-        return story
+            scenario.append(self._cancelled(visit))
+        return scenario
 
     def _visit(self) -> BookedVisit:
         prisoner = self._people.anyone()
