@@ -47,16 +47,11 @@ class ClaimLost(SyncError):
     """Another sender has taken the delivery over."""
 
 
-def enqueue_report(
-    connection: Connection, settings: Settings, result: ReconciliationResult, again: str | None = None
-) -> list[Channel]:
-    """Puts the report of a run into the outbox for every channel that is set up; returns those channels.
-
-    A unique `again` has it delivered once more although it was delivered before.
-    """
+def enqueue_report(connection: Connection, settings: Settings, result: ReconciliationResult) -> list[Channel]:
+    """Puts the report of a run into the outbox for every channel that is set up; returns those channels."""
     channels = [channel for channel in CHANNELS if is_set_up(settings, channel)]
     for channel in channels:
-        enqueue_channel(connection, result.run_id, channel, again, finished=result.finished_at.isoformat())
+        enqueue_channel(connection, result.run_id, channel, finished=result.finished_at.isoformat())
     return channels
 
 
@@ -65,7 +60,8 @@ def enqueue_channel(
 ) -> bool:
     """Puts the report of a run into the outbox for one channel; False if it is or was there already.
 
-    `finished` is when the run ended: a run that ended incomplete, was resumed and ended again has two reports.
+    A unique `again` has it delivered once more although it was delivered before. `finished` is when the run ended: a
+    run that ended incomplete, was resumed and ended again has two reports.
     """
     key = _key(run_id, channel, again, finished)
     return outbox.enqueue(connection, key, channel, {"kind": "reconciliation", "run_id": run_id})

@@ -33,6 +33,8 @@ from sync.upstream.tokens import TokenSource, authorities
 #: Statuses that may mean that the service has too much to do, and those whose `Retry-After` is about the service.
 _OVERLOADED = frozenset({429, 500, 503})
 _ASKS_TO_WAIT = frozenset({429, 503})
+#: How long a health ping may take.
+_PING_SECONDS = 5.0
 #: Two escapes of one character in JSON, and one of the two without the other; two backslashes are one character.
 _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -288,15 +290,15 @@ class Transport:
             self._clients.setdefault(name, self._new_client(name))
         return self._clients[name]
 
-    def ping(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+    def ping(self, name: UpstreamName, timeout_seconds: float = _PING_SECONDS) -> str | None:
         """Sends a health ping; None if the service says that it is up, else why it counts as down."""
         base_url = self._settings.upstream(name).base_url
         return ping(base_url, self._tls_for(base_url), timeout_seconds).problem
 
-    def reach(self, name: UpstreamName, timeout_seconds: float = 5.0) -> str | None:
+    def reach(self, name: UpstreamName) -> str | None:
         """Whether calls are worth trying: as `ping`, but None also if the service does not offer the ping to us."""
         base_url = self._settings.upstream(name).base_url
-        return ping(base_url, self._tls_for(base_url), timeout_seconds).problem_unless_not_offered
+        return ping(base_url, self._tls_for(base_url), _PING_SECONDS).problem_unless_not_offered
 
     def close(self) -> None:
         """Closes all connections."""

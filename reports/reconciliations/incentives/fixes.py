@@ -216,20 +216,14 @@ def ambiguous_creation_objection(plan: Plan, creation: CreationRecord | None) ->
     return f"nobody can tell whether NOMIS has review {plan.review_id}: `creations settle {creation.id}` first"
 
 
-def verify(
-    services: Services,
-    offender_no: str,
-    booking_id: int,
-    within_seconds: float = 0.0,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Verification:
+def verify(services: Services, offender_no: str, booking_id: int, within_seconds: float = 0.0) -> Verification:
     """Reads both sides again, until they agree or `within_seconds` have passed. Raises `SyncError`."""
     deadline = time.monotonic() + within_seconds
     while True:
         pair = read_levels(services, booking_id, offender_no)
         if pair.equal or time.monotonic() >= deadline:
             return Verification(pair.nomis_level, pair.dps_level)
-        sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
+        time.sleep(min(_POLL_SECONDS, max(0.05, deadline - time.monotonic())))
 
 
 def _objection_to_receiving(pair: PrisonerLevels, prison_id: str, occurred_at: datetime) -> str | None:

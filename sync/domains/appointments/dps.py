@@ -59,8 +59,8 @@ class AppointmentInstance(Response):
     created: LocalDateTime | None = Field(None, validation_alias=AliasChoices("createdTime", "created"))
     updated: LocalDateTime | None = Field(None, validation_alias=AliasChoices("updatedTime", "updated"))
 
-    def attendee(self, cancelled: bool | None = None) -> Attendee:
-        """The same as an attendee."""
+    def attendee(self) -> Attendee:
+        """The same as an attendee; only a search says whether it is cancelled."""
         return Attendee(
             self.id,
             self.booking_id,
@@ -73,7 +73,7 @@ class AppointmentInstance(Response):
             self.appointment_date,
             self.start_time,
             self.end_time,
-            cancelled,
+            None,
             self.updated or self.created,
         )
 
