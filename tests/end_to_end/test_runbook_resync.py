@@ -202,6 +202,16 @@ def test_cancelled_in_dps_is_cancelled_in_nomis(app: App, sandbox: Sandbox, kind
     assert (writes(sandbox), len(app.actions())) == (before, 1)
 
 
+def test_restriction_of_a_visit_is_compared_too(app: App, sandbox: Sandbox) -> None:
+    """NOMIS says it by the room, and a visit that stays open there is not as it should be."""
+    told = in_step(app, "visit")
+    change(sandbox, "visit", told, {"restriction": "CLOSED"})
+    differences = app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"]
+    assert differences == ["restriction OPEN in NOMIS, CLOSED in DPS"]
+    assert app.read_json("resync", "visit", told.dps_id, "--yes")["verified"]
+    assert app.read_json("resync", "visit", told.dps_id, "--dry-run")["differences"] == []
+
+
 def test_an_id_is_the_same_however_it_is_written(app: App, sandbox: Sandbox) -> None:
     """DPS takes an id in capitals, or with zeros before it, and the mapping service does not: no second record."""
     told = in_step(app, "adjustment")

@@ -15,6 +15,7 @@ import pandas as pd
 from reports.engine.compare import differing as unequal_rows
 from reports.engine.contract import Field
 from reports.engine.frame import london_to_utc
+from sync.domains.visits.nomis import ROOM_RESTRICTIONS
 from sync.domains.visits.rules import DEFAULT_OUTCOME, NOMIS_OUTCOMES, NOMIS_VISIT_TYPES
 
 if TYPE_CHECKING:
@@ -68,9 +69,6 @@ DETAILS: Final = frozenset({"start", "end", "visitors", "restriction", "prisoner
 #: too, and the mapping decides; a word that staff wrote is not, since it may be personal.
 _WELL_FORMED: Final = r"[a-z0-9]{2}(?:-[a-z0-9]{2}){3}"
 _REFERENCE: Final = rf"eference: ({_WELL_FORMED}(?![\w-])|[a-z0-9]+(?:-[a-z0-9]+)+)"
-#: Rooms that NOMIS makes for booked visits: one for each room of the real world, later one for all.
-_ROOM: Final = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
-_RESTRICTIONS: Final = {"SOC": "OPEN", "CLO": "CLOSED"}
 
 
 def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
@@ -96,7 +94,7 @@ def dps_frame(visits: Iterable[BookedVisit]) -> pd.DataFrame:
     cancelled = frame["dps_state"] == CANCELLED
     frame["dps_outcome"] = frame["dps_outcome"].map(NOMIS_OUTCOMES).fillna(DEFAULT_OUTCOME).where(cancelled)
     # An unknown restriction may be either.
-    frame["dps_restriction"] = frame["dps_restriction"].where(frame["dps_restriction"].isin(_RESTRICTIONS.values()))
+    frame["dps_restriction"] = frame["dps_restriction"].where(frame["dps_restriction"].isin(ROOM_RESTRICTIONS.values()))
     frame["dps_type"] = frame["dps_type"].map(NOMIS_VISIT_TYPES).fillna(frame["dps_type"])
     frame["dps_reference"] = frame["reference"]
     return _with_times(frame, "dps", "created", "modified")
@@ -117,9 +115,7 @@ def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
             "nomis_state": visit.visit_status.code,
             "nomis_outcome": None if visit.visit_outcome is None else visit.visit_outcome.code,
             "nomis_visitors": _listed(each.person_id for each in visit.visitors),
-            "nomis_restriction": None
-            if visit.agency_internal_location is None
-            else visit.agency_internal_location.code,
+            "nomis_restriction": visit.restriction,
             "nomis_type": visit.visit_type.code,
             "nomis_reference": visit.comment_text,
             "created_by": visit.create_user_id,
@@ -130,8 +126,6 @@ def nomis_frame(visits: Iterable[VisitDetails]) -> pd.DataFrame:
         for visit in visits
     ]
     frame = _frame(rows, ["visit_id", *_columns("nomis"), "created_by", "changed_by", "created", "modified"])
-    # A room that was chosen on the screen says nothing.
-    frame["nomis_restriction"] = frame["nomis_restriction"].str.extract(_ROOM, expand=False).map(_RESTRICTIONS)
     frame["nomis_reference"] = frame["nomis_reference"].str.extract(_REFERENCE, expand=False)
     return _with_times(frame, "nomis", "created", "modified")
 

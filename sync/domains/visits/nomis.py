@@ -53,6 +53,12 @@ class Code(Response):
     code: str
 
 
+#: The end of the description of a room that NOMIS makes for booked visits, which says their restriction: one for each
+#: room of the real world, later one for all. A room that was chosen on the screen says nothing.
+RESTRICTED_ROOM = r"(?:-VSIP-.+-|VSIP_)(SOC|CLO)$"
+ROOM_RESTRICTIONS: Mapping[str, str] = {"SOC": "OPEN", "CLO": "CLOSED"}
+
+
 class NomisVisit(Response):
     """A visit as NOMIS holds it; the comment of one made here holds the reference of its DPS visit.
 
@@ -93,6 +99,13 @@ class VisitDetails(NomisVisit):
     when_updated: LocalDateTime | None = None
     create_user_id: str | None = None
     modify_user_id: str | None = None
+
+    @property
+    def restriction(self) -> str | None:
+        """`OPEN` or `CLOSED`, by its room; None where that does not say."""
+        room = "" if self.agency_internal_location is None else self.agency_internal_location.code
+        found = re.search(RESTRICTED_ROOM, room)
+        return None if found is None else ROOM_RESTRICTIONS[found[1]]
 
 
 _Visit = TypeVar("_Visit", bound=NomisVisit)

@@ -129,7 +129,7 @@ class VisitResync(Resync):
             ids=ids,
             dps=_shown(visit),
             nomis=nomis,
-            expected=_expected(visit),
+            expected=_expected(visit, nomis),
             made_at=None if visit.created_timestamp is None else visit.created_timestamp.replace(tzinfo=LONDON),
             properties={"offenderNo": visit.prisoner_id, "visitId": dps_id},
         )
@@ -202,15 +202,19 @@ def _shown(visit: BookedVisit) -> Record:
         "start": local_seconds(visit.start_timestamp),
         "end": local_seconds(visit.end_timestamp),
         "type": visit.visit_type,
+        "restriction": visit.visit_restriction,
         "visitors": _visitors(visitor.nomis_person_id for visitor in visit.visitors),
     }
 
 
-def _expected(visit: BookedVisit) -> Record:
-    """What NOMIS shows of it. Only of a cancelled one is that its status: that of others changes on their day."""
+def _expected(visit: BookedVisit, nomis: Record | None) -> Record:
+    """What NOMIS shows of it. Only of a cancelled one is that its status: that of others changes on their day.
+
+    Not every room in NOMIS says a restriction, and one that is unknown may be either.
+    """
     if visit.visit_status == "CANCELLED":
         return {"status": _CANCELLED}
-    return {
+    expected = {
         "offenderNo": visit.prisoner_id,
         "prisonId": visit.prison_id,
         "start": local_seconds(visit.start_timestamp),
@@ -218,6 +222,9 @@ def _expected(visit: BookedVisit) -> Record:
         "type": NOMIS_VISIT_TYPES.get(visit.visit_type),
         "visitors": _visitors(visitor.nomis_person_id for visitor in visit.visitors),
     }
+    if nomis is not None and nomis["restriction"] is not None and visit.visit_restriction != "UNKNOWN":
+        expected["restriction"] = visit.visit_restriction
+    return expected
 
 
 def _in_nomis(visit_id: int, services: Services) -> Record | None:
@@ -231,6 +238,7 @@ def _in_nomis(visit_id: int, services: Services) -> Record | None:
         "end": None if visit.end_date_time is None else local_seconds(visit.end_date_time),
         "status": visit.visit_status.code,
         "type": visit.visit_type.code,
+        "restriction": visit.restriction,
         "visitors": _visitors(visitor.person_id for visitor in visit.visitors),
     }
 
