@@ -42,6 +42,9 @@ OUTSIDE = """[...document.querySelectorAll("main td, main th, main p, main a, ma
 FAILED_AT_ONCE = made_result(
     0, status="failed", failure="nomis is down", total=0, listed=0, compared=0, prisons=(), matrix=(), trend=()
 )
+#: The values of the first field of a difference, and what the page puts before one.
+FIELDS = ".inside .sides tbody tr:first-child td"
+LABEL = """cell => getComputedStyle(cell, "::before").content.replace(/["\\s]/g, "")"""
 SHOWN = "tbody.one:not([hidden])"
 FIRST = "tbody.one:not([hidden]) > tr:first-child > th"
 
@@ -165,6 +168,15 @@ def test_is_no_wider_than_the_screen(open_page: Any, result: ReconciliationResul
     for width in screens:
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_phone_says_which_value_is_of_which_side(open_page: Any, width: int) -> None:
+    """The fields of a difference have a heading for each side, where the screen has room for columns."""
+    page = open_page(visit_result(1), width)
+    page.click("tbody.one summary")
+    shown = page.evaluate(f"[...document.querySelectorAll('{FIELDS}')].map({LABEL})")
+    assert shown == (["NOMIS", "DPS"] if width == 390 else ["none", "none"])
 
 
 def test_cuts_no_table_that_has_room(open_page: Any) -> None:
