@@ -40,7 +40,7 @@ class PlannedResync:
     """What a resync of a record would do now.
 
     objections: why it must not be done. unchecked: what nobody checked, as a sentence.
-    is_created: NOMIS has the record already, and only its mapping is to be saved.
+    is_created: NOMIS has the record already, and only its mapping is to be saved. is_readable: NOMIS has a read of it.
     last_action: the number of the last resync of the record, which shows whether another operator made one meanwhile.
     """
 
@@ -50,6 +50,7 @@ class PlannedResync:
     objections: tuple[str, ...]
     unchecked: str | None
     is_created: bool
+    is_readable: bool
     last_action: int | None
 
     @property
@@ -130,6 +131,7 @@ def plan_resync(application: Application, kind: str, dps_id: str) -> PlannedResy
         # What this program began is the business of the creation protocol.
         plan.unchecked if creation is None else None,
         creation is not None and creation.state is CreationState.CREATED and plan.effect is Effect.CREATE,
+        resync.readable,
         earlier[0].id if earlier else None,
     )
 

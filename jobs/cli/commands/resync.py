@@ -62,7 +62,8 @@ def resync(
             say(result.outcome)
         check_result(planned, result)
         if not as_json and result.left is not None:
-            say("read again: as it should be")
+            unread = "it is mapped; only its reconciliation shows whether NOMIS agrees"
+            say(f"read again: {'as it should be' if planned.is_readable else unread}")
 
 
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:
@@ -84,7 +85,7 @@ def _show(planned: "PlannedResync") -> None:
             "record": planned.target,
             "DPS": _text(plan.dps),
             "mapped to": None if plan.ids is None else plan.ids.nomis_text,
-            "NOMIS": _text(plan.nomis),
+            "NOMIS": _text(plan.nomis) if planned.is_readable or plan.nomis else "cannot be read in NOMIS by itself",
             "differs": "; ".join(plan.differences),
             "effect": planned.proposal,
             "by": [event.event_type for event in plan.events],
