@@ -26,6 +26,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN_ID", help="The id of a reconc
 #: Mismatches that are listed on the screen; the report has all of them.
 _MOST_LISTED = 50
 _MOST_UNREAD = 10
+_MOST_FIELDS = 3
 #: Counts that are shown also when they are zero.
 _ALWAYS_SHOWN = ("compared", "mismatches")
 
@@ -240,6 +241,10 @@ def show_reconciliation(done: "Reconciled", *, as_json: bool) -> None:
 
 def _print_result(result: "ReconciliationResult") -> None:
     say(f"{result.run_id} {result.status}: {counts_text(result.counts(), always=_ALWAYS_SHOWN)}")
+    prisons = result.parameters.get("prisons")
+    if result.status == "complete" and not result.compared and isinstance(prisons, list) and prisons:
+        noun = result.counted.removesuffix("s")
+        say(f"no {noun} was found at {', '.join(prisons)}: are the prison ids right?")
     if result.mismatches:
         _print_mismatches(result)
     unread = [f"{each.offender_no or each.unit}: {each.reason}" for each in result.unread]
@@ -258,7 +263,7 @@ def _print_mismatches(result: "ReconciliationResult") -> None:
             each.booking_id,
             each.prison_id,
             each.kind,
-            "; ".join(f"{part.field}: NOMIS {_shown(part.nomis)}, DPS {_shown(part.dps)}" for part in each.differences),
+            _differences(each),
             each.standing,
             _cause(each),
         )
@@ -267,6 +272,12 @@ def _print_mismatches(result: "ReconciliationResult") -> None:
     print_table(("ROW", "PRISONER", "BOOKING", "PRISON", "KIND", "DIFFERENCES", "STANDING", "PROBABLE CAUSE"), rows)
     if len(result.mismatches) > _MOST_LISTED:
         say(f"and {len(result.mismatches) - _MOST_LISTED} more in the report")
+
+
+def _differences(mismatch: "Mismatch") -> str:
+    parts = [f"{each.field}: NOMIS {_shown(each.nomis)}, DPS {_shown(each.dps)}" for each in mismatch.differences]
+    more = len(parts) - _MOST_FIELDS
+    return "; ".join([*parts[:_MOST_FIELDS], f"{more} more"] if more > 0 else parts)
 
 
 def _cause(mismatch: "Mismatch") -> str | None:

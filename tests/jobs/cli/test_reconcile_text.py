@@ -1,0 +1,36 @@
+"""What `reconcile NAME` prints of a result."""
+
+import pytest
+
+from jobs.cli.commands.reconcile import show_reconciliation
+from jobs.operations.reconcile import Reconciled
+from jobs.operations.report_delivery import Delivered
+from reports.engine.result import FieldValues, ReconciliationResult
+from reports.engine.run import ReconciliationOutcome
+from tests.harness.results import visit_result
+
+
+def printed(result: ReconciliationResult, capsys: pytest.CaptureFixture[str]) -> str:
+    """The text for people."""
+    outcome = ReconciliationOutcome(result.status, result, result.run_id)
+    show_reconciliation(Reconciled(outcome, Delivered()), as_json=False)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("compared", [0, 7])
+def test_prisons_without_records_are_doubted(capsys: pytest.CaptureFixture[str], compared: int) -> None:
+    """A slip of the keyboard finds nothing, which is not to look like agreement."""
+    changes = {"compared": compared, "listed": compared, "parameters": {"prisons": ["LEX", "MDJ"]}}
+    text = printed(visit_result(0, **changes), capsys)
+    assert ("no visit was found at LEX, MDJ: are the prison ids right?" in text) == (compared == 0)
+
+
+def test_a_record_of_one_side_shows_its_first_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of its fields differ from nothing: a line with each of them would not fit any terminal."""
+    result = visit_result(1)
+    (mismatch,) = result.mismatches
+    fields = tuple(FieldValues(field=name, nomis=name.upper(), dps=None) for name in ("a", "b", "c", "d", "e"))
+    text = printed(
+        result.model_copy(update={"mismatches": (mismatch.model_copy(update={"differences": fields}),)}), capsys
+    )
+    assert "a: NOMIS A, DPS none; b: NOMIS B, DPS none; c: NOMIS C, DPS none; 2 more  " in text
