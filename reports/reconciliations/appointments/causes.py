@@ -106,7 +106,7 @@ def _without_nomis(difference: Difference) -> Diagnosis:
             confidence="high",
             right_side="DPS",
             explanation=f"NOMIS has no appointment {difference.row['nomis_id']}, to which this one is mapped.",
-            action="Nothing: it is cancelled in DPS. Exclude it until it is past.",
+            action="There is nothing to do: it is cancelled in DPS. Exclude it until it is past.",
         )
     return Diagnosis(
         cause="the appointment was deleted in NOMIS",

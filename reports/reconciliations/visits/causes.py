@@ -89,7 +89,7 @@ _CAUSES: Final[Mapping[str, Cause]] = {
     "dps-visit-gone": Cause(
         "the visit was removed from DPS",
         "unknown",
-        "Nothing.",
+        "There is nothing to do.",
         (),
         "Visits are cancelled in DPS, not deleted: its data were corrected, or refreshed.",
         weight="low",
@@ -97,21 +97,21 @@ _CAUSES: Final[Mapping[str, Cause]] = {
     "outcome-differs": Cause(
         "the visit was cancelled with another outcome",
         "unknown",
-        "Nothing: it is cancelled on both sides.",
+        "There is nothing to do: it is cancelled on both sides.",
         confidence="medium",
         weight="low",
     ),
     "reference-differs": Cause(
         "the comment in NOMIS names another visit",
         "unknown",
-        "Nothing, if only the comment differs.",
+        "There is nothing to do if only the comment differs.",
         (),
         "NOMIS visit {visit_id} names {nomis_reference}.",
         weight="low",
     ),
 }
 _CANCELLED_AND_GONE: Final = _CAUSES["nomis-visit-gone"]._replace(
-    action="Nothing: it is cancelled in DPS.", command=(), weight="low"
+    action="There is nothing to do: it is cancelled in DPS.", command=(), weight="low"
 )
 _CANCELLED_AND_UNMAPPED: Final = _CAUSES["mapping-missing"]._replace(
     text="the visit was cancelled before its mapping was saved",
