@@ -256,6 +256,20 @@ def test_list_that_becomes_shorter_while_it_is_read(world: World) -> None:
     assert compared.gaps == ()
 
 
+def test_a_gateway_does_not_shorten_the_list_of_prisons(world: World) -> None:
+    """A 404 that is not the service's own does not mean an older service, whose list may be another."""
+    path = "/config/prisons/user-type/PUBLIC/supported"
+    world.sandbox.fault("visits", path=path, kind="status", status=404, body="<html>not here</html>")
+    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
+    with pytest.raises(UpstreamError, match="status 404"):
+        world.reconciliation(Scope()).population(PlainReads())
+    world.sandbox.clear_faults()
+    unknown = {"timestamp": "2023-05-15T05:20:00", "status": 404, "error": "Not Found", "path": path}
+    world.sandbox.fault("visits", path=path, kind="status", status=404, body=unknown)
+    world.sandbox.fault("visits", path="/config/prisons/supported", kind="status", status=200, body=["HEI"])
+    assert [unit.id for unit in world.reconciliation(Scope()).population(PlainReads()).units] == ["HEI"]
+
+
 def test_page_that_cannot_be_read(world: World) -> None:
     """The visits of the other pages are compared, and the page is named."""
     for number in range(201):
