@@ -241,3 +241,12 @@ def application(
         yield opened
     finally:
         opened.close()
+
+
+def differing(app: App, cause: int) -> str:
+    """A world in which one prisoner differs for this cause; the prisoner's number."""
+    app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
+    app.forget_queues()
+    app.make_queues()
+    (mismatch,) = app.sandbox.planted()["mismatches"]
+    return str(mismatch["offenderNo"])

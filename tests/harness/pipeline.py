@@ -13,6 +13,7 @@ from jobs.runtime.application import Application
 from sandbox import Sandbox
 from sync.pipeline.drain import BatchSummary, Drain
 from sync.queues.queue import Queue
+from sync.store.failures import FailedAttempt, last_failure
 from sync.store.telemetry import read_events
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -78,3 +79,8 @@ def nothing_lost(sandbox: Sandbox, made: Application, name: str) -> None:
     """Every record is in NOMIS once and as DPS has it, and no message is a dead letter."""
     assert made.queue_pair(name).dlq.counts().total == 0
     assert sandbox.verify()["problems"] == []
+
+
+def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
+    """The last failed attempt at a message."""
+    return last_failure(made.database, message_id=message_id)

@@ -197,3 +197,8 @@ def pending_on_dlq(upstream: Sandbox, app: ReportsApp) -> FindPendingMessages:
         )
 
     return find_pending
+
+
+def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
+    """The result of a run."""
+    return result_of(app.reconcile(ReconciliationParameters(**parameters)))

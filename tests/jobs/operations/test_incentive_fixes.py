@@ -7,21 +7,12 @@ import os
 import pytest
 
 from sandbox import Sandbox
-from tests.harness.app import App
+from tests.harness.app import App, differing
 from tests.harness.commands import Terminal
 from tests.harness.faults import faulty, held
 from tests.harness.processes import start_command
 
 POST_IEP = "/prisoners/booking-id/{id}/incentives"
-
-
-def differing(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause; the prisoner's number."""
-    app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
-    app.forget_queues()
-    app.make_queues()
-    (mismatch,) = app.sandbox.planted()["mismatches"]
-    return str(mismatch["offenderNo"])
 
 
 def writes(sandbox: Sandbox, service: str = "nomis") -> int:

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.forked_command import ForkedCommand
 from sandbox.postgres import PostgresServer
 from sync.store.actions import NOT_KNOWN, UNDER_WAY
-from tests.harness.app import App
+from tests.harness.app import App, differing
 from tests.harness.commands import Terminal
 from tests.harness.faults import Hold, faulty, held
 from tests.harness.processes import start_command
@@ -81,15 +81,6 @@ WRITES: dict[Prepare, tuple[str, str, str]] = {
 }
 #: Those that make one call, and end with it.
 SINGLE = [repair, received, delete_allocation, settle, resolve]
-
-
-def differing(app: App, cause: int) -> str:
-    """A world in which one prisoner differs for this cause; the prisoner's number."""
-    app.sandbox.reset(prisoners=40, mismatches={str(cause): 1})
-    app.forget_queues()
-    app.make_queues()
-    (mismatch,) = app.sandbox.planted()["mismatches"]
-    return str(mismatch["offenderNo"])
 
 
 @contextmanager

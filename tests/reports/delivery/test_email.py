@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import email.policy
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,7 +19,7 @@ from reports.delivery.email import refusals
 from reports.delivery.outbox import SendCounts
 from sandbox import Sandbox
 from sync.store import outbox
-from tests.harness.certificates import write_certificate
+from tests.harness.certificates import server_context, write_certificate
 from tests.harness.reconciliations import Clock, OpenApp, kept
 from tests.harness.results import made_result
 
@@ -99,13 +98,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     write_certificate(path)
     return path
-
-
-def server_context(certificate: Path) -> ssl.SSLContext:
-    """The server's side of TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:

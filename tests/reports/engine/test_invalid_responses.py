@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from reports.engine.run import ReconciliationParameters
-from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.settings.declaration import UpstreamName
-from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
+from tests.harness.reconciliations import OpenApp, reconciled
 
 IDS = "/prisoners/ids"
 BULK = "/iep/reviews/bookings"
@@ -60,11 +58,6 @@ def record(booking_id: int, **changes: Any) -> dict[str, Any]:
         "whenCreated": "2023-01-05T10:00:00",
     }
     return {**truth, **changes}
-
-
-def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
-    """The result of a run."""
-    return result_of(app.reconcile(ReconciliationParameters(**parameters)))
 
 
 def planted(upstream: Sandbox) -> set[int]:

@@ -12,16 +12,11 @@ from reports.engine.run import ReconciliationParameters
 from reports.reconciliations.incentives.result import IncentiveResult
 from sandbox import Sandbox
 from sync.store.tables import reconciliation_runs
-from tests.harness.reconciliations import OpenApp, ReportsApp, result_of
+from tests.harness.reconciliations import OpenApp, reconciled
 
 CURRENT = "/incentives/booking-id/{b}/current"
 SINGLE = "/iep/reviews/booking/{b}"
 BULK = "/iep/reviews/bookings"
-
-
-def reconciled(app: ReportsApp, **parameters: Any) -> IncentiveResult:
-    """The result of a run."""
-    return result_of(app.reconcile(ReconciliationParameters(**parameters)))
 
 
 def without_levels(upstream: Sandbox, *sides: str, **how: Any) -> None:

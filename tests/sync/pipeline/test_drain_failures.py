@@ -9,11 +9,11 @@ from sandbox import Sandbox
 from sandbox.postgres import PostgresServer
 from sync.settings import times
 from sync.store.database import StoreUnavailable
-from sync.store.failures import FailedAttempt, count_attempts, last_failure
+from sync.store.failures import count_attempts, last_failure
 from sync.store.leases import Leases
 from sync.store.telemetry import read_events
 from tests.harness.app import application
-from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, send, tracked
+from tests.harness.pipeline import BOOKED, CANCELLED, CHANGED, failure_of, send, tracked
 from tests.harness.publishing import put_visit
 from tests.harness.waiting import in_thread, result_of, until
 
@@ -31,11 +31,6 @@ def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
 def settings() -> dict[str, str]:
     """A message that failed is hidden for a minute, later ones for two."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
-
-
-def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
-    """The last failed attempt at a message."""
-    return last_failure(made.database, message_id=message_id)
 
 
 def test_messages_that_fail_together_are_counted_each_for_itself(sandbox: Sandbox, one: Application) -> None:

@@ -11,10 +11,9 @@ from sandbox import Sandbox
 from sync.domains.registry import unknown_switches
 from sync.events.envelope import write_mapping_retry
 from sync.repair.hints import hint
-from sync.store.failures import FailedAttempt, last_failure
 from sync.store.telemetry import read_events
 from tests.harness.app import application
-from tests.harness.pipeline import BOOKED, CHANGED, send, tracked
+from tests.harness.pipeline import BOOKED, CHANGED, failure_of, send, tracked
 from tests.harness.publishing import put_visit
 
 
@@ -28,11 +27,6 @@ def running_sandbox(unpatched_sandbox: Sandbox) -> Sandbox:
 def settings() -> dict[str, str]:
     """A message that failed is hidden for a minute, later ones for two."""
     return {"HMPPS_SQS_ERROR_VISIBILITY_TIMEOUT": "60,120"}
-
-
-def failure_of(made: Application, message_id: str) -> FailedAttempt | None:
-    """The last failed attempt at a message."""
-    return last_failure(made.database, message_id=message_id)
 
 
 def test_an_event_without_a_field_that_is_read_fails_alone(sandbox: Sandbox, one: Application) -> None:

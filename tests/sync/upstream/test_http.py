@@ -25,7 +25,7 @@ from sync.upstream.http import (
     send,
     tls_context,
 )
-from tests.harness.certificates import write_certificate
+from tests.harness.certificates import server_context, write_certificate
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -296,7 +296,7 @@ def test_the_limit_is_that_of_the_whole_call(certificate: Path, beginning: bytes
 
     def drip(listening: socket.socket) -> None:
         connection, _ = listening.accept()
-        spoken = server_tls(certificate).wrap_socket(connection, server_side=True) if secure else connection
+        spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
         with suppress(OSError), spoken:
             spoken.recv(65_536)
             spoken.sendall(beginning)
@@ -322,7 +322,7 @@ def test_the_limit_is_that_of_a_request_that_is_read_slowly(certificate: Path, s
 
     def sip(listening: socket.socket) -> None:
         connection, _ = listening.accept()
-        spoken = server_tls(certificate).wrap_socket(connection, server_side=True) if secure else connection
+        spoken = server_context(certificate).wrap_socket(connection, server_side=True) if secure else connection
         with suppress(OSError), spoken:
             while spoken.recv(100_000) and not over.wait(0.02):
                 pass
@@ -349,16 +349,9 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    """How a server speaks TLS with that certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
-
-
 def test_tls_is_verified(certificate: Path) -> None:
     """Over TLS a trusted service is called, its connection kept; one that is not trusted never sees the request."""
-    made = Host([OK, OK], [OK], [], [], context=server_tls(certificate))
+    made = Host([OK, OK], [OK], [], [], context=server_context(certificate))
     base_url = f"https://localhost:{made.port}"
     trusting = tls_context(str(certificate))
     pool = connection_pool(base_url, trusting, 4, 5)
