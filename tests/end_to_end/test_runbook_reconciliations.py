@@ -18,7 +18,7 @@ FIXED = {
     "attendances": 2,
     "appointments": 12,
     "adjustments": 7,
-    "visits": 8,
+    "visits": 9,
 }
 
 
