@@ -247,7 +247,7 @@ def _target(record: CreationRecord) -> str:
 
 
 def _check_open(application: Application, record: CreationRecord) -> CreationRecord:
-    """The record as it is now; raises `WorkError` if it is no longer open, or at another attempt."""
+    """The present record. Raises `WorkError` if it is no longer open, or another attempt was made since."""
     now = find_creation(application, record.id)
     if now.state not in OPEN_STATES or now.attempts != record.attempts:
         raise WorkError(f"creation {record.id} changed meanwhile and is {now.state} now: run it again")

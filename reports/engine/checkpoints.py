@@ -93,7 +93,7 @@ def next_number(connection: Connection, run_id: str, shard: int) -> int:
 
 
 def read_units(connection: Connection, run_id: str) -> dict[str, tuple[UnreadRecord, ...] | None]:
-    """The units that were read, with what is unread of each: nothing, records, or (None) what only all of it tells."""
+    """The units that were read, and the unread records of each; None where the whole unit is to be read again."""
     found: dict[str, tuple[UnreadRecord, ...] | None] = {}
     for content in _contents(connection, run_id):
         unread = tuple(UnreadRecord(**each) for each in content["unread"])

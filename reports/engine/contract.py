@@ -106,8 +106,8 @@ class UnreadRecord:
 class Population:
     """What a run reads.
 
-    total: how many the services say there are, in the things that `Reconciliation.counted` names; None where only
-    reading tells. gaps: what could not be listed. unread: what is known not to be readable, such as an invalid row.
+    total: how many the services say there are, in the things that `Reconciliation.counted` names; None where no
+    service says. gaps: what could not be listed. unread: what is known not to be readable, such as an invalid row.
     moving: whether units may be missing because the list changed while it was read, so that `listed_again` is called.
     """
 

@@ -22,7 +22,7 @@ def why_emptied(population: Population, counted: str, earlier: int | None, liste
 
     counted: what is counted. earlier: how many the last complete run listed, None without one. `listed_before` is how
     many an earlier run listed, complete or not, at least a day before: if those were as few, the population is
-    plausible. Where only reading tells how many records there are, units are counted, and there is always one.
+    plausible. Where no service says how many records there are, units are counted, and there is always one.
     """
     if population.gaps:
         return None

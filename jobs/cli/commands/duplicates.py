@@ -140,7 +140,7 @@ def remove_copy(
 ) -> None:
     """Removes a duplicate that a reconciliation found.
 
-    As `resolve` does, for a record about which there is no finding yet; one is made and closed.
+    As `resolve` does, for a record that has no finding yet; a finding is recorded and closed.
     """
     from jobs.operations.copies import describe_copy, record_copy
     from jobs.operations.duplicates import check_resolvable, examine, resolve
