@@ -23,6 +23,7 @@ from reports.engine.run_registry import ReconciliationBusy, ReconciliationParame
 from reports.reconciliations.registry import Entry
 from sync import clock
 from sync.command_text import command
+from sync.severity import Severity
 from sync.store import outbox
 from sync.store.actions import Action, actions_on
 from sync.store.database import StoreUnavailable
@@ -85,7 +86,7 @@ def _alert(application: Application, entry: Entry, error: Exception) -> None:
         "time": moment.isoformat(timespec="milliseconds"),
         "properties": {"reason": reason[:_MOST_REASON]},
         "domain": entry.name,
-        "severity": "high",
+        "severity": Severity.SERIOUS,
         "command": command("runs", "list", "--job", entry.job),
     }
     same = hashlib.sha256(reason.encode(errors="replace")).hexdigest()[:16]

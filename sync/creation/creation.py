@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from sync.clock import LONDON
 from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
+from sync.severity import Severity
 from sync.store.telemetry import Properties, text_properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.services import Services
@@ -55,7 +56,7 @@ class Creation(ABC):
     mappings: ClassVar[Mappings]
     retry_success: ClassVar[str]
     numeric_ids: ClassVar[bool] = False
-    severity: ClassVar[str] = "medium"
+    severity: ClassVar[Severity] = Severity.MEDIUM
     may_be_ignored: ClassVar[bool] = False
 
     def dps_id(self, event: DomainEvent) -> str:

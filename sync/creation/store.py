@@ -13,6 +13,7 @@ from sync.command_text import SHOW_DUPLICATE, command
 from sync.creation.conflicts import Conflict
 from sync.creation.creation import Creation, Json, creation_lease
 from sync.failures import BreakerOpen, LeaseBusy, UpstreamError
+from sync.severity import Severity
 from sync.store import findings
 from sync.store.creations import OF_DPS_RECORD, CreationRecord, CreationState, find, list_intents, mark_mapped
 from sync.store.database import Database, StoreUnavailable
@@ -24,7 +25,7 @@ from sync.store.types import LARGEST_INTEGER, storable
 _CONFLICT = "the mapping service has another mapping of one of the two"
 _RESOLVER = "prisoner-to-nomis"
 #: The record may be missing in NOMIS, and every change of it fails until a person has looked.
-_AMBIGUOUS_SEVERITY = "serious"
+_AMBIGUOUS_SEVERITY = Severity.SERIOUS
 
 # Built once, since building a statement costs more than running it.
 _INSERT = insert(creations)

@@ -12,13 +12,14 @@ from sqlalchemy import Connection, select
 from sync.command_text import SHOW_DUPLICATE
 from sync.failures import UpstreamError
 from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
 from sync.store.findings import Finding, FindingKind, find, record_finding
 from sync.store.tables import telemetry_events
 from sync.store.telemetry import text_properties
 from sync.store.types import storable
 from sync.upstream.transport import ServiceClient
 
-_SEVERITY = "serious"
+_SEVERITY = Severity.SERIOUS
 #: The property of a finding that lists the numbers of the rows.
 CANDIDATES = "candidateIds"
 

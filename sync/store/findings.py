@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from sync.clock import now
+from sync.severity import Severity
 from sync.store import outbox
 from sync.store.tables import findings, insert_into
 
@@ -31,7 +32,7 @@ class FindingKind(StrEnum):
 
 #: The telemetry event of a message that was given up.
 GIVEN_UP_EVENT = "dead-letter-given-up"
-_GIVEN_UP_SEVERITY = "medium"
+_GIVEN_UP_SEVERITY = Severity.MEDIUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Finding:
     key: str
     kind: FindingKind
     domain: str
-    severity: str
+    severity: Severity
     event_name: str
     properties: Mapping[str, str]
     status: str
@@ -67,7 +68,7 @@ def record_finding(
     key: str,
     kind: FindingKind | str,
     domain: str,
-    severity: str,
+    severity: Severity,
     event_name: str,
     properties: Mapping[str, str],
     alert_command: str | None,
@@ -185,4 +186,4 @@ def _given_up_prefix(queue: str) -> str:
 
 def _finding(row: Row[Any]) -> Finding:
     values = dict(row._mapping)
-    return Finding(**values | {"kind": FindingKind(values["kind"])})
+    return Finding(**values | {"kind": FindingKind(values["kind"]), "severity": Severity(values["severity"])})

@@ -14,6 +14,7 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response, cut_to_bytes
@@ -120,7 +121,7 @@ class ActivityCreation(Creation):
     mappings = MAPPINGS
     numeric_ids = True
     retry_success = "activity-create-mapping-retry-success"
-    severity = "low"
+    severity = Severity.LOW
 
     def start(self, event: DomainEvent) -> Properties:
         return {"dpsActivityScheduleId": self.dps_id(event)}

@@ -15,6 +15,7 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
 from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
 from sync.upstream.responses import RecordNumber, Response
@@ -94,7 +95,7 @@ class AdjustmentCreation(Creation):
     event_id = "id"
     mappings = MAPPINGS
     retry_success = "sentencing-adjustment-create-success"
-    severity = "serious"
+    severity = Severity.SERIOUS
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:

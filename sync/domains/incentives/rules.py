@@ -12,6 +12,7 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError
 from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings
 from sync.upstream.responses import RecordNumber, Response
@@ -53,7 +54,7 @@ class IncentiveCreation(Creation):
     mappings = MAPPINGS
     numeric_ids = True
     retry_success = "incentive-retry-success"
-    severity = "low"
+    severity = Severity.LOW
     may_be_ignored = True
 
     def entity(self, event: DomainEvent) -> str:

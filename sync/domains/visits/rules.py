@@ -14,6 +14,7 @@ from sync.events.context import HandlerContext
 from sync.events.envelope import DomainEvent, MappingRetry
 from sync.failures import RuleError, UpstreamError
 from sync.settings.declaration import UpstreamName
+from sync.severity import Severity
 from sync.store.telemetry import Properties
 from sync.upstream.mappings import Mappings, TextId
 from sync.upstream.responses import RecordNumber, Response
@@ -86,7 +87,7 @@ class VisitCreation(Creation):
     event_id = "reference"
     mappings = MAPPINGS
     retry_success = "visit-retry-success"
-    severity = "serious"
+    severity = Severity.SERIOUS
 
     def start(self, event: DomainEvent) -> Properties:
         return {"visitId": self.dps_id(event), "offenderNo": event.required_prisoner_id()}

@@ -17,6 +17,7 @@ from reports.reconciliations.results import parse_result
 from sandbox import Sandbox
 from sync.command_text import SHOW_DUPLICATE
 from sync.settings.loading import SettingsError
+from sync.severity import Severity
 from sync.store import outbox
 from sync.store.findings import FindingKind, record_finding
 from tests.harness.faults import held
@@ -30,7 +31,9 @@ def alert(app: ReportsApp, key: str = "1", event: str = "to-nomis-synch-visit-du
     """Records a finding with its alert."""
     properties = {"duplicateNomisId": key, "offenderNo": "A1234BC", "note": "<b>&"}
     with app.database.begin() as connection:
-        record_finding(connection, key, FindingKind.DUPLICATE, "visit", "serious", event, properties, SHOW_DUPLICATE)
+        record_finding(
+            connection, key, FindingKind.DUPLICATE, "visit", Severity.SERIOUS, event, properties, SHOW_DUPLICATE
+        )
 
 
 def texts(upstream: Sandbox) -> list[str]:
@@ -68,7 +71,7 @@ def test_alerts_in_the_words_that_operators_know(upstream: Sandbox, open_app: Op
     assert opened.sender().send_due() == SendCounts(sent=1)
     [message] = upstream.slack()["messages"]
     assert message["text"].splitlines()[0] == f"*{text}*"
-    for part in (event, "duplicateNomisId: 1", "visit", "serious", "`prisoner-to-nomis duplicates show 1`"):
+    for part in (event, "duplicateNomisId: 1", "visit", Severity.SERIOUS, "`prisoner-to-nomis duplicates show 1`"):
         assert part in message["text"]
     assert "&lt;b&gt;&amp;" in message["text"]
     assert message["channel"] == "#sycon-alerts"

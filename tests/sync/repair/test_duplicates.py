@@ -12,6 +12,7 @@ from sync.domains.registry import DOMAINS, domain_of_record, row_kinds
 from sync.domains.repair import Repair
 from sync.failures import NON_UNIQUE_TEXT, UpstreamError
 from sync.repair.duplicates import Duplicate, NomisView, Verdict, differences, obstacles, read_duplicate, unproved
+from sync.severity import Severity
 from sync.store.findings import Finding, FindingKind
 from sync.upstream.mappings import MappingIds
 
@@ -22,7 +23,7 @@ def finding(domain: str, **properties: str) -> Finding:
     """An open finding with these properties."""
     moment = datetime(2023, 5, 22, tzinfo=UTC)
     return Finding(
-        1, "key", FindingKind.DUPLICATE, domain, "low", "event", properties, "open", moment, None, None, None
+        1, "key", FindingKind.DUPLICATE, domain, Severity.LOW, "event", properties, "open", moment, None, None, None
     )
 
 

@@ -17,6 +17,7 @@ from sync.clock import now
 from sync.creation.store import CreationStore
 from sync.domains.registry import DOMAINS
 from sync.failures import Failure, UpstreamError
+from sync.severity import Severity
 from sync.store import actions, failures, findings, outbox, tables
 from sync.store.creations import CreationState
 from sync.store.database import Database
@@ -122,7 +123,7 @@ def test_a_finding_about_anything_is_made_once(database: Database, text: str) ->
     """Two that differ only beyond what the column holds, or by what it does not hold, are two."""
     with undone(database) as connection:
         for key, new in ((text, True), (text, False), (f"{text}x", True), (f"{text}\x00", True)):
-            given = (key, FindingKind.AMBIGUOUS, text, "warning", text, {text: text})
+            given = (key, FindingKind.AMBIGUOUS, text, Severity.LOW, text, {text: text})
             assert findings.record_finding(connection, *given, "show {id}") is new
         found = findings.find(connection, text)
         assert found is not None

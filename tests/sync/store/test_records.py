@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from sync.clock import now
 from sync.failures import Failure
+from sync.severity import Severity
 from sync.store import actions, failures, findings, outbox, tables
 from sync.store.actions import ActionState
 from sync.store.database import Database
@@ -23,7 +24,7 @@ def record_one(connection: Connection, key: str = "k", alert_command: str | None
     """Records a finding."""
     properties = {"visitId": "bq"}
     kind, name = FindingKind.DUPLICATE, "to-nomis-synch-visit-duplicate"
-    return findings.record_finding(connection, key, kind, "visit", "serious", name, properties, alert_command)
+    return findings.record_finding(connection, key, kind, "visit", Severity.SERIOUS, name, properties, alert_command)
 
 
 def test_a_finding_and_its_alert_exist_once(database: Database) -> None:
