@@ -6,7 +6,7 @@ the write, NOMIS is slow with some, mapping posts hang for longer than the visib
 Slack rejects posts, and the database (if it is PostgreSQL) crashes once. Then the storm ends, the queues are drained,
 and the records of both sides are compared.
 
-SQS and SNS are moto's, made quick by `sandbox.moto_patches`, fed in waves: it redelivers what a dead process had in
+SQS and SNS are moto's, made quick by `sandbox.aws.moto_patches`, fed in waves: it redelivers what a dead process had in
 flight as SQS does. Each death costs all messages in flight a receive, so with a death every few seconds some reach the
 dead letter queue untried; as in production, housekeeping (`dlq retry-all`) sends them back.
 """

@@ -71,7 +71,7 @@ def emulator_process(host: str = "127.0.0.1") -> tuple[subprocess.Popen[bytes], 
     Raises:
         SandboxError: it did not come up.
     """
-    process = spawn("sandbox.emulator", "--host", host)
+    process = spawn("sandbox.aws.emulator", "--host", host)
     return process, int(first_line(process, "the emulator of AWS")["port"])
 
 

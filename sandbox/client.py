@@ -48,7 +48,7 @@ class Sandbox:
             seed: of everything random.
             latency_ms: how long every call takes at least.
             moto: whether queues and topic are emulated too.
-            patched: whether moto is made quick and safe between threads (`sandbox.moto_patches`).
+            patched: whether moto is made quick and safe between threads (`sandbox.aws.moto_patches`).
             **options: further options of the world (`sandbox.options.Options`).
 
         Raises:
@@ -57,7 +57,7 @@ class Sandbox:
         world = _world_options(prisoners, seed, options)
         server = emulator = None
         try:
-            emulator = spawn("sandbox.emulator", *([] if patched else ["--unpatched"])) if moto else None
+            emulator = spawn("sandbox.aws.emulator", *([] if patched else ["--unpatched"])) if moto else None
             server = spawn("sandbox.process", "--options", json.dumps(world))
             sandbox = cls(server, emulator, first_line(server, "the fake services")["ports"])
             if emulator is not None:
@@ -122,7 +122,7 @@ class Sandbox:
         seed: int | None = None,
         **parameters: object,
     ) -> int:
-        """Switch a fault on and return its id; kinds and further parameters are those of `sandbox.faults.Fault`."""
+        """Switch a fault on and return its id; kinds and parameters are those of `sandbox.http.faults.Fault`."""
         told = {
             "service": service,
             "method": method,

@@ -13,12 +13,11 @@ from typing import Any, TypeAlias
 import orjson
 from aiohttp import web
 
+from sandbox.aws.topic import domain_event
 from sandbox.engine import Engine
-from sandbox.incentives import send_waiting
-from sandbox.nomis_prisoners import Movements
+from sandbox.http.routing import Router
+from sandbox.nomis.prisoners import Movements
 from sandbox.options import Options
-from sandbox.routing import Router
-from sandbox.topic import domain_event
 
 Body: TypeAlias = dict[str, Any]
 
@@ -165,7 +164,7 @@ def switch(engine: Engine, body: Body, code: str) -> object:
 async def waiting(engine: Engine, body: Body) -> object:
     """Put the messages that wait on the queue named in the body: `of` a queue id, by default the reviews of row 1."""
     events = engine.world.events_that_wait(str(body.get("of", "incentive")))
-    sent = send_waiting(events, engine.topic, str(body["queue"]))
+    sent = engine.topic.send_waiting(events, str(body["queue"]))
     return {"sent": await asyncio.wrap_future(sent)}
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from sandbox import nomis_allocations, nomis_attendances
 from sandbox.control import Body, Command
 from sandbox.domains import DOMAINS, RecordKind
 from sandbox.engine import Engine
-from sandbox.nomis_appointments import NomisAppointment
-from sandbox.nomis_visits import Visit
+from sandbox.nomis import allocations as nomis_allocations
+from sandbox.nomis import attendances as nomis_attendances
+from sandbox.nomis.appointments import NomisAppointment
+from sandbox.nomis.visits import Visit
 from sandbox.traffic import run as traffic
 from sandbox.verification.discrepancies import plain_value
 from sandbox.verification.verify import verify as verify_world

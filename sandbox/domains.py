@@ -6,30 +6,30 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox import (
-    activities_views,
-    adjustments_api,
-    appointments_api,
-    incentives_api,
-    mapping_shapes,
-    nomis_activity_counts,
-    nomis_activity_routes,
-    nomis_appointments,
-    nomis_incentives,
-    nomis_levels,
-    nomis_sentencing,
-    nomis_visits,
-    rollout,
-    visit_scheduler,
-)
-from sandbox.activities_api import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
-from sandbox.adjustments_api import DpsAdjustment
-from sandbox.appointments_api import AppointmentInstance
-from sandbox.auth import MAPPING_SYNCHRONISATION, NOMIS_SYNCHRONISATION, Client
-from sandbox.levels import Level, PrisonLevel
-from sandbox.mapping_shapes import Shape
-from sandbox.published import EventType
-from sandbox.serving import Route
+from sandbox.dps import activity_endpoints as activities_views
+from sandbox.dps import adjustments as adjustments_api
+from sandbox.dps import appointments as appointments_api
+from sandbox.dps import incentive_endpoints as incentives_api
+from sandbox.dps import rollout
+from sandbox.dps import visits as visit_scheduler
+from sandbox.dps.activities import Activity, DpsAllocation, DpsAttendance, Instance, Schedule
+from sandbox.dps.adjustments import DpsAdjustment
+from sandbox.dps.appointments import AppointmentInstance
+from sandbox.dps.visits import BookedVisit
+from sandbox.hmpps import mapping_shapes
+from sandbox.hmpps.auth import MAPPING_SYNCHRONISATION, NOMIS_SYNCHRONISATION, Client
+from sandbox.hmpps.mapping_shapes import Shape
+from sandbox.http.serving import Route
+from sandbox.nomis import activity_counts as nomis_activity_counts
+from sandbox.nomis import adjustments as nomis_sentencing
+from sandbox.nomis import allocations as nomis_allocations
+from sandbox.nomis import appointments as nomis_appointments
+from sandbox.nomis import attendances as nomis_attendances
+from sandbox.nomis import courses as nomis_courses
+from sandbox.nomis import incentives as nomis_incentives
+from sandbox.nomis import levels as nomis_levels
+from sandbox.nomis import visits as nomis_visits
+from sandbox.population.levels import Level, PrisonLevel
 from sandbox.traffic.activities import ActivityScenarios
 from sandbox.traffic.adjustments import AdjustmentScenarios
 from sandbox.traffic.appointments import AppointmentScenarios
@@ -38,7 +38,7 @@ from sandbox.traffic.steps import People, Scenarios
 from sandbox.traffic.visits import VisitScenarios
 from sandbox.verification import activities, adjustments, appointments, incentives, visits
 from sandbox.verification.discrepancies import Discrepancies
-from sandbox.visit_scheduler import BookedVisit
+from sandbox.verification.published import EventType
 
 if TYPE_CHECKING:
     import random
@@ -171,7 +171,13 @@ INCENTIVES: Final = Domain(
 ACTIVITIES: Final = Domain(
     client=Client("activities", "ACTIVITIES", ("NOMIS_ACTIVITIES", "ACTIVITY_ADMIN")),
     publisher=(activities_views.routes, rollout.activities_routes),
-    nomis=(nomis_activity_routes.routes, nomis_activity_counts.routes, rollout.nomis_routes),
+    nomis=(
+        nomis_courses.routes,
+        nomis_allocations.routes,
+        nomis_attendances.routes,
+        nomis_activity_counts.routes,
+        rollout.nomis_routes,
+    ),
     mapping=mapping_shapes.ACTIVITIES,
     queue="activity",
     events=(

@@ -14,16 +14,17 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from sandbox import mapping, nomis_booking_list, nomis_prisoners, prisoner_search
-from sandbox.auth import Auth
+from sandbox.aws.topic import Topic
 from sandbox.domains import CLIENTS, DOMAINS
-from sandbox.faults import Faults
-from sandbox.latency import Turns
+from sandbox.hmpps import mapping, prisoner_search
+from sandbox.hmpps.auth import Auth
+from sandbox.http.faults import Faults
+from sandbox.http.latency import Turns
+from sandbox.http.records import Records
+from sandbox.http.serving import Route, Service
+from sandbox.nomis import prisoners as nomis_prisoners
 from sandbox.options import Options
-from sandbox.records import Records
-from sandbox.serving import Route, Service
 from sandbox.slack import Slack
-from sandbox.topic import Topic
 from sandbox.world import World
 
 LARGEST_BODY = 64 * 1024 * 1024
@@ -216,7 +217,6 @@ def _all_routes(world: World) -> dict[str, list[Route]]:
         "mapping": mapping.routes(world),
         "nomis": [
             *nomis_prisoners.routes(world),
-            *nomis_booking_list.routes(world),
             *(route for domain in DOMAINS for routes in domain.nomis for route in routes(world)),
         ],
         **{

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from sandbox.clock import london_now
-from sandbox.serving import Reply, Request, Route
+from sandbox.http.serving import Reply, Request, Route
 
 LONGEST_TEXT = 40_000
 MOST_BLOCKS = 50

@@ -10,32 +10,32 @@ from concurrent.futures import Future
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sandbox.activities_api import ActivitiesState
-from sandbox.adjustments_api import MOCK_BOOKING, AdjustmentsState
-from sandbox.appointments_api import AppointmentsState
 from sandbox.clock import london_now, london_today
 from sandbox.domains import EVENT_TYPES
-from sandbox.fixtures import Plan, plant
-from sandbox.incentive_history import IncentiveHistory
-from sandbox.incentives import Incentives, Review
-from sandbox.mapping import MappingState
-from sandbox.nomis_activity_counts import UnderWay
-from sandbox.nomis_appointments import NomisAppointments
-from sandbox.nomis_courses import NomisCourses
-from sandbox.nomis_incentives import NomisIncentives
-from sandbox.nomis_sentencing import NomisSentencing
-from sandbox.nomis_visits import NomisVisits
+from sandbox.dps.activities import ActivitiesState
+from sandbox.dps.adjustments import MOCK_BOOKING, AdjustmentsState
+from sandbox.dps.appointments import AppointmentsState
+from sandbox.dps.incentives import Incentives, Review
+from sandbox.dps.rollout import make_rollout
+from sandbox.dps.visits import MOCK_PRISONER, VisitScheduler
+from sandbox.hmpps.mapping import MappingState
+from sandbox.nomis.activity_counts import UnderWay
+from sandbox.nomis.adjustments import NomisSentencing
+from sandbox.nomis.appointments import NomisAppointments
+from sandbox.nomis.courses import NomisCourses
+from sandbox.nomis.incentives import NomisIncentives
+from sandbox.nomis.visits import NomisVisits
 from sandbox.options import Options
-from sandbox.places import Places
 from sandbox.planted import plant_differences
 from sandbox.planted.differences import Difference
-from sandbox.population import Prison, Prisoner, make_people, make_prisons, set_up_levels
-from sandbox.published import Published
-from sandbox.rollout import make_rollout
-from sandbox.visit_scheduler import MOCK_PRISONER, VisitScheduler
+from sandbox.planted.incentives import Plan, plant
+from sandbox.population.incentive_history import IncentiveHistory
+from sandbox.population.people import Prison, Prisoner, make_people, make_prisons, set_up_levels
+from sandbox.population.places import Places
+from sandbox.verification.published import Published
 
 if TYPE_CHECKING:
-    from sandbox.topic import Topic
+    from sandbox.aws.topic import Topic
     from sandbox.traffic.run import Publication
 
 

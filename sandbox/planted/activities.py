@@ -12,19 +12,19 @@ from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sandbox.activities_api import SUSPENDED, DpsAllocation, DpsAttendance, Instance, Schedule
-from sandbox.bodies import Fields
+from sandbox.aws.topic import domain_event
 from sandbox.clock import london_today
-from sandbox.nomis_attendances import upsert_attendance
+from sandbox.dps.activities import SUSPENDED, DpsAllocation, DpsAttendance, Instance, Schedule
+from sandbox.nomis.attendances import upsert_attendance
+from sandbox.nomis.bodies import Fields
 from sandbox.planted.differences import Difference, Outcome, how_many
-from sandbox.population import Prisoner, new_offender_no
-from sandbox.topic import domain_event
+from sandbox.population.people import Prisoner, new_offender_no
 from sandbox.traffic.activities import allocate_in_nomis, hold_on_both_sides
 from sandbox.traffic.schedules import ScheduleMaker
 from sandbox.traffic.steps import planted_bookings
 
 if TYPE_CHECKING:
-    from sandbox.nomis_attendances import Attendance
+    from sandbox.nomis.attendances import Attendance
     from sandbox.world import World
 
 ALLOCATIONS, SUSPENDED_ALLOCATIONS, ATTENDANCES = RECONCILIATIONS = (

@@ -9,17 +9,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sandbox.adjustments_api import DpsAdjustment
 from sandbox.clock import london_now
-from sandbox.nomis_booking_list import LISTED_BY_KEY_SINCE
-from sandbox.nomis_codes import (
+from sandbox.dps.adjustments import DpsAdjustment
+from sandbox.nomis.adjustments import NEWER_TYPES_SINCE, NomisAdjustment, add_key_date_adjustment
+from sandbox.nomis.codes import (
     KEY_DATE_ADJUSTMENT_TYPES,
     NEWER_SENTENCE_ADJUSTMENT_TYPES,
     SENTENCE_ADJUSTMENT_TYPES,
 )
-from sandbox.nomis_sentencing import NEWER_TYPES_SINCE, NomisAdjustment, add_key_date_adjustment
+from sandbox.nomis.prisoners import LISTED_BY_KEY_SINCE
 from sandbox.planted.differences import Difference, Outcome, how_many
-from sandbox.population import Prisoner, new_offender_no
+from sandbox.population.people import Prisoner, new_offender_no
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sandbox.appointments_api import NAMES_ROOMS, AppointmentInstance
 from sandbox.clock import london_now, london_today
-from sandbox.nomis_appointments import NomisAppointment
+from sandbox.dps.appointments import NAMES_ROOMS, AppointmentInstance
+from sandbox.nomis.appointments import NomisAppointment
 from sandbox.planted.differences import Difference, Outcome, how_many
-from sandbox.population import Prisoner
+from sandbox.population.people import Prisoner
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -8,13 +8,13 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from sandbox.aws.topic import domain_event
 from sandbox.clock import london_now
-from sandbox.nomis_visits import Visit, one_room_code, room_code, visit_room
-from sandbox.places import FIRST_PERSON, PERSONS
+from sandbox.dps.visits import BookedVisit
+from sandbox.nomis.visits import Visit, one_room_code, room_code, visit_room
 from sandbox.planted.differences import Difference, Outcome, how_many
-from sandbox.population import new_offender_no
-from sandbox.topic import domain_event
-from sandbox.visit_scheduler import BookedVisit
+from sandbox.population.people import new_offender_no
+from sandbox.population.places import FIRST_PERSON, PERSONS
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from sandbox.activities_api import DpsAllocation, DpsAttendance, Instance, Pay, Schedule
-from sandbox.bodies import Fields
 from sandbox.clock import london_now, london_today
-from sandbox.nomis_allocations import upsert_allocation
-from sandbox.nomis_course_request import DAYS
-from sandbox.nomis_courses import create_course
+from sandbox.dps.activities import DpsAllocation, DpsAttendance, Instance, Pay, Schedule
+from sandbox.nomis.allocations import upsert_allocation
+from sandbox.nomis.bodies import Fields
+from sandbox.nomis.course_request import DAYS
+from sandbox.nomis.courses import create_course
 from sandbox.traffic.schedules import ScheduleMaker, hold
 from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.activities import PREFIX, SUMMARY_LENGTH
 
 if TYPE_CHECKING:
-    from sandbox.population import Prisoner
+    from sandbox.population.people import Prisoner
     from sandbox.world import World
 
 REASONS: Final = (
@@ -269,7 +269,7 @@ def _set(record: object, values: dict[str, object]) -> None:
 
 
 if TYPE_CHECKING:
-    from sandbox.activities_api import DpsAllocation, Schedule, Slot
+    from sandbox.dps.activities import DpsAllocation, Schedule, Slot
     from sandbox.world import World
 
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sandbox.adjustments_api import DpsAdjustment
-from sandbox.bodies import Fields
 from sandbox.clock import london_today
-from sandbox.nomis_codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
-from sandbox.nomis_sentencing import create_key_date_adjustment, create_sentence_adjustment
+from sandbox.dps.adjustments import DpsAdjustment
+from sandbox.nomis.adjustments import create_key_date_adjustment, create_sentence_adjustment
+from sandbox.nomis.bodies import Fields
+from sandbox.nomis.codes import KEY_DATE_ADJUSTMENT_TYPES, SENTENCE_ADJUSTMENT_TYPES
 from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:
-    from sandbox.population import Prisoner
+    from sandbox.population.people import Prisoner
     from sandbox.world import World
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sandbox.appointments_api import AppointmentInstance
-from sandbox.bodies import Fields
 from sandbox.clock import london_today
-from sandbox.nomis_appointments import create_appointment
+from sandbox.dps.appointments import AppointmentInstance
+from sandbox.nomis.appointments import create_appointment
+from sandbox.nomis.bodies import Fields
 from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sandbox.clock import london_now
-from sandbox.nomis_incentives import BY_SCREEN
+from sandbox.nomis.incentives import BY_SCREEN
 from sandbox.traffic.steps import People, Scenario, Step
 
 if TYPE_CHECKING:
-    from sandbox.population import Prisoner
+    from sandbox.population.people import Prisoner
     from sandbox.world import World
 
 CHANGEABLE = ("EN2", "EN3")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from sandbox.topic import domain_event
+from sandbox.aws.topic import domain_event
 from sandbox.traffic.steps import Step
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from sandbox.aws.topic import domain_event
 from sandbox.clock import london_now
 from sandbox.domains import DOMAINS
-from sandbox.topic import domain_event
 from sandbox.traffic.activities import ActivityScenarios
 from sandbox.traffic.appointments import AppointmentScenarios
 from sandbox.traffic.malformed import unknown, vanished, write_malformed

@@ -7,12 +7,12 @@ import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sandbox.topic import BATCH
+from sandbox.aws.topic import BATCH
 from sandbox.traffic.malformed import envelope
 from sandbox.traffic.plan import Asked, Item, Planned, plan
 
 if TYPE_CHECKING:
-    from sandbox.topic import Topic
+    from sandbox.aws.topic import Topic
     from sandbox.world import World
 
 

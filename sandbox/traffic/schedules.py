@@ -7,9 +7,9 @@ from collections.abc import Callable
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Final
 
-from sandbox.activities_api import Activity, Pay, Schedule, Slot
 from sandbox.clock import london_today
-from sandbox.nomis_codes import PROGRAMS
+from sandbox.dps.activities import Activity, Pay, Schedule, Slot
+from sandbox.nomis.codes import PROGRAMS
 from sandbox.traffic.steps import Step
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ class Counted:
 
 
 if TYPE_CHECKING:
-    from sandbox.population import Prisoner
+    from sandbox.population.people import Prisoner
     from sandbox.world import World
 
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sandbox.bodies import Fields
 from sandbox.clock import london_now, london_today
-from sandbox.nomis_visits import create_visit
-from sandbox.places import FIRST_PERSON, PERSONS
+from sandbox.dps.visits import BookedVisit
+from sandbox.nomis.bodies import Fields
+from sandbox.nomis.visits import create_visit
+from sandbox.population.places import FIRST_PERSON, PERSONS
 from sandbox.traffic.steps import People, Scenario, Step
 from sandbox.verification.visits import COMMENT, ORDER_COMMENT, OUTCOMES
-from sandbox.visit_scheduler import BookedVisit
 
 if TYPE_CHECKING:
     from sandbox.world import World

@@ -6,17 +6,17 @@ from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Final
 
-from sandbox.activities_api import SUSPENDED
 from sandbox.clock import london_today
-from sandbox.nomis_courses import Course
+from sandbox.dps.activities import SUSPENDED
+from sandbox.nomis.courses import Course
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies, Either
 
 if TYPE_CHECKING:
-    from sandbox.activities_api import DpsAllocation, DpsAttendance, Schedule
-    from sandbox.nomis_allocations import Allocation
-    from sandbox.nomis_attendances import Attendance
-    from sandbox.published import Entity
+    from sandbox.dps.activities import DpsAllocation, DpsAttendance, Schedule
+    from sandbox.nomis.allocations import Allocation
+    from sandbox.nomis.attendances import Attendance
+    from sandbox.verification.published import Entity
     from sandbox.world import World
 
 PREFIX: Final = "SAA "

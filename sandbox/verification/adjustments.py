@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.nomis_sentencing import NomisAdjustment
+from sandbox.nomis.adjustments import NomisAdjustment
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies, Either
 
 if TYPE_CHECKING:
-    from sandbox.adjustments_api import DpsAdjustment
-    from sandbox.published import Entity
+    from sandbox.dps.adjustments import DpsAdjustment
+    from sandbox.verification.published import Entity
     from sandbox.world import World
 
 Key = tuple[int, str]

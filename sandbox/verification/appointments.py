@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.nomis_appointments import NomisAppointment
+from sandbox.nomis.appointments import NomisAppointment
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
-    from sandbox.published import Entity
+    from sandbox.verification.published import Entity
     from sandbox.world import World
 
 Pair = tuple[object, ...]

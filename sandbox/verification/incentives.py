@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sandbox.nomis_incentives import BY_API, IepRecord
+from sandbox.nomis.incentives import BY_API, IepRecord
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
-    from sandbox.incentives import Review
+    from sandbox.dps.incentives import Review
     from sandbox.world import World
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sandbox.nomis_visits import Visit, visit_room
+from sandbox.nomis.visits import Visit, visit_room
 from sandbox.verification import discrepancies
 from sandbox.verification.discrepancies import Discrepancies
 
 if TYPE_CHECKING:
-    from sandbox.published import Entity
-    from sandbox.visit_scheduler import BookedVisit
+    from sandbox.dps.visits import BookedVisit
+    from sandbox.verification.published import Entity
     from sandbox.world import World
 
 COMMENT: Final = "Created by Book A Prison Visit. Reference: "

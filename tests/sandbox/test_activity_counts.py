@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from sandbox import Sandbox
-from sandbox.auth import NOMIS_SYNCHRONISATION
 from sandbox.clock import london_today
+from sandbox.hmpps.auth import NOMIS_SYNCHRONISATION
 from tests.harness.sandboxes import Caller
 
 TODAY, YESTERDAY = london_today(), london_today() - timedelta(days=1)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from sandbox import Sandbox, SandboxError
-from sandbox.faults import KINDS, Fault, Faults
+from sandbox.http.faults import KINDS, Fault, Faults
 from tests.harness.faults import held
 from tests.harness.sandboxes import Caller
 from tests.harness.waiting import failure_of, in_thread, result_of, until

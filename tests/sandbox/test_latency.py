@@ -6,7 +6,7 @@ import asyncio
 import selectors
 from typing import Any
 
-from sandbox.latency import Latency, Turns
+from sandbox.http.latency import Latency, Turns
 
 
 def test_a_round_of_the_loop_lies_between_two_turns() -> None:

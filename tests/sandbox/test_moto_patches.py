@@ -18,7 +18,7 @@ from moto.sqs.models import sqs_backends
 import sys
 
 if sys.argv[1] == "quick":
-    from sandbox.moto_patches import apply_patches, milliseconds
+    from sandbox.aws.moto_patches import apply_patches, milliseconds
     apply_patches()
     assert milliseconds(datetime(2023, 5, 22)) == unix_time_millis(datetime(2023, 5, 22))
 backend = sqs_backends["123456789012"]["eu-west-2"]
@@ -74,7 +74,7 @@ import threading
 from moto.sqs.models import sqs_backends
 
 if sys.argv[1] == "quick":
-    from sandbox.moto_patches import apply_patches
+    from sandbox.aws.moto_patches import apply_patches
     apply_patches()
 backend = sqs_backends["123456789012"]["eu-west-2"]
 queue = backend.create_queue("q", {})
@@ -114,7 +114,7 @@ RECEIVE_TOGETHER = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from moto.sqs.models import sqs_backends
-from sandbox.moto_patches import apply_patches
+from sandbox.aws.moto_patches import apply_patches
 
 apply_patches()
 # Threads take turns so often that what is not protected breaks at once.
@@ -147,7 +147,7 @@ def test_many_may_receive_from_one_queue() -> None:
 SHOWN_AGAIN = """
 import threading
 from moto.sqs.models import sqs_backends
-from sandbox.moto_patches import apply_patches
+from sandbox.aws.moto_patches import apply_patches
 
 apply_patches()
 backend = sqs_backends["123456789012"]["eu-west-2"]

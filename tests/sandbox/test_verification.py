@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from sandbox.activities_api import DpsAllocation, DpsAttendance
-from sandbox.adjustments_api import DpsAdjustment
-from sandbox.appointments_api import AppointmentInstance
-from sandbox.nomis_allocations import plant_duplicate
-from sandbox.nomis_attendances import Attendance
+from sandbox.dps.activities import DpsAllocation, DpsAttendance
+from sandbox.dps.adjustments import DpsAdjustment
+from sandbox.dps.appointments import AppointmentInstance
+from sandbox.dps.visits import BookedVisit
+from sandbox.nomis.allocations import plant_duplicate
+from sandbox.nomis.attendances import Attendance
 from sandbox.options import Options
 from sandbox.traffic.activities import settle_allocation, settle_schedule
 from sandbox.traffic.adjustments import settle_adjustment
@@ -23,7 +24,6 @@ from sandbox.traffic.visits import settle_visit
 from sandbox.verification.activities import expected_attendance
 from sandbox.verification.discrepancies import Either
 from sandbox.verification.verify import verify
-from sandbox.visit_scheduler import BookedVisit
 from sandbox.world import World
 
 DAY = date(2030, 6, 3)

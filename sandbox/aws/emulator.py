@@ -1,0 +1,39 @@
+"""The process that emulates AWS (SNS, SQS, S3, SES); the only one that imports moto."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import threading
+from functools import partial
+
+from sandbox.child_processes import report_to_parent, watch_parent
+
+
+def main() -> None:
+    """Serve on a port, print it as one line of JSON, and go on until the standard input closes."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--unpatched", action="store_true", help="moto as it is, without sandbox.aws.moto_patches")
+    chosen = parser.parse_args()
+    os.environ.setdefault("AWS_ACCESS_KEY_ID", "sandbox")
+    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "sandbox")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    watch_parent(partial(os._exit, 0))  # also while the server waits for a port that it cannot have
+    from moto.server import ThreadedMotoServer
+
+    if not chosen.unpatched:
+        from sandbox.aws.moto_patches import apply_patches
+
+        apply_patches()
+    server = ThreadedMotoServer(ip_address=chosen.host, port=chosen.port, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    report_to_parent({"port": port})
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Domain events in the form each publisher gives them, and the topic that brings them onto the queues."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from sandbox.clock import LONDON, london_now
+
+DESCRIPTIONS = {
+    "prison-visit.booked": "Prison Visit Booked",
+    "prison-visit.changed": "Prison Visit Changed",
+    "prison-visit.cancelled": "Prison Visit Cancelled",
+    "incentives.iep-review.inserted": "An IEP review has been added",
+    "incentives.level.changed": "An incentive level has been changed",
+    "incentives.levels.reordered": "Incentive levels have been re-ordered",
+    "incentives.prison-level.changed": "Incentive level in a prison has been updated",
+    "prisoner-offender-search.prisoner.received": "A prisoner has been received into a prison",
+    "release-date-adjustments.adjustment.inserted": "An adjustment has been created",
+    "release-date-adjustments.adjustment.updated": "An adjustment has been updated",
+    "release-date-adjustments.adjustment.deleted": "An adjustment has been deleted",
+}
+
+
+def domain_event(
+    event_type: str,
+    additional_information: dict[str, object] | None,
+    prisoner_id: str | None = None,
+    occurred_at: datetime | None = None,
+) -> dict[str, object]:
+    """Return the decoded event: `version` and `occurredAt` (a London time) as the publisher of this type writes them.
+
+    Activities and appointments write a local time without offset and the version as text `1`; visits and prisoner
+    search the number 1, the others the text `1.0`, all with the offset.
+    """
+    moment = occurred_at or london_now()
+    if event_type.startswith(("activities.", "appointments.")):
+        version: object = "1"
+        written = moment.replace(tzinfo=None).isoformat()
+    else:
+        version = 1 if event_type.startswith(("prison-visit.", "prisoner-offender-search.")) else "1.0"
+        written = (moment if moment.tzinfo else moment.replace(tzinfo=LONDON)).isoformat()
+    event: dict[str, object] = {
+        "eventType": event_type,
+        "version": version,
+        "description": DESCRIPTIONS.get(event_type, f"Event {event_type}"),
+        "occurredAt": written,
+        "additionalInformation": additional_information,
+    }
+    if prisoner_id is not None:
+        event["prisonerId"] = prisoner_id
+    return event
+
+
+TOPIC_NAME = "hmpps-domain-events"
+BATCH = 10
+REGION = "eu-west-2"
+KEYS = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
+
+
+class Topic:
+    """Publishes events in the order they were handed over, in a thread of its own, so that no HTTP answer waits for it.
+
+    Args:
+        endpoint_url: the SNS and SQS emulator; None publishes nothing and only remembers (a sandbox without queues).
+    """
+
+    def __init__(self, endpoint_url: str | None) -> None:
+        """Connect at the first event, not before."""
+        self.endpoint_url = endpoint_url
+        self.failed = 0
+        self._sns: Any = None
+        self._arn = ""
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="topic")
+
+    def client(self, service: str) -> Any:
+        """Return a client of the emulator for one AWS service (`sns`, `sqs`)."""
+        import boto3
+
+        return boto3.session.Session().client(service, region_name=REGION, endpoint_url=self.endpoint_url, **KEYS)
+
+    def forget(self) -> None:
+        """Make the topic anew at the next event (the emulator was reset)."""
+        self._arn = ""
+
+    def publish(self, event: dict[str, object]) -> Future[int]:
+        """Publish one decoded event soon."""
+        return self.publish_all([event])
+
+    def publish_all(self, events: Iterable[dict[str, object]]) -> Future[int]:
+        """Publish events in order, ten at a time; the future gives how many were taken."""
+        return self.work(lambda: self.send(list(events)))
+
+    def work(self, task: Callable[[], int]) -> Future[int]:
+        """Do something in the thread of the topic, after what was handed over before."""
+        return self._thread.submit(task)
+
+    def close(self) -> None:
+        """End the thread, without what has not begun to go out."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def send(self, events: list[dict[str, object]]) -> int:
+        """Publish events in order now, in the thread of the topic (`work`) alone; returns how many were taken."""
+        if self.endpoint_url is None:
+            return 0
+        if self._sns is None:
+            self._sns = self.client("sns")
+        taken = 0
+        for start in range(0, len(events), BATCH):
+            entries = [entry(str(place), event) for place, event in enumerate(events[start : start + BATCH])]
+            answer = self._publish(entries)
+            taken += len(answer["Successful"])
+            self.failed += len(answer.get("Failed", []))
+        return taken
+
+    def send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> Future[int]:
+        """Send events straight to the queue of a name (main or dead letter) soon; the future gives how many."""
+        return self.work(lambda: self._send_waiting(events, queue))
+
+    def _send_waiting(self, events: Sequence[dict[str, object]], queue: str) -> int:
+        sqs = self.client("sqs")
+        address = sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        for event in events:
+            sqs.send_message(QueueUrl=address, MessageBody=orjson.dumps(envelope(event)).decode())
+        return len(events)
+
+    def _publish(self, entries: list[dict[str, object]]) -> dict[str, Any]:
+        """Publish one batch, to a topic that is made where it is not, or no longer, there."""
+        known = self._arn
+        if not known:
+            self._arn = self._sns.create_topic(Name=TOPIC_NAME)["TopicArn"]
+        try:
+            return dict(self._sns.publish_batch(TopicArn=self._arn, PublishBatchRequestEntries=entries))
+        except self._sns.exceptions.NotFoundException:
+            if not known:
+                raise
+            self.forget()
+            return self._publish(entries)
+
+
+def entry(entry_id: str, event: dict[str, object]) -> dict[str, object]:
+    """Return one entry of a batch: the event as text, its type as the attribute that subscriptions filter on."""
+    attribute = {"DataType": "String", "StringValue": str(event["eventType"])}
+    return {"Id": entry_id, "Message": orjson.dumps(event).decode(), "MessageAttributes": {"eventType": attribute}}
+
+
+def envelope(event: dict[str, object]) -> dict[str, object]:
+    """Return the envelope in which SNS delivers an event to a queue."""
+    return {
+        "Type": "Notification",
+        "MessageId": str(uuid.uuid4()),
+        "TopicArn": "arn:aws:sns:eu-west-2:000000000000:hmpps-domain-events",
+        "Message": orjson.dumps(event).decode(),
+        "Timestamp": "2023-05-22T09:14:31.204Z",
+        "MessageAttributes": {"eventType": {"Type": "String", "Value": event["eventType"]}},
+    }

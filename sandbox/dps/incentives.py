@@ -1,0 +1,182 @@
+"""The incentives API: reviews, levels and prison levels, and what it does when a prisoner is received."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sandbox.aws.topic import domain_event
+from sandbox.clock import london_now
+from sandbox.population import levels
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+SYSTEM_USER = "INCENTIVES_API"
+FIRST_REVIEW_ID = 700_000
+ON_ARRIVAL = "Default level assigned on arrival"
+TRANSFERRED = "Level transferred from previous establishment"
+REVIEW_OF_REASON = {"NEW_ADMISSION": "INITIAL", "READMISSION": "READMISSION", "TRANSFERRED": "TRANSFER"}
+UNMAPPED = "Unmapped"
+
+
+@dataclass(slots=True)
+class Review:
+    """One review. `current` is the flag that the bulk call goes by; at most one review of a booking has it."""
+
+    id: int
+    code: str
+    booking_id: int
+    offender_no: str
+    at: datetime
+    prison_id: str
+    review_type: str
+    user_id: str | None
+    comments: str | None
+    current: bool = True
+
+
+class Incentives:
+    """The reviews by booking (oldest id first) and by id, and the levels.
+
+    `bulk` is `on`, or the status with which the withdrawn bulk call is answered.
+    """
+
+    def __init__(self, world: World, bulk: str = "on") -> None:
+        """Start with the global levels alone."""
+        self.world = world
+        self.bulk = bulk
+        self.reviews: dict[int, Review] = {}
+        self.by_booking: dict[int, list[Review]] = {}
+        self.levels = levels.dps_levels()
+        self.prison_levels: dict[tuple[str, str], levels.PrisonLevel] = {}
+        self._next_id = FIRST_REVIEW_ID
+
+    def current(self, booking_id: int) -> Review | None:
+        """Return the review of the latest review time."""
+        reviews = self.by_booking.get(booking_id)
+        return max(reviews, key=lambda each: each.at) if reviews else None
+
+    def add(
+        self,
+        booking_id: int,
+        offender_no: str,
+        code: str,
+        at: datetime,
+        prison_id: str,
+        review_type: str = "REVIEW",
+        user_id: str | None = SYSTEM_USER,
+        comments: str | None = None,
+    ) -> Review:
+        """Add a review, which takes over the flag of the current one."""
+        held = self.by_booking.setdefault(booking_id, [])
+        for review in held:
+            review.current = False
+        self._next_id += 1
+        review = Review(self._next_id, code, booking_id, offender_no, at, prison_id, review_type, user_id, comments)
+        held.append(review)
+        self.reviews[review.id] = review
+        return review
+
+    def delete(self, review_id: int) -> None:
+        """Delete a review as staff can; the flag goes back to the latest of the others."""
+        review = self.reviews.pop(review_id)
+        held = self.by_booking[review.booking_id]
+        held.remove(review)
+        if not held:
+            del self.by_booking[review.booking_id]
+        elif review.current:
+            max(held, key=lambda each: each.at).current = True
+
+    def add_review(
+        self,
+        booking_id: int,
+        code: str,
+        at: datetime | None = None,
+        prison_id: str | None = None,
+        user_id: str | None = "AB12345_GEN",
+        comments: str | None = None,
+        review_type: str = "REVIEW",
+    ) -> Review:
+        """Make the review that staff make for a booking of the population; its event is left to whoever calls."""
+        prisoner = self.world.by_booking[booking_id]
+        return self.add(
+            booking_id,
+            prisoner.offender_no,
+            code,
+            at or london_now(),
+            prison_id or prisoner.prison_id,
+            review_type,
+            user_id,
+            comments,
+        )
+
+    def inserted(self, review: Review, reason: str | None = None) -> dict[str, object]:
+        """Return the event that tells of a new review."""
+        information: dict[str, object] = {"id": review.id, "nomsNumber": review.offender_no, "reason": reason}
+        return domain_event("incentives.iep-review.inserted", information)
+
+    def received(self, offender_no: str, reason: str, occurred_at: datetime) -> Review | None:
+        """Make the review that an arrival brings about, at the prison where the person is; None for other reasons."""
+        review_type = REVIEW_OF_REASON.get(reason)
+        prisoner = self.world.by_offender.get(offender_no)
+        if review_type is None or prisoner is None:
+            return None
+        arrived = review_type == "TRANSFER"
+        code = (
+            self.transferred_level(offender_no, prisoner.prison_id) if arrived else self.default_of(prisoner.prison_id)
+        )
+        comment = TRANSFERRED if arrived else ON_ARRIVAL
+        return self.add_review(
+            prisoner.booking_id, code, occurred_at, prisoner.prison_id, SYSTEM_USER, comment, review_type
+        )
+
+    def default_of(self, prison_id: str) -> str:
+        """Return the level on admission: the one flagged so, else Standard, else the first active one."""
+        active = self._active_levels(prison_id)
+        for level in active:
+            if level.default_on_admission:
+                return level.code
+        codes = [level.code for level in active]
+        return "STD" if "STD" in codes or not codes else codes[0]
+
+    def transferred_level(self, offender_no: str, prison_id: str) -> str:
+        """Return the level kept on a transfer: that of the last review elsewhere, or the nearest there is."""
+        elsewhere = [
+            review
+            for review in self.reviews_of(offender_no)
+            if review.prison_id != prison_id and review.code in self.levels
+        ]
+        if not elsewhere:
+            return self.default_of(prison_id)
+        kept = max(elsewhere, key=lambda each: each.at).code
+        order = {level.code: level.order for level in self.levels.values()}
+        there = [level.code for level in self._active_levels(prison_id)]
+        if kept in there:
+            return kept
+        higher = [code for code in there if order[code] > order[kept]]
+        lower = [code for code in there if order[code] < order[kept]]
+        return higher[0] if higher else lower[-1] if lower else self.default_of(prison_id)
+
+    def reviews_of(self, offender_no: str) -> list[Review]:
+        """Return the reviews of a person, over all bookings, newest first."""
+        found = [
+            review
+            for booking_id in self.world.bookings_of(offender_no)
+            for review in self.by_booking.get(booking_id, ())
+        ]
+        return sorted(found, key=lambda each: each.at, reverse=True)
+
+    def name_of(self, code: str) -> str:
+        """Return the name of a level, `Unmapped` for a code without one."""
+        level = self.levels.get(code)
+        return UNMAPPED if level is None else level.name
+
+    def ordered_levels(self) -> list[levels.Level]:
+        """Return the levels in the global order."""
+        return sorted(self.levels.values(), key=lambda each: each.order)
+
+    def _active_levels(self, prison_id: str) -> list[levels.PrisonLevel]:
+        found = [self.prison_levels.get((prison_id, level.code)) for level in self.ordered_levels()]
+        return [level for level in found if level is not None and level.active]

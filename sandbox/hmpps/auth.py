@@ -1,0 +1,157 @@
+"""HMPPS Auth: one set of credentials for each service, tokens that carry the roles and expire."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote_plus
+
+import orjson
+
+from sandbox.http.serving import Holder, Refused, Reply, Request, Route
+
+#: The roles of NOMIS and of the mapping service that took the place of those of the domains.
+NOMIS_SYNCHRONISATION = "NOMIS_PRISONER_API__SYNCHRONISATION__RW"
+MAPPING_SYNCHRONISATION = "NOMIS_MAPPING_API__SYNCHRONISATION__RW"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The credentials of the program for one service; `prefix` begins their environment names."""
+
+    service: str
+    prefix: str
+    roles: tuple[str, ...]
+
+    @property
+    def client_id(self) -> str:
+        """The public name of the client."""
+        return f"prisoner-to-nomis-{self.service}"
+
+    @property
+    def address_variable(self) -> str:
+        """The variable of the service's address; only that of NOMIS is not named as its credentials."""
+        return f"API_BASE_URL_{'NOMIS' if self.prefix == 'SYSTEM' else self.prefix}"
+
+    @property
+    def secret(self) -> str:
+        """The secret of this made-up client."""
+        return f"{self.service}-secret"
+
+
+class Token(NamedTuple):
+    """What a token says: its holder, the service it is for, and when it was issued and ends (epoch seconds)."""
+
+    holder: Holder
+    service: str
+    issued: float
+    expires: float
+
+
+class Auth:
+    """Issues tokens and tells who holds one. Tokens outlive a reset of the world, as they would a deployment.
+
+    Args:
+        clients: the clients that may ask for tokens.
+
+    Attributes:
+        token_seconds: how long a new token lasts.
+        tell_expiry: whether the answer says so (`expires_in`).
+        roles: the roles of clients by service, where they are not to have their own.
+    """
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        """Start with a new signing key."""
+        self.token_seconds: float = 3600
+        self.tell_expiry = True
+        self.roles: dict[str, tuple[str, ...]] = {}
+        self._clients = {client.client_id: client for client in clients}
+        self._key = secrets.token_bytes(32)
+        self._tokens: dict[str, Token] = {}
+        self._revoked_at = 0.0
+
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
+        return [Route("POST", "/auth/oauth/token", self.issue)]
+
+    def expire_all(self) -> None:
+        """Make every token issued so far an expired one."""
+        self._revoked_at = time.time()
+
+    def issue(self, request: Request) -> Reply:
+        """Issue a token for client credentials given by the Basic header: 401 for bad ones, 400 for another grant."""
+        client = self._client(request.headers.get("Authorization", ""))
+        form = parse_qs(request.body.decode("utf-8", "replace"))
+        grant = form.get("grant_type", request.query.get("grant_type", [""]))[0]
+        if grant != "client_credentials":
+            return Reply(
+                400,
+                {"error": "unsupported_grant_type", "error_description": f"OAuth 2.0 Parameter: grant_type {grant}"},
+            )
+        now = time.time()
+        roles = self.roles.get(client.service, client.roles)
+        authorities = [f"ROLE_{role}" for role in roles]
+        claims = {
+            "sub": client.client_id,
+            "client_id": client.client_id,
+            "authorities": authorities,
+            "scope": ["read", "write"],
+            "iss": "sandbox",
+            "jti": secrets.token_hex(8),
+            "iat": now,
+            "exp": now + self.token_seconds,
+        }
+        token = self._sign(claims)
+        self._tokens[token] = Token(
+            Holder(client.client_id, frozenset(roles)), client.service, now, now + self.token_seconds
+        )
+        body: dict[str, object] = {
+            "access_token": token,
+            "token_type": "bearer",
+            "scope": "read write",
+            "jti": claims["jti"],
+        }
+        if self.tell_expiry:
+            body["expires_in"] = int(self.token_seconds)
+        return Reply(body=body)
+
+    def holder_of(self, service: str, authorization: str) -> Holder:
+        """Return who holds the token of a bearer header.
+
+        Raises:
+            Refused: 401 when there is none, it is unknown, has expired, or belongs to the client of another service.
+        """
+        token = self._tokens.get(authorization[7:]) if authorization[:7].lower() == "bearer " else None
+        if token is None or token.service != service:
+            raise Refused(401, "Full authentication is required to access this resource")
+        if token.expires <= time.time() or token.issued <= self._revoked_at:
+            raise Refused(401, "Jwt expired")
+        return token.holder
+
+    def _client(self, authorization: str) -> Client:
+        scheme, _, encoded = authorization.partition(" ")
+        try:
+            text = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        except (binascii.Error, UnicodeDecodeError):
+            text = ""
+        client_id, _, secret = text.partition(":")
+        client = self._clients.get(unquote_plus(client_id))
+        if client is None or not hmac.compare_digest(unquote_plus(secret).encode(), client.secret.encode()):
+            raise Refused(401, "Bad client credentials")
+        return client
+
+    def _sign(self, claims: dict[str, object]) -> str:
+        parts = [_encoded(orjson.dumps({"alg": "HS256", "typ": "JWT"})), _encoded(orjson.dumps(claims))]
+        content = ".".join(parts)
+        return f"{content}.{_encoded(hmac.new(self._key, content.encode(), hashlib.sha256).digest())}"
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

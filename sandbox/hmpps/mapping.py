@@ -1,0 +1,295 @@
+"""The mapping service: which NOMIS record belongs to which record of the new services.
+
+Every domain has one table with two unique keys, the id of the new service and the id in NOMIS. Posting the same pair
+again is accepted; posting another pair with either id is a conflict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from sandbox.clock import london_now
+from sandbox.domains import DOMAINS
+from sandbox.hmpps.auth import MAPPING_SYNCHRONISATION
+from sandbox.hmpps.mapping_shapes import Column, Id, Key, Shape
+from sandbox.http.serving import Refused, Reply, Request, Route
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+CONFLICT_CODE: Final = 1409
+LABEL_LENGTH: Final = 20
+
+
+@dataclass(slots=True)
+class Row:
+    """One stored pair.
+
+    `posted_at` is when, on the clock of `time.perf_counter`, 0 for history of the world; `raced` whether a race was
+    already played on it.
+    """
+
+    dps_id: Id
+    nomis_id: Key
+    mapping_type: str
+    label: str | None
+    created: datetime | None
+    posted_at: float = 0.0
+    raced: bool = False
+
+
+@dataclass(slots=True)
+class Table:
+    """The pairs of one domain under both their unique keys."""
+
+    shape: Shape
+    by_dps: dict[Id, Row] = field(default_factory=dict)
+    by_nomis: dict[Key, Row] = field(default_factory=dict)
+
+    def insert(self, row: Row) -> None:
+        """Store a pair; whoever calls has looked both keys up."""
+        self.by_dps[row.dps_id] = row
+        self.by_nomis[row.nomis_id] = row
+
+    def delete(self, dps_id: Id) -> None:
+        """Forget the pair of this id; an unknown id is nothing to do."""
+        row = self.by_dps.pop(dps_id, None)
+        if row is not None:
+            del self.by_nomis[row.nomis_id]
+
+    def object_of(self, row: Row, *, stored: bool = True) -> dict[str, object]:
+        """The mapping as JSON, without null fields; a posted one (`stored=False`) has no time of creation."""
+        body: dict[str, object] = {
+            column.name: value for column, value in zip(self.shape.nomis, row.nomis_id, strict=True)
+        }
+        body[self.shape.dps.name] = row.dps_id
+        if self.shape.labelled and row.label is not None:
+            body["label"] = row.label
+        body["mappingType"] = row.mapping_type
+        if stored and self.shape.dated and row.created is not None:
+            body["whenCreated"] = row.created.isoformat(timespec="milliseconds")
+        return body
+
+
+class MappingState:
+    """All tables of the mapping service.
+
+    A post that came in before the row it meets was stored has passed the look-up too: the database constraint refuses
+    it with 500. With `race_ms` above 0 a post that comes up to that much later counts as such a one, once for each row.
+    """
+
+    def __init__(self, race_ms: float = 0) -> None:
+        """Start with empty tables."""
+        self.race_ms = race_ms
+        self.tables = {domain.mapping.domain: Table(domain.mapping) for domain in DOMAINS}
+
+    def add(self, domain: str, dps_id: Id, nomis_id: Key, mapping_type: str, created: datetime | None = None) -> None:
+        """Store a pair directly, as history of the world."""
+        self.tables[domain].insert(Row(dps_id, nomis_id, mapping_type, None, created))
+
+    def add_incentive(self, incentive_id: int, booking_id: int, sequence: int, mapping_type: str) -> None:
+        """Store the mapping of an incentive review that the world begins with."""
+        self.tables["incentives"].insert(Row(incentive_id, (booking_id, sequence), mapping_type, None, None))
+
+    def incentive_sequence(self, incentive_id: int) -> int | None:
+        """The NOMIS sequence that a review is mapped to, None when it is not mapped."""
+        row = self.tables["incentives"].by_dps.get(incentive_id)
+        return None if row is None else int(row.nomis_id[1])
+
+    def nomis_id(self, domain: str, dps_id: Id) -> Key | None:
+        """What a DPS id is mapped to, None when it is not mapped."""
+        row = self.tables[domain].by_dps.get(dps_id)
+        return None if row is None else row.nomis_id
+
+    def rows(self, domain: str) -> Iterator[Row]:
+        """Every stored pair of a domain."""
+        return iter(self.tables[domain].by_dps.values())
+
+
+def routes(world: World) -> list[Route]:
+    """Every endpoint of the mapping service."""
+    made: list[Route] = []
+    for domain in DOMAINS:
+        made.extend(_routes_of(world, domain.mapping))
+
+    def location(request: Request, dps_location_id: str) -> Reply:
+        found = world.places.location_of_dps(dps_location_id)
+        if found is None:
+            raise Refused(404, f"Not Found: Location mapping with dpsLocationId {dps_location_id} not found")
+        body = {"dpsLocationId": dps_location_id, "nomisLocationId": found.id, "mappingType": "LOCATION_CREATED"}
+        return Reply(body=body)
+
+    path = "/mapping/locations/dps/{dps_location_id}"
+    made.append(Route("GET", path, location, MAPPING_SYNCHRONISATION, since="2024-07"))
+    return made
+
+
+def _routes_of(world: World, shape: Shape) -> Iterator[Route]:
+    def table() -> Table:
+        return world.mapping.tables[shape.domain]
+
+    yield Route("POST", shape.path, _poster(world, shape), shape.role, writes=True)
+    yield Route("GET", shape.dps_path, _by_dps(table), shape.role, writes=False)
+    if shape.nomis_path is not None:
+        yield Route("GET", shape.nomis_path, _by_nomis(table), shape.role, writes=False)
+    if shape.deletable:
+        yield Route("DELETE", shape.dps_path, _deleter(table), shape.role, writes=True)
+    if shape.listed:
+        yield Route("GET", shape.path, _lister(table), shape.role, writes=False)
+
+
+def _poster(world: World, shape: Shape) -> Callable[[Request], Reply]:
+    def post(request: Request) -> Reply:
+        body = request.json()
+        if not isinstance(body, dict):
+            raise _invalid("the body must be an object")
+        mapping_type = _mapping_type(shape, body)
+        row = Row(
+            dps_id=_value(shape.dps, body),
+            nomis_id=tuple(_value(column, body) for column in shape.nomis),
+            mapping_type=mapping_type,
+            label=_label(body),
+            created=london_now(),
+            posted_at=time.perf_counter(),
+        )
+        table = world.mapping.tables[shape.domain]
+        for found in (table.by_dps.get(row.dps_id), table.by_nomis.get(row.nomis_id)):
+            if found is None:
+                continue
+            _play_race(world.mapping, shape, found, request)
+            if found.dps_id == row.dps_id and found.nomis_id == row.nomis_id:
+                return Reply(status=201)
+            raise _conflict(table, found, row)
+        table.insert(row)
+        return Reply(status=201)
+
+    return post
+
+
+def _by_dps(table: Callable[[], Table]) -> Callable[..., Reply]:
+    def get(request: Request, dps_id: str) -> Reply:
+        held = table()
+        row = held.by_dps.get(_path_value(held.shape.dps, dps_id))
+        if row is None:
+            raise Refused(404, f"Not Found: {held.shape.noun} mapping with {held.shape.dps.name} {dps_id} not found")
+        return Reply(body=held.object_of(row))
+
+    return get
+
+
+def _by_nomis(table: Callable[[], Table]) -> Callable[..., Reply]:
+    def get(request: Request, **parts: str) -> Reply:
+        held = table()
+        key = tuple(_path_value(column, parts[f"nomis_{place}"]) for place, column in enumerate(held.shape.nomis, 1))
+        row = held.by_nomis.get(key)
+        if row is None:
+            raise Refused(404, f"Not Found: {held.shape.noun} mapping with NOMIS id {key} not found")
+        return Reply(body=held.object_of(row))
+
+    return get
+
+
+def _deleter(table: Callable[[], Table]) -> Callable[..., Reply]:
+    def delete(request: Request, dps_id: str) -> Reply:
+        held = table()
+        held.delete(_path_value(held.shape.dps, dps_id))
+        return Reply(status=204)
+
+    return delete
+
+
+def _lister(table: Callable[[], Table]) -> Callable[[Request], Reply]:
+    def get(request: Request) -> Reply:
+        held = table()
+        return Reply(body=[held.object_of(row) for row in held.by_dps.values()])
+
+    return get
+
+
+def _value(column: Column, body: dict[str, object]) -> Id:
+    given = body.get(column.name)
+    if given is None:
+        raise _invalid(f"{column.name} must not be null")
+    if column.number:
+        return _number(column.name, given)
+    if not isinstance(given, str):
+        raise _invalid(f"{column.name} must be text")
+    if column.length is not None and len(given) > column.length:
+        raise _invalid(f"{column.name} has a maximum length of {column.length}")
+    if column.values is not None and given not in column.values:
+        raise _invalid(f"{column.name} must be one of {', '.join(sorted(column.values))}")
+    return given
+
+
+def _number(name: str, given: object) -> int:
+    """Read a number; the service also takes it as text of digits."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    if isinstance(given, str) and given.lstrip("-").isdigit():
+        return int(given)
+    raise _invalid(f"{name} must be a number")
+
+
+def _path_value(column: Column, text: str) -> Id:
+    return _number(column.name, text) if column.number else text
+
+
+def _label(body: dict[str, object]) -> str | None:
+    label = body.get("label")
+    if label is None:
+        return None
+    if not isinstance(label, str) or len(label) > LABEL_LENGTH:
+        raise _invalid(f"label has a maximum length of {LABEL_LENGTH}")
+    return label
+
+
+def _mapping_type(shape: Shape, body: dict[str, object]) -> str:
+    given = body.get("mappingType") or shape.default_type
+    if given is None:
+        raise _invalid("mappingType must not be null")
+    if not isinstance(given, str) or len(given) > LABEL_LENGTH:
+        raise _invalid(f"mappingType has a maximum length of {LABEL_LENGTH}")
+    if given not in shape.types:
+        raise Refused(500, f"Unexpected error: No enum constant for mapping type {given}")
+    return given
+
+
+def _play_race(state: MappingState, shape: Shape, found: Row, request: Request) -> None:
+    if not found.posted_at:
+        return
+    both_looked_up = request.arrived < found.posted_at
+    forced = (request.arrived - found.posted_at) * 1000 < state.race_ms and not found.raced
+    if both_looked_up or forced:
+        found.raced = True
+        raise Refused(
+            500,
+            "Unexpected error: executeMany; duplicate key value violates unique constraint "
+            f'"{shape.domain}_mapping_unique"',
+        )
+
+
+def _conflict(table: Table, found: Row, posted: Row) -> Refused:
+    shape = table.shape
+    text = (
+        f"{shape.noun} mapping already exists. \nExisting mapping: {table.object_of(found)}\n"
+        f"Duplicate mapping: {table.object_of(posted, stored=False)}"
+    )
+    if shape.conflicts_as_bad_request:
+        if found.dps_id == posted.dps_id:
+            return _invalid(f"{shape.noun} mapping id = {posted.dps_id} already exists")
+        return _invalid(f"{shape.noun} with NOMIS id = {posted.nomis_id[0]} already exists")
+    return Refused(
+        409,
+        f"Conflict: {text}",
+        developer_message=text,
+        error_code=CONFLICT_CODE,
+        more_info={"existing": table.object_of(found), "duplicate": table.object_of(posted, stored=False)},
+    )
+
+
+def _invalid(reason: str) -> Refused:
+    return Refused(400, f"Validation failure: {reason}")

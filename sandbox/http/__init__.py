@@ -1,0 +1,1 @@
+"""What every fake service is served with: requests and replies, routes, faults, latency, what was recorded."""

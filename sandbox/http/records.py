@@ -1,0 +1,91 @@
+"""What the sandbox remembers of the traffic it saw: every request, and every write that a service accepted."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import orjson
+
+from sandbox.http.faults import Fault
+
+REQUESTS_KEPT = 300_000
+
+
+class Seen(NamedTuple):
+    """A request that came in; `status` 0 when it was answered by no status (connection dropped)."""
+
+    time: float
+    service: str
+    method: str
+    path: str
+    status: int
+    client_id: str
+    duration_ms: float
+    fault: Fault | None
+    traceparent: str = ""
+
+    def view(self) -> dict[str, object]:
+        """Return the request as the control API shows it."""
+        return {
+            "time": instant(self.time),
+            "service": self.service,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "client_id": self.client_id,
+            "duration_ms": round(self.duration_ms, 3),
+            "fault": None if self.fault is None else self.fault.id,
+            "traceparent": self.traceparent,
+        }
+
+
+class Accepted(NamedTuple):
+    """A write that a service accepted, with its body as it came and the `X-Correlation-Id` of the caller, if any."""
+
+    time: float
+    service: str
+    method: str
+    path: str
+    body: bytes
+    correlation_id: str
+
+    def view(self) -> dict[str, object]:
+        """Return the write as the control API shows it."""
+        return {
+            "time": instant(self.time),
+            "service": self.service,
+            "method": self.method,
+            "path": self.path,
+            "body": readable(self.body),
+            "correlation_id": self.correlation_id,
+        }
+
+
+class Records:
+    """The log of requests (the newest 300,000) and the journal of accepted writes (all of them)."""
+
+    def __init__(self) -> None:
+        self.requests: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
+        self.journal: list[Accepted] = []
+
+    def clear(self) -> None:
+        """Forget everything, as at a new start."""
+        self.requests.clear()
+        self.journal.clear()
+
+
+def instant(seconds: float) -> str:
+    """Return an epoch time as UTC in ISO form."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def readable(body: bytes) -> object:
+    """Return a body as decoded JSON where it is JSON, as text where it is not, None where it is empty."""
+    if not body:
+        return None
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")

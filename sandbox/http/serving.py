@@ -1,0 +1,325 @@
+"""What one fake service is made of: requests, replies, refusals, routes, and the handler that ties them to HTTP.
+
+Handlers are plain functions that change the in-memory world. Everything around them (tokens and roles, latency, faults,
+the pool of connections of NOMIS, the log of requests, the journal of accepted writes) is done here, once, for every
+service.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from aiohttp import web
+
+from sandbox.http.faults import Fault, Faults, answer_badly, drop
+from sandbox.http.latency import Latency, Turns
+from sandbox.http.records import Accepted, Records, Seen
+from sandbox.http.routing import Router
+
+JSON_HEADERS = {"Content-Type": "application/json"}
+NO_QUERY: Mapping[str, list[str]] = {}
+
+
+class Refused(Exception):
+    """A request that the service turns down, with the words of its error body.
+
+    `user_message` carries the prefix of the service (`Bad request: …`); `developer_message` is the same without the
+    prefix when it is not given.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        user_message: str,
+        developer_message: str | None = None,
+        error_code: int | None = None,
+        more_info: object | None = None,
+    ) -> None:
+        super().__init__(user_message)
+        self.status = status
+        self.user_message = user_message
+        self.developer_message = developer_message or user_message.partition(": ")[2] or user_message
+        self.error_code = error_code
+        self.more_info = more_info
+
+    def body(self) -> dict[str, object]:
+        """Return the error body that the services of HMPPS share."""
+        return {
+            "status": self.status,
+            "errorCode": self.error_code,
+            "userMessage": self.user_message,
+            "developerMessage": self.developer_message,
+            "moreInfo": self.more_info,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a handler sees of a request.
+
+    `headers` finds names in any case; `client_id` is that of the token, empty where none is needed; `arrived` is when
+    the request came in, before any latency, on the clock of `time.perf_counter`: what was stored after that moment a
+    real transaction would not see.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, list[str]]
+    headers: Mapping[str, str]
+    body: bytes
+    client_id: str
+    service: str = "nomis"
+    arrived: float = 0.0
+
+    def json(self) -> Any:
+        """Return the decoded body.
+
+        Raises:
+            Refused: 400 in the words of the service when the body is empty or not JSON.
+        """
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            prefix = "Bad request: " if self.service == "nomis" else "Validation failure: "
+            raise Refused(400, f"{prefix}JSON parse error: {error}") from error
+
+    def first(self, name: str, default: str | None = None) -> str | None:
+        """Return the first value of a query parameter, or the default when it is absent."""
+        values = self.query.get(name)
+        return values[0] if values else default
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: a status, a JSON-able body (bytes go out as they are, None is an empty body) and further headers."""
+
+    status: int = 200
+    body: object | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint: a path template such as `/visits/{visitId}`, a handler `(request, **path_params)`, a role.
+
+    `writes` tells that an accepted request belongs into the journal. `since` and `until` are the months (`2025-06`) in
+    which the service got the endpoint and in which it lost it again, empty for one that was always there and stays.
+    """
+
+    method: str
+    template: str
+    handler: Callable[..., Reply]
+    role: str | None = None
+    writes: bool = False
+    since: str = ""
+    until: str = ""
+
+    def is_there(self, month: str) -> bool:
+        """Whether the service as it was in a month has the endpoint."""
+        return self.since <= month and not (self.until and self.until <= month)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who presents a token: the client and its roles."""
+
+    client_id: str
+    roles: frozenset[str]
+
+
+@dataclass(slots=True)
+class Load:
+    """How many calls about one world a service is at work on, and the most there were at one moment."""
+
+    in_flight: int = 0
+    most: int = 0
+
+    def begin(self) -> int:
+        """Count a call in; how many there are with it."""
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        return self.in_flight
+
+    def end(self) -> None:
+        """Count a call out."""
+        self.in_flight -= 1
+
+
+class Service:
+    """One fake service behind one port.
+
+    Args:
+        name: the name used for faults, logs and the journal.
+        routes: its endpoints.
+        records: where requests and accepted writes are kept.
+        faults: the faults that are switched on, of all services.
+        holder_of: finds the holder of a bearer token for this service or raises `Refused` 401; None when the service
+            looks at no token.
+        ping: the path of its health ping.
+        pool: how many calls it can work on at once before it answers 500, None for any number.
+        turns: those of the event loop, where it has other services too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        routes: list[Route],
+        records: Records,
+        faults: Faults,
+        holder_of: Callable[[str, str], Holder] | None,
+        ping: str = "/health/ping",
+        pool: int | None = None,
+        turns: Turns | None = None,
+    ) -> None:
+        self.name = name
+        self.records = records
+        self.faults = faults
+        self.holder_of = holder_of
+        self.ping = ping
+        self.pool = pool
+        self.latency = Latency(turns or Turns())
+        self.install(routes)
+
+    def install(self, routes: list[Route]) -> None:
+        """Put other endpoints in place of the present ones (a new world in the same process)."""
+        self.load = Load()
+        self.router: Router[Route] = Router()
+        for route in routes:
+            self.router.add(route.method, route.template, route)
+
+    def _fault(self, http: web.BaseRequest, body: bytes) -> Fault | None:
+        return self.faults.hit(self.name, http.method, http.path, body, http.query_string)
+
+    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer one HTTP request, with whatever fault is switched on for it."""
+        started = time.perf_counter()
+        asked, load = self.router, self.load
+        try:
+            body = await http.read() if http.body_exists else b""
+        except ConnectionResetError:
+            # The caller died in the midst of its request: nobody waits for an answer.
+            return web.Response(status=400)
+        fault = self._fault(http, body) if self.faults.any else None
+        at_work = load.begin()
+        crowded = self.pool is not None and at_work > self.pool
+        late = bool(self.latency.seconds) and not crowded and http.path != self.ping
+        client_id = ""
+        status = 0
+        try:
+            if late:
+                await self.latency.keep(time.perf_counter() - started)
+            if fault is not None and fault.prevents_work:
+                response = await self._refuse_by(fault, http)
+            else:
+                if fault is not None and fault.kind == "delay":
+                    await fault.keep_waiting()
+                if self.router is not asked:
+                    # The world this was asked of is gone, and the one in its place must not change by it.
+                    status = 503
+                    return web.Response(status=status)
+                client_id, reply = self._reply(http, body, started, crowded)
+                response = await self._answer(reply, fault, http)
+            status = response.status
+            return response
+        finally:
+            load.end()
+            took = time.perf_counter() - started
+            if late and fault is None:
+                self.latency.answered(took)
+            trace = http.headers.get("traceparent", "")
+            seen = Seen(time.time(), self.name, http.method, http.path_qs, status, client_id, took * 1000, fault, trace)
+            if self.router is asked:
+                self.records.requests.append(seen)
+
+    def _reply(self, http: web.BaseRequest, body: bytes, started: float, crowded: bool) -> tuple[str, Reply]:
+        """Return who called and what the service says to it; nothing leaves this method as an exception."""
+        client_id = ""
+        try:
+            if http.path == self.ping:
+                return client_id, Reply(body={"status": "UP"})
+            if crowded:
+                raise Refused(
+                    500,
+                    "Unexpected error: Unable to acquire JDBC Connection",
+                    "HikariPool-1 - Connection is not available, request timed out after 1000ms.",
+                )
+            holder = None
+            if self.holder_of is not None:
+                holder = self.holder_of(self.name, http.headers.get("Authorization", ""))
+                client_id = holder.client_id
+            route, parameters = self._route(http.method, http.path)
+            if route.role is not None and (holder is None or route.role not in holder.roles):
+                return client_id, Reply(403, {"status": 403, "userMessage": None, "developerMessage": "Access Denied"})
+            query = parse_qs(http.query_string, keep_blank_values=True) if http.query_string else NO_QUERY
+            request = Request(http.method, http.path, query, http.headers, body, client_id, self.name, started)
+            reply = route.handler(request, **parameters)
+            if route.writes and reply.status < 400:
+                correlation = http.headers.get("X-Correlation-Id", "")
+                self.records.journal.append(Accepted(time.time(), self.name, http.method, http.path, body, correlation))
+            return client_id, reply
+        except Refused as refused:
+            return client_id, Reply(refused.status, refused.body())
+        except Exception as error:
+            traceback.print_exc()
+            return client_id, Reply(500, Refused(500, f"Unexpected error: {error}").body())
+
+    def _route(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        found = self.router.find(path)
+        if found is None:
+            raise Refused(404, f"Not Found: No handler found for {method} {path}")
+        by_method, values = found
+        if method not in by_method:
+            raise Refused(405, f"Method Not Allowed: Request method '{method}' is not supported")
+        route, names = by_method[method]
+        return route, dict(zip(names, values, strict=True))
+
+    async def _refuse_by(self, fault: Fault, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer by a fault that keeps the request from the service."""
+        if fault.kind == "status":
+            return to_http(_chosen_reply(fault))
+        if fault.kind == "rate_limited":
+            slack = {"ok": False, "error": "ratelimited"}
+            said = slack if self.name == "slack" else Refused(429, "Too many requests").body()
+            return to_http(Reply(429, said, {"Retry-After": str(fault.retry_after)}))
+        if fault.kind == "timeout_before_write":
+            await fault.keep_waiting()
+        return drop(http)
+
+    async def _answer(self, reply: Reply, fault: Fault | None, http: web.BaseRequest) -> web.StreamResponse:
+        """Send the reply, spoilt by a fault that comes after the work."""
+        response = to_http(reply)
+        if fault is None or fault.kind == "delay":
+            return response
+        if fault.kind == "status_after_write":
+            return to_http(_chosen_reply(fault))
+        if fault.kind == "timeout_after_write":
+            await fault.keep_waiting()
+            return drop(http)
+        if fault.kind == "reset_after_write":
+            return drop(http)
+        return await answer_badly(fault, response, http)
+
+
+def _chosen_reply(fault: Fault) -> Reply:
+    """The status, body and headers that the fault was switched on with."""
+    if fault.text is not None:
+        return Reply(fault.status, fault.text.encode(), fault.headers)
+    if fault.body is not None:
+        return Reply(fault.status, fault.body, fault.headers)
+    return Reply(fault.status, Refused(fault.status, f"Unexpected error: fault {fault.id}").body(), fault.headers)
+
+
+def to_http(reply: Reply) -> web.Response:
+    """Return the HTTP response of a reply."""
+    body = reply.body
+    if body is None:
+        return web.Response(status=reply.status, headers=reply.headers or None)
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {**JSON_HEADERS, **reply.headers} if reply.headers else JSON_HEADERS
+    return web.Response(body=content, status=reply.status, headers=headers)

@@ -1,0 +1,216 @@
+"""Reading request bodies of NOMIS field by field, as strictly as NOMIS does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+from sandbox.http.serving import Refused, Request
+
+#: How many bytes the columns of comments hold.
+COMMENT_BYTES: Final = 240
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_TIME: Final = re.compile(r"\d{2}:\d{2}(:\d{2})?")
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}")
+
+
+def bad_request(reason: str) -> Refused:
+    """What NOMIS answers to bad data: status 400 and the reason."""
+    return Refused(400, f"Bad request: {reason}")
+
+
+def not_found(reason: str) -> Refused:
+    """What NOMIS answers when something in the path does not exist: status 404 and the reason."""
+    return Refused(404, f"Not Found: {reason}")
+
+
+def check_column(text: str, column: str, most: int) -> None:
+    """Fail as the database does on text that takes more bytes than its column holds."""
+    size = len(text.encode())
+    if size > most:
+        raise unexpected(f'ORA-12899: value too large for column "{column}" (actual: {size}, maximum: {most})')
+
+
+def unexpected(reason: str) -> Refused:
+    """What NOMIS answers when an exception leaves its code: status 500 and the text of the exception."""
+    return Refused(500, f"Unexpected error: {reason}")
+
+
+def path_number(text: str, name: str) -> int:
+    """Read a number in a path; anything else is a wrong argument, 400."""
+    if not text.isdigit():
+        raise Refused(400, f"Invalid Argument: Method parameter '{name}': failed to convert value '{text}' to Long")
+    return int(text)
+
+
+def read_date(text: str, name: str) -> date:
+    """Read `yyyy-MM-dd`; anything else is 400."""
+    if _DATE.fullmatch(text):
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            pass
+    raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{text}': not a date yyyy-MM-dd")
+
+
+def read_time(text: str, name: str) -> time:
+    """Read `HH:mm` or `HH:mm:ss`; anything else is 400."""
+    if _TIME.fullmatch(text):
+        try:
+            return time.fromisoformat(text)
+        except ValueError:
+            pass
+    raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{text}': not a time HH:mm")
+
+
+def read_moment(text: str, name: str) -> datetime:
+    """Read `yyyy-MM-dd'T'HH:mm:ss`, without fraction or offset; anything else is 400."""
+    if _MOMENT.fullmatch(text):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{text}': not yyyy-MM-dd'T'HH:mm:ss")
+
+
+class Fields:
+    """The fields of one JSON object; every reading raises 400 with the reason when the field is wrong or missing."""
+
+    def __init__(self, values: object) -> None:
+        """Take the object as it was sent; anything but an object is unreadable, 400."""
+        if not isinstance(values, dict):
+            raise bad_request("JSON parse error: Cannot deserialize value from what is not an object")
+        self._values: dict[str, Any] = values
+
+    @classmethod
+    def of(cls, request: Request) -> Fields:
+        """The fields of a request's body."""
+        return cls(request.json())
+
+    def text(self, name: str, *, shortest: int = 0, longest: int | None = None) -> str:
+        """Text that must be there, its length within the limits."""
+        found = self.optional_text(name, longest=longest)
+        if found is None:
+            raise _missing(name)
+        if len(found) < shortest:
+            raise bad_request(f"Validation failed for {name}: size must be at least {shortest}")
+        return found
+
+    def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
+        """Text, or None where it is null or absent."""
+        found = self._values.get(name)
+        if found is None:
+            return None
+        if isinstance(found, (dict, list)):
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not text")
+        text = found if isinstance(found, str) else str(found)
+        if longest is not None and len(text) > longest:
+            raise bad_request(f"Validation failed for {name}: size must be at most {longest}")
+        return text
+
+    def comment(self, name: str) -> str | None:
+        """A comment, or None; the database fails on one that takes more bytes than its column holds."""
+        text = self.optional_text(name)
+        if text is not None:
+            check_column(text, "COMMENT_TEXT", COMMENT_BYTES)
+        return text
+
+    def text_or_null(self, name: str) -> str | None:
+        """Text or null; the field itself must be there."""
+        if name not in self._values:
+            raise _missing(name)
+        return self.optional_text(name)
+
+    def choice(self, name: str, allowed: Collection[str]) -> str:
+        """Text that must be one of the allowed words."""
+        found = self.text(name)
+        if found not in allowed:
+            raise bad_request(f"JSON parse error: Cannot deserialize {name} from '{found}': not one of the values")
+        return found
+
+    def number(self, name: str) -> int:
+        """A whole number that must be there."""
+        found = self.optional_number(name)
+        if found is None:
+            raise _missing(name)
+        return found
+
+    def optional_number(self, name: str) -> int | None:
+        """A whole number, also as text of digits, or None where it is null or absent."""
+        found = self._values.get(name)
+        return None if found is None else _whole(found, name)
+
+    def numbers(self, name: str) -> list[int]:
+        """An array of whole numbers that must be there."""
+        return [_whole(item, name) for item in self._list(name, required=True)]
+
+    def money(self, name: str) -> Decimal | None:
+        """A decimal number, or None where it is null or absent."""
+        found = self._values.get(name)
+        if found is None:
+            return None
+        if isinstance(found, bool) or not isinstance(found, (int, float, str)):
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number")
+        try:
+            return Decimal(str(found))
+        except ArithmeticError:
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a number") from None
+
+    def flag(self, name: str, default: bool | None = None) -> bool:
+        """True or false; where it is absent the default, and 400 without one."""
+        found = self._values.get(name)
+        if found is None:
+            if default is None:
+                raise _missing(name)
+            return default
+        if not isinstance(found, bool):
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a boolean")
+        return found
+
+    def day(self, name: str) -> date:
+        """A date that must be there."""
+        return read_date(self.text(name), name)
+
+    def optional_day(self, name: str) -> date | None:
+        """A date, or None where it is null or absent."""
+        found = self.optional_text(name)
+        return None if found is None else read_date(found, name)
+
+    def clock_time(self, name: str) -> time:
+        """A time of day that must be there."""
+        return read_time(self.text(name), name)
+
+    def moment(self, name: str) -> datetime:
+        """A local date and time that must be there."""
+        return read_moment(self.text(name), name)
+
+    def objects(self, name: str, *, required: bool) -> list[Fields]:
+        """An array of objects; an absent one that is not required is empty."""
+        return [Fields(item) for item in self._list(name, required=required)]
+
+    def _list(self, name: str, *, required: bool) -> list[Any]:
+        found = self._values.get(name)
+        if found is None:
+            if required:
+                raise _missing(name)
+            return []
+        if not isinstance(found, list):
+            raise bad_request(f"JSON parse error: Cannot deserialize {name}: not an array")
+        return found
+
+
+def _whole(found: object, name: str) -> int:
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    if isinstance(found, str) and found.lstrip("-").isdigit():
+        return int(found)
+    raise bad_request(f"JSON parse error: Cannot deserialize {name}: not a whole number")
+
+
+def _missing(name: str) -> Refused:
+    return bad_request(
+        f"JSON parse error: value failed for JSON property {name} due to missing (therefore NULL) value for it"
+    )

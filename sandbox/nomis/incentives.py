@@ -1,0 +1,208 @@
+"""Incentives in NOMIS: the IEP records of each booking, and which of them is current."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sandbox.clock import london_now
+from sandbox.http.paging import page
+from sandbox.http.serving import Reply, Request, Route
+from sandbox.nomis.bodies import (
+    COMMENT_BYTES,
+    Fields,
+    bad_request,
+    check_column,
+    not_found,
+    path_number,
+    read_date,
+    unexpected,
+)
+from sandbox.population import levels
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+ROLE = "NOMIS_INCENTIVES"
+BY_API = "JDBC Thin Client"
+BY_SCREEN = "OIDOIEPS"
+BY_TRANSFER = "OIDITRAN"
+BY_ADMISSION = "OIDADMIS"
+BY_MERGE = "MERGE"
+
+
+@dataclass(slots=True)
+class IepRecord:
+    """One IEP record of a booking. `module` tells which function of NOMIS wrote it."""
+
+    booking_id: int
+    sequence: int
+    level: str
+    at: datetime
+    prison_id: str
+    module: str
+    user_id: str | None
+    comment: str | None
+    created: datetime
+
+
+class NomisIncentives:
+    """The IEP records by booking in order of their sequence, the reference codes, and the levels of each prison.
+
+    With `race_ms` above 0 a record posted less than that after another of the same booking fails once, as two at the
+    same moment do on the primary key.
+    """
+
+    def __init__(self, race_ms: float = 0) -> None:
+        """Start with the reference codes alone."""
+        self.race_ms = race_ms
+        self.records: dict[int, list[IepRecord]] = {}
+        self.codes = levels.nomis_codes()
+        self.prison_levels: dict[tuple[str, str], levels.NomisPrisonLevel] = {}
+        self.deleted: list[tuple[int, int]] = []
+        self._posted: dict[int, float] = {}
+
+    def current(self, booking_id: int) -> IepRecord | None:
+        """Return the record of the latest date, of those the one with the highest sequence; the time does not count."""
+        records = self.records.get(booking_id)
+        return max(records, key=lambda each: (each.at.date(), each.sequence)) if records else None
+
+    def record(self, booking_id: int, sequence: int) -> IepRecord | None:
+        """Return one record, None where there is none or a gap."""
+        return next((each for each in self.records.get(booking_id, ()) if each.sequence == sequence), None)
+
+    def add(
+        self,
+        booking_id: int,
+        level: str,
+        at: datetime,
+        prison_id: str,
+        module: str = BY_API,
+        user_id: str | None = None,
+        comment: str | None = None,
+        created: datetime | None = None,
+    ) -> IepRecord:
+        """Add a record with the next sequence of the booking (the highest + 1)."""
+        held = self.records.setdefault(booking_id, [])
+        sequence = held[-1].sequence + 1 if held else 1
+        record = IepRecord(booking_id, sequence, level, at, prison_id, module, user_id, comment, created or at)
+        held.append(record)
+        return record
+
+    def delete(self, booking_id: int, sequence: int) -> bool:
+        """Delete a record as only the support team of NOMIS can; returns whether it was there."""
+        record = self.record(booking_id, sequence)
+        if record is None:
+            return False
+        self.records[booking_id].remove(record)
+        self.deleted.append((booking_id, sequence))
+        return True
+
+    def races(self, booking_id: int) -> bool:
+        """Whether a record posted now meets another of the same moment; true once for each moment."""
+        now = time.monotonic()
+        last = self._posted.get(booking_id)
+        self._posted[booking_id] = now
+        if last is None or (now - last) * 1000 >= self.race_ms:
+            return False
+        del self._posted[booking_id]
+        return True
+
+
+def routes(world: World) -> list[Route]:
+    """Return the endpoints of IEP records."""
+    return [
+        Route("POST", "/prisoners/booking-id/{booking}/incentives", partial(_create, world), ROLE, writes=True),
+        Route("GET", "/incentives/booking-id/{booking}/current", partial(_current, world), ROLE),
+        Route("GET", "/incentives/booking-id/{booking}/incentive-sequence/{sequence}", partial(_one, world), ROLE),
+        Route("GET", "/incentives/ids", partial(_ids, world), ROLE),
+    ]
+
+
+def _create(world: World, request: Request, booking: str) -> Reply:
+    booking_id = path_number(booking, "bookingId")
+    fields = Fields.of(request)
+    level, at, prison_id = fields.text("iepLevel"), fields.moment("iepDateTime"), fields.text("prisonId")
+    user_id, comment = fields.text_or_null("userId"), fields.optional_text("comments")
+    _check_booking(world, booking_id)
+    if prison_id not in world.prisons:
+        raise bad_request(f"Prison with id={prison_id} does not exist")
+    state = world.nomis_incentives
+    if (prison_id, level) not in state.prison_levels:
+        raise bad_request(f"IEP type {level} does not exist for prison {prison_id}")
+    if comment is not None:
+        check_column(comment, "COMMENT_TEXT", COMMENT_BYTES)
+    if state.race_ms and state.races(booking_id):
+        raise unexpected("ORA-00001: unique constraint (OMS_OWNER.OFFENDER_IEP_LEVELS_PK) violated")
+    record = state.add(booking_id, level, at, prison_id, BY_API, user_id, comment, london_now())
+    return Reply(201, {"bookingId": booking_id, "sequence": record.sequence})
+
+
+def _current(world: World, request: Request, booking: str) -> Reply:
+    booking_id = path_number(booking, "bookingId")
+    _check_booking(world, booking_id)
+    if booking_id in world.in_flight:
+        world.settle_in_flight(booking_id)
+    record = world.nomis_incentives.current(booking_id)
+    if record is None:
+        raise not_found(f"Current Incentive not found, booking id {booking_id}")
+    return Reply(body=view(world, record, is_current=True))
+
+
+def _one(world: World, request: Request, booking: str, sequence: str) -> Reply:
+    booking_id, wanted = path_number(booking, "bookingId"), path_number(sequence, "incentiveSequence")
+    _check_booking(world, booking_id)
+    record = world.nomis_incentives.record(booking_id, wanted)
+    if record is None:
+        raise not_found(f"Incentive not found, booking id {booking_id}, sequence {wanted}")
+    return Reply(body=view(world, record, is_current=record is world.nomis_incentives.current(booking_id)))
+
+
+def _ids(world: World, request: Request) -> Reply:
+    first, last = _day(request, "fromDate"), _day(request, "toDate")
+    found = [
+        record
+        for records in world.nomis_incentives.records.values()
+        for record in records
+        if (first is None or record.created.date() >= first) and (last is None or record.created.date() <= last)
+    ]
+    found.sort(key=lambda each: (each.created, each.booking_id, each.sequence))
+
+    def view_of(start: int, end: int) -> list[object]:
+        return [{"bookingId": each.booking_id, "sequence": each.sequence} for each in found[start:end]]
+
+    return page(request, found, view_of)
+
+
+def _check_booking(world: World, booking_id: int) -> None:
+    if booking_id not in world.by_booking:
+        raise not_found(f"Booking {booking_id} not found")
+
+
+def view(world: World, record: IepRecord, is_current: bool) -> dict[str, object]:
+    """Return a record as NOMIS shows it; null fields are left out."""
+    code = world.nomis_incentives.codes.get(record.level)
+    body: dict[str, object] = {
+        "offenderNo": world.by_booking[record.booking_id].offender_no,
+        "bookingId": record.booking_id,
+        "incentiveSequence": record.sequence,
+        "iepDateTime": record.at,
+        "prisonId": record.prison_id,
+        "iepLevel": {"code": record.level, "description": code.description if code else record.level},
+        "currentIep": is_current,
+        "auditModule": record.module,
+        "whenCreated": record.created,
+    }
+    if record.comment is not None:
+        body["commentText"] = record.comment
+    if record.user_id is not None:
+        body["userId"] = record.user_id
+    return body
+
+
+def _day(request: Request, name: str) -> date | None:
+    text = request.first(name)
+    return read_date(text, name) if text else None

@@ -1,0 +1,280 @@
+"""Plants mismatches, one maker for each probable cause, so that exactly that cause is true of the booking."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sandbox.clock import london_now
+from sandbox.dps.incentives import Review
+from sandbox.nomis.incentives import BY_ADMISSION, BY_SCREEN, BY_TRANSFER
+from sandbox.population.incentive_history import IncentiveHistory
+from sandbox.population.levels import NomisPrisonLevel, default_level
+from sandbox.population.people import Prisoner, new_offender_no
+
+if TYPE_CHECKING:
+    from sandbox.world import World
+
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+MISSED_RECEPTION_SHARE = 0.5
+RECEIVED_TWICE_SHARE = 0.2
+SPREAD = (2, 3, 6, 7, 8, 9, 10)
+BEFORE_DPS = "EN4"
+
+
+@dataclass(slots=True)
+class Planted:
+    """One planted difference. `cause` is the number of the row of the decision table, `in_flight` or `excluded`.
+
+    `row` is the row that is true of an excluded booking as well; None for what is only in flight.
+    """
+
+    prisoner: Prisoner
+    cause: int | str
+    row: int | None
+    nomis: str | None
+    dps: str | None
+
+    def view(self) -> dict[str, object]:
+        """Return the difference as the control API shows it."""
+        return {
+            "offenderNo": self.prisoner.offender_no,
+            "bookingId": self.prisoner.booking_id,
+            "prisonId": self.prisoner.prison_id,
+            "cause": self.cause,
+            "row": self.row,
+            "nomis": self.nomis,
+            "dps": self.dps,
+        }
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything that was planted in a world.
+
+    Attributes:
+        mismatches: the differences.
+        bulk_differs: bookings on which both sides agree, though the bulk call tells another level.
+        unmapped: bookings on which both sides agree, whose level the bulk call cannot name.
+        excluded_matching: bookings on the list of excluded ones on which both sides agree.
+        waiting: reviews whose event waits on a queue (row 1).
+    """
+
+    mismatches: list[Planted] = field(default_factory=list)
+    bulk_differs: list[Prisoner] = field(default_factory=list)
+    unmapped: list[Prisoner] = field(default_factory=list)
+    excluded_matching: list[Prisoner] = field(default_factory=list)
+    waiting: list[Review] = field(default_factory=list)
+
+    def view(self) -> dict[str, object]:
+        """Return the plan as the control API shows it."""
+        excluded = [each.prisoner for each in self.mismatches if each.cause == "excluded"] + self.excluded_matching
+        return {
+            "mismatches": [each.view() for each in sorted(self.mismatches, key=lambda each: each.prisoner.booking_id)],
+            "excludedBookings": sorted(prisoner.booking_id for prisoner in excluded),
+            "excludedMatching": [prisoner.booking_id for prisoner in self.excluded_matching],
+            "bulkDiffers": [prisoner.booking_id for prisoner in self.bulk_differs],
+            "unmapped": [prisoner.booking_id for prisoner in self.unmapped],
+        }
+
+
+def counts_of(world: World) -> dict[int, int]:
+    """Return how many mismatches of each row to plant, from the options of the world."""
+    options = world.options
+    counts = dict.fromkeys(ROWS, 0)
+    if options.mismatches:
+        for row, count in options.mismatches.items():
+            counts[int(row)] = count
+    else:
+        total = round(options.prisoners * options.mismatch_rate)
+        counts[4] = round(total * MISSED_RECEPTION_SHARE)
+        counts[5] = round(total * RECEIVED_TWICE_SHARE)
+        for place in range(total - counts[4] - counts[5]):
+            counts[SPREAD[place % len(SPREAD)]] += 1
+    if options.every_cause:
+        counts = {row: max(1, count) for row, count in counts.items()}
+    return counts
+
+
+def plant(world: World, historian: IncentiveHistory, chance: random.Random) -> set[int]:
+    """Plant what the options ask for and return the bookings that have their history now.
+
+    Raises:
+        ValueError: more is to be planted than there are prisoners.
+    """
+    options = world.options
+    counts = counts_of(world)
+    special = 1 if options.every_cause else 0
+    matching = 1 if options.excluded else 0
+    wanted = sum(counts.values()) + options.in_flight + options.excluded + matching + 2 * special
+    if wanted > len(world.prisoners):
+        raise ValueError(
+            f"{wanted} bookings are to be planted in a world of {len(world.prisoners)} prisoners: raise `prisoners`"
+        )
+    chosen = iter(chance.sample(world.prisoners, wanted))
+    planter = _Planter(world, historian)
+    plan = world.plan
+    for row, count in counts.items():
+        for turn in range(count):
+            planter.mismatch(next(chosen), row, turn, row)
+    for turn in range(options.excluded):
+        planter.mismatch(next(chosen), 7, turn, "excluded")
+    for _ in range(options.in_flight):
+        planter.in_flight(next(chosen))
+    used = {each.prisoner.booking_id for each in plan.mismatches}
+    for _ in range(matching):
+        prisoner = next(chosen)
+        historian.synchronised(prisoner, historian.usual_level(), historian.moment(50), prisoner.prison_id)
+        plan.excluded_matching.append(prisoner)
+    for _ in range(special):
+        planter.bulk_differs(next(chosen))
+        planter.unmapped(next(chosen))
+    return used.union(each.booking_id for each in (*plan.excluded_matching, *plan.bulk_differs, *plan.unmapped))
+
+
+class _Planter:
+    """Makes the history of one booking after the other."""
+
+    def __init__(self, world: World, historian: IncentiveHistory) -> None:
+        self.world = world
+        self.told = historian
+        self.makers: dict[int, Callable[[Prisoner, int], None]] = {
+            1: self._waits_on_a_queue,
+            2: self._event_lost,
+            3: self._admission_missed,
+            4: self._reception_missed,
+            5: self._received_twice,
+            6: self._wrong_order,
+            7: self._changed_on_screen,
+            8: self._edited_or_deleted,
+            9: self._merged,
+            10: self._unexplained,
+        }
+
+    def mismatch(self, prisoner: Prisoner, row: int, turn: int, cause: int | str) -> None:
+        """Make one row of the decision table true; `turn` alternates between the forms that a row has."""
+        self.makers[row](prisoner, turn)
+        self._list(prisoner, cause, row)
+
+    def in_flight(self, prisoner: Prisoner) -> None:
+        """Leave a review of a moment ago on its way to NOMIS."""
+        before = self._settled(prisoner)
+        review = self.told.review(
+            prisoner, self.told.level_but(before), london_now().replace(microsecond=0), prisoner.prison_id
+        )
+        self.world.in_flight[prisoner.booking_id] = review
+        self._list(prisoner, "in_flight", None)
+
+    def bulk_differs(self, prisoner: Prisoner) -> None:
+        """Date a review back: the bulk call goes by its flag, both sides' single calls by the later review."""
+        later = self.told.synchronised(prisoner, "ENH", self.told.moment(20), prisoner.prison_id)
+        self.told.synchronised(prisoner, "STD", later.at - timedelta(days=15), prisoner.prison_id)
+        self.world.plan.bulk_differs.append(prisoner)
+
+    def unmapped(self, prisoner: Prisoner) -> None:
+        """Use a level from before DPS, for which the bulk call has no name."""
+        key = (prisoner.prison_id, BEFORE_DPS)
+        self.world.nomis_incentives.prison_levels[key] = NomisPrisonLevel(
+            *key, active=False, default_on_admission=False
+        )
+        self.told.synchronised(prisoner, BEFORE_DPS, self.told.moment(200), prisoner.prison_id)
+        self.world.plan.unmapped.append(prisoner)
+
+    def _list(self, prisoner: Prisoner, cause: int | str, row: int | None) -> None:
+        record = self.world.nomis_incentives.current(prisoner.booking_id)
+        review = self.world.incentives.current(prisoner.booking_id)
+        entry = Planted(prisoner, cause, row, record.level if record else None, review.code if review else None)
+        self.world.plan.mismatches.append(entry)
+
+    def _settled(self, prisoner: Prisoner, prison_id: str | None = None, *but: str) -> str:
+        """Give the booking an older review that both sides agree on, and return its level."""
+        level = self.told.level_but(*but)
+        self.told.synchronised(
+            prisoner, level, self.told.moment(40 + self.told.chance.randrange(200)), prison_id or prisoner.prison_id
+        )
+        return level
+
+    def _recently(self) -> int:
+        return 2 + self.told.chance.randrange(18)
+
+    def _waits_on_a_queue(self, prisoner: Prisoner, turn: int) -> None:
+        before = self._settled(prisoner)
+        review = self.told.review(prisoner, self.told.level_but(before), self.told.moment(1), prisoner.prison_id)
+        self.world.plan.waiting.append(review)
+
+    def _event_lost(self, prisoner: Prisoner, turn: int) -> None:
+        self.told.review(prisoner, self.told.usual_level(), self.told.moment(self._recently()), prisoner.prison_id)
+
+    def _admission_missed(self, prisoner: Prisoner, turn: int) -> None:
+        prison_id = prisoner.prison_id
+        if turn % 2:
+            self.told.in_nomis(prisoner, "STD", self.told.moment(330), prison_id, BY_SCREEN)
+        at = self.told.moment(self._recently())
+        self.told.in_nomis(prisoner, default_level(prison_id), at, prison_id, BY_ADMISSION)
+
+    def _reception_missed(self, prisoner: Prisoner, turn: int) -> None:
+        here = prisoner.prison_id
+        given = default_level(here)
+        if turn % 5 == 4:
+            self._settled(prisoner, here, given)
+            self.told.in_nomis(prisoner, given, self.told.moment(self._recently()), here, BY_ADMISSION)
+            return
+        self._settled(prisoner, self.told.other_prison(here), given)
+        self.told.in_nomis(prisoner, given, self.told.moment(self._recently()), here, BY_TRANSFER)
+
+    def _received_twice(self, prisoner: Prisoner, turn: int) -> None:
+        here = prisoner.prison_id
+        given = default_level(here)
+        kept = self._settled(prisoner, self.told.other_prison(here), given)
+        at = self.told.moment(self._recently())
+        self.told.in_nomis(prisoner, given, at, here, BY_TRANSFER)
+        self.told.synchronised(prisoner, kept, at + timedelta(seconds=28), here, "TRANSFER")
+        self.told.in_nomis(prisoner, given, at + timedelta(seconds=53), here, BY_TRANSFER)
+
+    def _wrong_order(self, prisoner: Prisoner, turn: int) -> None:
+        before = self._settled(prisoner)
+        at = self.told.moment(self._recently())
+        older = self.told.review(prisoner, self.told.level_but(before), at, prisoner.prison_id)
+        newer = self.told.review(prisoner, before, at + timedelta(minutes=20), prisoner.prison_id)
+        self.told.write(newer)
+        self.told.write(older)
+
+    def _changed_on_screen(self, prisoner: Prisoner, turn: int) -> None:
+        before = self._settled(prisoner)
+        at = self.told.moment(self._recently())
+        self.told.in_nomis(prisoner, self.told.level_but(before), at, prisoner.prison_id, BY_SCREEN)
+
+    def _edited_or_deleted(self, prisoner: Prisoner, turn: int) -> None:
+        before = self._settled(prisoner)
+        level = self.told.level_but(before)
+        review = self.told.synchronised(prisoner, level, self.told.moment(self._recently()), prisoner.prison_id)
+        if turn % 2:
+            self.world.incentives.delete(review.id)
+        else:
+            review.code = before
+
+    def _merged(self, prisoner: Prisoner, turn: int) -> None:
+        """Move the record of a merged booking here in NOMIS, while DPS keeps its review under the old number."""
+        chance = self.told.chance
+        old = Prisoner(
+            new_offender_no(self.world, chance), self.world.new_booking_id(), prisoner.prison_id, active=False
+        )
+        self.world.add_old_booking(old)
+        here = prisoner.prison_id
+        review = self.told.review(old, "STD", self.told.moment(60), here)
+        record = self.world.nomis_incentives.add(prisoner.booking_id, "STD", review.at.replace(microsecond=0), here)
+        self.world.mapping.add_incentive(review.id, prisoner.booking_id, record.sequence, "INCENTIVE_CREATED")
+        self.world.incentives.by_booking.setdefault(prisoner.booking_id, []).append(review)
+        newer = self.told.review(prisoner, "ENH", self.told.moment(self._recently()), here)
+        moved = self.world.nomis_incentives.add(old.booking_id, "ENH", newer.at.replace(microsecond=0), here)
+        self.world.mapping.add_incentive(newer.id, old.booking_id, moved.sequence, "INCENTIVE_CREATED")
+
+    def _unexplained(self, prisoner: Prisoner, turn: int) -> None:
+        """Enter on the screen, after the review of the day was written, a record dated earlier on that day."""
+        before = self._settled(prisoner)
+        at = self.told.moment(self._recently())
+        review = self.told.synchronised(prisoner, self.told.level_but(before), at, prisoner.prison_id)
+        self.told.in_nomis(prisoner, before, review.at - timedelta(hours=3), prisoner.prison_id, BY_SCREEN)
