@@ -115,6 +115,8 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
             compared=content["compared"],
             mismatches=len(content["mismatches"]),
             unread=len(content["unread"]),
+            new=sum(each["standing"] == "new" for each in content["mismatches"]),
+            resolved=len(content["resolved"]),
         )
         points.append(point)
     return tuple(reversed(points))

@@ -211,13 +211,18 @@ class PrisonCount(Part):
 
 
 class TrendPoint(Part):
-    """An earlier run over everyone, or this one; `unread` are the records that it could not read."""
+    """An earlier run over everyone, or this one.
+
+    unread: the records that it could not read. new, resolved: None in results of versions that did not count them.
+    """
 
     run_id: str
     started_at: datetime
     compared: int
     mismatches: int
     unread: int = 0
+    new: int | None = None
+    resolved: int | None = None
 
 
 class ReconciliationResult(Part):

@@ -97,6 +97,7 @@ class ResultBuilder:
         excluded = excluded_records(self._parts, context.exclusions, final, rechecked, all_unread, first)
         counts = _by_prison(final, mismatches)
         status = self._status(unread, empty, gaps)
+        resolved = tuple(self._resolved(final, rechecked, all_unread, gaps))
         listed = sum(unit.size for unit in context.population.units)
         values: dict[str, Any] = {
             "reconciliation": reconciliation.name,
@@ -122,13 +123,13 @@ class ResultBuilder:
             "in_flight": tuple(self._in_flight(rechecked)),
             "excluded": tuple(excluded),
             "unneeded_exclusions": self._unneeded(excluded, frame, rechecked, all_unread, gaps),
-            "resolved": tuple(self._resolved(final, rechecked, all_unread, gaps)),
+            "resolved": resolved,
             "unread": tuple(self._parts.unread(each) for each in unread),
             "gaps": tuple(results.Gap(what=each.what, reason=each.reason) for each in gaps),
             "unconfirmed": tuple(self._unconfirmed(first, rechecked)),
             "empty_prisons": empty,
             "prisons": counts,
-            "trend": self._trend(status, len(final), len(mismatches), len(unread), gaps),
+            "trend": self._trend(status, len(final), mismatches, len(unread), len(resolved), gaps),
             "compared_with": context.baseline.run_id,
         }
         values |= reconciliation.result_values(final, gaps)
@@ -322,7 +323,13 @@ class ResultBuilder:
         return first <= date.fromisoformat(day) <= last
 
     def _trend(
-        self, status: Status, compared: int, mismatches: int, unread: int, gaps: Sequence[Gap]
+        self,
+        status: Status,
+        compared: int,
+        mismatches: Sequence[results.Mismatch],
+        unread: int,
+        resolved: int,
+        gaps: Sequence[Gap],
     ) -> tuple[TrendPoint, ...]:
         context = self._context
         # A run that lacks single records is comparable with others.
@@ -333,8 +340,10 @@ class ResultBuilder:
             run_id=context.record.id,
             started_at=context.record.started_at,
             compared=compared,
-            mismatches=mismatches,
+            mismatches=len(mismatches),
             unread=unread,
+            new=sum(each.standing == "new" for each in mismatches),
+            resolved=resolved,
         )
         return (*context.trend, point)
 

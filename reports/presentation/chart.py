@@ -83,7 +83,7 @@ def draw_trend(points: Sequence[TrendPoint]) -> Trend:
             )
         )
     values = "; ".join(
-        f"{day(point.started_at)}{', ' if time else ''}{time}: {point.mismatches}"
+        f"{day(point.started_at)}{' at ' if time else ''}{time}: {point.mismatches}"
         for point, time in zip(points, times, strict=True)
     )
     return Trend(

@@ -101,7 +101,6 @@ def environment() -> jinja2.Environment:
     made.filters |= {
         "day": text.day,
         "exact": text.exact_moment,
-        "long_moment": text.long_moment,
         "short_moment": text.short_moment,
         "capital": text.capital,
         "thousands": text.thousands,

@@ -148,7 +148,7 @@ def since(result: ReconciliationResult) -> str:
         return "no earlier run to compare with"
     last = earlier[-1]
     time, *_ = distinct_times([last, result.started_at])
-    return f"since {day(last)}{', ' if time else ''}{time}"
+    return f"since {day(last)}{' at ' if time else ''}{time}"
 
 
 @dataclass(frozen=True, slots=True)

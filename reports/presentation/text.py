@@ -91,23 +91,17 @@ def local(moment: datetime) -> datetime:
 def day(moment: datetime | date) -> str:
     """`22 May 2023`."""
     here = local(moment) if isinstance(moment, datetime) else moment
-    return f"{here.day} {here:%b %Y}"
+    return f"{here.day} {here:%B %Y}"
 
 
 def short_moment(moment: datetime) -> str:
-    """`22 May 2023, 04:00`."""
-    return f"{day(moment)}, {local(moment):%H:%M}"
+    """`22 May 2023 at 04:00`, as every message and page writes a moment."""
+    return f"{day(moment)} at {local(moment):%H:%M}"
 
 
 def exact_moment(moment: datetime) -> str:
-    """`22 May 2023, 04:00:07`: some records lie seconds apart."""
-    return f"{day(moment)}, {local(moment):%H:%M:%S}"
-
-
-def long_moment(moment: datetime) -> str:
-    """`Monday 22 May 2023 at 04:00`."""
-    here = local(moment)
-    return f"{here:%A} {here.day} {here:%B %Y} at {here:%H:%M}"
+    """`22 May 2023 at 04:00:07`: some records lie seconds apart."""
+    return f"{day(moment)} at {local(moment):%H:%M:%S}"
 
 
 def distinct_times(moments: Sequence[datetime]) -> list[str]:

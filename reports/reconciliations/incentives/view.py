@@ -1,4 +1,4 @@
-"""How reports show incentive levels: both current records, the causes by their numbers, and the matrix of levels."""
+"""How reports show incentive levels: both current records, general advice on each cause, and the matrix of levels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from reports.presentation.text import count, day, exact_moment, thousands
 from reports.presentation.view import CauseCount, Row, ShownValue, Table, View
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.events import ALERTS, REPORT
-from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
+from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
+    from reports.engine.result import Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
     from reports.presentation.view import SideKey
     from reports.reconciliations.incentives.result import Side
 
@@ -167,11 +167,6 @@ class IncentiveView(View):
 
     # Counts
 
-    def cause(self, diagnosis: Diagnosis) -> str:
-        """A cause with its number in the decision table."""
-        assert isinstance(diagnosis, IncentiveDiagnosis)
-        return f"{diagnosis.number}. {diagnosis.cause}"
-
     def causes(self) -> list[CauseCount]:
         """The causes with what is done about each in general, the most frequent first."""
         counts = Counter(
@@ -180,7 +175,7 @@ class IncentiveView(View):
             if isinstance(each, IncentiveMismatch) and each.diagnosis
         )
         return [
-            CauseCount(f"{number}. {CAUSES[number].text}", found, CAUSES[number].right_side, CAUSES[number].action)
+            CauseCount(CAUSES[number].text, found, CAUSES[number].right_side, CAUSES[number].action)
             for number, found in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         ]
 

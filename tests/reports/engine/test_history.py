@@ -37,6 +37,7 @@ def test_knows_new_ones_from_old_ones_and_from_resolved_ones(upstream: Sandbox, 
     }
     assert second.compared_with == "first"
     assert [point.run_id for point in second.trend] == ["first", "second"]
+    assert [(point.mismatches, point.new, point.resolved) for point in second.trend] == [(3, 3, 0), (1, 0, 2)]
 
 
 def test_never_calls_unread_ones_resolved_nor_claims_success(upstream: Sandbox, open_app: OpenApp) -> None:

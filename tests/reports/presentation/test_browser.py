@@ -238,7 +238,7 @@ def test_the_index_says_how_long_ago_by_the_clock_of_its_reader(open_page: Any) 
     page = open_page(visit_result(3), page="index.html", script=False)
     assert "0 minutes before this page was made" in page.inner_text(".card >> text=Official visits >> xpath=../..")
     page = open_page(visit_result(3), page="index.html")
-    assert re.search(r"Last complete run 22 May 2023, 04:09, \d+ days ago", page.inner_text(".cards"))
+    assert re.search(r"Last complete run 22 May 2023 at 04:09, \d+ days ago", page.inner_text(".cards"))
 
 
 def test_is_filtered_by_typing_and_says_how_many_are_left(open_page: Any) -> None:
@@ -306,7 +306,7 @@ def test_opens_the_evidence_by_the_keyboard(open_page: Any) -> None:
     opened = page.inner_text("tbody.one details[open]")
     assert "What to do" in opened
     assert re.search(r"prisoner-to-nomis reconcile fix received A\d{4}[A-Z]{2}", opened)
-    assert "20 May 2023, 15:22:07" in opened
+    assert "20 May 2023 at 15:22:07" in opened
 
 
 def test_works_without_script(open_page: Any) -> None:

@@ -174,8 +174,8 @@ def test_shows_what_differs_field_by_field() -> None:
     rows = re.findall(r'<tbody class="one".*?</details></td></tr>', page, flags=re.DOTALL)
     shown = {re.search(r'<th scope="row">(\S+)', row)[1]: text_of(row) for row in rows}  # type: ignore[index]
     missing, differs, not_cancelled = (each.key["reference"] for each in result.mismatches)
-    assert "not in NOMIS none Start 25 May 2023, 10:00 Status BOOKED" in shown[str(missing)]
-    start, end = "Start 25 May 2023, 09:30 25 May 2023, 10:00", "End none 25 May 2023, 11:00"
+    assert "not in NOMIS none Start 25 May 2023 at 10:00 Status BOOKED" in shown[str(missing)]
+    start, end = "Start 25 May 2023 at 09:30 25 May 2023 at 10:00", "End none 25 May 2023 at 11:00"
     assert start in shown[str(differs)]
     assert end in shown[str(differs)]
     assert "Room VISITS-SOC Main hall" in shown[str(differs)]
@@ -195,7 +195,7 @@ def test_counts_kinds_fields_prisons_and_causes() -> None:
         "Field Different New End 2 1 Start 2 1 Status 2 1 Visitors 2 1",
         "2 of 3 prisons have differences",
         "the booked event was lost, or failed 3 DPS Write the present state of the visit to NOMIS.",
-        "22 May 2023 at 04:00, 21 May 2023 to 26 Jun 2023. It took 4 minutes.",
+        "22 May 2023 at 04:00, 21 May 2023 to 26 June 2023. It took 4 minutes.",
         "40,120 visits by the services’ count, 40,120 listed, 40,120 compared.",
     ):
         assert part in text
@@ -309,8 +309,8 @@ def test_the_csv_has_both_values_of_every_field() -> None:
         (False, "no"),
         (1_204_417, "1204417"),
         ("2023-05-25", "25 May 2023"),
-        ("2023-05-25T09:30:00", "25 May 2023, 09:30"),
-        ("2023-05-25T09:30:07", "25 May 2023, 09:30:07"),
+        ("2023-05-25T09:30:00", "25 May 2023 at 09:30"),
+        ("2023-05-25T09:30:07", "25 May 2023 at 09:30:07"),
         ("2023-99-25", "2023-99-25"),
         ("09:30", "09:30"),
         ("", ""),

@@ -94,7 +94,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
         "3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS",
-        "Monday 22 May 2023 at 04:00",
+        "Run of 22 May 2023 at 04:00",
         "of 87,012 compared",
         "3 of 4 prisons have differences",
         "45,000",
@@ -147,7 +147,7 @@ def test_differences_that_do_not_count_are_no_agreement() -> None:
     assert "No difference among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
     assert "Nothing differs besides 1 in flight and 1 excluded." in page
     assert "the same" not in page
-    assert "3 Apr 2023" in page
+    assert "3 April 2023" in page
 
 
 @pytest.mark.parametrize("number", [0, 1, 3, 400])
@@ -191,11 +191,11 @@ def test_tells_runs_of_one_day_apart() -> None:
         ("22 May", "09:00:20"),
     ]
     assert trend.text.endswith(
-        "15 May 2023: 13; 22 May 2023, 04:00: 3; 22 May 2023, 09:00:00: 0; 22 May 2023, 09:00:20: 1."
+        "15 May 2023: 13; 22 May 2023 at 04:00: 3; 22 May 2023 at 09:00:00: 0; 22 May 2023 at 09:00:20: 1."
     )
     page = Tags(render_report(result)).text
-    assert all(time in page for time in ("22 May 2023, 09:00:00", "22 May 2023, 09:00:20"))
-    assert "since 22 May 2023, 09:00:00" in page
+    assert all(time in page for time in ("22 May 2023 at 09:00:00", "22 May 2023 at 09:00:20"))
+    assert "since 22 May 2023 at 09:00:00" in page
     assert trend.height > draw_trend(base.trend).height
 
 
@@ -204,7 +204,7 @@ def test_tells_runs_of_one_minute_apart_in_the_index() -> None:
     moments = [STARTED + timedelta(seconds=40), STARTED, STARTED - timedelta(hours=1)]
     lines = [ended_run(f"run-{number}", started_at=moment) for number, moment in enumerate(moments)]
     named = re.findall(r'<th scope="row"><a href="[^"]*report.html">([^<]+)</a>', index_of(*lines))
-    assert named == ["22 May 2023, 04:00:40", "22 May 2023, 04:00:00", "22 May 2023, 03:00"]
+    assert named == ["22 May 2023 at 04:00:40", "22 May 2023 at 04:00:00", "22 May 2023 at 03:00"]
 
 
 @settings(deadline=None, max_examples=60)

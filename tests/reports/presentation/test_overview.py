@@ -35,11 +35,11 @@ def test_has_a_card_for_each_reconciliation_also_for_those_that_never_ran() -> N
     levels, of_visits, attendances = cards_of(page)
     assert levels == (
         "Incentive levels Agrees 0 of 87,012 prisoners differ "
-        "Last complete run 22 May 2023, 04:09, 51 minutes before this page was made"
+        "Last complete run 22 May 2023 at 04:09, 51 minutes before this page was made"
     )
     assert of_visits == (
         "Visits Incomplete 1 of 40,120 visits differs, 4 and 1 part of the list could not be read "
-        "Last complete run 20 May 2023, 04:00, 2 days before this page was made"
+        "Last complete run 20 May 2023 at 04:00, 2 days before this page was made"
     )
     assert attendances == "Attendances Not run yet No complete run yet"
     assert 'href="visits/v-2/report.html"' in page
@@ -68,7 +68,7 @@ def test_the_small_trend_says_its_figures_to_screen_readers() -> None:
         for number, changes in enumerate(outcomes)
     ]
     [label] = re.findall(r'<svg class="spark" role="img" aria-label="([^"]*)"', index_of(*runs))
-    assert label == "Differences found in 3 runs, oldest first: 24 Apr 2023: 4; 1 May 2023: 3; 22 May 2023: 0."
+    assert label == "Differences found in 3 runs, oldest first: 24 April 2023: 4; 1 May 2023: 3; 22 May 2023: 0."
 
 
 def test_reports_lead_back_to_the_index() -> None:
