@@ -19,9 +19,10 @@ from jobs.runtime.signals import stopping
 from reports.engine.result import ReconciliationResult
 from reports.engine.run import LAST, ReconciliationOutcome, ReconciliationParameters, UnknownRun
 from reports.engine.run_registry import check_resumable
-from reports.engine.runs import Coverage, find_run, last_runs, load_result
+from reports.engine.runs import Coverage, find_run, last_runs
 from reports.presentation import summary
 from reports.reconciliations.registry import RECONCILIATIONS, Entry
+from reports.reconciliations.results import load_result
 from sync import clock
 from sync.command_text import command
 

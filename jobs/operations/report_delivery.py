@@ -21,6 +21,7 @@ from reports.engine import runs
 from reports.engine.result import ReconciliationResult
 from reports.engine.run_registry import ReconciliationBusy, ReconciliationParameters, UnknownRun
 from reports.reconciliations.registry import Entry
+from reports.reconciliations.results import load_result
 from sync import clock
 from sync.command_text import command
 from sync.severity import Severity
@@ -217,11 +218,11 @@ def _sent_before(application: Application, run_id: str) -> tuple[Action, ...]:
 def find_result(application: Application, run_id: str) -> ReconciliationResult:
     """The result of a reconciliation, by its id or the id of its job run. Raises `UsageError` without one."""
     with application.database.read() as connection:
-        result = runs.load_result(connection, run_id)
+        result = load_result(connection, run_id)
     if result is None:
         run = application.job_runs.find(run_id)
         with application.database.read() as connection:
-            result = runs.load_result(connection, str(run.counts.get("reconciliation", run.id)))
+            result = load_result(connection, str(run.counts.get("reconciliation", run.id)))
     if result is None:
         raise UsageError(f"run {run_id} has no result of a reconciliation; see `prisoner-to-nomis runs list`")
     return result

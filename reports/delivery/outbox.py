@@ -16,6 +16,7 @@ from reports.engine import runs
 from reports.presentation.alerts import alert_message
 from reports.presentation.messages import email_report, slack_report
 from reports.presentation.text import Masking
+from reports.reconciliations.results import load_result
 from sync.clock import now
 from sync.failures import SyncError
 from sync.settings.loading import SettingsError
@@ -190,7 +191,7 @@ class OutboxSender:
 
     def _result(self, run_id: str) -> ReconciliationResult:
         with self._database.read() as connection:
-            result = runs.load_result(connection, run_id)
+            result = load_result(connection, run_id)
         if result is None:
             raise Undeliverable(f"there is no result of reconciliation {run_id}")
         return result

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from sync.clock import london_now
 from sync.failures import SyncError
@@ -315,6 +315,13 @@ class Reconciliation(ABC):
         self.listed = Population((), None)
         #: The last complete run over everyone.
         self.earlier: ReconciliationResult | None = None
+
+    @classmethod
+    def result_class(cls) -> type[ReconciliationResult]:
+        """The class of its results."""
+        from reports.engine.result import ReconciliationResult
+
+        return cast("type[ReconciliationResult]", cls.parts.get(ReconciliationResult, ReconciliationResult))
 
     @classmethod
     def window(cls, settings: Settings, today: date) -> tuple[date, date] | None:

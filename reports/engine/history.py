@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, Row, select
 
 from reports.engine.result import Standing, TrendPoint
-from reports.engine.runs import Coverage, load_result, result_content
+from reports.engine.runs import AResult, Coverage, load_result, result_content
 from sync.store.tables import reconciliation_mismatches, reconciliation_runs
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TREND_RUNS = 26
 _NEXT_DAY = timedelta(days=1)
 _COLUMNS = reconciliation_runs.c
+#: The columns of a mismatch that say what its run made of it; the others are values of the record.
+_OF_THE_RUN = frozenset({"run_id", "reconciliation", "since", "standing", "cause"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
     points = []
     for row in _earlier_runs(connection, reconciliation, before, TREND_RUNS):
         content = result_content(connection, row.id)
-        if content.get("gaps") or content.get("unreadPages"):
+        if content["gaps"]:
             continue
         point = TrendPoint(
             run_id=row.id,
@@ -122,17 +124,21 @@ def read_trend(connection: Connection, reconciliation: str, before: datetime) ->
     return tuple(reversed(points))
 
 
-def read_last_result(connection: Connection, reconciliation: str, before: datetime) -> ReconciliationResult | None:
-    """The result of the last run that counts; None if there was none yet."""
+def read_last_result(
+    connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
+) -> AResult | None:
+    """The result of the last run that counts, of the class `of`; None if there was none yet."""
     for row in _earlier_runs(connection, reconciliation, before, 1):
-        return load_result(connection, row.id)
+        return load_result(connection, row.id, of)
     return None
 
 
-def read_last_complete(connection: Connection, reconciliation: str, before: datetime) -> ReconciliationResult | None:
-    """The result of the last complete run over everyone; None if there was none yet."""
+def read_last_complete(
+    connection: Connection, reconciliation: str, before: datetime, of: type[AResult]
+) -> AResult | None:
+    """The result of the last complete run over everyone, of the class `of`; None if there was none yet."""
     for row in _earlier_runs(connection, reconciliation, before, 1, ("complete",)):
-        return load_result(connection, row.id)
+        return load_result(connection, row.id, of)
     return None
 
 
@@ -189,16 +195,12 @@ def _earlier_runs(
 
 
 def _keys(records: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """The keys of records of a stored result; those of earlier versions have their booking alone."""
-    keys = (each.get("key") or {"bookingId": each.get("bookingId")} for each in records)
-    return frozenset(orjson.dumps(key).decode() for key in keys if None not in key.values())
+    """The keys of records of a stored result; an unread unit has none."""
+    return frozenset(orjson.dumps(key).decode() for each in records if (key := each.get("key")))
 
 
 def _earlier(row: Row[Any]) -> Earlier:
-    named = ("offender_no", "booking_id", "prison_id", "kind", "differences", "nomis_level", "dps_level")
-    found = {name: getattr(row, name) for name in named}
-    # Rows of earlier versions have neither kind nor differences: those follow from their levels.
-    values = {name: value for name, value in found.items() if value is not None or name.endswith("_level")}
+    values = {name: value for name, value in row._mapping.items() if name not in _OF_THE_RUN and value is not None}
     return Earlier(row.key, row.since, {**values, "key": orjson.loads(row.key)})
 
 

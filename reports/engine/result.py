@@ -1,7 +1,6 @@
 """The result of a reconciliation: one frozen object, of which report, CSV, JSON and messages are views.
 
-What a reconciliation knows beyond this is in a subclass of its own, as for incentive levels. A stored result is loaded
-by `reports.reconciliations.results.parse_result`, which knows the subclasses.
+What a reconciliation knows beyond this is in a subclass of its own, as for incentive levels.
 """
 
 from __future__ import annotations
@@ -113,6 +112,11 @@ class Diagnosis(Part):
     action: str
     commands: tuple[str, ...] = ()
     request: str | None = None
+
+    @property
+    def known_as(self) -> str:
+        """What the history calls the cause."""
+        return self.cause
 
 
 class Mismatch(Record):
@@ -226,7 +230,7 @@ class TrendPoint(Part):
 
 
 class ReconciliationResult(Part):
-    """Everything a run found. Frozen; `to_json` and `parse_result` are inverse to each other.
+    """Everything a run found. Frozen; `to_json` and `model_validate_json` are inverse to each other.
 
     reconciliation: its name. counted: what is counted as compared, in the plural. key_columns, fields, kinds: what
     identifies a record, what is compared, how records differ. total: how many records the services say there are, None

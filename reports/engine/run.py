@@ -117,7 +117,9 @@ class ReconciliationRunner:
                 notify = parameters.notify and run.record.notify
                 reconciliation = kind(self.services, self.settings, run.record.scope)
                 with self.database.read() as connection:
-                    reconciliation.earlier = history.read_last_complete(connection, kind.name, run.record.started_at)
+                    reconciliation.earlier = history.read_last_complete(
+                        connection, kind.name, run.record.started_at, kind.result_class()
+                    )
                 return _Run(self, reconciliation, leases, run, exclusions, notify=notify).finish_or_fail()
         except LeaseBusy as error:
             raise ReconciliationBusy(
@@ -192,7 +194,7 @@ class _Run:
         with wait_for_lease(self._leases, f"reconciliation:part:finish:{run_id}", self._progress.sleep):
             with self._database.read() as connection:
                 record = runs.get_run(connection, run_id)
-                result = None if record.is_open else runs.load_result(connection, run_id)
+                result = None if record.is_open else self._load_result(connection)
             if result is None:
                 result = self._conclude(failure)
         return ReconciliationOutcome(result.status, result, run_id)
@@ -208,10 +210,10 @@ class _Run:
         with self._database.read() as connection:
             population = checkpoints.load_population(connection, record.id)
             read = checkpoints.load_units(connection, record.id, reconciliation)
-            previous = runs.load_result(connection, record.id)
+            previous = self._load_result(connection)
             baseline = history.read_baseline(connection, name, started_at)
             trend = history.read_trend(connection, name, started_at)
-            last = history.read_last_result(connection, name, started_at)
+            last = history.read_last_result(connection, name, started_at, reconciliation.result_class())
             listed = history.read_listed(connection, trend[-1].run_id if trend else None)
             listed_before = history.read_listed_before(connection, name, started_at)
         reconciliation.listed = population or Population((), 0)
@@ -254,6 +256,9 @@ class _Run:
                     runner.notify(connection, result)
         self._log.info("reconciliation-finished", status=result.status, **result.counts())
         return result
+
+    def _load_result(self, connection: Connection) -> ReconciliationResult | None:
+        return runs.load_result(connection, self._record.id, self._reconciliation.result_class())
 
     def _wait_for_messages(self) -> None:
         """Gives messages in flight time to arrive, in short steps, so that the run can be stopped meanwhile."""

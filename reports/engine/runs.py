@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic.alias_generators import to_camel
@@ -14,15 +14,15 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, insert, not_, or_
 
 from reports.engine.checkpoints import list_again_on_resume
 from reports.engine.contract import Scope
-from reports.reconciliations.results import completed, parse_result
 from sync.clock import now
 from sync.store.tables import reconciliation_mismatches, reconciliation_pages, reconciliation_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reports.engine.result import ReconciliationResult
+    from reports.engine.result import Mismatch, ReconciliationResult
 
+AResult = TypeVar("AResult", bound="ReconciliationResult")
 _RUNS = reconciliation_runs.c
 _PAGES = reconciliation_pages.c
 RUNNING = "running"
@@ -49,8 +49,20 @@ class Coverage(StrEnum):
         return cls.DAYS if parameters.get("days_chosen") else cls.EVERYONE
 
 
+class _Covering:
+    """What a run covers, by the parameters it began with."""
+
+    __slots__ = ()
+    parameters: Mapping[str, Any]
+
+    @property
+    def covers_everyone(self) -> bool:
+        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
+        return Coverage.of(self.parameters) is Coverage.EVERYONE
+
+
 @dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(_Covering):
     """A run as it is recorded. `finished_shards` are the shards that have read all their units."""
 
     id: str
@@ -77,11 +89,6 @@ class RunRecord:
         )
 
     @property
-    def covers_everyone(self) -> bool:
-        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
-        return Coverage.of(self.parameters) is Coverage.EVERYONE
-
-    @property
     def notify(self) -> bool:
         """Whether the result is sent."""
         return bool(self.parameters.get("notify", True))
@@ -98,7 +105,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedRun:
+class EndedRun(_Covering):
     """A run that ended, as the index lists it."""
 
     run_id: str
@@ -115,11 +122,6 @@ class EndedRun:
     gaps: int
     suspicious: bool
     parameters: Mapping[str, Any]
-
-    @property
-    def covers_everyone(self) -> bool:
-        """Whether the run is compared with others: neither prisoners, nor prisons, nor days were chosen."""
-        return Coverage.of(self.parameters) is Coverage.EVERYONE
 
     @property
     def has_figures(self) -> bool:
@@ -226,26 +228,21 @@ def save_result(connection: Connection, result: ReconciliationResult) -> None:
             done = or_(done, _PAGES.run_id.in_(earlier))
         connection.execute(delete(reconciliation_pages).where(done))
     connection.execute(delete(reconciliation_mismatches).where(reconciliation_mismatches.c.run_id == run_id))
-    rows = [
-        {
-            "run_id": run_id,
-            "key": key_text(each.key),
-            "reconciliation": result.reconciliation,
-            "booking_id": each.booking_id,
-            "offender_no": each.offender_no,
-            "prison_id": each.prison_id,
-            "kind": each.kind,
-            "differences": [part.model_dump(by_alias=True) for part in each.differences],
-            "nomis_level": getattr(each, "nomis_level", None),
-            "dps_level": getattr(each, "dps_level", None),
-            "since": each.since,
-            "standing": each.standing,
-            "cause": None if each.diagnosis is None else str(getattr(each.diagnosis, "number", each.diagnosis.cause)),
-        }
-        for each in result.mismatches
-    ]
+    rows = [_mismatch_row(result, each) for each in result.mismatches]
     if rows:
         connection.execute(insert(reconciliation_mismatches), rows)
+
+
+def _mismatch_row(result: ReconciliationResult, mismatch: Mismatch) -> dict[str, Any]:
+    """A mismatch as it is stored: every column that it has a value for."""
+    values = {column.name: getattr(mismatch, column.name, None) for column in reconciliation_mismatches.columns}
+    return values | {
+        "run_id": result.run_id,
+        "key": key_text(mismatch.key),
+        "reconciliation": result.reconciliation,
+        "differences": [part.model_dump(by_alias=True) for part in mismatch.differences],
+        "cause": None if mismatch.diagnosis is None else mismatch.diagnosis.known_as,
+    }
 
 
 def key_text(key: Mapping[str, Any]) -> str:
@@ -253,10 +250,16 @@ def key_text(key: Mapping[str, Any]) -> str:
     return orjson.dumps({to_camel(name): value for name, value in key.items() if value is not None}).decode()
 
 
-def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
-    """The result of a run; None if it has none yet or is unknown."""
+def load_result(connection: Connection, run_id: str, of: type[AResult]) -> AResult | None:
+    """The result of a run, of the class that its reconciliation has; None if it has none yet or is unknown."""
+    text = result_text(connection, run_id)
+    return None if text is None else of.model_validate_json(text)
+
+
+def result_text(connection: Connection, run_id: str) -> bytes | None:
+    """The JSON of the result of a run; None if it has none yet or is unknown."""
     packed = connection.execute(select(_RUNS.result).where(_RUNS.id == run_id)).scalar_one_or_none()
-    return None if packed is None else parse_result(zlib.decompress(packed))
+    return None if packed is None else zlib.decompress(packed)
 
 
 def result_content(connection: Connection, run_id: str) -> dict[str, Any]:
@@ -313,4 +316,5 @@ def _record(row: Row[Any]) -> RunRecord:
 
 
 def _content(packed: bytes) -> dict[str, Any]:
-    return completed(orjson.loads(zlib.decompress(packed)))
+    content: dict[str, Any] = orjson.loads(zlib.decompress(packed))
+    return content

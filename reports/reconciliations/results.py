@@ -1,18 +1,21 @@
-"""Stored results, loaded as the class of their reconciliation; those of earlier versions too."""
+"""Stored results, loaded as the class of their reconciliation."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from reports.engine.result import ReconciliationResult
-from reports.reconciliations.incentives.result import COUNTED, NAME, TITLE, IncentiveResult
+from reports.engine.runs import result_text
+from reports.reconciliations.incentives.result import NAME, IncentiveResult
 from reports.reconciliations.visits.result import NAME as VISITS
 from reports.reconciliations.visits.result import VisitResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sqlalchemy import Connection
 
 #: The reconciliations whose results hold more than the general ones, by name.
 CLASSES: Mapping[str, type[ReconciliationResult]] = {NAME: IncentiveResult, VISITS: VisitResult}
@@ -29,7 +32,7 @@ def parse_result(text: str | bytes) -> ReconciliationResult:
     return CLASSES.get(name, ReconciliationResult).model_validate_json(text)
 
 
-def completed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A result as parsed JSON, with the fields that every result has but those of earlier versions lack."""
-    of_earlier_versions = {"reconciliation": NAME, "title": TITLE, "counted": COUNTED, "suspicious": None}
-    return {**of_earlier_versions, "gaps": content.get("unreadPages", []), **content}
+def load_result(connection: Connection, run_id: str) -> ReconciliationResult | None:
+    """The result of a run of any reconciliation; None if it has none yet or is unknown."""
+    text = result_text(connection, run_id)
+    return None if text is None else parse_result(text)

@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from reports.engine.contract import Gap, Population, Unit, UnreadRecord
-from reports.engine.key_set import KeyGap, walk_bookings
 from reports.engine.parallel_reader import FailedRead
+from reports.reconciliations.adjustments.key_set import KeyGap, walk_bookings
 from reports.reconciliations.adjustments.sides import Booking
 from sync.domains.adjustments import nomis as nomis_adjustments
 from sync.failures import SyncError, UpstreamError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from reports.engine.contract import Reads, Scope
-    from reports.engine.key_set import KeyPage
+    from reports.reconciliations.adjustments.key_set import KeyPage
     from sync.domains.adjustments.nomis import Category
     from sync.settings.declaration import Settings
     from sync.upstream.prisoners import PrisonerId

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.engine.listing import ListingFailed, PageFailure, list_prisoners
+from reports.reconciliations.incentives.listing import ListingFailed, PageFailure, list_prisoners
 from sync.domains.incentives import dps as incentives_api
 from sync.failures import SyncError
 from sync.settings.declaration import UpstreamName
@@ -20,7 +20,7 @@ from sync.upstream.prisoners import PrisonerId, PrisonerPage, UnusableRow, priso
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from reports.engine.listing import Listing
+    from reports.reconciliations.incentives.listing import Listing
     from sync.upstream.services import Services
     from sync.upstream.transport import ServiceClient
 

@@ -28,13 +28,13 @@ from reports.engine.contract import (
     UnreadRecord,
 )
 from reports.engine.frame import typed
-from reports.engine.listing import Listing, list_prisoners, relist
 from reports.engine.parallel_reader import FailedRead
 from reports.reconciliations.incentives import result as own
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup, find_bookings
 from reports.reconciliations.incentives.events import IncentiveEvents
 from reports.reconciliations.incentives.evidence import PrisonerLevels, ReviewMessage, entities, read_levels
 from reports.reconciliations.incentives.levels import level_code, level_of_record, names_to_codes
+from reports.reconciliations.incentives.listing import Listing, list_prisoners, relist
 from reports.reconciliations.incentives.mismatches import explain_pair, sides
 from reports.reconciliations.incentives.plausibility import Without, why_without_levels
 from sync.clock import LONDON

@@ -78,6 +78,11 @@ class IncentiveDiagnosis(Diagnosis):
     number: int
     arrival: Arrival | None = None
 
+    @property
+    def known_as(self) -> str:
+        """The row of the decision table."""
+        return str(self.number)
+
 
 class IncentiveMismatch(Mismatch):
     """A prisoner whose levels differ."""

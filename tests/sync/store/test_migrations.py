@@ -1,5 +1,7 @@
 """An installation of the released schema is upgraded to the current one, and keeps everything it has recorded."""
 
+import json
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +46,8 @@ def some_value(column: Column[Any]) -> object:
     kind = column.type.python_type
     if kind is datetime:
         return datetime(2023, 5, 1, 10, tzinfo=UTC)
-    values: dict[type, object] = {int: 7, str: "abc", bool: True, float: 1.5, bytes: b"abc", dict: {"a": 1}}
+    packed = zlib.compress(b'{"reconciliation": "incentives"}')
+    values: dict[type, object] = {int: 7, str: "abc", bool: True, float: 1.5, bytes: packed, dict: {"a": 1}}
     return values[kind]
 
 
@@ -101,7 +104,43 @@ def test_mismatches_of_the_released_schema_belong_to_incentives(released: Databa
         row = connection.execute(select(tables.reconciliation_mismatches)).one()
     assert (run, row.reconciliation) == ("incentives", "incentives")
     assert (row.key, row.booking_id, row.nomis_level) == ('{"bookingId":1204417}', 1204417, "STD")
+    assert (row.kind, row.differences) == ("NOMIS_only", [{"field": "level", "nomis": "STD", "dps": None}])
     assert row.since == datetime(2023, 4, 1, 4, tzinfo=UTC)
+
+
+def test_results_of_the_released_schema_get_the_fields_that_every_result_has(released: Database) -> None:
+    """A result that was stored before there were other reconciliations says which one it is of, and names its gaps."""
+    stored = {
+        "runId": "run-1",
+        "compared": 2,
+        "mismatches": [{"bookingId": 1204417, "standing": "new"}],
+        "unread": [{"offenderNo": "A4471CK", "bookingId": None, "reason": "unknown"}],
+        "unreadPages": [{"page": 3, "reason": "status 500"}],
+    }
+    run = {
+        "id": "run-1",
+        "status": "incomplete",
+        "scope": "everyone",
+        "parameters": {},
+        "started_at": datetime(2023, 5, 1, 4, tzinfo=UTC),
+        "shards": 1,
+        "finished_shards": [0],
+        "result": zlib.compress(json.dumps(stored).encode()),
+    }
+    with released.begin() as connection:
+        columns = MetaData()
+        columns.reflect(connection, only=["reconciliation_runs"])
+        connection.execute(insert(columns.tables["reconciliation_runs"]), run)
+    released.upgrade()
+    with released.read() as connection:
+        found = json.loads(
+            zlib.decompress(connection.execute(select(tables.reconciliation_runs.c.result)).scalar_one())
+        )
+    general = {name: found[name] for name in ("reconciliation", "title", "counted", "suspicious")}
+    assert list(general.values()) == ["incentives", "Incentive levels", "prisoners", None]
+    assert found["gaps"] == [{"what": "page 3 of the prisoners", "reason": "status 500"}]
+    assert found["mismatches"] == [{"key": {"bookingId": 1204417}, "bookingId": 1204417, "standing": "new"}]
+    assert found["unread"] == stored["unread"]
 
 
 def test_actions_of_the_released_schema_get_a_state(released: Database) -> None:

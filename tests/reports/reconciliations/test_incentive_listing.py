@@ -7,8 +7,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from reports.engine.listing import ListingFailed, list_prisoners, relist
 from reports.engine.parallel_reader import retry
+from reports.reconciliations.incentives.listing import ListingFailed, list_prisoners, relist
 from sandbox import Sandbox
 from sync.failures import SyncError
 from sync.settings.declaration import UpstreamName

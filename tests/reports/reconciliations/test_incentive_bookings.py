@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reports.engine.listing import ListingFailed, list_prisoners
 from reports.reconciliations.incentives.bookings import ActiveBookingLookup
+from reports.reconciliations.incentives.listing import ListingFailed, list_prisoners
 from sandbox import Sandbox
 from sync.failures import UpstreamError
 from tests.harness.faults import held
