@@ -13,6 +13,10 @@ class OutcomeUnknown(WorkError):
     """The work failed, but it may have been done all the same, wholly or in part."""
 
 
+class PlanChanged(WorkError):
+    """What was confirmed is not what would be done now, so nothing was done."""
+
+
 class UsageError(Exception):
     """The command cannot do what was asked; the text is one line that says what to ask instead."""
 

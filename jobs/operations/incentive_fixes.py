@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from jobs.errors import UsageError, WorkError
+from jobs.errors import PlanChanged, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from reports.reconciliations.incentives import events, fixes, mismatches
@@ -96,7 +96,7 @@ def publish_received(
 ) -> None:
     """Publishes the event of the plan, once, and records it.
 
-    Raises `LeaseBusy` when another operator is doing the same, `WorkError` when the plan has changed, and `SyncError`.
+    Raises `LeaseBusy` when another operator is doing the same, `PlanChanged`, and `SyncError`.
     """
     event = prisoners.ReceivedEvent.model_validate(dict(plan.body))
     with _context(application).lease(f"write:received:{plan.offender_no}"):
@@ -108,8 +108,8 @@ def publish_received(
 def write_repair(application: Application, plan: Plan, plan_again: Callable[[], Plan], who: str, *, force: bool) -> int:
     """Writes the record of the plan, once, and records it; the sequence of the new record.
 
-    Raises `LeaseBusy` when the review is being worked on, `WorkError` when the plan has changed or the record was not
-    written, and `SyncError`.
+    Raises `LeaseBusy` when the review is being worked on, `PlanChanged`, `WorkError` when the record was not written,
+    and `SyncError`.
     """
     context = _context(application)
     with context.lease(f"write:incentive-repair:{plan.booking_id}"):
@@ -148,10 +148,10 @@ def _write(application: Application, plan: Plan, context: HandlerContext) -> int
 
 
 def _check_unchanged(plan: Plan, again: Plan, *, force: bool) -> None:
-    """Raises `WorkError` when the plan that was confirmed is not the plan of now."""
+    """Raises `PlanChanged` when the plan that was confirmed is not the plan of now."""
     change = plan.change_to(again, force=force)
     if change is not None:
-        raise WorkError(f"nothing was sent, since it changed while you were asked: {change}")
+        raise PlanChanged(f"nothing was sent, since it changed while you were asked: {change}")
 
 
 def _earlier(application: Application, plan: Plan) -> list[Action]:

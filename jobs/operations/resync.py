@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import OutcomeUnknown, UsageError, WorkError
+from jobs.errors import OutcomeUnknown, PlanChanged, UsageError, WorkError
 from jobs.operations.recorded_actions import recorded_action
 from jobs.runtime.application import Application
 from sync.domains.registry import resync_kinds
@@ -145,15 +145,15 @@ def check_plan(planned: PlannedResync) -> None:
 def carry_out_resync(application: Application, planned: PlannedResync, who: str) -> ResyncResult:
     """Writes the record to NOMIS, once, records that, and reads both sides again.
 
-    Raises `LeaseBusy` while the record is being worked on, `WorkError` when it changed since it was planned or was not
-    written, and `SyncError`.
+    Raises `LeaseBusy` while the record is being worked on, `PlanChanged`, `WorkError` when there is an objection or the
+    record was not written, and `SyncError`.
     """
     queue_context, resync = _find(application, planned.kind)
     with queue_context.entity_held(entity_of(queue_context, planned.plan)):
         again = plan_resync(application, planned.kind, planned.dps_id)
         check_plan(again)
         if again != planned:
-            raise WorkError(f"{planned.target} changed while you were asked: nothing was written; run it again")
+            raise PlanChanged(f"{planned.target} changed while you were asked: nothing was written; run it again")
         plan = again.plan
         details = {key: value for key, value in planned.as_dict().items() if key not in ("kind", "id", "objections")}
         with recorded_action(application, who, ACTION, planned.target, details) as ongoing:

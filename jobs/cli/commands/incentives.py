@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.arguments import DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
+from jobs.cli.arguments import AsJson, DryRun, OffenderNo, Operator, Yes, parse_offender_no, parse_prison_id
+from jobs.cli.bulk import CAUSE_HELP, FROM_HELP, check_choice, fix_all
 from jobs.cli.confirmation import confirm, operator_name
 from jobs.cli.output import print_json, print_pairs, print_table, say
 from jobs.errors import UsageError, WorkError
@@ -83,31 +84,77 @@ def received(
 
 @app.command("repair")
 def repair(
-    offender_no: OffenderNo,
+    offender_no: Annotated[
+        str | None, typer.Argument(metavar="[OFFENDER_NO]", help="The prisoner, such as A1234BC.")
+    ] = None,
+    from_run: Annotated[str | None, typer.Option("--from", metavar="RUN", help=FROM_HELP)] = None,
+    cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for both sides to agree afterwards.")] = 5,
-    force: Annotated[bool, typer.Option("--force", help="Write it despite objections.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write it despite objections; one prisoner only.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     operator: Operator = None,
+    as_json: AsJson = False,
 ) -> None:
     """Writes the DPS level of a prisoner to NOMIS again.
 
     It is for differences of which DPS is the right side. Shows what would be written and asks first; what was done is
-    recorded, and both sides are read again.
+    recorded, and both sides are read again. --json is for --from, and needs --yes or --dry-run.
+
+    With --from it does so for the prisoners of a reconciliation run, one by one after one question. A prisoner whose
+    levels are no longer as the run saw them is skipped. The first that does not end as expected ends the command with
+    1; the same command then does the rest.
     """
-    from jobs.operations.incentive_fixes import plan_repair, write_repair
     from jobs.runtime.application import open_application
 
-    prisoner = parse_offender_no(offender_no)
+    check_choice(offender_no, from_run, cause, named="OFFENDER_NO")
+    if force and from_run is not None:
+        raise UsageError("--force is for one prisoner: give OFFENDER_NO instead of --from")
+    if as_json and (from_run is None or not (yes or dry_run)):
+        raise UsageError("--json is for --from, and asks nothing: add --yes, or --dry-run to see what would be done")
+    prisoner = None if offender_no is None else parse_offender_no(offender_no)
     with open_application() as application:
         who = operator_name(application.settings, operator)
-        plan_now = partial(plan_repair, application, prisoner)
-        plan = plan_now()
-        _show_plan(plan, force=force)
-        if confirm("Write it to NOMIS?", yes=yes, dry_run=dry_run):
-            sequence = write_repair(application, plan, plan_now, who, force=force)
-            say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
-            _verify(application, plan, wait)
+        if from_run is not None:
+            _repair_run(application, who, from_run, cause, wait, yes=yes, dry_run=dry_run, as_json=as_json)
+        else:
+            assert prisoner is not None
+            _repair_one(application, who, prisoner, wait, force=force, yes=yes, dry_run=dry_run)
+
+
+def _repair_run(
+    application: "Application",
+    who: str,
+    run_id: str,
+    cause: str | None,
+    wait: float,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from jobs.operations.bulk import proposed_fixes
+    from jobs.operations.bulk_fixes import plan_repair_item
+    from jobs.operations.report_delivery import find_result
+
+    result = find_result(application, run_id)
+    plan = partial(plan_repair_item, application, result, who=who, wait_seconds=wait)
+    proposed = proposed_fixes(result, cause, "incentives", "repair")
+    fix_all(result, proposed, plan, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _repair_one(
+    application: "Application", who: str, prisoner: str, wait: float, *, force: bool, yes: bool, dry_run: bool
+) -> None:
+    from jobs.operations.incentive_fixes import plan_repair, write_repair
+
+    plan_now = partial(plan_repair, application, prisoner)
+    plan = plan_now()
+    _show_plan(plan, force=force)
+    if confirm("Write it to NOMIS?", yes=yes, dry_run=dry_run):
+        sequence = write_repair(application, plan, plan_now, who, force=force)
+        say(f"written to NOMIS as sequence {sequence} of booking {plan.booking_id}")
+        _verify(application, plan, wait)
 
 
 def parse_arrival(text: str) -> datetime:

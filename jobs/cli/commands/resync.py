@@ -1,10 +1,12 @@
-"""`resync`: the present DPS state of one record, written to NOMIS again."""
+"""`resync`: the present DPS state of one record, or of the records of a run, written to NOMIS again."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.arguments import AsJson, DryRun, Operator, Unchecked, Yes
+from jobs.cli.bulk import CAUSE_HELP, FROM_HELP, check_choice, fix_all
 from jobs.cli.confirmation import confirm, confirm_unchecked, operator_name
 from jobs.cli.output import print_json, print_pairs, say
 from jobs.errors import UsageError
@@ -13,21 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jobs.operations.resync import PlannedResync
+    from jobs.runtime.application import Application
 
 
 def resync(
     kind: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="KIND", help="visit, activity, allocation, attendance, appointment or adjustment."),
-    ],
+    ] = None,
     record_id: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="ID",
             help="Its DPS id: the reference of a visit; the id of an activity's schedule, of an allocation, of an "
             "attendance, of an appointment's attendee, of an adjustment.",
         ),
-    ],
+    ] = None,
+    from_run: Annotated[str | None, typer.Option("--from", metavar="RUN", help=FROM_HELP)] = None,
+    cause: Annotated[str | None, typer.Option(metavar="NAME", help=CAUSE_HELP)] = None,
     unchecked: Unchecked = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -39,31 +44,82 @@ def resync(
     As its event would: what is not mapped is created, once; what is cancelled or deleted in DPS is so in NOMIS. Shows
     both sides and what would be done, and asks first; what was done is recorded, and both sides are read again. Exits 1
     if they still differ. --json needs --yes or --dry-run.
+
+    With --from it does so for the records of a reconciliation run, one by one after one question. A record that is no
+    longer as the run saw it is skipped. The first that does not end as expected ends the command with 1; the same
+    command then does the rest.
     """
-    from jobs.operations.resync import carry_out_resync, check_plan, check_result, plan_resync
     from jobs.runtime.application import open_application
 
+    check_choice(kind, from_run, cause, named="KIND and ID")
+    if (kind is None) != (record_id is None):
+        raise UsageError("give both KIND and ID")
     if as_json and not (yes or dry_run):
         raise UsageError("--json asks nothing: add --yes, or --dry-run to see what would be done")
     with open_application() as application:
         who = operator_name(application.settings, operator)
-        planned = plan_resync(application, kind, record_id)
-        if not as_json:
-            _show(planned)
-        elif dry_run or planned.is_idle:
-            print_json(planned.as_dict())
-        check_plan(planned)
-        if planned.is_idle or not _confirmed(planned, yes=yes, dry_run=dry_run, unchecked=unchecked, as_json=as_json):
-            return
-        result = carry_out_resync(application, planned, who)
-        if as_json:
-            print_json({**planned.as_dict(), **result.as_dict()})
+        if from_run is not None:
+            _resync_run(
+                application, who, from_run, cause, unchecked=unchecked, yes=yes, dry_run=dry_run, as_json=as_json
+            )
         else:
-            say(result.outcome)
-        check_result(planned, result)
-        if not as_json and result.left is not None:
-            unread = "it is mapped; only its reconciliation shows whether NOMIS agrees"
-            say(f"read again: {'as it should be' if planned.is_readable else unread}")
+            assert kind is not None
+            assert record_id is not None
+            _resync_one(
+                application, who, kind, record_id, unchecked=unchecked, yes=yes, dry_run=dry_run, as_json=as_json
+            )
+
+
+def _resync_run(
+    application: "Application",
+    who: str,
+    run_id: str,
+    cause: str | None,
+    *,
+    unchecked: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from jobs.operations.bulk import proposed_fixes
+    from jobs.operations.bulk_fixes import plan_resync_item
+    from jobs.operations.report_delivery import find_result
+
+    result = find_result(application, run_id)
+    plan = partial(plan_resync_item, application, result, who=who, unchecked=unchecked)
+    fix_all(result, proposed_fixes(result, cause, "resync"), plan, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+def _resync_one(
+    application: "Application",
+    who: str,
+    kind: str,
+    record_id: str,
+    *,
+    unchecked: bool,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from jobs.operations.resync import carry_out_resync, check_plan, check_result, plan_resync
+
+    planned = plan_resync(application, kind, record_id)
+    if not as_json:
+        _show(planned)
+    elif dry_run or planned.is_idle:
+        print_json(planned.as_dict())
+    check_plan(planned)
+    if planned.is_idle or not _confirmed(planned, yes=yes, dry_run=dry_run, unchecked=unchecked, as_json=as_json):
+        return
+    result = carry_out_resync(application, planned, who)
+    if as_json:
+        print_json({**planned.as_dict(), **result.as_dict()})
+    else:
+        say(result.outcome)
+    check_result(planned, result)
+    if not as_json and result.left is not None:
+        unread = "it is mapped; only its reconciliation shows whether NOMIS agrees"
+        say(f"read again: {'as it should be' if planned.is_readable else unread}")
 
 
 def _confirmed(planned: "PlannedResync", *, yes: bool, dry_run: bool, unchecked: bool, as_json: bool) -> bool:

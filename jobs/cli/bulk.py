@@ -1,0 +1,124 @@
+"""A fix for many records of a run on the command line: the list, one question, each record as it ends, the figures."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from jobs.cli.confirmation import confirm
+from jobs.cli.output import live_progress, print_json, print_table, say
+from jobs.errors import UsageError, WorkError
+
+if TYPE_CHECKING:
+    from jobs.operations.bulk import BulkItem, ProposedFix, ProposedFixes, State
+    from reports.engine.result import ReconciliationResult
+
+FROM_HELP = "All records of this reconciliation run for which its report proposes this command, one by one."
+CAUSE_HELP = "With --from: only differences of this cause; its text, or a part of it that no other cause has."
+
+
+def check_choice(subject: object, from_run: str | None, cause: str | None, *, named: str) -> None:
+    """Raises `UsageError` unless either a record (`subject`) or a run is given, and a cause with a run only."""
+    if (subject is None) == (from_run is None):
+        raise UsageError(f"give either {named} or --from RUN")
+    if cause is not None and from_run is None:
+        raise UsageError("--cause chooses among the differences of a run: add --from RUN")
+
+
+def fix_all(
+    result: "ReconciliationResult",
+    proposed: "ProposedFixes",
+    plan: "Callable[[ProposedFix], BulkItem]",
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Plans every fix, asks once, and carries them out up to the first that does not end as expected.
+
+    Raises `WorkError` when one did not, and when something speaks against one.
+    """
+    from jobs.operations.bulk import State, carry_out
+
+    with live_progress() as progress:
+        items = []
+        for fix in proposed.fixes:
+            items.append(plan(fix))
+            progress("reading both sides", len(items), len(proposed.fixes))
+    ready = [item for item in items if item.state is State.READY]
+    if not as_json:
+        _show(result, items, proposed.undecided)
+    if ready and not dry_run and (as_json or confirm(_question(ready), yes=yes, dry_run=False)):
+        ended = {}
+        for item in carry_out(ready):
+            ended[item.row, item.target] = item
+            if not as_json:
+                say(f"{item.target}: {item.state}: {item.text}")
+        items = [ended.get((item.row, item.target), item) for item in items]
+    counts = Counter(item.state for item in items)
+    if as_json:
+        print_json(_as_json(result, items, counts, proposed.undecided, dry_run=dry_run))
+    elif dry_run:
+        confirm("", yes=yes, dry_run=True)
+    elif ready:
+        say(_counts_text(counts))
+    _check(items, counts)
+
+
+def _show(result: "ReconciliationResult", items: "list[BulkItem]", undecided: int) -> None:
+    say(f"{result.title}, run {result.run_id} of {result.started_at:%d/%m/%Y %H:%M} UTC")
+    print_table(
+        ("ROW", "RECORD", "STATE", "WHAT"), [(each.row, each.target, each.state, _shown(each)) for each in items]
+    )
+    say(_counts_text(Counter(item.state for item in items)))
+    if undecided:
+        number = "1 more record is" if undecided == 1 else f"{undecided:,} more records are"
+        say(f"{number} not on the list: nobody knows which side is right. Ask, then fix each by itself")
+
+
+def _shown(item: "BulkItem") -> str:
+    return f"{item.what} ({item.text})" if item.what else item.text
+
+
+def _question(ready: "list[BulkItem]") -> str:
+    kinds = Counter(item.what for item in ready)
+    number = "1 record" if len(ready) == 1 else f"{len(ready):,} records, one by one,"
+    what = ", ".join(f"{count:,} × {kind}" for kind, count in kinds.most_common())
+    end = "" if len(ready) == 1 else " It stops at the first that does not end as expected."
+    return f"Write {number} to NOMIS ({what})?{end}"
+
+
+def _counts_text(counts: "Counter[State]") -> str:
+    return ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "nothing to write"
+
+
+def _check(items: "Iterable[BulkItem]", counts: "Counter[State]") -> None:
+    from jobs.operations.bulk import State
+
+    failed = next((item for item in items if item.state is State.FAILED), None)
+    if failed is not None:
+        left = counts[State.READY]
+        rest = f"; {left:,} not tried: the same command does the rest" if left else ""
+        raise WorkError(f"stopped at {failed.target}: {failed.text}; {counts[State.WRITTEN]:,} written{rest}")
+    if counts[State.LEFT]:
+        number = "1 record is" if counts[State.LEFT] == 1 else f"{counts[State.LEFT]:,} records are"
+        raise WorkError(f"{number} left to a person, as the list says")
+
+
+def _as_json(
+    result: "ReconciliationResult",
+    items: "list[BulkItem]",
+    counts: "Counter[State]",
+    undecided: int,
+    *,
+    dry_run: bool,
+) -> dict[str, object]:
+    from jobs.operations.bulk import State
+
+    return {
+        "runId": result.run_id,
+        "reconciliation": result.reconciliation,
+        "dryRun": dry_run,
+        "counts": {state.name.lower(): counts[state] for state in State},
+        "undecided": undecided,
+        "records": [item.as_dict() for item in items],
+    }

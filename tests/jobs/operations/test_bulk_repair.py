@@ -1,0 +1,148 @@
+"""Repairs of all prisoners of a run: listed, confirmed once, written one by one, recorded singly, and resumable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.harness.app import App
+from tests.harness.commands import Terminal
+from tests.harness.faults import faulty
+
+LOST = "the event of the review was lost, or failed"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A world that was reconciled: the run, and the prisoners by the number of their cause."""
+
+    app: App
+    run_id: str
+    by_cause: dict[int, list[str]]
+
+    def repair(self, *more: str, answer: str | Terminal = "") -> Any:
+        """Runs the command on the run, as jane."""
+        return self.app.run("incentives", "repair", "--from", self.run_id, "--as", "jane", *more, answer=answer)
+
+    def written(self) -> int:
+        """How many IEP records NOMIS was given."""
+        return len(self.app.sandbox.journal("nomis"))
+
+
+@pytest.fixture
+def compared(app: App) -> Compared:
+    """Three prisoners whose review was lost, two written in the wrong order, one received twice."""
+    app.sandbox.reset(prisoners=60, mismatches={"2": 3, "6": 2, "5": 1})
+    app.forget_queues()
+    app.make_queues()
+    result = app.read_json("reconcile", "incentives", "--no-notify")
+    by_cause: dict[int, list[str]] = {}
+    for each in app.sandbox.planted()["mismatches"]:
+        by_cause.setdefault(each["cause"], []).append(each["offenderNo"])
+    return Compared(app, result["runId"], by_cause)
+
+
+def test_dry_run_shows_the_list_and_writes_nothing(compared: Compared) -> None:
+    """Every prisoner that the report would have repaired, with both levels; none whose fix is another."""
+    done = compared.repair("--dry-run")
+    assert (done.code, compared.written(), compared.app.read_json("actions")) == (0, 0, [])
+    listed = [line for line in done.out.splitlines() if "to write  level" in line]
+    assert len(listed) == 5
+    assert all(number in done.out for cause in (2, 6) for number in compared.by_cause[cause])
+    assert compared.by_cause[5][0] not in done.out
+    assert "5 to write" in done.out
+
+
+def test_one_yes_writes_each_once_and_records_each(compared: Compared) -> None:
+    """The question says how many of which level; each prisoner has an action of its own, and both sides agree."""
+    done = compared.repair(answer=Terminal("y\n"))
+    assert (done.code, compared.written()) == (0, 5)
+    assert "Write 5 records, one by one, to NOMIS (" in done.out
+    assert "It stops at the first that does not end as expected. [y/N]" in done.out
+    assert done.out.splitlines()[-1] == "5 written"
+    actions = compared.app.read_json("actions")
+    assert {(each["who"], each["action"], each["state"]) for each in actions} == {("jane", "incentives repair", "done")}
+    numbers = {*compared.by_cause[2], *compared.by_cause[6]}
+    assert {each["target"].split(",")[0].removeprefix("prisoner ") for each in actions} == numbers
+    again = compared.repair("--yes")
+    assert (again.code, compared.written()) == (0, 5)
+    assert "5 skipped" in again.out
+
+
+def test_no_writes_nothing(compared: Compared) -> None:
+    """Whoever answers no has changed nothing."""
+    assert compared.repair(answer=Terminal("n\n")).code == 1
+    assert compared.written() == 0
+
+
+def test_a_cause_chooses_by_a_part_of_its_name(compared: Compared) -> None:
+    """Only its prisoners are repaired; a part that fits several causes, or none, is refused with the list of them."""
+    vague, unknown = compared.repair("--cause", "re", "--yes"), compared.repair("--cause", "moon", "--yes")
+    assert (vague.code, unknown.code, compared.written()) == (2, 2, 0)
+    assert f"{LOST} (3)" in unknown.error
+    other = compared.repair("--cause", "received twice", "--yes")
+    assert (other.code, "for no difference of the cause" in other.error) == (2, True)
+    found = compared.repair("--cause", "wrong order", "--yes", "--json").json()
+    assert found["counts"] == {"ready": 0, "written": 2, "skipped": 0, "left": 0, "failed": 0}
+    assert [each["state"] for each in found["records"]] == ["written", "written"]
+    assert {each["target"].split(",")[0].removeprefix("prisoner ") for each in found["records"]} == {
+        *compared.by_cause[6]
+    }
+    assert "comments" not in str(found)
+
+
+def test_it_stops_at_the_first_refusal_and_the_same_command_does_the_rest(compared: Compared) -> None:
+    """The refused one is recorded as refused, nothing after it is tried, and later only what is left is written."""
+    second = compared.repair("--dry-run", "--json").json()["records"][1]
+    path = str(second["plan"]["request"]).removeprefix("nomis: POST ")
+    with faulty(compared.app.sandbox, "nomis", "POST", path, kind="status", status=400):
+        stopped = compared.repair("--yes")
+    assert (stopped.code, compared.written()) == (1, 1)
+    assert f"stopped at {second['target']}: nomis: POST {path}: status 400" in stopped.errors[-1]
+    assert stopped.errors[-1].endswith("1 written; 3 not tried: the same command does the rest")
+    assert [each["state"] for each in compared.app.read_json("actions")] == ["refused", "done"]
+    rest = compared.repair("--yes")
+    assert (rest.code, compared.written()) == (1, 4)
+    assert rest.out.splitlines()[-1] == "1 skipped, 1 left, 3 written"
+    assert rest.errors[-1].endswith("1 record is left to a person, as the list says")
+    assert "(jane at " in next(line for line in rest.out.splitlines() if second["target"] in line)
+
+
+def test_who_differs_in_another_way_by_now_is_skipped_and_said(compared: Compared) -> None:
+    """Levels of both sides must be those of the run, when it is planned and when it is written."""
+    first, second = compared.by_cause[6]
+    compared.app.sandbox.add_review(first, "BAS" if "BAS" not in level_of(compared, first) else "STD", publish=False)
+
+    def another_repairs() -> None:
+        compared.app.run_ok("incentives", "repair", second, "--yes", "--as", "joe")
+
+    done = compared.repair("--cause", "wrong order", answer=Terminal("y\n", another_repairs))
+    assert (done.code, compared.written()) == (0, 1)
+    assert "now; the run saw NOMIS" in done.out
+    assert "it changed while you were asked" in done.out
+    assert [each["who"] for each in compared.app.read_json("actions")] == ["joe"]
+
+
+def level_of(compared: Compared, offender_no: str) -> set[str]:
+    """The levels of both sides of a planted difference."""
+    (found,) = [each for each in compared.app.sandbox.planted()["mismatches"] if each["offenderNo"] == offender_no]
+    return {str(found["nomis"]), str(found["dps"])}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either OFFENDER_NO or --from RUN"),
+        (["A1234BC", "--from", "x"], "give either OFFENDER_NO or --from RUN"),
+        (["A1234BC", "--cause", "lost"], "add --from RUN"),
+        (["--from", "x", "--force"], "--force is for one prisoner"),
+        (["--from", "x", "--json"], "asks nothing"),
+        (["--from", "20200101-000000-abcd", "--dry-run"], "there is no run"),
+    ],
+)
+def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
+    """Refused as bad usage, in one line."""
+    done = app.run("incentives", "repair", *arguments)
+    assert (done.code, said in done.error) == (2, True)

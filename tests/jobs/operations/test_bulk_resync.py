@@ -1,0 +1,101 @@
+"""Resyncs of all records of a run: what the report proposes is written once, verified, and not written again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.harness.app import App
+from tests.harness.faults import faulty
+
+
+def reconciled(app: App, name: str) -> str:
+    """A world in which records of a reconciliation differ by every cause, and the run that found them."""
+    app.sandbox.reset(prisoners=150, every_cause=True, plant=[name])
+    app.forget_queues()
+    app.make_queues()
+    return str(app.read_json("reconcile", name, "--no-notify")["runId"])
+
+
+def states(done: Any) -> dict[str, int]:
+    """How many records ended in which state."""
+    return {state: count for state, count in done["counts"].items() if count}
+
+
+def test_records_of_a_run_are_written_and_agree_afterwards(app: App) -> None:
+    """Those that only DPS can be right about are written; the others are named; the next run finds none of them."""
+    run_id = reconciled(app, "appointments")
+    resync = ["resync", "--from", run_id, "--as", "jane"]
+    listed = app.run(*resync, "--dry-run")
+    assert (listed.code, app.sandbox.journal("nomis"), app.read_json("actions")) == (0, [], [])
+    assert "to write  create appointment (" in listed.out
+    done = app.run(*resync, "--yes", "--json").json()
+    written = states(done)["written"]
+    assert states(done) == {"written": written}
+    actions = app.read_json("actions", "--limit", "100")
+    assert {(each["target"], each["who"], each["state"]) for each in actions} == {
+        (each["target"], "jane", "done") for each in done["records"]
+    }
+    left = app.read_json("reconcile", "appointments", "--no-notify")
+    proposed = {
+        line
+        for each in left["mismatches"]
+        for line in each["diagnosis"]["commands"]
+        if each["diagnosis"]["rightSide"] == "DPS"
+    }
+    assert not [line for line in proposed if "resync" in line]
+    again = app.run(*resync, "--yes", "--json").json()
+    assert states(again) == {"skipped": written}
+
+
+def test_a_refusal_ends_it_and_the_same_command_does_the_rest(app: App) -> None:
+    """NOMIS refuses an allocation at a prison that its prisoner left; allocations that are written are not again."""
+    run_id = reconciled(app, "allocations")
+    resync = ["resync", "--from", run_id, "--yes", "--json", "--as", "jane"]
+    first = app.run(*resync)
+    before = states(first.json())
+    assert (first.code, before["failed"]) == (1, 1)
+    assert "the Course activity prison" in first.errors[-1]
+    writes = len(app.sandbox.journal("nomis"))
+    second = app.run(*resync)
+    found = second.json()
+    assert (second.code, second.errors[-1]) == (
+        1,
+        "prisoner-to-nomis: 1 record is left to a person, as the list says",
+    )
+    rest = {"skipped": before.get("written", 0), "left": 1, "written": before.get("ready", 0)}
+    assert states(found) == {state: count for state, count in rest.items() if count}
+    assert len(app.sandbox.journal("nomis")) == writes + rest["written"]
+    (left,) = [each["text"] for each in found["records"] if each["state"] == "left"]
+    assert all(
+        "written after the run by jane at" in each["text"] for each in found["records"] if each["state"] == "skipped"
+    )
+    assert left.startswith("refused: nomis: PUT")
+
+
+def test_a_mapping_that_is_not_saved_ends_it(app: App) -> None:
+    """What is not verified is a surprise: the record is in NOMIS without its mapping, and nothing else is tried."""
+    run_id = reconciled(app, "visits")
+    resync = ["resync", "--from", run_id, "--cause", "booked was lost", "--yes", "--json", "--as", "jane"]
+    with faulty(app.sandbox, "mapping", "POST", kind="status", status=503):
+        stopped = app.run(*resync)
+    assert stopped.code == 1
+    assert states(stopped.json())["failed"] == 1
+    assert "its mapping could not be saved" in stopped.errors[-1]
+    assert len(app.read_json("actions")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give either KIND and ID or --from RUN"),
+        (["visit", "ab-cd-ef-gh", "--from", "x"], "give either KIND and ID or --from RUN"),
+        (["visit"], "give both KIND and ID"),
+        (["visit", "ab-cd-ef-gh", "--cause", "lost"], "add --from RUN"),
+    ],
+)
+def test_arguments_that_do_not_fit(app: App, arguments: list[str], said: str) -> None:
+    """Refused as bad usage, in one line."""
+    done = app.run("resync", *arguments)
+    assert (done.code, said in done.error) == (2, True)
