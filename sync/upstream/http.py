@@ -9,7 +9,8 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ClosedPoolError, DecodeError, HTTPError, ReadTimeoutError
 
 from sync.settings.declaration import CONNECT_SECONDS
+from sync.upstream.response_head import HeadResponse
 
 #: The largest body that is read, in bytes, compressed or not. The longest responses list all mappings of a domain.
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -147,9 +149,10 @@ class _TotalTimeoutPlain(_TotalTimeout):
         self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
-class _WholeRequest(HTTPConnection):
+class _Connection(HTTPConnection):
     """Sends the head and the body of a request together: one packet and one system call instead of two."""
 
+    response_class = HeadResponse
     _pieces: list[bytes] | None = None
 
     def request(self, *args: Any, **options: Any) -> None:
@@ -170,18 +173,19 @@ class _WholeRequest(HTTPConnection):
             self._pieces.append(data)
 
 
-class _PlainConnection(_WholeRequest):
+class _PlainConnection(_Connection):
     def connect(self) -> None:
         """Connects; raises `NotSent`."""
-        _connect(super().connect)
-        self.sock = _TotalTimeoutPlain(fileno=self.sock.detach())
-        self.sock.settimeout(self.timeout)
+        with _connecting(self):
+            super().connect()
+            self.sock = _TotalTimeoutPlain(fileno=self.sock.detach())
 
 
-class _TlsConnection(_WholeRequest, HTTPSConnection):
+class _TlsConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
         """Connects and verifies the certificate; raises `NotSent`."""
-        _connect(super().connect)
+        with _connecting(self):
+            super().connect()
 
 
 class _PlainPool(urllib3.HTTPConnectionPool):
@@ -206,7 +210,7 @@ def connection_pool(base_url: str, tls: ssl.SSLContext | None, size: int, second
     """
     parts = urlsplit(base_url)
     assert parts.hostname is not None
-    timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds)
+    timeout = urllib3.Timeout(total=seconds)
     if parts.scheme == "https":
         return _TlsPool(parts.hostname, parts.port, maxsize=size, timeout=timeout, ssl_context=tls)
     return _PlainPool(parts.hostname, parts.port, maxsize=size, timeout=timeout)
@@ -274,12 +278,20 @@ class _Adapter(HTTPAdapter):
         """Leaves the verification to the context; requests would add certificates of its own."""
 
 
-def _connect(connect: Callable[[], None]) -> None:
-    """Calls `connect`, with every failure as `NotSent`: the request goes out afterwards."""
+@contextmanager
+def _connecting(connection: HTTPConnection) -> Iterator[None]:
+    """Limits the time to connect, with every failure as `NotSent`: the request goes out afterwards."""
+    whole, started = connection.timeout, time.monotonic()
+    assert isinstance(whole, int | float)
+    # urllib3 would give a limit of its own for connecting to each request over a kept connection too.
+    connection.timeout = min(CONNECT_SECONDS, whole)
     try:
-        connect()
+        yield
     except (HTTPError, OSError) as error:
         raise NotSent(_why_not_connected(error.__cause__ or error)) from error
+    finally:
+        connection.timeout = whole
+    connection.sock.settimeout(max(0.001, whole - (time.monotonic() - started)))
 
 
 def _why_not_connected(error: BaseException) -> str:

@@ -1,0 +1,58 @@
+"""The head of a response: what the standard library reads in it, we read too; what is not a field, we refuse."""
+
+import http.client
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync.upstream.response_head import HeadResponse, parse_headers
+
+NAMES = st.from_regex(r"[A-Za-z0-9-]{1,20}", fullmatch=True)
+VALUES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_categories=["Cc"]), max_size=40)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=20), st.sampled_from([b"\r\n", b"\n"]))
+def test_fields_are_those_that_the_standard_library_reads(fields: list[tuple[str, str]], end: bytes) -> None:
+    """Names, values and their order are the same, but for white space around a value, which is not part of it."""
+    head = b"".join(f"{name}: {value}".encode("iso-8859-1") + end for name, value in fields) + end
+    expected = [(name, value.strip(" \t")) for name, value in http.client.parse_headers(io.BytesIO(head)).items()]
+    ours = parse_headers(io.BytesIO(head + b"the body"))
+    assert ours.items() == expected
+    assert all(ours.get(name.upper()) == ours.get(name.lower()) for name, _ in fields)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 2\r\n",
+        b"Content-Length: 2",
+        b"X: a\r\n continued\r\n\r\n",
+        b"no field\r\n\r\n",
+        b"Content-Length : 2\r\n\r\n",
+        b": nameless\r\n\r\n",
+        b"X: a\rContent-Length: 2\r\n\r\n",
+        b"X: " + b"x" * 65_536 + b"\r\n\r\n",
+        b"X: 1\r\n" * 101 + b"\r\n",
+    ],
+    ids=["end", "end in a line", "continued", "no colon", "space", "no name", "return", "long line", "many fields"],
+)
+def test_a_head_that_is_not_one_is_refused(head: bytes) -> None:
+    """A head that breaks off, or has a line that could hide a length, is not a response."""
+    with pytest.raises(http.client.HTTPException):
+        parse_headers(io.BytesIO(head))
+
+
+def test_the_standard_library_reads_the_rest() -> None:
+    """Version, status, framing and length are left to `http.client`, over this reader of fields."""
+
+    class Socket:
+        """What a response needs of a socket."""
+
+        def makefile(self, _mode: str) -> io.BytesIO:
+            """The bytes of a response."""
+            return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\nX: a\r\n b\r\n\r\nhi")
+
+    with pytest.raises(http.client.HTTPException, match="not a header field"):
+        HeadResponse(Socket()).begin()  # type: ignore[arg-type]
