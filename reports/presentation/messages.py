@@ -9,8 +9,9 @@ from reports.presentation import summary
 from reports.presentation.alerts import slack_code, slack_text
 from reports.presentation.csv import render_csv
 from reports.presentation.html import environment
-from reports.presentation.text import Masking, capital, day, short_moment
+from reports.presentation.text import Masking, capital, count, day, short_moment, thousands
 from reports.presentation.view import NOT_INVESTIGATED, SIDES
+from reports.presentation.what_to_do import what_to_do
 from reports.reconciliations.views import view_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def slack_report(result: ReconciliationResult, link: str | None, path: str, mask
         lines.append(f"{step.text} {slack_code(step.command)}")
     lines.append(slack_text(summary.summary(result)))
     known_by, *others = view.facts
-    facts = [known_by, short_moment(result.finished_at), *others, f"severity {_severity(result)}"]
+    facts = [known_by, short_moment(result.finished_at), *others, f"severity {what_to_do(result).severity}"]
     lines.append(slack_text(" · ".join(facts)))
     lines.append(slack_code(f"prisoner-to-nomis runs show {result.run_id}"))
     lines.append(f"Report: {slack_text(link)}" if link else f"The report is in {slack_code(path)}")
@@ -102,7 +103,7 @@ def email_report(result: ReconciliationResult, link: str | None, path: str, mask
     }
     templates = environment()
     return EmailReport(
-        subject=f"{result.title}, {result.environment}: {headline}",
+        subject=f"{result.title}, {result.environment}: {_subject(result)}",
         text=templates.get_template("email.txt.j2").render(values),
         html=templates.get_template("email.html.j2").render(values),
         csv=_csv(result, masking),
@@ -131,10 +132,19 @@ def _csv(result: ReconciliationResult, masking: Masking) -> str | None:
     return render_csv(result, masking) if result.mismatches or result.unconfirmed else None
 
 
-def _severity(result: ReconciliationResult) -> str:
-    if result.status == "failed" or result.suspicious:
-        return "high"
-    return "medium" if result.mismatches or result.status == "incomplete" else "info"
+def _subject(result: ReconciliationResult) -> str:
+    """What is new and how much there is, in the few words that a list of mails shows, and how serious it is."""
+    severity = what_to_do(result).severity
+    if result.status == "failed":
+        return f"failed ({severity})"
+    parts = ["incomplete"] if result.status == "incomplete" else []
+    if result.mismatches:
+        parts += [count(len(result.mismatches), "difference"), f"{thousands(result.new)} new"]
+    elif not result.compared:
+        parts.append("nothing was compared")
+    elif result.status == "complete":
+        parts.append("no difference")
+    return f"{', '.join(parts)} ({severity})"
 
 
 def _slack_line(view: View, number: int, mismatch: Mismatch, masking: Masking) -> str:

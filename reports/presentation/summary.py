@@ -20,34 +20,51 @@ _MOST_NAMED = 3
 
 
 def headline(result: ReconciliationResult) -> str:
-    """What the run found, in one line. An incomplete or failed run never sounds like a success."""
+    """What the run found, in a sentence that stays true: it names the day, and speaks of the past.
+
+    An incomplete or failed run never sounds like a success.
+    """
+    on = f"n {day(result.started_at)}, "
     if result.status == "failed":
-        return _headline_of_failure(result)
+        return f"O{on}{_headline_of_failure(result)}"
     view, noun, compared = view_of(result), view_of(result).noun, result.compared
     complete = result.status == "complete"
     if not compared:
         found = f"no {noun} was compared"
     elif result.mismatches:
-        found = view.differ()
+        found = f"{view.differ()}{_new(result)}"
     elif complete:
         besides = _besides(result)
-        found = f"no difference among {count(compared, noun)}, besides {besides}" if besides else view.agree()
+        found = f"no difference was found among {count(compared, noun)}, besides {besides}" if besides else view.agree()
     elif result.unconfirmed:
-        found = f"{count(len(result.unconfirmed), 'difference')} seen and not confirmed"
+        seen = len(result.unconfirmed)
+        found = f"{count(seen, 'difference')} {'was' if seen == 1 else 'were'} seen and not confirmed"
     else:
-        found = f"no difference found among {count(compared, noun)}"
-    return found[0].upper() + found[1:] if complete else f"Incomplete: {found}"
+        found = f"no difference was found among {count(compared, noun)}"
+    return f"O{on}{found}" if complete else f"Incomplete: o{on}{found}"
+
+
+def _new(result: ReconciliationResult) -> str:
+    """How many of the differences were new; empty where no earlier run says."""
+    different, new = len(result.mismatches), result.new
+    if result.compared_with is None:
+        return ""
+    if different == 1:
+        return "; it was new" if new else "; it was known"
+    if new in (0, different):
+        return f"; {'all were' if new else 'none was'} new"
+    return f"; {thousands(new)} {'was' if new == 1 else 'were'} new"
 
 
 def _headline_of_failure(result: ReconciliationResult) -> str:
     different, compared, noun = len(result.mismatches), result.compared, view_of(result).noun
     if not compared:
-        return f"The reconciliation failed before any {noun} was compared"
+        return f"the reconciliation failed before any {noun} was compared"
     listed = of_listed(result)
     who = f"{thousands(compared)} {listed} {result.counted}" if listed else count(compared, noun)
     if different:
-        return f"The reconciliation failed; before that it found {count(different, 'difference')} among {who}"
-    return f"The reconciliation failed after it had compared {who}"
+        return f"the reconciliation failed; before that it found {count(different, 'difference')} among {who}"
+    return f"the reconciliation failed after it had compared {who}"
 
 
 def _besides(result: ReconciliationResult) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reports.engine.result import Unread
 from reports.presentation.text import UNMASKED, Masking, count, day, exact_moment, local, short_moment, thousands
+from sync.severity import Severity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,19 +135,19 @@ class View:
         return f"{self.result.title}: the reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """How many of the records compared differ, and how."""
+        """How many of the records compared differed, and how."""
         different, compared = len(self.result.mismatches), self.result.compared
         who = f"{thousands(different)} of {thousands(compared)} {self.result.counted}"
         kinds = self.kinds()
         if len(kinds) == 1 and kinds[0].name in self._kinds.values():
-            return f"{who} {'is' if different == 1 else 'are'} {kinds[0].name}"
-        return f"{who} {'differs' if different == 1 else 'differ'} between NOMIS and DPS"
+            return f"{who} {'was' if different == 1 else 'were'} {kinds[0].name}"
+        return f"{who} differed between NOMIS and DPS"
 
     def agree(self) -> str:
-        """That all records compared agree."""
+        """That all records compared agreed."""
         if self.result.compared == 1:
-            return f"the {self.noun} agrees in NOMIS and in DPS"
-        return f"all {thousands(self.result.compared)} {self.result.counted} agree in NOMIS and in DPS"
+            return f"the {self.noun} agreed in NOMIS and in DPS"
+        return f"all {thousands(self.result.compared)} {self.result.counted} agreed in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
         """The sentence that every record agrees."""
@@ -213,6 +214,10 @@ class View:
             parts.append(value_text(str(record.key["date"])))
         return ", ".join(parts)
 
+    def severity(self, mismatch: Mismatch) -> Severity:  # noqa: ARG002 - a view of its own may tell them apart
+        """How serious a difference is."""
+        return Severity.MEDIUM
+
     def kind(self, record: Record) -> str:
         """What its kind says of a record."""
         return self._kinds.get(record.kind, column_words(record.kind))
@@ -270,6 +275,10 @@ class View:
     def cause(self, diagnosis: Diagnosis) -> str:
         """A cause as it is listed."""
         return diagnosis.cause
+
+    def advice(self, diagnosis: Diagnosis) -> str:
+        """What is done about a difference, in words that are the same for all that are fixed in the same way."""
+        return diagnosis.action
 
     def causes(self) -> list[CauseCount]:
         """The causes of the differences, the most frequent first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.presentation.view import View
+from reports.reconciliations.adjustments.view import AdjustmentView
 from reports.reconciliations.incentives.events import ALERTS
 from reports.reconciliations.incentives.result import NAME as INCENTIVES
 from reports.reconciliations.incentives.view import IncentiveView
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from reports.engine.result import ReconciliationResult
 
 #: The reconciliations that are shown in a way of their own, by name.
-VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView}
+VIEWS: Mapping[str, type[View]] = {INCENTIVES: IncentiveView, VISITS: VisitView, "adjustments": AdjustmentView}
 #: Event → the text of its alert, `{environment}` for the name of the environment; other events have the general ones.
 ALERT_TEXTS: Mapping[str, str] = ALERTS
 

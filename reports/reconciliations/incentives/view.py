@@ -9,12 +9,12 @@ from reports.presentation.text import count, day, exact_moment, thousands
 from reports.presentation.view import CauseCount, Row, ShownValue, Table, View
 from reports.reconciliations.incentives.causes import CAUSES
 from reports.reconciliations.incentives.events import ALERTS, REPORT
-from reports.reconciliations.incentives.result import IncentiveMismatch, IncentiveResult
+from reports.reconciliations.incentives.result import IncentiveDiagnosis, IncentiveMismatch, IncentiveResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reports.engine.result import Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
+    from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, Record, Resolved, Unconfirmed
     from reports.presentation.view import SideKey
     from reports.reconciliations.incentives.result import Side
 
@@ -89,18 +89,18 @@ class IncentiveView(View):
         return f"The incentive reconciliation failed in {self.result.environment}"
 
     def differ(self) -> str:
-        """How many prisoners have different levels."""
+        """How many prisoners had different levels."""
         different, compared = len(self.result.mismatches), self.result.compared
         if compared == 1:
-            return "the prisoner has different levels"
+            return "the prisoner had different levels in NOMIS and in DPS"
         who = f"{thousands(different)} of {thousands(compared)} prisoners"
-        return f"{who} {'has' if different == 1 else 'have'} different incentive levels in NOMIS and in DPS"
+        return f"{who} had different incentive levels in NOMIS and in DPS"
 
     def agree(self) -> str:
-        """That all prisoners have the same level on both sides."""
+        """That all prisoners had the same level on both sides."""
         if self.result.compared == 1:
-            return "the prisoner has the same level in NOMIS and in DPS"
-        return f"all {thousands(self.result.compared)} prisoners have the same incentive level in NOMIS and in DPS"
+            return "the prisoner had the same level in NOMIS and in DPS"
+        return f"all {thousands(self.result.compared)} prisoners had the same incentive level in NOMIS and in DPS"
 
     def everything_agrees(self) -> str:
         """The same as a sentence of its own."""
@@ -166,6 +166,11 @@ class IncentiveView(View):
         return Table("Both histories, newest first", heads, rows) if rows else None
 
     # Counts
+
+    def advice(self, diagnosis: Diagnosis) -> str:
+        """The general advice on the cause: that of a difference names its records."""
+        assert isinstance(diagnosis, IncentiveDiagnosis)
+        return CAUSES[diagnosis.number].action
 
     def causes(self) -> list[CauseCount]:
         """The causes with what is done about each in general, the most frequent first."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reports.presentation.text import UNMASKED, Masking
 from reports.presentation.view import View, value_text
 from reports.reconciliations.visits.result import VisitMismatch
+from sync.severity import Severity
 
 if TYPE_CHECKING:
     from reports.engine.result import Mismatch, Record, Unconfirmed, Unread
@@ -21,8 +22,13 @@ class VisitView(View):
         fields = (*getattr(record, "differences", ()), *getattr(record, "other_fields", ()))
         parts += [value_text(each.dps or each.nomis) for each in fields if each.field == "start"]
         if isinstance(record, VisitMismatch):
-            parts.append(f"weight {record.weight}")
+            parts.append(f"severity {self.severity(record)}")
         return ", ".join(filter(None, parts))
+
+    def severity(self, mismatch: Mismatch) -> Severity:
+        """By its weight, which is `high` where visitors may come in vain or are not expected."""
+        assert isinstance(mismatch, VisitMismatch)
+        return Severity(mismatch.weight)
 
     def csv_columns(self) -> tuple[str, ...]:
         """Also the weight, and the NOMIS visit."""

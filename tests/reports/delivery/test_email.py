@@ -118,9 +118,7 @@ def test_sends_text_html_and_csv_to_each_receiver_once(upstream: Sandbox, open_a
     assert sender.send_due() == SendCounts()
     assert [address for address, _ in mailbox.messages] == RECEIVERS.split(",")
     message = mailbox.messages[0][1]
-    assert message["Subject"] == (
-        "Incentive levels, Production: 3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS"
-    )
+    assert message["Subject"] == "Incentive levels, Production: 3 differences, 2 new (medium)"
     text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
     assert text is not None
     assert html is not None

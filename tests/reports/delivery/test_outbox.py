@@ -114,7 +114,7 @@ def test_says_in_one_message_that_all_is_well(upstream: Sandbox, open_app: OpenA
     kept(opened, made_result(0), "slack")
     opened.sender().send_due()
     assert len(upstream.slack()["messages"]) == 1
-    assert "All 87,012 prisoners have the same" in upstream.slack()["messages"][0]["text"]
+    assert "all 87,012 prisoners had the same" in upstream.slack()["messages"][0]["text"]
     assert upstream.slack()["files"] == []
 
 

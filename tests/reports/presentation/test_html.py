@@ -93,7 +93,7 @@ def test_says_on_the_first_screen_what_matters() -> None:
     """How many of how many, how many are new, where, and which levels."""
     text = " ".join(Tags(render_report(made_result(3))).text.split())
     for part in (
-        "3 of 87,012 prisoners have different incentive levels in NOMIS and in DPS",
+        "3 of 87,012 prisoners had different incentive levels in NOMIS and in DPS",
         "Run of 22 May 2023 at 04:00",
         "of 87,012 compared",
         "3 of 4 prisons have differences",
@@ -109,7 +109,7 @@ def test_never_looks_like_success_when_it_was_none() -> None:
     assert "--resume run-of-today" in incomplete
     assert "Every prisoner has the same level" not in incomplete
     failed = Tags(render_report(made_result(0, status="failed", failure="nomis is down"))).text
-    assert "The reconciliation failed" in failed
+    assert "the reconciliation failed" in failed
     assert "nomis is down" in failed
 
 
@@ -144,7 +144,7 @@ def test_differences_that_do_not_count_are_no_agreement() -> None:
     everything = with_everything(0)
     aside = {"in_flight": everything.in_flight, "excluded": everything.excluded}
     page = " ".join(Tags(render_report(made_result(0, **aside))).text.split())
-    assert "No difference among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
+    assert "no difference was found among 87,012 prisoners, besides 1 in flight and 1 excluded" in page
     assert "Nothing differs besides 1 in flight and 1 excluded." in page
     assert "the same" not in page
     assert "3 April 2023" in page

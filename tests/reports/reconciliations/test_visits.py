@@ -506,7 +506,7 @@ def test_how_a_difference_is_shown() -> None:
     assert isinstance(result, VisitResult)
     view, (shown,) = view_of(result), result.mismatches
     assert (view.name(shown), view.kind(shown)) == ("aa-aa 8811002", "in NOMIS twice")
-    assert view.details(shown) == "A1234BC, 25 August 2026 at 10:00, weight high"
+    assert view.details(shown) == "A1234BC, 25 August 2026 at 10:00, severity serious"
     row = view.csv_row(shown)
     assert set(row) <= set(view.csv_columns())
     assert (row["visit"], row["weight"], row["nomis_visit_id"]) == ("aa-aa 8811002", "high", 8_811_002)

@@ -1,0 +1,234 @@
+"""What to do about the differences of a run: the first thing that page, overview, email and Slack say.
+
+The differences are grouped by who acts and what they do. Each group says how many differences it has, how many of them
+are new, how long the oldest has been open, and which commands to type. Texts are plain and not masked.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from reports.presentation import summary
+from reports.presentation.text import count, day, thousands
+from reports.presentation.view import NOT_INVESTIGATED
+from reports.reconciliations.views import view_of
+from sync.severity import Severity
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pandas as pd
+
+    from reports.engine.result import Diagnosis, ReconciliationResult, TrendPoint
+
+#: Who acts, in the order in which the groups are listed; the last one means that nothing is to be done.
+THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY = WHO = (
+    "This team",
+    "NOMIS support",
+    "The prison",
+    "The DPS team",
+    "Nobody",
+)
+#: A run of last week began at least so long before this one; schedules may differ by some hours.
+_WEEK: Final = timedelta(days=6)
+#: A jump is at least so many times the differences of last week, and at least so many more.
+_JUMP_TIMES: Final = 2
+_JUMP_MORE: Final = 10
+#: Commands that only look; what they show decides what is written.
+_LOOKS: Final = re.compile(r"prisoner-to-nomis (dlq show|reconcile (?!fix )|check|runs )")
+_BY_HAND: Final = "Look at both sides by hand."
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What somebody does about differences that are fixed in the same way.
+
+    who: one of `WHO`. what: a sentence. causes: why the records differ, the most frequent first. count, new: how many
+    differences it is about, and how many of them are new. oldest: when the oldest one was first seen. days: how many
+    whole days that was before the end of the run. commands: what to type, in this order. more: of how many other
+    differences the commands are in their own rows. request: the text for those who act. rows: the numbers of the rows.
+    """
+
+    who: str
+    what: str
+    causes: tuple[str, ...]
+    count: int
+    new: int
+    oldest: datetime
+    days: int
+    commands: tuple[str, ...]
+    more: int
+    request: str | None
+    rows: tuple[int, ...]
+
+    @property
+    def figures(self) -> str:
+        """How many, how many new, and how long the oldest has been open: `12 differences, 3 new; the oldest has …`."""
+        if self.new == self.count:
+            return f"{count(self.count, 'new difference')}."
+        new = f", {thousands(self.new)} new" if self.new else ""
+        which = "it has" if self.count == 1 else "the oldest has"
+        open_for = f"been open for {count(self.days, 'day')}, since {day(self.oldest)}"
+        return f"{count(self.count, 'difference')}{new}; {which} {open_for}."
+
+    @property
+    def elsewhere(self) -> str:
+        """Where the commands of the other differences are; empty where there are none."""
+        if not self.more:
+            return ""
+        return f"This is for row {self.rows[0]}. The commands of {thousands(self.more)} more are in their rows."
+
+
+@dataclass(frozen=True, slots=True)
+class WhatToDo:
+    """What a reader finds first.
+
+    headline: a sentence that stays true when it is read later. change: how the number differs from that of the last
+    complete run; empty without one, and where this run is not complete. jump: that there are many more than last week;
+    empty where there are not.
+    """
+
+    headline: str
+    change: str
+    jump: str
+    severity: Severity
+    actions: tuple[Action, ...]
+
+
+def what_to_do(result: ReconciliationResult) -> WhatToDo:
+    """What to do about a run."""
+    actions = _actions(result)
+    jump = _jump(result)
+    return WhatToDo(summary.headline(result), _change(result), jump, _severity(result, actions, jump), actions)
+
+
+def _actions(result: ReconciliationResult) -> tuple[Action, ...]:
+    """The differences in groups: those for us first, of one party those with the most new ones first."""
+    if not result.mismatches:
+        return ()
+    frame = _frame(result)
+    grouped = frame.groupby(["who", "what"], sort=False, observed=True)
+    totals = grouped.agg(count=("row", "size"), new=("new", "sum"), oldest=("since", "min"), first=("row", "min"))
+    totals = totals.reset_index()
+    totals["rank"] = totals["who"].map({who: rank for rank, who in enumerate(WHO)})
+    totals = totals.sort_values(["rank", "new", "count", "first"], ascending=[True, False, False, True])
+    return tuple(
+        _action(result, frame[(frame["who"] == who) & (frame["what"] == what)], who, what)
+        for who, what in zip(totals["who"], totals["what"], strict=True)
+    )
+
+
+def _frame(result: ReconciliationResult) -> pd.DataFrame:
+    """A line for each difference.
+
+    Columns: `row` (int64), `who`, `what`, `cause` (string), `new` (bool), `since` (datetime64[us, UTC]), `commands`
+    (a tuple of strings) and `request` (string, empty for none).
+    """
+    import pandas as pd
+
+    view = view_of(result)
+    lines = [
+        {
+            "row": number,
+            "who": _who(each.diagnosis),
+            "what": _BY_HAND if each.diagnosis is None else view.advice(each.diagnosis),
+            "cause": NOT_INVESTIGATED if each.diagnosis is None else each.diagnosis.cause,
+            "new": each.standing == "new",
+            "since": each.since,
+            "commands": () if each.diagnosis is None else each.diagnosis.commands,
+            "request": (None if each.diagnosis is None else each.diagnosis.request) or "",
+        }
+        for number, each in result.rows
+    ]
+    frame = pd.DataFrame(lines)
+    frame["since"] = pd.to_datetime(frame["since"], utc=True)
+    return frame.astype({"who": "string", "what": "string", "cause": "string", "request": "string"})
+
+
+def _action(result: ReconciliationResult, group: pd.DataFrame, who: str, what: str) -> Action:
+    oldest = group["since"].min().to_pydatetime()
+    commands = [tuple(each) for each in group["commands"]]
+    same = len(set(commands)) == 1
+    return Action(
+        who=who,
+        what=what,
+        causes=tuple(map(str, group["cause"].value_counts().index)),
+        count=len(group),
+        new=int(group["new"].sum()),
+        oldest=oldest,
+        days=max((result.finished_at - oldest).days, 0),
+        commands=commands[0],
+        more=0 if same else len(group) - 1,
+        request=str(group["request"].iloc[0]) or None,
+        rows=tuple(map(int, group["row"])),
+    )
+
+
+def _who(diagnosis: Diagnosis | None) -> str:
+    """Who acts on a difference, by what fixes it."""
+    if diagnosis is None:
+        return THIS_TEAM
+    if diagnosis.request is not None:
+        return NOMIS_SUPPORT
+    if any(not _LOOKS.match(each) for each in diagnosis.commands):
+        return THIS_TEAM
+    words = diagnosis.action.lower()
+    if "nothing" in words or "little to do" in words:
+        return NOBODY
+    if "prison," in words or "the prison" in words:
+        return PRISON
+    return DPS_TEAM if "team" in words else THIS_TEAM
+
+
+def _change(result: ReconciliationResult) -> str:
+    """The number of differences against that of the last complete run, and what makes the change up."""
+    last = next((each for each in reversed(_earlier(result)) if not each.unread), None)
+    if last is None or not result.compared or result.status != "complete":
+        return ""
+    more = len(result.mismatches) - last.mismatches
+    than = f"the last complete run, of {day(last.started_at)}, which found {thousands(last.mismatches)}"
+    if not more:
+        compared = f"As many as in {than}"
+    else:
+        compared = f"{thousands(abs(more))} {'more' if more > 0 else 'fewer'} than in {than}"
+    resolved = len(result.resolved)
+    parts = f"{thousands(result.new)} new, {thousands(result.persisting)} persisting, {thousands(resolved)} resolved"
+    return f"{compared}: {parts}."
+
+
+def _jump(result: ReconciliationResult) -> str:
+    """That there are many more differences than in the run of a week ago; empty where that is not so."""
+    until = result.started_at - _WEEK
+    last = next((each for each in reversed(_earlier(result)) if each.started_at <= until), None)
+    found = len(result.mismatches)
+    if last is None or found < max(_JUMP_TIMES * last.mismatches, last.mismatches + _JUMP_MORE):
+        return ""
+    return (
+        f"{thousands(found)} differences are many more than the {thousands(last.mismatches)} of "
+        f"{day(last.started_at)}: look for one common cause first, such as a deployment or a refresh of data."
+    )
+
+
+def _earlier(result: ReconciliationResult) -> tuple[TrendPoint, ...]:
+    """The earlier runs of the trend, oldest first."""
+    return tuple(each for each in result.trend if each.run_id != result.run_id)
+
+
+def _severity(result: ReconciliationResult, actions: tuple[Action, ...], jump: str) -> Severity:
+    """How serious the run is: by its state, its new differences, and a jump, which raises it by one level."""
+    if result.status == "failed" or result.suspicious:
+        return Severity.SERIOUS
+    view = view_of(result)
+    found = Severity.INFO
+    if any(each.who == NOBODY for each in actions):
+        found = Severity.LOW
+    if result.status == "incomplete" or any(each.who != NOBODY for each in actions):
+        found = Severity.MEDIUM
+    acted_on = {row for each in actions if each.who != NOBODY for row in each.rows}
+    new = [each for row, each in result.rows if each.standing == "new" and row in acted_on]
+    if any(view.severity(each) is Severity.SERIOUS for each in new):
+        found = Severity.SERIOUS
+    return found.raised if jump else found

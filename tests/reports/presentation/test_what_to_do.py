@@ -1,0 +1,146 @@
+"""What to do about a run: grouped by who acts and what they do, with the commands, the age and the change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from reports.engine.result import Diagnosis, Mismatch, ReconciliationResult, TrendPoint
+from reports.presentation.what_to_do import DPS_TEAM, NOBODY, NOMIS_SUPPORT, PRISON, THIS_TEAM, Action, what_to_do
+from sync.severity import Severity
+from tests.harness.results import (
+    STARTED,
+    allocation_result,
+    made_result,
+    visit_mismatch,
+    visit_result,
+    visits_with_everything,
+    with_everything,
+)
+
+
+def visit(number: int, action: str, *commands: str, request: str | None = None, days: int = 0) -> Mismatch:
+    """A visit that is fixed in this way, and was first seen so many days before the run."""
+    diagnosis = Diagnosis(
+        cause=f"cause of {action}",
+        confidence="high",
+        right_side="DPS",
+        action=action,
+        commands=commands,
+        request=request,
+    )
+    standing = "persisting" if days else "new"
+    return visit_mismatch(number, diagnosis=diagnosis, standing=standing, since=STARTED - timedelta(days=days))
+
+
+def actions(*mismatches: Mismatch) -> tuple[Action, ...]:
+    """What is to be done about these differences."""
+    return what_to_do(visit_result(0, mismatches=mismatches)).actions
+
+
+def with_trend(result: ReconciliationResult, *earlier: tuple[float, int]) -> ReconciliationResult:
+    """The same run after these earlier ones: how many days before, and how many differences they found."""
+    points = tuple(
+        TrendPoint(run_id=f"{days}", started_at=STARTED - timedelta(days=days), compared=1, mismatches=found)
+        for days, found in earlier
+    )
+    return result.model_copy(update={"trend": points})
+
+
+def test_groups_by_who_acts_and_what_they_do() -> None:
+    """Ours first, nothing to do last; each group with its numbers, the oldest, the commands and the rows."""
+    resync = "Write the visit to NOMIS."
+    found = actions(
+        visit(0, "There is nothing to do.", days=3),
+        visit(1, resync, "prisoner-to-nomis resync visit one", days=12),
+        visit(2, resync, "prisoner-to-nomis resync visit two"),
+        visit(3, "Tell the prison, which cancels it."),
+        visit(4, "Inform the DPS team."),
+        visit(5, "Ask NOMIS support to delete it.", "prisoner-to-nomis reconcile visits", request="please delete 7"),
+        visit(6, resync, "prisoner-to-nomis resync visit three", days=12),
+    )
+    assert [each.who for each in found] == [THIS_TEAM, NOMIS_SUPPORT, PRISON, DPS_TEAM, NOBODY]
+    ours, support, *_, nobody = found
+    assert (ours.what, ours.count, ours.new, ours.days, len(ours.rows)) == (resync, 3, 1, 12, 3)
+    assert ours.figures == "3 differences, 1 new; the oldest has been open for 12 days, since 10 May 2023."
+    assert ours.commands == ("prisoner-to-nomis resync visit two",)
+    assert (ours.more, "2 more" in ours.elsewhere) == (2, True)
+    assert (support.request, support.figures) == ("please delete 7", "1 new difference.")
+    assert nobody.figures == "1 difference; it has been open for 3 days, since 19 May 2023."
+
+
+def test_says_once_a_command_that_is_the_same_for_all() -> None:
+    """Sending a queue back is one command, however many differences it fixes."""
+    retry = "prisoner-to-nomis dlq retry visit"
+    (only,) = actions(visit(0, "Retry the queue.", retry), visit(1, "Retry the queue.", retry))
+    assert (only.commands, only.more, only.elsewhere) == ((retry,), 0, "")
+
+
+def test_asks_us_to_look_where_no_cause_is_known() -> None:
+    """A difference without a cause is not left to nobody."""
+    (only,) = what_to_do(allocation_result()).actions
+    assert (only.who, only.count, only.causes) == (THIS_TEAM, 3, ("not investigated",))
+
+
+def test_headline_stays_true_and_names_the_new_ones() -> None:
+    """It names the day, and speaks of the past: the report may be read a week later."""
+    assert what_to_do(made_result(11)).headline == (
+        "On 22 May 2023, 11 of 87,012 prisoners had different incentive levels in NOMIS and in DPS; 6 were new"
+    )
+    assert what_to_do(made_result(0)).headline.startswith("On 22 May 2023, all 87,012 prisoners had the same")
+    assert what_to_do(visits_with_everything(3)).headline.startswith("Incomplete: on 22 May 2023, 3 of 40,120 visits")
+
+
+def test_says_what_changed_since_the_last_complete_run() -> None:
+    """With what the change is made up of; nothing is said where either run is not complete."""
+    assert what_to_do(made_result(11)).change == (
+        "2 fewer than in the last complete run, of 15 May 2023, which found 13: 6 new, 5 persisting, 0 resolved."
+    )
+    partly = TrendPoint(run_id="x", started_at=STARTED - timedelta(days=1), compared=1, mismatches=1, unread=4)
+    after = made_result(13)
+    after = after.model_copy(update={"trend": (*after.trend, partly)})
+    assert what_to_do(after).change.startswith("As many as in the last complete run, of 15 May 2023")
+    assert what_to_do(with_everything(3)).change == ""
+    assert what_to_do(with_trend(made_result(3))).change == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "earlier", "jumped"),
+    [
+        (20, [(7, 10)], True),
+        (19, [(7, 10)], False),
+        (10, [(7, 0)], True),
+        (9, [(7, 0)], False),
+        (40, [(7, 0), (1, 39)], True),
+        (40, [(5, 0)], False),
+        (40, [(21, 3)], True),
+        (40, [], False),
+    ],
+)
+def test_a_jump_against_last_week_raises_the_severity(
+    found: int, earlier: list[tuple[float, int]], jumped: bool
+) -> None:
+    """Twice as many and ten more than in the last run of at least six days before; yesterday's says nothing."""
+    result = with_trend(visit_result(found), *earlier)
+    said = what_to_do(result)
+    assert (said.severity, bool(said.jump)) == ((Severity.SERIOUS, True) if jumped else (Severity.MEDIUM, False))
+
+
+def test_severity_follows_from_what_is_to_be_done() -> None:
+    """Failed and suspicious runs are serious, differences medium; low is what needs nobody."""
+    assert what_to_do(visit_result(0)).severity is Severity.INFO
+    assert what_to_do(visit_result(1)).severity is Severity.MEDIUM
+    assert what_to_do(visit_result(0, status="incomplete")).severity is Severity.MEDIUM
+    assert what_to_do(visit_result(0, status="failed", failure="x")).severity is Severity.SERIOUS
+    assert what_to_do(visit_result(1, suspicious="too many")).severity is Severity.SERIOUS
+    idle = visit_result(0, mismatches=(visit(0, "There is nothing to do."),))
+    assert what_to_do(idle).severity is Severity.LOW
+
+
+def test_a_new_difference_of_adjustments_is_serious_and_a_known_one_is_not() -> None:
+    """Release dates are worked out from them."""
+    new = visit_result(1, reconciliation="adjustments")
+    known = new.model_copy(update={"mismatches": (visit_mismatch(0, standing="persisting"),)})
+    assert what_to_do(new).severity is Severity.SERIOUS
+    assert what_to_do(known).severity is Severity.MEDIUM
